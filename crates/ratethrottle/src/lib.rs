@@ -1,0 +1,1 @@
+//! A rate limiter for Rust services: five algorithms, Tower and Axum middleware, storages of your choice.

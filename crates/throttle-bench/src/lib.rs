@@ -1,0 +1,1 @@
+//! RateThrottle beside its peers, in the same run.

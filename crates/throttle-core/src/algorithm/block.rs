@@ -1,0 +1,33 @@
+//! A key that is shut after a denial.
+
+use crate::Micros;
+
+/// Shuts a key until a moment; the length is kept so that a clock that steps back cannot extend it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Block {
+    pub(super) until: Micros,
+    pub(super) length: Micros,
+}
+
+impl Block {
+    pub(super) fn new(now: Micros, length: Micros) -> Self {
+        Self {
+            until: now.plus(length),
+            length,
+        }
+    }
+
+    /// Brings the block to now; returns whether it is over.
+    pub(super) fn advance(&mut self, now: Micros) -> bool {
+        self.until = self.until.min(now.plus(self.length));
+        self.until <= now
+    }
+
+    pub(super) fn is_ahead(&self, now: Micros) -> bool {
+        self.until > now.plus(self.length)
+    }
+
+    pub(super) fn left(&self, now: Micros) -> Micros {
+        self.until.since(now)
+    }
+}

@@ -1,0 +1,173 @@
+//! A state as bytes, for storages that keep bytes.
+//!
+//! A tag (the kind of state; its top bit says that a block comes first), then whole numbers, each as
+//! [LEB128](https://dwarfstd.org/doc/DWARF5.pdf) (section 7.6): a counter takes about a dozen bytes.
+//!
+//! | tag | numbers |
+//! | --- | --- |
+//! | 0 | none: vacant |
+//! | 1 | fixed window: start, used |
+//! | 2 | sliding window counter: start, previous count, current count |
+//! | 3 | sliding window log: entries, then for each: moment (from the one before), cost |
+//! | 4 | bucket: backlog, moment, window |
+
+use super::{Block, Bucket, FixedWindow, SlidingCounter, SlidingLog, State, Usage};
+use crate::Micros;
+
+const BLOCKED: u8 = 0x80;
+
+/// Says that bytes are no state.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the value is no rate limit state: {0}")]
+pub struct CorruptState(&'static str);
+
+impl State {
+    /// Returns the state as bytes that [`State::decode`] reads.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![self.usage.tag() | if self.block.is_some() { BLOCKED } else { 0 }];
+        if let Some(Block { until, length }) = self.block.as_deref().copied() {
+            put(&mut out, until.get());
+            put(&mut out, length.get());
+        }
+        match &self.usage {
+            Usage::Vacant => {}
+            Usage::FixedWindow(state) => {
+                put(&mut out, state.start.get());
+                put(&mut out, state.used);
+            }
+            Usage::SlidingCounter(state) => {
+                put(&mut out, state.start.get());
+                put(&mut out, state.prev);
+                put(&mut out, state.cur);
+            }
+            Usage::SlidingLog(state) => {
+                put(&mut out, state.entries.len() as u64);
+                let mut before = Micros::ZERO;
+                for &(at, cost) in &state.entries {
+                    put(&mut out, at.since(before).get());
+                    put(&mut out, cost);
+                    before = at;
+                }
+            }
+            Usage::Bucket(state) => {
+                put(&mut out, state.backlog);
+                put(&mut out, state.at.get());
+                put(&mut out, state.window.get());
+            }
+        }
+        out
+    }
+
+    /// Reads a state.
+    ///
+    /// # Errors
+    ///
+    /// [`CorruptState`] when the bytes were not made by [`State::encode`]: an unknown tag, too few or
+    /// too many bytes, a number that does not fit.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CorruptState> {
+        let (&tag, rest) = bytes.split_first().ok_or(CorruptState("it is empty"))?;
+        let mut input = Input(rest);
+        let block = if tag & BLOCKED == 0 {
+            None
+        } else {
+            Some(Box::new(Block {
+                until: input.moment()?,
+                length: input.moment()?,
+            }))
+        };
+        let usage = match tag & !BLOCKED {
+            0 => Usage::Vacant,
+            1 => Usage::FixedWindow(FixedWindow {
+                start: input.moment()?,
+                used: input.count()?,
+            }),
+            2 => Usage::SlidingCounter(SlidingCounter {
+                start: input.moment()?,
+                prev: input.count()?,
+                cur: input.count()?,
+            }),
+            3 => Usage::SlidingLog(input.log()?),
+            4 => Usage::Bucket(Bucket {
+                backlog: input.number()?,
+                at: input.moment()?,
+                window: input.moment()?,
+            }),
+            _ => return Err(CorruptState("its tag is unknown")),
+        };
+        if !input.0.is_empty() {
+            return Err(CorruptState("it is too long"));
+        }
+        Ok(Self { block, usage })
+    }
+}
+
+impl Usage {
+    fn tag(&self) -> u8 {
+        match self {
+            Self::Vacant => 0,
+            Self::FixedWindow(_) => 1,
+            Self::SlidingCounter(_) => 2,
+            Self::SlidingLog(_) => 3,
+            Self::Bucket(_) => 4,
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, number: impl Into<u128>) {
+    let mut number = number.into();
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn number(&mut self) -> Result<u128, CorruptState> {
+        let mut number = 0_u128;
+        for shift in (0..).step_by(7) {
+            let (&byte, rest) = self
+                .0
+                .split_first()
+                .ok_or(CorruptState("it is cut short"))?;
+            self.0 = rest;
+            let part = u128::from(byte & 0x7f);
+            if shift > 121 || (part << shift) >> shift != part {
+                return Err(CorruptState("a number does not fit"));
+            }
+            number |= part << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        Ok(number)
+    }
+
+    fn count(&mut self) -> Result<u64, CorruptState> {
+        u64::try_from(self.number()?).map_err(|_| CorruptState("a number does not fit"))
+    }
+
+    fn moment(&mut self) -> Result<Micros, CorruptState> {
+        self.count().map(Micros::new)
+    }
+
+    fn log(&mut self) -> Result<SlidingLog, CorruptState> {
+        let len = usize::try_from(self.count()?).unwrap_or(usize::MAX);
+        if len > self.0.len() / 2 {
+            return Err(CorruptState("it is cut short"));
+        }
+        let mut log = SlidingLog::default();
+        log.entries.reserve(len);
+        let mut at = Micros::ZERO;
+        for _ in 0..len {
+            at = at.plus(self.moment()?);
+            let cost = self.count()?;
+            log.sum = log.sum.saturating_add(cost);
+            log.entries.push_back((at, cost));
+        }
+        Ok(log)
+    }
+}

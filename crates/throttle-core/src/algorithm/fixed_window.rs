@@ -1,0 +1,85 @@
+//! The fixed window: N in each of the windows [kW, (k+1)W).
+
+use super::{Admission, Standing};
+use crate::{CheckedRule, Micros, Receipt};
+
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct FixedWindow {
+    pub(super) start: Micros,
+    pub(super) used: u64,
+}
+
+impl FixedWindow {
+    pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
+        if self.used == 0 || now.since(self.start) >= rule.window() {
+            *self = Self {
+                start: aligned(now, rule.window()),
+                used: 0,
+            };
+        } else if now < self.start {
+            self.start = now; // the clock stepped back
+        }
+    }
+
+    pub(super) fn is_ahead(&self, now: Micros) -> bool {
+        self.start > now
+    }
+
+    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+        if self.used.saturating_add(cost) <= rule.limit() {
+            return Admission::Admitted {
+                delay: Micros::ZERO,
+            };
+        }
+        let retry_after = Some(self.left(rule, now));
+        Admission::Denied {
+            retry_after,
+            blocked: false,
+        }
+    }
+
+    pub(super) fn charge(&mut self, _: &CheckedRule, _: Micros, cost: u64) -> Receipt {
+        self.used = self.used.saturating_add(cost);
+        Receipt {
+            mark: self.start,
+            level: 0,
+        }
+    }
+
+    pub(super) fn refund(
+        &mut self,
+        _: &CheckedRule,
+        _: Micros,
+        cost: u64,
+        receipt: Option<Receipt>,
+    ) {
+        if receipt.is_none_or(|receipt| receipt.mark == self.start) {
+            self.used = self.used.saturating_sub(cost);
+        }
+    }
+
+    pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+        let remaining = rule.limit().saturating_sub(self.used);
+        Standing {
+            remaining,
+            reset_after: self.lifetime(rule, now),
+        }
+    }
+
+    pub(super) fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
+        if self.used == 0 {
+            Micros::ZERO
+        } else {
+            self.left(rule, now)
+        }
+    }
+
+    fn left(&self, rule: &CheckedRule, now: Micros) -> Micros {
+        self.start.plus(rule.window()).since(now)
+    }
+}
+
+/// Returns the start of the window that `now` lies in.
+pub(super) fn aligned(now: Micros, window: Micros) -> Micros {
+    Micros::new(now.get() - now.get() % window.get())
+}

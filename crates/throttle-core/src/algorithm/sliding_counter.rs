@@ -1,0 +1,119 @@
+//! The sliding window counter: the previous window's count fades as this one goes on.
+//!
+//! With e of this window gone it holds `prev·(W−e) + cur·W`, out of `N·W`.
+
+use super::{Admission, Standing, fixed_window::aligned, mul_div, product, saturated};
+use crate::{CheckedRule, Micros, Receipt};
+
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct SlidingCounter {
+    pub(super) start: Micros,
+    pub(super) prev: u64,
+    pub(super) cur: u64,
+}
+
+impl SlidingCounter {
+    pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
+        let window = rule.window();
+        if now < self.start && self.holds() {
+            self.start = now; // the clock stepped back
+        } else if now.since(self.start) >= window && self.holds() {
+            *self = Self {
+                start: self.start.plus(window),
+                prev: self.cur,
+                cur: 0,
+            };
+        }
+        if !self.holds() || now.since(self.start) >= window {
+            *self = Self {
+                start: aligned(now, window),
+                prev: 0,
+                cur: 0,
+            };
+        }
+    }
+
+    pub(super) fn is_ahead(&self, now: Micros) -> bool {
+        self.start > now
+    }
+
+    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+        let window = rule.window().get();
+        let asked = self.cur.saturating_add(cost);
+        let whole = product(rule.limit(), window);
+        if product(self.prev, self.left(rule, now)) + product(asked, window) <= whole {
+            return Admission::Admitted {
+                delay: Micros::ZERO,
+            };
+        }
+        // Weights fall with what is left of a window, so the wait ends where enough is gone: of this
+        // window while it has room for the cost itself, of the next one otherwise.
+        let wait = match rule.limit().checked_sub(asked) {
+            Some(room) => {
+                self.left(rule, now) - mul_div(room, window, self.prev.max(1)).min(window)
+            }
+            None => {
+                let room = rule.limit().saturating_sub(cost);
+                self.left(rule, now) + window - mul_div(room, window, self.cur.max(1)).min(window)
+            }
+        };
+        Admission::Denied {
+            retry_after: Some(Micros::new(wait)),
+            blocked: false,
+        }
+    }
+
+    pub(super) fn charge(&mut self, _: &CheckedRule, _: Micros, cost: u64) -> Receipt {
+        self.cur = self.cur.saturating_add(cost);
+        Receipt {
+            mark: self.start,
+            level: 0,
+        }
+    }
+
+    pub(super) fn refund(
+        &mut self,
+        rule: &CheckedRule,
+        _: Micros,
+        cost: u64,
+        receipt: Option<Receipt>,
+    ) {
+        let mark = receipt.map_or(self.start, |receipt| receipt.mark);
+        if mark == self.start {
+            self.cur = self.cur.saturating_sub(cost);
+        } else if mark.plus(rule.window()) == self.start {
+            self.prev = self.prev.saturating_sub(cost);
+        }
+    }
+
+    pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+        let window = rule.window().get();
+        let used = product(self.prev, self.left(rule, now)) + product(self.cur, window);
+        let free = product(rule.limit(), window).saturating_sub(used);
+        let remaining = saturated(free / u128::from(window));
+        Standing {
+            remaining,
+            reset_after: self.lifetime(rule, now),
+        }
+    }
+
+    pub(super) fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
+        let left = Micros::new(self.left(rule, now));
+        match (self.prev, self.cur) {
+            (0, 0) => Micros::ZERO,
+            (_, 0) => left,
+            _ => left.plus(rule.window()),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.prev > 0 || self.cur > 0
+    }
+
+    /// Returns W − e.
+    fn left(&self, rule: &CheckedRule, now: Micros) -> u64 {
+        rule.window()
+            .get()
+            .saturating_sub(now.since(self.start).get())
+    }
+}

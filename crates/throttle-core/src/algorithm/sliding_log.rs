@@ -1,0 +1,126 @@
+//! The sliding window log: an entry made at s counts while t < s + W.
+
+use std::collections::VecDeque;
+
+use super::{Admission, Standing};
+use crate::{CheckedRule, Micros, Receipt};
+
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct SlidingLog {
+    /// Moments in order, oldest first, each with what was charged at it.
+    pub(super) entries: VecDeque<(Micros, u64)>,
+    pub(super) sum: u64,
+}
+
+impl SlidingLog {
+    pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
+        if let Some(ahead) = self.newest().map(|newest| newest.since(now))
+            && ahead > Micros::ZERO
+        {
+            for (at, _) in &mut self.entries {
+                *at = at.since(ahead); // the clock stepped back
+            }
+        }
+        while let Some(&(at, cost)) = self.entries.front()
+            && now.since(at) >= rule.window()
+        {
+            self.entries.pop_front();
+            self.sum = self.sum.saturating_sub(cost);
+        }
+        if self.entries.is_empty() {
+            *self = Self::default(); // gives the room back as well
+        }
+    }
+
+    pub(super) fn is_ahead(&self, now: Micros) -> bool {
+        self.newest().is_some_and(|newest| newest > now)
+    }
+
+    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+        let asked = self.sum.saturating_add(cost);
+        if asked <= rule.limit() {
+            return Admission::Admitted {
+                delay: Micros::ZERO,
+            };
+        }
+        let mut over = asked - rule.limit();
+        let freed_by = self.entries.iter().find(|(_, cost)| {
+            let enough = *cost >= over;
+            over = over.saturating_sub(*cost);
+            enough
+        });
+        let retry_after = freed_by.map(|(at, _)| at.plus(rule.window()).since(now));
+        Admission::Denied {
+            retry_after,
+            blocked: false,
+        }
+    }
+
+    pub(super) fn charge(&mut self, _: &CheckedRule, now: Micros, cost: u64) -> Receipt {
+        match self.entries.back_mut() {
+            Some((at, charged)) if *at == now => *charged = charged.saturating_add(cost),
+            _ => self.entries.push_back((now, cost)),
+        }
+        self.sum = self.sum.saturating_add(cost);
+        Receipt {
+            mark: now,
+            level: 0,
+        }
+    }
+
+    pub(super) fn refund(
+        &mut self,
+        _: &CheckedRule,
+        _: Micros,
+        cost: u64,
+        receipt: Option<Receipt>,
+    ) {
+        match receipt {
+            Some(receipt) => {
+                if let Ok(place) = self
+                    .entries
+                    .binary_search_by_key(&receipt.mark, |(at, _)| *at)
+                {
+                    self.take(place, cost);
+                }
+            }
+            None => {
+                let mut cost = cost;
+                while cost > 0 && !self.entries.is_empty() {
+                    cost -= self.take(self.entries.len() - 1, cost);
+                }
+            }
+        }
+    }
+
+    pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+        let remaining = rule.limit().saturating_sub(self.sum);
+        Standing {
+            remaining,
+            reset_after: self.lifetime(rule, now),
+        }
+    }
+
+    pub(super) fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
+        self.newest()
+            .map_or(Micros::ZERO, |newest| newest.plus(rule.window()).since(now))
+    }
+
+    fn newest(&self) -> Option<Micros> {
+        self.entries.back().map(|(at, _)| *at)
+    }
+
+    /// Takes up to `cost` from an entry, and says how much that was.
+    fn take(&mut self, place: usize, cost: u64) -> u64 {
+        let Some((_, charged)) = self.entries.get_mut(place) else {
+            return cost;
+        };
+        let taken = cost.min(*charged);
+        *charged -= taken;
+        self.sum = self.sum.saturating_sub(taken);
+        if *charged == 0 {
+            self.entries.remove(place);
+        }
+        taken
+    }
+}

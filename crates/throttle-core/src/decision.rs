@@ -1,0 +1,319 @@
+//! What a storage answers ([`Verdict`], [`Outcome`], [`Receipt`]) and what users see
+//! ([`Decision`], [`Decisions`]).
+
+use std::{sync::Arc, time::Duration};
+
+use smallvec::SmallVec;
+
+use crate::{CheckedRule, Micros};
+
+/// Names what was charged: a window's start, or a moment and how full the bucket was after it.
+///
+/// A refund that carries it touches no other window and no other charge.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub struct Receipt {
+    pub(crate) mark: Micros,
+    pub(crate) level: u128,
+}
+
+impl Receipt {
+    /// Makes a receipt as the arithmetic of another language did it.
+    #[must_use]
+    pub const fn new(mark: Micros, level: u128) -> Self {
+        Self { mark, level }
+    }
+
+    /// Returns the window's start or the moment of the charge.
+    #[must_use]
+    pub const fn mark(&self) -> Micros {
+        self.mark
+    }
+
+    /// Returns a bucket's backlog right after the charge, in tokens × microseconds of the window.
+    #[must_use]
+    pub const fn level(&self) -> u128 {
+        self.level
+    }
+}
+
+/// Gives one rule's answer to one request.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "backends make it, field by field"
+)]
+pub struct Verdict {
+    /// Whether this rule admits the request.
+    pub allowed: bool,
+    /// Whether the key is shut.
+    pub blocked: bool,
+    /// How much could be admitted right now, after this decision.
+    pub remaining: u64,
+    /// How long until all of the limit is free again.
+    pub reset_after: Micros,
+    /// When denied: the shortest wait after which the same cost is admitted, if any wait helps.
+    pub retry_after: Option<Micros>,
+    /// Leaky bucket: how far away the request's turn is.
+    pub delay: Micros,
+    /// What was charged, when the whole request was admitted.
+    pub receipt: Option<Receipt>,
+}
+
+/// Gives all rules' answers to one request, in the order of its charges.
+#[derive(Clone, Default, Debug)]
+pub struct Outcome {
+    verdicts: SmallVec<[Verdict; 2]>,
+    degraded: bool,
+}
+
+impl Outcome {
+    /// Collects the verdicts, one for each charge of the request.
+    pub fn new(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
+        Self {
+            verdicts: verdicts.into_iter().collect(),
+            degraded: false,
+        }
+    }
+
+    /// Marks the outcome as one that the storage itself did not give, because it could not.
+    #[must_use]
+    pub fn degraded(mut self) -> Self {
+        self.degraded = true;
+        self
+    }
+
+    /// Returns the verdicts.
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// Returns whether every rule admits.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.verdicts.iter().all(|verdict| verdict.allowed)
+    }
+
+    /// Returns whether something else than the storage answered.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+}
+
+/// Says that a key was found in one of the limiter's lists.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "there are two lists")]
+pub enum Listed {
+    /// It may always pass; nothing was charged.
+    Allowed,
+    /// It may not pass, for now or for good; nothing was charged.
+    Denied,
+}
+
+/// Tells whether a request may pass, by one rule, and what to tell its client.
+///
+/// # Examples
+///
+/// ```
+/// # use throttle_core::Decision;
+/// fn tell(decision: &Decision) -> String {
+///     if decision.is_allowed() {
+///         return format!("{} of {} left", decision.remaining(), decision.limit());
+///     }
+///     match decision.retry_after() {
+///         Some(wait) => format!("come back in {wait:?}"),
+///         None => "no wait helps".to_owned(),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decision {
+    rule: Arc<CheckedRule>,
+    verdict: Verdict,
+    cost: u64,
+    degraded: bool,
+    listed: Option<Listed>,
+}
+
+impl Decision {
+    pub(crate) fn new(rule: Arc<CheckedRule>, verdict: Verdict, cost: u64, degraded: bool) -> Self {
+        Self {
+            rule,
+            verdict,
+            cost,
+            degraded,
+            listed: None,
+        }
+    }
+
+    pub(crate) fn listed_as(
+        rule: Arc<CheckedRule>,
+        listed: Listed,
+        cost: u64,
+        left: Option<Micros>,
+    ) -> Self {
+        let allowed = listed == Listed::Allowed;
+        let verdict = Verdict {
+            allowed,
+            blocked: !allowed,
+            remaining: if allowed { rule.capacity() } else { 0 },
+            reset_after: left.unwrap_or_default(),
+            retry_after: if allowed { None } else { left },
+            ..Verdict::default()
+        };
+        Self {
+            rule,
+            verdict,
+            cost,
+            degraded: false,
+            listed: Some(listed),
+        }
+    }
+
+    /// Returns whether this rule admits the request.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.verdict.allowed
+    }
+
+    /// Returns the most that one request could ever cost: the burst of a bucket, else the limit.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.rule.capacity()
+    }
+
+    /// Returns how much could be admitted right now, after this decision.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.verdict.remaining
+    }
+
+    /// Returns how long until all of the limit is free again if nothing more is admitted.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        self.verdict.reset_after.into()
+    }
+
+    /// Returns, for a denial, the shortest wait after which the same cost is admitted, to the
+    /// microsecond; none when no wait helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.verdict.retry_after.map(Duration::from)
+    }
+
+    /// Returns how far away the request's turn is; zero unless the rule is a leaky bucket.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.verdict.delay.into()
+    }
+
+    /// Returns whether the key is shut, by the rule's block or by the deny list.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.verdict.blocked
+    }
+
+    /// Returns whether something else than the storage answered, because the storage could not.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// Returns the list that decided, if one did.
+    #[must_use]
+    pub fn listed(&self) -> Option<Listed> {
+        self.listed
+    }
+
+    /// Returns the name of the rule.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        self.rule.name()
+    }
+
+    /// Returns the rule that was asked, as it was then.
+    #[must_use]
+    pub fn checked_rule(&self) -> &Arc<CheckedRule> {
+        &self.rule
+    }
+
+    /// Returns what was asked for.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Returns what was charged, if anything was.
+    #[must_use]
+    pub fn receipt(&self) -> Option<Receipt> {
+        self.verdict.receipt
+    }
+}
+
+/// Tells whether a request may pass, by all of its rules.
+#[derive(Clone, Debug)]
+pub struct Decisions {
+    all: SmallVec<[Decision; 1]>,
+    reported: usize,
+}
+
+impl Decisions {
+    /// `all` is not empty.
+    pub(crate) fn new(all: SmallVec<[Decision; 1]>) -> Self {
+        let reported = reported(&all);
+        Self { all, reported }
+    }
+
+    /// Returns whether every rule admits, and so whether the request was charged.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.reported().is_allowed()
+    }
+
+    /// Returns the decision to tell the client about: of a refusal the denial with the longest wait
+    /// (no wait that helps is the longest), otherwise the one with the least remaining (of equals the
+    /// one with the longest reset).
+    #[must_use]
+    pub fn reported(&self) -> &Decision {
+        &self.all[self.reported]
+    }
+
+    /// Returns all decisions, in the order in which the rules were asked.
+    ///
+    /// When another rule denies, a rule that would have admitted says so, and was not charged.
+    #[must_use]
+    pub fn all(&self) -> &[Decision] {
+        &self.all
+    }
+
+    pub(crate) fn into_reported(mut self) -> Decision {
+        self.all.swap_remove(self.reported)
+    }
+}
+
+fn reported(all: &[Decision]) -> usize {
+    let mut best = 0;
+    for (i, decision) in all.iter().enumerate().skip(1) {
+        if speaks_before(decision, &all[best]) {
+            best = i;
+        }
+    }
+    best
+}
+
+fn speaks_before(one: &Decision, two: &Decision) -> bool {
+    let (one, two) = (&one.verdict, &two.verdict);
+    match (one.allowed, two.allowed) {
+        (false, true) => true,
+        (true, false) => false,
+        (false, false) => {
+            let wait = |v: &Verdict| v.retry_after.unwrap_or(Micros::MAX);
+            wait(one) > wait(two)
+        }
+        (true, true) => {
+            let rank = |v: &Verdict| (v.remaining, std::cmp::Reverse(v.reset_after));
+            rank(one) < rank(two)
+        }
+    }
+}

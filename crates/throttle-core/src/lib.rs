@@ -1,0 +1,48 @@
+//! What a rate limit is: rules, five algorithms, the storage traits and the limiter.
+//!
+//! This crate knows no framework, no backend and no async runtime. Most users want the crate
+//! `ratethrottle`, which re-exports it beside storages and middleware.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | rule | a name, a limit N, a window W, an algorithm; for buckets a burst B; a block; a cost |
+//! | key | who is limited |
+//! | cost | what one request takes, 1 unless said otherwise |
+//! | decision | whether a request passes, and what to tell its client |
+//! | storage | where the state of each key under each rule is kept |
+//!
+//! # The way of a check
+//!
+//! [`Limiter`] makes a [`Request`] of a key and rules, and hands it to an [`AtomicStorage`], which
+//! brings the states to now, asks all, and charges all or none ([`settle`]).
+
+mod algorithm;
+mod decision;
+mod key;
+mod limiter;
+mod rule;
+mod storage;
+mod time;
+
+pub use async_trait::async_trait;
+
+pub use self::{
+    algorithm::{Algorithm, CorruptState, State, UnknownAlgorithm},
+    decision::{Decision, Decisions, Listed, Outcome, Receipt, Verdict},
+    key::{Key, MAX_KEY_LEN},
+    limiter::{
+        AllowList, DenyList, Error, InvalidEntry, Limiter, LimiterBuilder, Metrics, RuleMetrics,
+        RuleStatus, Status, Violation,
+    },
+    rule::{
+        CheckedRule, InvalidRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW,
+        Rate, Rule,
+    },
+    storage::{
+        AtomicStorage, Charge, Effect, Emulated, Refund, Reply, Request, Scope, States, Storage,
+        StorageError, Value, give_back, look, settle,
+    },
+    time::{Clock, ManualClock, Micros, Sleep, SystemClock},
+};

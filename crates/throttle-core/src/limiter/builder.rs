@@ -1,0 +1,70 @@
+//! A limiter with options.
+
+use std::{fmt, sync::Arc};
+
+use super::{AllowList, DenyList, Inner, Limiter, metrics::Counts, violations::Violations};
+use crate::{AtomicStorage, Clock};
+
+/// Makes a [`Limiter`] with options.
+///
+/// ```
+/// use throttle_core::{Limiter, ManualClock};
+/// # fn example(storage: impl throttle_core::Storage) {
+/// let clock = ManualClock::default();
+/// let limiter = Limiter::builder(storage).clock(clock.clone()).recent_violations(20).build();
+/// # }
+/// ```
+#[must_use]
+pub struct LimiterBuilder {
+    storage: Arc<dyn AtomicStorage>,
+    clock: Option<Arc<dyn Clock>>,
+    recent_violations: usize,
+}
+
+impl LimiterBuilder {
+    pub(super) fn new(storage: Arc<dyn AtomicStorage>) -> Self {
+        Self {
+            storage,
+            clock: None,
+            recent_violations: 100,
+        }
+    }
+
+    /// Gives the limiter a clock of its own, for tests; default: the storage's clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Sets how many of the latest violations the metrics keep; default 100, 0 keeps none.
+    pub fn recent_violations(mut self, kept: usize) -> Self {
+        self.recent_violations = kept;
+        self
+    }
+
+    /// Makes the limiter.
+    #[must_use]
+    pub fn build(self) -> Limiter {
+        let inner = Inner {
+            storage: self.storage,
+            rules: super::Rules::default(),
+            allow_list: AllowList::new(self.clock.clone()),
+            deny_list: DenyList::new(self.clock.clone()),
+            clock: self.clock,
+            counts: Counts::default(),
+            errors: Default::default(),
+            violations: Violations::keeping(self.recent_violations),
+        };
+        Limiter {
+            inner: Arc::new(inner),
+        }
+    }
+}
+
+impl fmt::Debug for LimiterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LimiterBuilder")
+            .field("storage", &self.storage.kind())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,46 @@
+//! What can go wrong with a check.
+
+use crate::{InvalidRule, StorageError};
+
+/// Says why a limiter could not decide, or would not take a rule.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No rule of that name is there.
+    #[error("there is no rule {name:?}; the limiter has {known}; add it with add_rule first")]
+    UnknownRule {
+        /// The name that was asked for.
+        name: String,
+        /// The names that are known, as they are shown.
+        known: String,
+    },
+    /// The limiter has no rules at all, so that there is nothing to check.
+    #[error("the limiter has no rules; add one with add_rule first")]
+    NoRules,
+    /// A rule stands twice in one request, which would be charged twice.
+    #[error("the rule {0:?} stands twice in one request; name each rule once")]
+    RepeatedRule(String),
+    /// A rule of that name is there already, and it is another one.
+    #[error("there is already another rule {0:?}; use replace_rule to change it")]
+    DuplicateRule(String),
+    /// A cost of 0 was asked for.
+    #[error("a cost is at least 1; use peek to look without charging")]
+    ZeroCost,
+    /// A rule has a value that cannot be taken.
+    #[error(transparent)]
+    InvalidRule(#[from] InvalidRule),
+    /// The storage could not do it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Says that an entry for a list is no key and no network.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{entry} is no entry for a list: {why}; write an address (192.0.2.7), a network \
+     (192.0.2.0/24) or a key (user:42)"
+)]
+pub struct InvalidEntry {
+    pub(super) entry: String,
+    pub(super) why: &'static str,
+}

@@ -1,0 +1,296 @@
+//! Keys that always pass, and keys that never do.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::InvalidEntry;
+use crate::{Clock, Key, Micros, SystemClock, rule::quoted};
+
+/// Holds keys that always pass: exact keys, addresses, and networks by CIDR.
+///
+/// An entry that reads as an address or a network is one, and matches every key that was made from an
+/// address within it; any other entry matches the key of that text. Nothing is charged for them. A
+/// key that stands in both lists is denied.
+///
+/// ```
+/// # use throttle_core::{Limiter, InvalidEntry};
+/// # fn example(limiter: &Limiter) -> Result<(), InvalidEntry> {
+/// limiter.allow_list().add("10.0.0.0/8")?;
+/// limiter.allow_list().add("user:42")?;
+/// # Ok(()) }
+/// ```
+pub struct AllowList(List);
+
+/// Holds keys that never pass, for good or for a time, by the same entries as [`AllowList`].
+///
+/// ```
+/// # use std::time::Duration;
+/// # use throttle_core::{Limiter, InvalidEntry};
+/// # fn example(limiter: &Limiter) -> Result<(), InvalidEntry> {
+/// limiter.deny_list().add("198.51.100.0/24")?;
+/// limiter.deny_list().add_for("203.0.113.9", Duration::from_secs(3600))?;
+/// # Ok(()) }
+/// ```
+pub struct DenyList(List);
+
+macro_rules! common {
+    ($list:ident) => {
+        impl $list {
+            pub(super) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
+                Self(List {
+                    clock,
+                    ..List::default()
+                })
+            }
+
+            /// Adds an entry that stays until it is removed.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidEntry`] when it is empty, or looks like a network but is none.
+            pub fn add(&self, entry: &str) -> Result<(), InvalidEntry> {
+                self.0.add(entry, None)
+            }
+
+            /// Removes an entry and returns whether it was there.
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidEntry`] as for `add`.
+            pub fn remove(&self, entry: &str) -> Result<bool, InvalidEntry> {
+                self.0.remove(entry)
+            }
+
+            /// Returns whether a key is found in the list now.
+            pub fn contains<'k>(&self, key: impl Into<Key<'k>>) -> bool {
+                self.0.find(&key.into()).is_some()
+            }
+
+            /// Returns how many entries are in force.
+            #[must_use]
+            pub fn len(&self) -> usize {
+                self.0.len()
+            }
+
+            /// Returns whether no entry is in force.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Removes all entries.
+            pub fn clear(&self) {
+                self.0.clear();
+            }
+
+            /// Finds a key; for an entry with an end, says how long it lasts yet.
+            pub(super) fn find(&self, key: &Key<'_>) -> Option<Option<Micros>> {
+                self.0.find(key)
+            }
+        }
+
+        impl fmt::Debug for $list {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($list))
+                    .field("len", &self.len())
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+common!(AllowList);
+common!(DenyList);
+
+impl DenyList {
+    /// Adds an entry that ends after `span`, by the limiter's clock; an entry that is there gets the
+    /// new end.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidEntry`] as for [`DenyList::add`].
+    pub fn add_for(&self, entry: &str, span: Duration) -> Result<(), InvalidEntry> {
+        self.0.add(entry, Some(Micros::from(span)))
+    }
+}
+
+#[derive(Default)]
+struct List {
+    used: AtomicBool,
+    entries: RwLock<Entries>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+#[derive(Default)]
+struct Entries {
+    keys: HashMap<Key<'static>, Term>,
+    nets: HashMap<IpNet, Term>,
+    /// The prefix lengths that occur among the networks: one look-up each.
+    prefixes: Vec<u8>,
+    /// How many entries there may be before the ended ones are cleared away.
+    purge_at: usize,
+}
+
+enum Entry {
+    Key(Key<'static>),
+    Net(IpNet),
+}
+
+/// How long an entry is in force.
+struct Term(Option<Timed>);
+
+/// An end that moves back with the clock, so that a step back does not prolong it.
+struct Timed {
+    until: AtomicU64,
+    span: Micros,
+}
+
+impl List {
+    fn add(&self, entry: &str, span: Option<Micros>) -> Result<(), InvalidEntry> {
+        let entry = Entry::read(entry)?;
+        let now = self.now();
+        let until = |span| AtomicU64::new(now.plus(span).get());
+        let term = Term(span.map(|span| Timed {
+            until: until(span),
+            span,
+        }));
+        let mut entries = self.write();
+        entries.purge(now);
+        match entry {
+            Entry::Key(key) => drop(entries.keys.insert(key, term)),
+            Entry::Net(net) => {
+                if !entries.prefixes.contains(&net.prefix_len()) {
+                    entries.prefixes.push(net.prefix_len());
+                }
+                entries.nets.insert(net, term);
+            }
+        }
+        self.used.store(true, Relaxed);
+        Ok(())
+    }
+
+    fn remove(&self, entry: &str) -> Result<bool, InvalidEntry> {
+        let now = self.now();
+        let mut entries = self.write();
+        let term = match Entry::read(entry)? {
+            Entry::Key(key) => entries.keys.remove(&key),
+            Entry::Net(net) => entries.nets.remove(&net),
+        };
+        Ok(term.is_some_and(|term| term.left(now).is_some()))
+    }
+
+    fn clear(&self) {
+        *self.write() = Entries::default();
+        self.used.store(false, Relaxed);
+    }
+
+    fn len(&self) -> usize {
+        let now = self.now();
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let terms = entries.keys.values().chain(entries.nets.values());
+        terms.filter(|term| term.left(now).is_some()).count()
+    }
+
+    fn find(&self, key: &Key<'_>) -> Option<Option<Micros>> {
+        if !self.used.load(Relaxed) {
+            return None;
+        }
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let keys: &HashMap<Key<'_>, Term> = &entries.keys;
+        let found = keys.get(key).and_then(|term| term.left(self.now()));
+        if found.is_some() || entries.nets.is_empty() {
+            return found;
+        }
+        let address = key.address()?;
+        let now = self.now();
+        let nets = entries
+            .prefixes
+            .iter()
+            .filter_map(|&prefix| IpNet::new(address, prefix).ok());
+        nets.filter_map(|net| entries.nets.get(&net.trunc())?.left(now))
+            .max_by_key(|left| left.unwrap_or(Micros::MAX))
+    }
+
+    fn now(&self) -> Micros {
+        self.clock
+            .as_ref()
+            .map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// Clears ended entries away, so seldom that an `add` costs the same on average.
+    fn purge(&mut self, now: Micros) {
+        if self.keys.len() + self.nets.len() < self.purge_at {
+            return;
+        }
+        self.keys.retain(|_, term| term.left(now).is_some());
+        self.nets.retain(|_, term| term.left(now).is_some());
+        self.purge_at = 2 * (self.keys.len() + self.nets.len()) + 64;
+    }
+}
+
+impl Entry {
+    fn read(entry: &str) -> Result<Self, InvalidEntry> {
+        let wrong = |why| InvalidEntry {
+            entry: quoted(entry),
+            why,
+        };
+        if entry.is_empty() {
+            return Err(wrong("it is empty"));
+        }
+        if let Ok(address) = entry.parse::<IpAddr>() {
+            return Ok(Self::Net(IpNet::from(address.to_canonical())));
+        }
+        if let Ok(net) = entry.parse::<IpNet>() {
+            return Ok(Self::Net(canonical(net).trunc()));
+        }
+        match entry.split_once('/') {
+            Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
+                Err(wrong("its prefix length does not fit its address"))
+            }
+            _ => Ok(Self::Key(Key::from(entry).into_owned())),
+        }
+    }
+}
+
+/// Turns a network of IPv4 addresses in their IPv6 mapping into one of IPv4.
+fn canonical(net: IpNet) -> IpNet {
+    let prefix = net.prefix_len().checked_sub(96);
+    match (net.addr().to_canonical(), prefix) {
+        (IpAddr::V4(v4), Some(prefix)) if matches!(net, IpNet::V6(_)) => {
+            IpNet::new(IpAddr::V4(v4), prefix).unwrap_or(net)
+        }
+        _ => net,
+    }
+}
+
+impl Term {
+    /// Returns whether the entry is in force and, if it ends, how long yet.
+    fn left(&self, now: Micros) -> Option<Option<Micros>> {
+        let Some(timed) = &self.0 else {
+            return Some(None);
+        };
+        let latest = now.plus(timed.span).get();
+        let until = timed.until.fetch_min(latest, Relaxed).min(latest);
+        let left = Micros::new(until).since(now);
+        (left > Micros::ZERO).then_some(Some(left))
+    }
+}
+
+#[cfg(test)]
+mod tests;

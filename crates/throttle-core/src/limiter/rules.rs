@@ -1,0 +1,111 @@
+//! The rules of a limiter: read by one atomic load, changed while it serves.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::{Error, metrics::Counts};
+use crate::CheckedRule;
+
+/// A rule with its counts, which stay when it is replaced.
+#[derive(Clone, Debug)]
+pub(super) struct ActiveRule {
+    pub(super) rule: Arc<CheckedRule>,
+    pub(super) counts: Arc<Counts>,
+}
+
+/// Holds the rules in the order of their names.
+#[derive(Default, Debug)]
+pub(super) struct Rules {
+    all: ArcSwap<Vec<ActiveRule>>,
+    writing: Mutex<()>,
+}
+
+pub(super) type Snapshot = Guard<Arc<Vec<ActiveRule>>>;
+
+impl Rules {
+    pub(super) fn load(&self) -> Snapshot {
+        self.all.load()
+    }
+
+    /// Adds a rule; the same rule again changes nothing.
+    pub(super) fn add(&self, rule: CheckedRule) -> Result<(), Error> {
+        self.change(|all| match place(all, rule.name()) {
+            Ok(i) if *all[i].rule == rule => Ok(()),
+            Ok(_) => Err(Error::DuplicateRule(rule.name().to_owned())),
+            Err(i) => {
+                all.insert(
+                    i,
+                    ActiveRule {
+                        rule: Arc::new(rule),
+                        counts: Arc::default(),
+                    },
+                );
+                Ok(())
+            }
+        })
+    }
+
+    /// Puts a rule in the place of the one with its name; returns whether there was one.
+    pub(super) fn replace(&self, rule: CheckedRule) -> bool {
+        self.change(|all| match place(all, rule.name()) {
+            Ok(i) => {
+                all[i].rule = Arc::new(rule);
+                true
+            }
+            Err(i) => {
+                all.insert(
+                    i,
+                    ActiveRule {
+                        rule: Arc::new(rule),
+                        counts: Arc::default(),
+                    },
+                );
+                false
+            }
+        })
+    }
+
+    pub(super) fn remove(&self, name: &str) -> bool {
+        self.change(|all| place(all, name).map(|i| all.remove(i)).is_ok())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<ActiveRule>) -> T) -> T {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::clone(&self.all.load());
+        let answer = change(&mut all);
+        self.all.store(Arc::new(all));
+        answer
+    }
+}
+
+/// Finds a rule by its name.
+pub(super) fn find<'a>(all: &'a [ActiveRule], name: &str) -> Result<&'a ActiveRule, Error> {
+    place(all, name)
+        .map(|i| &all[i])
+        .map_err(|_| unknown(all, name))
+}
+
+fn place(all: &[ActiveRule], name: &str) -> Result<usize, usize> {
+    all.binary_search_by(|active| active.rule.name().cmp(name))
+}
+
+#[cold]
+fn unknown(all: &[ActiveRule], name: &str) -> Error {
+    const SHOWN: usize = 20;
+    if all.is_empty() {
+        return Error::NoRules;
+    }
+    let mut known: Vec<_> = all
+        .iter()
+        .take(SHOWN)
+        .map(|active| format!("{:?}", active.rule.name()))
+        .collect();
+    if all.len() > SHOWN {
+        known.push(format!("{} more", all.len() - SHOWN));
+    }
+    Error::UnknownRule {
+        name: name.chars().take(64).collect(),
+        known: known.join(", "),
+    }
+}

@@ -1,0 +1,261 @@
+//! The checked form of a rule, the only one that arithmetic sees.
+
+use std::time::Duration;
+
+use super::{InvalidRule, Rule, error::quoted};
+use crate::{Algorithm, Micros};
+
+/// The greatest limit, burst and cost: the greatest integer of a structured field ([RFC 9651]).
+///
+/// [RFC 9651]: https://www.rfc-editor.org/rfc/rfc9651#section-3.3.1
+pub const MAX_LIMIT: u64 = 999_999_999_999_999;
+/// The greatest limit of the sliding window log, which holds an entry for each request.
+pub const MAX_LOG_LIMIT: u64 = 1_000_000;
+/// The shortest window.
+pub const MIN_WINDOW: Duration = Duration::from_millis(1);
+/// The longest window: ten years of 365 days.
+pub const MAX_WINDOW: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// The longest name, in bytes.
+pub const MAX_NAME_LEN: usize = 64;
+
+/// A rule whose values are known to be in range: products of two of them fit in 128 bits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CheckedRule {
+    name: String,
+    limit: u64,
+    window: Micros,
+    algorithm: Algorithm,
+    capacity: u64,
+    block: Option<Micros>,
+    cost: u64,
+}
+
+impl CheckedRule {
+    pub(super) fn new(rule: &Rule) -> Result<Self, InvalidRule> {
+        let wrong =
+            |field, value, allowed| Err(InvalidRule::new(&rule.name, field, value, allowed));
+        if !is_name(&rule.name) {
+            let allowed = format!("1 to {MAX_NAME_LEN} printable ASCII characters");
+            return wrong("name", quoted(&rule.name), allowed);
+        }
+        let log = rule.algorithm == Algorithm::SlidingWindowLog;
+        let most = if log { MAX_LOG_LIMIT } else { MAX_LIMIT };
+        if !(1..=most).contains(&rule.limit) {
+            let why = if log {
+                " (the sliding window log keeps every request)"
+            } else {
+                ""
+            };
+            return wrong(
+                "limit",
+                rule.limit.to_string(),
+                format!("from 1 to {most}{why}"),
+            );
+        }
+        if !is_span(rule.window) {
+            return wrong("window", format!("{:?}", rule.window), spans());
+        }
+        let window = Micros::from(rule.window);
+        if let Some(burst) = rule.burst {
+            if !rule.algorithm.is_bucket() {
+                let allowed = "left out: only the token and the leaky bucket have one".to_owned();
+                return wrong("burst", burst.to_string(), allowed);
+            }
+            let most = most_burst(rule.limit, window);
+            if !(1..=most).contains(&burst) {
+                let allowed = format!("from 1 to {most}, so that it is back within ten years");
+                return wrong("burst", burst.to_string(), allowed);
+            }
+        }
+        let capacity = rule.burst.unwrap_or(rule.limit);
+        if !(1..=capacity).contains(&rule.cost) {
+            let allowed = format!("from 1 to {capacity}, the most that the rule ever admits");
+            return wrong("cost", rule.cost.to_string(), allowed);
+        }
+        if let Some(block) = rule.block
+            && !is_span(block)
+        {
+            return wrong("block", format!("{block:?}"), spans());
+        }
+        Ok(Self {
+            name: rule.name.clone(),
+            limit: rule.limit,
+            window,
+            algorithm: rule.algorithm,
+            capacity,
+            block: rule.block.map(Micros::from),
+            cost: rule.cost,
+        })
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the limit N, in requests for each window.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Returns the window W.
+    #[must_use]
+    pub fn window(&self) -> Micros {
+        self.window
+    }
+
+    /// Returns how requests are counted.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Returns the most that one request may ever cost: the burst of a bucket, the limit elsewhere.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Returns how long a denial shuts the key, if it does.
+    #[must_use]
+    pub fn block(&self) -> Option<Micros> {
+        self.block
+    }
+
+    /// Returns what a request costs where the caller does not say.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Returns the longest time for which a key of this rule can matter.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Micros {
+        let drain = u128::from(self.capacity) * u128::from(self.window.get());
+        let usage = match self.algorithm {
+            Algorithm::FixedWindow | Algorithm::SlidingWindowLog => self.window.get(),
+            Algorithm::SlidingWindowCounter => 2 * self.window.get(),
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => {
+                u64::try_from(drain.div_ceil(u128::from(self.limit))).unwrap_or(u64::MAX)
+            }
+        };
+        Micros::new(usage.max(self.block.unwrap_or_default().get()))
+    }
+
+    /// Returns the same rule without its block, for callers that wait for their turn.
+    pub(crate) fn without_block(&self) -> Self {
+        Self {
+            block: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// A name must stand between quotes in a header field: printable ASCII (RFC 9651, section 3.3.3).
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(|b| (0x20..=0x7e).contains(&b))
+}
+
+fn is_span(span: Duration) -> bool {
+    (MIN_WINDOW..=MAX_WINDOW).contains(&span)
+}
+
+fn spans() -> String {
+    "from 1 ms to 10 years".to_owned()
+}
+
+/// Returns the greatest burst that N per W gives back within the longest window.
+fn most_burst(limit: u64, window: Micros) -> u64 {
+    let longest = Micros::from(MAX_WINDOW).get();
+    let most = u128::from(longest) * u128::from(limit) / u128::from(window.get());
+    u64::try_from(most).unwrap_or(u64::MAX).min(MAX_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field_of(rule: Rule) -> &'static str {
+        rule.check().unwrap_err().field()
+    }
+
+    #[test]
+    fn each_field_out_of_range_is_named() {
+        let bucket = || Rule::per_second("r", 10).algorithm(Algorithm::TokenBucket);
+        assert_eq!(field_of(Rule::per_second("r", 0)), "limit");
+        assert_eq!(field_of(Rule::per_second("r", MAX_LIMIT + 1)), "limit");
+        let log = Rule::per_second("r", MAX_LOG_LIMIT + 1).algorithm(Algorithm::SlidingWindowLog);
+        assert_eq!(field_of(log), "limit");
+        assert_eq!(field_of(Rule::new("r", 1, Duration::ZERO)), "window");
+        assert_eq!(
+            field_of(Rule::new("r", 1, Duration::from_micros(999))),
+            "window"
+        );
+        assert_eq!(
+            field_of(Rule::new("r", 1, MAX_WINDOW + Duration::from_nanos(1))),
+            "window"
+        );
+        assert_eq!(field_of(Rule::new("r", 1, Duration::MAX)), "window");
+        assert_eq!(field_of(bucket().burst(0)), "burst");
+        assert_eq!(field_of(bucket().burst(u64::MAX)), "burst");
+        assert_eq!(
+            field_of(
+                Rule::per_day("r", 1)
+                    .algorithm(Algorithm::LeakyBucket)
+                    .burst(3_651)
+            ),
+            "burst"
+        );
+        assert_eq!(field_of(Rule::per_second("r", 10).burst(20)), "burst");
+        assert_eq!(field_of(bucket().cost(0)), "cost");
+        assert_eq!(field_of(bucket().burst(5).cost(6)), "cost");
+        assert_eq!(
+            field_of(Rule::per_second("r", 1).block(Duration::ZERO)),
+            "block"
+        );
+        assert_eq!(
+            field_of(Rule::per_second("r", 1).block(Duration::MAX)),
+            "block"
+        );
+    }
+
+    #[test]
+    fn a_name_that_a_header_cannot_carry_is_refused() {
+        for name in [
+            "",
+            "a\nb",
+            "a\0",
+            "é",
+            &"x".repeat(MAX_NAME_LEN + 1),
+            &"x".repeat(70_000),
+        ] {
+            let error = Rule::per_second(name, 1).check().unwrap_err();
+            assert_eq!(error.field(), "name");
+            assert!(error.to_string().len() < 400);
+        }
+        for name in [
+            "a:b",
+            "a b",
+            "\"quoted\\\"",
+            "{x}",
+            &"x".repeat(MAX_NAME_LEN),
+        ] {
+            assert!(Rule::per_second(name, 1).check().is_ok());
+        }
+    }
+
+    #[test]
+    fn the_greatest_values_are_taken() {
+        assert!(
+            Rule::new("r", MAX_LIMIT, MAX_WINDOW)
+                .block(MAX_WINDOW)
+                .check()
+                .is_ok()
+        );
+        assert!(Rule::new("r", 1, MIN_WINDOW).check().is_ok());
+        let bucket = Rule::new("r", MAX_LIMIT, MAX_WINDOW).algorithm(Algorithm::TokenBucket);
+        assert!(bucket.burst(MAX_LIMIT).check().is_ok());
+    }
+}

@@ -1,0 +1,77 @@
+//! What is wrong with a rule: the field, its value, and what is allowed.
+
+/// Says which field of a rule cannot be taken, the value it had, and what is allowed.
+///
+/// ```
+/// use throttle_core::Rule;
+///
+/// let error = Rule::per_minute("api", 0).check().unwrap_err();
+/// assert_eq!(error.field(), "limit");
+/// assert_eq!(error.to_string(), "rule \"api\": limit is 0; it must be from 1 to 999999999999999");
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("rule {rule:?}: {field} is {value}; it must be {allowed}")]
+pub struct InvalidRule {
+    rule: String,
+    field: &'static str,
+    value: String,
+    allowed: String,
+}
+
+impl InvalidRule {
+    pub(crate) fn new(
+        rule: &str,
+        field: &'static str,
+        value: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self {
+            rule: shortened(rule),
+            field,
+            value: value.into(),
+            allowed: allowed.into(),
+        }
+    }
+
+    pub(crate) fn of(mut self, rule: &str) -> Self {
+        self.rule = shortened(rule);
+        self
+    }
+
+    /// Returns the name of the rule, cut when it is very long.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// Returns which field it is: `name`, `rate`, `limit`, `window`, `burst`, `cost` or `block`.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// Returns the value that was given.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Returns what is allowed, as it follows "it must be".
+    #[must_use]
+    pub fn allowed(&self) -> &str {
+        &self.allowed
+    }
+}
+
+/// Quotes a text from outside for an error, cut to what a log line can bear.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{:?}", shortened(text))
+}
+
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 64;
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
+    }
+}

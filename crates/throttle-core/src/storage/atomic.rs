@@ -1,0 +1,173 @@
+//! How a whole request is put to a storage, and how it answers.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::{Reply, Storage};
+use crate::{CheckedRule, Clock, Key, Outcome, Receipt};
+
+/// Decides whole requests, each in one atomic step.
+///
+/// All of it is required, so that a storage that wraps another cannot forget a part. What it must
+/// answer is [`crate::settle`]'s arithmetic, whatever it is written in; the conformance suite of
+/// `throttle-testkit` holds every storage to it.
+pub trait AtomicStorage: Storage {
+    /// Charges every rule of the request, or none if one of them denies.
+    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome>;
+
+    /// Answers as [`AtomicStorage::acquire`] would, but charges nothing and shuts nothing.
+    fn peek(&self, request: &Request<'_>) -> Reply<Outcome>;
+
+    /// Gives charges back, each to what was charged.
+    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()>;
+
+    /// Forgets the keys of the request, blocks included.
+    fn reset(&self, request: &Request<'_>) -> Reply<()>;
+
+    /// Says who shares the limits that are kept here.
+    fn scope(&self) -> Scope;
+
+    /// Names the kind of storage for people: `memory`, `redis`.
+    fn kind(&self) -> &str;
+}
+
+/// Says who shares the limits that a storage keeps.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "either one process or several")]
+pub enum Scope {
+    /// The limiters of one process.
+    Process,
+    /// All processes that use the same storage.
+    Shared,
+}
+
+/// Asks for one request: what is charged to whom by which rules, and when.
+#[derive(Clone)]
+pub struct Request<'a> {
+    charges: SmallVec<[Charge<'a>; 2]>,
+    clock: Option<&'a Arc<dyn Clock>>,
+}
+
+/// Charges one key by one rule.
+#[derive(Copy, Clone)]
+pub struct Charge<'a> {
+    key: &'a Key<'a>,
+    rule: &'a Arc<CheckedRule>,
+    cost: u64,
+}
+
+/// Gives back one charge.
+#[derive(Copy, Clone, Debug)]
+pub struct Refund<'a> {
+    charge: Charge<'a>,
+    receipt: Option<Receipt>,
+}
+
+impl<'a> Request<'a> {
+    /// How much longer keys are kept that were written by a clock of the limiter's own.
+    pub const SLACK: Duration = Duration::from_secs(60);
+
+    /// Collects the charges; no two of them may be for the same key and rule.
+    ///
+    /// `clock` is the limiter's own; without one the storage goes by its own.
+    pub fn new(
+        charges: impl IntoIterator<Item = Charge<'a>>,
+        clock: Option<&'a Arc<dyn Clock>>,
+    ) -> Self {
+        Self {
+            charges: charges.into_iter().collect(),
+            clock,
+        }
+    }
+
+    /// Returns the charges, in the order in which their verdicts are expected.
+    #[must_use]
+    pub fn charges(&self) -> &[Charge<'a>] {
+        &self.charges
+    }
+
+    /// Returns the limiter's own clock, if it has one.
+    ///
+    /// A storage reads it, or its own, when it holds the states: a time that was read before could be
+    /// older than what they hold. What is stored by such a clock is kept [`Request::SLACK`] longer
+    /// than it matters, so that real time cannot overtake the injected one.
+    #[must_use]
+    pub fn clock(&self) -> Option<&'a Arc<dyn Clock>> {
+        self.clock
+    }
+}
+
+impl<'a> Charge<'a> {
+    /// Charges `cost` (at least 1) to `key` by `rule`.
+    #[must_use]
+    pub fn new(key: &'a Key<'a>, rule: &'a Arc<CheckedRule>, cost: u64) -> Self {
+        Self {
+            key,
+            rule,
+            cost: cost.max(1),
+        }
+    }
+
+    /// Returns who is charged.
+    #[must_use]
+    pub fn key(&self) -> &'a Key<'a> {
+        self.key
+    }
+
+    /// Returns the rule.
+    #[must_use]
+    pub fn rule(&self) -> &'a Arc<CheckedRule> {
+        self.rule
+    }
+
+    /// Returns how much is charged.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Returns the key of this charge in a storage of texts: `{identity}:rule`, where the identity is
+    /// written as [`Key::to_word`] and the rule's name in the same way.
+    #[must_use]
+    pub fn storage_key(&self) -> String {
+        let rule = Key::from(self.rule.name()).to_word();
+        format!("{{{}}}:{rule}", self.key)
+    }
+}
+
+impl<'a> Refund<'a> {
+    /// Gives back `charge`: what is left of the one that the receipt names, or of the latest ones.
+    #[must_use]
+    pub fn new(charge: Charge<'a>, receipt: Option<Receipt>) -> Self {
+        Self { charge, receipt }
+    }
+
+    /// Returns what is given back.
+    #[must_use]
+    pub fn charge(&self) -> Charge<'a> {
+        self.charge
+    }
+
+    /// Returns what was charged, if the caller knows.
+    #[must_use]
+    pub fn receipt(&self) -> Option<Receipt> {
+        self.receipt
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("charges", &self.charges)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Charge<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{} by {:?}", self.cost, self.key, self.rule.name())
+    }
+}

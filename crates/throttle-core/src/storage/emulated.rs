@@ -1,0 +1,318 @@
+//! Whole checks over the six operations, exact in one process.
+
+use std::{
+    any::{TypeId, type_name},
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_lock::MutexGuard;
+use async_trait::async_trait;
+
+use super::{
+    AtomicStorage, Charge, Refund, Reply, Request, Scope, Storage, StorageError, Value,
+    settle::{give_back, look, settle},
+};
+use crate::{CheckedRule, Clock, Key, Micros, Outcome, State, SystemClock};
+
+/// Serves whole checks on a storage that has only the six operations.
+///
+/// It reads the states of a request, settles it, and writes them back, while it holds a lock for each
+/// key; the locks are shared by all of a process that uses storages of this type, so that limiters and
+/// clones that share a storage never admit one request too many. Processes that share it are not kept
+/// apart: that takes a storage with an [`AtomicStorage`] of its own.
+///
+/// A write that fails after another of the same request was done is made up for by writing the old
+/// state back. A caller that goes away in the middle of several writes leaves the rules that were
+/// written charged.
+pub struct Emulated<S: ?Sized> {
+    locks: Arc<Locks>,
+    storage: Arc<S>,
+}
+
+impl<S: Storage + ?Sized> Emulated<S> {
+    /// Wraps a storage.
+    #[must_use]
+    pub fn new(storage: Arc<S>) -> Self {
+        Self {
+            locks: Locks::of(TypeId::of::<S>()),
+            storage,
+        }
+    }
+
+    /// Runs `work` on the states of `charges` while nobody else does, and stores what it says.
+    fn run<'c, T: Send + Unpin + 'static>(
+        &self,
+        charges: impl Iterator<Item = Charge<'c>> + Clone,
+        clock: Option<&Arc<dyn Clock>>,
+        work: impl FnOnce(&[Charge<'_>], Micros, &mut Vec<State>) -> (T, Store) + Send + 'static,
+    ) -> Reply<T> {
+        let keys: Vec<_> = charges.clone().map(|charge| charge.storage_key()).collect();
+        let owned: Vec<_> = charges.map(OwnedCharge::new).collect();
+        let (storage, locks) = (Arc::clone(&self.storage), Arc::clone(&self.locks));
+        let clock = clock.cloned();
+        Reply::pending(async move {
+            let _held = locks.hold(&keys).await;
+            let mut old = Vec::with_capacity(keys.len());
+            for key in &keys {
+                old.push(read(&*storage, key).await?);
+            }
+            let moment = clock
+                .as_ref()
+                .map_or_else(|| SystemClock.now(), |clock| clock.now());
+            let mut new = old.clone();
+            let (answer, store) = {
+                let charges: Vec<_> = owned.iter().map(OwnedCharge::borrow).collect();
+                work(&charges, moment, &mut new)
+            };
+            let changed = new != old && (store == Store::Changed || is_ahead(&old, moment));
+            if changed {
+                let slack = if clock.is_some() {
+                    Request::SLACK
+                } else {
+                    Duration::ZERO
+                };
+                let writer = Writer {
+                    storage: &*storage,
+                    owned: &owned,
+                    keys: &keys,
+                    moment,
+                    slack,
+                };
+                writer.store(&old, &new).await?;
+            }
+            Ok(answer)
+        })
+    }
+}
+
+/// Says whether what `work` changed is to be kept.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Store {
+    Changed,
+    /// Only what must be: that the clock stepped back.
+    Nothing,
+}
+
+impl Store {
+    fn when(changed: bool) -> Self {
+        if changed {
+            Self::Changed
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+async fn read<S: Storage + ?Sized>(storage: &S, key: &str) -> Result<State, StorageError> {
+    match storage.get(key).await? {
+        None => Ok(State::default()),
+        Some(value) => {
+            State::decode(value.as_bytes()).map_err(|why| StorageError::corrupt(key, why))
+        }
+    }
+}
+
+fn is_ahead(states: &[State], now: Micros) -> bool {
+    states.iter().any(|state| state.is_ahead(now))
+}
+
+struct OwnedCharge {
+    key: Key<'static>,
+    rule: Arc<CheckedRule>,
+    cost: u64,
+}
+
+impl OwnedCharge {
+    fn new(charge: Charge<'_>) -> Self {
+        let key = charge.key().clone().into_owned();
+        Self {
+            key,
+            rule: Arc::clone(charge.rule()),
+            cost: charge.cost(),
+        }
+    }
+
+    fn borrow(&self) -> Charge<'_> {
+        Charge::new(&self.key, &self.rule, self.cost)
+    }
+}
+
+struct Writer<'a, S: ?Sized> {
+    storage: &'a S,
+    owned: &'a [OwnedCharge],
+    keys: &'a [String],
+    moment: Micros,
+    slack: Duration,
+}
+
+impl<S: Storage + ?Sized> Writer<'_, S> {
+    /// Writes the new states; when one fails, the old ones are put back where new ones were written.
+    async fn store(&self, old: &[State], new: &[State]) -> Result<(), StorageError> {
+        for (i, (before, after)) in old.iter().zip(new).enumerate() {
+            if before == after {
+                continue;
+            }
+            if let Err(error) = self.write(i, after).await {
+                for (j, before) in old.iter().enumerate().take(i) {
+                    if let Err(error) = self.write(j, before).await {
+                        tracing::error!(%error, key = self.keys[j], "a charge could not be undone");
+                    }
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, i: usize, state: &State) -> Result<(), StorageError> {
+        let lifetime = state.lifetime(&self.owned[i].rule, self.moment);
+        if lifetime == Micros::ZERO {
+            return self.storage.delete(&self.keys[i]).await.map(|_| ());
+        }
+        let ttl = Duration::from(lifetime) + self.slack;
+        self.storage
+            .set(&self.keys[i], state.encode().into(), Some(ttl))
+            .await
+    }
+}
+
+/// One lock for each of many keys, shared by all storages of one type in the process.
+struct Locks {
+    stripes: Vec<async_lock::Mutex<()>>,
+    hasher: RandomState,
+}
+
+const STRIPES: usize = 1024;
+
+impl Locks {
+    fn of(storage: TypeId) -> Arc<Self> {
+        static ALL: LazyLock<Mutex<HashMap<TypeId, Arc<Locks>>>> = LazyLock::new(Mutex::default);
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let stripes = (0..STRIPES).map(|_| async_lock::Mutex::new(())).collect();
+            Arc::new(Self {
+                stripes,
+                hasher: RandomState::new(),
+            })
+        };
+        Arc::clone(all.entry(storage).or_insert_with(new))
+    }
+
+    /// Locks all keys, in an order that is the same for everybody.
+    async fn hold(&self, keys: &[String]) -> Vec<MutexGuard<'_, ()>> {
+        let stripe = |key| self.hasher.hash_one(key) as usize % STRIPES;
+        let mut stripes: Vec<_> = keys.iter().map(stripe).collect();
+        stripes.sort_unstable();
+        stripes.dedup();
+        let mut held = Vec::with_capacity(stripes.len());
+        for stripe in stripes {
+            held.push(self.stripes[stripe].lock().await);
+        }
+        held
+    }
+}
+
+#[async_trait]
+impl<S: Storage + ?Sized> Storage for Emulated<S> {
+    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
+        self.storage.get(key).await
+    }
+
+    async fn set(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Option<Duration>,
+    ) -> Result<(), StorageError> {
+        self.storage.set(key, value, ttl).await
+    }
+
+    async fn increment(
+        &self,
+        key: &str,
+        amount: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, StorageError> {
+        self.storage.increment(key, amount, ttl).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        self.storage.delete(key).await
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
+        self.storage.exists(key).await
+    }
+
+    async fn clear(&self) -> Result<u64, StorageError> {
+        self.storage.clear().await
+    }
+
+    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
+        self
+    }
+}
+
+impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
+    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+        let charges = request.charges().iter().copied();
+        self.run(charges, request.clock(), |charges, now, states| {
+            let outcome = settle(charges, now, states);
+            let shuts = outcome.verdicts().iter().any(|verdict| verdict.blocked);
+            let store = Store::when(outcome.is_allowed() || shuts);
+            (outcome, store)
+        })
+    }
+
+    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+        let charges = request.charges().iter().copied();
+        self.run(charges, request.clock(), |charges, now, states| {
+            (look(charges, now, states), Store::Nothing)
+        })
+    }
+
+    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
+        let charges = refunds.iter().map(Refund::charge);
+        let receipts: Vec<_> = refunds.iter().map(Refund::receipt).collect();
+        self.run(charges, clock, move |charges, now, states| {
+            for ((charge, receipt), state) in charges.iter().zip(receipts).zip(states) {
+                give_back(&Refund::new(*charge, receipt), now, state);
+            }
+            ((), Store::Changed)
+        })
+    }
+
+    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+        let keys: Vec<_> = request.charges().iter().map(Charge::storage_key).collect();
+        let (storage, locks) = (Arc::clone(&self.storage), Arc::clone(&self.locks));
+        Reply::pending(async move {
+            let _held = locks.hold(&keys).await;
+            for key in &keys {
+                storage.delete(key).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Process
+    }
+
+    fn kind(&self) -> &str {
+        let name = type_name::<S>();
+        let plain = name.split_once('<').map_or(name, |(plain, _)| plain);
+        plain.rsplit("::").next().unwrap_or(name)
+    }
+}
+
+impl<S: ?Sized> fmt::Debug for Emulated<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emulated")
+            .field("storage", &type_name::<S>())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1 @@
+//! What rate limiting over HTTP needs and no framework owns: client identity, header fields, problem details.

@@ -1,0 +1,105 @@
+//! A part of the slots, behind one lock.
+
+use indexmap::IndexMap;
+use throttle_core::{Micros, State};
+
+use crate::{
+    eviction::{self, HOTTEST},
+    key::{SlotKey, SlotRef},
+};
+
+/// Holds up to `capacity` slots; all work on it is done under its lock.
+pub(crate) struct Shard {
+    pub(crate) slots: IndexMap<SlotKey, Slot, ahash::RandomState>,
+    pub(crate) random: u64,
+    capacity: usize,
+    work: u32,
+    hand: usize,
+}
+
+/// Holds the state of one key under one rule.
+#[derive(Default, Debug)]
+pub(crate) struct Slot {
+    pub(crate) state: State,
+    /// When the state no longer matters, by the machine's clock.
+    pub(crate) expires: Micros,
+    /// How much it is worth keeping: grows with use, falls under pressure.
+    pub(crate) heat: u8,
+}
+
+/// How often, in calls, expired slots are looked for, and how many are looked at.
+const SWEEP_EVERY: u32 = 16;
+const SWEEP: usize = 4;
+/// A map this much larger than what it holds gives its memory back.
+const SPARE: usize = 4;
+const SMALL: usize = 1024;
+
+impl Shard {
+    pub(crate) fn new(capacity: usize, hasher: ahash::RandomState, seed: u64) -> Self {
+        let slots = IndexMap::with_hasher(hasher);
+        Self {
+            slots,
+            random: seed | 1,
+            capacity,
+            work: 0,
+            hand: 0,
+        }
+    }
+
+    /// Finds a slot.
+    pub(crate) fn find(&self, key: &SlotRef<'_>) -> Option<usize> {
+        self.slots.get_index_of(key)
+    }
+
+    /// Makes a slot for a key that has none; when the shard is full, in the place of another that is
+    /// not in use by the same request.
+    pub(crate) fn insert(&mut self, key: &SlotRef<'_>, in_use: &[usize], now: Micros) -> usize {
+        let slot = Slot {
+            expires: now,
+            ..Slot::default()
+        };
+        if self.slots.len() >= self.capacity
+            && let Some(place) = eviction::pick(self, in_use, now)
+            && self.slots.replace_index(place, key.to_slot_key()).is_ok()
+        {
+            self.slots[place] = slot;
+            return place;
+        }
+        self.slots.insert_full(key.to_slot_key(), slot).0
+    }
+
+    /// Clears some expired slots away; moves slots, so that no index is valid after it.
+    pub(crate) fn sweep(&mut self, now: Micros) {
+        self.work = self.work.wrapping_add(1);
+        if !self.work.is_multiple_of(SWEEP_EVERY) {
+            return;
+        }
+        for _ in 0..SWEEP {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            match self.slots.get_index(self.hand) {
+                Some((_, slot)) if slot.expires <= now => {
+                    self.slots.swap_remove_index(self.hand);
+                }
+                _ => self.hand += 1,
+            }
+        }
+        let len = self.slots.len();
+        if self.slots.capacity() > SMALL.max(SPARE * len) {
+            self.slots.shrink_to(2 * len);
+        }
+    }
+}
+
+impl Slot {
+    /// Notes that the slot was used, and until when it matters.
+    pub(crate) fn used(&mut self, allowed: bool, expires: Micros) {
+        self.expires = expires;
+        self.heat = if allowed {
+            (self.heat + 1).min(HOTTEST / 4)
+        } else {
+            HOTTEST
+        };
+    }
+}

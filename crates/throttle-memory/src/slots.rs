@@ -1,0 +1,227 @@
+//! All slots: which shards a request needs, and its states while they are held.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+use throttle_core::{
+    Charge, Clock, Micros, Outcome, Refund, Request, State, States, SystemClock, give_back, look,
+    settle,
+};
+
+use crate::{
+    key::SlotRef,
+    shard::{Shard, Slot},
+};
+
+const MAX_SHARDS: usize = 64;
+/// A shard is large enough that eviction has something to choose from.
+const MIN_SHARD: usize = 256;
+
+/// Holds all slots, spread over shards by their identity.
+pub(crate) struct Slots {
+    shards: Box<[Padded]>,
+    hasher: ahash::RandomState,
+}
+
+/// Keeps the locks of two shards out of one cache line.
+#[repr(align(128))]
+struct Padded(Mutex<Shard>);
+
+impl Slots {
+    pub(crate) fn new(max_entries: usize) -> Self {
+        let hasher = ahash::RandomState::new();
+        let count = (max_entries / MIN_SHARD).clamp(1, MAX_SHARDS);
+        let shard = |i: usize| {
+            let capacity = max_entries / count + usize::from(i < max_entries % count);
+            Padded(Mutex::new(Shard::new(
+                capacity,
+                hasher.clone(),
+                hasher.hash_one(i),
+            )))
+        };
+        Self {
+            shards: (0..count).map(shard).collect(),
+            hasher,
+        }
+    }
+
+    pub(crate) fn acquire(&self, request: &Request<'_>) -> Outcome {
+        let mut held = self.hold(request.charges(), request.clock(), true);
+        let now = held.now;
+        let outcome = settle(request.charges(), now, &mut held);
+        held.keep(request.charges(), |i| {
+            outcome.verdicts().get(i).is_none_or(|v| v.allowed)
+        });
+        outcome
+    }
+
+    pub(crate) fn peek(&self, request: &Request<'_>) -> Outcome {
+        let mut held = self.hold(request.charges(), request.clock(), false);
+        let now = held.now;
+        look(request.charges(), now, &mut held)
+    }
+
+    pub(crate) fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) {
+        let charges: SmallVec<[_; 2]> = refunds.iter().map(Refund::charge).collect();
+        let mut held = self.hold(&charges, clock, false);
+        let now = held.now;
+        for (i, refund) in refunds.iter().enumerate() {
+            give_back(refund, now, held.state(i));
+        }
+        held.expire(&charges);
+    }
+
+    pub(crate) fn reset(&self, request: &Request<'_>) {
+        for charge in request.charges() {
+            let key = SlotRef::of(charge);
+            self.lock(self.shard_of(&key)).slots.swap_remove(&key);
+        }
+    }
+
+    /// Removes all slots, and says how many of them still mattered.
+    pub(crate) fn clear(&self) -> u64 {
+        let now = SystemClock.now();
+        let mut live = 0;
+        for i in 0..self.shards.len() {
+            let slots = std::mem::take(&mut self.lock(i).slots);
+            live += slots.values().filter(|slot| slot.expires > now).count() as u64;
+            self.lock(i).slots = indexmap::IndexMap::with_hasher(self.hasher.clone());
+        }
+        live
+    }
+
+    /// Returns how many slots there are, whether or not they still matter.
+    pub(crate) fn len(&self) -> usize {
+        (0..self.shards.len())
+            .map(|i| self.lock(i).slots.len())
+            .sum()
+    }
+
+    /// Locks what the charges need, shards in order, and finds or makes their slots.
+    fn hold(&self, charges: &[Charge<'_>], clock: Option<&Arc<dyn Clock>>, make: bool) -> Held<'_> {
+        let shard_of = |charge| self.shard_of(&SlotRef::of(charge));
+        let mut shards: SmallVec<[usize; 2]> = charges.iter().map(shard_of).collect();
+        if shards.len() > 1 {
+            shards.sort_unstable();
+            shards.dedup();
+        }
+        let mut guards: SmallVec<[_; 1]> = shards.iter().map(|i| self.lock(*i)).collect();
+        let real = SystemClock.now();
+        guards.iter_mut().for_each(|shard| shard.sweep(real));
+
+        let mut held = Held {
+            places: SmallVec::new(),
+            absent: Vec::new(),
+            now: clock.map_or(real, |clock| clock.now()),
+            real: real.plus(clock.map_or(Micros::ZERO, |_| Request::SLACK.into())),
+            guards,
+        };
+        for charge in charges {
+            let key = SlotRef::of(charge);
+            let guard = match shards.len() {
+                1 => 0,
+                _ => shards
+                    .binary_search(&self.shard_of(&key))
+                    .unwrap_or_default(),
+            };
+            held.take(guard, &key, make, real);
+        }
+        held
+    }
+
+    fn shard_of(&self, key: &SlotRef<'_>) -> usize {
+        // The high bits: the maps within the shards use the low ones.
+        let hash = self.hasher.hash_one(key.identity());
+        ((u128::from(hash) * self.shards.len() as u128) >> 64) as usize
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        // No code of a user runs under the lock; a slot that a panic left half changed is a state.
+        self.shards[shard]
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Holds the states of a request, in the order of its charges.
+struct Held<'a> {
+    guards: SmallVec<[MutexGuard<'a, Shard>; 1]>,
+    places: SmallVec<[Place; 2]>,
+    absent: Vec<State>,
+    now: Micros,
+    /// The machine's time, later by the slack where the limiter's clock is its own.
+    real: Micros,
+}
+
+#[derive(Copy, Clone)]
+enum Place {
+    Slot { guard: usize, index: usize },
+    Absent(usize),
+}
+
+impl Held<'_> {
+    fn take(&mut self, guard: usize, key: &SlotRef<'_>, make: bool, real: Micros) {
+        let shard = &mut self.guards[guard];
+        let found = match shard.find(key) {
+            Some(index) => Some(index),
+            None if make => {
+                let in_use: SmallVec<[usize; 8]> = (self.places.iter())
+                    .filter_map(|place| match place {
+                        Place::Slot {
+                            guard: other,
+                            index,
+                        } if *other == guard => Some(*index),
+                        _ => None,
+                    })
+                    .collect();
+                Some(shard.insert(key, &in_use, real))
+            }
+            None => None,
+        };
+        self.places.push(match found {
+            Some(index) => Place::Slot { guard, index },
+            None => {
+                self.absent.push(State::default());
+                Place::Absent(self.absent.len() - 1)
+            }
+        });
+    }
+
+    /// Notes how the slots were used, and until when they matter.
+    fn keep(&mut self, charges: &[Charge<'_>], allowed: impl Fn(usize) -> bool) {
+        for (i, charge) in charges.iter().enumerate() {
+            let (now, real) = (self.now, self.real);
+            if let Some(slot) = self.slot(i) {
+                let lifetime = slot.state.lifetime(charge.rule(), now);
+                slot.used(allowed(i), real.plus(lifetime));
+            }
+        }
+    }
+
+    /// Notes until when the slots matter.
+    fn expire(&mut self, charges: &[Charge<'_>]) {
+        for (i, charge) in charges.iter().enumerate() {
+            let (now, real) = (self.now, self.real);
+            if let Some(slot) = self.slot(i) {
+                slot.expires = real.plus(slot.state.lifetime(charge.rule(), now));
+            }
+        }
+    }
+
+    fn slot(&mut self, i: usize) -> Option<&mut Slot> {
+        match self.places[i] {
+            Place::Slot { guard, index } => Some(&mut self.guards[guard].slots[index]),
+            Place::Absent(_) => None,
+        }
+    }
+}
+
+impl States for Held<'_> {
+    fn state(&mut self, index: usize) -> &mut State {
+        match self.places[index] {
+            Place::Slot { guard, index } => &mut self.guards[guard].slots[index].state,
+            Place::Absent(index) => &mut self.absent[index],
+        }
+    }
+}

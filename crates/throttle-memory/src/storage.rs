@@ -1,0 +1,176 @@
+//! The storage itself.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use throttle_core::{
+    AtomicStorage, Clock, Outcome, Refund, Reply, Request, Scope, Storage, StorageError, Value,
+    async_trait,
+};
+
+use crate::{slots::Slots, values::Values};
+
+/// Keeps limits in the memory of this process; clones share them.
+///
+/// What it holds, and what happens when it is full, is said at the [crate's beginning](crate). It
+/// answers at once, and never fails.
+///
+/// # Examples
+///
+/// ```
+/// use throttle_core::{Limiter, Rule};
+/// use throttle_memory::MemoryStorage;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = Limiter::new(MemoryStorage::builder().max_entries(100_000).build());
+/// limiter.add_rule(Rule::per_minute("api", 100))?;
+/// assert_eq!(limiter.check("user:42", "api").await?.remaining(), 99);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct MemoryStorage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    slots: Slots,
+    values: Values,
+}
+
+/// Makes a [`MemoryStorage`] with options.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MemoryStorageBuilder {
+    max_entries: usize,
+}
+
+impl MemoryStorage {
+    /// Makes an empty storage for up to a million entries.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Makes a storage with options.
+    pub fn builder() -> MemoryStorageBuilder {
+        MemoryStorageBuilder {
+            max_entries: 1_000_000,
+        }
+    }
+
+    /// Returns how many entries it holds: keys under rules and values, among them some that no longer
+    /// matter and were not cleared away yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.slots.len() + self.inner.values.len()
+    }
+
+    /// Returns whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl MemoryStorageBuilder {
+    /// Bounds how many keys under rules are held, and how many values of the six operations; default
+    /// one million. 0 counts as 1.
+    pub fn max_entries(mut self, max_entries: usize) -> Self {
+        self.max_entries = max_entries.max(1);
+        self
+    }
+
+    /// Makes the storage.
+    #[must_use]
+    pub fn build(self) -> MemoryStorage {
+        let slots = Slots::new(self.max_entries);
+        let values = Values::new(self.max_entries);
+        MemoryStorage {
+            inner: Arc::new(Inner { slots, values }),
+        }
+    }
+}
+
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Storage for MemoryStorage {
+    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
+        Ok(self.inner.values.get(key))
+    }
+
+    async fn set(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Option<Duration>,
+    ) -> Result<(), StorageError> {
+        self.inner.values.set(key, value, ttl);
+        Ok(())
+    }
+
+    async fn increment(
+        &self,
+        key: &str,
+        amount: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, StorageError> {
+        self.inner.values.increment(key, amount, ttl)
+    }
+
+    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        Ok(self.inner.values.delete(key))
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
+        Ok(self.inner.values.exists(key))
+    }
+
+    /// Removes all values and all that limiters counted.
+    async fn clear(&self) -> Result<u64, StorageError> {
+        Ok(self.inner.values.clear() + self.inner.slots.clear())
+    }
+
+    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
+        self
+    }
+}
+
+impl AtomicStorage for MemoryStorage {
+    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+        Reply::ready(Ok(self.inner.slots.acquire(request)))
+    }
+
+    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+        Reply::ready(Ok(self.inner.slots.peek(request)))
+    }
+
+    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
+        self.inner.slots.refund(refunds, clock);
+        Reply::ready(Ok(()))
+    }
+
+    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+        self.inner.slots.reset(request);
+        Reply::ready(Ok(()))
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Process
+    }
+
+    fn kind(&self) -> &str {
+        "memory"
+    }
+}
+
+impl fmt::Debug for MemoryStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStorage")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

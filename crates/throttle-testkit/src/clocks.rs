@@ -1,0 +1,114 @@
+//! Clocks that step back, and the storage's own clock.
+
+use std::{sync::Arc, time::Duration};
+
+use throttle_core::{Algorithm, AtomicStorage, Limiter, Micros, Rule};
+
+use crate::{limiter_at_2026, operations::wait, unique};
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
+    for algorithm in Algorithm::ALL {
+        a_clock_that_steps_back_admits_nothing_more(storage, algorithm).await;
+        a_clock_that_swings_over_an_edge_admits_nothing_more(storage, algorithm).await;
+        a_step_back_shuts_nobody_out_for_longer(storage, algorithm).await;
+        the_storages_own_clock_frees_a_key_when_it_said(storage, algorithm).await;
+    }
+    4 * Algorithm::ALL.len()
+}
+
+fn rule(algorithm: Algorithm) -> Rule {
+    Rule::new("r", 4, WINDOW).algorithm(algorithm)
+}
+
+async fn a_clock_that_steps_back_admits_nothing_more(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    for back in [1, 3_600_000_000, 1_767_225_600_000_000] {
+        let (limiter, clock) = limiter_at_2026(storage);
+        let key = unique("back");
+        limiter.add_rule(rule(algorithm)).unwrap();
+        limiter.check_cost(&key, "r", 4).await.unwrap();
+        clock.set(Micros::new(1_767_225_600_000_000 - back).to_system_time());
+        let denial = limiter.check(&key, "r").await.unwrap();
+        assert!(
+            !denial.is_allowed(),
+            "{algorithm} after a step of {back} µs"
+        );
+    }
+}
+
+async fn a_clock_that_swings_over_an_edge_admits_nothing_more(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    let (limiter, clock) = limiter_at_2026(storage);
+    let key = unique("swing");
+    limiter.add_rule(rule(algorithm)).unwrap();
+    let mut admitted = 0;
+    for turn in 0..100_u64 {
+        let at = 1_767_225_600_000_000 + turn % 2; // just at a window's edge, and just after it
+        clock.set(Micros::new(at - 1).to_system_time());
+        admitted += u64::from(limiter.check(&key, "r").await.unwrap().is_allowed());
+    }
+    assert!(
+        admitted <= 8,
+        "{algorithm}: {admitted} passed at one edge, of 4 in a window"
+    );
+}
+
+async fn a_step_back_shuts_nobody_out_for_longer(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    for block in [None, Some(Duration::from_secs(30))] {
+        let (limiter, clock) = limiter_at_2026(storage);
+        let key = unique("longer");
+        let rule = block.map_or(rule(algorithm), |block| rule(algorithm).block(block));
+        let longest = rule.check().unwrap().longest_lifetime();
+        limiter.add_rule(rule).unwrap();
+        limiter.check_cost(&key, "r", 4).await.unwrap();
+        limiter.check(&key, "r").await.unwrap();
+        clock.set(Micros::new(1_000_000_000_000_000).to_system_time());
+        let denial = limiter.check(&key, "r").await.unwrap();
+        let wait = denial.retry_after().unwrap();
+        assert!(
+            wait <= Duration::from(longest),
+            "{algorithm}: {wait:?} after a step back"
+        );
+        clock.advance(wait);
+        let decision = limiter.check(&key, "r").await.unwrap();
+        assert!(
+            decision.is_allowed(),
+            "{algorithm}, block {block:?}: {decision:?}"
+        );
+    }
+}
+
+async fn the_storages_own_clock_frees_a_key_when_it_said(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    let limiter = Limiter::new(Arc::clone(storage));
+    let key = unique("own");
+    let window = Duration::from_millis(200);
+    limiter
+        .add_rule(Rule::new("r", 3, window).algorithm(algorithm))
+        .unwrap();
+    let mut denial = limiter.check_cost(&key, "r", 3).await.unwrap();
+    while denial.is_allowed() {
+        denial = limiter.check(&key, "r").await.unwrap();
+    }
+    let retry_after = denial.retry_after().unwrap();
+    assert!(
+        !retry_after.is_zero() && retry_after <= 2 * window,
+        "{algorithm}: {retry_after:?}"
+    );
+    wait(retry_after + Duration::from_millis(20)).await;
+    assert!(
+        limiter.check(&key, "r").await.unwrap().is_allowed(),
+        "{algorithm} after the wait"
+    );
+}

@@ -1,0 +1,145 @@
+//! The conformance suite that every storage of RateThrottle passes, your own included.
+//!
+//! ```no_run
+//! # use throttle_core::{Storage, StorageError, Value, async_trait}; use std::time::Duration;
+//! # #[derive(Default)] struct MyStorage;
+//! # #[async_trait] impl Storage for MyStorage {
+//! # async fn get(&self, _: &str) -> Result<Option<Value>, StorageError> { Ok(None) }
+//! # async fn set(&self, _: &str, _: Value, _: Option<Duration>) -> Result<(), StorageError> { Ok(()) }
+//! # async fn increment(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, StorageError> { Ok(0) }
+//! # async fn delete(&self, _: &str) -> Result<bool, StorageError> { Ok(false) }
+//! # async fn exists(&self, _: &str) -> Result<bool, StorageError> { Ok(false) }
+//! # async fn clear(&self) -> Result<u64, StorageError> { Ok(0) }
+//! # }
+//! #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+//! async fn my_storage_conforms() {
+//!     throttle_testkit::Suite::new(|| async { MyStorage::default() }).run().await;
+//! }
+//! ```
+//!
+//! The suite replays [`vectors`] of decisions that were worked out in exact arithmetic, checks the
+//! contract of the six operations, in real time too, and lets many tasks loose on few keys: never one
+//! request more than the arithmetic allows, never one fewer.
+
+#![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
+
+mod clocks;
+mod concurrency;
+mod keys;
+mod operations;
+mod refunds;
+mod rules;
+pub mod vectors;
+
+use std::{future::Future, sync::Arc};
+
+use throttle_core::{AtomicStorage, Limiter, Scope, Storage};
+
+/// Runs every check against storages that a constructor makes.
+///
+/// The constructor is called for each group of checks, and may return clones of one storage: the
+/// groups use different keys. Only the check of `clear` empties it.
+#[derive(Debug)]
+#[must_use = "a suite that is not run checks nothing"]
+pub struct Suite<F> {
+    make: F,
+    scope: Scope,
+}
+
+/// Says how much was checked, so that a suite that ran nothing cannot look green.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many histories were replayed.
+    pub vectors: usize,
+    /// How many decisions they held.
+    pub decisions: usize,
+    /// How many other checks passed.
+    pub checks: usize,
+}
+
+impl<F, Fut, S> Suite<F>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = S>,
+    S: Storage,
+{
+    /// Takes a constructor of storages that keep limits within one process.
+    pub fn new(make: F) -> Self {
+        Self {
+            make,
+            scope: Scope::Process,
+        }
+    }
+
+    /// Expects another scope: [`Scope::Shared`] for a storage that decides for several processes.
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Runs everything, in a tokio runtime that has threads.
+    ///
+    /// # Panics
+    ///
+    /// At the first check that fails, with what was expected and what came.
+    pub async fn run(self) -> Report {
+        let mut report = Report::default();
+        assert_eq!(
+            self.limiter().await.status().scope,
+            self.scope,
+            "the scope of the storage"
+        );
+
+        (report.vectors, report.decisions) = vectors::replay(&self.limiter_of_clock().await).await;
+        report.checks += operations::check(&self.storage().await).await;
+        report.checks += keys::check(&self.storage().await).await;
+        report.checks += rules::check(&self.storage().await).await;
+        report.checks += refunds::check(&self.storage().await).await;
+        report.checks += clocks::check(&self.storage().await).await;
+        report.checks += concurrency::check(&self.storage().await).await;
+        report.checks += operations::check_clear(&self.storage().await).await;
+        report
+    }
+
+    async fn storage(&self) -> Arc<dyn AtomicStorage> {
+        Arc::new((self.make)().await).atomic()
+    }
+
+    async fn limiter(&self) -> Limiter {
+        Limiter::new((self.make)().await)
+    }
+
+    async fn limiter_of_clock(&self) -> (Limiter, throttle_core::ManualClock) {
+        let clock = throttle_core::ManualClock::default();
+        (
+            Limiter::builder((self.make)().await)
+                .clock(clock.clone())
+                .build(),
+            clock,
+        )
+    }
+}
+
+/// Makes a limiter on a storage, with a clock that stands at the beginning of 2026.
+fn limiter_at_2026(storage: &Arc<dyn AtomicStorage>) -> (Limiter, throttle_core::ManualClock) {
+    let clock = throttle_core::ManualClock::default();
+    clock.set(throttle_core::Micros::new(1_767_225_600_000_000).to_system_time());
+    (
+        Limiter::builder(Arc::clone(storage))
+            .clock(clock.clone())
+            .build(),
+        clock,
+    )
+}
+
+/// Returns a name that no other check of this process uses.
+fn unique(name: &str) -> String {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!(
+        "{name}-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Relaxed)
+    )
+}

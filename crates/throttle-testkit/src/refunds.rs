@@ -1,0 +1,121 @@
+//! Refunds: to what was charged, and to nothing else.
+
+use std::{sync::Arc, time::Duration};
+
+use throttle_core::{Algorithm, AtomicStorage, Rule};
+
+use crate::{limiter_at_2026, unique};
+
+const WINDOW: Duration = Duration::from_secs(10);
+
+pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
+    for algorithm in Algorithm::ALL {
+        a_refund_undoes_a_charge(storage, algorithm).await;
+        a_refund_of_an_old_charge_credits_no_later_one(storage, algorithm).await;
+        a_refund_never_makes_more_than_the_limit(storage, algorithm).await;
+    }
+    a_refund_reaches_back_as_far_as_the_charge_still_counts(storage).await;
+    3 * Algorithm::ALL.len() + 1
+}
+
+fn rule(algorithm: Algorithm) -> Rule {
+    Rule::new("r", 10, WINDOW).algorithm(algorithm)
+}
+
+async fn a_refund_undoes_a_charge(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
+    let (limiter, clock) = limiter_at_2026(storage);
+    let key = unique("undo");
+    limiter.add_rule(rule(algorithm)).unwrap();
+    limiter.check_cost(&key, "r", 2).await.unwrap();
+    clock.advance(Duration::from_millis(10));
+    let charged = limiter.check_cost(&key, "r", 5).await.unwrap();
+    let before = limiter.peek(&key, "r").await.unwrap().remaining();
+    limiter
+        .give_back(&key, std::slice::from_ref(&charged))
+        .await
+        .unwrap();
+    let after = limiter.peek(&key, "r").await.unwrap().remaining();
+    assert_eq!(after, before + 5, "{algorithm}");
+
+    limiter.refund(&key, "r", 1).await.unwrap();
+    let after_last = limiter.peek(&key, "r").await.unwrap().remaining();
+    assert_eq!(
+        after_last,
+        after + 1,
+        "{algorithm}: without a receipt, the latest charge"
+    );
+}
+
+async fn a_refund_of_an_old_charge_credits_no_later_one(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    let (limiter, clock) = limiter_at_2026(storage);
+    let key = unique("late");
+    limiter.add_rule(rule(algorithm)).unwrap();
+    let old = limiter.check_cost(&key, "r", 4).await.unwrap();
+    clock.advance(2 * WINDOW);
+    limiter.check_cost(&key, "r", 6).await.unwrap();
+    let before = limiter.peek(&key, "r").await.unwrap();
+    limiter.give_back(&key, &[old]).await.unwrap();
+    let after = limiter.peek(&key, "r").await.unwrap();
+    assert_eq!(after.remaining(), before.remaining(), "{algorithm}");
+    assert_eq!(after.reset_after(), before.reset_after(), "{algorithm}");
+}
+
+async fn a_refund_never_makes_more_than_the_limit(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    let (limiter, _) = limiter_at_2026(storage);
+    let key = unique("over");
+    limiter.add_rule(rule(algorithm)).unwrap();
+    let charged = limiter.check_cost(&key, "r", 3).await.unwrap();
+    for _ in 0..3 {
+        limiter
+            .give_back(&key, std::slice::from_ref(&charged))
+            .await
+            .unwrap();
+        limiter.refund(&key, "r", 1_000_000).await.unwrap();
+    }
+    let decision = limiter.peek(&key, "r").await.unwrap();
+    assert_eq!(decision.remaining(), 10, "{algorithm}");
+    assert_eq!(decision.reset_after(), Duration::ZERO, "{algorithm}");
+    assert!(
+        limiter
+            .check_cost(&key, "r", 10)
+            .await
+            .unwrap()
+            .is_allowed()
+    );
+    assert!(
+        !limiter.check(&key, "r").await.unwrap().is_allowed(),
+        "{algorithm}"
+    );
+}
+
+async fn a_refund_reaches_back_as_far_as_the_charge_still_counts(storage: &Arc<dyn AtomicStorage>) {
+    for (algorithm, before, after) in [
+        // The previous window counts for 0.8 of itself: 10 − 4·0.8 = 6.8, and all after the refund.
+        (Algorithm::SlidingWindowCounter, 6, 10),
+        // 4 were taken 12 seconds ago, at 10 in 10 seconds: long refilled.
+        (Algorithm::TokenBucket, 10, 10),
+    ] {
+        let (limiter, clock) = limiter_at_2026(storage);
+        let key = unique("reach");
+        limiter.add_rule(rule(algorithm)).unwrap();
+        let charged = limiter.check_cost(&key, "r", 4).await.unwrap();
+        clock.advance(WINDOW + WINDOW / 5);
+        assert_eq!(
+            limiter.peek(&key, "r").await.unwrap().remaining(),
+            before,
+            "{algorithm}"
+        );
+        limiter.give_back(&key, &[charged]).await.unwrap();
+        assert_eq!(
+            limiter.peek(&key, "r").await.unwrap().remaining(),
+            after,
+            "{algorithm}"
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! RateThrottle as a Tower layer, for Axum, hyper and every other http service.
