@@ -13,14 +13,15 @@ use crate::{CheckedRule, Micros};
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub struct Receipt {
     pub(crate) mark: Micros,
-    pub(crate) level: u128,
+    /// The high and the low half: a `u128` would widen every verdict by its alignment.
+    level: [u64; 2],
 }
 
 impl Receipt {
     /// Makes a receipt as the arithmetic of another language did it.
     #[must_use]
     pub const fn new(mark: Micros, level: u128) -> Self {
-        Self { mark, level }
+        Self { mark, level: [(level >> 64) as u64, level as u64] }
     }
 
     /// Returns the window's start or the moment of the charge.
@@ -32,16 +33,13 @@ impl Receipt {
     /// Returns a bucket's backlog right after the charge, in tokens × microseconds of the window.
     #[must_use]
     pub const fn level(&self) -> u128 {
-        self.level
+        (self.level[0] as u128) << 64 | self.level[1] as u128
     }
 }
 
 /// Gives one rule's answer to one request.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "backends make it, field by field"
-)]
+#[expect(clippy::exhaustive_structs, reason = "backends make it, field by field")]
 pub struct Verdict {
     /// Whether this rule admits the request.
     pub allowed: bool,
@@ -62,17 +60,21 @@ pub struct Verdict {
 /// Gives all rules' answers to one request, in the order of its charges.
 #[derive(Clone, Default, Debug)]
 pub struct Outcome {
-    verdicts: SmallVec<[Verdict; 2]>,
+    verdicts: SmallVec<[Verdict; 1]>,
     degraded: bool,
 }
 
 impl Outcome {
     /// Collects the verdicts, one for each charge of the request.
     pub fn new(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
-        Self {
-            verdicts: verdicts.into_iter().collect(),
-            degraded: false,
-        }
+        Self { verdicts: verdicts.into_iter().collect(), degraded: false }
+    }
+
+    /// Takes the verdict of a request of one rule.
+    #[inline]
+    #[must_use]
+    pub fn one(verdict: Verdict) -> Self {
+        Self { verdicts: SmallVec::from_buf([verdict]), degraded: false }
     }
 
     /// Marks the outcome as one that the storage itself did not give, because it could not.
@@ -83,18 +85,21 @@ impl Outcome {
     }
 
     /// Returns the verdicts.
+    #[inline]
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
     }
 
     /// Returns whether every rule admits.
+    #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.allowed)
     }
 
     /// Returns whether something else than the storage answered.
+    #[inline]
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.degraded
@@ -138,13 +143,7 @@ pub struct Decision {
 
 impl Decision {
     pub(crate) fn new(rule: Arc<CheckedRule>, verdict: Verdict, cost: u64, degraded: bool) -> Self {
-        Self {
-            rule,
-            verdict,
-            cost,
-            degraded,
-            listed: None,
-        }
+        Self { rule, verdict, cost, degraded, listed: None }
     }
 
     pub(crate) fn listed_as(
@@ -162,34 +161,32 @@ impl Decision {
             retry_after: if allowed { None } else { left },
             ..Verdict::default()
         };
-        Self {
-            rule,
-            verdict,
-            cost,
-            degraded: false,
-            listed: Some(listed),
-        }
+        Self { rule, verdict, cost, degraded: false, listed: Some(listed) }
     }
 
     /// Returns whether this rule admits the request.
+    #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.verdict.allowed
     }
 
     /// Returns the most that one request could ever cost: the burst of a bucket, else the limit.
+    #[inline]
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.rule.capacity()
     }
 
     /// Returns how much could be admitted right now, after this decision.
+    #[inline]
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.verdict.remaining
     }
 
     /// Returns how long until all of the limit is free again if nothing more is admitted.
+    #[inline]
     #[must_use]
     pub fn reset_after(&self) -> Duration {
         self.verdict.reset_after.into()
@@ -197,6 +194,7 @@ impl Decision {
 
     /// Returns, for a denial, the shortest wait after which the same cost is admitted, to the
     /// microsecond; none when no wait helps.
+    #[inline]
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.verdict.retry_after.map(Duration::from)
@@ -215,24 +213,28 @@ impl Decision {
     }
 
     /// Returns whether something else than the storage answered, because the storage could not.
+    #[inline]
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.degraded
     }
 
     /// Returns the list that decided, if one did.
+    #[inline]
     #[must_use]
     pub fn listed(&self) -> Option<Listed> {
         self.listed
     }
 
     /// Returns the name of the rule.
+    #[inline]
     #[must_use]
     pub fn rule(&self) -> &str {
         self.rule.name()
     }
 
     /// Returns the rule that was asked, as it was then.
+    #[inline]
     #[must_use]
     pub fn checked_rule(&self) -> &Arc<CheckedRule> {
         &self.rule
@@ -259,6 +261,11 @@ pub struct Decisions {
 }
 
 impl Decisions {
+    #[inline]
+    pub(crate) fn one(decision: Decision) -> Self {
+        Self { all: SmallVec::from_buf([decision]), reported: 0 }
+    }
+
     /// `all` is not empty.
     pub(crate) fn new(all: SmallVec<[Decision; 1]>) -> Self {
         let reported = reported(&all);
@@ -266,6 +273,7 @@ impl Decisions {
     }
 
     /// Returns whether every rule admits, and so whether the request was charged.
+    #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.reported().is_allowed()
@@ -274,6 +282,7 @@ impl Decisions {
     /// Returns the decision to tell the client about: of a refusal the denial with the longest wait
     /// (no wait that helps is the longest), otherwise the one with the least remaining (of equals the
     /// one with the longest reset).
+    #[inline]
     #[must_use]
     pub fn reported(&self) -> &Decision {
         &self.all[self.reported]
@@ -282,6 +291,7 @@ impl Decisions {
     /// Returns all decisions, in the order in which the rules were asked.
     ///
     /// When another rule denies, a rule that would have admitted says so, and was not charged.
+    #[inline]
     #[must_use]
     pub fn all(&self) -> &[Decision] {
         &self.all

@@ -88,13 +88,11 @@ impl<'a> Key<'a> {
             IpAddr::V6(v6) if v6_prefix < 128 => Inline::network(v6, v6_prefix),
             _ => Inline::address(address),
         };
-        Key {
-            bytes: Bytes::Inline(text),
-            address: Address::Known(address),
-        }
+        Key { bytes: Bytes::Inline(text), address: Address::Known(address) }
     }
 
     /// Returns the identity: the bytes given, or the 32 bytes of the digest of longer ones.
+    #[inline]
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.bytes {
@@ -106,6 +104,7 @@ impl<'a> Key<'a> {
     }
 
     /// Returns whether the identity was longer than [`MAX_KEY_LEN`] and is kept as its SHA-256.
+    #[inline]
     #[must_use]
     pub fn is_digest(&self) -> bool {
         matches!(self.bytes, Bytes::Digest(_))
@@ -135,10 +134,7 @@ impl<'a> Key<'a> {
             Address::InText => {
                 let text = std::str::from_utf8(self.as_bytes()).ok()?;
                 let address = text.split_once('/').map_or(text, |(address, _)| address);
-                address
-                    .parse::<IpAddr>()
-                    .ok()
-                    .map(|address| address.to_canonical())
+                address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
             }
         }
     }
@@ -155,10 +151,7 @@ impl<'a> Key<'a> {
             Bytes::Owned(bytes) => Bytes::Owned(bytes),
             Bytes::Digest(digest) => Bytes::Digest(digest),
         };
-        Key {
-            bytes,
-            address: self.address,
-        }
+        Key { bytes, address: self.address }
     }
 
     /// Returns the key as one printable word without `{`, `}`, spaces or line ends: bytes other than
@@ -182,6 +175,7 @@ impl<'a> Key<'a> {
         word
     }
 
+    #[inline]
     fn borrowed(bytes: &'a [u8], address: Address) -> Self {
         let bytes = if bytes.len() > MAX_KEY_LEN {
             Bytes::Digest(Sha256::digest(bytes).into())
@@ -199,19 +193,13 @@ fn is_plain(byte: u8) -> bool {
 impl Inline {
     fn copy(bytes: &[u8]) -> Option<Self> {
         let len = u8::try_from(bytes.len()).ok()?;
-        let mut text = Self {
-            len,
-            bytes: [0; INLINE],
-        };
+        let mut text = Self { len, bytes: [0; INLINE] };
         text.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(text)
     }
 
     fn address(address: IpAddr) -> Self {
-        let mut text = Self {
-            len: 0,
-            bytes: [0; INLINE],
-        };
+        let mut text = Self { len: 0, bytes: [0; INLINE] };
         match address {
             IpAddr::V4(v4) => text.push_v4(v4),
             IpAddr::V6(v6) => text.push_fmt(format_args!("{v6}")),
@@ -222,10 +210,7 @@ impl Inline {
     fn network(address: Ipv6Addr, prefix: u8) -> Self {
         let kept = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
         let network = Ipv6Addr::from_bits(address.to_bits() & kept);
-        let mut text = Self {
-            len: 0,
-            bytes: [0; INLINE],
-        };
+        let mut text = Self { len: 0, bytes: [0; INLINE] };
         text.push_fmt(format_args!("{network}/{prefix}"));
         text
     }
@@ -274,10 +259,7 @@ impl Key<'static> {
         if identity.len() > MAX_KEY_LEN {
             return Key::borrowed(&identity, address).into_owned();
         }
-        Self {
-            bytes: Bytes::Owned(identity.into()),
-            address,
-        }
+        Self { bytes: Bytes::Owned(identity.into()), address }
     }
 }
 
@@ -310,18 +292,21 @@ impl fmt::Display for Key<'_> {
 }
 
 impl<'a> From<&'a [u8]> for Key<'a> {
+    #[inline]
     fn from(identity: &'a [u8]) -> Self {
         Self::borrowed(identity, Address::Never)
     }
 }
 
 impl<'a> From<&'a str> for Key<'a> {
+    #[inline]
     fn from(identity: &'a str) -> Self {
         Self::borrowed(identity.as_bytes(), Address::InText)
     }
 }
 
 impl<'a> From<&'a String> for Key<'a> {
+    #[inline]
     fn from(identity: &'a String) -> Self {
         Self::borrowed(identity.as_bytes(), Address::InText)
     }
@@ -351,10 +336,7 @@ impl<'a> From<&'a Key<'_>> for Key<'a> {
             Bytes::Digest(digest) => Bytes::Digest(*digest),
             _ => Bytes::Borrowed(key.as_bytes()),
         };
-        Key {
-            bytes,
-            address: key.address,
-        }
+        Key { bytes, address: key.address }
     }
 }
 
@@ -364,13 +346,7 @@ mod tests {
 
     #[test]
     fn an_address_and_its_text_are_one_key() {
-        for text in [
-            "0.0.0.0",
-            "7.60.123.255",
-            "100.10.9.200",
-            "::1",
-            "2001:db8::ff",
-        ] {
+        for text in ["0.0.0.0", "7.60.123.255", "100.10.9.200", "::1", "2001:db8::ff"] {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(Key::from(address), Key::from(text));
             assert_eq!(Key::from(text).address(), Some(address));
@@ -398,10 +374,7 @@ mod tests {
         assert_eq!(Key::network(one, 0).as_bytes(), b"::/0");
         assert_eq!(Key::network(two, 64).address(), Some(two));
         let long = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe";
-        assert_eq!(
-            Key::network(long.parse().unwrap(), 127),
-            Key::from(&format!("{long}/127"))
-        );
+        assert_eq!(Key::network(long.parse().unwrap(), 127), Key::from(&format!("{long}/127")));
     }
 
     #[test]
@@ -417,13 +390,7 @@ mod tests {
 
     #[test]
     fn parts_that_try_to_collide_do_not() {
-        let tries = [
-            ["a", "b|c"],
-            ["a|b", "c"],
-            ["", "a|b|c"],
-            ["a%7Cb", "c"],
-            ["a", "b%7Cc"],
-        ];
+        let tries = [["a", "b|c"], ["a|b", "c"], ["", "a|b|c"], ["a%7Cb", "c"], ["a", "b%7Cc"]];
         for (i, one) in tries.iter().enumerate() {
             for two in &tries[..i] {
                 assert_ne!(Key::parts(one), Key::parts(two));
@@ -442,10 +409,7 @@ mod tests {
     fn owning_a_key_changes_nothing() {
         for len in [0, 1, INLINE, INLINE + 1, MAX_KEY_LEN, MAX_KEY_LEN + 1] {
             let text = "k".repeat(len);
-            assert_eq!(
-                Key::from(text.as_str()).into_owned(),
-                Key::from(text.as_str())
-            );
+            assert_eq!(Key::from(text.as_str()).into_owned(), Key::from(text.as_str()));
             assert_eq!(Key::from(&Key::from(&text)), Key::from(text.as_str()));
         }
     }

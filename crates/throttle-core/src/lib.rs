@@ -42,7 +42,7 @@ pub use self::{
     },
     storage::{
         AtomicStorage, Charge, Effect, Emulated, Refund, Reply, Request, Scope, States, Storage,
-        StorageError, Value, give_back, look, settle,
+        StorageError, Value, give_back, look, settle, settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

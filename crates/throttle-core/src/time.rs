@@ -52,9 +52,7 @@ impl Micros {
     #[must_use]
     pub fn to_system_time(self) -> SystemTime {
         let since = Duration::from_micros(self.0);
-        SystemTime::UNIX_EPOCH
-            .checked_add(since)
-            .unwrap_or(SystemTime::UNIX_EPOCH)
+        SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// Returns the sum, at most [`Micros::MAX`].
@@ -109,10 +107,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place where the clock is read"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
     fn now(&self) -> Micros {
         Micros::at(SystemTime::now())
     }
@@ -184,10 +179,7 @@ impl Clock for ManualClock {
 
     fn sleep(&self, span: Duration) -> Sleep {
         let end = self.now().plus(Micros::from(span));
-        Box::pin(ManualSleep {
-            clock: self.clone(),
-            end,
-        })
+        Box::pin(ManualSleep { clock: self.clone(), end })
     }
 }
 

@@ -10,9 +10,7 @@ mod forwarded;
 
 /// Hands every file of the folder to the check; a folder that is missing or empty fails.
 fn replay(folder: &str, check: fn(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(folder);
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(folder);
     let files = fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{corpus:?}: {error}"));
     let mut replayed = 0;
     for file in files {

@@ -24,11 +24,7 @@ pub(crate) fn pick(shard: &mut Shard, in_use: &[usize], now: Micros) -> Option<u
     }
     let worth = |place: &usize| {
         let slot = &shard.slots[*place];
-        if slot.expires <= now {
-            (0, Micros::ZERO)
-        } else {
-            (slot.heat, slot.expires)
-        }
+        if slot.expires <= now { (0, Micros::ZERO) } else { (slot.heat, slot.expires) }
     };
     let free = sample.iter().filter(|place| !in_use.contains(place));
     let picked = *free.min_by_key(|place| worth(place))?;

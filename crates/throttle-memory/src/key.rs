@@ -42,11 +42,7 @@ impl<'a> SlotRef<'a> {
         bytes.extend_from_slice(self.identity);
         bytes.extend_from_slice(self.rule);
         let identity_len = u16::try_from(self.identity.len()).unwrap_or(u16::MAX); // ≤ MAX_KEY_LEN
-        SlotKey {
-            bytes: bytes.into(),
-            identity_len,
-            digest: self.digest,
-        }
+        SlotKey { bytes: bytes.into(), identity_len, digest: self.digest }
     }
 }
 
@@ -54,11 +50,7 @@ impl SlotKey {
     fn borrow(&self) -> SlotRef<'_> {
         let at = usize::from(self.identity_len).min(self.bytes.len());
         let (identity, rule) = self.bytes.split_at(at);
-        SlotRef {
-            identity,
-            rule,
-            digest: self.digest,
-        }
+        SlotRef { identity, rule, digest: self.digest }
     }
 }
 
@@ -92,14 +84,8 @@ mod tests {
 
     #[test]
     fn keys_that_try_to_collide_do_not() {
-        let tries = [
-            ("a:b", "c"),
-            ("a", "b:c"),
-            ("ab", "c"),
-            ("a", "bc"),
-            ("", "abc"),
-            ("abc", "x"),
-        ];
+        let tries =
+            [("a:b", "c"), ("a", "b:c"), ("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "x")];
         for (i, one) in tries.iter().enumerate() {
             for (j, two) in tries.iter().enumerate() {
                 let rule = |name: &str| Arc::new(Rule::per_second(name, 1).check().unwrap());
@@ -107,11 +93,7 @@ mod tests {
                 let (rule, other_rule) = (rule(one.1), rule(two.1));
                 let charge = Charge::new(&key, &rule, 1);
                 let owned = SlotRef::of(&Charge::new(&other, &other_rule, 1)).to_slot_key();
-                assert_eq!(
-                    SlotRef::of(&charge).equivalent(&owned),
-                    i == j,
-                    "{one:?} {two:?}"
-                );
+                assert_eq!(SlotRef::of(&charge).equivalent(&owned), i == j, "{one:?} {two:?}");
             }
         }
     }

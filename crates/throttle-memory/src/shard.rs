@@ -37,13 +37,7 @@ const SMALL: usize = 1024;
 impl Shard {
     pub(crate) fn new(capacity: usize, hasher: ahash::RandomState, seed: u64) -> Self {
         let slots = IndexMap::with_hasher(hasher);
-        Self {
-            slots,
-            random: seed | 1,
-            capacity,
-            work: 0,
-            hand: 0,
-        }
+        Self { slots, random: seed | 1, capacity, work: 0, hand: 0 }
     }
 
     /// Finds a slot.
@@ -51,13 +45,16 @@ impl Shard {
         self.slots.get_index_of(key)
     }
 
+    /// Finds a slot, or makes one.
+    pub(crate) fn find_or_insert(&mut self, key: &SlotRef<'_>, now: Micros) -> &mut Slot {
+        let place = self.find(key).unwrap_or_else(|| self.insert(key, &[], now));
+        &mut self.slots[place]
+    }
+
     /// Makes a slot for a key that has none; when the shard is full, in the place of another that is
     /// not in use by the same request.
     pub(crate) fn insert(&mut self, key: &SlotRef<'_>, in_use: &[usize], now: Micros) -> usize {
-        let slot = Slot {
-            expires: now,
-            ..Slot::default()
-        };
+        let slot = Slot { expires: now, ..Slot::default() };
         if self.slots.len() >= self.capacity
             && let Some(place) = eviction::pick(self, in_use, now)
             && self.slots.replace_index(place, key.to_slot_key()).is_ok()
@@ -96,10 +93,6 @@ impl Slot {
     /// Notes that the slot was used, and until when it matters.
     pub(crate) fn used(&mut self, allowed: bool, expires: Micros) {
         self.expires = expires;
-        self.heat = if allowed {
-            (self.heat + 1).min(HOTTEST / 4)
-        } else {
-            HOTTEST
-        };
+        self.heat = if allowed { (self.heat + 1).min(HOTTEST / 4) } else { HOTTEST };
     }
 }

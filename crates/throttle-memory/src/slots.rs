@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, Clock, Micros, Outcome, Refund, Request, State, States, SystemClock, give_back, look,
-    settle,
+    Charge, Clock, Micros, Outcome, Refund, Request, State, States, SystemClock, Verdict,
+    give_back, look, settle, settle_one,
 };
 
 use crate::{
@@ -33,26 +33,37 @@ impl Slots {
         let count = (max_entries / MIN_SHARD).clamp(1, MAX_SHARDS);
         let shard = |i: usize| {
             let capacity = max_entries / count + usize::from(i < max_entries % count);
-            Padded(Mutex::new(Shard::new(
-                capacity,
-                hasher.clone(),
-                hasher.hash_one(i),
-            )))
+            Padded(Mutex::new(Shard::new(capacity, hasher.clone(), hasher.hash_one(i))))
         };
-        Self {
-            shards: (0..count).map(shard).collect(),
-            hasher,
-        }
+        Self { shards: (0..count).map(shard).collect(), hasher }
     }
 
     pub(crate) fn acquire(&self, request: &Request<'_>) -> Outcome {
+        if let [charge] = request.charges() {
+            return Outcome::one(self.acquire_one(charge, request.clock()));
+        }
         let mut held = self.hold(request.charges(), request.clock(), true);
         let now = held.now;
         let outcome = settle(request.charges(), now, &mut held);
-        held.keep(request.charges(), |i| {
-            outcome.verdicts().get(i).is_none_or(|v| v.allowed)
-        });
+        held.keep(request.charges(), |i| outcome.verdicts().get(i).is_none_or(|v| v.allowed));
         outcome
+    }
+
+    /// The same for one charge, without the lists.
+    fn acquire_one(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) -> Verdict {
+        let key = SlotRef::of(charge);
+        let mut shard = self.lock(self.shard_of(&key));
+        let real = SystemClock.now();
+        shard.sweep(real);
+        let (now, later) = times(real, clock);
+        let slot = shard.find_or_insert(&key, real);
+        let verdict = settle_one(charge, now, &mut slot.state);
+        let lifetime = match verdict.blocked {
+            false => verdict.reset_after, // it is vacant again when all of the limit is free
+            true => slot.state.lifetime(charge.rule(), now),
+        };
+        slot.used(verdict.allowed, later.plus(lifetime));
+        verdict
     }
 
     pub(crate) fn peek(&self, request: &Request<'_>) -> Outcome {
@@ -92,9 +103,7 @@ impl Slots {
 
     /// Returns how many slots there are, whether or not they still matter.
     pub(crate) fn len(&self) -> usize {
-        (0..self.shards.len())
-            .map(|i| self.lock(i).slots.len())
-            .sum()
+        (0..self.shards.len()).map(|i| self.lock(i).slots.len()).sum()
     }
 
     /// Locks what the charges need, shards in order, and finds or makes their slots.
@@ -109,20 +118,13 @@ impl Slots {
         let real = SystemClock.now();
         guards.iter_mut().for_each(|shard| shard.sweep(real));
 
-        let mut held = Held {
-            places: SmallVec::new(),
-            absent: Vec::new(),
-            now: clock.map_or(real, |clock| clock.now()),
-            real: real.plus(clock.map_or(Micros::ZERO, |_| Request::SLACK.into())),
-            guards,
-        };
+        let (now, later) = times(real, clock);
+        let mut held = Held { places: SmallVec::new(), absent: Vec::new(), now, later, guards };
         for charge in charges {
             let key = SlotRef::of(charge);
             let guard = match shards.len() {
                 1 => 0,
-                _ => shards
-                    .binary_search(&self.shard_of(&key))
-                    .unwrap_or_default(),
+                _ => shards.binary_search(&self.shard_of(&key)).unwrap_or_default(),
             };
             held.take(guard, &key, make, real);
         }
@@ -137,10 +139,15 @@ impl Slots {
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
         // No code of a user runs under the lock; a slot that a panic left half changed is a state.
-        self.shards[shard]
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the time to decide by, and the machine's, later by the slack where they differ.
+fn times(real: Micros, clock: Option<&Arc<dyn Clock>>) -> (Micros, Micros) {
+    match clock {
+        None => (real, real),
+        Some(clock) => (clock.now(), real.plus(Request::SLACK.into())),
     }
 }
 
@@ -151,7 +158,7 @@ struct Held<'a> {
     absent: Vec<State>,
     now: Micros,
     /// The machine's time, later by the slack where the limiter's clock is its own.
-    real: Micros,
+    later: Micros,
 }
 
 #[derive(Copy, Clone)]
@@ -168,10 +175,7 @@ impl Held<'_> {
             None if make => {
                 let in_use: SmallVec<[usize; 8]> = (self.places.iter())
                     .filter_map(|place| match place {
-                        Place::Slot {
-                            guard: other,
-                            index,
-                        } if *other == guard => Some(*index),
+                        Place::Slot { guard: other, index } if *other == guard => Some(*index),
                         _ => None,
                     })
                     .collect();
@@ -191,10 +195,10 @@ impl Held<'_> {
     /// Notes how the slots were used, and until when they matter.
     fn keep(&mut self, charges: &[Charge<'_>], allowed: impl Fn(usize) -> bool) {
         for (i, charge) in charges.iter().enumerate() {
-            let (now, real) = (self.now, self.real);
+            let (now, later) = (self.now, self.later);
             if let Some(slot) = self.slot(i) {
                 let lifetime = slot.state.lifetime(charge.rule(), now);
-                slot.used(allowed(i), real.plus(lifetime));
+                slot.used(allowed(i), later.plus(lifetime));
             }
         }
     }
@@ -202,9 +206,9 @@ impl Held<'_> {
     /// Notes until when the slots matter.
     fn expire(&mut self, charges: &[Charge<'_>]) {
         for (i, charge) in charges.iter().enumerate() {
-            let (now, real) = (self.now, self.real);
+            let (now, later) = (self.now, self.later);
             if let Some(slot) = self.slot(i) {
-                slot.expires = real.plus(slot.state.lifetime(charge.rule(), now));
+                slot.expires = later.plus(slot.state.lifetime(charge.rule(), now));
             }
         }
     }

@@ -52,9 +52,7 @@ impl MemoryStorage {
 
     /// Makes a storage with options.
     pub fn builder() -> MemoryStorageBuilder {
-        MemoryStorageBuilder {
-            max_entries: 1_000_000,
-        }
+        MemoryStorageBuilder { max_entries: 1_000_000 }
     }
 
     /// Returns how many entries it holds: keys under rules and values, among them some that no longer
@@ -84,9 +82,7 @@ impl MemoryStorageBuilder {
     pub fn build(self) -> MemoryStorage {
         let slots = Slots::new(self.max_entries);
         let values = Values::new(self.max_entries);
-        MemoryStorage {
-            inner: Arc::new(Inner { slots, values }),
-        }
+        MemoryStorage { inner: Arc::new(Inner { slots, values }) }
     }
 }
 
@@ -169,8 +165,6 @@ impl AtomicStorage for MemoryStorage {
 
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStorage")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("MemoryStorage").field("len", &self.len()).finish_non_exhaustive()
     }
 }

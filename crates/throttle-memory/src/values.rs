@@ -42,13 +42,7 @@ impl Values {
     }
 
     pub(crate) fn set(&self, key: &str, value: Value, ttl: Option<Duration>) {
-        self.cache.insert(
-            key.to_owned(),
-            Entry {
-                value,
-                lifetime: Lifetime::New(ttl),
-            },
-        );
+        self.cache.insert(key.to_owned(), Entry { value, lifetime: Lifetime::New(ttl) });
     }
 
     pub(crate) fn increment(
@@ -62,33 +56,22 @@ impl Values {
             let (old, lifetime) = match entry {
                 Some(entry) => {
                     let old = entry.into_value().value.as_i64();
-                    (
-                        old.ok_or_else(|| StorageError::not_an_integer(key))?,
-                        Lifetime::Kept,
-                    )
+                    (old.ok_or_else(|| StorageError::not_an_integer(key))?, Lifetime::Kept)
                 }
                 None => (0, Lifetime::New(ttl)),
             };
-            sum = old
-                .checked_add(amount)
-                .ok_or_else(|| StorageError::overflow(key))?;
-            Ok::<_, StorageError>(Op::Put(Entry {
-                value: sum.into(),
-                lifetime,
-            }))
+            sum = old.checked_add(amount).ok_or_else(|| StorageError::overflow(key))?;
+            Ok::<_, StorageError>(Op::Put(Entry { value: sum.into(), lifetime }))
         });
         done.map(|_: CompResult<_, _>| sum)
     }
 
     pub(crate) fn delete(&self, key: &str) -> bool {
         // Not `remove`, which answers with an expired value that was not cleared away yet.
-        let done = self
-            .cache
-            .entry_by_ref(key)
-            .and_compute_with(|entry| match entry {
-                Some(_) => Op::Remove,
-                None => Op::Nop,
-            });
+        let done = self.cache.entry_by_ref(key).and_compute_with(|entry| match entry {
+            Some(_) => Op::Remove,
+            None => Op::Nop,
+        });
         matches!(done, CompResult::Removed(_))
     }
 

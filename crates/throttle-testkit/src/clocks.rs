@@ -33,10 +33,7 @@ async fn a_clock_that_steps_back_admits_nothing_more(
         limiter.check_cost(&key, "r", 4).await.unwrap();
         clock.set(Micros::new(1_767_225_600_000_000 - back).to_system_time());
         let denial = limiter.check(&key, "r").await.unwrap();
-        assert!(
-            !denial.is_allowed(),
-            "{algorithm} after a step of {back} µs"
-        );
+        assert!(!denial.is_allowed(), "{algorithm} after a step of {back} µs");
     }
 }
 
@@ -53,10 +50,7 @@ async fn a_clock_that_swings_over_an_edge_admits_nothing_more(
         clock.set(Micros::new(at - 1).to_system_time());
         admitted += u64::from(limiter.check(&key, "r").await.unwrap().is_allowed());
     }
-    assert!(
-        admitted <= 8,
-        "{algorithm}: {admitted} passed at one edge, of 4 in a window"
-    );
+    assert!(admitted <= 8, "{algorithm}: {admitted} passed at one edge, of 4 in a window");
 }
 
 async fn a_step_back_shuts_nobody_out_for_longer(
@@ -74,16 +68,10 @@ async fn a_step_back_shuts_nobody_out_for_longer(
         clock.set(Micros::new(1_000_000_000_000_000).to_system_time());
         let denial = limiter.check(&key, "r").await.unwrap();
         let wait = denial.retry_after().unwrap();
-        assert!(
-            wait <= Duration::from(longest),
-            "{algorithm}: {wait:?} after a step back"
-        );
+        assert!(wait <= Duration::from(longest), "{algorithm}: {wait:?} after a step back");
         clock.advance(wait);
         let decision = limiter.check(&key, "r").await.unwrap();
-        assert!(
-            decision.is_allowed(),
-            "{algorithm}, block {block:?}: {decision:?}"
-        );
+        assert!(decision.is_allowed(), "{algorithm}, block {block:?}: {decision:?}");
     }
 }
 
@@ -94,21 +82,13 @@ async fn the_storages_own_clock_frees_a_key_when_it_said(
     let limiter = Limiter::new(Arc::clone(storage));
     let key = unique("own");
     let window = Duration::from_millis(200);
-    limiter
-        .add_rule(Rule::new("r", 3, window).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::new("r", 3, window).algorithm(algorithm)).unwrap();
     let mut denial = limiter.check_cost(&key, "r", 3).await.unwrap();
     while denial.is_allowed() {
         denial = limiter.check(&key, "r").await.unwrap();
     }
     let retry_after = denial.retry_after().unwrap();
-    assert!(
-        !retry_after.is_zero() && retry_after <= 2 * window,
-        "{algorithm}: {retry_after:?}"
-    );
+    assert!(!retry_after.is_zero() && retry_after <= 2 * window, "{algorithm}: {retry_after:?}");
     wait(retry_after + Duration::from_millis(20)).await;
-    assert!(
-        limiter.check(&key, "r").await.unwrap().is_allowed(),
-        "{algorithm} after the wait"
-    );
+    assert!(limiter.check(&key, "r").await.unwrap().is_allowed(), "{algorithm} after the wait");
 }

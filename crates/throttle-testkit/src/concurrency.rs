@@ -25,27 +25,18 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
 async fn one_key(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("one");
-    limiter
-        .add_rule(Rule::per_hour("r", 500).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::per_hour("r", 500).algorithm(algorithm)).unwrap();
     let passed = spawn(move |_| {
         let (limiter, key) = (limiter.clone(), key.clone());
         async move { u64::from(limiter.check(&key, "r").await.unwrap().is_allowed()) }
     });
-    assert_eq!(
-        passed.await,
-        500,
-        "{algorithm}: {} requests on one key",
-        TASKS * EACH
-    );
+    assert_eq!(passed.await, 500, "{algorithm}: {} requests on one key", TASKS * EACH);
 }
 
 async fn one_key_with_costs(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("costs");
-    limiter
-        .add_rule(Rule::per_hour("r", 1000).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::per_hour("r", 1000).algorithm(algorithm)).unwrap();
     let (own, of_all) = (limiter.clone(), key.clone());
     let charged = spawn(move |n| {
         let (limiter, key, cost) = (own.clone(), of_all.clone(), n % 7 + 1);
@@ -55,11 +46,7 @@ async fn one_key_with_costs(storage: &Arc<dyn AtomicStorage>, algorithm: Algorit
         }
     });
     let left = limiter.peek(&key, "r").await.unwrap().remaining();
-    assert_eq!(
-        charged.await,
-        1000,
-        "{algorithm}: costs of 1 are asked too, so nothing is left"
-    );
+    assert_eq!(charged.await, 1000, "{algorithm}: costs of 1 are asked too, so nothing is left");
     let after = limiter.peek(&key, "r").await.unwrap().remaining();
     assert!(left <= 1000 && after == 0, "{algorithm}: {after} left");
 }
@@ -68,9 +55,7 @@ async fn many_keys(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     const KEYS: u64 = 16;
     let (limiter, _) = limiter_at_2026(storage);
     let base = unique("keys");
-    limiter
-        .add_rule(Rule::per_hour("r", 20).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::per_hour("r", 20).algorithm(algorithm)).unwrap();
     let passed = spawn(move |n| {
         let (limiter, key) = (limiter.clone(), format!("{base}-{}", n % KEYS));
         async move { u64::from(limiter.check(&key, "r").await.unwrap().is_allowed()) }
@@ -81,35 +66,23 @@ async fn many_keys(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
 async fn two_rules(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("two");
-    limiter
-        .add_rule(Rule::per_hour("narrow", 100).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::per_hour("narrow", 100).algorithm(algorithm)).unwrap();
     limiter.add_rule(Rule::per_hour("wide", 5000)).unwrap();
     let (own, of_all) = (limiter.clone(), key.clone());
     let passed = spawn(move |n| {
         let (limiter, key) = (own.clone(), of_all.clone());
-        let rules = if n % 2 == 0 {
-            ["narrow", "wide"]
-        } else {
-            ["wide", "narrow"]
-        };
+        let rules = if n % 2 == 0 { ["narrow", "wide"] } else { ["wide", "narrow"] };
         async move { u64::from(limiter.check_all(&key, &rules).await.unwrap().is_allowed()) }
     });
     assert_eq!(passed.await, 100, "{algorithm}");
     let wide = limiter.peek(&key, "wide").await.unwrap();
-    assert_eq!(
-        wide.remaining(),
-        4900,
-        "{algorithm}: a denied request charges nothing"
-    );
+    assert_eq!(wide.remaining(), 4900, "{algorithm}: a denied request charges nothing");
 }
 
 async fn with_refunds(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("refunds");
-    limiter
-        .add_rule(Rule::per_hour("r", 200).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::per_hour("r", 200).algorithm(algorithm)).unwrap();
     let (own, of_all) = (limiter.clone(), key.clone());
     let kept = spawn(move |n| {
         let (limiter, key) = (own.clone(), of_all.clone());
@@ -128,30 +101,21 @@ async fn with_refunds(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     .await;
     let left = limiter.peek(&key, "r").await.unwrap().remaining();
     assert_eq!(kept + left, 200, "{algorithm}: {kept} kept, {left} left");
-    assert!(
-        left < TASKS,
-        "{algorithm}: what was given back was taken by others"
-    );
+    assert!(left < TASKS, "{algorithm}: what was given back was taken by others");
 }
 
 async fn two_limiters_on_one_storage(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let key = unique("limiters");
     let limiters = [0, 1].map(|_| {
         let (limiter, _) = limiter_at_2026(storage);
-        limiter
-            .add_rule(Rule::per_hour("r", 300).algorithm(algorithm))
-            .unwrap();
+        limiter.add_rule(Rule::per_hour("r", 300).algorithm(algorithm)).unwrap();
         limiter
     });
     let passed = spawn(move |n| {
         let (limiter, key) = (limiters[(n % 2) as usize].clone(), key.clone());
         async move { u64::from(limiter.check(&key, "r").await.unwrap().is_allowed()) }
     });
-    assert_eq!(
-        passed.await,
-        300,
-        "{algorithm}: two limiters share one storage"
-    );
+    assert_eq!(passed.await, 300, "{algorithm}: two limiters share one storage");
 }
 
 /// What passes while the clock runs is what the arithmetic gives for the time that went by.
@@ -175,14 +139,8 @@ async fn while_time_goes_on(storage: &Arc<dyn AtomicStorage>) {
         passed += 1;
     }
     let refilled = TASKS * EACH.div_ceil(10);
-    assert!(
-        passed <= 100 + refilled,
-        "{passed} passed of a burst of 100 and {refilled} refilled"
-    );
-    assert!(
-        passed + 100 >= 100 + refilled,
-        "{passed} passed, {refilled} were refilled"
-    );
+    assert!(passed <= 100 + refilled, "{passed} passed of a burst of 100 and {refilled} refilled");
+    assert!(passed + 100 >= 100 + refilled, "{passed} passed, {refilled} were refilled");
 }
 
 /// Runs `EACH` requests in each of `TASKS` tasks at once, and adds up what they return.

@@ -33,17 +33,11 @@ async fn names_and_keys_that_try_to_collide_do_not(storage: &Arc<dyn AtomicStora
     }
     for (rule, key) in tries {
         let key = format!("{key}{base}");
-        assert!(
-            limiter.check(&key, rule).await.unwrap().is_allowed(),
-            "{rule:?} with {key:?}"
-        );
+        assert!(limiter.check(&key, rule).await.unwrap().is_allowed(), "{rule:?} with {key:?}");
     }
     for (rule, key) in tries {
         let key = format!("{key}{base}");
-        assert!(
-            !limiter.check(&key, rule).await.unwrap().is_allowed(),
-            "{rule:?} with {key:?}"
-        );
+        assert!(!limiter.check(&key, rule).await.unwrap().is_allowed(), "{rule:?} with {key:?}");
     }
 }
 
@@ -65,15 +59,9 @@ async fn keys_of_any_shape_are_limited(storage: &Arc<dyn AtomicStorage>) {
         other.as_str().into(),
     ];
     for key in &shapes {
-        assert!(
-            limiter.check(key, &rule).await.unwrap().is_allowed(),
-            "the first of {key:.30}"
-        );
+        assert!(limiter.check(key, &rule).await.unwrap().is_allowed(), "the first of {key:.30}");
     }
     for key in &shapes {
-        assert!(
-            !limiter.check(key, &rule).await.unwrap().is_allowed(),
-            "the second of {key:.30}"
-        );
+        assert!(!limiter.check(key, &rule).await.unwrap().is_allowed(), "the second of {key:.30}");
     }
 }

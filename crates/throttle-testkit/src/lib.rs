@@ -66,10 +66,7 @@ where
 {
     /// Takes a constructor of storages that keep limits within one process.
     pub fn new(make: F) -> Self {
-        Self {
-            make,
-            scope: Scope::Process,
-        }
+        Self { make, scope: Scope::Process }
     }
 
     /// Expects another scope: [`Scope::Shared`] for a storage that decides for several processes.
@@ -85,11 +82,7 @@ where
     /// At the first check that fails, with what was expected and what came.
     pub async fn run(self) -> Report {
         let mut report = Report::default();
-        assert_eq!(
-            self.limiter().await.status().scope,
-            self.scope,
-            "the scope of the storage"
-        );
+        assert_eq!(self.limiter().await.status().scope, self.scope, "the scope of the storage");
 
         (report.vectors, report.decisions) = vectors::replay(&self.limiter_of_clock().await).await;
         report.checks += operations::check(&self.storage().await).await;
@@ -112,12 +105,7 @@ where
 
     async fn limiter_of_clock(&self) -> (Limiter, throttle_core::ManualClock) {
         let clock = throttle_core::ManualClock::default();
-        (
-            Limiter::builder((self.make)().await)
-                .clock(clock.clone())
-                .build(),
-            clock,
-        )
+        (Limiter::builder((self.make)().await).clock(clock.clone()).build(), clock)
     }
 }
 
@@ -125,21 +113,12 @@ where
 fn limiter_at_2026(storage: &Arc<dyn AtomicStorage>) -> (Limiter, throttle_core::ManualClock) {
     let clock = throttle_core::ManualClock::default();
     clock.set(throttle_core::Micros::new(1_767_225_600_000_000).to_system_time());
-    (
-        Limiter::builder(Arc::clone(storage))
-            .clock(clock.clone())
-            .build(),
-        clock,
-    )
+    (Limiter::builder(Arc::clone(storage)).clock(clock.clone()).build(), clock)
 }
 
 /// Returns a name that no other check of this process uses.
 fn unique(name: &str) -> String {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!(
-        "{name}-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Relaxed)
-    )
+    format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed))
 }

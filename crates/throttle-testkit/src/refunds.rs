@@ -30,20 +30,13 @@ async fn a_refund_undoes_a_charge(storage: &Arc<dyn AtomicStorage>, algorithm: A
     clock.advance(Duration::from_millis(10));
     let charged = limiter.check_cost(&key, "r", 5).await.unwrap();
     let before = limiter.peek(&key, "r").await.unwrap().remaining();
-    limiter
-        .give_back(&key, std::slice::from_ref(&charged))
-        .await
-        .unwrap();
+    limiter.give_back(&key, std::slice::from_ref(&charged)).await.unwrap();
     let after = limiter.peek(&key, "r").await.unwrap().remaining();
     assert_eq!(after, before + 5, "{algorithm}");
 
     limiter.refund(&key, "r", 1).await.unwrap();
     let after_last = limiter.peek(&key, "r").await.unwrap().remaining();
-    assert_eq!(
-        after_last,
-        after + 1,
-        "{algorithm}: without a receipt, the latest charge"
-    );
+    assert_eq!(after_last, after + 1, "{algorithm}: without a receipt, the latest charge");
 }
 
 async fn a_refund_of_an_old_charge_credits_no_later_one(
@@ -72,26 +65,14 @@ async fn a_refund_never_makes_more_than_the_limit(
     limiter.add_rule(rule(algorithm)).unwrap();
     let charged = limiter.check_cost(&key, "r", 3).await.unwrap();
     for _ in 0..3 {
-        limiter
-            .give_back(&key, std::slice::from_ref(&charged))
-            .await
-            .unwrap();
+        limiter.give_back(&key, std::slice::from_ref(&charged)).await.unwrap();
         limiter.refund(&key, "r", 1_000_000).await.unwrap();
     }
     let decision = limiter.peek(&key, "r").await.unwrap();
     assert_eq!(decision.remaining(), 10, "{algorithm}");
     assert_eq!(decision.reset_after(), Duration::ZERO, "{algorithm}");
-    assert!(
-        limiter
-            .check_cost(&key, "r", 10)
-            .await
-            .unwrap()
-            .is_allowed()
-    );
-    assert!(
-        !limiter.check(&key, "r").await.unwrap().is_allowed(),
-        "{algorithm}"
-    );
+    assert!(limiter.check_cost(&key, "r", 10).await.unwrap().is_allowed());
+    assert!(!limiter.check(&key, "r").await.unwrap().is_allowed(), "{algorithm}");
 }
 
 async fn a_refund_reaches_back_as_far_as_the_charge_still_counts(storage: &Arc<dyn AtomicStorage>) {
@@ -106,16 +87,8 @@ async fn a_refund_reaches_back_as_far_as_the_charge_still_counts(storage: &Arc<d
         limiter.add_rule(rule(algorithm)).unwrap();
         let charged = limiter.check_cost(&key, "r", 4).await.unwrap();
         clock.advance(WINDOW + WINDOW / 5);
-        assert_eq!(
-            limiter.peek(&key, "r").await.unwrap().remaining(),
-            before,
-            "{algorithm}"
-        );
+        assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), before, "{algorithm}");
         limiter.give_back(&key, &[charged]).await.unwrap();
-        assert_eq!(
-            limiter.peek(&key, "r").await.unwrap().remaining(),
-            after,
-            "{algorithm}"
-        );
+        assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), after, "{algorithm}");
     }
 }

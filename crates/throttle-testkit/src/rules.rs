@@ -24,53 +24,32 @@ async fn a_rule_that_admits_is_not_charged_when_another_denies(
 ) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("all");
-    limiter
-        .add_rule(Rule::per_day("wide", 100).algorithm(algorithm))
-        .unwrap();
-    limiter
-        .add_rule(Rule::per_day("narrow", 2).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::per_day("wide", 100).algorithm(algorithm)).unwrap();
+    limiter.add_rule(Rule::per_day("narrow", 2).algorithm(algorithm)).unwrap();
     for turn in 0..5 {
         for rules in [["wide", "narrow"], ["narrow", "wide"]] {
             let decisions = limiter.check_all(&key, &rules).await.unwrap();
             assert_eq!(decisions.is_allowed(), turn == 0, "{algorithm}");
             assert_eq!(decisions.reported().rule(), "narrow");
-            let wide = decisions
-                .all()
-                .iter()
-                .find(|one| one.rule() == "wide")
-                .unwrap();
+            let wide = decisions.all().iter().find(|one| one.rule() == "wide").unwrap();
             assert!(wide.is_allowed(), "{algorithm}: the wide rule never denies");
         }
     }
-    assert_eq!(
-        limiter.peek(&key, "wide").await.unwrap().remaining(),
-        98,
-        "{algorithm}"
-    );
+    assert_eq!(limiter.peek(&key, "wide").await.unwrap().remaining(), 98, "{algorithm}");
 }
 
 async fn a_reset_frees_a_key_and_opens_it(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("reset");
-    let rule = Rule::per_hour("r", 3)
-        .algorithm(algorithm)
-        .block(Duration::from_secs(7200));
+    let rule = Rule::per_hour("r", 3).algorithm(algorithm).block(Duration::from_secs(7200));
     limiter.add_rule(rule).unwrap();
     for _ in 0..4 {
         limiter.check(&key, "r").await.unwrap();
     }
-    assert!(
-        limiter.peek(&key, "r").await.unwrap().is_blocked(),
-        "{algorithm}"
-    );
+    assert!(limiter.peek(&key, "r").await.unwrap().is_blocked(), "{algorithm}");
     limiter.reset(&key, "r").await.unwrap();
     let decision = limiter.check(&key, "r").await.unwrap();
-    assert_eq!(
-        (decision.is_allowed(), decision.remaining()),
-        (true, 2),
-        "{algorithm}"
-    );
+    assert_eq!((decision.is_allowed(), decision.remaining()), (true, 2), "{algorithm}");
 }
 
 async fn a_block_ends(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
@@ -81,22 +60,12 @@ async fn a_block_ends(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     limiter.add_rule(rule).unwrap();
     limiter.check(&key, "r").await.unwrap();
     let denial = limiter.check(&key, "r").await.unwrap();
-    assert!(
-        denial.is_blocked() && denial.retry_after() == Some(span),
-        "{algorithm}: {denial:?}"
-    );
+    assert!(denial.is_blocked() && denial.retry_after() == Some(span), "{algorithm}: {denial:?}");
     clock.advance(span - Duration::from_micros(1));
     let denial = limiter.check(&key, "r").await.unwrap();
-    assert_eq!(
-        denial.retry_after(),
-        Some(Duration::from_micros(1)),
-        "{algorithm}: no extension"
-    );
+    assert_eq!(denial.retry_after(), Some(Duration::from_micros(1)), "{algorithm}: no extension");
     clock.advance(Duration::from_micros(1));
-    assert!(
-        limiter.check(&key, "r").await.unwrap().is_allowed(),
-        "{algorithm}: the ban ends"
-    );
+    assert!(limiter.check(&key, "r").await.unwrap().is_allowed(), "{algorithm}: the ban ends");
 }
 
 async fn a_new_limit_keeps_what_was_counted(
@@ -105,50 +74,27 @@ async fn a_new_limit_keeps_what_was_counted(
 ) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("replace");
-    limiter
-        .add_rule(Rule::per_day("r", 10).algorithm(algorithm))
-        .unwrap();
+    limiter.add_rule(Rule::per_day("r", 10).algorithm(algorithm)).unwrap();
     limiter.check_cost(&key, "r", 6).await.unwrap();
-    limiter
-        .replace_rule(Rule::per_day("r", 20).algorithm(algorithm))
-        .unwrap();
-    assert_eq!(
-        limiter.peek(&key, "r").await.unwrap().remaining(),
-        14,
-        "{algorithm}: raised"
-    );
-    limiter
-        .replace_rule(Rule::per_day("r", 5).algorithm(algorithm))
-        .unwrap();
+    limiter.replace_rule(Rule::per_day("r", 20).algorithm(algorithm)).unwrap();
+    assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), 14, "{algorithm}: raised");
+    limiter.replace_rule(Rule::per_day("r", 5).algorithm(algorithm)).unwrap();
     let decision = limiter.check(&key, "r").await.unwrap();
-    assert!(
-        !decision.is_allowed() && decision.remaining() == 0,
-        "{algorithm}: lowered"
-    );
-    assert!(
-        decision.retry_after().unwrap() <= Duration::from_secs(2 * 86_400),
-        "{algorithm}"
-    );
+    assert!(!decision.is_allowed() && decision.remaining() == 0, "{algorithm}: lowered");
+    assert!(decision.retry_after().unwrap() <= Duration::from_secs(2 * 86_400), "{algorithm}");
     let two_days = Rule::new("r", 5, Duration::from_secs(2 * 86_400)).algorithm(algorithm);
     limiter.replace_rule(two_days).unwrap();
-    assert!(
-        !limiter.check(&key, "r").await.unwrap().is_allowed(),
-        "{algorithm}: another window"
-    );
+    assert!(!limiter.check(&key, "r").await.unwrap().is_allowed(), "{algorithm}: another window");
 }
 
 async fn what_is_shut_stays_shut_under_another_algorithm(storage: &Arc<dyn AtomicStorage>) {
     let (limiter, clock) = limiter_at_2026(storage);
     let key = unique("shut");
-    limiter
-        .add_rule(Rule::per_second("r", 1).block(Duration::from_secs(9)))
-        .unwrap();
+    limiter.add_rule(Rule::per_second("r", 1).block(Duration::from_secs(9))).unwrap();
     for _ in 0..2 {
         limiter.check(&key, "r").await.unwrap();
     }
-    limiter
-        .replace_rule(Rule::per_second("r", 5).algorithm(Algorithm::LeakyBucket))
-        .unwrap();
+    limiter.replace_rule(Rule::per_second("r", 5).algorithm(Algorithm::LeakyBucket)).unwrap();
     assert!(limiter.check(&key, "r").await.unwrap().is_blocked());
     clock.advance(Duration::from_secs(9));
     assert!(limiter.check(&key, "r").await.unwrap().is_allowed());
@@ -157,34 +103,18 @@ async fn what_is_shut_stays_shut_under_another_algorithm(storage: &Arc<dyn Atomi
 async fn the_answer_is_the_longest_denial_or_the_least_remaining(storage: &Arc<dyn AtomicStorage>) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("answer");
-    limiter
-        .add_rule(Rule::per_second("second", 5).algorithm(Algorithm::FixedWindow))
-        .unwrap();
-    limiter
-        .add_rule(Rule::per_hour("hour", 5).algorithm(Algorithm::FixedWindow))
-        .unwrap();
-    limiter
-        .add_rule(Rule::per_minute("minute", 50).algorithm(Algorithm::FixedWindow))
-        .unwrap();
+    limiter.add_rule(Rule::per_second("second", 5).algorithm(Algorithm::FixedWindow)).unwrap();
+    limiter.add_rule(Rule::per_hour("hour", 5).algorithm(Algorithm::FixedWindow)).unwrap();
+    limiter.add_rule(Rule::per_minute("minute", 50).algorithm(Algorithm::FixedWindow)).unwrap();
     let rules = ["minute", "second", "hour"];
     for left in (0..5).rev() {
         let decisions = limiter.check_all(&key, &rules).await.unwrap();
         let reported = decisions.reported();
-        assert_eq!(
-            (reported.rule(), reported.remaining()),
-            ("hour", left),
-            "the later reset"
-        );
-        assert!(
-            decisions.all().iter().map(|one| one.rule()).eq(rules),
-            "all, in order"
-        );
+        assert_eq!((reported.rule(), reported.remaining()), ("hour", left), "the later reset");
+        assert!(decisions.all().iter().map(|one| one.rule()).eq(rules), "all, in order");
     }
     let denial = limiter.check_all(&key, &rules).await.unwrap();
     assert!(!denial.is_allowed());
     assert_eq!(denial.reported().rule(), "hour", "the longest wait");
-    assert_eq!(
-        denial.reported().retry_after(),
-        Some(Duration::from_secs(3600))
-    );
+    assert_eq!(denial.reported().retry_after(), Some(Duration::from_secs(3600)));
 }

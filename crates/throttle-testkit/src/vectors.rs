@@ -117,27 +117,17 @@ pub(crate) async fn replay((limiter, clock): &(Limiter, ManualClock)) -> (usize,
     let mut decisions = 0;
     for (i, vector) in vectors.iter().enumerate() {
         let name = format!("vector {i}");
-        limiter
-            .replace_rule(vector.rule(&name))
-            .expect("vectors have rules in range");
+        limiter.replace_rule(vector.rule(&name)).expect("vectors have rules in range");
         let key = unique("vector");
         for (n, step) in vector.steps.iter().enumerate() {
             clock.set(Micros::new(step.at_us).to_system_time());
             let what = || format!("{} ({}), step {n}: {step:?}", vector.name, vector.algorithm);
 
             let peeked = limiter.peek(&key, &name).await.expect("a peek");
-            let decision = limiter
-                .check_cost(&key, &name, step.cost)
-                .await
-                .expect("a decision");
+            let decision = limiter.check_cost(&key, &name, step.cost).await.expect("a decision");
             assert_eq!(Expect::from(&decision), step.expect, "{}", what());
             if step.cost == 1 {
-                assert_eq!(
-                    peeked.is_allowed(),
-                    step.expect.allowed,
-                    "a peek at {}",
-                    what()
-                );
+                assert_eq!(peeked.is_allowed(), step.expect.allowed, "a peek at {}", what());
             }
             decisions += 1;
         }

@@ -1,1 +1,27 @@
 //! RateThrottle as a Tower layer, for Axum, hyper and every other http service.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use throttle_core::Rule;
+//! use throttle_tower::RateThrottleLayer;
+//!
+//! # #[cfg(feature = "memory")]
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(RateThrottleLayer::new(Rule::per_minute("api", 100)));
+//! ```
+//!
+//! The decisions stand in the extensions of the request, for handlers, and of the response, for
+//! layers around this one, as [`Decisions`](throttle_core::Decisions).
+
+mod body;
+mod future;
+mod layer;
+mod service;
+
+pub use self::{
+    body::ResponseBody,
+    future::ResponseFuture,
+    layer::{RateThrottleLayer, Source},
+    service::RateThrottleService,
+};

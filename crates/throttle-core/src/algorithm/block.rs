@@ -10,14 +10,13 @@ pub(super) struct Block {
 }
 
 impl Block {
+    #[inline]
     pub(super) fn new(now: Micros, length: Micros) -> Self {
-        Self {
-            until: now.plus(length),
-            length,
-        }
+        Self { until: now.plus(length), length }
     }
 
     /// Brings the block to now; returns whether it is over.
+    #[inline]
     pub(super) fn advance(&mut self, now: Micros) -> bool {
         self.until = self.until.min(now.plus(self.length));
         self.until <= now
@@ -27,6 +26,7 @@ impl Block {
         self.until > now.plus(self.length)
     }
 
+    #[inline]
     pub(super) fn left(&self, now: Micros) -> Micros {
         self.until.since(now)
     }

@@ -5,7 +5,7 @@
 //! a queue, and the time it takes to drain the wait for one's turn. Its unit, tokens × W, keeps every
 //! fraction whole, and a limit that is replaced keeps the tokens that are taken.
 
-use super::{Admission, Standing, product, saturated};
+use super::{Admission, Standing, product, quotient, quotient_ceil};
 use crate::{Algorithm, CheckedRule, Micros, Receipt};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -17,6 +17,7 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    #[inline]
     pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
         if self.window != rule.window() {
             self.backlog = rescaled(self.backlog, self.window, rule.window());
@@ -31,31 +32,23 @@ impl Bucket {
         self.at > now
     }
 
+    #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, _: Micros, cost: u64) -> Admission {
         let asked = self.backlog + product(cost, rule.window().get());
         let over = asked.saturating_sub(room(rule));
         if over > 0 {
             let retry_after = Some(drain_time(over, rule));
-            return Admission::Denied {
-                retry_after,
-                blocked: false,
-            };
+            return Admission::Denied { retry_after, blocked: false };
         }
         let shapes = rule.algorithm() == Algorithm::LeakyBucket;
-        let delay = if shapes {
-            drain_time(self.backlog, rule)
-        } else {
-            Micros::ZERO
-        };
+        let delay = if shapes { drain_time(self.backlog, rule) } else { Micros::ZERO };
         Admission::Admitted { delay }
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         self.backlog += product(cost, rule.window().get());
-        Receipt {
-            mark: now,
-            level: self.backlog,
-        }
+        Receipt::new(now, self.backlog)
     }
 
     /// Gives back what has not drained yet of the charge: it stood at the end of the queue, so that
@@ -69,21 +62,20 @@ impl Bucket {
     ) {
         let undrained = receipt.map_or(u128::MAX, |receipt| {
             let drained = product(now.since(receipt.mark).get(), rule.limit());
-            receipt.level.saturating_sub(drained)
+            receipt.level().saturating_sub(drained)
         });
         let charged = product(cost, rule.window().get());
         self.backlog = self.backlog.saturating_sub(charged.min(undrained));
     }
 
+    #[inline]
     pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
         let free = room(rule).saturating_sub(self.backlog);
-        let remaining = saturated(free / u128::from(rule.window().get()));
-        Standing {
-            remaining,
-            reset_after: self.lifetime(rule, now),
-        }
+        let remaining = quotient(free, rule.window().get());
+        Standing { remaining, reset_after: self.lifetime(rule, now) }
     }
 
+    #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, _: Micros) -> Micros {
         drain_time(self.backlog, rule)
     }
@@ -96,7 +88,7 @@ fn room(rule: &CheckedRule) -> u128 {
 
 /// Returns how long a backlog takes to drain, rounded up to the microsecond.
 fn drain_time(backlog: u128, rule: &CheckedRule) -> Micros {
-    Micros::new(saturated(backlog.div_ceil(u128::from(rule.limit()))))
+    Micros::new(quotient_ceil(backlog, rule.limit()))
 }
 
 /// Returns as many tokens in the unit of another window, rounded up.
@@ -106,7 +98,5 @@ fn rescaled(backlog: u128, from: Micros, to: Micros) -> u128 {
     }
     let (from, to) = (u128::from(from.get()), u128::from(to.get()));
     let (tokens, part) = (backlog / from, backlog % from);
-    tokens
-        .saturating_mul(to)
-        .saturating_add((part.saturating_mul(to)).div_ceil(from))
+    tokens.saturating_mul(to).saturating_add((part.saturating_mul(to)).div_ceil(from))
 }

@@ -71,17 +71,11 @@ impl State {
         let block = if tag & BLOCKED == 0 {
             None
         } else {
-            Some(Box::new(Block {
-                until: input.moment()?,
-                length: input.moment()?,
-            }))
+            Some(Box::new(Block { until: input.moment()?, length: input.moment()? }))
         };
         let usage = match tag & !BLOCKED {
             0 => Usage::Vacant,
-            1 => Usage::FixedWindow(FixedWindow {
-                start: input.moment()?,
-                used: input.count()?,
-            }),
+            1 => Usage::FixedWindow(FixedWindow { start: input.moment()?, used: input.count()? }),
             2 => Usage::SlidingCounter(SlidingCounter {
                 start: input.moment()?,
                 prev: input.count()?,
@@ -129,10 +123,7 @@ impl Input<'_> {
     fn number(&mut self) -> Result<u128, CorruptState> {
         let mut number = 0_u128;
         for shift in (0..).step_by(7) {
-            let (&byte, rest) = self
-                .0
-                .split_first()
-                .ok_or(CorruptState("it is cut short"))?;
+            let (&byte, rest) = self.0.split_first().ok_or(CorruptState("it is cut short"))?;
             self.0 = rest;
             let part = u128::from(byte & 0x7f);
             if shift > 121 || (part << shift) >> shift != part {
@@ -165,7 +156,7 @@ impl Input<'_> {
         for _ in 0..len {
             at = at.plus(self.moment()?);
             let cost = self.count()?;
-            log.sum = log.sum.saturating_add(cost);
+            log.sum = log.sum.checked_add(cost).ok_or(CorruptState("a number does not fit"))?;
             log.entries.push_back((at, cost));
         }
         Ok(log)

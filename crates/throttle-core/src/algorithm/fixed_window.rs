@@ -10,14 +10,14 @@ pub(super) struct FixedWindow {
 }
 
 impl FixedWindow {
+    #[inline]
     pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
-        if self.used == 0 || now.since(self.start) >= rule.window() {
-            *self = Self {
-                start: aligned(now, rule.window()),
-                used: 0,
-            };
-        } else if now < self.start {
+        if now < self.start {
             self.start = now; // the clock stepped back
+        } else if self.used == 0 || now.since(self.start) >= rule.window() {
+            // Not to before the start: a clock that stepped back opens no window again.
+            let start = aligned(now, rule.window()).max(self.start);
+            *self = Self { start, used: 0 };
         }
     }
 
@@ -25,25 +25,19 @@ impl FixedWindow {
         self.start > now
     }
 
+    #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
         if self.used.saturating_add(cost) <= rule.limit() {
-            return Admission::Admitted {
-                delay: Micros::ZERO,
-            };
+            return Admission::Admitted { delay: Micros::ZERO };
         }
         let retry_after = Some(self.left(rule, now));
-        Admission::Denied {
-            retry_after,
-            blocked: false,
-        }
+        Admission::Denied { retry_after, blocked: false }
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, _: &CheckedRule, _: Micros, cost: u64) -> Receipt {
         self.used = self.used.saturating_add(cost);
-        Receipt {
-            mark: self.start,
-            level: 0,
-        }
+        Receipt::new(self.start, 0)
     }
 
     pub(super) fn refund(
@@ -58,20 +52,15 @@ impl FixedWindow {
         }
     }
 
+    #[inline]
     pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
         let remaining = rule.limit().saturating_sub(self.used);
-        Standing {
-            remaining,
-            reset_after: self.lifetime(rule, now),
-        }
+        Standing { remaining, reset_after: self.lifetime(rule, now) }
     }
 
+    #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
-        if self.used == 0 {
-            Micros::ZERO
-        } else {
-            self.left(rule, now)
-        }
+        if self.used == 0 { Micros::ZERO } else { self.left(rule, now) }
     }
 
     fn left(&self, rule: &CheckedRule, now: Micros) -> Micros {

@@ -42,10 +42,7 @@ use crate::{CheckedRule, Micros, Receipt};
 /// | leaky bucket | B + N·d/W; shaped: 1 + N·d/W | one number | an even stream |
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "every backend must have a twin of each"
-)]
+#[expect(clippy::exhaustive_enums, reason = "every backend must have a twin of each")]
 pub enum Algorithm {
     /// Counts in windows that are aligned to the epoch.
     FixedWindow,
@@ -105,9 +102,7 @@ impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
-        let found = Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.as_str() == name);
+        let found = Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name);
         found.ok_or_else(|| UnknownAlgorithm(crate::rule::quoted(name)))
     }
 }
@@ -118,10 +113,7 @@ pub(crate) enum Admission {
     /// It would, after `delay` where the caller shapes.
     Admitted { delay: Micros },
     /// It would not; it will in `retry_after` if nothing else is admitted, or never.
-    Denied {
-        retry_after: Option<Micros>,
-        blocked: bool,
-    },
+    Denied { retry_after: Option<Micros>, blocked: bool },
 }
 
 /// Says where a key stands, whatever is asked next.
@@ -168,6 +160,7 @@ impl State {
     /// Brings the state to now; no answer changes by it.
     ///
     /// A rule that was replaced by one of another algorithm starts anew, but what is shut stays shut.
+    #[inline]
     pub(crate) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
         if self.block.as_mut().is_some_and(|block| block.advance(now)) {
             self.block = None;
@@ -186,26 +179,22 @@ impl State {
     }
 
     /// Says whether `cost` would be admitted; charges nothing.
+    #[inline]
     pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
         let never = cost > rule.capacity();
         if let Some(block) = &self.block {
             let retry_after = (!never).then(|| block.left(now));
-            return Admission::Denied {
-                retry_after,
-                blocked: true,
-            };
+            return Admission::Denied { retry_after, blocked: true };
         }
         if never {
-            return Admission::Denied {
-                retry_after: None,
-                blocked: false,
-            };
+            return Admission::Denied { retry_after: None, blocked: false };
         }
         of_usage!(&self.usage, state => state.decide(rule, now, cost),
             vacant => Admission::Admitted { delay: Micros::ZERO })
     }
 
     /// Takes `cost`, and says who was charged.
+    #[inline]
     pub(crate) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         of_usage!(&mut self.usage, state => state.charge(rule, now, cost),
             vacant => Receipt::default())
@@ -223,21 +212,17 @@ impl State {
     }
 
     /// Says where the key stands; while it is shut, that is until it opens.
+    #[inline]
     pub(crate) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
         if let Some(block) = &self.block {
-            return Standing {
-                remaining: 0,
-                reset_after: block.left(now),
-            };
+            return Standing { remaining: 0, reset_after: block.left(now) };
         }
-        let vacant = Standing {
-            remaining: rule.capacity(),
-            reset_after: Micros::ZERO,
-        };
+        let vacant = Standing { remaining: rule.capacity(), reset_after: Micros::ZERO };
         of_usage!(&self.usage, state => state.standing(rule, now), vacant => vacant)
     }
 
     /// Returns how long the key is shut yet, if it is.
+    #[inline]
     pub(crate) fn shut_for(&self, now: Micros) -> Option<Micros> {
         self.block.as_ref().map(|block| block.left(now))
     }
@@ -250,15 +235,12 @@ impl State {
     /// Returns for how long the state can still matter; zero when it may be forgotten.
     ///
     /// `now` is the time at which the state was settled last.
+    #[inline]
     #[must_use]
     pub fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
         let usage = of_usage!(&self.usage, state => state.lifetime(rule, now),
             vacant => Micros::ZERO);
-        usage.max(
-            self.block
-                .as_ref()
-                .map_or(Micros::ZERO, |block| block.left(now)),
-        )
+        usage.max(self.block.as_ref().map_or(Micros::ZERO, |block| block.left(now)))
     }
 }
 
@@ -272,6 +254,7 @@ impl Usage {
         }
     }
 
+    #[inline]
     fn is_of(&self, algorithm: Algorithm) -> bool {
         match self {
             Self::Vacant => false,
@@ -285,16 +268,37 @@ impl Usage {
 
 /// Returns `a·b / c`, rounded down, for products that pass 64 bits; `c` is not zero.
 pub(crate) fn mul_div(a: u64, b: u64, c: u64) -> u64 {
-    saturated(product(a, b) / u128::from(c))
+    quotient(product(a, b), c)
+}
+
+/// Returns `a / b`, rounded down, or the greatest number there is; `b` is not zero.
+///
+/// Nearly all of it fits in 64 bits, whose division takes a fraction of the time.
+#[inline]
+pub(crate) fn quotient(a: u128, b: u64) -> u64 {
+    match u64::try_from(a) {
+        Ok(a) => a / b,
+        Err(_) => saturated(a / u128::from(b)),
+    }
+}
+
+/// Returns `a / b`, rounded up, or the greatest number there is; `b` is not zero.
+#[inline]
+pub(crate) fn quotient_ceil(a: u128, b: u64) -> u64 {
+    match u64::try_from(a) {
+        Ok(a) => a.div_ceil(b),
+        Err(_) => saturated(a.div_ceil(u128::from(b))),
+    }
 }
 
 /// Returns `a·b` whole.
+#[inline]
 pub(crate) fn product(a: u64, b: u64) -> u128 {
     u128::from(a) * u128::from(b)
 }
 
 /// Returns the number, or the greatest there is.
-pub(crate) fn saturated(number: u128) -> u64 {
+fn saturated(number: u128) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 

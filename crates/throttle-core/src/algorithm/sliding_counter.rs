@@ -2,7 +2,7 @@
 //!
 //! With e of this window gone it holds `prev·(W−e) + cur·W`, out of `N·W`.
 
-use super::{Admission, Standing, fixed_window::aligned, mul_div, product, saturated};
+use super::{Admission, Standing, fixed_window::aligned, mul_div, product, quotient};
 use crate::{CheckedRule, Micros, Receipt};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -13,23 +13,16 @@ pub(super) struct SlidingCounter {
 }
 
 impl SlidingCounter {
+    #[inline]
     pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
         let window = rule.window();
         if now < self.start && self.holds() {
             self.start = now; // the clock stepped back
         } else if now.since(self.start) >= window && self.holds() {
-            *self = Self {
-                start: self.start.plus(window),
-                prev: self.cur,
-                cur: 0,
-            };
+            *self = Self { start: self.start.plus(window), prev: self.cur, cur: 0 };
         }
         if !self.holds() || now.since(self.start) >= window {
-            *self = Self {
-                start: aligned(now, window),
-                prev: 0,
-                cur: 0,
-            };
+            *self = Self { start: aligned(now, window), prev: 0, cur: 0 };
         }
     }
 
@@ -37,14 +30,13 @@ impl SlidingCounter {
         self.start > now
     }
 
+    #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
         let window = rule.window().get();
         let asked = self.cur.saturating_add(cost);
         let whole = product(rule.limit(), window);
         if product(self.prev, self.left(rule, now)) + product(asked, window) <= whole {
-            return Admission::Admitted {
-                delay: Micros::ZERO,
-            };
+            return Admission::Admitted { delay: Micros::ZERO };
         }
         // Weights fall with what is left of a window, so the wait ends where enough is gone: of this
         // window while it has room for the cost itself, of the next one otherwise.
@@ -57,18 +49,13 @@ impl SlidingCounter {
                 self.left(rule, now) + window - mul_div(room, window, self.cur.max(1)).min(window)
             }
         };
-        Admission::Denied {
-            retry_after: Some(Micros::new(wait)),
-            blocked: false,
-        }
+        Admission::Denied { retry_after: Some(Micros::new(wait)), blocked: false }
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, _: &CheckedRule, _: Micros, cost: u64) -> Receipt {
         self.cur = self.cur.saturating_add(cost);
-        Receipt {
-            mark: self.start,
-            level: 0,
-        }
+        Receipt::new(self.start, 0)
     }
 
     pub(super) fn refund(
@@ -86,17 +73,16 @@ impl SlidingCounter {
         }
     }
 
+    #[inline]
     pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
         let window = rule.window().get();
         let used = product(self.prev, self.left(rule, now)) + product(self.cur, window);
         let free = product(rule.limit(), window).saturating_sub(used);
-        let remaining = saturated(free / u128::from(window));
-        Standing {
-            remaining,
-            reset_after: self.lifetime(rule, now),
-        }
+        let remaining = quotient(free, window);
+        Standing { remaining, reset_after: self.lifetime(rule, now) }
     }
 
+    #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
         let left = Micros::new(self.left(rule, now));
         match (self.prev, self.cur) {
@@ -112,8 +98,6 @@ impl SlidingCounter {
 
     /// Returns W − e.
     fn left(&self, rule: &CheckedRule, now: Micros) -> u64 {
-        rule.window()
-            .get()
-            .saturating_sub(now.since(self.start).get())
+        rule.window().get().saturating_sub(now.since(self.start).get())
     }
 }

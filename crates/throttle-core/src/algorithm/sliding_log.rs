@@ -13,6 +13,7 @@ pub(super) struct SlidingLog {
 }
 
 impl SlidingLog {
+    #[inline]
     pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
         if let Some(ahead) = self.newest().map(|newest| newest.since(now))
             && ahead > Micros::ZERO
@@ -36,12 +37,11 @@ impl SlidingLog {
         self.newest().is_some_and(|newest| newest > now)
     }
 
+    #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
         let asked = self.sum.saturating_add(cost);
         if asked <= rule.limit() {
-            return Admission::Admitted {
-                delay: Micros::ZERO,
-            };
+            return Admission::Admitted { delay: Micros::ZERO };
         }
         let mut over = asked - rule.limit();
         let freed_by = self.entries.iter().find(|(_, cost)| {
@@ -50,22 +50,17 @@ impl SlidingLog {
             enough
         });
         let retry_after = freed_by.map(|(at, _)| at.plus(rule.window()).since(now));
-        Admission::Denied {
-            retry_after,
-            blocked: false,
-        }
+        Admission::Denied { retry_after, blocked: false }
     }
 
+    #[inline]
     pub(super) fn charge(&mut self, _: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         match self.entries.back_mut() {
             Some((at, charged)) if *at == now => *charged = charged.saturating_add(cost),
             _ => self.entries.push_back((now, cost)),
         }
         self.sum = self.sum.saturating_add(cost);
-        Receipt {
-            mark: now,
-            level: 0,
-        }
+        Receipt::new(now, 0)
     }
 
     pub(super) fn refund(
@@ -77,10 +72,7 @@ impl SlidingLog {
     ) {
         match receipt {
             Some(receipt) => {
-                if let Ok(place) = self
-                    .entries
-                    .binary_search_by_key(&receipt.mark, |(at, _)| *at)
-                {
+                if let Ok(place) = self.entries.binary_search_by_key(&receipt.mark, |(at, _)| *at) {
                     self.take(place, cost);
                 }
             }
@@ -93,17 +85,15 @@ impl SlidingLog {
         }
     }
 
+    #[inline]
     pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
         let remaining = rule.limit().saturating_sub(self.sum);
-        Standing {
-            remaining,
-            reset_after: self.lifetime(rule, now),
-        }
+        Standing { remaining, reset_after: self.lifetime(rule, now) }
     }
 
+    #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
-        self.newest()
-            .map_or(Micros::ZERO, |newest| newest.plus(rule.window()).since(now))
+        self.newest().map_or(Micros::ZERO, |newest| newest.plus(rule.window()).since(now))
     }
 
     fn newest(&self) -> Option<Micros> {

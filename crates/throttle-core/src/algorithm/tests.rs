@@ -1,1 +1,105 @@
+//! States under any history: what they answer, what they let pass, and how they are stored.
 
+mod bounds;
+mod codec;
+mod exactness;
+mod histories;
+mod jumps;
+
+use std::{sync::Arc, time::Duration};
+
+use self::histories::{Cost, Wait};
+use super::{Algorithm, State};
+use crate::{
+    Charge, CheckedRule, Key, Micros, Receipt, Refund, Rule, Verdict, give_back, look, settle,
+};
+
+/// The beginning of 2026: an edge of every window that divides a day.
+const YEAR_2026: u64 = 1_767_225_600_000_000;
+const YEAR_2200: u64 = 7_258_118_400_000_000;
+
+/// One key under one rule, and the time.
+#[derive(Clone)]
+struct Run {
+    rule: Arc<CheckedRule>,
+    state: State,
+    now: u64,
+    last: Verdict,
+}
+
+impl Run {
+    fn new(rule: &CheckedRule, now: u64) -> Self {
+        let rule = Arc::new(rule.clone());
+        Self { rule, state: State::default(), now, last: Verdict::default() }
+    }
+
+    fn ask(&mut self, cost: u64) -> Verdict {
+        let key = Key::from("k");
+        let charge = Charge::new(&key, &self.rule, cost);
+        self.last = settle(&[charge], Micros::new(self.now), &mut self.state).verdicts()[0];
+        self.last
+    }
+
+    /// Asks for one until one is denied, and returns how many passed.
+    fn ask_until_denied(&mut self) -> u64 {
+        let mut passed = 0;
+        while self.ask(1).allowed {
+            passed += 1;
+        }
+        passed
+    }
+
+    /// Asks at another time, without a trace.
+    fn peek_at(&self, now: u64, cost: u64) -> Verdict {
+        let (key, mut state) = (Key::from("k"), self.state.clone());
+        let charge = Charge::new(&key, &self.rule, cost);
+        look(&[charge], Micros::new(now), &mut state).verdicts()[0]
+    }
+
+    fn give_back(&mut self, cost: u64, receipt: Option<Receipt>) {
+        let key = Key::from("k");
+        let refund = Refund::new(Charge::new(&key, &self.rule, cost), receipt);
+        give_back(&refund, Micros::new(self.now), &mut self.state);
+    }
+
+    fn lifetime(&self) -> Micros {
+        self.state.lifetime(&self.rule, Micros::new(self.now))
+    }
+
+    /// Returns how many microseconds a wait is.
+    fn span_of(&self, wait: Wait) -> u64 {
+        let window = u128::from(self.rule.window().get());
+        let span = match wait {
+            Wait::Micros(span) => u128::from(span),
+            Wait::OfWindow(part) => window * u128::from(part) / 1_000,
+            Wait::OfToken(part) => {
+                window * u128::from(part) / 1_000 / u128::from(self.rule.limit())
+            }
+            Wait::AsTold(more) => {
+                let told = self.last.retry_after.unwrap_or(self.last.reset_after);
+                u128::from(told.get().saturating_add_signed(more))
+            }
+        };
+        u64::try_from(span).unwrap_or(u64::MAX)
+    }
+
+    fn cost_of(&self, cost: Cost) -> u64 {
+        let capacity = self.rule.capacity();
+        match cost {
+            Cost::Exactly(cost) => cost.max(1),
+            Cost::OfCapacity(part) => {
+                let cost = u128::from(capacity) * u128::from(part) / 1_000;
+                u64::try_from(cost).unwrap_or(u64::MAX).max(1)
+            }
+            Cost::Remaining(more) => {
+                let remaining = self.peek_at(self.now, 1).remaining;
+                (remaining + more).clamp(1, capacity)
+            }
+        }
+    }
+}
+
+fn rule_of(algorithm: Algorithm, limit: u64, window: u64) -> CheckedRule {
+    let rule = Rule::new("r", limit, Duration::from_micros(window)).algorithm(algorithm);
+    rule.check().unwrap()
+}

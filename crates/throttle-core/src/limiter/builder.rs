@@ -23,11 +23,7 @@ pub struct LimiterBuilder {
 
 impl LimiterBuilder {
     pub(super) fn new(storage: Arc<dyn AtomicStorage>) -> Self {
-        Self {
-            storage,
-            clock: None,
-            recent_violations: 100,
-        }
+        Self { storage, clock: None, recent_violations: 100 }
     }
 
     /// Gives the limiter a clock of its own, for tests; default: the storage's clock.
@@ -55,9 +51,7 @@ impl LimiterBuilder {
             errors: Default::default(),
             violations: Violations::keeping(self.recent_violations),
         };
-        Limiter {
-            inner: Arc::new(inner),
-        }
+        Limiter { inner: Arc::new(inner) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The path of a check: rules, lists, storage, metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use smallvec::SmallVec;
 
@@ -8,10 +8,13 @@ use super::{
     Error, Inner, Limiter,
     rules::{ActiveRule, find},
 };
-use crate::{Charge, Decision, Decisions, Key, Listed, Micros, Outcome, Reply, Request, Verdict};
+use crate::{
+    Charge, Decision, Decisions, Key, Listed, Micros, Outcome, Reply, Request, StorageError,
+    Verdict,
+};
 
 /// A rule of a request, and what it is charged.
-type Asked<'a> = SmallVec<[(&'a ActiveRule, u64); 2]>;
+pub(super) type Asked<'a> = (&'a ActiveRule, u64);
 
 /// What is done with a request.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -36,6 +39,15 @@ impl Limiter {
         self.inner.ask(key, rules, cost, Mode::Acquire)
     }
 
+    /// Says whether the rules that are named can be asked: known, each once, and at least one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownRule`], [`Error::RepeatedRule`] or [`Error::NoRules`].
+    pub fn probe<N: AsRef<str>>(&self, rules: Option<&[N]>) -> Result<(), Error> {
+        select(&self.inner.rules.load(), rules, None).map(|_| ())
+    }
+
     /// Answers as [`Limiter::begin`] would, but charges nothing, and counts nothing in the metrics.
     pub fn begin_peek<N: AsRef<str>>(
         &self,
@@ -56,8 +68,17 @@ impl Inner {
         mode: Mode,
     ) -> Reply<Decisions, Error> {
         let rules = self.rules.load();
+        if cost == Some(0) {
+            return Reply::ready(Err(Error::ZeroCost));
+        }
+        if let Some([name]) = names {
+            return match find(&rules, name.as_ref()) {
+                Ok(active) => self.ask_rules(key, &[charged(active, cost)], mode),
+                Err(error) => Reply::ready(Err(error)),
+            };
+        }
         match select(&rules, names, cost) {
-            Ok(asked) => self.ask_rules(key, asked, mode),
+            Ok(asked) => self.ask_rules(key, &asked, mode),
             Err(error) => Reply::ready(Err(error)),
         }
     }
@@ -65,38 +86,41 @@ impl Inner {
     pub(super) fn ask_rules(
         self: &Arc<Self>,
         key: &Key<'_>,
-        asked: Asked<'_>,
+        asked: &[Asked<'_>],
         mode: Mode,
     ) -> Reply<Decisions, Error> {
         if let Some((listed, left)) = self.listed(key) {
-            return Reply::ready(Ok(self.answer_by_list(key, &asked, listed, left, mode)));
+            return Reply::ready(Ok(self.answer_by_list(key, asked, listed, left, mode)));
         }
-        let charges = asked
-            .iter()
-            .map(|(active, cost)| Charge::new(key, &active.rule, *cost));
-        let request = Request::new(charges, self.clock.as_ref());
-        let reply = match mode {
-            Mode::Peek => self.storage.peek(&request),
-            Mode::Acquire | Mode::Wait => self.storage.acquire(&request),
+        let reply = match asked {
+            [one] => self.call(&[charge(key, one)], mode),
+            many => {
+                let charges: SmallVec<[_; 4]> = many.iter().map(|one| charge(key, one)).collect();
+                self.call(&charges, mode)
+            }
         };
         match reply.into_ready() {
-            Ok(answer) => Reply::ready(match answer {
-                Ok(outcome) => Ok(self.answer(key, &asked, &outcome, mode)),
-                Err(error) => Err(self.failed(error.into())),
-            }),
+            Ok(answer) => Reply::ready(self.answer(key, asked, answer, mode)),
             Err(pending) => {
                 let inner = Arc::clone(self);
                 let key = key.clone().into_owned();
-                let owned: Vec<_> = asked
-                    .iter()
-                    .map(|(rule, cost)| ((*rule).clone(), *cost))
-                    .collect();
+                let owned: Vec<_> =
+                    asked.iter().map(|(active, cost)| ((*active).clone(), *cost)).collect();
                 Reply::pending(async move {
-                    let outcome = pending.await.map_err(|error| inner.failed(error.into()))?;
-                    let asked: Asked<'_> = owned.iter().map(|(rule, cost)| (rule, *cost)).collect();
-                    Ok(inner.answer(&key, &asked, &outcome, mode))
+                    let answer = pending.await;
+                    let asked: Vec<_> =
+                        owned.iter().map(|(active, cost)| (active, *cost)).collect();
+                    inner.answer(&key, &asked, answer, mode)
                 })
             }
+        }
+    }
+
+    fn call(&self, charges: &[Charge<'_>], mode: Mode) -> Reply<Outcome> {
+        let request = Request::new(charges, self.clock.as_ref());
+        match mode {
+            Mode::Peek => self.storage.peek(&request),
+            Mode::Acquire | Mode::Wait => self.storage.acquire(&request),
         }
     }
 
@@ -104,20 +128,19 @@ impl Inner {
         if let Some(left) = self.deny_list.find(key) {
             return Some((Listed::Denied, left));
         }
-        self.allow_list
-            .find(key)
-            .map(|left| (Listed::Allowed, left))
+        self.allow_list.find(key).map(|left| (Listed::Allowed, left))
     }
 
+    #[cold]
     fn answer_by_list(
         &self,
         key: &Key<'_>,
-        asked: &Asked<'_>,
+        asked: &[Asked<'_>],
         listed: Listed,
         left: Option<Micros>,
         mode: Mode,
     ) -> Decisions {
-        let decide = |(active, cost): &(&ActiveRule, u64)| {
+        let decide = |(active, cost): &Asked<'_>| {
             Decision::listed_as(Arc::clone(&active.rule), listed, *cost, left)
         };
         let decisions = Decisions::new(asked.iter().map(decide).collect());
@@ -125,22 +148,30 @@ impl Inner {
         decisions
     }
 
-    fn answer(&self, key: &Key<'_>, asked: &Asked<'_>, outcome: &Outcome, mode: Mode) -> Decisions {
-        let decide = |((active, cost), verdict): (&(&ActiveRule, u64), &Verdict)| {
-            Decision::new(
-                Arc::clone(&active.rule),
-                *verdict,
-                *cost,
-                outcome.is_degraded(),
-            )
+    fn answer(
+        &self,
+        key: &Key<'_>,
+        asked: &[Asked<'_>],
+        answer: Result<Outcome, StorageError>,
+        mode: Mode,
+    ) -> Result<Decisions, Error> {
+        let outcome = answer.map_err(|error| self.failed(error))?;
+        let decide = |(active, cost): &Asked<'_>, verdict: &Verdict| {
+            Decision::new(Arc::clone(&active.rule), *verdict, *cost, outcome.is_degraded())
         };
-        let all = asked.iter().zip(outcome.verdicts()).map(decide).collect();
-        let decisions = Decisions::new(all);
+        let decisions = match (asked, outcome.verdicts()) {
+            ([one], [verdict]) => Decisions::one(decide(one, verdict)),
+            (many, verdicts) if many.len() == verdicts.len() => {
+                let pairs = many.iter().zip(verdicts);
+                Decisions::new(pairs.map(|(one, verdict)| decide(one, verdict)).collect())
+            }
+            _ => return Err(self.failed(StorageError::other("it did not answer for every rule"))),
+        };
         self.count(key, asked, &decisions, mode);
-        decisions
+        Ok(decisions)
     }
 
-    fn count(&self, key: &Key<'_>, asked: &Asked<'_>, decisions: &Decisions, mode: Mode) {
+    fn count(&self, key: &Key<'_>, asked: &[Asked<'_>], decisions: &Decisions, mode: Mode) {
         if mode == Mode::Peek || (mode == Mode::Wait && !decisions.is_allowed()) {
             return;
         }
@@ -154,6 +185,12 @@ impl Inner {
             }
         }
     }
+
+    #[cold]
+    fn failed(&self, error: StorageError) -> Error {
+        self.errors.fetch_add(1, Relaxed);
+        error.into()
+    }
 }
 
 /// Looks the rules up, and says what each is charged.
@@ -161,28 +198,28 @@ fn select<'a, N: AsRef<str>>(
     rules: &'a [ActiveRule],
     names: Option<&[N]>,
     cost: Option<u64>,
-) -> Result<Asked<'a>, Error> {
-    if cost == Some(0) {
-        return Err(Error::ZeroCost);
-    }
-    let charged = |active: &'a ActiveRule| (active, cost.unwrap_or(active.rule.cost()));
+) -> Result<SmallVec<[Asked<'a>; 4]>, Error> {
     let Some(names) = names else {
         return match rules {
             [] => Err(Error::NoRules),
-            rules => Ok(rules.iter().map(charged).collect()),
+            rules => Ok(rules.iter().map(|active| charged(active, cost)).collect()),
         };
     };
-    let mut asked = Asked::new();
+    let mut asked = SmallVec::new();
     for (i, name) in names.iter().enumerate() {
         let name = name.as_ref();
         if names[..i].iter().any(|before| before.as_ref() == name) {
             return Err(Error::RepeatedRule(name.to_owned()));
         }
-        asked.push(charged(find(rules, name)?));
+        asked.push(charged(find(rules, name)?, cost));
     }
-    if asked.is_empty() {
-        Err(Error::NoRules)
-    } else {
-        Ok(asked)
-    }
+    if asked.is_empty() { Err(Error::NoRules) } else { Ok(asked) }
+}
+
+fn charge<'a>(key: &'a Key<'a>, (active, cost): &Asked<'a>) -> Charge<'a> {
+    Charge::new(key, &active.rule, *cost)
+}
+
+fn charged(active: &ActiveRule, cost: Option<u64>) -> Asked<'_> {
+    (active, cost.unwrap_or(active.rule.cost()))
 }

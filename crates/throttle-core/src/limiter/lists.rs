@@ -47,10 +47,7 @@ macro_rules! common {
     ($list:ident) => {
         impl $list {
             pub(super) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
-                Self(List {
-                    clock,
-                    ..List::default()
-                })
+                Self(List { clock, ..List::default() })
             }
 
             /// Adds an entry that stays until it is removed.
@@ -101,9 +98,7 @@ macro_rules! common {
 
         impl fmt::Debug for $list {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($list))
-                    .field("len", &self.len())
-                    .finish_non_exhaustive()
+                f.debug_struct(stringify!($list)).field("len", &self.len()).finish_non_exhaustive()
             }
         }
     };
@@ -160,10 +155,7 @@ impl List {
         let entry = Entry::read(entry)?;
         let now = self.now();
         let until = |span| AtomicU64::new(now.plus(span).get());
-        let term = Term(span.map(|span| Timed {
-            until: until(span),
-            span,
-        }));
+        let term = Term(span.map(|span| Timed { until: until(span), span }));
         let mut entries = self.write();
         entries.purge(now);
         match entry {
@@ -190,8 +182,9 @@ impl List {
     }
 
     fn clear(&self) {
-        *self.write() = Entries::default();
-        self.used.store(false, Relaxed);
+        let mut entries = self.write();
+        *entries = Entries::default();
+        self.used.store(false, Relaxed); // under the lock, as in `add`
     }
 
     fn len(&self) -> usize {
@@ -213,18 +206,13 @@ impl List {
         }
         let address = key.address()?;
         let now = self.now();
-        let nets = entries
-            .prefixes
-            .iter()
-            .filter_map(|&prefix| IpNet::new(address, prefix).ok());
+        let nets = entries.prefixes.iter().filter_map(|&prefix| IpNet::new(address, prefix).ok());
         nets.filter_map(|net| entries.nets.get(&net.trunc())?.left(now))
             .max_by_key(|left| left.unwrap_or(Micros::MAX))
     }
 
     fn now(&self) -> Micros {
-        self.clock
-            .as_ref()
-            .map_or_else(|| SystemClock.now(), |clock| clock.now())
+        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Entries> {
@@ -246,10 +234,7 @@ impl Entries {
 
 impl Entry {
     fn read(entry: &str) -> Result<Self, InvalidEntry> {
-        let wrong = |why| InvalidEntry {
-            entry: quoted(entry),
-            why,
-        };
+        let wrong = |why| InvalidEntry { entry: quoted(entry), why };
         if entry.is_empty() {
             return Err(wrong("it is empty"));
         }

@@ -58,22 +58,14 @@ struct Stripe {
 impl Counts {
     pub(super) fn add(&self, allowed: bool) {
         let stripe = &self.0[own_stripe()];
-        let counter = if allowed {
-            &stripe.allowed
-        } else {
-            &stripe.denied
-        };
+        let counter = if allowed { &stripe.allowed } else { &stripe.denied };
         counter.fetch_add(1, Relaxed);
     }
 
     pub(super) fn read(&self) -> RuleMetrics {
         let sum = |of: fn(&Stripe) -> &AtomicU64| self.0.iter().map(|s| of(s).load(Relaxed)).sum();
         let (allowed, denied): (u64, u64) = (sum(|s| &s.allowed), sum(|s| &s.denied));
-        RuleMetrics {
-            total: allowed + denied,
-            allowed,
-            denied,
-        }
+        RuleMetrics { total: allowed + denied, allowed, denied }
     }
 }
 

@@ -109,20 +109,13 @@ impl Limiter {
     /// Returns a rule as it is now.
     #[must_use]
     pub fn rule(&self, name: &str) -> Option<Arc<CheckedRule>> {
-        rules::find(&self.inner.rules.load(), name)
-            .ok()
-            .map(|active| Arc::clone(&active.rule))
+        rules::find(&self.inner.rules.load(), name).ok().map(|active| Arc::clone(&active.rule))
     }
 
     /// Returns the rules as they are now, in the order of their names.
     #[must_use]
     pub fn rules(&self) -> Vec<Arc<CheckedRule>> {
-        self.inner
-            .rules
-            .load()
-            .iter()
-            .map(|active| Arc::clone(&active.rule))
-            .collect()
+        self.inner.rules.load().iter().map(|active| Arc::clone(&active.rule)).collect()
     }
 
     /// Charges `key` what one request costs by a rule, if it admits that.
@@ -131,9 +124,7 @@ impl Limiter {
     ///
     /// [`Error::UnknownRule`], or [`Error::Storage`] when the storage could not decide.
     pub async fn check<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
-        self.begin(&key.into(), Some(&[rule]), None)
-            .await
-            .map(Decisions::into_reported)
+        self.begin(&key.into(), Some(&[rule]), None).await.map(Decisions::into_reported)
     }
 
     /// Charges `key` a cost of at least 1 by a rule, if it admits that.
@@ -147,9 +138,7 @@ impl Limiter {
         rule: &str,
         cost: u64,
     ) -> Result<Decision, Error> {
-        self.begin(&key.into(), Some(&[rule]), Some(cost))
-            .await
-            .map(Decisions::into_reported)
+        self.begin(&key.into(), Some(&[rule]), Some(cost)).await.map(Decisions::into_reported)
     }
 
     /// Charges `key` by several rules: all of them, or none if one denies.
@@ -172,9 +161,7 @@ impl Limiter {
     ///
     /// As for [`Limiter::check`].
     pub async fn peek<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
-        self.begin_peek(&key.into(), Some(&[rule]), None)
-            .await
-            .map(Decisions::into_reported)
+        self.begin_peek(&key.into(), Some(&[rule]), None).await.map(Decisions::into_reported)
     }
 
     /// Forgets what a rule counted for `key`, and opens it if it is shut.
@@ -187,9 +174,7 @@ impl Limiter {
             let key = key.into();
             let rules = self.inner.rules.load();
             let charge = Charge::new(&key, &rules::find(&rules, rule)?.rule, 1);
-            self.inner
-                .storage
-                .reset(&Request::new([charge], self.inner.clock.as_ref()))
+            self.inner.storage.reset(&Request::new(&[charge], self.inner.clock.as_ref()))
         };
         Ok(reply.await?)
     }
@@ -215,9 +200,7 @@ impl Limiter {
             let key = key.into();
             let rules = self.inner.rules.load();
             let charge = Charge::new(&key, &rules::find(&rules, rule)?.rule, cost);
-            self.inner
-                .storage
-                .refund(&[Refund::new(charge, None)], self.inner.clock.as_ref())
+            self.inner.storage.refund(&[Refund::new(charge, None)], self.inner.clock.as_ref())
         };
         Ok(reply.await?)
     }
@@ -253,9 +236,7 @@ impl Limiter {
             if refunds.is_empty() {
                 return Ok(());
             }
-            self.inner
-                .storage
-                .refund(&refunds, self.inner.clock.as_ref())
+            self.inner.storage.refund(&refunds, self.inner.clock.as_ref())
         };
         Ok(reply.await?)
     }
@@ -284,9 +265,8 @@ impl Limiter {
     pub fn metrics(&self) -> Metrics {
         let all = self.inner.counts.read();
         let rules = self.inner.rules.load();
-        let by_rule = rules
-            .iter()
-            .map(|active| (active.rule.name().to_owned(), active.counts.read()));
+        let by_rule =
+            rules.iter().map(|active| (active.rule.name().to_owned(), active.counts.read()));
         Metrics {
             total: all.total,
             allowed: all.allowed,
@@ -303,12 +283,7 @@ impl Limiter {
     pub fn status(&self) -> Status {
         let inner = &self.inner;
         Status {
-            rules: inner
-                .rules
-                .load()
-                .iter()
-                .map(|active| (&*active.rule).into())
-                .collect(),
+            rules: inner.rules.load().iter().map(|active| (&*active.rule).into()).collect(),
             storage: inner.storage.kind().to_owned(),
             scope: inner.storage.scope(),
             allow_list: inner.allow_list.len(),
@@ -326,14 +301,7 @@ impl Limiter {
 
 impl Inner {
     fn now(&self) -> Micros {
-        self.clock
-            .as_ref()
-            .map_or_else(|| SystemClock.now(), |clock| clock.now())
-    }
-
-    fn failed(&self, error: Error) -> Error {
-        self.errors.fetch_add(1, Relaxed);
-        error
+        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 }
 

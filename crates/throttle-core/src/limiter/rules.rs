@@ -34,13 +34,7 @@ impl Rules {
             Ok(i) if *all[i].rule == rule => Ok(()),
             Ok(_) => Err(Error::DuplicateRule(rule.name().to_owned())),
             Err(i) => {
-                all.insert(
-                    i,
-                    ActiveRule {
-                        rule: Arc::new(rule),
-                        counts: Arc::default(),
-                    },
-                );
+                all.insert(i, ActiveRule { rule: Arc::new(rule), counts: Arc::default() });
                 Ok(())
             }
         })
@@ -54,13 +48,7 @@ impl Rules {
                 true
             }
             Err(i) => {
-                all.insert(
-                    i,
-                    ActiveRule {
-                        rule: Arc::new(rule),
-                        counts: Arc::default(),
-                    },
-                );
+                all.insert(i, ActiveRule { rule: Arc::new(rule), counts: Arc::default() });
                 false
             }
         })
@@ -81,9 +69,7 @@ impl Rules {
 
 /// Finds a rule by its name.
 pub(super) fn find<'a>(all: &'a [ActiveRule], name: &str) -> Result<&'a ActiveRule, Error> {
-    place(all, name)
-        .map(|i| &all[i])
-        .map_err(|_| unknown(all, name))
+    place(all, name).map(|i| &all[i]).map_err(|_| unknown(all, name))
 }
 
 fn place(all: &[ActiveRule], name: &str) -> Result<usize, usize> {
@@ -96,16 +82,10 @@ fn unknown(all: &[ActiveRule], name: &str) -> Error {
     if all.is_empty() {
         return Error::NoRules;
     }
-    let mut known: Vec<_> = all
-        .iter()
-        .take(SHOWN)
-        .map(|active| format!("{:?}", active.rule.name()))
-        .collect();
+    let mut known: Vec<_> =
+        all.iter().take(SHOWN).map(|active| format!("{:?}", active.rule.name())).collect();
     if all.len() > SHOWN {
         known.push(format!("{} more", all.len() - SHOWN));
     }
-    Error::UnknownRule {
-        name: name.chars().take(64).collect(),
-        known: known.join(", "),
-    }
+    Error::UnknownRule { name: name.chars().take(64).collect(), known: known.join(", ") }
 }

@@ -55,12 +55,7 @@ struct Recent {
 impl Violations {
     pub(super) fn keeping(kept: usize) -> Self {
         let recent = Mutex::new(VecDeque::with_capacity(kept.min(1024)));
-        Self {
-            count: AtomicU64::new(0),
-            kept,
-            recent,
-            callbacks: ArcSwap::default(),
-        }
+        Self { count: AtomicU64::new(0), kept, recent, callbacks: ArcSwap::default() }
     }
 
     pub(super) fn add_callback(&self, callback: Callback) {
@@ -80,11 +75,7 @@ impl Violations {
             if recent.len() == self.kept {
                 recent.pop_front();
             }
-            recent.push_back(Recent {
-                key,
-                decision: decision.clone(),
-                at,
-            });
+            recent.push_back(Recent { key, decision: decision.clone(), at });
         }
         let callbacks = self.callbacks.load();
         if callbacks.is_empty() {
@@ -125,8 +116,6 @@ impl Violation {
 
 impl fmt::Debug for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Violations")
-            .field("count", &self.count())
-            .finish_non_exhaustive()
+        f.debug_struct("Violations").field("count", &self.count()).finish_non_exhaustive()
     }
 }

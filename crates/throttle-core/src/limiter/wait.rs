@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use smallvec::smallvec;
-
 use super::{Error, Inner, Limiter, check::Mode, rules};
 use crate::{Clock, Decision, Decisions, Key, SystemClock};
 
@@ -45,8 +43,7 @@ impl Limiter {
                 active.rule = Arc::new(active.rule.without_block());
             }
             let cost = active.rule.cost();
-            self.inner
-                .ask_rules(key, smallvec![(&active, cost)], Mode::Wait)
+            self.inner.ask_rules(key, &[(&active, cost)], Mode::Wait)
         };
         reply.await.map(Decisions::into_reported)
     }

@@ -41,16 +41,8 @@ impl CheckedRule {
         let log = rule.algorithm == Algorithm::SlidingWindowLog;
         let most = if log { MAX_LOG_LIMIT } else { MAX_LIMIT };
         if !(1..=most).contains(&rule.limit) {
-            let why = if log {
-                " (the sliding window log keeps every request)"
-            } else {
-                ""
-            };
-            return wrong(
-                "limit",
-                rule.limit.to_string(),
-                format!("from 1 to {most}{why}"),
-            );
+            let why = if log { " (the sliding window log keeps every request)" } else { "" };
+            return wrong("limit", rule.limit.to_string(), format!("from 1 to {most}{why}"));
         }
         if !is_span(rule.window) {
             return wrong("window", format!("{:?}", rule.window), spans());
@@ -89,42 +81,49 @@ impl CheckedRule {
     }
 
     /// Returns the name.
+    #[inline]
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Returns the limit N, in requests for each window.
+    #[inline]
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
     /// Returns the window W.
+    #[inline]
     #[must_use]
     pub fn window(&self) -> Micros {
         self.window
     }
 
     /// Returns how requests are counted.
+    #[inline]
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
     /// Returns the most that one request may ever cost: the burst of a bucket, the limit elsewhere.
+    #[inline]
     #[must_use]
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
     /// Returns how long a denial shuts the key, if it does.
+    #[inline]
     #[must_use]
     pub fn block(&self) -> Option<Micros> {
         self.block
     }
 
     /// Returns what a request costs where the caller does not say.
+    #[inline]
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.cost
@@ -146,10 +145,7 @@ impl CheckedRule {
 
     /// Returns the same rule without its block, for callers that wait for their turn.
     pub(crate) fn without_block(&self) -> Self {
-        Self {
-            block: None,
-            ..self.clone()
-        }
+        Self { block: None, ..self.clone() }
     }
 }
 
@@ -189,71 +185,37 @@ mod tests {
         let log = Rule::per_second("r", MAX_LOG_LIMIT + 1).algorithm(Algorithm::SlidingWindowLog);
         assert_eq!(field_of(log), "limit");
         assert_eq!(field_of(Rule::new("r", 1, Duration::ZERO)), "window");
-        assert_eq!(
-            field_of(Rule::new("r", 1, Duration::from_micros(999))),
-            "window"
-        );
-        assert_eq!(
-            field_of(Rule::new("r", 1, MAX_WINDOW + Duration::from_nanos(1))),
-            "window"
-        );
+        assert_eq!(field_of(Rule::new("r", 1, Duration::from_micros(999))), "window");
+        assert_eq!(field_of(Rule::new("r", 1, MAX_WINDOW + Duration::from_nanos(1))), "window");
         assert_eq!(field_of(Rule::new("r", 1, Duration::MAX)), "window");
         assert_eq!(field_of(bucket().burst(0)), "burst");
         assert_eq!(field_of(bucket().burst(u64::MAX)), "burst");
         assert_eq!(
-            field_of(
-                Rule::per_day("r", 1)
-                    .algorithm(Algorithm::LeakyBucket)
-                    .burst(3_651)
-            ),
+            field_of(Rule::per_day("r", 1).algorithm(Algorithm::LeakyBucket).burst(3_651)),
             "burst"
         );
         assert_eq!(field_of(Rule::per_second("r", 10).burst(20)), "burst");
         assert_eq!(field_of(bucket().cost(0)), "cost");
         assert_eq!(field_of(bucket().burst(5).cost(6)), "cost");
-        assert_eq!(
-            field_of(Rule::per_second("r", 1).block(Duration::ZERO)),
-            "block"
-        );
-        assert_eq!(
-            field_of(Rule::per_second("r", 1).block(Duration::MAX)),
-            "block"
-        );
+        assert_eq!(field_of(Rule::per_second("r", 1).block(Duration::ZERO)), "block");
+        assert_eq!(field_of(Rule::per_second("r", 1).block(Duration::MAX)), "block");
     }
 
     #[test]
     fn a_name_that_a_header_cannot_carry_is_refused() {
-        for name in [
-            "",
-            "a\nb",
-            "a\0",
-            "é",
-            &"x".repeat(MAX_NAME_LEN + 1),
-            &"x".repeat(70_000),
-        ] {
+        for name in ["", "a\nb", "a\0", "é", &"x".repeat(MAX_NAME_LEN + 1), &"x".repeat(70_000)] {
             let error = Rule::per_second(name, 1).check().unwrap_err();
             assert_eq!(error.field(), "name");
             assert!(error.to_string().len() < 400);
         }
-        for name in [
-            "a:b",
-            "a b",
-            "\"quoted\\\"",
-            "{x}",
-            &"x".repeat(MAX_NAME_LEN),
-        ] {
+        for name in ["a:b", "a b", "\"quoted\\\"", "{x}", &"x".repeat(MAX_NAME_LEN)] {
             assert!(Rule::per_second(name, 1).check().is_ok());
         }
     }
 
     #[test]
     fn the_greatest_values_are_taken() {
-        assert!(
-            Rule::new("r", MAX_LIMIT, MAX_WINDOW)
-                .block(MAX_WINDOW)
-                .check()
-                .is_ok()
-        );
+        assert!(Rule::new("r", MAX_LIMIT, MAX_WINDOW).block(MAX_WINDOW).check().is_ok());
         assert!(Rule::new("r", 1, MIN_WINDOW).check().is_ok());
         let bucket = Rule::new("r", MAX_LIMIT, MAX_WINDOW).algorithm(Algorithm::TokenBucket);
         assert!(bucket.burst(MAX_LIMIT).check().is_ok());

@@ -25,12 +25,7 @@ impl InvalidRule {
         value: impl Into<String>,
         allowed: impl Into<String>,
     ) -> Self {
-        Self {
-            rule: shortened(rule),
-            field,
-            value: value.into(),
-            allowed: allowed.into(),
-        }
+        Self { rule: shortened(rule), field, value: value.into(), allowed: allowed.into() }
     }
 
     pub(crate) fn of(mut self, rule: &str) -> Self {

@@ -47,15 +47,7 @@ impl Rule {
     /// Describes `limit` requests in each `window`, counted by the sliding window counter.
     pub fn new(name: impl Into<String>, limit: u64, window: Duration) -> Self {
         let algorithm = Algorithm::default();
-        Self {
-            name: name.into(),
-            limit,
-            window,
-            algorithm,
-            burst: None,
-            block: None,
-            cost: 1,
-        }
+        Self { name: name.into(), limit, window, algorithm, burst: None, block: None, cost: 1 }
     }
 
     /// Describes `limit` requests a second.

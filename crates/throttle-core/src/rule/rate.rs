@@ -83,16 +83,11 @@ fn read(text: &str) -> Option<Rate> {
         (1, rest)
     };
     let seconds = count.checked_mul(unit_seconds(unit)?)?;
-    Some(Rate {
-        limit,
-        window: Duration::from_secs(seconds),
-    })
+    Some(Rate { limit, window: Duration::from_secs(seconds) })
 }
 
 fn number(text: &str) -> Option<(u64, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     Some((digits.parse().ok()?, rest))
 }
@@ -111,10 +106,7 @@ fn unit_seconds(unit: &str) -> Option<u64> {
         (&["day", "days", "d"], 86_400),
     ];
     UNITS.iter().find_map(|(names, seconds)| {
-        names
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(unit))
-            .then_some(*seconds)
+        names.iter().any(|name| name.eq_ignore_ascii_case(unit)).then_some(*seconds)
     })
 }
 

@@ -2,11 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
-
 use super::{Reply, Storage};
 use crate::{CheckedRule, Clock, Key, Outcome, Receipt};
+use serde::{Deserialize, Serialize};
 
 /// Decides whole requests, each in one atomic step.
 ///
@@ -45,9 +43,9 @@ pub enum Scope {
 }
 
 /// Asks for one request: what is charged to whom by which rules, and when.
-#[derive(Clone)]
+#[derive(Copy, Clone)]
 pub struct Request<'a> {
-    charges: SmallVec<[Charge<'a>; 2]>,
+    charges: &'a [Charge<'a>],
     clock: Option<&'a Arc<dyn Clock>>,
 }
 
@@ -70,23 +68,20 @@ impl<'a> Request<'a> {
     /// How much longer keys are kept that were written by a clock of the limiter's own.
     pub const SLACK: Duration = Duration::from_secs(60);
 
-    /// Collects the charges; no two of them may be for the same key and rule.
+    /// Takes the charges; no two of them may be for the same key and rule.
     ///
     /// `clock` is the limiter's own; without one the storage goes by its own.
-    pub fn new(
-        charges: impl IntoIterator<Item = Charge<'a>>,
-        clock: Option<&'a Arc<dyn Clock>>,
-    ) -> Self {
-        Self {
-            charges: charges.into_iter().collect(),
-            clock,
-        }
+    #[inline]
+    #[must_use]
+    pub fn new(charges: &'a [Charge<'a>], clock: Option<&'a Arc<dyn Clock>>) -> Self {
+        Self { charges, clock }
     }
 
     /// Returns the charges, in the order in which their verdicts are expected.
+    #[inline]
     #[must_use]
-    pub fn charges(&self) -> &[Charge<'a>] {
-        &self.charges
+    pub fn charges(&self) -> &'a [Charge<'a>] {
+        self.charges
     }
 
     /// Returns the limiter's own clock, if it has one.
@@ -94,6 +89,7 @@ impl<'a> Request<'a> {
     /// A storage reads it, or its own, when it holds the states: a time that was read before could be
     /// older than what they hold. What is stored by such a clock is kept [`Request::SLACK`] longer
     /// than it matters, so that real time cannot overtake the injected one.
+    #[inline]
     #[must_use]
     pub fn clock(&self) -> Option<&'a Arc<dyn Clock>> {
         self.clock
@@ -102,28 +98,28 @@ impl<'a> Request<'a> {
 
 impl<'a> Charge<'a> {
     /// Charges `cost` (at least 1) to `key` by `rule`.
+    #[inline]
     #[must_use]
     pub fn new(key: &'a Key<'a>, rule: &'a Arc<CheckedRule>, cost: u64) -> Self {
-        Self {
-            key,
-            rule,
-            cost: cost.max(1),
-        }
+        Self { key, rule, cost: cost.max(1) }
     }
 
     /// Returns who is charged.
+    #[inline]
     #[must_use]
     pub fn key(&self) -> &'a Key<'a> {
         self.key
     }
 
     /// Returns the rule.
+    #[inline]
     #[must_use]
     pub fn rule(&self) -> &'a Arc<CheckedRule> {
         self.rule
     }
 
     /// Returns how much is charged.
+    #[inline]
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.cost
@@ -140,6 +136,7 @@ impl<'a> Charge<'a> {
 
 impl<'a> Refund<'a> {
     /// Gives back `charge`: what is left of the one that the receipt names, or of the latest ones.
+    #[inline]
     #[must_use]
     pub fn new(charge: Charge<'a>, receipt: Option<Receipt>) -> Self {
         Self { charge, receipt }
@@ -160,9 +157,7 @@ impl<'a> Refund<'a> {
 
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("charges", &self.charges)
-            .finish_non_exhaustive()
+        f.debug_struct("Request").field("charges", &self.charges).finish_non_exhaustive()
     }
 }
 

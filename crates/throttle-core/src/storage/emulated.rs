@@ -37,10 +37,7 @@ impl<S: Storage + ?Sized> Emulated<S> {
     /// Wraps a storage.
     #[must_use]
     pub fn new(storage: Arc<S>) -> Self {
-        Self {
-            locks: Locks::of(TypeId::of::<S>()),
-            storage,
-        }
+        Self { locks: Locks::of(TypeId::of::<S>()), storage }
     }
 
     /// Runs `work` on the states of `charges` while nobody else does, and stores what it says.
@@ -60,9 +57,7 @@ impl<S: Storage + ?Sized> Emulated<S> {
             for key in &keys {
                 old.push(read(&*storage, key).await?);
             }
-            let moment = clock
-                .as_ref()
-                .map_or_else(|| SystemClock.now(), |clock| clock.now());
+            let moment = clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now());
             let mut new = old.clone();
             let (answer, store) = {
                 let charges: Vec<_> = owned.iter().map(OwnedCharge::borrow).collect();
@@ -70,18 +65,9 @@ impl<S: Storage + ?Sized> Emulated<S> {
             };
             let changed = new != old && (store == Store::Changed || is_ahead(&old, moment));
             if changed {
-                let slack = if clock.is_some() {
-                    Request::SLACK
-                } else {
-                    Duration::ZERO
-                };
-                let writer = Writer {
-                    storage: &*storage,
-                    owned: &owned,
-                    keys: &keys,
-                    moment,
-                    slack,
-                };
+                let slack = if clock.is_some() { Request::SLACK } else { Duration::ZERO };
+                let writer =
+                    Writer { storage: &*storage, owned: &owned, keys: &keys, moment, slack };
                 writer.store(&old, &new).await?;
             }
             Ok(answer)
@@ -99,11 +85,7 @@ enum Store {
 
 impl Store {
     fn when(changed: bool) -> Self {
-        if changed {
-            Self::Changed
-        } else {
-            Self::Nothing
-        }
+        if changed { Self::Changed } else { Self::Nothing }
     }
 }
 
@@ -129,11 +111,7 @@ struct OwnedCharge {
 impl OwnedCharge {
     fn new(charge: Charge<'_>) -> Self {
         let key = charge.key().clone().into_owned();
-        Self {
-            key,
-            rule: Arc::clone(charge.rule()),
-            cost: charge.cost(),
-        }
+        Self { key, rule: Arc::clone(charge.rule()), cost: charge.cost() }
     }
 
     fn borrow(&self) -> Charge<'_> {
@@ -174,9 +152,7 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
             return self.storage.delete(&self.keys[i]).await.map(|_| ());
         }
         let ttl = Duration::from(lifetime) + self.slack;
-        self.storage
-            .set(&self.keys[i], state.encode().into(), Some(ttl))
-            .await
+        self.storage.set(&self.keys[i], state.encode().into(), Some(ttl)).await
     }
 }
 
@@ -194,10 +170,7 @@ impl Locks {
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let stripes = (0..STRIPES).map(|_| async_lock::Mutex::new(())).collect();
-            Arc::new(Self {
-                stripes,
-                hasher: RandomState::new(),
-            })
+            Arc::new(Self { stripes, hasher: RandomState::new() })
         };
         Arc::clone(all.entry(storage).or_insert_with(new))
     }
@@ -311,8 +284,6 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
 
 impl<S: ?Sized> fmt::Debug for Emulated<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Emulated")
-            .field("storage", &type_name::<S>())
-            .finish_non_exhaustive()
+        f.debug_struct("Emulated").field("storage", &type_name::<S>()).finish_non_exhaustive()
     }
 }

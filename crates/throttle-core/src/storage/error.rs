@@ -35,49 +35,31 @@ impl StorageError {
     /// Wraps any error of a call that may have been carried out.
     #[must_use]
     pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            kind: Kind::Other(error.into()),
-            effect: Effect::Unknown,
-        }
+        Self { kind: Kind::Other(error.into()), effect: Effect::Unknown }
     }
 
     /// Wraps any error of a call that was not carried out, for certain.
     #[must_use]
     pub fn not_carried_out(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            kind: Kind::Other(error.into()),
-            effect: Effect::None,
-        }
+        Self { kind: Kind::Other(error.into()), effect: Effect::None }
     }
 
     /// Says that a value to be incremented is no whole number; it stayed as it was.
     #[must_use]
     pub fn not_an_integer(key: &str) -> Self {
-        Self {
-            kind: Kind::NotAnInteger { key: quoted(key) },
-            effect: Effect::None,
-        }
+        Self { kind: Kind::NotAnInteger { key: quoted(key) }, effect: Effect::None }
     }
 
     /// Says that a sum does not fit in 64 bits; the value stayed as it was.
     #[must_use]
     pub fn overflow(key: &str) -> Self {
-        Self {
-            kind: Kind::Overflow { key: quoted(key) },
-            effect: Effect::None,
-        }
+        Self { kind: Kind::Overflow { key: quoted(key) }, effect: Effect::None }
     }
 
     /// Says that the value under a limiter's key is no state.
     #[must_use]
     pub fn corrupt(key: &str, why: CorruptState) -> Self {
-        Self {
-            kind: Kind::Corrupt {
-                key: quoted(key),
-                why,
-            },
-            effect: Effect::None,
-        }
+        Self { kind: Kind::Corrupt { key: quoted(key), why }, effect: Effect::None }
     }
 
     /// Returns whether the call may have been carried out.
@@ -98,10 +80,7 @@ impl fmt::Display for StorageError {
                 )
             }
             Kind::Overflow { key } => {
-                write!(
-                    f,
-                    "the sum for key {key} does not fit in 64 bits; it stays as it was"
-                )
+                write!(f, "the sum for key {key} does not fit in 64 bits; it stays as it was")
             }
             Kind::Corrupt { key, why } => write!(
                 f,

@@ -17,7 +17,7 @@ pub use self::{
     emulated::Emulated,
     error::{Effect, StorageError},
     reply::Reply,
-    settle::{States, give_back, look, settle},
+    settle::{States, give_back, look, settle, settle_one},
     value::Value,
 };
 

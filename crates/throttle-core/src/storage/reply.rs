@@ -22,6 +22,7 @@ enum Inner<T, E> {
 
 impl<T, E> Reply<T, E> {
     /// Answers at once.
+    #[inline]
     pub fn ready(answer: Result<T, E>) -> Self {
         Self(Inner::Ready(Some(answer)))
     }
@@ -36,6 +37,7 @@ impl<T, E> Reply<T, E> {
     /// # Errors
     ///
     /// The reply itself, when the answer is still on its way.
+    #[inline]
     pub fn into_ready(self) -> Result<Result<T, E>, Self> {
         match self.0 {
             Inner::Ready(Some(answer)) => Ok(answer),

@@ -31,58 +31,39 @@ impl States for Vec<State> {
 ///
 /// The caller holds all states so that nobody else changes them meanwhile, and stores them again when
 /// it is done. `now` is read after the states are held, so that it is not older than what they hold.
+#[inline]
 pub fn settle(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> Outcome {
+    if let [charge] = charges {
+        return Outcome::one(settle_one(charge, now, states.state(0)));
+    }
     // 1. Bring every state to now, and ask it.
     let decided = decide(charges, now, states);
     // 2. If all admit, charge all; if not, shut what denied.
-    let admitted = decided
-        .iter()
-        .all(|one| matches!(one, Admission::Admitted { .. }));
-    // 3. Say where each key stands after that.
-    Outcome::new(
-        charges
-            .iter()
-            .zip(decided)
-            .enumerate()
-            .map(|(i, (charge, admission))| {
-                let state = states.state(i);
-                let mut verdict = Verdict::default();
-                match admission {
-                    Admission::Admitted { delay } if admitted => {
-                        verdict.receipt = Some(state.charge(charge.rule(), now, charge.cost()));
-                        verdict.delay = delay;
-                    }
-                    Admission::Denied {
-                        retry_after: Some(wait),
-                        blocked: false,
-                    } => {
-                        if let Some(block) = charge.rule().block() {
-                            state.shut(now, block.max(wait));
-                        }
-                    }
-                    _ => {}
-                }
-                finish(verdict, admission, charge, now, state)
-            }),
-    )
+    let admitted = decided.iter().all(|one| matches!(one, Admission::Admitted { .. }));
+    let conclude = |(i, (charge, admission)): (_, (&Charge<'_>, _))| {
+        conclude(charge, admission, admitted, now, states.state(i))
+    };
+    Outcome::new(charges.iter().zip(decided).enumerate().map(conclude))
+}
+
+/// Settles a request of one rule.
+#[inline]
+pub fn settle_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdict {
+    state.advance(charge.rule(), now);
+    let admission = state.decide(charge.rule(), now, charge.cost());
+    conclude(charge, admission, true, now, state)
 }
 
 /// Answers as [`settle`] would, but charges nothing and shuts nothing.
 pub fn look(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> Outcome {
     let decided = decide(charges, now, states);
-    Outcome::new(
-        charges
-            .iter()
-            .zip(decided)
-            .enumerate()
-            .map(|(i, (charge, admission))| {
-                let mut verdict = Verdict::default();
-                if let Admission::Admitted { delay } = admission {
-                    verdict.delay = delay;
-                }
-                finish(verdict, admission, charge, now, states.state(i))
-            }),
-    )
+    Outcome::new(charges.iter().zip(decided).enumerate().map(|(i, (charge, admission))| {
+        let mut verdict = verdict(charge, admission, now, states.state(i));
+        if let Admission::Admitted { delay } = admission {
+            verdict.delay = delay;
+        }
+        verdict
+    }))
 }
 
 /// Gives one charge back to the state that it was made on.
@@ -105,23 +86,49 @@ fn decide(
     charges.iter().enumerate().map(ask).collect()
 }
 
-fn finish(
-    mut verdict: Verdict,
-    admission: Admission,
+/// Charges what it admits, if the whole request is admitted; shuts what it denies.
+#[inline]
+fn conclude(
     charge: &Charge<'_>,
+    admission: Admission,
+    admitted: bool,
     now: Micros,
-    state: &State,
+    state: &mut State,
 ) -> Verdict {
-    let standing = state.standing(charge.rule(), now);
-    verdict.remaining = standing.remaining;
-    verdict.reset_after = standing.reset_after;
     match admission {
-        Admission::Admitted { .. } => verdict.allowed = true,
-        Admission::Denied { retry_after, .. } => {
-            let shut = state.shut_for(now);
-            verdict.blocked = shut.is_some();
-            verdict.retry_after = retry_after.map(|wait| shut.unwrap_or(wait));
+        Admission::Admitted { delay } if admitted => {
+            let receipt = state.charge(charge.rule(), now, charge.cost());
+            let verdict = verdict(charge, admission, now, state);
+            Verdict { delay, receipt: Some(receipt), ..verdict }
         }
+        Admission::Denied { retry_after: Some(wait), blocked: false } => {
+            if let Some(block) = charge.rule().block() {
+                state.shut(now, block.max(wait));
+            }
+            verdict(charge, admission, now, state)
+        }
+        _ => verdict(charge, admission, now, state),
     }
-    verdict
+}
+
+/// Says where the key stands after all that.
+#[inline]
+fn verdict(charge: &Charge<'_>, admission: Admission, now: Micros, state: &State) -> Verdict {
+    let standing = state.standing(charge.rule(), now);
+    let shut = state.shut_for(now);
+    let (allowed, retry_after) = match admission {
+        Admission::Admitted { .. } => (true, None),
+        Admission::Denied { retry_after, .. } => {
+            (false, retry_after.map(|wait| shut.unwrap_or(wait)))
+        }
+    };
+    Verdict {
+        allowed,
+        blocked: !allowed && shut.is_some(),
+        remaining: standing.remaining,
+        reset_after: standing.reset_after,
+        retry_after,
+        delay: Micros::ZERO,
+        receipt: None,
+    }
 }

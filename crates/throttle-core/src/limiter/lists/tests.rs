@@ -1,1 +1,286 @@
+use std::net::IpAddr;
 
+use super::*;
+use crate::ManualClock;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const MICRO: Duration = Duration::from_micros(1);
+
+fn allow_list(entries: &[&str]) -> AllowList {
+    let list = AllowList::new(None);
+    for entry in entries {
+        list.add(entry).unwrap();
+    }
+    list
+}
+
+fn deny_list() -> (DenyList, ManualClock) {
+    let clock = ManualClock::default();
+    clock.advance(1_000 * HOUR);
+    (DenyList::new(Some(Arc::new(clock.clone()))), clock)
+}
+
+fn address(text: &str) -> Key<'static> {
+    Key::from(text.parse::<IpAddr>().unwrap())
+}
+
+fn held(list: &DenyList) -> usize {
+    let entries = list.0.entries.read().unwrap();
+    entries.keys.len() + entries.nets.len()
+}
+
+#[test]
+fn a_key_is_found_by_its_whole_text_and_by_nothing_less() {
+    let list = allow_list(&["user:42", "a/b", "ключ", "::"]);
+    for key in ["user:42", "a/b", "ключ"] {
+        assert!(list.contains(key), "{key}");
+    }
+    for key in ["user:4", "user:421", "User:42", "user:42 ", "", "a", "a/b/c"] {
+        assert!(!list.contains(key), "{key}");
+    }
+}
+
+#[test]
+fn a_network_holds_its_first_and_last_address_and_no_neighbour() {
+    let list =
+        allow_list(&["10.1.0.0/16", "192.0.2.64/26", "2001:db8:1::/48", "2001:db8:2::8/125"]);
+    let within = [
+        ["10.1.0.0", "10.1.255.255"],
+        ["192.0.2.64", "192.0.2.127"],
+        ["2001:db8:1::", "2001:db8:1:ffff:ffff:ffff:ffff:ffff"],
+        ["2001:db8:2::8", "2001:db8:2::f"],
+    ];
+    let beside = [
+        ["10.0.255.255", "10.2.0.0"],
+        ["192.0.2.63", "192.0.2.128"],
+        ["2001:db8:0:ffff:ffff:ffff:ffff:ffff", "2001:db8:2::"],
+        ["2001:db8:2::7", "2001:db8:2::10"],
+    ];
+    for key in within.as_flattened() {
+        assert!(list.contains(address(key)) && list.contains(*key), "{key}");
+    }
+    for key in beside.as_flattened() {
+        assert!(!list.contains(address(key)) && !list.contains(*key), "{key}");
+    }
+}
+
+#[test]
+fn every_prefix_length_is_a_network() {
+    for prefix in 0..=32_u32 {
+        let list = allow_list(&[&format!("203.0.113.9/{prefix}")]);
+        assert!(list.contains("203.0.113.9"), "/{prefix}");
+        let flipped = |bit: u32| std::net::Ipv4Addr::from_bits(0xcb00_7109 ^ (1 << (31 - bit)));
+        if prefix > 0 {
+            assert!(!list.contains(Key::from(IpAddr::from(flipped(prefix - 1)))), "/{prefix}");
+        }
+        if prefix < 32 {
+            assert!(list.contains(Key::from(IpAddr::from(flipped(prefix)))), "/{prefix}");
+        }
+    }
+    for prefix in 0..=128 {
+        assert!(allow_list(&[&format!("2001:db8::1/{prefix}")]).contains("2001:db8::1"));
+    }
+}
+
+#[test]
+fn a_network_written_by_any_of_its_addresses_is_the_same_entry() {
+    let list = allow_list(&["10.1.2.3/8", "10.0.0.0/8", "10.255.255.255/8"]);
+    assert_eq!(list.len(), 1);
+    assert!(list.contains("10.200.0.1"));
+    assert!(list.remove("10.9.9.9/8").unwrap());
+    assert!(list.is_empty());
+}
+
+#[test]
+fn ipv4_in_its_ipv6_mapping_is_ipv4() {
+    let list = allow_list(&["::ffff:10.0.0.0/104", "::ffff:192.0.2.7", "203.0.113.0/24"]);
+    for key in ["10.200.0.1", "::ffff:10.200.0.1", "192.0.2.7", "::ffff:192.0.2.7"] {
+        assert!(list.contains(key), "{key}");
+    }
+    assert!(list.contains("::ffff:203.0.113.5") && list.contains(address("::ffff:203.0.113.5")));
+    assert!(!list.contains("11.0.0.1") && !list.contains("192.0.2.8"));
+
+    let all = allow_list(&["::ffff:0:0/96"]);
+    assert!(all.contains("0.0.0.0") && all.contains("255.255.255.255"));
+    assert!(!all.contains("2001:db8::1"));
+}
+
+#[test]
+fn a_network_of_one_family_holds_no_address_of_the_other() {
+    let four = allow_list(&["0.0.0.0/0"]);
+    assert!(four.contains("198.51.100.1") && !four.contains("2001:db8::1"));
+    let six = allow_list(&["::/0"]);
+    assert!(six.contains("2001:db8::1") && !six.contains("198.51.100.1"));
+}
+
+#[test]
+fn an_address_is_found_however_its_key_writes_it() {
+    let list = allow_list(&["2001:DB8:0:0::1"]);
+    assert!(list.contains("2001:db8::1") && list.contains("2001:0db8:0000::0001"));
+    assert!(list.contains(address("2001:db8::1")));
+    // The key of a client's network is that of a client: what counts is where the client is.
+    let client: IpAddr = "2001:db8::1".parse().unwrap();
+    assert!(list.contains(Key::network(client, 64)));
+    let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
+    assert!(!list.contains(Key::network(neighbour, 64)));
+    assert!(allow_list(&["2001:db8::/64"]).contains(Key::network(neighbour, 64)));
+}
+
+#[test]
+fn what_a_client_chose_is_no_address_to_the_lists() {
+    let list = allow_list(&["10.0.0.0/8", "192.0.2.7", "key-1"]);
+    for text in ["10.0.0.1", "192.0.2.7"] {
+        assert!(list.contains(text));
+        assert!(!list.contains(Key::from(text).opaque()), "{text}");
+        assert!(!list.contains(text.as_bytes()), "{text}");
+        assert!(!list.contains(Key::parts([text])), "{text}");
+    }
+    assert!(list.contains(Key::from("key-1").opaque()), "its own text it is all the same");
+}
+
+#[test]
+fn what_is_no_entry_is_an_error_that_shows_it() {
+    let list = AllowList::new(None);
+    let (deny, _) = deny_list();
+    let long = format!("10.0.0.0/{}", "9".repeat(10_000));
+    let table = [
+        "",
+        "10.0.0.0/33",
+        "10.0.0.0/-1",
+        "10.0.0.0/",
+        "10.0.0.0/8/8",
+        "10.0.0.0/8 ",
+        "10.0.0.0/255.0.0.0",
+        "2001:db8::/129",
+        "::ffff:10.0.0.0/129",
+        &long,
+    ];
+    for entry in table {
+        let error = list.add(entry).unwrap_err();
+        assert_eq!(list.remove(entry).unwrap_err(), error);
+        assert_eq!(deny.add(entry).unwrap_err(), error);
+        assert_eq!(deny.add_for(entry, HOUR).unwrap_err(), error);
+        let text = error.to_string();
+        assert!(text.contains(entry.get(..10).unwrap_or(entry)) && text.len() < 400, "{text}");
+    }
+    assert!(list.is_empty() && deny.is_empty());
+}
+
+#[test]
+fn what_is_removed_is_found_no_more_and_the_rest_is() {
+    let list = allow_list(&["user:1", "user:2", "10.0.0.0/8", "10.1.0.0/16"]);
+    assert_eq!(list.len(), 4);
+    assert!(list.remove("user:1").unwrap());
+    assert!(!list.remove("user:1").unwrap(), "removed twice");
+    assert!(!list.contains("user:1") && list.contains("user:2"));
+    assert!(list.remove("10.0.0.0/8").unwrap());
+    assert!(!list.contains("10.2.0.0") && list.contains("10.1.0.0"), "the narrower one stays");
+    assert!(!list.remove("10.1.0.0").unwrap(), "an address within is another entry");
+    assert_eq!(list.len(), 2);
+    list.clear();
+    assert!(list.is_empty() && !list.contains("user:2") && !list.contains("10.1.0.0"));
+    list.add("user:2").unwrap();
+    assert!(list.contains("user:2") && list.len() == 1, "a list that was cleared takes entries");
+}
+
+#[test]
+fn a_timed_denial_ends_exactly_on_its_end() {
+    for (entry, key) in
+        [("user:42", "user:42"), ("203.0.113.9", "203.0.113.9"), ("203.0.113.0/24", "203.0.113.9")]
+    {
+        let (list, clock) = deny_list();
+        list.add_for(entry, HOUR).unwrap();
+        assert_eq!(list.find(&key.into()), Some(Some(HOUR.into())));
+        clock.advance(HOUR - MICRO);
+        assert_eq!(list.find(&key.into()), Some(Some(MICRO.into())), "{entry}");
+        assert_eq!(list.len(), 1);
+        clock.advance(MICRO);
+        assert_eq!(list.find(&key.into()), None, "{entry}");
+        assert!(list.is_empty());
+        assert!(!list.remove(entry).unwrap(), "what has ended is not there");
+    }
+}
+
+#[test]
+fn a_clock_that_steps_back_does_not_prolong_a_denial() {
+    let (list, clock) = deny_list();
+    list.add_for("user:42", HOUR).unwrap();
+    clock.set(std::time::SystemTime::UNIX_EPOCH);
+    assert_eq!(list.find(&"user:42".into()), Some(Some(HOUR.into())));
+    clock.advance(HOUR - MICRO);
+    assert!(list.contains("user:42"));
+    clock.advance(MICRO);
+    assert!(!list.contains("user:42"), "an hour after the step back it is over");
+}
+
+#[test]
+fn a_later_entry_gives_the_end_and_an_entry_for_good_has_none() {
+    let (list, clock) = deny_list();
+    list.add_for("user:42", HOUR).unwrap();
+    list.add_for("user:42", 2 * HOUR).unwrap();
+    assert_eq!(list.find(&"user:42".into()), Some(Some((2 * HOUR).into())));
+    list.add_for("user:42", HOUR / 2).unwrap();
+    assert_eq!(list.find(&"user:42".into()), Some(Some((HOUR / 2).into())));
+    list.add("user:42").unwrap();
+    assert_eq!((list.find(&"user:42".into()), list.len()), (Some(None), 1));
+    clock.advance(100 * HOUR);
+    assert!(list.contains("user:42"));
+}
+
+#[test]
+fn of_several_networks_the_denial_that_lasts_longest_is_told() {
+    let (list, clock) = deny_list();
+    list.add_for("10.0.0.0/8", HOUR).unwrap();
+    list.add_for("10.1.0.0/16", 3 * HOUR).unwrap();
+    list.add_for("10.1.1.1", 2 * HOUR).unwrap();
+    assert_eq!(list.find(&"10.1.1.1".into()), Some(Some((3 * HOUR).into())));
+    clock.advance(3 * HOUR);
+    list.add_for("10.1.0.0/16", HOUR).unwrap();
+    list.add("10.0.0.0/8").unwrap();
+    assert_eq!(list.find(&"10.1.1.1".into()), Some(None), "for good is longest");
+}
+
+#[test]
+fn a_denial_of_no_length_denies_nobody_and_one_of_any_length_never_panics() {
+    let (list, _) = deny_list();
+    list.add_for("user:1", Duration::ZERO).unwrap();
+    list.add_for("user:2", Duration::MAX).unwrap();
+    assert!(!list.contains("user:1") && list.contains("user:2"));
+    assert_eq!(list.len(), 1);
+}
+
+#[test]
+fn ended_entries_are_cleared_away_as_others_come() {
+    let (list, clock) = deny_list();
+    for turn in 0..100 {
+        for n in 0..50 {
+            list.add_for(&format!("user:{turn}:{n}"), HOUR).unwrap();
+            list.add_for(&format!("10.{turn}.{n}.0/24"), HOUR).unwrap();
+        }
+        assert_eq!(list.len(), 100, "turn {turn}");
+        assert!(held(&list) <= 400, "{} are held in turn {turn}", held(&list));
+        clock.advance(HOUR);
+    }
+    assert_eq!(list.len(), 0);
+}
+
+#[test]
+fn entries_change_while_others_look() {
+    let (list, clock) = deny_list();
+    list.add("10.0.0.0/8").unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (list, clock) = (&list, &clock);
+            scope.spawn(move || {
+                for n in 0..200 {
+                    let entry = format!("user:{thread}:{}", n % 10);
+                    list.add_for(&entry, HOUR).unwrap();
+                    assert!(list.contains(&entry) && list.contains("10.1.2.3"));
+                    assert!(list.remove(&entry).unwrap());
+                    clock.advance(MICRO);
+                }
+            });
+        }
+    });
+    assert_eq!(list.len(), 1);
+}

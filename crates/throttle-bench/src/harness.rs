@@ -1,0 +1,90 @@
+//! Turns, medians and tables.
+
+use std::{
+    fmt::Write as _,
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+/// Names the machine and the versions.
+pub(crate) fn machine() -> String {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name\t: "));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let lock = include_str!("../../../Cargo.lock");
+    let mut text = format!("machine: {}, {cores} cores\nversions:", model.unwrap_or("unknown"));
+    for name in ["governor", "tower_governor", "limitador", "moka", "axum"] {
+        let entry = format!("name = \"{name}\"\nversion = \"");
+        let version = lock.split_once(&entry).and_then(|(_, rest)| rest.split('"').next());
+        let _ = write!(text, " {name} {}", version.unwrap_or("?"));
+    }
+    text
+}
+
+/// Is one of several ways to do the same.
+pub(crate) struct Variant<'a> {
+    pub(crate) name: &'a str,
+    /// Does it so many times and returns the nanoseconds that one took.
+    pub(crate) run: Box<dyn FnMut(usize) -> f64 + 'a>,
+}
+
+impl<'a> Variant<'a> {
+    /// Does a thing in one thread.
+    pub(crate) fn new(name: &'a str, mut once: impl FnMut(usize) + 'a) -> Self {
+        let run = move |times: usize| {
+            let start = Instant::now();
+            (0..times).for_each(&mut once);
+            start.elapsed().as_nanos() as f64 / times as f64
+        };
+        Self { name, run: Box::new(run) }
+    }
+
+    /// Does a thing in two threads at once; the nanoseconds are those of each.
+    pub(crate) fn on_two_threads(name: &'a str, once: impl Fn(usize) + Sync + 'a) -> Self {
+        let run = move |times: usize| {
+            let start = Instant::now();
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| (0..times).for_each(&once));
+                }
+            });
+            start.elapsed().as_nanos() as f64 / times as f64
+        };
+        Self { name, run: Box::new(run) }
+    }
+}
+
+/// Lets the variants take turns; returns the nanoseconds of each round, by variant.
+pub(crate) fn take_turns(
+    variants: &mut [Variant<'_>],
+    rounds: usize,
+    times: usize,
+) -> Vec<Vec<f64>> {
+    for variant in &mut *variants {
+        (variant.run)(times); // warm
+    }
+    let mut all = vec![Vec::with_capacity(rounds); variants.len()];
+    for round in 0..rounds {
+        for turn in 0..variants.len() {
+            let i = (turn + round) % variants.len();
+            let taken = (variants[i].run)(times);
+            all[i].push(taken);
+        }
+    }
+    all
+}
+
+pub(crate) fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+/// Polls a future that is ready at once.
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => unreachable!("memory answers at once"),
+    }
+}

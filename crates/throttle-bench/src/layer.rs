@@ -1,0 +1,94 @@
+//! What a layer adds to a request: a `Router` called in process, 10,000 clients, no network.
+
+use std::{
+    hint::black_box,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, StatusCode},
+    routing::get,
+};
+use throttle_core::{Algorithm, Rule};
+use throttle_tower::RateThrottleLayer;
+use tower::Service;
+use tower_governor::{
+    GovernorLayer, governor::GovernorConfigBuilder, key_extractor::PeerIpKeyExtractor,
+};
+
+use crate::harness::{Variant, median, now, take_turns};
+
+const KEYS: u32 = 10_000;
+const ROUNDS: usize = 41;
+
+pub(crate) fn run() {
+    println!("\nlayer: nanoseconds added to a request, with header fields, {KEYS} clients");
+    println!("| scenario | tower_governor | RateThrottle | ratio |\n| --- | --- | --- | --- |");
+    let rule = || Rule::per_second("api", 1_000_000).algorithm(Algorithm::TokenBucket);
+    table("admitted", 20_000, StatusCode::OK, governor(1_000_000), ours(rule()));
+    let counter = Rule::per_second("api", 1_000_000);
+    table("admitted, sliding counter", 20_000, StatusCode::OK, governor(1_000_000), ours(counter));
+    let rule = Rule::per_day("api", 1).algorithm(Algorithm::TokenBucket);
+    table("refused", 5_000, StatusCode::TOO_MANY_REQUESTS, governor(1), ours(rule));
+}
+
+fn table(name: &str, times: usize, expected: StatusCode, peer: Router, ours: Router) {
+    let mut routers = [served(bare()), peer, ours];
+    for router in &mut routers[1..] {
+        (0..2 * KEYS).for_each(|i| {
+            send(router, i);
+        }); // refused from now on, if it is to be
+        assert_eq!(send(router, 0), expected, "{name}");
+    }
+    let mut variants: Vec<_> = routers
+        .iter_mut()
+        .map(|router| {
+            Variant::new(name, |i| {
+                black_box(send(router, i as u32));
+            })
+        })
+        .collect();
+    let taken = take_turns(&mut variants, ROUNDS, times);
+    let added =
+        |of: &[f64]| median(of.iter().zip(&taken[0]).map(|(one, bare)| one - bare).collect());
+    let (peer, ours) = (added(&taken[1]), added(&taken[2]));
+    println!("| {name} | +{peer:.0} | +{ours:.0} | {:.2} |", ours / peer);
+}
+
+fn send(router: &mut Router, client: u32) -> StatusCode {
+    // A step that is prime to the number of clients: no two neighbours follow each other.
+    let address = Ipv4Addr::from_bits(0x0a00_0000 + client.wrapping_mul(7_919) % KEYS);
+    let mut request = Request::new(Body::empty());
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::new(IpAddr::V4(address), 1)));
+    now(router.call(request)).unwrap_or_default().status()
+}
+
+fn bare() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+/// Puts the layers around the routes once, as a server does, and not for each request.
+fn served(app: Router) -> Router {
+    app.with_state(())
+}
+
+fn ours(rule: Rule) -> Router {
+    served(bare().layer(RateThrottleLayer::new(rule)))
+}
+
+fn governor(burst: u32) -> Router {
+    let period = if burst == 1 { Duration::from_secs(86_400) } else { Duration::from_micros(1) };
+    let config = GovernorConfigBuilder::default()
+        .period(period)
+        .burst_size(burst)
+        .key_extractor(PeerIpKeyExtractor)
+        .use_headers()
+        .finish();
+    let config = Arc::new(config.expect("burst and period are not 0"));
+    served(bare().layer(GovernorLayer::new(config)))
+}

@@ -1,1 +1,0 @@
-//! RateThrottle beside its peers, in the same run.

@@ -1,0 +1,22 @@
+//! RateThrottle beside its peers, in the same run.
+//!
+//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- decision` or
+//! `-- memory` prints one. Variants take turns, round by round, and each figure is the median over
+//! the rounds, so that a noisy machine disturbs all alike. `--bin allocations` counts allocations and
+//! bytes, with an allocator that would slow the clocks of this program.
+
+mod decision;
+mod harness;
+mod layer;
+
+fn main() {
+    let only: Vec<_> = std::env::args().skip(1).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
+    println!("{}", harness::machine());
+    if wanted("layer") {
+        layer::run();
+    }
+    if wanted("decision") {
+        decision::run();
+    }
+}

@@ -1,0 +1,155 @@
+//! States as bytes: whole there and back, and nothing else is taken for one.
+
+use proptest::prelude::*;
+
+use super::{
+    Run, YEAR_2026,
+    histories::{Step, config, rules, starts, steps},
+    rule_of,
+};
+use crate::{
+    CheckedRule,
+    algorithm::{Algorithm, State, Usage},
+};
+
+/// Returns the state after each step of a history.
+fn states(rule: &CheckedRule, start: u64, steps: Vec<Step>) -> Vec<State> {
+    let mut run = Run::new(rule, start);
+    let mut all = vec![State::default()];
+    for step in steps {
+        run.now += run.span_of(step.wait);
+        run.ask(run.cost_of(step.cost));
+        all.push(run.state.clone());
+    }
+    all
+}
+
+fn leb128(mut number: u128) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// A tag and numbers, most of which are some state.
+fn numbers() -> impl Strategy<Value = Vec<u8>> {
+    let number = prop_oneof![
+        3 => 0..5_u128,
+        1 => any::<u64>().prop_map(u128::from),
+        1 => any::<u128>(),
+        1 => Just(u128::from(u64::MAX)),
+        1 => (0..128_u32).prop_map(|bits| 1 << bits),
+    ];
+    let tag = prop_oneof![4 => 0..5_u8, 4 => 0x80..0x85_u8, 1 => any::<u8>()];
+    (tag, prop::collection::vec(number, 0..9)).prop_map(|(tag, numbers)| {
+        let rest = numbers.into_iter().flat_map(leb128);
+        std::iter::once(tag).chain(rest).collect()
+    })
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![3 => numbers(), 1 => prop::collection::vec(any::<u8>(), 0..60)]
+}
+
+proptest! {
+    #![proptest_config(config(3_000))]
+
+    #[test]
+    fn a_state_comes_back_as_it_was(rule in rules(), start in starts(), steps in steps()) {
+        for state in states(&rule, start, steps) {
+            prop_assert_eq!(State::decode(&state.encode()), Ok(state));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_cut_short_or_too_long_are_no_state(
+        rule in rules(), start in starts(), steps in steps(), extra in any::<u8>(),
+    ) {
+        for state in states(&rule, start, steps) {
+            let mut bytes = state.encode();
+            for end in 0..bytes.len() {
+                prop_assert!(State::decode(&bytes[..end]).is_err(), "{} of {:?}", end, bytes);
+            }
+            bytes.push(extra);
+            prop_assert!(State::decode(&bytes).is_err(), "{:?}", bytes);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(5_000))]
+
+    #[test]
+    fn any_bytes_are_an_error_or_a_state_that_comes_back(bytes in bytes()) {
+        if let Ok(state) = State::decode(&bytes) {
+            prop_assert_eq!(State::decode(&state.encode()), Ok(state));
+        }
+    }
+
+    #[test]
+    fn a_state_that_somebody_else_wrote_is_settled_without_a_panic(
+        bytes in bytes(), rule in rules(), now in any::<u64>(), cost in any::<u64>(),
+    ) {
+        if let Ok(state) = State::decode(&bytes) {
+            let mut run = Run { state, ..Run::new(&rule, now) };
+            run.lifetime();
+            for cost in [cost, 1, rule.capacity()] {
+                prop_assert!(run.ask(cost).remaining <= rule.capacity());
+                run.lifetime();
+            }
+            prop_assert_eq!(State::decode(&run.state.encode()), Ok(run.state));
+        }
+    }
+}
+
+#[test]
+fn a_length_that_its_bytes_cannot_hold_is_refused_before_anything_is_allocated() {
+    for len in [1, 2, 1_000, 1 << 40, u128::from(u64::MAX), u128::MAX] {
+        for rest in [0, 1] {
+            let mut bytes = vec![3];
+            bytes.extend(leb128(len));
+            bytes.extend(vec![0; rest]);
+            assert!(State::decode(&bytes).is_err(), "{len} entries in {rest} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_log_takes_room_in_proportion_to_its_bytes() {
+    let mut bytes = vec![3];
+    bytes.extend(leb128(1_000));
+    bytes.extend([1, 1].repeat(1_000));
+    let Usage::SlidingLog(log) = State::decode(&bytes).unwrap().usage else {
+        panic!("tag 3 is a log");
+    };
+    assert_eq!((log.entries.len(), log.sum), (1_000, 1_000));
+    assert!(log.entries.capacity() <= bytes.len(), "{} places", log.entries.capacity());
+}
+
+#[test]
+fn a_number_of_too_many_bits_is_refused() {
+    let wide = |bits: u32| [vec![1], leb128(1 << bits), vec![0]].concat();
+    assert!(State::decode(&wide(63)).is_ok());
+    assert!(State::decode(&wide(64)).is_err());
+    assert!(State::decode(&[vec![4], vec![0xff; 40]].concat()).is_err());
+    assert!(State::decode(&[vec![4], vec![0x80; 1 << 20]].concat()).is_err());
+}
+
+#[test]
+fn an_unknown_tag_is_refused() {
+    for tag in (5..0x80).chain(0x85..=0xff) {
+        assert!(State::decode(&[tag, 0, 0, 0, 0, 0]).is_err(), "{tag}");
+    }
+    assert!(State::decode(&[]).unwrap_err().to_string().contains("it is empty"));
+}
+
+#[test]
+fn a_counter_takes_a_dozen_bytes() {
+    let rule = rule_of(Algorithm::default(), 100, 60_000_000);
+    let mut run = Run::new(&rule, YEAR_2026);
+    run.ask_until_denied();
+    assert!(run.state.encode().len() <= 12, "{:?}", run.state.encode());
+}

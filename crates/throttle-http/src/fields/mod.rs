@@ -1,0 +1,174 @@
+//! The header fields that tell clients about their limits.
+
+mod rendered;
+#[cfg(test)]
+mod tests;
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use throttle_core::{Clock, Decision, Decisions, Micros, SystemClock};
+
+use self::rendered::Rendered;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
+
+/// Picks the header fields of responses.
+///
+/// | group | fields | source |
+/// | --- | --- | --- |
+/// | [`draft_10`](Self::draft_10) | `RateLimit`, `RateLimit-Policy` | [draft-ietf-httpapi-ratelimit-headers-10] |
+/// | [`legacy`](Self::legacy) | `X-RateLimit-Limit`, `-Remaining`, `-Reset` | no standard; widely read |
+/// | [`retry_after`](Self::retry_after) | `Retry-After`, on refusals | [RFC 9110], section 10.2.3 |
+///
+/// All are written by default. The draft's fields list every rule of the request; the legacy ones and
+/// `Retry-After` tell of one: of a refusal the rule with the longest wait, otherwise the one with the
+/// least remaining.
+///
+/// Times are whole seconds, rounded up, so that a client that obeys them passes; a refusal never says
+/// 0. On a refusal `t` and `X-RateLimit-Reset` equal `Retry-After`; otherwise they say when all of the
+/// limit is free again. Where no wait helps, there is no `Retry-After`.
+///
+/// # Examples
+///
+/// ```
+/// use throttle_http::Headers;
+///
+/// let all = Headers::default();
+/// let modern = Headers::none().draft_10(true).retry_after(true);
+/// let unix = Headers::default().legacy_reset_as_unix_time(true);
+/// ```
+///
+/// [draft-ietf-httpapi-ratelimit-headers-10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+/// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Headers {
+    draft_10: bool,
+    legacy: bool,
+    retry_after: bool,
+    unix_reset: bool,
+}
+
+impl Headers {
+    /// Writes no field.
+    pub fn none() -> Self {
+        Self { draft_10: false, legacy: false, retry_after: false, unix_reset: false }
+    }
+
+    /// Writes `RateLimit` and `RateLimit-Policy`; default yes.
+    ///
+    /// A policy's `q` is the most that can be spent at once, and `w` the time in which that comes
+    /// back: for a bucket the burst, and the time it takes to refill. `w` is left out where that is
+    /// under a second.
+    pub fn draft_10(mut self, write: bool) -> Self {
+        self.draft_10 = write;
+        self
+    }
+
+    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; default yes.
+    pub fn legacy(mut self, write: bool) -> Self {
+        self.legacy = write;
+        self
+    }
+
+    /// Writes `Retry-After` on refusals; default yes.
+    pub fn retry_after(mut self, write: bool) -> Self {
+        self.retry_after = write;
+        self
+    }
+
+    /// Writes `X-RateLimit-Reset` as seconds since the Unix epoch, not as seconds from now; default
+    /// no, because clocks differ.
+    pub fn legacy_reset_as_unix_time(mut self, unix: bool) -> Self {
+        self.unix_reset = unix;
+        self
+    }
+}
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self { draft_10: true, legacy: true, retry_after: true, unix_reset: false }
+    }
+}
+
+/// Writes fields; what does not change per rule is rendered once.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    headers: Headers,
+    rendered: ArcSwapOption<Rendered>,
+}
+
+impl Fields {
+    pub(crate) fn new(headers: Headers) -> Self {
+        Self { headers, rendered: ArcSwapOption::empty() }
+    }
+
+    /// Writes the fields of a response; layers within this one may have written theirs before.
+    pub(crate) fn write(&self, decisions: &Decisions, map: &mut HeaderMap) {
+        if self.headers == Headers::none() {
+            return;
+        }
+        self.with_rendered(decisions, |rendered| self.write_rendered(rendered, decisions, map));
+    }
+
+    /// Returns the body of the refusal.
+    pub(crate) fn problem(&self, decisions: &Decisions) -> bytes::Bytes {
+        self.with_rendered(decisions, |rendered| rendered.problem(decisions))
+    }
+
+    fn with_rendered<T>(&self, decisions: &Decisions, work: impl FnOnce(&Rendered) -> T) -> T {
+        let rendered = self.rendered.load();
+        if let Some(rendered) = &*rendered
+            && rendered.is_of(decisions)
+        {
+            return work(rendered);
+        }
+        let new = std::sync::Arc::new(Rendered::new(decisions));
+        self.rendered.store(Some(new.clone()));
+        work(&new)
+    }
+
+    fn write_rendered(&self, rendered: &Rendered, decisions: &Decisions, map: &mut HeaderMap) {
+        let reported = decisions.reported();
+        if self.headers.draft_10 {
+            map.append(RATE_LIMIT_POLICY, rendered.policy());
+            map.append(RATE_LIMIT, rendered.limits(decisions));
+        }
+        if self.headers.legacy && !map.contains_key(&X_LIMIT) {
+            let reset = wait_secs(reported, decisions.is_allowed());
+            map.insert(X_LIMIT, rendered.limit(decisions));
+            map.insert(X_REMAINING, HeaderValue::from(reported.remaining()));
+            map.insert(X_RESET, HeaderValue::from(self.reset(reset)));
+        }
+        if self.headers.retry_after && !decisions.is_allowed() && reported.retry_after().is_some() {
+            map.insert(RETRY_AFTER, HeaderValue::from(wait_secs(reported, false)));
+        }
+    }
+
+    fn reset(&self, secs: u64) -> u64 {
+        if self.headers.unix_reset {
+            SystemClock.now().plus(Micros::new(secs.saturating_mul(1_000_000))).as_secs_ceil()
+        } else {
+            secs
+        }
+    }
+}
+
+/// Marks the response to a request that would have been refused.
+pub(crate) fn write_dry_run(map: &mut HeaderMap) {
+    map.insert(X_DRY_RUN, HeaderValue::from_static("denied"));
+}
+
+/// Returns how many seconds a client is told to wait; a rule that refuses never says 0.
+fn wait_secs(decision: &Decision, request_allowed: bool) -> u64 {
+    let secs = |span| Micros::from(span).as_secs_ceil();
+    match decision.retry_after() {
+        Some(wait) if !request_allowed => secs(wait).max(1),
+        _ => secs(decision.reset_after()),
+    }
+}

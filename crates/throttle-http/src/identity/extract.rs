@@ -1,0 +1,146 @@
+//! From a request to a key: the trait, functions, and tuples.
+
+use std::net::IpAddr;
+
+use throttle_core::Key;
+
+use super::InvalidProxy;
+use crate::RequestHead;
+
+/// Says who is limited.
+///
+/// Implemented by [`ClientIp`](super::ClientIp), [`Header`](super::Header), functions from a
+/// [`RequestHead`] to something that [is a key](IntoKey), and tuples of these, whose parts never run
+/// into each other.
+///
+/// # Examples
+///
+/// ```
+/// use throttle_http::{RequestHead, identity::{ClientIp, ExtractKey, Header}};
+///
+/// fn takes(_: impl ExtractKey) {}
+///
+/// takes(ClientIp::new());
+/// takes(Header::new("x-api-key"));
+/// takes(|head: &RequestHead<'_>| head.header("x-tenant").map(str::to_owned));
+/// takes((Header::new("x-tenant"), ClientIp::new()));
+/// ```
+pub trait ExtractKey: Send + Sync + 'static {
+    /// Returns the key of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`NoKey`] when the request has none.
+    fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey>;
+
+    /// Says whether what was configured can be used; asked once, when the middleware is built.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidProxy`] for a trusted proxy that is no network.
+    fn validate(&self) -> Result<(), InvalidProxy> {
+        Ok(())
+    }
+}
+
+/// Says why a request has no key.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoKey {
+    /// The server did not say where the connection comes from; a mistake in the service.
+    #[error(
+        "the client address is not known: serve with \
+         `into_make_service_with_connect_info::<SocketAddr>()` (axum), or put a `SocketAddr` into \
+         the request's extensions, or limit by another key with `.key(…)`"
+    )]
+    NoPeer,
+    /// The request lacks a header field; a mistake of the client.
+    #[error("the request lacks the header field {0:?}")]
+    NoHeader(String),
+    /// The function that picks keys returned none; a mistake of the client.
+    #[error("the request does not say whose it is")]
+    NotSaid,
+}
+
+/// Is a key, or may be one: text, bytes, addresses, options of these.
+///
+/// Text is what clients chose, so it is no address to the allow and deny lists, whatever it reads.
+pub trait IntoKey {
+    /// Returns the key, if there is one.
+    fn into_key(self) -> Option<Key<'static>>;
+}
+
+impl IntoKey for String {
+    fn into_key(self) -> Option<Key<'static>> {
+        Some(Key::from(self).opaque())
+    }
+}
+
+impl IntoKey for &'static str {
+    fn into_key(self) -> Option<Key<'static>> {
+        Some(Key::from(self).opaque())
+    }
+}
+
+impl IntoKey for Vec<u8> {
+    fn into_key(self) -> Option<Key<'static>> {
+        Some(Key::from(self))
+    }
+}
+
+impl IntoKey for IpAddr {
+    fn into_key(self) -> Option<Key<'static>> {
+        Some(Key::network(self, super::IPV6_PREFIX))
+    }
+}
+
+impl IntoKey for u64 {
+    fn into_key(self) -> Option<Key<'static>> {
+        Some(Key::from(self.to_string()).opaque())
+    }
+}
+
+impl IntoKey for Key<'static> {
+    fn into_key(self) -> Option<Key<'static>> {
+        Some(self)
+    }
+}
+
+impl<K: IntoKey> IntoKey for Option<K> {
+    fn into_key(self) -> Option<Key<'static>> {
+        self.and_then(IntoKey::into_key)
+    }
+}
+
+impl<F, K> ExtractKey for F
+where
+    F: Fn(&RequestHead<'_>) -> K + Send + Sync + 'static,
+    K: IntoKey,
+{
+    fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
+        self(head).into_key().ok_or(NoKey::NotSaid)
+    }
+}
+
+macro_rules! tuple {
+    ($($part:ident),+) => {
+        impl<$($part: ExtractKey),+> ExtractKey for ($($part,)+) {
+            fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
+                #[expect(non_snake_case, reason = "the macro names a part after its type")]
+                let ($($part,)+) = self;
+                Ok(Key::parts([$($part.extract(head)?),+].iter().map(Key::as_bytes)))
+            }
+
+            fn validate(&self) -> Result<(), InvalidProxy> {
+                #[expect(non_snake_case, reason = "the macro names a part after its type")]
+                let ($($part,)+) = self;
+                $($part.validate()?;)+
+                Ok(())
+            }
+        }
+    };
+}
+
+tuple!(A, B);
+tuple!(A, B, C);
+tuple!(A, B, C, D);

@@ -1,0 +1,40 @@
+//! A header field as a key.
+
+use http::HeaderName;
+use throttle_core::Key;
+
+use super::{ExtractKey, NoKey};
+use crate::RequestHead;
+
+/// Limits by the value of a header field: an API key, a tenant.
+///
+/// The first value counts, as its bytes. A request without the field is refused with 400. Believe only
+/// fields that your service or a proxy of yours has checked: a client that can send any value has as
+/// many limits as it likes.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Header {
+    name: Result<HeaderName, String>,
+}
+
+impl Header {
+    /// Names the field, in any case.
+    ///
+    /// What can be no field's name is never there.
+    pub fn new(name: impl AsRef<str>) -> Self {
+        let name = name.as_ref();
+        Self { name: HeaderName::try_from(name).map_err(|_| name.to_owned()) }
+    }
+}
+
+impl ExtractKey for Header {
+    fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
+        match &self.name {
+            Ok(name) => match head.headers().get(name) {
+                Some(value) => Ok(Key::from(value.as_bytes())),
+                None => Err(NoKey::NoHeader(name.as_str().to_owned())),
+            },
+            Err(name) => Err(NoKey::NoHeader(name.clone())),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Finds out whose request this is.
+//!
+//! The address of the connection cannot be forged; what the header fields say can.
+//! [`client_address`] believes a field only as far as a chain of [`TrustedProxies`] vouches for it,
+//! from the right to the left.
+//!
+//! - `address`: one address, in the ways proxies write it
+//! - `proxies`: whom to believe
+//! - `x_forwarded_for`, `forwarded`: the hops of a request, the nearest first
+//! - `client`: the walk over them
+//! - [`ClientIp`], [`Header`], functions and tuples: [`ExtractKey`], what becomes the key
+
+mod address;
+mod client;
+mod client_ip;
+mod extract;
+mod forwarded;
+mod header;
+mod proxies;
+mod x_forwarded_for;
+
+pub use address::{canonical, parse_node};
+use client_ip::IPV6_PREFIX;
+
+pub use client::{ForwardedHeader, client_address};
+pub use client_ip::ClientIp;
+pub use extract::{ExtractKey, IntoKey, NoKey};
+pub use header::Header;
+pub use proxies::{InvalidProxy, TrustedProxies};

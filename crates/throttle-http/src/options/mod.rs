@@ -1,0 +1,165 @@
+//! What both adapters let users choose.
+
+mod cost;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Response};
+use throttle_core::{Decision, Decisions};
+
+pub use self::cost::ExtractCost;
+use crate::{
+    Headers, RequestHead,
+    identity::{ClientIp, ExtractKey},
+};
+
+/// Collects the options of a middleware; an adapter offers each under the same name.
+#[derive(Clone)]
+#[must_use]
+pub struct Options {
+    pub(crate) selection: Selection,
+    pub(crate) added: Vec<(String, String)>,
+    pub(crate) key: Arc<dyn ExtractKey>,
+    pub(crate) cost: Option<Arc<dyn ExtractCost>>,
+    pub(crate) methods: Option<Vec<Method>>,
+    pub(crate) exempt: Vec<Exempt>,
+    pub(crate) headers: Headers,
+    pub(crate) on_denied: Option<OnDenied>,
+    pub(crate) dry_run: bool,
+}
+
+/// Says which rules of the limiter apply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "either all or some")]
+pub enum Selection {
+    /// Every rule that the limiter has when the request comes.
+    All,
+    /// The rules of these names.
+    Named(Vec<String>),
+}
+
+pub(crate) type Exempt = Arc<dyn Fn(&RequestHead<'_>) -> bool + Send + Sync>;
+pub(crate) type OnDenied = Arc<dyn Fn(&Denial<'_>) -> Response<Bytes> + Send + Sync>;
+
+/// Shows a refusal to the function that answers it.
+#[derive(Copy, Clone, Debug)]
+pub struct Denial<'a> {
+    pub(crate) decisions: &'a Decisions,
+}
+
+impl<'a> Denial<'a> {
+    /// Returns the decision that the client is told about.
+    #[must_use]
+    pub fn decision(&self) -> &'a Decision {
+        self.decisions.reported()
+    }
+
+    /// Returns the decisions of all rules.
+    #[must_use]
+    pub fn decisions(&self) -> &'a Decisions {
+        self.decisions
+    }
+}
+
+impl Options {
+    /// Takes every rule, the client's address, and all header fields.
+    pub fn new() -> Self {
+        Self {
+            selection: Selection::All,
+            added: Vec::new(),
+            key: Arc::new(ClientIp::new()),
+            cost: None,
+            methods: None,
+            exempt: Vec::new(),
+            headers: Headers::default(),
+            on_denied: None,
+            dry_run: false,
+        }
+    }
+
+    /// Applies a rule of the limiter; may be said several times. Without it, every rule applies.
+    pub fn rule(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        match &mut self.selection {
+            Selection::All => self.selection = Selection::Named(vec![name]),
+            Selection::Named(names) => names.push(name),
+        }
+        self
+    }
+
+    /// Adds a rule to the limiter by its rate, such as `5/minute`, and applies it.
+    pub fn limit(mut self, name: impl Into<String>, rate: impl Into<String>) -> Self {
+        let name = name.into();
+        self.added.push((name.clone(), rate.into()));
+        self.rule(name)
+    }
+
+    /// Says who is limited; default [`ClientIp`].
+    pub fn key(mut self, key: impl ExtractKey) -> Self {
+        self.key = Arc::new(key);
+        self
+    }
+
+    /// Says what a request costs, as a number or a function of the request; default: the rule's cost.
+    /// A function that returns 0 lets the request pass uncharged.
+    pub fn cost(mut self, cost: impl ExtractCost) -> Self {
+        self.cost = Some(Arc::new(cost));
+        self
+    }
+
+    /// Limits only requests of these methods; default: all.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = Some(methods.into_iter().collect());
+        self
+    }
+
+    /// Lets requests pass uncharged for which `exempt` returns true; may be said several times.
+    pub fn exempt(
+        mut self,
+        exempt: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.exempt.push(Arc::new(exempt));
+        self
+    }
+
+    /// Picks the header fields; default: all.
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// Answers refusals; default: 429 with problem details. The header fields are added to it.
+    pub fn on_denied<T: Into<Bytes>>(
+        mut self,
+        answer: impl Fn(&Denial<'_>) -> Response<T> + Send + Sync + 'static,
+    ) -> Self {
+        self.on_denied = Some(Arc::new(move |denial| answer(denial).map(Into::into)));
+        self
+    }
+
+    /// Decides, counts and writes header fields, but lets everything pass; a response that would have
+    /// been a refusal has `X-RateLimit-Dry-Run: denied`.
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("selection", &self.selection)
+            .field("added", &self.added)
+            .field("methods", &self.methods)
+            .field("headers", &self.headers)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! Bodies of refusals: problem details (RFC 9457).
+
+use bytes::Bytes;
+use serde::Serialize;
+
+/// The media type of problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+pub const CONTENT_TYPE: &str = "application/problem+json";
+/// The problem type of a request that a limit refuses
+/// ([draft-ietf-httpapi-ratelimit-headers-10](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10)).
+pub const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+/// The problem type of a request that cannot be decided for the time being, of the same draft.
+pub const REDUCED_CAPACITY: &str =
+    "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Problem<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violated_policies: Vec<&'a str>,
+}
+
+/// Says which policies a request violates.
+pub(crate) fn quota_exceeded<'a>(policies: impl IntoIterator<Item = &'a str>) -> Bytes {
+    Problem {
+        r#type: QUOTA_EXCEEDED,
+        title: "Request cannot be satisfied as assigned quota has been exceeded",
+        status: 429,
+        detail: None,
+        violated_policies: policies.into_iter().collect(),
+    }
+    .render()
+}
+
+/// Says that a request cannot be decided for the time being.
+pub(crate) fn reduced_capacity() -> Bytes {
+    let title = "Request cannot be satisfied due to temporary server capacity constraints";
+    let (r#type, status) = (REDUCED_CAPACITY, 503);
+    Problem { r#type, title, status, detail: None, violated_policies: Vec::new() }.render()
+}
+
+/// Says something else with a status.
+pub(crate) fn plain(status: u16, title: &str, detail: &str) -> Bytes {
+    let (r#type, detail) = ("about:blank", Some(detail));
+    Problem { r#type, title, status, detail, violated_policies: Vec::new() }.render()
+}
+
+impl Problem<'_> {
+    fn render(&self) -> Bytes {
+        // Texts and a number: there is nothing in it that JSON cannot say.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}

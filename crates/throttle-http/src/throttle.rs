@@ -1,0 +1,220 @@
+//! The way of a request, but for calling the handler.
+
+use std::{fmt, sync::Once};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
+};
+use throttle_core::{Decisions, Error, InvalidRule, Limiter, Listed, Reply, Rule};
+
+use crate::{
+    CONTENT_TYPE, Denial, Options, RequestHead, Selection,
+    fields::{Fields, write_dry_run},
+    identity::{InvalidProxy, NoKey},
+    problem,
+};
+
+/// Says why a middleware cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A rule or a rate cannot be taken.
+    #[error(transparent)]
+    InvalidRule(#[from] InvalidRule),
+    /// A rule is not known, is named twice, or there are none.
+    #[error(transparent)]
+    Rules(Error),
+    /// A trusted proxy is no network.
+    #[error(transparent)]
+    InvalidProxy(#[from] InvalidProxy),
+}
+
+/// Decides about requests by a limiter and [`Options`]; what adapters are made of.
+pub struct Throttle {
+    limiter: Limiter,
+    options: Options,
+    fields: Fields,
+    no_peer: Once,
+}
+
+/// Says what is to be done with a request.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    clippy::large_enum_variant,
+    reason = "adapters match on it once"
+)]
+pub enum Admission {
+    /// It passes without being limited.
+    Exempt,
+    /// The limiter was asked; hand its answer to [`Throttle::judge`].
+    Asked(Reply<Decisions, Error>),
+    /// It is refused before the limiter was asked.
+    Refused(Refusal),
+}
+
+/// Says what the limiter's answer means.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    clippy::large_enum_variant,
+    reason = "adapters match on it once"
+)]
+pub enum Verdict {
+    /// The request passes; hand the decisions and the response to [`Throttle::mark`].
+    Passed(Decisions),
+    /// It is refused.
+    Refused(Refusal),
+}
+
+/// The response to a refused request, with the decisions in its extensions if there are any.
+pub type Refusal = Response<Bytes>;
+
+impl Throttle {
+    /// Checks the options against the limiter, and adds the rules that they bring.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a rate or rule that cannot be taken, a rule that is not known (the text has
+    /// those that are), a limiter without rules, and a trusted proxy that is no network.
+    pub fn new(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
+        for (name, rate) in &options.added {
+            limiter.add_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
+        }
+        options.key.validate()?;
+        let probe = limiter.probe(names(&options.selection));
+        probe.map_err(ConfigError::Rules)?;
+        let fields = Fields::new(options.headers);
+        Ok(Self { limiter, options, fields, no_peer: Once::new() })
+    }
+
+    /// Returns the limiter.
+    #[must_use]
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Asks the limiter about a request.
+    #[must_use]
+    pub fn admit(&self, head: &RequestHead<'_>) -> Admission {
+        if self.is_exempt(head) {
+            return Admission::Exempt;
+        }
+        let cost = self.options.cost.as_ref().map(|cost| cost.cost(head));
+        if cost == Some(0) {
+            return Admission::Exempt;
+        }
+        match self.options.key.extract(head) {
+            Ok(key) => {
+                Admission::Asked(self.limiter.begin(&key, names(&self.options.selection), cost))
+            }
+            Err(no_key) => Admission::Refused(self.refuse_without_key(&no_key)),
+        }
+    }
+
+    /// Makes of the limiter's answer a pass or a refusal.
+    #[must_use]
+    pub fn judge(&self, answer: Result<Decisions, Error>) -> Verdict {
+        match answer {
+            Ok(decisions) if decisions.is_allowed() || self.options.dry_run => {
+                Verdict::Passed(decisions)
+            }
+            Ok(decisions) => Verdict::Refused(self.refuse(decisions)),
+            Err(error) => Verdict::Refused(refuse_undecided(&error)),
+        }
+    }
+
+    /// Writes the header fields of a response to a request that passed, and leaves the decisions in
+    /// its extensions.
+    pub fn mark<B>(&self, response: &mut Response<B>, decisions: Decisions) {
+        self.write_fields(response.headers_mut(), &decisions);
+        response.extensions_mut().insert(decisions);
+    }
+
+    fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
+        let options = &self.options;
+        options.methods.as_ref().is_some_and(|methods| !methods.contains(head.method()))
+            || options.exempt.iter().any(|exempt| exempt(head))
+    }
+
+    fn write_fields(&self, map: &mut HeaderMap, decisions: &Decisions) {
+        if decisions.reported().listed() == Some(Listed::Allowed) {
+            return;
+        }
+        self.fields.write(decisions, map);
+        if self.options.dry_run && !decisions.is_allowed() {
+            write_dry_run(map);
+        }
+    }
+
+    fn refuse(&self, decisions: Decisions) -> Refusal {
+        let mut response = match &self.options.on_denied {
+            Some(answer) => answer(&Denial { decisions: &decisions }),
+            None if is_banned(&decisions) => {
+                let detail = "This client may not use the service.";
+                problem_response(StatusCode::FORBIDDEN, problem::plain(403, "Forbidden", detail))
+            }
+            None => {
+                problem_response(StatusCode::TOO_MANY_REQUESTS, self.fields.problem(&decisions))
+            }
+        };
+        if !is_banned(&decisions) {
+            self.write_fields(response.headers_mut(), &decisions);
+        }
+        response.extensions_mut().insert(decisions);
+        response
+    }
+
+    /// Refuses a request without a key; what the service forgot is logged once, and told to nobody.
+    fn refuse_without_key(&self, no_key: &NoKey) -> Refusal {
+        if *no_key == NoKey::NoPeer {
+            self.no_peer
+                .call_once(|| tracing::error!("every request is answered with 500: {no_key}"));
+            let detail = "The server is not configured to tell clients apart.";
+            let body = problem::plain(500, "Internal Server Error", detail);
+            return problem_response(StatusCode::INTERNAL_SERVER_ERROR, body);
+        }
+        let body = problem::plain(400, "Bad Request", &no_key.to_string());
+        problem_response(StatusCode::BAD_REQUEST, body)
+    }
+}
+
+/// Returns whether no wait lifts the denial because the client is on the deny list for good.
+fn is_banned(decisions: &Decisions) -> bool {
+    let reported = decisions.reported();
+    reported.listed() == Some(Listed::Denied) && reported.retry_after().is_none()
+}
+
+fn names(selection: &Selection) -> Option<&[String]> {
+    match selection {
+        Selection::All => None,
+        Selection::Named(names) => Some(names),
+    }
+}
+
+fn problem_response(status: StatusCode, body: Bytes) -> Refusal {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE_FIELD, HeaderValue::from_static(CONTENT_TYPE));
+    response
+}
+
+/// Refuses what could not be decided: a limit that is not kept would be worse than a retry.
+fn refuse_undecided(error: &Error) -> Refusal {
+    tracing::error!(%error, "a request was refused because its limit could not be decided");
+    let body = problem::reduced_capacity();
+    let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, body);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+impl fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Throttle")
+            .field("limiter", &self.limiter)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

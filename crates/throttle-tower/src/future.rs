@@ -1,0 +1,140 @@
+//! The future of a limited request; nothing in it is boxed where the decision was ready.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response, StatusCode};
+use pin_project_lite::pin_project;
+use throttle_core::{Decisions, Error, Reply};
+use throttle_http::{Refusal, Throttle, Verdict};
+use tower_service::Service;
+
+use crate::ResponseBody;
+
+pin_project! {
+    /// Answers with the inner service's response, or with a refusal.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        /// The storage is being asked; boxed, so that requests decided at once stay small.
+        Asking { asking: Box<Asking<S, B>> },
+        /// The inner service is at work.
+        Passed {
+            #[pin]
+            future: S::Future,
+            mark: Option<(Arc<Throttle>, Decisions)>,
+        },
+        Refused { refusal: Option<Refusal> },
+    }
+}
+
+struct Asking<S, B> {
+    reply: Reply<Decisions, Error>,
+    /// The inner service that was polled ready, and what to call it with.
+    call: Option<(S, Request<B>)>,
+    throttle: Arc<Throttle>,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    pub(crate) fn exempt(future: S::Future) -> Self {
+        Self { state: State::Passed { future, mark: None } }
+    }
+
+    pub(crate) fn passed(future: S::Future, throttle: Arc<Throttle>, decisions: Decisions) -> Self {
+        Self { state: State::Passed { future, mark: Some((throttle, decisions)) } }
+    }
+
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self { state: State::Refused { refusal: Some(refusal) } }
+    }
+
+    pub(crate) fn misconfigured() -> Self {
+        let mut refusal = Response::default();
+        *refusal.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::refused(refusal)
+    }
+
+    pub(crate) fn asking(
+        reply: Reply<Decisions, Error>,
+        ready: S,
+        request: Request<B>,
+        throttle: Arc<Throttle>,
+    ) -> Self {
+        let asking = Box::new(Asking { reply, call: Some((ready, request)), throttle });
+        Self { state: State::Asking { asking } }
+    }
+}
+
+impl<S, B, R> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProjection::Asking { asking } => {
+                    let answer = ready!(Pin::new(&mut asking.reply).poll(cx));
+                    match (asking.throttle.judge(answer), asking.call.take()) {
+                        (Verdict::Passed(decisions), Some((mut ready, mut request))) => {
+                            request.extensions_mut().insert(decisions.clone());
+                            let mark = Some((Arc::clone(&asking.throttle), decisions));
+                            State::Passed { future: ready.call(request), mark }
+                        }
+                        (Verdict::Refused(refusal), _) => State::Refused { refusal: Some(refusal) },
+                        (Verdict::Passed(_), None) => return Poll::Pending, // polled after the end
+                    }
+                }
+                StateProjection::Passed { future, mark } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    if let Some((throttle, decisions)) = mark.take() {
+                        throttle.mark(&mut response, decisions);
+                    }
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                }
+                StateProjection::Refused { refusal } => {
+                    return match refusal.take() {
+                        Some(refusal) => Poll::Ready(Ok(refusal.map(ResponseBody::refusal))),
+                        None => Poll::Pending, // polled after the end
+                    };
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Asking { .. } => "ResponseFuture(asking)",
+            State::Passed { .. } => "ResponseFuture(passed)",
+            State::Refused { .. } => "ResponseFuture(refused)",
+        })
+    }
+}

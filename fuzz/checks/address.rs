@@ -1,0 +1,12 @@
+//! What holds for one address, whatever the bytes.
+
+use throttle_http::identity::{canonical, parse_node};
+
+pub(crate) fn check(bytes: &[u8]) {
+    let Some(address) = parse_node(bytes) else {
+        return;
+    };
+    assert_eq!(address, canonical(address), "is in canonical form");
+    let written = address.to_string();
+    assert_eq!(parse_node(written.as_bytes()), Some(address), "is read back");
+}

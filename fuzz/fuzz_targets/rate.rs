@@ -1,0 +1,10 @@
+//! A rate from a configuration file: any text is a rate or an error.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use throttle_core::Rate;
+
+fuzz_target!(|text: &str| {
+    let _ = Rate::parse(text);
+});
