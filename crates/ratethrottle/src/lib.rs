@@ -1,1 +1,71 @@
-//! A rate limiter for Rust services: five algorithms, Tower and Axum middleware, storages of your choice.
+//! A rate limiter for Rust services: five algorithms, Tower and Axum middleware, storages of your
+//! choice.
+//!
+//! # Axum, nothing to install, nothing to configure
+//!
+//! ```
+//! # #[cfg(all(feature = "memory", feature = "axum"))]
+//! # async fn serve() -> std::io::Result<()> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! use std::net::SocketAddr;
+//! use axum::{Router, routing::get};
+//! use ratethrottle::{RateThrottleLayer, Rule};
+//!
+//! let app = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(RateThrottleLayer::new(Rule::per_minute("api", 100)));   // in memory, keyed by client address
+//! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # The engine alone
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # async fn example() -> Result<(), ratethrottle::Error> {
+//! use std::time::Duration;
+//! use ratethrottle::{Limiter, MemoryStorage, Rule};
+//!
+//! let limiter = Limiter::new(MemoryStorage::new());
+//! limiter.add_rule(Rule::new("api_limit", 1000, Duration::from_secs(60)))?;
+//!
+//! let decision = limiter.check("192.168.1.100", "api_limit").await?;
+//! if decision.is_allowed() {
+//!     println!("{} left", decision.remaining());
+//! } else {
+//!     println!("retry in {:?}", decision.retry_after());
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | what it brings |
+//! | --- | --- |
+//! | `memory` (default) | [`MemoryStorage`]; layers made of a rule alone |
+//! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests |
+//! | `axum` | `tower`, and client addresses from axum's connect info |
+//!
+//! The guide is in the folder `docs` of the repository: getting started, algorithms, storage, keys and
+//! proxies, header fields, testing with a manual clock, performance.
+
+pub use throttle_core::{
+    Algorithm, AllowList, AtomicStorage, Charge, CheckedRule, Clock, CorruptState, Decision,
+    Decisions, DenyList, Effect, Emulated, Error, InvalidEntry, InvalidRule, Key, Limiter,
+    LimiterBuilder, Listed, MAX_KEY_LEN, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW,
+    MIN_WINDOW, ManualClock, Metrics, Micros, Outcome, Rate, Receipt, Refund, Reply, Request, Rule,
+    RuleMetrics, RuleStatus, Scope, Sleep, State, States, Status, Storage, StorageError,
+    SystemClock, UnknownAlgorithm, Value, Verdict, Violation, async_trait, give_back, look, settle,
+    settle_one,
+};
+#[cfg(feature = "tower")]
+pub use throttle_http::{
+    ConfigError, Denial, ExtractCost, Headers, RequestHead,
+    identity::{
+        ClientIp, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, NoKey, TrustedProxies,
+    },
+};
+#[cfg(feature = "memory")]
+pub use throttle_memory::{MemoryStorage, MemoryStorageBuilder};
+#[cfg(feature = "tower")]
+pub use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 
-use crate::{CheckedRule, Micros};
+use crate::{CheckedRule, Micros, algorithm::Wide};
 
 /// Names what was charged: a window's start, or a moment and how full the bucket was after it.
 ///
@@ -13,15 +13,14 @@ use crate::{CheckedRule, Micros};
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub struct Receipt {
     pub(crate) mark: Micros,
-    /// The high and the low half: a `u128` would widen every verdict by its alignment.
-    level: [u64; 2],
+    level: Wide,
 }
 
 impl Receipt {
     /// Makes a receipt as the arithmetic of another language did it.
     #[must_use]
     pub const fn new(mark: Micros, level: u128) -> Self {
-        Self { mark, level: [(level >> 64) as u64, level as u64] }
+        Self { mark, level: Wide::new(level) }
     }
 
     /// Returns the window's start or the moment of the charge.
@@ -33,7 +32,7 @@ impl Receipt {
     /// Returns a bucket's backlog right after the charge, in tokens × microseconds of the window.
     #[must_use]
     pub const fn level(&self) -> u128 {
-        (self.level[0] as u128) << 64 | self.level[1] as u128
+        self.level.get()
     }
 }
 

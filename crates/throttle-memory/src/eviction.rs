@@ -10,6 +10,8 @@ use crate::shard::Shard;
 
 /// The heat of a slot that has just denied.
 pub(crate) const HOTTEST: u8 = 16;
+/// The heat of a slot that was used once.
+const COLD: u8 = 1;
 const SAMPLE: usize = 8;
 
 /// Picks the slot that is missed least; none when all that were looked at are in use.
@@ -28,7 +30,8 @@ pub(crate) fn pick(shard: &mut Shard, in_use: &[usize], now: Micros) -> Option<u
     };
     let free = sample.iter().filter(|place| !in_use.contains(place));
     let picked = *free.min_by_key(|place| worth(place))?;
-    if shard.slots[picked].heat > 0 {
+    // Slots that were used once are no pressure on the others: a flood of fresh keys cools nobody.
+    if shard.slots[picked].heat > COLD {
         for place in sample {
             let slot = &mut shard.slots[place];
             slot.heat = slot.heat.saturating_sub(1);

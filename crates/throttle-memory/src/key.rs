@@ -1,15 +1,19 @@
-//! The key of a slot: one allocation, and a borrowed twin for look-ups that need none.
+//! The key of a slot: in place where it is short, and a borrowed twin for look-ups.
 
 use std::hash::{Hash, Hasher};
 
 use indexmap::Equivalent;
+use smallvec::SmallVec;
 use throttle_core::{Charge, Key};
+
+/// What an address and a short name take, so that a look-up needs no second place in memory.
+const SHORT: usize = 32;
 
 /// Owns an identity and the name of a rule.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct SlotKey {
     /// The identity, then the rule's name.
-    bytes: Box<[u8]>,
+    bytes: SmallVec<[u8; SHORT]>,
     identity_len: u16,
     digest: bool,
 }
@@ -38,11 +42,11 @@ impl<'a> SlotRef<'a> {
     }
 
     pub(crate) fn to_slot_key(self) -> SlotKey {
-        let mut bytes = Vec::with_capacity(self.identity.len() + self.rule.len());
+        let mut bytes = SmallVec::with_capacity(self.identity.len() + self.rule.len());
         bytes.extend_from_slice(self.identity);
         bytes.extend_from_slice(self.rule);
         let identity_len = u16::try_from(self.identity.len()).unwrap_or(u16::MAX); // ≤ MAX_KEY_LEN
-        SlotKey { bytes: bytes.into(), identity_len, digest: self.digest }
+        SlotKey { bytes, identity_len, digest: self.digest }
     }
 }
 

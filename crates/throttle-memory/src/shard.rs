@@ -28,8 +28,10 @@ pub(crate) struct Slot {
 }
 
 /// How often, in calls, expired slots are looked for, and how many are looked at.
-const SWEEP_EVERY: u32 = 16;
-const SWEEP: usize = 4;
+const SWEEP_EVERY: u32 = 32;
+const SWEEP: usize = 8;
+/// How long a slot must have been expired: a client that is at work keeps its slot.
+const IDLE: Micros = Micros::new(10_000_000);
 /// A map this much larger than what it holds gives its memory back.
 const SPARE: usize = 4;
 const SMALL: usize = 1024;
@@ -76,7 +78,7 @@ impl Shard {
                 self.hand = 0;
             }
             match self.slots.get_index(self.hand) {
-                Some((_, slot)) if slot.expires <= now => {
+                Some((_, slot)) if slot.expires.plus(IDLE) <= now => {
                     self.slots.swap_remove_index(self.hand);
                 }
                 _ => self.hand += 1,
@@ -94,5 +96,55 @@ impl Slot {
     pub(crate) fn used(&mut self, allowed: bool, expires: Micros) {
         self.expires = expires;
         self.heat = if allowed { (self.heat + 1).min(HOTTEST / 4) } else { HOTTEST };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use throttle_core::{Charge, Key, Rule};
+
+    use super::*;
+
+    fn at(secs: u64) -> Micros {
+        Micros::new(secs * 1_000_000)
+    }
+
+    fn filled(shard: &mut Shard, keys: usize, expires: Micros) {
+        let rule = Arc::new(Rule::per_second("r", 1).check().unwrap());
+        for key in 0..keys {
+            let key = Key::from(key.to_string());
+            let place = shard.insert(&SlotRef::of(&Charge::new(&key, &rule, 1)), &[], at(0));
+            shard.slots[place].expires = expires;
+        }
+    }
+
+    #[test]
+    fn slots_that_no_longer_matter_are_cleared_away_and_their_memory_is_given_back() {
+        let mut shard = Shard::new(100_000, ahash::RandomState::new(), 1);
+        filled(&mut shard, 50_000, at(60));
+        let full = shard.slots.capacity();
+        (0..50_000).for_each(|_| shard.sweep(at(69)));
+        assert_eq!(shard.slots.len(), 50_000, "they matter, or did a moment ago");
+        (0..500_000).for_each(|_| shard.sweep(at(71)));
+        assert_eq!(shard.slots.len(), 0);
+        assert!(shard.slots.capacity() < full / 10, "{} of {full}", shard.slots.capacity());
+    }
+
+    #[test]
+    fn what_no_longer_matters_goes_first_and_what_is_in_use_never() {
+        let mut shard = Shard::new(8, ahash::RandomState::new(), 7);
+        filled(&mut shard, 8, at(60));
+        for place in 1..8 {
+            shard.slots[place].used(false, at(60));
+        }
+        shard.slots[0].used(false, at(5)); // expired, though as hot as the others
+        let picks: Vec<_> =
+            (0..100).filter_map(|_| eviction::pick(&mut shard, &[3], at(10))).collect();
+        assert!(picks.iter().filter(|place| **place == 0).count() > 50, "{picks:?}");
+        assert!(!picks.contains(&3));
+        let all: Vec<_> = (0..8).collect();
+        assert_eq!(eviction::pick(&mut shard, &all, at(10)), None);
     }
 }

@@ -85,7 +85,12 @@ impl From<Rule> for Source {
 impl RateThrottleLayer {
     /// Makes a layer of a [`Limiter`], or of a single [`Rule`] whose counts are kept in memory.
     pub fn new(source: impl Into<Source>) -> Self {
-        Self::of(source.into().0.map_err(Arc::new), Options::new())
+        Self::from_options(source, Options::new())
+    }
+
+    /// Makes a layer of options that were collected elsewhere: from a file, in a table of tests.
+    pub fn from_options(source: impl Into<Source>, options: Options) -> Self {
+        Self::of(source.into().0.map_err(Arc::new), options)
     }
 
     /// Applies a rule of the limiter; may be said several times. Without it, every rule applies.
@@ -119,7 +124,7 @@ impl RateThrottleLayer {
         self.with(|options| options.exempt(exempt))
     }
 
-    /// Picks the header fields; default: all.
+    /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
     pub fn headers(self, headers: Headers) -> Self {
         self.with(|options| options.headers(headers))
     }

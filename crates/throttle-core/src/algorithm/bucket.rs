@@ -5,12 +5,12 @@
 //! a queue, and the time it takes to drain the wait for one's turn. Its unit, tokens × W, keeps every
 //! fraction whole, and a limit that is replaced keeps the tokens that are taken.
 
-use super::{Admission, Standing, product, quotient, quotient_ceil};
+use super::{Admission, Standing, Wide, product, quotient, quotient_ceil};
 use crate::{Algorithm, CheckedRule, Micros, Receipt};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Bucket {
-    pub(super) backlog: u128,
+    pub(super) backlog: Wide,
     pub(super) at: Micros,
     /// The window in whose unit the backlog is.
     pub(super) window: Micros,
@@ -20,11 +20,13 @@ impl Bucket {
     #[inline]
     pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
         if self.window != rule.window() {
-            self.backlog = rescaled(self.backlog, self.window, rule.window());
+            let backlog = rescaled(self.backlog.get(), self.window, rule.window());
+            self.backlog = Wide::new(backlog);
             self.window = rule.window();
         }
         let drained = product(now.since(self.at).get(), rule.limit());
-        self.backlog = self.backlog.saturating_sub(drained).min(room(rule));
+        let backlog = self.backlog.get().saturating_sub(drained).min(room(rule));
+        self.backlog = Wide::new(backlog);
         self.at = now; // also when the clock stepped back: nothing drained, nothing lost
     }
 
@@ -34,21 +36,22 @@ impl Bucket {
 
     #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, _: Micros, cost: u64) -> Admission {
-        let asked = self.backlog + product(cost, rule.window().get());
+        let asked = self.backlog.get() + product(cost, rule.window().get());
         let over = asked.saturating_sub(room(rule));
         if over > 0 {
             let retry_after = Some(drain_time(over, rule));
             return Admission::Denied { retry_after, blocked: false };
         }
         let shapes = rule.algorithm() == Algorithm::LeakyBucket;
-        let delay = if shapes { drain_time(self.backlog, rule) } else { Micros::ZERO };
+        let delay = if shapes { drain_time(self.backlog.get(), rule) } else { Micros::ZERO };
         Admission::Admitted { delay }
     }
 
     #[inline]
     pub(super) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
-        self.backlog += product(cost, rule.window().get());
-        Receipt::new(now, self.backlog)
+        let backlog = self.backlog.get() + product(cost, rule.window().get());
+        self.backlog = Wide::new(backlog);
+        Receipt::new(now, backlog)
     }
 
     /// Gives back what has not drained yet of the charge: it stood at the end of the queue, so that
@@ -65,19 +68,19 @@ impl Bucket {
             receipt.level().saturating_sub(drained)
         });
         let charged = product(cost, rule.window().get());
-        self.backlog = self.backlog.saturating_sub(charged.min(undrained));
+        self.backlog = Wide::new(self.backlog.get().saturating_sub(charged.min(undrained)));
     }
 
     #[inline]
     pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
-        let free = room(rule).saturating_sub(self.backlog);
+        let free = room(rule).saturating_sub(self.backlog.get());
         let remaining = quotient(free, rule.window().get());
         Standing { remaining, reset_after: self.lifetime(rule, now) }
     }
 
     #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, _: Micros) -> Micros {
-        drain_time(self.backlog, rule)
+        drain_time(self.backlog.get(), rule)
     }
 }
 

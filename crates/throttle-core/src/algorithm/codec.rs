@@ -11,7 +11,7 @@
 //! | 3 | sliding window log: entries, then for each: moment (from the one before), cost |
 //! | 4 | bucket: backlog, moment, window |
 
-use super::{Block, Bucket, FixedWindow, SlidingCounter, SlidingLog, State, Usage};
+use super::{Block, Bucket, FixedWindow, SlidingCounter, SlidingLog, State, Usage, Wide};
 use crate::Micros;
 
 const BLOCKED: u8 = 0x80;
@@ -51,7 +51,7 @@ impl State {
                 }
             }
             Usage::Bucket(state) => {
-                put(&mut out, state.backlog);
+                put(&mut out, state.backlog.get());
                 put(&mut out, state.at.get());
                 put(&mut out, state.window.get());
             }
@@ -83,7 +83,7 @@ impl State {
             }),
             3 => Usage::SlidingLog(input.log()?),
             4 => Usage::Bucket(Bucket {
-                backlog: input.number()?,
+                backlog: Wide::new(input.number()?),
                 at: input.moment()?,
                 window: input.moment()?,
             }),

@@ -16,12 +16,14 @@ mod codec;
 mod fixed_window;
 mod sliding_counter;
 mod sliding_log;
+mod wide;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::codec::CorruptState;
+pub(crate) use self::wide::Wide;
 use self::{
     block::Block, bucket::Bucket, fixed_window::FixedWindow, sliding_counter::SlidingCounter,
     sliding_log::SlidingLog,

@@ -39,7 +39,7 @@ pub fn settle(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> 
     // 1. Bring every state to now, and ask it.
     let decided = decide(charges, now, states);
     // 2. If all admit, charge all; if not, shut what denied.
-    let admitted = decided.iter().all(|one| matches!(one, Admission::Admitted { .. }));
+    let admitted = all_admit(&decided);
     let conclude = |(i, (charge, admission)): (_, (&Charge<'_>, _))| {
         conclude(charge, admission, admitted, now, states.state(i))
     };
@@ -57,9 +57,12 @@ pub fn settle_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdic
 /// Answers as [`settle`] would, but charges nothing and shuts nothing.
 pub fn look(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> Outcome {
     let decided = decide(charges, now, states);
+    let admitted = all_admit(&decided);
     Outcome::new(charges.iter().zip(decided).enumerate().map(|(i, (charge, admission))| {
         let mut verdict = verdict(charge, admission, now, states.state(i));
-        if let Admission::Admitted { delay } = admission {
+        if let Admission::Admitted { delay } = admission
+            && admitted
+        {
             verdict.delay = delay;
         }
         verdict
@@ -84,6 +87,10 @@ fn decide(
         state.decide(charge.rule(), now, charge.cost())
     };
     charges.iter().enumerate().map(ask).collect()
+}
+
+fn all_admit(decided: &[Admission]) -> bool {
+    decided.iter().all(|one| matches!(one, Admission::Admitted { .. }))
 }
 
 /// Charges what it admits, if the whole request is admitted; shuts what it denies.

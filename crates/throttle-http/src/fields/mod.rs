@@ -25,8 +25,9 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 /// | [`legacy`](Self::legacy) | `X-RateLimit-Limit`, `-Remaining`, `-Reset` | no standard; widely read |
 /// | [`retry_after`](Self::retry_after) | `Retry-After`, on refusals | [RFC 9110], section 10.2.3 |
 ///
-/// All are written by default. The draft's fields list every rule of the request; the legacy ones and
-/// `Retry-After` tell of one: of a refusal the rule with the longest wait, otherwise the one with the
+/// The draft's and `Retry-After` are written by default; [`all`](Self::all) adds the legacy ones, for
+/// clients that read only those. The draft's fields list every rule of the request; the others tell of
+/// one: of a refusal the rule with the longest wait, otherwise the one with the
 /// least remaining.
 ///
 /// Times are whole seconds, rounded up, so that a client that obeys them passes; a refusal never says
@@ -38,9 +39,9 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 /// ```
 /// use throttle_http::Headers;
 ///
-/// let all = Headers::default();
+/// let all = Headers::all();
 /// let modern = Headers::none().draft_10(true).retry_after(true);
-/// let unix = Headers::default().legacy_reset_as_unix_time(true);
+/// let unix = Headers::all().legacy_reset_as_unix_time(true);
 /// ```
 ///
 /// [draft-ietf-httpapi-ratelimit-headers-10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
@@ -60,6 +61,11 @@ impl Headers {
         Self { draft_10: false, legacy: false, retry_after: false, unix_reset: false }
     }
 
+    /// Writes every field there is.
+    pub fn all() -> Self {
+        Self { draft_10: true, legacy: true, retry_after: true, unix_reset: false }
+    }
+
     /// Writes `RateLimit` and `RateLimit-Policy`; default yes.
     ///
     /// A policy's `q` is the most that can be spent at once, and `w` the time in which that comes
@@ -70,7 +76,8 @@ impl Headers {
         self
     }
 
-    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; default yes.
+    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; default no: what
+    /// is written on every response is paid for on every response.
     pub fn legacy(mut self, write: bool) -> Self {
         self.legacy = write;
         self
@@ -92,7 +99,7 @@ impl Headers {
 
 impl Default for Headers {
     fn default() -> Self {
-        Self { draft_10: true, legacy: true, retry_after: true, unix_reset: false }
+        Self { legacy: false, ..Self::all() }
     }
 }
 

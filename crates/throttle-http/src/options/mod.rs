@@ -63,7 +63,7 @@ impl<'a> Denial<'a> {
 }
 
 impl Options {
-    /// Takes every rule, the client's address, and all header fields.
+    /// Takes every rule, the client's address, and the header fields of the draft.
     pub fn new() -> Self {
         Self {
             selection: Selection::All,
@@ -123,7 +123,7 @@ impl Options {
         self
     }
 
-    /// Picks the header fields; default: all.
+    /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
     pub fn headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
         self

@@ -1,0 +1,43 @@
+//! A decision on a key that exists allocates nothing.
+
+use std::{
+    alloc::System,
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use throttle_core::{Algorithm, Key, Limiter, Rule};
+use throttle_memory::MemoryStorage;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+#[test]
+fn a_decision_on_a_key_that_exists_allocates_nothing() {
+    for algorithm in Algorithm::ALL {
+        let limiter = Limiter::new(MemoryStorage::new());
+        limiter.add_rule(Rule::per_day("api", 2_000).algorithm(algorithm)).unwrap();
+        let decide = || {
+            let key = Key::from("203.0.113.7");
+            let mut reply = pin!(limiter.begin(&key, Some(&["api"]), None));
+            match reply.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answer) => answer.unwrap().is_allowed(),
+                Poll::Pending => panic!("memory answers at once"),
+            }
+        };
+        // The log grows by doubling: it has room for twice as many now.
+        (0..1_025).for_each(|_| assert!(decide()));
+        let region = Region::new(ALLOCATOR);
+        (0..900).for_each(|_| assert!(decide()));
+        assert_eq!(region.change().allocations, 0, "{algorithm}, admitted");
+
+        (0..200).for_each(|_| {
+            decide();
+        });
+        let region = Region::new(ALLOCATOR);
+        (0..500).for_each(|_| assert!(!decide()));
+        assert_eq!(region.change().allocations, 0, "{algorithm}, refused");
+    }
+}

@@ -1,0 +1,120 @@
+//! The bound on memory, and who stays when it is reached.
+
+use throttle_core::{Algorithm, Limiter, Rule, Storage};
+use throttle_memory::MemoryStorage;
+
+const BOUND: usize = 20_000;
+
+fn limiter(bound: usize) -> (Limiter, MemoryStorage) {
+    let storage = MemoryStorage::builder().max_entries(bound).build();
+    let limiter = Limiter::new(storage.clone());
+    limiter.add_rule(Rule::per_day("api", 3)).unwrap();
+    limiter.add_rule(Rule::per_day("other", 5)).unwrap();
+    (limiter, storage)
+}
+
+#[tokio::test]
+async fn a_key_that_is_limited_stays_so_while_ten_times_the_bound_of_fresh_keys_pours_in() {
+    let (limiter, storage) = limiter(BOUND);
+    let limited: Vec<_> = (0..100).map(|i| format!("limited-{i}")).collect();
+    for key in &limited {
+        for n in 0..4 {
+            assert_eq!(limiter.check(key, "api").await.unwrap().is_allowed(), n < 3);
+        }
+    }
+    for fresh in 0..10 * BOUND {
+        let fresh = format!("fresh-{fresh}");
+        assert!(limiter.check(&fresh, "api").await.unwrap().is_allowed(), "a fresh key is served");
+    }
+    for key in &limited {
+        assert!(!limiter.check(key, "api").await.unwrap().is_allowed(), "{key} was forgotten");
+    }
+    assert!(storage.len() <= BOUND, "{} entries", storage.len());
+}
+
+#[tokio::test]
+async fn a_key_in_use_stays_while_each_fresh_key_asks_twice() {
+    let (limiter, storage) = limiter(BOUND);
+    let mut passed = 0;
+    for fresh in 0..10 * BOUND {
+        let key = format!("fresh-{fresh}");
+        for _ in 0..2 {
+            limiter.check(&key, "api").await.unwrap();
+        }
+        if fresh % 1_000 == 0 {
+            passed += u64::from(limiter.check("busy", "api").await.unwrap().is_allowed());
+        }
+    }
+    assert_eq!(passed, 3, "a key that comes back now and then is limited all along");
+    assert!(storage.len() <= BOUND);
+}
+
+#[tokio::test]
+async fn a_storage_for_a_single_entry_works() {
+    let (limiter, storage) = limiter(0);
+    for n in 0..5 {
+        assert_eq!(limiter.check("a", "api").await.unwrap().is_allowed(), n < 3);
+    }
+    assert!(limiter.check("b", "api").await.unwrap().is_allowed());
+    assert!(limiter.check_all("c", &["api", "other"]).await.unwrap().is_allowed());
+    assert!(storage.len() <= 2, "the rules of one request are held together");
+}
+
+#[tokio::test]
+async fn every_rule_of_a_request_is_charged_in_a_storage_that_is_full() {
+    let (limiter, _) = limiter(300);
+    for fresh in 0..3_000 {
+        let fresh = format!("fresh-{fresh}");
+        let decisions = limiter.check_all(&fresh, &["api", "other"]).await.unwrap();
+        let left: Vec<_> = decisions.all().iter().map(|one| one.remaining()).collect();
+        assert_eq!(left, [2, 4], "{fresh}");
+    }
+}
+
+#[tokio::test]
+async fn a_peek_takes_no_place() {
+    let (limiter, storage) = limiter(BOUND);
+    for key in 0..100 {
+        assert_eq!(limiter.peek(&key.to_string(), "api").await.unwrap().remaining(), 3);
+    }
+    assert!(storage.is_empty());
+}
+
+#[tokio::test]
+async fn values_are_bounded_too() {
+    let storage = MemoryStorage::builder().max_entries(100).build();
+    for key in 0..5_000 {
+        storage.set(&key.to_string(), "x".into(), None).await.unwrap();
+    }
+    assert!(storage.len() <= 100, "{} values", storage.len());
+}
+
+#[tokio::test]
+async fn clear_removes_values_and_counts() {
+    let (limiter, storage) = limiter(BOUND);
+    storage.set("value", "x".into(), None).await.unwrap();
+    for _ in 0..4 {
+        limiter.check("a", "api").await.unwrap();
+    }
+    assert_eq!(storage.clear().await.unwrap(), 2);
+    assert!(limiter.check("a", "api").await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn the_log_gives_its_memory_back_with_its_slot() {
+    let (limiter, _) = limiter(BOUND);
+    let rule = Rule::per_second("log", 1_000).algorithm(Algorithm::SlidingWindowLog);
+    limiter.add_rule(rule).unwrap();
+    limiter.check_cost("a", "log", 1_000).await.unwrap();
+    assert!(!limiter.check("a", "log").await.unwrap().is_allowed());
+    limiter.reset("a", "log").await.unwrap();
+    assert!(limiter.check_cost("a", "log", 1_000).await.unwrap().is_allowed());
+}
+
+/// Debug output shows sizes, not keys, which may be secrets.
+#[tokio::test]
+async fn debug_output_shows_no_key() {
+    let (limiter, storage) = limiter(BOUND);
+    limiter.check("secret-api-key", "api").await.unwrap();
+    assert!(!format!("{storage:?} {limiter:?}").contains("secret"));
+}
