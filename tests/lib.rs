@@ -1,4 +1,23 @@
-//! What crosses crates: a real server, a real client.
+//! What crosses crates: a real server, a real client, and the programs of the guide.
 
 #[cfg(test)]
 mod load;
+
+/// Compiles the programs of the guide, and runs those that can be run.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../docs/algorithms.md")]
+    mod algorithms {}
+    #[doc = include_str!("../docs/storage.md")]
+    mod storage {}
+    #[doc = include_str!("../docs/keys-and-proxies.md")]
+    mod keys_and_proxies {}
+    #[doc = include_str!("../docs/headers.md")]
+    mod headers {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+}

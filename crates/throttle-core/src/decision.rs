@@ -253,7 +253,7 @@ impl Decision {
 }
 
 /// Tells whether a request may pass, by all of its rules.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Decisions {
     all: SmallVec<[Decision; 1]>,
     reported: usize,
@@ -298,6 +298,16 @@ impl Decisions {
 
     pub(crate) fn into_reported(mut self) -> Decision {
         self.all.swap_remove(self.reported)
+    }
+}
+
+impl Clone for Decisions {
+    fn clone(&self) -> Self {
+        // The usual case without the loop that a vector's clone is: it is on the path of a request.
+        match &self.all[..] {
+            [one] => Self::one(one.clone()),
+            all => Self { all: all.iter().cloned().collect(), reported: self.reported },
+        }
     }
 }
 

@@ -55,3 +55,37 @@ impl Problem<'_> {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(body: &Bytes) -> &str {
+        std::str::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn a_refusal_names_the_policies_and_their_problem_type() {
+        let body = quota_exceeded(["api", "a \"b\" \\c"]);
+        let expected = r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Request cannot be satisfied as assigned quota has been exceeded","status":429,"violated-policies":["api","a \"b\" \\c"]}"#;
+        assert_eq!(text(&body), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_decided_names_no_policy() {
+        let expected = r#"{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Request cannot be satisfied due to temporary server capacity constraints","status":503}"#;
+        assert_eq!(text(&reduced_capacity()), expected);
+    }
+
+    #[test]
+    fn any_detail_makes_a_valid_document() {
+        for detail in ["", "\"quoted\"", "line\nend\t\0", "\u{e9} \u{1f980} \u{2028}", "</script>"]
+        {
+            let body = plain(400, "Bad Request", detail);
+            let read: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(read["detail"], detail);
+            assert_eq!((&read["type"], &read["status"]), (&"about:blank".into(), &400.into()));
+            assert_eq!(read.as_object().map(serde_json::Map::len), Some(4));
+        }
+    }
+}

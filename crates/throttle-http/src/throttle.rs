@@ -90,6 +90,13 @@ impl Throttle {
         Ok(Self { limiter, options, fields, no_peer: Once::new() })
     }
 
+    /// Answers where no throttle could be made and the service runs all the same: 500; why is for the
+    /// log, not for clients.
+    #[must_use]
+    pub fn misconfigured() -> Refusal {
+        refuse_misconfigured("The server is not configured to limit requests.")
+    }
+
     /// Returns the limiter.
     #[must_use]
     pub fn limiter(&self) -> &Limiter {
@@ -173,8 +180,7 @@ impl Throttle {
             self.no_peer
                 .call_once(|| tracing::error!("every request is answered with 500: {no_key}"));
             let detail = "The server is not configured to tell clients apart.";
-            let body = problem::plain(500, "Internal Server Error", detail);
-            return problem_response(StatusCode::INTERNAL_SERVER_ERROR, body);
+            return refuse_misconfigured(detail);
         }
         let body = problem::plain(400, "Bad Request", &no_key.to_string());
         problem_response(StatusCode::BAD_REQUEST, body)
@@ -199,6 +205,11 @@ fn problem_response(status: StatusCode, body: Bytes) -> Refusal {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE_FIELD, HeaderValue::from_static(CONTENT_TYPE));
     response
+}
+
+fn refuse_misconfigured(detail: &str) -> Refusal {
+    let body = problem::plain(500, "Internal Server Error", detail);
+    problem_response(StatusCode::INTERNAL_SERVER_ERROR, body)
 }
 
 /// Refuses what could not be decided: a limit that is not kept would be worse than a retry.

@@ -25,6 +25,7 @@
 
 mod clocks;
 mod concurrency;
+pub mod http;
 mod keys;
 mod operations;
 mod refunds;

@@ -44,11 +44,7 @@ impl Storage for SixOperations {
         value: Value,
         ttl: Option<Duration>,
     ) -> Result<(), StorageError> {
-        assert_ne!(
-            ttl,
-            Some(Duration::ZERO),
-            "nothing is stored that does not matter"
-        );
+        assert_ne!(ttl, Some(Duration::ZERO), "nothing is stored that does not matter");
         tokio::task::yield_now().await;
         self.live().insert(key.to_owned(), (value, end(ttl)));
         Ok(())
@@ -61,15 +57,9 @@ impl Storage for SixOperations {
         ttl: Option<Duration>,
     ) -> Result<i64, StorageError> {
         let mut map = self.live();
-        let (value, _) = map
-            .entry(key.to_owned())
-            .or_insert_with(|| (0.into(), end(ttl)));
-        let old = value
-            .as_i64()
-            .ok_or_else(|| StorageError::not_an_integer(key))?;
-        let sum = old
-            .checked_add(amount)
-            .ok_or_else(|| StorageError::overflow(key))?;
+        let (value, _) = map.entry(key.to_owned()).or_insert_with(|| (0.into(), end(ttl)));
+        let old = value.as_i64().ok_or_else(|| StorageError::not_an_integer(key))?;
+        let sum = old.checked_add(amount).ok_or_else(|| StorageError::overflow(key))?;
         *value = sum.into();
         Ok(sum)
     }

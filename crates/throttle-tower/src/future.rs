@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
 use throttle_http::{Refusal, Throttle, Verdict};
@@ -69,9 +69,7 @@ where
     }
 
     pub(crate) fn misconfigured() -> Self {
-        let mut refusal = Response::default();
-        *refusal.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::refused(refusal)
+        Self::refused(Throttle::misconfigured())
     }
 
     pub(crate) fn asking(

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Once, OnceLock},
 };
 
 use bytes::Bytes;
@@ -57,6 +57,8 @@ struct Inner {
     limiter: Result<Limiter, Arc<ConfigError>>,
     options: Options,
     built: OnceLock<Result<Arc<Throttle>, Arc<ConfigError>>>,
+    /// Routers may lay a layer around a route for every request.
+    failure_logged: Once,
 }
 
 /// What a layer is made of: a [`Limiter`], or with the feature `memory` a single [`Rule`].
@@ -155,7 +157,14 @@ impl RateThrottleLayer {
     }
 
     fn of(limiter: Result<Limiter, Arc<ConfigError>>, options: Options) -> Self {
-        Self { inner: Arc::new(Inner { limiter, options, built: OnceLock::new() }) }
+        Self {
+            inner: Arc::new(Inner {
+                limiter,
+                options,
+                built: OnceLock::new(),
+                failure_logged: Once::new(),
+            }),
+        }
     }
 
     fn with(self, change: impl FnOnce(Options) -> Options) -> Self {
@@ -164,7 +173,7 @@ impl RateThrottleLayer {
     }
 
     fn throttle(&self) -> Result<Arc<Throttle>, Arc<ConfigError>> {
-        let Inner { limiter, options, built } = &*self.inner;
+        let Inner { limiter, options, built, .. } = &*self.inner;
         let build = || {
             let throttle = Throttle::new(limiter.clone()?, options.clone());
             throttle.map(Arc::new).map_err(Arc::new)
@@ -179,7 +188,9 @@ impl<S> Layer<S> for RateThrottleLayer {
     fn layer(&self, inner: S) -> Self::Service {
         let throttle = self.throttle();
         if let Err(error) = &throttle {
-            tracing::error!(%error, "the rate limit cannot be built; every request is answered with 500");
+            self.inner.failure_logged.call_once(|| {
+                tracing::error!(%error, "the rate limit cannot be built; every request is answered with 500");
+            });
         }
         RateThrottleService::new(inner, throttle.ok())
     }

@@ -1,6 +1,9 @@
 //! What does not change while the rules of a request stay the same.
 
-use std::sync::Arc;
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -33,7 +36,7 @@ impl Rendered {
         let rules: Vec<_> =
             decisions.all().iter().map(|one| one.checked_rule()).map(RenderedRule::new).collect();
         let policies: Vec<_> = rules.iter().map(RenderedRule::policy).collect();
-        Self { policy: value(policies.join(", ").into_bytes()), rules }
+        Self { policy: value(policies.join(", ").as_bytes()), rules }
     }
 
     /// Returns whether these are the rules of the decisions, as they were then.
@@ -54,20 +57,32 @@ impl Rendered {
 
     /// Returns `"api";r=42;t=18, …`
     pub(super) fn limits(&self, decisions: &Decisions) -> HeaderValue {
-        let mut text = Vec::with_capacity(self.rules.iter().map(|rule| rule.name.len() + 32).sum());
+        // On the stack where it fits, so that the value is the one allocation.
+        let mut buffer = [0; 256];
+        let mut rest = &mut buffer[..];
+        if self.write_limits(&mut rest, decisions).is_ok() {
+            let written = 256 - rest.len();
+            return value(buffer.get(..written).unwrap_or_default());
+        }
+        let mut text = Vec::with_capacity(1024);
+        let _ = self.write_limits(&mut text, decisions); // a Vec takes every write
+        value(&text)
+    }
+
+    fn write_limits(&self, out: &mut impl Write, decisions: &Decisions) -> io::Result<()> {
         let mut number = itoa::Buffer::new();
         for (i, (rule, decision)) in self.rules.iter().zip(decisions.all()).enumerate() {
             if i > 0 {
-                text.extend_from_slice(b", ");
+                out.write_all(b", ")?;
             }
             let secs = wait_secs(decision, decisions.is_allowed());
-            text.extend_from_slice(rule.name.as_bytes());
-            text.extend_from_slice(b";r=");
-            text.extend_from_slice(number.format(decision.remaining().min(MAX_INTEGER)).as_bytes());
-            text.extend_from_slice(b";t=");
-            text.extend_from_slice(number.format(secs.min(MAX_INTEGER)).as_bytes());
+            out.write_all(rule.name.as_bytes())?;
+            out.write_all(b";r=")?;
+            out.write_all(number.format(decision.remaining().min(MAX_INTEGER)).as_bytes())?;
+            out.write_all(b";t=")?;
+            out.write_all(number.format(secs.min(MAX_INTEGER)).as_bytes())?;
         }
-        value(text)
+        Ok(())
     }
 
     /// Returns the limit of the rule that is reported.
@@ -119,8 +134,7 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-fn value(text: Vec<u8>) -> HeaderValue {
+fn value(text: &[u8]) -> HeaderValue {
     // Names are printable ASCII, and all else is digits and punctuation.
-    HeaderValue::from_maybe_shared(Bytes::from(text))
-        .unwrap_or_else(|_| HeaderValue::from_static(""))
+    HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -1,1 +1,283 @@
+use std::time::{Duration, SystemTime};
 
+use proptest::{collection::vec, prelude::*};
+use sfv::{BareItem, Item, List, ListEntry, Parser};
+use throttle_core::{Algorithm, Key, Limiter, ManualClock, Rule};
+use throttle_memory::MemoryStorage;
+
+use super::*;
+
+/// Returns a limiter whose clock stands at the epoch, where every window begins.
+fn limiter(rules: impl IntoIterator<Item = Rule>) -> Limiter {
+    let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
+    let limiter = Limiter::builder(MemoryStorage::new()).clock(clock).build();
+    for rule in rules {
+        limiter.add_rule(rule).unwrap();
+    }
+    limiter
+}
+
+fn check(limiter: &Limiter, names: Option<&[&str]>, cost: Option<u64>) -> Decisions {
+    let reply = limiter.begin(&Key::from("client"), names, cost);
+    reply.into_ready().expect("memory answers at once").unwrap()
+}
+
+fn once(limiter: &Limiter) -> Decisions {
+    check(limiter, None, None)
+}
+
+fn api(limit: u64) -> Rule {
+    Rule::per_minute("api", limit).algorithm(Algorithm::FixedWindow)
+}
+
+fn written(headers: Headers, decisions: &Decisions) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    Fields::new(headers).write(decisions, &mut map);
+    map
+}
+
+fn lines<'a>(map: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
+    map.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+}
+
+/// Reads a field as a list of strings with integer parameters.
+fn parsed(value: &str) -> Vec<(String, Vec<(String, i64)>)> {
+    let list: List = Parser::new(value).parse().unwrap_or_else(|error| panic!("{value}: {error}"));
+    list.into_iter()
+        .map(|entry| {
+            let ListEntry::Item(Item { bare_item: BareItem::String(name), params }) = entry else {
+                panic!("{value}: no string");
+            };
+            let params = params.into_iter().map(|(key, value)| {
+                let BareItem::Integer(value) = value else { panic!("{key}: no integer") };
+                (key.to_string(), i64::from(value))
+            });
+            (name.as_str().to_owned(), params.collect())
+        })
+        .collect()
+}
+
+/// Reads one field as all of its lines are read: as one list.
+fn parsed_lines(map: &HeaderMap, name: &HeaderName) -> Vec<(String, Vec<(String, i64)>)> {
+    parsed(&lines(map, name).join(", "))
+}
+
+prop_compose! {
+    fn any_rule()(
+        name in "[ -~]{1,64}",
+        limit in prop_oneof![1..=3_u64, 1..=1_000_000_u64],
+        millis in prop_oneof![1..=2_500_u64, 1..=315_360_000_000_u64],
+        algorithm in prop::sample::select(Algorithm::ALL.to_vec()),
+        burst in prop::option::of(1..=50_u64),
+    ) -> Rule {
+        let rule = Rule::new(name, limit, Duration::from_millis(millis)).algorithm(algorithm);
+        match burst {
+            Some(burst) if rule.clone().burst(burst).check().is_ok() => rule.burst(burst),
+            _ => rule,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_a_list_of_names_with_whole_numbers(
+        rules in vec(any_rule(), 1..5),
+        asked in 1..4_usize,
+    ) {
+        let limiter = limiter([]);
+        for rule in rules {
+            limiter.replace_rule(rule).unwrap();
+        }
+        let fields = Fields::new(Headers::all());
+        for _ in 0..asked {
+            let decisions = once(&limiter);
+            let mut map = HeaderMap::new();
+            fields.write(&decisions, &mut map);
+            let (policies, limits) =
+                (parsed_lines(&map, &RATE_LIMIT_POLICY), parsed_lines(&map, &RATE_LIMIT));
+            prop_assert_eq!(policies.len(), decisions.all().len());
+            prop_assert_eq!(limits.len(), decisions.all().len());
+            for ((decision, policy), limit) in decisions.all().iter().zip(policies).zip(limits) {
+                let rule = decision.checked_rule();
+                let micros = u128::from(rule.capacity()) * u128::from(rule.window().get());
+                let window = micros.div_ceil(u128::from(rule.limit()));
+                let secs = i64::try_from(window.div_ceil(1_000_000)).unwrap();
+                let mut expected = vec![("q".to_owned(), number(rule.capacity()))];
+                if window >= 1_000_000 {
+                    expected.push(("w".to_owned(), secs));
+                }
+                prop_assert_eq!(policy, (rule.name().to_owned(), expected));
+                let wait = decision.retry_after().unwrap_or(decision.reset_after());
+                let secs = wait.as_micros().div_ceil(1_000_000) as i64;
+                let state = [("r", number(decision.remaining())), ("t", secs)];
+                let state = state.map(|(key, value)| (key.to_owned(), value)).to_vec();
+                prop_assert_eq!(limit, (rule.name().to_owned(), state));
+            }
+            let told = parsed_lines(&map, &RATE_LIMIT).into_iter().map(|(_, params)| params[1].1);
+            let longest = told.max().unwrap();
+            match lines(&map, &RETRY_AFTER)[..] {
+                [] => prop_assert!(decisions.is_allowed()),
+                [secs] => {
+                    prop_assert!(!decisions.is_allowed());
+                    prop_assert_eq!(lines(&map, &X_RESET), [secs]);
+                    prop_assert!((1..=longest).contains(&secs.parse().unwrap()));
+                }
+                _ => prop_assert!(false, "Retry-After twice"),
+            }
+        }
+    }
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap()
+}
+
+#[test]
+fn no_group_writes_a_field_of_another() {
+    let limiter = limiter([api(1)]);
+    let (passed, refused) = (once(&limiter), once(&limiter));
+    let none = Headers::none();
+    let draft = ["ratelimit-policy", "ratelimit"];
+    let legacy = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
+    let table: [(Headers, &[&str], &[&str]); 5] = [
+        (none, &[], &[]),
+        (none.draft_10(true), &draft, &draft),
+        (none.legacy(true), &legacy, &legacy),
+        (none.legacy(true).legacy_reset_as_unix_time(true), &legacy, &legacy),
+        (none.retry_after(true), &[], &["retry-after"]),
+    ];
+    for (headers, of_pass, of_refusal) in table {
+        let names = |decisions| {
+            let map = written(headers, decisions);
+            map.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let sorted = |mut names: Vec<String>| {
+            names.sort_unstable();
+            names
+        };
+        let owned = |names: &[&str]| sorted(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(sorted(names(&passed)), owned(of_pass), "{headers:?}");
+        assert_eq!(sorted(names(&refused)), owned(of_refusal), "{headers:?}");
+    }
+}
+
+#[test]
+fn what_is_on_is_turned_off_by_false() {
+    let decisions = once(&limiter([api(1)]));
+    let off = Headers::all().draft_10(false).legacy(false).retry_after(false);
+    assert_eq!(off, Headers::none());
+    assert!(written(off, &decisions).is_empty());
+    let relative = Headers::all().legacy_reset_as_unix_time(true).legacy_reset_as_unix_time(false);
+    assert_eq!(lines(&written(relative, &decisions), &X_RESET), ["60"]);
+}
+
+#[test]
+fn what_was_rendered_of_a_rule_is_replaced_with_it_and_with_it_only() {
+    let limiter = limiter([api(1)]);
+    let fields = Fields::new(Headers::all());
+    let policy = |decisions: &Decisions| {
+        let mut map = HeaderMap::new();
+        fields.write(decisions, &mut map);
+        let (policy, limit) = (lines(&map, &RATE_LIMIT_POLICY), lines(&map, &X_LIMIT));
+        format!("{} of {}", policy.join(""), limit.join(""))
+    };
+    let old = once(&limiter);
+    assert_eq!(policy(&old), r#""api";q=1;w=60 of 1"#);
+    let rendered = fields.rendered.load_full().unwrap();
+    policy(&once(&limiter));
+    assert!(std::sync::Arc::ptr_eq(&rendered, &fields.rendered.load_full().unwrap()), "kept");
+
+    limiter.replace_rule(Rule::per_hour("api", 5)).unwrap();
+    let new = once(&limiter);
+    assert_eq!(policy(&new), r#""api";q=5;w=3600 of 5"#);
+    limiter.add_rule(Rule::per_day("daily", 9)).unwrap();
+    let both = once(&limiter);
+    assert_eq!(policy(&both), r#""api";q=5;w=3600, "daily";q=9;w=86400 of 5"#);
+    let swapped = check(&limiter, Some(&["daily", "api"]), None);
+    assert_eq!(policy(&swapped), r#""daily";q=9;w=86400, "api";q=5;w=3600 of 5"#);
+    // A request that was decided before is answered with what held then.
+    assert_eq!(policy(&old), r#""api";q=1;w=60 of 1"#);
+    assert_eq!(policy(&new), r#""api";q=5;w=3600 of 5"#);
+}
+
+#[test]
+fn the_body_of_a_refusal_is_of_the_rules_that_refuse_then() {
+    let limiter = limiter([api(1), Rule::per_minute("web", 1).algorithm(Algorithm::FixedWindow)]);
+    let fields = Fields::new(Headers::none());
+    let violated = |decisions: &Decisions| {
+        let body: serde_json::Value = serde_json::from_slice(&fields.problem(decisions)).unwrap();
+        body["violated-policies"].to_string()
+    };
+    check(&limiter, Some(&["web"]), None);
+    assert_eq!(violated(&once(&limiter)), r#"["web"]"#);
+    check(&limiter, Some(&["api"]), None);
+    assert_eq!(violated(&once(&limiter)), r#"["api","web"]"#);
+    assert_eq!(violated(&check(&limiter, Some(&["api"]), None)), r#"["api"]"#);
+}
+
+#[test]
+fn layers_within_each_other_list_all_rules_but_tell_the_legacy_fields_once() {
+    let (inner, outer) = (limiter([Rule::per_hour("inner", 1)]), limiter([api(9)]));
+    let mut map = written(Headers::all(), &once(&inner));
+    let of_inner = map.clone();
+    Fields::new(Headers::all()).write(&once(&outer), &mut map);
+    for name in [X_LIMIT, X_REMAINING, X_RESET] {
+        assert_eq!(lines(&map, &name), lines(&of_inner, &name), "{name}");
+    }
+    for name in [RATE_LIMIT, RATE_LIMIT_POLICY] {
+        let names = parsed_lines(&map, &name).into_iter().map(|(name, _)| name);
+        assert!(names.eq(["inner", "api"]), "{name}");
+    }
+}
+
+#[test]
+fn the_refusal_of_an_inner_layer_keeps_its_wait_when_the_outer_admits() {
+    let (inner, outer) = (limiter([api(1)]), limiter([Rule::per_hour("outer", 9)]));
+    once(&inner);
+    let mut map = written(Headers::all(), &once(&inner));
+    Fields::new(Headers::all()).write(&once(&outer), &mut map);
+    assert_eq!(lines(&map, &RETRY_AFTER), ["60"]);
+    assert_eq!(lines(&map, &X_REMAINING), ["0"]);
+}
+
+#[test]
+fn the_legacy_fields_of_a_handler_are_its_own() {
+    let mut map = HeaderMap::new();
+    map.insert(X_LIMIT, HeaderValue::from_static("7"));
+    Fields::new(Headers::all()).write(&once(&limiter([api(1)])), &mut map);
+    assert_eq!(lines(&map, &X_LIMIT), ["7"]);
+    assert!(map.get(X_REMAINING).is_none() && map.get(RATE_LIMIT).is_some());
+}
+
+#[test]
+fn a_moment_of_reset_lies_ahead_of_the_clock() {
+    let limiter = limiter([api(1)]);
+    let headers = Headers::none().legacy(true).legacy_reset_as_unix_time(true);
+    let before = SystemClock.now().as_secs_ceil();
+    let map = written(headers, &once(&limiter));
+    let after = SystemClock.now().as_secs_ceil();
+    let moment: u64 = lines(&map, &X_RESET)[0].parse().unwrap();
+    assert!((before + 60..=after + 60).contains(&moment), "{moment} is not 60 s after {before}");
+}
+
+#[test]
+fn a_wait_is_rounded_up_and_never_nought() {
+    let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
+    let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
+    limiter.add_rule(api(1)).unwrap();
+    once(&limiter);
+    for (micros, secs) in [(0, 60), (1, 60), (59_000_000, 1), (59_000_001, 1), (59_999_999, 1)] {
+        clock.set(SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
+        let refused = once(&limiter);
+        assert_eq!(wait_secs(refused.reported(), false), secs, "after {micros} µs");
+    }
+}
+
+#[test]
+fn where_no_wait_helps_none_is_told() {
+    let limiter = limiter([api(5)]);
+    let refused = check(&limiter, None, Some(6));
+    let map = written(Headers::all(), &refused);
+    assert!(!refused.is_allowed() && map.get(RETRY_AFTER).is_none());
+    assert_eq!(lines(&map, &RATE_LIMIT), [r#""api";r=5;t=0"#]);
+}

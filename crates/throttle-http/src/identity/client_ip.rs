@@ -98,3 +98,6 @@ impl ExtractKey for ClientIp {
         self.proxies().map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests;

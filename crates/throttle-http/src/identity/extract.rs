@@ -144,3 +144,6 @@ macro_rules! tuple {
 tuple!(A, B);
 tuple!(A, B, C);
 tuple!(A, B, C, D);
+
+#[cfg(test)]
+mod tests;

@@ -38,3 +38,6 @@ impl ExtractKey for Header {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! What both adapters let users choose.
 
 mod cost;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc};
 

@@ -1,0 +1,192 @@
+//! The programs that users type, as they type them.
+#![cfg(all(feature = "memory", feature = "axum"))]
+
+use std::{
+    error::Error,
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Router,
+    http::Method,
+    routing::{get, post},
+};
+use ratethrottle::{
+    Algorithm, Decision, Limiter, ManualClock, MemoryStorage, RateThrottleLayer, Rule, Storage,
+    StorageError, Value, async_trait,
+};
+
+type Tested = Result<(), Box<dyn Error>>;
+
+async fn data() -> &'static str {
+    "data"
+}
+
+async fn login() -> &'static str {
+    "welcome"
+}
+
+/// The layer has no type parameters: it can be kept in a field and returned from a function.
+struct Service {
+    layer: RateThrottleLayer,
+}
+
+fn layer() -> RateThrottleLayer {
+    RateThrottleLayer::new(Rule::per_minute("api", 100)) // in memory, keyed by client address
+}
+
+#[tokio::test]
+async fn axum_nothing_to_configure() {
+    let service = Service { layer: layer() };
+    let _app: Router = Router::new().route("/", get(|| async { "hello" })).layer(service.layer);
+}
+
+#[tokio::test]
+async fn several_limits_on_one_route() -> Tested {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
+    limiter.add_rule(Rule::new("daily", 10_000, Duration::from_secs(86_400)))?; // name, limit, window
+
+    #[rustfmt::skip]
+    let _app: Router = Router::new()
+        .route("/data", get(data).layer(RateThrottleLayer::new(limiter.clone()).rule("burst").rule("daily")))
+        .route("/login", post(login).layer(RateThrottleLayer::new(limiter.clone()).limit("login", "5/minute")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_engine_alone() -> Tested {
+    let limiter = Limiter::new(MemoryStorage::new()); // Limiter is a cheap clone, Send + Sync
+    limiter.add_rule(Rule::new("api_limit", 1000, Duration::from_secs(60)))?;
+    limiter.add_rule(Rule::per_second("burst", 50))?;
+    limiter.add_rule(Rule::parse("daily", "10000/day")?)?;
+    let decision: Decision = limiter.check("192.168.1.100", "api_limit").await?;
+    if decision.is_allowed() {
+        println!("{} left", decision.remaining());
+    } else {
+        println!("retry in {:?}", decision.retry_after()); // Option<Duration>
+    }
+
+    limiter.check_all("192.168.1.100", &["burst", "daily"]).await?; // all or nothing
+    limiter.check_cost("user:42", "api_limit", 10).await?;
+    limiter.peek("user:42", "api_limit").await?; // charges nothing
+    limiter.reset("user:42", "api_limit").await?;
+    limiter.refund("user:42", "api_limit", 1).await?;
+    limiter.until_ready("user:42", "api_limit").await?; // waits instead of refusing: outgoing calls
+    limiter.allow_list().add("10.0.0.0/8")?;
+    limiter.deny_list().add_for("203.0.113.9", Duration::from_secs(3600))?;
+    limiter.on_violation(|violation| tracing::warn!(?violation));
+    let metrics = limiter.metrics();
+    let status = limiter.status();
+    assert_eq!(serde_json::to_value(&metrics)?["total"], 4);
+    assert_eq!(serde_json::to_value(&status)?["storage"], "memory");
+    Ok(())
+}
+
+#[tokio::test]
+async fn storage_operations() -> Tested {
+    let storage = MemoryStorage::new();
+    storage.set("key", "value".into(), Some(Duration::from_secs(60))).await?;
+    let value: Option<Value> = storage.get("key").await?;
+    assert_eq!(value.as_ref().and_then(Value::as_str), Some("value"));
+    let n: i64 = storage.increment("counter", 1, Some(Duration::from_secs(60))).await?;
+    let gone = storage.delete("key").await?;
+    let there = storage.exists("key").await?;
+    let cleared: u64 = storage.clear().await?;
+    assert_eq!((n, gone, there, cleared), (1, true, false, 1));
+    Ok(())
+}
+
+/// Keeps one value and nothing else.
+#[derive(Default)]
+struct MyStorage(Mutex<Option<Value>>);
+
+#[async_trait]
+impl Storage for MyStorage {
+    // these six and no more
+    async fn get(&self, _: &str) -> Result<Option<Value>, StorageError> {
+        Ok(self.0.lock().map_err(|_| StorageError::other("poisoned"))?.clone())
+    }
+    #[rustfmt::skip]
+    async fn set(&self, _: &str, value: Value, _: Option<Duration>) -> Result<(), StorageError> {
+        *self.0.lock().map_err(|_| StorageError::other("poisoned"))? = Some(value);
+        Ok(())
+    }
+    #[rustfmt::skip]
+    async fn increment(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, StorageError> {
+        Err(StorageError::not_carried_out("no counters here"))
+    }
+    async fn delete(&self, _: &str) -> Result<bool, StorageError> {
+        Ok(self.0.lock().map_err(|_| StorageError::other("poisoned"))?.take().is_some())
+    }
+    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
+        Ok(self.get(key).await?.is_some())
+    }
+    async fn clear(&self) -> Result<u64, StorageError> {
+        Ok(u64::from(self.delete("").await?))
+    }
+}
+
+#[tokio::test]
+async fn a_storage_of_ones_own_serves_every_algorithm() -> Tested {
+    for algorithm in Algorithm::ALL {
+        let limiter = Limiter::new(MyStorage::default()); // every algorithm works on it
+        limiter.add_rule(Rule::per_day("api", 2).algorithm(algorithm))?;
+        for n in 0..4 {
+            assert_eq!(limiter.check("one", "api").await?.is_allowed(), n < 2, "{algorithm}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn options_of_the_layer() -> Tested {
+    use ratethrottle::{ClientIp, Header, Headers, RequestHead};
+
+    RateThrottleLayer::new(Rule::per_minute("api", 100))
+        .key((
+            Header::new("x-api-key"),
+            ClientIp::new().trusted_proxies(["10.0.0.0/8"]).ipv6_prefix(64),
+        ))
+        .key(|head: &RequestHead<'_>| head.header("x-tenant").map(str::to_owned))
+        .cost(2)
+        .cost(|head: &RequestHead<'_>| head.path().len() as u64)
+        .methods([Method::POST])
+        .exempt(|head| head.path() == "/health")
+        .headers(Headers::all())
+        .on_denied(|denial| {
+            axum::http::Response::new(format!("{:?}", denial.decision().retry_after()))
+        })
+        .dry_run()
+        .build()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn time_in_tests() -> Tested {
+    let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
+    let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
+    limiter.add_rule(Rule::per_minute("api", 1).algorithm(Algorithm::FixedWindow))?;
+    assert!(limiter.check("user:42", "api").await?.is_allowed());
+    assert!(!limiter.check("user:42", "api").await?.is_allowed());
+    clock.advance(Duration::from_secs(60));
+    assert!(limiter.check("user:42", "api").await?.is_allowed());
+    clock.set(SystemTime::UNIX_EPOCH);
+    assert!(!limiter.check("user:42", "api").await?.is_allowed());
+    Ok(())
+}
+
+/// An error names the rules that there are.
+#[test]
+fn mistakes_are_errors_when_the_layer_is_made() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    let none = RateThrottleLayer::new(&limiter).build().unwrap_err().to_string();
+    assert!(none.contains("no rules"), "{none}");
+    limiter.add_rule(Rule::per_minute("api", 100)).unwrap();
+    let unknown = RateThrottleLayer::new(&limiter).rule("apt").build().unwrap_err().to_string();
+    assert!(unknown.contains("\"apt\"") && unknown.contains("\"api\""), "{unknown}");
+    let rate = RateThrottleLayer::new(&limiter).limit("x", "ten").build().unwrap_err().to_string();
+    assert!(rate.contains("\"ten\"") && rate.contains("100/minute"), "{rate}");
+    assert!(RateThrottleLayer::new(Rule::per_minute("api", 0)).build().is_err());
+}

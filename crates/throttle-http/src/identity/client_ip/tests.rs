@@ -1,0 +1,88 @@
+use std::net::{IpAddr, SocketAddr};
+
+use http::Request;
+
+use super::*;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn key_of(client: &ClientIp, peer: &str, fields: &[(&'static str, &str)]) -> Key<'static> {
+    let mut request = Request::new(());
+    for (name, value) in fields {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    client.extract(&RequestHead::new(&request, Some(ip(peer)))).unwrap().into_owned()
+}
+
+#[test]
+fn the_key_is_the_address_of_the_connection() {
+    let client = ClientIp::new();
+    let fields = [("x-forwarded-for", "203.0.113.1"), ("forwarded", "for=203.0.113.2")];
+    assert_eq!(key_of(&client, "192.0.2.1", &fields), Key::from("192.0.2.1"));
+    assert_eq!(key_of(&client, "::ffff:192.0.2.1", &fields), Key::from("192.0.2.1"));
+}
+
+#[test]
+fn an_ipv6_client_is_its_network_but_the_lists_see_the_address() {
+    let key = key_of(&ClientIp::new(), "2001:db8:1:2:3:4:5:6", &[]);
+    assert_eq!(key, Key::from("2001:db8:1:2::/64"));
+    assert_eq!(key.address(), Some(ip("2001:db8:1:2:3:4:5:6")));
+}
+
+#[test]
+fn any_prefix_is_taken_and_no_more_than_the_address_is_left() {
+    let address = "2001:db8:1:2:3:4:5:6";
+    let key = |bits| key_of(&ClientIp::new().ipv6_prefix(bits), address, &[]);
+    assert_eq!(key(0), Key::from("::/0"));
+    assert_eq!(key(56), Key::from("2001:db8:1::/56"));
+    for bits in [128, 129, 255] {
+        assert_eq!(key(bits), Key::from(address));
+    }
+    let ipv4 = key_of(&ClientIp::new().ipv6_prefix(0), "192.0.2.1", &[]);
+    assert_eq!(ipv4, Key::from("192.0.2.1"), "the prefix is for IPv6");
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_in_the_field_that_is_chosen_and_in_no_other() {
+    let fields = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.2")];
+    let proxies = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);
+    assert_eq!(key_of(&proxies, "10.0.0.1", &fields), Key::from("192.0.2.1"));
+    let standard = proxies.clone().header(ForwardedHeader::Forwarded);
+    assert_eq!(key_of(&standard, "10.0.0.1", &fields), Key::from("192.0.2.2"));
+    assert_eq!(key_of(&proxies, "11.0.0.1", &fields), Key::from("11.0.0.1"));
+}
+
+#[test]
+fn a_proxy_that_is_no_network_is_an_error_and_nobody_is_believed_meanwhile() {
+    let client = ClientIp::new().trusted_proxies(["10.0.0.0/8", "10.0.0.1:80"]);
+    assert_eq!(client.validate().unwrap_err().entry(), "10.0.0.1:80");
+    assert!(client.proxies().is_err());
+    let fields = [("x-forwarded-for", "192.0.2.1")];
+    assert_eq!(key_of(&client, "10.0.0.1", &fields), Key::from("10.0.0.1"));
+    assert!(ClientIp::default().validate().is_ok());
+    assert!(ClientIp::new().proxies().unwrap().is_empty());
+}
+
+#[test]
+fn without_a_peer_there_is_no_key_and_the_error_names_three_ways_out() {
+    let request = Request::new(());
+    let error = ClientIp::new().extract(&RequestHead::new(&request, None)).unwrap_err();
+    assert_eq!(error, NoKey::NoPeer);
+    for way in ["into_make_service_with_connect_info::<SocketAddr>()", "`SocketAddr`", ".key("] {
+        assert!(error.to_string().contains(way), "{error}");
+    }
+}
+
+#[test]
+fn the_peer_is_what_the_adapter_says_or_what_the_server_put_beside_the_request() {
+    let mut request = Request::new(());
+    let peer = |request: &Request<()>, said| RequestHead::new(request, said).peer();
+    assert_eq!(peer(&request, None), None);
+    request.extensions_mut().insert(ip("192.0.2.3"));
+    assert_eq!(peer(&request, None), Some(ip("192.0.2.3")));
+    request.extensions_mut().insert(SocketAddr::new(ip("192.0.2.2"), 80));
+    assert_eq!(peer(&request, None), Some(ip("192.0.2.2")));
+    assert_eq!(peer(&request, Some(ip("192.0.2.1"))), Some(ip("192.0.2.1")));
+}

@@ -1,0 +1,64 @@
+use http::{HeaderValue, Request};
+
+use super::*;
+
+fn request(values: &[&[u8]]) -> Request<()> {
+    let mut request = Request::new(());
+    for value in values {
+        let value = HeaderValue::from_bytes(value).unwrap();
+        request.headers_mut().append("x-api-key", value);
+    }
+    request
+}
+
+fn extract(name: &str, request: &Request<()>) -> Result<Vec<u8>, NoKey> {
+    let head = RequestHead::new(request, None);
+    Header::new(name).extract(&head).map(|key| key.as_bytes().to_vec())
+}
+
+#[test]
+fn the_value_is_the_key_in_whatever_case_the_field_is_named() {
+    for name in ["x-api-key", "X-API-Key"] {
+        assert_eq!(extract(name, &request(&[b"secret"])), Ok(b"secret".to_vec()));
+    }
+}
+
+#[test]
+fn the_first_of_several_values_is_the_key() {
+    assert_eq!(extract("x-api-key", &request(&[b"one", b"two"])), Ok(b"one".to_vec()));
+}
+
+#[test]
+fn a_value_is_bytes_and_may_be_empty() {
+    assert_eq!(extract("x-api-key", &request(&[b"\xff\x80"])), Ok(b"\xff\x80".to_vec()));
+    assert_eq!(extract("x-api-key", &request(&[b""])), Ok(Vec::new()));
+}
+
+#[test]
+fn a_long_value_is_kept_as_a_digest() {
+    let request = request(&[&[b'k'; 64 * 1024]]);
+    let header = Header::new("x-api-key");
+    let key = header.extract(&RequestHead::new(&request, None)).unwrap();
+    assert!(key.is_digest() && key.as_bytes().len() == 32);
+}
+
+#[test]
+fn a_value_that_reads_like_an_address_is_none() {
+    let request = request(&[b"10.0.0.1"]);
+    let header = Header::new("x-api-key");
+    assert_eq!(header.extract(&RequestHead::new(&request, None)).unwrap().address(), None);
+}
+
+#[test]
+fn a_request_without_the_field_has_no_key_and_is_told_which() {
+    let missing = extract("X-Api-Key", &request(&[])).unwrap_err();
+    assert_eq!(missing, NoKey::NoHeader("x-api-key".to_owned()));
+    assert_eq!(missing.to_string(), r#"the request lacks the header field "x-api-key""#);
+}
+
+#[test]
+fn a_name_that_no_field_can_have_is_never_there() {
+    for name in ["", "x key", "x-käy", "x\nkey"] {
+        assert_eq!(extract(name, &request(&[b"k"])), Err(NoKey::NoHeader(name.to_owned())));
+    }
+}

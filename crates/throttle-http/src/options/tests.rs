@@ -1,0 +1,116 @@
+use http::Request;
+use throttle_core::{Key, Limiter, Rule};
+use throttle_memory::MemoryStorage;
+
+use super::*;
+use crate::{Admission, Throttle, Verdict};
+
+fn cost(cost: impl ExtractCost) -> u64 {
+    let request = Request::post("/report").header("x-cost", "7").body(()).unwrap();
+    cost.cost(&RequestHead::new(&request, None))
+}
+
+#[test]
+fn a_cost_is_a_number_of_any_kind_that_literals_have() {
+    assert_eq!((cost(3), cost(3_u32), cost(3_u64)), (3, 3, 3));
+    assert_eq!((cost(0), cost(i32::MAX), cost(u64::MAX)), (0, 2_147_483_647, u64::MAX));
+}
+
+#[test]
+fn a_negative_cost_is_none() {
+    assert_eq!((cost(-1), cost(i32::MIN)), (0, 0));
+}
+
+#[test]
+fn a_cost_is_a_function_of_the_request() {
+    fn by_field(head: &RequestHead<'_>) -> u64 {
+        head.header("x-cost").and_then(|cost| cost.parse().ok()).unwrap_or(1)
+    }
+    assert_eq!(cost(by_field), 7);
+    let factor = 2;
+    assert_eq!(cost(move |head: &RequestHead<'_>| factor * head.path().len() as u64), 14);
+}
+
+#[test]
+fn without_names_every_rule_applies_and_with_names_these_in_their_order() {
+    assert_eq!(Options::new().selection, Selection::All);
+    let options = Options::default().rule("b").limit("a", "1/s").rule("c");
+    let names = ["b", "a", "c"].map(str::to_owned).to_vec();
+    assert_eq!(options.selection, Selection::Named(names));
+    assert_eq!(options.added, [("a".to_owned(), "1/s".to_owned())]);
+}
+
+#[test]
+fn the_last_word_counts_where_there_is_one_and_every_word_where_there_are_many() {
+    let options = Options::new()
+        .methods([Method::GET])
+        .methods([Method::PUT, Method::POST])
+        .headers(Headers::all())
+        .headers(Headers::none())
+        .exempt(|_| false)
+        .exempt(|_| true)
+        .cost(1)
+        .cost(2);
+    assert_eq!(options.methods, Some(vec![Method::PUT, Method::POST]));
+    assert_eq!((options.headers, options.exempt.len()), (Headers::none(), 2));
+    let request = Request::new(());
+    let head = RequestHead::new(&request, None);
+    assert_eq!(options.cost.map(|cost| cost.cost(&head)), Some(2));
+}
+
+#[test]
+fn a_change_of_a_clone_leaves_the_original() {
+    let original = Options::new().rule("a");
+    let clone = original.clone().rule("b").dry_run();
+    assert_eq!(original.selection, Selection::Named(vec!["a".to_owned()]));
+    assert!(!original.dry_run && clone.dry_run);
+}
+
+#[test]
+fn what_is_shown_of_options_are_names_and_no_functions() {
+    let shown = format!("{:?}", Options::new().limit("login", "5/minute").exempt(|_| true));
+    assert!(shown.contains("login") && shown.contains("5/minute"), "{shown}");
+}
+
+/// Asks as an adapter does, from one address.
+fn ask(throttle: &Throttle) -> Option<Verdict> {
+    let request = Request::new(());
+    match throttle.admit(&RequestHead::new(&request, Some([192, 0, 2, 1].into()))) {
+        Admission::Asked(reply) => Some(throttle.judge(reply.into_ready().expect("memory"))),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_denial_shows_the_decision_that_is_told_and_all_others() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("a", 9)).unwrap();
+    limiter.add_rule(Rule::per_day("b", 1)).unwrap();
+    let options = Options::new().on_denied(|denial| {
+        assert_eq!(denial.decision().rule(), "b");
+        assert!(!denial.decision().is_allowed());
+        let names = denial.decisions().all().iter().map(|one| one.rule());
+        Response::new(names.collect::<Vec<_>>().join(" "))
+    });
+    let throttle = Throttle::new(limiter, options).unwrap();
+    assert!(matches!(ask(&throttle), Some(Verdict::Passed(_))));
+    let Some(Verdict::Refused(refusal)) = ask(&throttle) else { panic!("not refused") };
+    assert_eq!(refusal.body(), "a b");
+    assert!(refusal.extensions().get::<Decisions>().is_some());
+}
+
+#[test]
+fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_those_that_are_there() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("a", 1)).unwrap();
+    let throttle = Throttle::new(limiter.clone(), Options::new().limit("b", "1/s")).unwrap();
+    let names: Vec<_> = limiter.rules().iter().map(|rule| rule.name().to_owned()).collect();
+    assert_eq!(names, ["a", "b"]);
+    ask(&throttle);
+    let left = |name| {
+        let key = Key::from("192.0.2.1");
+        let reply = limiter.begin_peek(&key, Some(&[name]), None);
+        reply.into_ready().expect("memory").unwrap().reported().remaining()
+    };
+    assert_eq!(left("a"), 1, "only the rule that was named is charged");
+}

@@ -1,0 +1,101 @@
+//! The table of HTTP cases that every adapter passes, to the byte.
+//!
+//! A [`Case`] is a set of options and rules, and a history: requests, what the clock does between
+//! them, and the exact [`Answer`] to each. An adapter makes a service of the options and a limiter,
+//! lays it around a handler that answers with [`handler`], and says how the service is called:
+//!
+//! ```
+//! # use bytes::Bytes; use http::{Request, Response}; use throttle_core::Limiter;
+//! # use throttle_http::Options; use throttle_memory::MemoryStorage;
+//! # struct Service;
+//! # async fn my_adapter(_: Options, _: Limiter) -> Service { Service }
+//! # async fn call(_: &Service, _: Request<Bytes>) -> Response<Bytes> { Response::default() }
+//! # async fn my_adapter_answers_as_the_others_do() {
+//! let answers = throttle_testkit::http::run(MemoryStorage::new, my_adapter, call).await;
+//! assert_eq!(answers, throttle_testkit::http::answers());
+//! # }
+//! ```
+//!
+//! The address of the connection stands as a `SocketAddr` in the extensions of a request; an adapter
+//! of a framework that keeps it elsewhere moves it there.
+
+mod answer;
+mod case;
+mod cases;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, header::CONTENT_TYPE};
+use throttle_core::{Clock, Limiter, ManualClock, Micros, Storage, SystemClock};
+use throttle_http::Options;
+
+pub use self::{
+    answer::Answer,
+    case::{Case, Step},
+    cases::all,
+};
+
+/// The body that the handler behind the adapter answers with.
+pub const BODY: &str = "hello";
+/// When the history of a case begins: 2026-01-01, 00:00 UTC, where every whole window begins.
+pub const START: Micros = Micros::new(1_767_225_600_000_000);
+
+/// Answers as the handler behind the adapter does: 200, plain text, [`BODY`].
+#[must_use]
+pub fn handler() -> Response<Bytes> {
+    let response = Response::builder().header(CONTENT_TYPE, "text/plain; charset=utf-8");
+    response.body(Bytes::from_static(BODY.as_bytes())).unwrap()
+}
+
+/// Returns how many answers the table holds.
+#[must_use]
+pub fn answers() -> usize {
+    let is_ask = |step: &&Step| matches!(step, Step::Ask(..));
+    all().iter().map(|case| case.steps.iter().filter(is_ask).count()).sum()
+}
+
+/// Runs the table through an adapter, each case on a storage of its own, and returns how many answers
+/// were compared.
+///
+/// # Panics
+///
+/// When an answer is another one, with the case, the request and both answers of each.
+pub async fn run<St: Storage, S>(
+    storage: impl Fn() -> St,
+    make: impl AsyncFn(Options, Limiter) -> S,
+    call: impl AsyncFn(&S, Request<Bytes>) -> Response<Bytes>,
+) -> usize {
+    let (mut compared, mut wrong) = (0, Vec::new());
+    for case in all() {
+        let start = if case.in_real_time { SystemClock.now() } else { START };
+        let clock = ManualClock::at(start.to_system_time());
+        let limiter = Limiter::builder(storage()).clock(clock.clone()).build();
+        for rule in case.rules {
+            limiter.add_rule(rule).unwrap();
+        }
+        let service = make(case.options, limiter.clone()).await;
+        for step in case.steps {
+            match step {
+                Step::Advance(span) => clock.advance(span),
+                Step::Change(change) => change(&limiter),
+                Step::Ask(request, expected) => {
+                    let about = format!("{} {}", request.method(), request.uri());
+                    let mut answer = Answer::of(&call(&service, (*request).clone()).await);
+                    if case.in_real_time {
+                        answer.count_from(start);
+                    }
+                    if request.method() == Method::HEAD && answer.body.is_empty() {
+                        // Whether the body is dropped here or by the server behind is the same.
+                        answer.body.clone_from(&expected.body);
+                    }
+                    if answer != expected {
+                        let title = case.title;
+                        wrong.push(format!("{title}: {about}\n{answer}instead of\n{expected}"));
+                    }
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {compared}:\n{}", wrong.len(), wrong.join("\n"));
+    compared
+}

@@ -1,0 +1,47 @@
+//! The cases, by what they are about.
+
+mod fields;
+mod identity;
+mod limits;
+mod lists;
+mod refusals;
+
+use std::time::Duration;
+
+use throttle_core::{Algorithm, Rule};
+use throttle_http::{Headers, Options};
+
+use super::Case;
+
+/// Returns the whole table.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [limits::cases(), fields::cases(), refusals::cases(), lists::cases(), identity::cases()]
+        .concat()
+}
+
+/// Writes the draft's fields and `Retry-After`; said in full, whatever the defaults are.
+fn modern() -> Options {
+    let headers = Headers::none().draft_10(true).legacy(false).retry_after(true);
+    Options::new().headers(headers.legacy_reset_as_unix_time(false))
+}
+
+/// Writes every field there is.
+fn every_field() -> Options {
+    let headers = Headers::none().draft_10(true).legacy(true).retry_after(true);
+    Options::new().headers(headers.legacy_reset_as_unix_time(false))
+}
+
+/// Counts in windows that begin where the history of a case does.
+fn fixed(name: &str, limit: u64, window: Duration) -> Rule {
+    Rule::new(name, limit, window).algorithm(Algorithm::FixedWindow)
+}
+
+/// Admits so many in a minute that begins where the history of a case does.
+fn api(limit: u64) -> Rule {
+    fixed("api", limit, secs(60))
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}

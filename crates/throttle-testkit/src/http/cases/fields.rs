@@ -1,0 +1,173 @@
+//! Which fields are written, and how.
+
+use std::time::Duration;
+
+use http::Response;
+use throttle_core::{Algorithm, Rule};
+use throttle_http::{Denial, Headers, Options};
+
+use super::{
+    super::{
+        Answer, Case,
+        answer::{passed, refused},
+        case::get,
+    },
+    api, every_field, fixed, modern, secs,
+};
+
+const POLICY: &str = r#""api";q=1;w=60"#;
+const LIMITS: &str = r#""api";r=0;t=60"#;
+
+pub(super) fn cases() -> Vec<Case> {
+    let none = Headers::none();
+    let of_defaults = |answer: Answer| answer.draft(POLICY, LIMITS);
+    vec![
+        chosen(
+            "the default writes the draft's fields and Retry-After",
+            Options::new(),
+            of_defaults,
+            60,
+        ),
+        chosen(
+            "all writes all groups",
+            Options::new().headers(Headers::all()),
+            |answer| answer.draft(POLICY, LIMITS).legacy(1, 0, 60),
+            60,
+        ),
+        chosen("none writes none", Options::new().headers(none), |answer| answer, 0),
+        chosen(
+            "the draft's fields can be written alone",
+            Options::new().headers(none.draft_10(true)),
+            |answer| answer.draft(POLICY, LIMITS),
+            0,
+        ),
+        chosen(
+            "the legacy fields can be written alone",
+            Options::new().headers(none.legacy(true)),
+            |answer| answer.legacy(1, 0, 60),
+            0,
+        ),
+        chosen(
+            "Retry-After can be written alone",
+            Options::new().headers(none.retry_after(true)),
+            |answer| answer,
+            60,
+        ),
+        unix_time(),
+        a_name_that_needs_escapes(),
+        a_window_under_a_second(),
+        a_window_of_no_whole_second(),
+        a_bucket_that_refills_in_less_than_a_second(),
+        a_refusal_of_ones_own(),
+        a_refusal_of_ones_own_without_fields(),
+        a_dry_run(),
+        a_dry_run_without_fields(),
+    ]
+}
+
+/// A pass and a refusal by a rule of one in a minute, told in the fields that are chosen.
+fn chosen(
+    title: &'static str,
+    options: Options,
+    fields: impl Fn(Answer) -> Answer,
+    retry_after: u64,
+) -> Case {
+    let refused = match (fields(refused(&["api"])), retry_after) {
+        (refused, 0) => refused,
+        (refused, secs) => refused.retry_after(secs),
+    };
+    Case::new(title, options).rule(api(1)).ask(get(), fields(passed())).ask(get(), refused)
+}
+
+fn unix_time() -> Case {
+    // One in ten minutes: the window of a bucket begins when the history does, wherever that is.
+    let rule = Rule::new("api", 1, secs(600)).algorithm(Algorithm::TokenBucket);
+    let headers = Headers::none().legacy(true).retry_after(true).legacy_reset_as_unix_time(true);
+    Case::new(
+        "the legacy reset can be a moment; Retry-After stays a wait",
+        Options::new().headers(headers),
+    )
+    .in_real_time()
+    .rule(rule)
+    .ask(get(), passed().legacy(1, 0, "start + 600"))
+    .ask(get(), refused(&["api"]).legacy(1, 0, "start + 600").retry_after(600))
+}
+
+fn a_name_that_needs_escapes() -> Case {
+    let name = r#"a "b" \c; d=1, e"#;
+    let quoted = r#""a \"b\" \\c; d=1, e""#;
+    let (policy, limits) = (format!("{quoted};q=1;w=60"), format!("{quoted};r=0;t=60"));
+    Case::new("a name with quotes and a backslash is escaped in fields and body", modern())
+        .rule(fixed(name, 1, secs(60)))
+        .ask(get(), passed().draft(&policy, &limits))
+        .ask(get(), refused(&[name]).draft(&policy, &limits).retry_after(60))
+}
+
+fn a_window_under_a_second() -> Case {
+    let policy = r#""api";q=1"#;
+    Case::new("a window under a second is left out", every_field())
+        .rule(fixed("api", 1, Duration::from_micros(999_999)))
+        .ask(get(), passed().draft(policy, r#""api";r=0;t=1"#).legacy(1, 0, 1))
+        .ask(
+            get(),
+            refused(&["api"]).draft(policy, r#""api";r=0;t=1"#).legacy(1, 0, 1).retry_after(1),
+        )
+}
+
+fn a_window_of_no_whole_second() -> Case {
+    let rule = Rule::new("api", 2, Duration::from_millis(1_001)).algorithm(Algorithm::TokenBucket);
+    let policy = r#""api";q=2;w=2"#;
+    Case::new("a window of no whole second is rounded up", modern())
+        .rule(rule)
+        .ask(get(), passed().draft(policy, r#""api";r=1;t=1"#))
+        .ask(get(), passed().draft(policy, r#""api";r=0;t=2"#))
+        .ask(get(), refused(&["api"]).draft(policy, r#""api";r=0;t=1"#).retry_after(1))
+}
+
+fn a_bucket_that_refills_in_less_than_a_second() -> Case {
+    let rule = Rule::per_minute("api", 600).algorithm(Algorithm::LeakyBucket).burst(9);
+    let policy = r#""api";q=9"#;
+    Case::new("a bucket that refills in less than a second has no window", modern())
+        .rule(rule)
+        .ask(get(), passed().draft(policy, r#""api";r=8;t=1"#))
+}
+
+fn answer(denial: &Denial<'_>) -> Response<String> {
+    let decision = denial.decision();
+    let body = format!("{}: {:?} of {}", decision.rule(), decision.retry_after(), decision.limit());
+    Response::builder().status(418).header("content-type", "text/plain").body(body).unwrap()
+}
+
+fn a_refusal_of_ones_own() -> Case {
+    let answered = Answer::new(418, "text/plain", "api: Some(60s) of 1");
+    Case::new("a refusal of one's own gets the fields", every_field().on_denied(answer))
+        .rule(api(1))
+        .ask(get(), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
+        .ask(get(), answered.draft(POLICY, LIMITS).legacy(1, 0, 60).retry_after(60))
+}
+
+fn a_refusal_of_ones_own_without_fields() -> Case {
+    let options = Options::new().headers(Headers::none()).on_denied(answer);
+    Case::new("a refusal of one's own is left as it is where no field is written", options)
+        .rule(api(1))
+        .ask(get(), passed())
+        .ask(get(), Answer::new(418, "text/plain", "api: Some(60s) of 1"))
+}
+
+fn a_dry_run() -> Case {
+    let all = |answer: Answer| answer.draft(POLICY, LIMITS).legacy(1, 0, 60);
+    Case::new("a dry run lets pass what it would refuse, and says so", every_field().dry_run())
+        .rule(api(1))
+        .ask(get(), all(passed()))
+        .ask(get(), all(passed()).retry_after(60).dry_run())
+        .advance(secs(60))
+        .ask(get(), all(passed()))
+}
+
+fn a_dry_run_without_fields() -> Case {
+    let options = Options::new().headers(Headers::none()).dry_run();
+    Case::new("a dry run marks a denial even where no other field is written", options)
+        .rule(api(1))
+        .ask(get(), passed())
+        .ask(get(), passed().dry_run())
+}

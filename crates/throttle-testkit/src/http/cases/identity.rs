@@ -1,0 +1,192 @@
+//! Whose request it is.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::Request;
+use throttle_http::{
+    Options, RequestHead,
+    identity::{ClientIp, ForwardedHeader, Header},
+};
+
+use super::{
+    super::{
+        Answer, Case,
+        answer::{passed, problem, refused},
+        case::{get, get_from, with},
+    },
+    api, modern,
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        keys_of_a_header(),
+        keys_that_are_no_text(),
+        keys_of_64_kib(),
+        a_key_that_reads_like_an_address(),
+        a_spoofed_field(),
+        trusted_proxies(),
+        a_chain_of_proxies(),
+        the_standard_field(),
+        networks_of_ipv6(),
+        another_prefix(),
+        a_tuple(),
+        a_function(),
+    ]
+}
+
+/// Says that a request is the first of its client, who may make one in a minute.
+fn first() -> Answer {
+    passed().draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#)
+}
+
+/// Says that its client made one already.
+fn again() -> Answer {
+    refused(&["api"]).draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#).retry_after(60)
+}
+
+fn case(title: &'static str, options: Options) -> Case {
+    Case::new(title, options).rule(api(1))
+}
+
+fn key(value: impl AsRef<[u8]>) -> Request<Bytes> {
+    with(get(), "x-api-key", value)
+}
+
+fn by_key() -> Options {
+    modern().key(Header::new("x-api-key"))
+}
+
+fn keys_of_a_header() -> Case {
+    case("the first value of a field is the key, wherever it comes from", by_key())
+        .ask(key("alice"), first())
+        .ask(with(get_from("198.51.100.7"), "x-api-key", "alice"), again())
+        .ask(with(key("alice"), "x-api-key", "mallory"), again())
+        .ask(with(key("bob"), "x-api-key", "alice"), first())
+        .ask(key("Alice"), first())
+        .ask(key(""), first())
+        .ask(key(""), again())
+}
+
+fn keys_that_are_no_text() -> Case {
+    case("values that are no UTF-8 are keys like others", by_key())
+        .ask(key([0xff, 0xfe]), first())
+        .ask(key([0xff, 0xfe]), again())
+        .ask(key([0xff, 0xfd]), first())
+        .ask(key("é"), first())
+        .ask(key([0xe9]), first())
+        .ask(key("\u{fffd}\u{fffd}"), first())
+}
+
+fn keys_of_64_kib() -> Case {
+    let long = "k".repeat(64 * 1024 - 1);
+    case("keys of 64 KiB that differ in their last byte are two", by_key())
+        .ask(key(format!("{long}1")), first())
+        .ask(key(format!("{long}1")), again())
+        .ask(key(format!("{long}2")), first())
+        .ask(key(&long), first())
+}
+
+fn a_key_that_reads_like_an_address() -> Case {
+    case("a client that calls itself an address of the allow list is no address", by_key())
+        .change(|limiter| limiter.allow_list().add("10.0.0.0/8").unwrap())
+        .ask(key("10.0.0.1"), first())
+        .ask(key("10.0.0.1"), again())
+}
+
+fn a_spoofed_field() -> Case {
+    let forged = |address: &str| {
+        let request = with(get(), "x-forwarded-for", address);
+        let request = with(request, "forwarded", format!("for={address}"));
+        with(request, "x-real-ip", address)
+    };
+    case("what a client says of its own address changes nothing", modern())
+        .ask(forged("203.0.113.1"), first())
+        .ask(forged("203.0.113.2"), again())
+        .ask(get(), again())
+        .ask(get_from("203.0.113.1"), first())
+}
+
+/// Asks through a proxy that wrote this.
+fn via(proxy: &str, name: &'static str, value: &str) -> Request<Bytes> {
+    with(get_from(proxy), name, value)
+}
+
+fn trusted_proxies() -> Case {
+    let key = ClientIp::new().trusted_proxies(["10.0.0.0/8", "2001:db8:ffff::1"]);
+    let field = "x-forwarded-for";
+    case("behind trusted proxies the client is whom they name", modern().key(key))
+        .ask(via("10.0.0.1", field, "192.0.2.1"), first())
+        .ask(via("10.0.0.2", field, "192.0.2.1:1234"), again())
+        .ask(via("2001:db8:ffff::1", field, "192.0.2.1"), again())
+        .ask(via("10.0.0.1", field, "192.0.2.2"), first())
+        .ask(via("192.0.2.3", field, "192.0.2.4"), first())
+        .ask(via("192.0.2.3", field, "192.0.2.5"), again())
+        .ask(get_from("10.0.0.1"), first())
+        .ask(via("10.0.0.1", field, "unknown"), again())
+        .ask(via("10.0.0.1", "forwarded", "for=192.0.2.9"), again())
+}
+
+fn a_chain_of_proxies() -> Case {
+    let key = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);
+    let field = "x-forwarded-for";
+    case("the field is read from the right, past the proxies that are trusted", modern().key(key))
+        .ask(via("10.0.0.1", field, "203.0.113.66, 192.0.2.1, 10.0.0.2"), first())
+        .ask(via("10.0.0.1", field, "203.0.113.67, 192.0.2.1"), again())
+        .ask(with(via("10.0.0.1", field, "203.0.113.68"), field, "192.0.2.1,10.0.0.3"), again())
+        .ask(via("10.0.0.1", field, "192.0.2.1, 203.0.113.66"), first())
+}
+
+fn the_standard_field() -> Case {
+    let key = ClientIp::new().trusted_proxies(["10.0.0.1"]).header(ForwardedHeader::Forwarded);
+    let field = "forwarded";
+    case("the field of RFC 7239 is read where it is chosen, and only that", modern().key(key))
+        .ask(via("10.0.0.1", field, "for=192.0.2.1;proto=https"), first())
+        .ask(via("10.0.0.1", field, r#"for=1.2.3.4, For="192.0.2.1:80""#), again())
+        .ask(via("10.0.0.1", field, r#"for="[2001:db8::1]:4711""#), first())
+        .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.7"), first())
+        .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.8"), again())
+}
+
+fn networks_of_ipv6() -> Case {
+    case("an IPv6 client is its /64, an IPv4 one itself however it is written", modern())
+        .ask(get_from("2001:db8:1:2::1"), first())
+        .ask(get_from("2001:db8:1:2:ffff:ffff:ffff:ffff"), again())
+        .ask(get_from("2001:db8:1:3::1"), first())
+        .ask(get_from("192.0.2.1"), first())
+        .ask(get_from("::ffff:192.0.2.1"), again())
+        .ask(get_from("::ffff:192.0.2.2"), first())
+}
+
+fn another_prefix() -> Case {
+    case("the prefix of IPv6 clients can be chosen", modern().key(ClientIp::new().ipv6_prefix(48)))
+        .ask(get_from("2001:db8:1:2::1"), first())
+        .ask(get_from("2001:db8:1:3::1"), again())
+        .ask(get_from("2001:db8:2:3::1"), first())
+}
+
+fn a_tuple() -> Case {
+    let options =
+        modern().key((Header::new("x-tenant"), Header::new("x-api-key"), ClientIp::new()));
+    let of = |tenant, key, peer| with(with(get_from(peer), "x-tenant", tenant), "x-api-key", key);
+    let lacking = problem(400, "Bad Request", r#"the request lacks the header field \"x-tenant\""#);
+    case("the parts of a tuple never run into each other", options)
+        .ask(of("a", "b|c", "192.0.2.1"), first())
+        .ask(of("a|b", "c", "192.0.2.1"), first())
+        .ask(of("a%7Cb", "c", "192.0.2.1"), first())
+        .ask(of("a", "b|c", "192.0.2.1"), again())
+        .ask(of("a", "b|c", "192.0.2.2"), first())
+        .ask(key("b"), lacking)
+}
+
+fn a_function() -> Case {
+    let by_address = |head: &RequestHead<'_>| head.peer().map(network_of_16_bits);
+    case("a function of the request says who is limited", modern().key(by_address))
+        .ask(get_from("192.0.2.1"), first())
+        .ask(get_from("192.0.99.9"), again())
+        .ask(get_from("198.51.100.1"), first())
+}
+
+fn network_of_16_bits(address: IpAddr) -> String {
+    address.to_string().split('.').take(2).collect::<Vec<_>>().join(".")
+}

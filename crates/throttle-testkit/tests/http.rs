@@ -1,0 +1,41 @@
+//! The table of HTTP cases, without any framework: what every adapter does with a `Throttle`.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use throttle_core::Limiter;
+use throttle_http::{Admission, Options, RequestHead, Throttle, Verdict};
+use throttle_memory::MemoryStorage;
+use throttle_testkit::http::{all, answers, handler, run};
+
+async fn make(options: Options, limiter: Limiter) -> Throttle {
+    Throttle::new(limiter, options).unwrap()
+}
+
+async fn call(throttle: &Throttle, request: Request<Bytes>) -> Response<Bytes> {
+    let answer = match throttle.admit(&RequestHead::new(&request, None)) {
+        Admission::Exempt => return handler(),
+        Admission::Refused(refusal) => return refusal,
+        Admission::Asked(reply) => reply.await,
+    };
+    match throttle.judge(answer) {
+        Verdict::Refused(refusal) => refusal,
+        Verdict::Passed(decisions) => {
+            let mut response = handler();
+            throttle.mark(&mut response, decisions);
+            response
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bare_throttle_answers_as_the_table_says() {
+    assert_eq!(run(MemoryStorage::new, make, call).await, answers());
+    assert!(all().len() > 50 && answers() > 350, "{} cases, {} answers", all().len(), answers());
+}
+
+#[test]
+fn every_case_has_a_title_of_its_own() {
+    let mut titles: Vec<_> = all().iter().map(|case| case.title).collect();
+    titles.sort_unstable();
+    assert!(titles.windows(2).all(|pair| pair[0] != pair[1]), "{titles:?}");
+}

@@ -1,0 +1,44 @@
+//! The limiter itself: rules that change, lists, waiting, violations, and storages that fail.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+#[path = "limiter/failures.rs"]
+mod failures;
+#[path = "limiter/lists.rs"]
+mod lists;
+#[path = "limiter/numbers.rs"]
+mod numbers;
+#[path = "limiter/programs.rs"]
+mod programs;
+#[path = "limiter/rules.rs"]
+mod rules;
+#[path = "limiter/sharing.rs"]
+mod sharing;
+#[path = "model/six.rs"]
+mod six;
+#[path = "limiter/violations.rs"]
+mod violations;
+#[path = "limiter/waiting.rs"]
+mod waiting;
+
+use std::time::{Duration, SystemTime};
+
+use throttle_core::{Limiter, ManualClock, Rule};
+use throttle_memory::MemoryStorage;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MICRO: Duration = Duration::from_micros(1);
+
+/// The beginning of 2026.
+fn start() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)
+}
+
+/// Makes a limiter in memory, with rules and a clock in the test's hand.
+fn limiter(rules: impl IntoIterator<Item = Rule>) -> (Limiter, ManualClock) {
+    let clock = ManualClock::at(start());
+    let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
+    for rule in rules {
+        limiter.add_rule(rule).unwrap();
+    }
+    (limiter, clock)
+}

@@ -1,0 +1,145 @@
+//! Metrics and status: their numbers, and how they look as JSON.
+
+use serde_json::json;
+use throttle_core::{Algorithm, Key, Limiter, Rule, Scope};
+
+use crate::{SECOND, limiter, six::SixOperations};
+
+#[tokio::test]
+async fn metrics_count_requests_once_and_rules_each() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 2), Rule::per_minute("b", 9)]);
+    for _ in 0..3 {
+        limiter.check_all("k", &["a", "b"]).await.unwrap();
+    }
+    limiter.check("k", "b").await.unwrap();
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.allowed, metrics.denied), (4, 3, 1));
+    assert_eq!((metrics.violations, metrics.errors), (1, 0));
+    let of = |name| {
+        let rule = metrics.rules[name];
+        (rule.total, rule.allowed, rule.denied)
+    };
+    assert_eq!(of("a"), (3, 2, 1));
+    assert_eq!(of("b"), (4, 4, 0), "it would have admitted what another denied");
+}
+
+#[tokio::test]
+async fn counts_of_a_rule_stay_when_it_is_replaced_and_begin_anew_when_it_is_removed() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 2)]);
+    limiter.check("k", "a").await.unwrap();
+    limiter.replace_rule(Rule::per_minute("a", 3)).unwrap();
+    limiter.check("k", "a").await.unwrap();
+    assert_eq!(limiter.metrics().rules["a"].total, 2);
+    limiter.remove_rule("a");
+    assert!(limiter.metrics().rules.is_empty());
+    limiter.add_rule(Rule::per_minute("a", 2)).unwrap();
+    assert_eq!(limiter.metrics().rules["a"].total, 0);
+    assert_eq!(limiter.metrics().total, 2);
+}
+
+#[tokio::test]
+async fn a_peek_a_reset_and_a_refund_change_nothing_in_the_metrics() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 1)]);
+    let decision = limiter.check("k", "a").await.unwrap();
+    let before = json!(limiter.metrics());
+    assert!(!limiter.peek("k", "a").await.unwrap().is_allowed());
+    limiter.begin_peek(&Key::from("k"), Some(&["a"]), Some(5)).await.unwrap();
+    limiter.give_back("k", &[decision]).await.unwrap();
+    limiter.refund("k", "a", 1).await.unwrap();
+    limiter.reset("k", "a").await.unwrap();
+    assert_eq!(json!(limiter.metrics()), before);
+}
+
+#[tokio::test]
+async fn metrics_as_json_have_these_names() {
+    let rule = Rule::per_second("api", 1).algorithm(Algorithm::FixedWindow);
+    let (limiter, _) = limiter([rule]);
+    for _ in 0..2 {
+        limiter.check("user:42", "api").await.unwrap();
+    }
+    let expected = json!({
+        "total": 2,
+        "allowed": 1,
+        "denied": 1,
+        "violations": 1,
+        "errors": 0,
+        "recent_violations": [{
+            "key": "user:42",
+            "rule": "api",
+            "limit": 1,
+            "cost": 1,
+            "retry_after": { "secs": 1, "nanos": 0 },
+            "blocked": false,
+            "at": { "secs_since_epoch": 1_767_225_600, "nanos_since_epoch": 0 },
+        }],
+        "rules": { "api": { "total": 2, "allowed": 1, "denied": 1 } },
+    });
+    assert_eq!(json!(limiter.metrics()), expected);
+}
+
+#[tokio::test]
+async fn status_as_json_has_these_names() {
+    let bucket = Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20).cost(2);
+    let (limiter, clock) = limiter([Rule::per_minute("api", 5).block(90 * SECOND), bucket]);
+    limiter.allow_list().add("10.0.0.0/8").unwrap();
+    limiter.deny_list().add("user:1").unwrap();
+    limiter.deny_list().add_for("user:2", SECOND).unwrap();
+    let expected = |denied: usize| {
+        json!({
+            "rules": [
+                {
+                    "name": "api",
+                    "limit": 5,
+                    "window": { "secs": 60, "nanos": 0 },
+                    "algorithm": "sliding_window_counter",
+                    "capacity": 5,
+                    "block": { "secs": 90, "nanos": 0 },
+                    "cost": 1,
+                },
+                {
+                    "name": "burst",
+                    "limit": 10,
+                    "window": { "secs": 1, "nanos": 0 },
+                    "algorithm": "token_bucket",
+                    "capacity": 20,
+                    "block": null,
+                    "cost": 2,
+                },
+            ],
+            "storage": "memory",
+            "scope": "process",
+            "allow_list": 1,
+            "deny_list": denied,
+            "own_clock": true,
+        })
+    };
+    assert_eq!(json!(limiter.status()), expected(2));
+    clock.advance(SECOND);
+    assert_eq!(json!(limiter.status()), expected(1), "what has ended is not counted");
+}
+
+#[tokio::test]
+async fn the_status_names_a_storage_of_ones_own_by_its_type() {
+    let status = Limiter::new(SixOperations::default()).status();
+    assert_eq!((&*status.storage, status.scope), ("SixOperations", Scope::Process));
+    assert!(!status.own_clock && status.rules.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_request_of_many_tasks_is_left_uncounted() {
+    let (limiter, _) = limiter([Rule::per_day("api", 100)]);
+    let tasks = (0..8).map(|_| {
+        let limiter = limiter.clone();
+        tokio::spawn(async move {
+            for _ in 0..500 {
+                limiter.check("k", "api").await.unwrap();
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.allowed, metrics.denied), (4_000, 100, 3_900));
+    assert_eq!((metrics.violations, metrics.rules["api"].denied), (3_900, 3_900));
+}

@@ -1,0 +1,168 @@
+//! Rules that are added, replaced and removed, and requests that name them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use throttle_core::{Algorithm, Error, Key, Rule};
+
+use crate::limiter;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rules_that_change_while_tasks_serve_let_nobody_pass_twice() {
+    let (limiter, _) = limiter([Rule::per_day("api", 100)]);
+    let passed = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let (limiter, passed) = (limiter.clone(), Arc::clone(&passed));
+            tokio::spawn(async move {
+                for _ in 0..2_000 {
+                    match limiter.check("k", "api").await {
+                        Ok(decision) => passed.fetch_add(decision.is_allowed().into(), Relaxed),
+                        Err(Error::NoRules | Error::UnknownRule { .. }) => 0,
+                        Err(error) => panic!("{error}"),
+                    };
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for turn in 0..300 {
+        match turn % 4 {
+            0 => assert!(limiter.replace_rule(Rule::per_day("api", 50)).unwrap()),
+            1 => assert!(limiter.replace_rule(Rule::per_day("api", 100)).unwrap()),
+            2 => assert!(limiter.remove_rule("api")),
+            _ => limiter.add_rule(Rule::per_day("api", 100)).unwrap(),
+        }
+        tokio::task::yield_now().await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    while limiter.check("k", "api").await.unwrap().is_allowed() {
+        passed.fetch_add(1, Relaxed);
+    }
+    assert_eq!(passed.load(Relaxed), 100, "a rule that comes back finds what was counted");
+}
+
+#[tokio::test]
+async fn an_unknown_rule_is_an_error_that_lists_the_known_ones() {
+    let (limiter, _) = limiter([]);
+    assert!(matches!(limiter.check("k", "api").await, Err(Error::NoRules)));
+
+    for name in ["login", "api", "with \"quotes\""] {
+        limiter.add_rule(Rule::per_minute(name, 5)).unwrap();
+    }
+    let all = [
+        limiter.check("k", "apy").await.unwrap_err(),
+        limiter.check_cost("k", "apy", 2).await.unwrap_err(),
+        limiter.check_all("k", &["api", "apy"]).await.unwrap_err(),
+        limiter.peek("k", "apy").await.unwrap_err(),
+        limiter.reset("k", "apy").await.unwrap_err(),
+        limiter.refund("k", "apy", 1).await.unwrap_err(),
+        limiter.until_ready("k", "apy").await.unwrap_err(),
+    ];
+    for error in all {
+        let text = error.to_string();
+        assert!(text.contains(r#"no rule "apy""#), "{text}");
+        assert!(text.contains(r#""api", "login", "with \"quotes\"""#), "{text}");
+    }
+    assert_eq!(limiter.peek("k", "api").await.unwrap().remaining(), 5, "nothing was charged");
+    assert_eq!(limiter.metrics().total, 0);
+}
+
+#[tokio::test]
+async fn an_error_about_an_unknown_rule_stays_short_however_many_there_are() {
+    let (limiter, _) = limiter((0..500).map(|n| Rule::per_minute(format!("rule-{n:03}"), 5)));
+    let error = limiter.check("k", &"x".repeat(100_000)).await.unwrap_err().to_string();
+    assert!(error.contains("\"rule-019\"") && error.contains("480 more"), "{error}");
+    assert!(error.len() < 1_000, "{} bytes", error.len());
+}
+
+#[tokio::test]
+async fn a_request_that_makes_no_sense_is_an_error_and_charges_nothing() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 5), Rule::per_minute("b", 5)]);
+    let repeated = limiter.check_all("k", &["a", "b", "a"]).await.unwrap_err();
+    assert!(matches!(&repeated, Error::RepeatedRule(name) if name == "a"), "{repeated}");
+    assert!(matches!(limiter.check_cost("k", "a", 0).await, Err(Error::ZeroCost)));
+    assert!(matches!(limiter.check_all("k", &[]).await, Err(Error::NoRules)));
+    for rule in ["a", "b"] {
+        assert_eq!(limiter.peek("k", rule).await.unwrap().remaining(), 5);
+    }
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.errors), (0, 0), "it is no request and no failed storage");
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_be_taken_changes_nothing() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 5)]);
+    limiter.check("k", "a").await.unwrap();
+
+    limiter.add_rule(Rule::per_minute("a", 5)).unwrap(); // the same again
+    let other = limiter.add_rule(Rule::per_minute("a", 6)).unwrap_err();
+    assert!(matches!(&other, Error::DuplicateRule(name) if name == "a"), "{other}");
+    for invalid in [
+        limiter.add_rule(Rule::per_minute("b", 0)),
+        limiter.replace_rule(Rule::per_minute("a", 0)).map(|_| ()),
+    ] {
+        let error = invalid.unwrap_err();
+        assert!(matches!(&error, Error::InvalidRule(why) if why.field() == "limit"), "{error}");
+    }
+    assert_eq!(limiter.rules().len(), 1);
+    let decision = limiter.peek("k", "a").await.unwrap();
+    assert_eq!((decision.limit(), decision.remaining()), (5, 4));
+}
+
+#[tokio::test]
+async fn a_rule_is_there_from_when_it_is_added_until_it_is_removed() {
+    let (limiter, _) = limiter([]);
+    assert!(!limiter.replace_rule(Rule::per_minute("b", 5)).unwrap(), "there was none to replace");
+    limiter.add_rule(Rule::per_minute("a", 7)).unwrap();
+    assert_eq!(limiter.rules().iter().map(|rule| rule.name()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(limiter.rule("a").unwrap().limit(), 7);
+    assert!(limiter.remove_rule("a") && !limiter.remove_rule("a"));
+    assert!(limiter.rule("a").is_none() && limiter.rule("b").is_some());
+    assert!(matches!(limiter.check("k", "a").await, Err(Error::UnknownRule { .. })));
+}
+
+#[tokio::test]
+async fn clones_share_their_rules_and_their_counts() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 5)]);
+    let clone = limiter.clone();
+    clone.add_rule(Rule::per_minute("b", 5)).unwrap();
+    limiter.check("k", "b").await.unwrap();
+    assert_eq!(clone.check("k", "b").await.unwrap().remaining(), 3);
+    assert_eq!(clone.metrics().total, 2);
+}
+
+#[tokio::test]
+async fn a_request_that_names_no_rules_is_asked_of_all_of_them() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 5), Rule::per_hour("b", 3)]);
+    let decisions = limiter.begin::<&str>(&Key::from("k"), None, None).await.unwrap();
+    assert_eq!(decisions.all().iter().map(|one| one.rule()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(decisions.reported().rule(), "b", "the one with the least remaining");
+    assert_eq!(limiter.peek("k", "a").await.unwrap().remaining(), 4);
+}
+
+#[tokio::test]
+async fn a_check_costs_what_the_rule_says_unless_the_caller_does() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 10).cost(3), Rule::per_minute("b", 10)]);
+    let decisions = limiter.check_all("k", &["a", "b"]).await.unwrap();
+    assert_eq!(decisions.all().iter().map(|one| one.remaining()).collect::<Vec<_>>(), [7, 9]);
+    assert_eq!(limiter.check_cost("k", "a", 1).await.unwrap().remaining(), 6);
+    assert_eq!(limiter.until_ready("k", "a").await.unwrap().remaining(), 3);
+    assert_eq!(limiter.peek("k", "a").await.unwrap().cost(), 3);
+}
+
+#[tokio::test]
+async fn a_charge_of_a_rule_that_was_replaced_by_another_kind_is_not_given_back_to_it() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 5)]);
+    let decision = limiter.check("k", "a").await.unwrap();
+    limiter.replace_rule(Rule::per_minute("a", 5).algorithm(Algorithm::TokenBucket)).unwrap();
+    limiter.check_cost("k", "a", 5).await.unwrap();
+    limiter.give_back("k", std::slice::from_ref(&decision)).await.unwrap();
+    assert!(!limiter.check("k", "a").await.unwrap().is_allowed());
+    assert!(limiter.remove_rule("a"));
+    limiter.give_back("k", &[decision]).await.unwrap();
+}

@@ -1,0 +1,129 @@
+//! Refusals: who is told of them, and which are kept.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use throttle_core::{Algorithm, Limiter, Rule, Violation};
+use throttle_memory::MemoryStorage;
+
+use crate::{SECOND, limiter, start};
+
+/// Keeps what a callback was told.
+fn record(limiter: &Limiter) -> Arc<Mutex<Vec<Violation>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let told_to = Arc::clone(&told);
+    limiter.on_violation(move |violation| told_to.lock().unwrap().push(violation.clone()));
+    told
+}
+
+#[tokio::test]
+async fn every_callback_is_told_of_every_denial_and_of_nothing_else() {
+    let rule = Rule::per_second("api", 1).block(9 * SECOND).algorithm(Algorithm::FixedWindow);
+    let (limiter, clock) = limiter([rule]);
+    let (one, two) = (record(&limiter), record(&limiter));
+    clock.advance(SECOND / 4);
+    limiter.check("a key", "api").await.unwrap();
+    limiter.peek("a key", "api").await.unwrap();
+    assert!(one.lock().unwrap().is_empty());
+
+    limiter.check("a key", "api").await.unwrap();
+    clock.advance(SECOND);
+    limiter.check_cost("a key", "api", 7).await.unwrap();
+    let told = one.lock().unwrap().clone();
+    assert_eq!(*two.lock().unwrap(), told);
+    assert_eq!(told, limiter.metrics().recent_violations);
+    let [first, second] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&*first.key, &*first.rule), ("a%20key", "api"));
+    assert_eq!((first.limit, first.cost, first.blocked), (1, 1, true));
+    assert_eq!(first.retry_after, Some(9 * SECOND));
+    assert_eq!(first.at, start() + SECOND / 4);
+    assert_eq!((second.cost, second.retry_after, second.at), (7, None, start() + 5 * SECOND / 4));
+}
+
+#[tokio::test]
+async fn a_request_that_two_rules_deny_is_two_violations() {
+    let rules = ["a", "b", "c"].map(|name| Rule::per_second(name, if name == "c" { 9 } else { 1 }));
+    let (limiter, _) = limiter(rules);
+    let told = record(&limiter);
+    for _ in 0..2 {
+        limiter.check_all("k", &["a", "b", "c"]).await.unwrap();
+    }
+    assert_eq!(told.lock().unwrap().iter().map(|one| &*one.rule).collect::<Vec<_>>(), ["a", "b"]);
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.denied, metrics.violations), (2, 1, 2));
+}
+
+#[tokio::test]
+async fn a_callback_that_panics_harms_nobody() {
+    let (limiter, clock) = limiter([Rule::per_second("api", 1)]);
+    let before = record(&limiter);
+    limiter.on_violation(|violation| panic!("a callback that panics about {}", violation.key));
+    let after = record(&limiter);
+    for _ in 0..2 {
+        limiter.check("k", "api").await.unwrap();
+    }
+    for n in 2..5 {
+        let denial = limiter.check("k", "api").await.unwrap();
+        assert!(!denial.is_allowed() && denial.retry_after().is_some());
+        assert_eq!(before.lock().unwrap().len(), n);
+        assert_eq!(after.lock().unwrap().len(), n, "the callbacks behind it are called");
+    }
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.denied, metrics.recent_violations.len()), (5, 4, 4));
+    limiter.add_rule(Rule::per_second("other", 1)).unwrap();
+    limiter.deny_list().add("l").unwrap();
+    assert!(!limiter.check("l", "other").await.unwrap().is_allowed());
+    clock.advance(2 * SECOND);
+    assert!(limiter.check("k", "api").await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn a_callback_may_use_the_limiter() {
+    let (limiter, _) = limiter([Rule::per_second("api", 1)]);
+    let (own, seen) = (limiter.clone(), Arc::new(AtomicU64::new(0)));
+    let seen_by = Arc::clone(&seen);
+    limiter.on_violation(move |violation| {
+        own.deny_list().add_for(&violation.key, Duration::from_secs(60)).unwrap();
+        seen_by.store(own.metrics().recent_violations.len() as u64, Relaxed);
+        if own.rule("seen").is_none() {
+            own.add_rule(Rule::per_second("seen", 1)).unwrap();
+            own.on_violation(|_| ());
+        }
+    });
+    for _ in 0..2 {
+        limiter.check("k", "api").await.unwrap();
+    }
+    assert!(limiter.deny_list().contains("k"));
+    assert_eq!(seen.load(Relaxed), 1, "what it is told of is among the recent ones");
+}
+
+#[tokio::test]
+async fn the_list_of_recent_violations_is_bounded_and_keeps_the_newest() {
+    for kept in [0, 1, 3, 100] {
+        let limiter = Limiter::builder(MemoryStorage::new()).recent_violations(kept).build();
+        limiter.add_rule(Rule::per_day("api", 1)).unwrap();
+        for n in 0..250 {
+            limiter.check_cost(&format!("key-{n}"), "api", 2).await.unwrap();
+        }
+        let metrics = limiter.metrics();
+        let keys: Vec<_> = metrics.recent_violations.into_iter().map(|one| one.key).collect();
+        let newest: Vec<_> = (250 - kept..250).map(|n| format!("key-{n}")).collect();
+        assert_eq!(keys, newest, "oldest first");
+        assert_eq!(metrics.violations, 250, "all are counted");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_recent_violations_are_kept_unless_said_otherwise() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("api", 1)).unwrap();
+    for _ in 0..150 {
+        limiter.check_cost("k", "api", 2).await.unwrap();
+    }
+    assert_eq!(limiter.metrics().recent_violations.len(), 100);
+}
