@@ -144,7 +144,7 @@ async fn a_storage_of_ones_own_serves_every_algorithm() -> Tested {
 async fn options_of_the_layer() -> Tested {
     use ratethrottle::{ClientIp, Header, Headers, RequestHead};
 
-    RateThrottleLayer::new(Rule::per_minute("api", 100))
+    let _layer = RateThrottleLayer::new(Rule::per_minute("api", 100))
         .key((
             Header::new("x-api-key"),
             ClientIp::new().trusted_proxies(["10.0.0.0/8"]).ipv6_prefix(64),

@@ -41,11 +41,7 @@ pub struct Throttle {
 
 /// Says what is to be done with a request.
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    clippy::large_enum_variant,
-    reason = "adapters match on it once"
-)]
+#[expect(clippy::exhaustive_enums, reason = "adapters match on it once")]
 pub enum Admission {
     /// It passes without being limited.
     Exempt,
@@ -57,11 +53,7 @@ pub enum Admission {
 
 /// Says what the limiter's answer means.
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    clippy::large_enum_variant,
-    reason = "adapters match on it once"
-)]
+#[expect(clippy::exhaustive_enums, reason = "adapters match on it once")]
 pub enum Verdict {
     /// The request passes; hand the decisions and the response to [`Throttle::mark`].
     Passed(Decisions),

@@ -1,6 +1,6 @@
 //! The key of a slot: in place where it is short, and a borrowed twin for look-ups.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use indexmap::Equivalent;
 use smallvec::SmallVec;
@@ -9,11 +9,35 @@ use throttle_core::{Charge, Key};
 /// What an address and a short name take, so that a look-up needs no second place in memory.
 const SHORT: usize = 32;
 
+/// Passes on the hash that a key brings.
+pub(crate) type Hashed = BuildHasherDefault<AsIs>;
+
+#[derive(Default)]
+pub(crate) struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte); // keys write one u64 and nothing else
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// Owns an identity and the name of a rule.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct SlotKey {
     /// The identity, then the rule's name.
     bytes: SmallVec<[u8; SHORT]>,
+    hash: u64,
     identity_len: u16,
     digest: bool,
 }
@@ -24,21 +48,30 @@ pub(crate) struct SlotRef<'a> {
     identity: &'a [u8],
     rule: &'a [u8],
     digest: bool,
+    identity_hash: u64,
+    hash: u64,
 }
 
 impl<'a> SlotRef<'a> {
-    pub(crate) fn of(charge: &Charge<'a>) -> Self {
+    /// Hashes the identity, which is the client's choice, by a hasher with random keys.
+    #[inline]
+    pub(crate) fn of(charge: &Charge<'a>, hasher: &ahash::RandomState) -> Self {
         let key: &Key<'_> = charge.key();
+        let identity = key.as_bytes();
+        let identity_hash = hasher.hash_one(identity);
         Self {
-            identity: key.as_bytes(),
+            identity,
             rule: charge.rule().name().as_bytes(),
             digest: key.is_digest(),
+            identity_hash,
+            hash: identity_hash ^ charge.rule().name_hash(),
         }
     }
 
     /// Returns what picks the shard: a client's rules share one.
-    pub(crate) fn identity(&self) -> &'a [u8] {
-        self.identity
+    #[inline]
+    pub(crate) fn identity_hash(&self) -> u64 {
+        self.identity_hash
     }
 
     pub(crate) fn to_slot_key(self) -> SlotKey {
@@ -46,35 +79,31 @@ impl<'a> SlotRef<'a> {
         bytes.extend_from_slice(self.identity);
         bytes.extend_from_slice(self.rule);
         let identity_len = u16::try_from(self.identity.len()).unwrap_or(u16::MAX); // ≤ MAX_KEY_LEN
-        SlotKey { bytes, identity_len, digest: self.digest }
+        SlotKey { bytes, hash: self.hash, identity_len, digest: self.digest }
     }
 }
 
 impl SlotKey {
-    fn borrow(&self) -> SlotRef<'_> {
-        let at = usize::from(self.identity_len).min(self.bytes.len());
-        let (identity, rule) = self.bytes.split_at(at);
-        SlotRef { identity, rule, digest: self.digest }
+    fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(usize::from(self.identity_len).min(self.bytes.len()))
     }
 }
 
 impl Hash for SlotRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.identity);
-        state.write(self.rule);
+        state.write_u64(self.hash);
     }
 }
 
 impl Hash for SlotKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.borrow().hash(state);
+        state.write_u64(self.hash);
     }
 }
 
 impl Equivalent<SlotKey> for SlotRef<'_> {
     fn equivalent(&self, key: &SlotKey) -> bool {
-        let other = key.borrow();
-        self.identity == other.identity && self.rule == other.rule && self.digest == other.digest
+        (self.identity, self.rule) == key.parts() && self.digest == key.digest
     }
 }
 
@@ -95,9 +124,12 @@ mod tests {
                 let rule = |name: &str| Arc::new(Rule::per_second(name, 1).check().unwrap());
                 let (key, other) = (Key::from(one.0), Key::from(two.0));
                 let (rule, other_rule) = (rule(one.1), rule(two.1));
+                let hasher = ahash::RandomState::new();
                 let charge = Charge::new(&key, &rule, 1);
-                let owned = SlotRef::of(&Charge::new(&other, &other_rule, 1)).to_slot_key();
-                assert_eq!(SlotRef::of(&charge).equivalent(&owned), i == j, "{one:?} {two:?}");
+                let other = Charge::new(&other, &other_rule, 1);
+                let owned = SlotRef::of(&other, &hasher).to_slot_key();
+                let same = SlotRef::of(&charge, &hasher).equivalent(&owned);
+                assert_eq!(same, i == j, "{one:?} {two:?}");
             }
         }
     }

@@ -18,8 +18,8 @@
 //! A slot whose state no longer matters is cleared away by the requests that follow, a few at a time;
 //! there is no thread or task to start, and none that could die.
 //!
-//! The bound is on entries: a key takes up to 256 bytes of identity, and the sliding window log up to
-//! 16 bytes for each request of its limit.
+//! The bound is on entries: a key takes up to 256 bytes of identity, and the sliding window log 16 to
+//! 32 bytes for each request that it remembers.
 
 mod eviction;
 mod key;

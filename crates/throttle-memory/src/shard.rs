@@ -5,12 +5,12 @@ use throttle_core::{Micros, State};
 
 use crate::{
     eviction::{self, HOTTEST},
-    key::{SlotKey, SlotRef},
+    key::{Hashed, SlotKey, SlotRef},
 };
 
 /// Holds up to `capacity` slots; all work on it is done under its lock.
 pub(crate) struct Shard {
-    pub(crate) slots: IndexMap<SlotKey, Slot, ahash::RandomState>,
+    pub(crate) slots: IndexMap<SlotKey, Slot, Hashed>,
     pub(crate) random: u64,
     capacity: usize,
     work: u32,
@@ -37,9 +37,8 @@ const SPARE: usize = 4;
 const SMALL: usize = 1024;
 
 impl Shard {
-    pub(crate) fn new(capacity: usize, hasher: ahash::RandomState, seed: u64) -> Self {
-        let slots = IndexMap::with_hasher(hasher);
-        Self { slots, random: seed | 1, capacity, work: 0, hand: 0 }
+    pub(crate) fn new(capacity: usize, seed: u64) -> Self {
+        Self { slots: IndexMap::default(), random: seed | 1, capacity, work: 0, hand: 0 }
     }
 
     /// Finds a slot.
@@ -113,16 +112,18 @@ mod tests {
 
     fn filled(shard: &mut Shard, keys: usize, expires: Micros) {
         let rule = Arc::new(Rule::per_second("r", 1).check().unwrap());
+        let hasher = ahash::RandomState::new();
         for key in 0..keys {
             let key = Key::from(key.to_string());
-            let place = shard.insert(&SlotRef::of(&Charge::new(&key, &rule, 1)), &[], at(0));
+            let charge = Charge::new(&key, &rule, 1);
+            let place = shard.insert(&SlotRef::of(&charge, &hasher), &[], at(0));
             shard.slots[place].expires = expires;
         }
     }
 
     #[test]
     fn slots_that_no_longer_matter_are_cleared_away_and_their_memory_is_given_back() {
-        let mut shard = Shard::new(100_000, ahash::RandomState::new(), 1);
+        let mut shard = Shard::new(100_000, 1);
         filled(&mut shard, 50_000, at(60));
         let full = shard.slots.capacity();
         (0..50_000).for_each(|_| shard.sweep(at(69)));
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_no_longer_matters_goes_first_and_what_is_in_use_never() {
-        let mut shard = Shard::new(8, ahash::RandomState::new(), 7);
+        let mut shard = Shard::new(8, 7);
         filled(&mut shard, 8, at(60));
         for place in 1..8 {
             shard.slots[place].used(false, at(60));

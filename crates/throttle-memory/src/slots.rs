@@ -33,7 +33,7 @@ impl Slots {
         let count = (max_entries / MIN_SHARD).clamp(1, MAX_SHARDS);
         let shard = |i: usize| {
             let capacity = max_entries / count + usize::from(i < max_entries % count);
-            Padded(Mutex::new(Shard::new(capacity, hasher.clone(), hasher.hash_one(i))))
+            Padded(Mutex::new(Shard::new(capacity, hasher.hash_one(i))))
         };
         Self { shards: (0..count).map(shard).collect(), hasher }
     }
@@ -51,7 +51,7 @@ impl Slots {
 
     /// The same for one charge, without the lists.
     fn acquire_one(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) -> Verdict {
-        let key = SlotRef::of(charge);
+        let key = SlotRef::of(charge, &self.hasher);
         let mut shard = self.lock(self.shard_of(&key));
         let real = SystemClock.now();
         shard.sweep(real);
@@ -84,7 +84,7 @@ impl Slots {
 
     pub(crate) fn reset(&self, request: &Request<'_>) {
         for charge in request.charges() {
-            let key = SlotRef::of(charge);
+            let key = SlotRef::of(charge, &self.hasher);
             self.lock(self.shard_of(&key)).slots.swap_remove(&key);
         }
     }
@@ -96,7 +96,6 @@ impl Slots {
         for i in 0..self.shards.len() {
             let slots = std::mem::take(&mut self.lock(i).slots);
             live += slots.values().filter(|slot| slot.expires > now).count() as u64;
-            self.lock(i).slots = indexmap::IndexMap::with_hasher(self.hasher.clone());
         }
         live
     }
@@ -108,7 +107,7 @@ impl Slots {
 
     /// Locks what the charges need, shards in order, and finds or makes their slots.
     fn hold(&self, charges: &[Charge<'_>], clock: Option<&Arc<dyn Clock>>, make: bool) -> Held<'_> {
-        let shard_of = |charge| self.shard_of(&SlotRef::of(charge));
+        let shard_of = |charge| self.shard_of(&SlotRef::of(charge, &self.hasher));
         let mut shards: SmallVec<[usize; 2]> = charges.iter().map(shard_of).collect();
         if shards.len() > 1 {
             shards.sort_unstable();
@@ -121,7 +120,7 @@ impl Slots {
         let (now, later) = times(real, clock);
         let mut held = Held { places: SmallVec::new(), absent: Vec::new(), now, later, guards };
         for charge in charges {
-            let key = SlotRef::of(charge);
+            let key = SlotRef::of(charge, &self.hasher);
             let guard = match shards.len() {
                 1 => 0,
                 _ => shards.binary_search(&self.shard_of(&key)).unwrap_or_default(),
@@ -133,8 +132,7 @@ impl Slots {
 
     fn shard_of(&self, key: &SlotRef<'_>) -> usize {
         // The high bits: the maps within the shards use the low ones.
-        let hash = self.hasher.hash_one(key.identity());
-        ((u128::from(hash) * self.shards.len() as u128) >> 64) as usize
+        ((u128::from(key.identity_hash()) * self.shards.len() as u128) >> 64) as usize
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {

@@ -8,8 +8,8 @@ const BOUND: usize = 20_000;
 fn limiter(bound: usize) -> (Limiter, MemoryStorage) {
     let storage = MemoryStorage::builder().max_entries(bound).build();
     let limiter = Limiter::new(storage.clone());
-    limiter.add_rule(Rule::per_day("api", 3)).unwrap();
-    limiter.add_rule(Rule::per_day("other", 5)).unwrap();
+    limiter.add_rule(Rule::per_day("api", 3)).expect("in range");
+    limiter.add_rule(Rule::per_day("other", 5)).expect("in range");
     (limiter, storage)
 }
 

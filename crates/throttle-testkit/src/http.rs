@@ -24,7 +24,7 @@ mod case;
 mod cases;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use throttle_core::{Clock, Limiter, ManualClock, Micros, Storage, SystemClock};
 use throttle_http::Options;
 
@@ -42,8 +42,10 @@ pub const START: Micros = Micros::new(1_767_225_600_000_000);
 /// Answers as the handler behind the adapter does: 200, plain text, [`BODY`].
 #[must_use]
 pub fn handler() -> Response<Bytes> {
-    let response = Response::builder().header(CONTENT_TYPE, "text/plain; charset=utf-8");
-    response.body(Bytes::from_static(BODY.as_bytes())).unwrap()
+    let mut response = Response::new(Bytes::from_static(BODY.as_bytes()));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
+    response
 }
 
 /// Returns how many answers the table holds.

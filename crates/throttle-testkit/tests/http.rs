@@ -1,4 +1,5 @@
 //! The table of HTTP cases, without any framework: what every adapter does with a `Throttle`.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use bytes::Bytes;
 use http::{Request, Response};

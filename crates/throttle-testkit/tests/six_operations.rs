@@ -19,7 +19,7 @@ struct SixOperations {
 
 impl SixOperations {
     fn live(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        let mut map = self.map.lock().unwrap();
+        let mut map = self.map.lock().expect("no test panics under the lock");
         map.retain(|_, (_, end)| end.is_none_or(|end| end > Instant::now()));
         map
     }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Response};
-use throttle_core::{Limiter, Rule};
+use throttle_core::Limiter;
 use throttle_http::{
     ConfigError, Denial, ExtractCost, Headers, Options, RequestHead, Throttle, identity::ExtractKey,
 };
@@ -61,7 +61,8 @@ struct Inner {
     failure_logged: Once,
 }
 
-/// What a layer is made of: a [`Limiter`], or with the feature `memory` a single [`Rule`].
+/// What a layer is made of: a [`Limiter`], or with the feature `memory` a single
+/// [`Rule`](throttle_core::Rule).
 pub struct Source(Result<Limiter, ConfigError>);
 
 impl From<Limiter> for Source {
@@ -77,15 +78,16 @@ impl From<&Limiter> for Source {
 }
 
 #[cfg(feature = "memory")]
-impl From<Rule> for Source {
-    fn from(rule: Rule) -> Self {
+impl From<throttle_core::Rule> for Source {
+    fn from(rule: throttle_core::Rule) -> Self {
         let limiter = Limiter::new(throttle_memory::MemoryStorage::new());
         Self(limiter.add_rule(rule).map(|()| limiter).map_err(ConfigError::Rules))
     }
 }
 
 impl RateThrottleLayer {
-    /// Makes a layer of a [`Limiter`], or of a single [`Rule`] whose counts are kept in memory.
+    /// Makes a layer of a [`Limiter`], or of a single [`Rule`](throttle_core::Rule) whose counts are
+    /// kept in memory.
     pub fn new(source: impl Into<Source>) -> Self {
         Self::from_options(source, Options::new())
     }

@@ -1,5 +1,7 @@
 //! The table of HTTP cases, through each way in which a layer is laid around a handler, over a storage
 //! that answers at once and over one that answers later.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! Many at once, a storage that fails, and functions of the user's that panic.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! What cannot be used is an error of `build`, and never a panic under load.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! The decisions stand beside the request, for handlers, and beside the response, for outer layers.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

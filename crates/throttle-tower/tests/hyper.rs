@@ -1,4 +1,6 @@
 //! A real server on a real socket, and a client that reads what stands on the wire.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

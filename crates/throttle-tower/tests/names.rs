@@ -1,4 +1,6 @@
 //! The layer, its service and its future can be named, kept and sent.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! Each option of the layer does what its name says; the table of cases takes them all at once.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

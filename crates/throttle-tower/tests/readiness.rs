@@ -1,4 +1,5 @@
 //! The contract of `tower::Service`: readiness, backpressure, errors, futures that are dropped.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 

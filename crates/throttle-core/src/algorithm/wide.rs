@@ -2,7 +2,7 @@
 
 /// Keeps states and verdicts, of which there are many, free of the padding that a `u128` asks for.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub(crate) struct Wide(u128);
 
 impl Wide {

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::{
     Error, Inner, Limiter,
+    metrics::own_stripe,
     rules::{ActiveRule, find},
 };
 use crate::{
@@ -175,10 +176,11 @@ impl Inner {
         if mode == Mode::Peek || (mode == Mode::Wait && !decisions.is_allowed()) {
             return;
         }
-        self.counts.add(decisions.is_allowed());
+        let stripe = own_stripe();
+        self.counts.add(stripe, decisions.is_allowed());
         let mut now = None;
         for ((active, _), decision) in asked.iter().zip(decisions.all()) {
-            active.counts.add(decision.is_allowed());
+            active.counts.add(stripe, decision.is_allowed());
             if !decision.is_allowed() {
                 let now = *now.get_or_insert_with(|| self.now());
                 self.violations.add(key, decision, now);

@@ -91,6 +91,7 @@ macro_rules! common {
             }
 
             /// Finds a key; for an entry with an end, says how long it lasts yet.
+            #[inline]
             pub(super) fn find(&self, key: &Key<'_>) -> Option<Option<Micros>> {
                 self.0.find(key)
             }
@@ -194,10 +195,12 @@ impl List {
         terms.filter(|term| term.left(now).is_some()).count()
     }
 
+    #[inline]
     fn find(&self, key: &Key<'_>) -> Option<Option<Micros>> {
-        if !self.used.load(Relaxed) {
-            return None;
-        }
+        if self.used.load(Relaxed) { self.search(key) } else { None }
+    }
+
+    fn search(&self, key: &Key<'_>) -> Option<Option<Micros>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let keys: &HashMap<Key<'_>, Term> = &entries.keys;
         let found = keys.get(key).and_then(|term| term.left(self.now()));

@@ -56,8 +56,10 @@ struct Stripe {
 }
 
 impl Counts {
-    pub(super) fn add(&self, allowed: bool) {
-        let stripe = &self.0[own_stripe()];
+    /// Counts in the stripe of the calling thread ([`own_stripe`]).
+    #[inline]
+    pub(super) fn add(&self, stripe: usize, allowed: bool) {
+        let stripe = &self.0[stripe % STRIPES];
         let counter = if allowed { &stripe.allowed } else { &stripe.denied };
         counter.fetch_add(1, Relaxed);
     }
@@ -69,7 +71,9 @@ impl Counts {
     }
 }
 
-fn own_stripe() -> usize {
+/// Returns the stripe of the calling thread.
+#[inline]
+pub(super) fn own_stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: Cell<usize> = Cell::new(NEXT.fetch_add(1, Relaxed) % STRIPES);

@@ -99,7 +99,7 @@ impl Headers {
 
 impl Default for Headers {
     fn default() -> Self {
-        Self { legacy: false, ..Self::all() }
+        Self::all().legacy(false)
     }
 }
 
