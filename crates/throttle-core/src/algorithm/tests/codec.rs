@@ -139,6 +139,13 @@ fn a_number_of_too_many_bits_is_refused() {
 }
 
 #[test]
+fn a_log_whose_costs_do_not_fit_together_is_refused() {
+    let log = |cost: u64| [vec![3, 2, 5, 1, 5], leb128(cost.into())].concat();
+    assert!(State::decode(&log(u64::MAX - 1)).is_ok());
+    assert!(State::decode(&log(u64::MAX)).is_err());
+}
+
+#[test]
 fn an_unknown_tag_is_refused() {
     for tag in (5..0x80).chain(0x85..=0xff) {
         assert!(State::decode(&[tag, 0, 0, 0, 0, 0]).is_err(), "{tag}");

@@ -1,5 +1,7 @@
 //! Both waits are exact, and after exactly a window exactly the limit is back.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{
@@ -209,4 +211,18 @@ fn the_turns_of_a_leaky_bucket_are_evenly_spaced() {
     run.now += 500_000;
     assert_eq!(run.ask(1).delay.get(), 500_000, "the backlog before it is half a second");
     assert_eq!(run.ask(3).retry_after.unwrap().get(), 71_429, "2.5 places are free");
+}
+
+#[test]
+fn a_bucket_whose_window_is_replaced_keeps_what_was_taken_and_frees_nothing() {
+    for algorithm in [Algorithm::TokenBucket, Algorithm::LeakyBucket] {
+        let mut run = Run::new(&rule_of(algorithm, 1, 1_000), YEAR_2026);
+        assert!(run.ask(1).allowed);
+        run.now += 1;
+        run.rule = Arc::new(rule_of(algorithm, 1, 1_001));
+        // 0.999 of a token is taken: 999.999 of the new window's 1 001 microseconds.
+        assert_eq!(run.ask(1).retry_after.unwrap().get(), 1_000, "{algorithm}");
+        run.rule = Arc::new(rule_of(algorithm, 1, 1_000_000));
+        assert_eq!(run.ask(1).retry_after.unwrap().get(), 999_001, "{algorithm}");
+    }
 }
