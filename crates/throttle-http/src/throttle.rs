@@ -142,7 +142,7 @@ impl Throttle {
         if decisions.reported().listed() == Some(Listed::Allowed) {
             return;
         }
-        self.fields.write(decisions, map);
+        self.fields.write(decisions, || self.limiter.now(), map);
         if self.options.dry_run && !decisions.is_allowed() {
             write_dry_run(map);
         }
@@ -161,6 +161,7 @@ impl Throttle {
         };
         if !is_banned(&decisions) {
             self.write_fields(response.headers_mut(), &decisions);
+            self.fields.write_retry_after(&decisions, response.headers_mut());
         }
         response.extensions_mut().insert(decisions);
         response

@@ -247,13 +247,30 @@ impl Entry {
         if let Ok(net) = entry.parse::<IpNet>() {
             return Ok(Self::Net(canonical(net).trunc()));
         }
+        if entry.trim() != entry {
+            return Err(wrong("there is space around it"));
+        }
         match entry.split_once('/') {
             Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
                 Err(wrong("its prefix length does not fit its address"))
             }
+            _ if resembles_address(entry) => {
+                Err(wrong("it is no address, though it looks like one"))
+            }
             _ => Ok(Self::Key(Key::from(entry).into_owned())),
         }
     }
+}
+
+/// Returns whether somebody who wrote this meant an address or a network: `10.0.0.256`, `10.0.0/8`,
+/// `[::1]`.
+fn resembles_address(entry: &str) -> bool {
+    let (host, prefix) = entry.split_once('/').unwrap_or((entry, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let dots = host.matches('.').count();
+    let dotted = !host.is_empty() && host.split('.').all(|part| !part.is_empty() && digits(part));
+    let is_network = entry.contains('/') && digits(prefix);
+    (dotted && dots > 0 && (dots == 3 || is_network)) || host.starts_with('[')
 }
 
 /// Turns a network of IPv4 addresses in their IPv6 mapping into one of IPv4.

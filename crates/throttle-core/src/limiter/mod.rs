@@ -92,7 +92,7 @@ impl Limiter {
     ///
     /// Keys keep what was counted where it still means something: a new limit, burst, cost or block
     /// changes no count; a new window keeps counts and buckets, and a key is then free again after at
-    /// most a new window; a new algorithm starts anew. What is shut stays shut until its time.
+    /// most a new window (two by the sliding window counter); a new algorithm starts anew. What is shut stays shut until its time.
     ///
     /// # Errors
     ///
@@ -290,6 +290,12 @@ impl Limiter {
             deny_list: inner.deny_list.len(),
             own_clock: inner.clock.is_some(),
         }
+    }
+
+    /// Returns the time by the limiter's own clock, or the machine's.
+    #[must_use]
+    pub fn now(&self) -> Micros {
+        self.inner.now()
     }
 
     /// Returns the storage, for operations of one's own and for wrapping it.

@@ -6,7 +6,7 @@ mod tests;
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
-use throttle_core::{Clock, Decision, Decisions, Micros, SystemClock};
+use throttle_core::{Decision, Decisions, Micros};
 
 use self::rendered::Rendered;
 
@@ -32,7 +32,7 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 ///
 /// Times are whole seconds, rounded up, so that a client that obeys them passes; a refusal never says
 /// 0. On a refusal `t` and `X-RateLimit-Reset` equal `Retry-After`; otherwise they say when all of the
-/// limit is free again. Where no wait helps, there is no `Retry-After`.
+/// limit is free again. Where no wait helps, all three are left out.
 ///
 /// # Examples
 ///
@@ -116,11 +116,29 @@ impl Fields {
     }
 
     /// Writes the fields of a response; layers within this one may have written theirs before.
-    pub(crate) fn write(&self, decisions: &Decisions, map: &mut HeaderMap) {
-        if self.headers == Headers::none() {
-            return;
+    ///
+    /// `now` is read where Unix time is told.
+    pub(crate) fn write(
+        &self,
+        decisions: &Decisions,
+        now: impl FnOnce() -> Micros,
+        map: &mut HeaderMap,
+    ) {
+        if self.headers.draft_10 || self.headers.legacy {
+            self.with_rendered(decisions, |rendered| {
+                self.write_rendered(rendered, decisions, now, map);
+            });
         }
-        self.with_rendered(decisions, |rendered| self.write_rendered(rendered, decisions, map));
+    }
+
+    /// Writes when to come back, on a refusal that does not say it already.
+    pub(crate) fn write_retry_after(&self, decisions: &Decisions, map: &mut HeaderMap) {
+        if self.headers.retry_after
+            && !map.contains_key(RETRY_AFTER)
+            && let Some(secs) = wait_secs(decisions.reported(), false)
+        {
+            map.insert(RETRY_AFTER, HeaderValue::from(secs));
+        }
     }
 
     /// Returns the body of the refusal.
@@ -140,28 +158,26 @@ impl Fields {
         work(&new)
     }
 
-    fn write_rendered(&self, rendered: &Rendered, decisions: &Decisions, map: &mut HeaderMap) {
+    fn write_rendered(
+        &self,
+        rendered: &Rendered,
+        decisions: &Decisions,
+        now: impl FnOnce() -> Micros,
+        map: &mut HeaderMap,
+    ) {
         let reported = decisions.reported();
         if self.headers.draft_10 {
             map.append(RATE_LIMIT_POLICY, rendered.policy());
             map.append(RATE_LIMIT, rendered.limits(decisions));
         }
         if self.headers.legacy && !map.contains_key(&X_LIMIT) {
-            let reset = wait_secs(reported, decisions.is_allowed());
             map.insert(X_LIMIT, rendered.limit(decisions));
             map.insert(X_REMAINING, HeaderValue::from(reported.remaining()));
-            map.insert(X_RESET, HeaderValue::from(self.reset(reset)));
-        }
-        if self.headers.retry_after && !decisions.is_allowed() && reported.retry_after().is_some() {
-            map.insert(RETRY_AFTER, HeaderValue::from(wait_secs(reported, false)));
-        }
-    }
-
-    fn reset(&self, secs: u64) -> u64 {
-        if self.headers.unix_reset {
-            SystemClock.now().plus(Micros::new(secs.saturating_mul(1_000_000))).as_secs_ceil()
-        } else {
-            secs
+            if let Some(secs) = wait_secs(reported, decisions.is_allowed()) {
+                let from = if self.headers.unix_reset { now() } else { Micros::ZERO };
+                let reset = from.plus(Micros::new(secs.saturating_mul(1_000_000)));
+                map.insert(X_RESET, HeaderValue::from(reset.as_secs_ceil()));
+            }
         }
     }
 }
@@ -171,11 +187,12 @@ pub(crate) fn write_dry_run(map: &mut HeaderMap) {
     map.insert(X_DRY_RUN, HeaderValue::from_static("denied"));
 }
 
-/// Returns how many seconds a client is told to wait; a rule that refuses never says 0.
-fn wait_secs(decision: &Decision, request_allowed: bool) -> u64 {
+/// Returns how many seconds a client is told to wait: never 0 by a rule that refuses, and none where
+/// no wait helps.
+fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
     let secs = |span| Micros::from(span).as_secs_ceil();
-    match decision.retry_after() {
-        Some(wait) if !request_allowed => secs(wait).max(1),
-        _ => secs(decision.reset_after()),
+    if request_allowed || decision.is_allowed() {
+        return Some(secs(decision.reset_after()));
     }
+    decision.retry_after().map(|wait| secs(wait).max(1))
 }

@@ -75,12 +75,13 @@ impl Rendered {
             if i > 0 {
                 out.write_all(b", ")?;
             }
-            let secs = wait_secs(decision, decisions.is_allowed());
             out.write_all(rule.name.as_bytes())?;
             out.write_all(b";r=")?;
             out.write_all(number.format(decision.remaining().min(MAX_INTEGER)).as_bytes())?;
-            out.write_all(b";t=")?;
-            out.write_all(number.format(secs.min(MAX_INTEGER)).as_bytes())?;
+            if let Some(secs) = wait_secs(decision, decisions.is_allowed()) {
+                out.write_all(b";t=")?;
+                out.write_all(number.format(secs.min(MAX_INTEGER)).as_bytes())?;
+            }
         }
         Ok(())
     }

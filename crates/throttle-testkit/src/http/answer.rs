@@ -65,9 +65,12 @@ impl Answer {
 
     /// Adds `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
     pub(super) fn legacy(self, limit: u64, remaining: u64, reset: impl ToString) -> Self {
-        self.field("x-ratelimit-limit", limit)
-            .field("x-ratelimit-remaining", remaining)
-            .field("x-ratelimit-reset", reset)
+        self.legacy_without_reset(limit, remaining).field("x-ratelimit-reset", reset)
+    }
+
+    /// Adds `X-RateLimit-Limit` and `-Remaining`.
+    pub(super) fn legacy_without_reset(self, limit: u64, remaining: u64) -> Self {
+        self.field("x-ratelimit-limit", limit).field("x-ratelimit-remaining", remaining)
     }
 
     /// Adds `Retry-After`.

@@ -139,6 +139,15 @@ fn what_a_client_chose_is_no_address_to_the_lists() {
 }
 
 #[test]
+fn a_key_that_is_no_address_is_a_key() {
+    let list = AllowList::new(None);
+    for key in ["user:42", "1.2", "1.2.3", "1.2.3.4x", "acme/8", "a.b.c.d", "10", "..."] {
+        list.add(key).unwrap();
+        assert!(list.contains(key), "{key}");
+    }
+}
+
+#[test]
 fn what_is_no_entry_is_an_error_that_shows_it() {
     let list = AllowList::new(None);
     let (deny, _) = deny_list();
@@ -153,6 +162,11 @@ fn what_is_no_entry_is_an_error_that_shows_it() {
         "10.0.0.0/255.0.0.0",
         "2001:db8::/129",
         "::ffff:10.0.0.0/129",
+        " 10.0.0.1",
+        "10.0.0.256",
+        "10.0.0/8",
+        "[::1]",
+        "[2001:db8::]/32",
         &long,
     ];
     for entry in table {

@@ -159,7 +159,7 @@ fn a_dry_run() -> Case {
     Case::new("a dry run lets pass what it would refuse, and says so", every_field().dry_run())
         .rule(api(1))
         .ask(get(), all(passed()))
-        .ask(get(), all(passed()).retry_after(60).dry_run())
+        .ask(get(), all(passed()).dry_run())
         .advance(secs(60))
         .ask(get(), all(passed()))
 }

@@ -171,7 +171,7 @@ fn a_cost() -> Case {
 
 fn a_cost_above_the_capacity() -> Case {
     let policy = r#""api";q=10;w=60"#;
-    let refused = refused(&["api"]).draft(policy, r#""api";r=10;t=0"#).legacy(10, 10, 0);
+    let refused = refused(&["api"]).draft(policy, r#""api";r=10"#).legacy_without_reset(10, 10);
     Case::new("where no wait helps there is no Retry-After", every_field().cost(11))
         .rule(api(10))
         .ask(get(), refused.clone())
