@@ -172,15 +172,32 @@ impl Inner {
         Ok(decisions)
     }
 
+    #[inline]
     fn count(&self, key: &Key<'_>, asked: &[Asked<'_>], decisions: &Decisions, mode: Mode) {
-        if mode == Mode::Peek || (mode == Mode::Wait && !decisions.is_allowed()) {
+        let counts = match mode {
+            Mode::Acquire => true,
+            Mode::Wait => decisions.is_allowed(),
+            Mode::Peek => false,
+        };
+        if !counts {
             return;
         }
         let stripe = own_stripe();
-        self.counts.add(stripe, decisions.is_allowed());
+        if let ([(active, _)], true) = (asked, decisions.is_allowed()) {
+            active.counts.add(stripe, true, true);
+        } else {
+            self.count_each(stripe, key, asked, decisions);
+        }
+    }
+
+    fn count_each(&self, stripe: usize, key: &Key<'_>, asked: &[Asked<'_>], decisions: &Decisions) {
+        let alone = asked.len() == 1;
+        if !alone {
+            self.counts.add(stripe, true, decisions.is_allowed());
+        }
         let mut now = None;
         for ((active, _), decision) in asked.iter().zip(decisions.all()) {
-            active.counts.add(stripe, decision.is_allowed());
+            active.counts.add(stripe, alone, decision.is_allowed());
             if !decision.is_allowed() {
                 let now = *now.get_or_insert_with(|| self.now());
                 self.violations.add(key, decision, now);

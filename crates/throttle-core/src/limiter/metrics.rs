@@ -42,7 +42,10 @@ pub struct RuleMetrics {
     pub denied: u64,
 }
 
-/// Two counters, spread so that threads do not fight over a cache line.
+/// Counts decisions, spread so that threads do not fight over a cache line.
+///
+/// A rule counts the requests that it decided alone apart from those that it shared with others, so
+/// that the count of all requests is a sum, and a request of one rule costs one addition.
 #[derive(Default, Debug)]
 pub(super) struct Counts([Stripe; STRIPES]);
 
@@ -51,23 +54,59 @@ const STRIPES: usize = 8;
 #[derive(Default, Debug)]
 #[repr(align(128))]
 struct Stripe {
+    alone: Pair,
+    shared: Pair,
+}
+
+#[derive(Default, Debug)]
+struct Pair {
     allowed: AtomicU64,
     denied: AtomicU64,
 }
 
 impl Counts {
-    /// Counts in the stripe of the calling thread ([`own_stripe`]).
+    /// Counts a decision in the stripe of the calling thread ([`own_stripe`]).
     #[inline]
-    pub(super) fn add(&self, stripe: usize, allowed: bool) {
+    pub(super) fn add(&self, stripe: usize, alone: bool, allowed: bool) {
         let stripe = &self.0[stripe % STRIPES];
-        let counter = if allowed { &stripe.allowed } else { &stripe.denied };
+        let pair = if alone { &stripe.alone } else { &stripe.shared };
+        let counter = if allowed { &pair.allowed } else { &pair.denied };
         counter.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn read(&self) -> RuleMetrics {
-        let sum = |of: fn(&Stripe) -> &AtomicU64| self.0.iter().map(|s| of(s).load(Relaxed)).sum();
-        let (allowed, denied): (u64, u64) = (sum(|s| &s.allowed), sum(|s| &s.denied));
+    /// Takes over what another counted alone.
+    pub(super) fn absorb(&self, other: &Self) {
+        let taken = other.alone();
+        self.0[0].alone.allowed.fetch_add(taken.allowed, Relaxed);
+        self.0[0].alone.denied.fetch_add(taken.denied, Relaxed);
+    }
+
+    /// Returns what was counted alone.
+    pub(super) fn alone(&self) -> RuleMetrics {
+        self.0.iter().fold(RuleMetrics::default(), |sum, stripe| sum.plus(stripe.alone.read()))
+    }
+
+    /// Returns all that was counted.
+    pub(super) fn all(&self) -> RuleMetrics {
+        let shared = self.0.iter().map(|stripe| stripe.shared.read());
+        shared.fold(self.alone(), RuleMetrics::plus)
+    }
+}
+
+impl Pair {
+    fn read(&self) -> RuleMetrics {
+        let (allowed, denied) = (self.allowed.load(Relaxed), self.denied.load(Relaxed));
         RuleMetrics { total: allowed + denied, allowed, denied }
+    }
+}
+
+impl RuleMetrics {
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            allowed: self.allowed + other.allowed,
+            denied: self.denied + other.denied,
+        }
     }
 }
 
@@ -76,7 +115,13 @@ impl Counts {
 pub(super) fn own_stripe() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static OWN: Cell<usize> = Cell::new(NEXT.fetch_add(1, Relaxed) % STRIPES);
+        static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
     }
-    OWN.with(Cell::get)
+    let own = OWN.get();
+    if own < STRIPES {
+        return own;
+    }
+    let new = NEXT.fetch_add(1, Relaxed) % STRIPES;
+    OWN.set(new);
+    new
 }

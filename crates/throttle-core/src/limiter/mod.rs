@@ -62,6 +62,7 @@ struct Inner {
     rules: Rules,
     allow_list: AllowList,
     deny_list: DenyList,
+    /// Requests of several rules, and those that rules decided alone which are gone.
     counts: Counts,
     errors: AtomicU64,
     violations: Violations,
@@ -103,7 +104,8 @@ impl Limiter {
 
     /// Removes a rule, and returns whether it was there. What was counted expires by itself.
     pub fn remove_rule(&self, name: &str) -> bool {
-        self.inner.rules.remove(name)
+        let removed = self.inner.rules.remove(name);
+        removed.map(|active| self.inner.counts.absorb(&active.counts)).is_some()
     }
 
     /// Returns a rule as it is now.
@@ -263,10 +265,11 @@ impl Limiter {
     /// Returns what was counted since the limiter was made.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        let all = self.inner.counts.read();
         let rules = self.inner.rules.load();
         let by_rule =
-            rules.iter().map(|active| (active.rule.name().to_owned(), active.counts.read()));
+            rules.iter().map(|active| (active.rule.name().to_owned(), active.counts.all()));
+        let alone = rules.iter().map(|active| active.counts.alone());
+        let all = alone.fold(self.inner.counts.alone(), RuleMetrics::plus);
         Metrics {
             total: all.total,
             allowed: all.allowed,

@@ -54,8 +54,8 @@ impl Rules {
         })
     }
 
-    pub(super) fn remove(&self, name: &str) -> bool {
-        self.change(|all| place(all, name).map(|i| all.remove(i)).is_ok())
+    pub(super) fn remove(&self, name: &str) -> Option<ActiveRule> {
+        self.change(|all| place(all, name).map(|i| all.remove(i)).ok())
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Vec<ActiveRule>) -> T) -> T {
