@@ -60,20 +60,27 @@ pub struct Verdict {
 #[derive(Clone, Default, Debug)]
 pub struct Outcome {
     verdicts: SmallVec<[Verdict; 1]>,
+    at: Micros,
     degraded: bool,
 }
 
 impl Outcome {
-    /// Collects the verdicts, one for each charge of the request.
-    pub fn new(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
-        Self { verdicts: verdicts.into_iter().collect(), degraded: false }
+    /// Collects the verdicts, one for each charge of the request, which were given at `at`.
+    pub fn new(verdicts: impl IntoIterator<Item = Verdict>, at: Micros) -> Self {
+        Self { verdicts: verdicts.into_iter().collect(), at, degraded: false }
     }
 
     /// Takes the verdict of a request of one rule.
     #[inline]
     #[must_use]
-    pub fn one(verdict: Verdict) -> Self {
-        Self { verdicts: SmallVec::from_buf([verdict]), degraded: false }
+    pub fn one(verdict: Verdict, at: Micros) -> Self {
+        Self { verdicts: SmallVec::from_buf([verdict]), at, degraded: false }
+    }
+
+    /// Returns the time by which the storage decided.
+    #[must_use]
+    pub fn at(&self) -> Micros {
+        self.at
     }
 
     /// Marks the outcome as one that the storage itself did not give, because it could not.

@@ -40,7 +40,8 @@ impl Slots {
 
     pub(crate) fn acquire(&self, request: &Request<'_>) -> Outcome {
         if let [charge] = request.charges() {
-            return Outcome::one(self.acquire_one(charge, request.clock()));
+            let (verdict, now) = self.acquire_one(charge, request.clock());
+            return Outcome::one(verdict, now);
         }
         let mut held = self.hold(request.charges(), request.clock(), true);
         let now = held.now;
@@ -50,7 +51,11 @@ impl Slots {
     }
 
     /// The same for one charge, without the lists.
-    fn acquire_one(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) -> Verdict {
+    fn acquire_one(
+        &self,
+        charge: &Charge<'_>,
+        clock: Option<&Arc<dyn Clock>>,
+    ) -> (Verdict, Micros) {
         let key = SlotRef::of(charge, &self.hasher);
         let mut shard = self.lock(self.shard_of(&key));
         let real = SystemClock.now();
@@ -63,7 +68,7 @@ impl Slots {
             true => slot.state.lifetime(charge.rule(), now),
         };
         slot.used(verdict.allowed, later.plus(lifetime));
-        verdict
+        (verdict, now)
     }
 
     pub(crate) fn peek(&self, request: &Request<'_>) -> Outcome {

@@ -32,22 +32,14 @@ const KEYS: u32 = 1_000_000;
 
 fn main() {
     println!(
-        "allocations of a request beyond those of the bare router\n| variant | admitted |\n| --- | --- |"
+        "allocations of a request beyond those of the bare router\n| variant | admitted | refused |\n| --- | --- | --- |"
     );
-    let bare = || Router::new().route("/", get(|| async { "hello" }));
     let base = per_request(bare());
-    let config = GovernorConfigBuilder::default()
-        .period(Duration::from_micros(1))
-        .burst_size(1_000_000)
-        .key_extractor(PeerIpKeyExtractor)
-        .use_headers()
-        .finish()
-        .expect("burst and period are not 0");
-    let peer = bare().layer(GovernorLayer::new(Arc::new(config)));
-    println!("| tower_governor | {:.0} |", per_request(peer) - base);
-    let rule = Rule::per_second("api", 1_000_000).algorithm(Algorithm::TokenBucket);
-    let ours = bare().layer(RateThrottleLayer::new(rule));
-    println!("| RateThrottle | {:.0} |", per_request(ours) - base);
+    for (name, layered) in [("tower_governor", governor as fn(_) -> _), ("RateThrottle", ours)] {
+        let (admitted, refused) = (layered(1_000_000), layered(1));
+        let (admitted, refused) = (per_request(admitted) - base, per_request(refused) - base);
+        println!("| {name} | {admitted:+.0} | {refused:+.0} |");
+    }
 
     println!(
         "\nallocations of a decision on a key that exists\n| algorithm | allocations |\n| --- | --- |"
@@ -69,6 +61,27 @@ fn main() {
         });
         println!("| RateThrottle, {algorithm} | {taken} |");
     }
+}
+
+fn bare() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+fn governor(burst: u32) -> Router {
+    let config = GovernorConfigBuilder::default()
+        .period(Duration::from_micros(if burst == 1 { 86_400_000_000 } else { 1 }))
+        .burst_size(burst)
+        .key_extractor(PeerIpKeyExtractor)
+        .use_headers()
+        .finish()
+        .expect("burst and period are not 0");
+    bare().layer(GovernorLayer::new(Arc::new(config)))
+}
+
+fn ours(burst: u32) -> Router {
+    let rule =
+        if burst == 1 { Rule::per_day("api", 1) } else { Rule::per_second("api", 1_000_000) };
+    bare().layer(RateThrottleLayer::new(rule.algorithm(Algorithm::TokenBucket)))
 }
 
 fn per_request(app: Router) -> f64 {

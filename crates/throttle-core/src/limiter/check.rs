@@ -145,7 +145,7 @@ impl Inner {
             Decision::listed_as(Arc::clone(&active.rule), listed, *cost, left)
         };
         let decisions = Decisions::new(asked.iter().map(decide).collect());
-        self.count(key, asked, &decisions, mode);
+        self.count(key, asked, &decisions, self.now(), mode);
         decisions
     }
 
@@ -168,12 +168,19 @@ impl Inner {
             }
             _ => return Err(self.failed(StorageError::other("it did not answer for every rule"))),
         };
-        self.count(key, asked, &decisions, mode);
+        self.count(key, asked, &decisions, outcome.at(), mode);
         Ok(decisions)
     }
 
     #[inline]
-    fn count(&self, key: &Key<'_>, asked: &[Asked<'_>], decisions: &Decisions, mode: Mode) {
+    fn count(
+        &self,
+        key: &Key<'_>,
+        asked: &[Asked<'_>],
+        decisions: &Decisions,
+        at: Micros,
+        mode: Mode,
+    ) {
         let counts = match mode {
             Mode::Acquire => true,
             Mode::Wait => decisions.is_allowed(),
@@ -186,21 +193,26 @@ impl Inner {
         if let ([(active, _)], true) = (asked, decisions.is_allowed()) {
             active.counts.add(stripe, true, true);
         } else {
-            self.count_each(stripe, key, asked, decisions);
+            self.count_each(stripe, key, asked, decisions, at);
         }
     }
 
-    fn count_each(&self, stripe: usize, key: &Key<'_>, asked: &[Asked<'_>], decisions: &Decisions) {
+    fn count_each(
+        &self,
+        stripe: usize,
+        key: &Key<'_>,
+        asked: &[Asked<'_>],
+        decisions: &Decisions,
+        at: Micros,
+    ) {
         let alone = asked.len() == 1;
         if !alone {
             self.counts.add(stripe, true, decisions.is_allowed());
         }
-        let mut now = None;
         for ((active, _), decision) in asked.iter().zip(decisions.all()) {
             active.counts.add(stripe, alone, decision.is_allowed());
             if !decision.is_allowed() {
-                let now = *now.get_or_insert_with(|| self.now());
-                self.violations.add(key, decision, now);
+                self.violations.add(key, decision, at);
             }
         }
     }

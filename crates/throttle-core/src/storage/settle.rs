@@ -34,7 +34,7 @@ impl States for Vec<State> {
 #[inline]
 pub fn settle(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> Outcome {
     if let [charge] = charges {
-        return Outcome::one(settle_one(charge, now, states.state(0)));
+        return Outcome::one(settle_one(charge, now, states.state(0)), now);
     }
     // 1. Bring every state to now, and ask it.
     let decided = decide(charges, now, states);
@@ -43,7 +43,7 @@ pub fn settle(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> 
     let conclude = |(i, (charge, admission)): (_, (&Charge<'_>, _))| {
         conclude(charge, admission, admitted, now, states.state(i))
     };
-    Outcome::new(charges.iter().zip(decided).enumerate().map(conclude))
+    Outcome::new(charges.iter().zip(decided).enumerate().map(conclude), now)
 }
 
 /// Settles a request of one rule.
@@ -58,15 +58,18 @@ pub fn settle_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdic
 pub fn look(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> Outcome {
     let decided = decide(charges, now, states);
     let admitted = all_admit(&decided);
-    Outcome::new(charges.iter().zip(decided).enumerate().map(|(i, (charge, admission))| {
-        let mut verdict = verdict(charge, admission, now, states.state(i));
-        if let Admission::Admitted { delay } = admission
-            && admitted
-        {
-            verdict.delay = delay;
-        }
-        verdict
-    }))
+    Outcome::new(
+        charges.iter().zip(decided).enumerate().map(|(i, (charge, admission))| {
+            let mut verdict = verdict(charge, admission, now, states.state(i));
+            if let Admission::Admitted { delay } = admission
+                && admitted
+            {
+                verdict.delay = delay;
+            }
+            verdict
+        }),
+        now,
+    )
 }
 
 /// Gives one charge back to the state that it was made on.
