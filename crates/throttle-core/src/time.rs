@@ -30,22 +30,29 @@ impl Micros {
     pub const MAX: Self = Self(u64::MAX);
 
     /// Takes a count of microseconds.
+    #[inline]
     #[must_use]
     pub const fn new(micros: u64) -> Self {
         Self(micros)
     }
 
     /// Returns the count of microseconds.
+    #[inline]
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
     /// Returns the moment of a system time; times before the epoch are the epoch.
+    #[inline]
     #[must_use]
     pub fn at(time: SystemTime) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH);
-        Self(since.map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX)))
+        // In 64 bits, which hold more than half a million years.
+        let micros = |d: Duration| {
+            d.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(d.subsec_micros()))
+        };
+        Self(since.map_or(0, micros))
     }
 
     /// Returns the moment as a system time, as far as one can hold it.
@@ -56,12 +63,14 @@ impl Micros {
     }
 
     /// Returns the sum, at most [`Micros::MAX`].
+    #[inline]
     #[must_use]
     pub const fn plus(self, span: Self) -> Self {
         Self(self.0.saturating_add(span.0))
     }
 
     /// Returns the span from `earlier` to this moment, zero when it is not earlier.
+    #[inline]
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self(self.0.saturating_sub(earlier.0))
@@ -142,6 +151,7 @@ struct Manual {
 
 impl ManualClock {
     /// Starts a clock that stands at `time`.
+    #[inline]
     #[must_use]
     pub fn at(time: SystemTime) -> Self {
         let clock = Self::default();

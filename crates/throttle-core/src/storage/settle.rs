@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{Charge, Refund};
 use crate::{
     Micros, Outcome, Verdict,
-    algorithm::{Admission, State},
+    algorithm::{Admission, Standing, State},
 };
 
 /// Gives access to the states of a request, in the order of its charges.
@@ -107,9 +107,10 @@ fn conclude(
 ) -> Verdict {
     match admission {
         Admission::Admitted { delay } if admitted => {
-            let receipt = state.charge(charge.rule(), now, charge.cost());
-            let verdict = verdict(charge, admission, now, state);
-            Verdict { delay, receipt: Some(receipt), ..verdict }
+            let receipt = Some(state.charge(charge.rule(), now, charge.cost()));
+            let Standing { remaining, reset_after } = state.standing(charge.rule(), now);
+            let admitted = Verdict { allowed: true, ..Verdict::default() };
+            Verdict { remaining, reset_after, delay, receipt, ..admitted }
         }
         Admission::Denied { retry_after: Some(wait), blocked: false } => {
             if let Some(block) = charge.rule().block() {
