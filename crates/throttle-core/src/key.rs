@@ -68,13 +68,23 @@ impl<'a> Key<'a> {
             if i > 0 {
                 joined.push(b'|');
             }
-            for &byte in part.as_ref() {
-                match byte {
-                    b'|' => joined.extend_from_slice(b"%7C"),
-                    b'%' => joined.extend_from_slice(b"%25"),
-                    _ => joined.push(byte),
-                }
+            push_escaped(&mut joined, part.as_ref());
+        }
+        Key::from(joined)
+    }
+
+    /// Joins keys into one, as [`Key::parts`] does with their identities; the digest of a long identity
+    /// is still no identity that a client could send.
+    pub fn join<'k>(keys: impl IntoIterator<Item = &'k Key<'k>>) -> Key<'static> {
+        let mut joined = Vec::new();
+        for (i, key) in keys.into_iter().enumerate() {
+            if i > 0 {
+                joined.push(b'|');
             }
+            if key.is_digest() {
+                joined.extend_from_slice(b"%sha256:"); // no escape begins so
+            }
+            push_escaped(&mut joined, key.as_bytes());
         }
         Key::from(joined)
     }
@@ -183,6 +193,16 @@ impl<'a> Key<'a> {
             Bytes::Borrowed(bytes)
         };
         Self { bytes, address }
+    }
+}
+
+fn push_escaped(joined: &mut Vec<u8>, part: &[u8]) {
+    for &byte in part {
+        match byte {
+            b'|' => joined.extend_from_slice(b"%7C"),
+            b'%' => joined.extend_from_slice(b"%25"),
+            _ => joined.push(byte),
+        }
     }
 }
 
@@ -396,6 +416,17 @@ mod tests {
                 assert_ne!(Key::parts(one), Key::parts(two));
             }
         }
+    }
+
+    #[test]
+    fn keys_join_as_their_parts_do_and_a_digest_is_no_text() {
+        let (one, two) = (Key::from("a|b"), Key::from("c"));
+        assert_eq!(Key::join([&one, &two]), Key::parts(["a|b", "c"]));
+        let long = Key::from("x".repeat(MAX_KEY_LEN + 1));
+        let digest = Key::from(long.as_bytes());
+        assert_ne!(Key::join([&long, &two]), Key::join([&digest, &two]));
+        let forged = [b"%sha256:", long.as_bytes()].concat();
+        assert_ne!(Key::join([&long, &two]), Key::parts([&forged[..], b"c"]));
     }
 
     #[test]

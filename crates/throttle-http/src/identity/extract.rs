@@ -128,7 +128,7 @@ macro_rules! tuple {
             fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
                 #[expect(non_snake_case, reason = "the macro names a part after its type")]
                 let ($($part,)+) = self;
-                Ok(Key::parts([$($part.extract(head)?),+].iter().map(Key::as_bytes)))
+                Ok(Key::join(&[$($part.extract(head)?),+]))
             }
 
             fn validate(&self) -> Result<(), InvalidProxy> {
