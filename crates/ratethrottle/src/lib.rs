@@ -60,7 +60,7 @@ pub use throttle_core::{
 };
 #[cfg(feature = "tower")]
 pub use throttle_http::{
-    ConfigError, Denial, ExtractCost, Headers, RequestHead,
+    ConfigError, Denial, ExtractCost, Headers, Options, RequestHead, Selection,
     identity::{
         ClientIp, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, NoKey, TrustedProxies,
     },
@@ -68,4 +68,6 @@ pub use throttle_http::{
 #[cfg(feature = "memory")]
 pub use throttle_memory::{MemoryStorage, MemoryStorageBuilder};
 #[cfg(feature = "tower")]
-pub use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture};
+pub use throttle_tower::{
+    RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture, Source,
+};

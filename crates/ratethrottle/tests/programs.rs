@@ -177,6 +177,19 @@ async fn time_in_tests() -> Tested {
     Ok(())
 }
 
+/// Whatever a signature of ours mentions can be named by its users.
+#[tokio::test]
+async fn the_types_of_the_layer_can_be_named() -> Tested {
+    fn layer_of(source: impl Into<ratethrottle::Source>) -> RateThrottleLayer {
+        RateThrottleLayer::from_options(source, ratethrottle::Options::new().rule("api"))
+    }
+    let _layer = layer_of(Rule::per_minute("api", 1)).build()?;
+    let error: std::sync::Arc<ratethrottle::ConfigError> =
+        layer_of(Rule::per_minute("other", 1)).build().unwrap_err();
+    assert!(error.to_string().contains("\"other\""));
+    Ok(())
+}
+
 /// An error names the rules that there are.
 #[test]
 fn mistakes_are_errors_when_the_layer_is_made() {
