@@ -59,14 +59,17 @@ async fn several_limits_on_one_route() -> Tested {
 async fn the_engine_alone() -> Tested {
     let limiter = Limiter::new(MemoryStorage::new()); // Limiter is a cheap clone, Send + Sync
     limiter.add_rule(Rule::new("api_limit", 1000, Duration::from_secs(60)))?;
-    limiter.add_rule(Rule::per_second("burst", 50))?;
-    limiter.add_rule(Rule::parse("daily", "10000/day")?)?;
+    limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
+    limiter.add_rule(Rule::parse("daily", "10000/day")?.block(Duration::from_secs(60)).cost(2))?;
     let decision: Decision = limiter.check("192.168.1.100", "api_limit").await?;
     if decision.is_allowed() {
         println!("{} left", decision.remaining());
     } else {
         println!("retry in {:?}", decision.retry_after()); // Option<Duration>
     }
+    assert_eq!((decision.limit(), decision.remaining(), decision.rule()), (1000, 999, "api_limit"));
+    assert!(!decision.is_blocked() && !decision.is_degraded() && decision.delay().is_zero());
+    assert!(decision.reset_after() > Duration::ZERO && decision.retry_after().is_none());
 
     limiter.check_all("192.168.1.100", &["burst", "daily"]).await?; // all or nothing
     limiter.check_cost("user:42", "api_limit", 10).await?;
@@ -79,8 +82,12 @@ async fn the_engine_alone() -> Tested {
     limiter.on_violation(|violation| tracing::warn!(?violation));
     let metrics = limiter.metrics();
     let status = limiter.status();
+    assert_eq!((metrics.total, metrics.allowed, metrics.denied, metrics.violations), (4, 4, 0, 0));
+    assert_eq!((status.rules.len(), status.allow_list, status.deny_list), (3, 1, 1));
     assert_eq!(serde_json::to_value(&metrics)?["total"], 4);
     assert_eq!(serde_json::to_value(&status)?["storage"], "memory");
+    assert!(!limiter.check("203.0.113.9", "api_limit").await?.is_allowed());
+    assert_eq!(limiter.peek("user:42", "api_limit").await?.remaining(), 999);
     Ok(())
 }
 
@@ -95,6 +102,11 @@ async fn storage_operations() -> Tested {
     let there = storage.exists("key").await?;
     let cleared: u64 = storage.clear().await?;
     assert_eq!((n, gone, there, cleared), (1, true, false, 1));
+    assert_eq!(Value::from(7).as_i64(), Some(7));
+    assert_eq!(
+        Value::from(String::from("text")).as_bytes(),
+        Value::from(b"text".to_vec()).as_bytes()
+    );
     Ok(())
 }
 
@@ -171,6 +183,8 @@ async fn time_in_tests() -> Tested {
     assert!(limiter.check("user:42", "api").await?.is_allowed());
     assert!(!limiter.check("user:42", "api").await?.is_allowed());
     clock.advance(Duration::from_secs(60));
+    assert!(limiter.check("user:42", "api").await?.is_allowed());
+    clock.set(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
     assert!(limiter.check("user:42", "api").await?.is_allowed());
     clock.set(SystemTime::UNIX_EPOCH);
     assert!(!limiter.check("user:42", "api").await?.is_allowed());

@@ -63,30 +63,13 @@ impl<'a> Key<'a> {
     ///
     /// The parts are separated by `|`; a `|` or `%` within one is written as `%7C` or `%25`.
     pub fn parts<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Key<'static> {
-        let mut joined = Vec::new();
-        for (i, part) in parts.into_iter().enumerate() {
-            if i > 0 {
-                joined.push(b'|');
-            }
-            push_escaped(&mut joined, part.as_ref());
-        }
-        Key::from(joined)
+        joined(parts.into_iter().map(|part| (false, part)))
     }
 
     /// Joins keys into one, as [`Key::parts`] does with their identities; the digest of a long identity
     /// is still no identity that a client could send.
     pub fn join<'k>(keys: impl IntoIterator<Item = &'k Key<'k>>) -> Key<'static> {
-        let mut joined = Vec::new();
-        for (i, key) in keys.into_iter().enumerate() {
-            if i > 0 {
-                joined.push(b'|');
-            }
-            if key.is_digest() {
-                joined.extend_from_slice(b"%sha256:"); // no escape begins so
-            }
-            push_escaped(&mut joined, key.as_bytes());
-        }
-        Key::from(joined)
+        joined(keys.into_iter().map(|key| (key.is_digest(), key.as_bytes())))
     }
 
     /// Returns the key of the network that `address` lies in, so that a client cannot change keys
@@ -196,14 +179,25 @@ impl<'a> Key<'a> {
     }
 }
 
-fn push_escaped(joined: &mut Vec<u8>, part: &[u8]) {
-    for &byte in part {
-        match byte {
-            b'|' => joined.extend_from_slice(b"%7C"),
-            b'%' => joined.extend_from_slice(b"%25"),
-            _ => joined.push(byte),
+/// Joins parts, each with whether it is a digest.
+fn joined<P: AsRef<[u8]>>(parts: impl Iterator<Item = (bool, P)>) -> Key<'static> {
+    let mut joined = Vec::new();
+    for (i, (is_digest, part)) in parts.enumerate() {
+        if i > 0 {
+            joined.push(b'|');
+        }
+        if is_digest {
+            joined.extend_from_slice(b"%sha256:"); // no escape begins so
+        }
+        for &byte in part.as_ref() {
+            match byte {
+                b'|' => joined.extend_from_slice(b"%7C"),
+                b'%' => joined.extend_from_slice(b"%25"),
+                _ => joined.push(byte),
+            }
         }
     }
+    Key::from(joined)
 }
 
 fn is_plain(byte: u8) -> bool {

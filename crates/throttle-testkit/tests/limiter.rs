@@ -7,8 +7,6 @@ mod failures;
 mod lists;
 #[path = "limiter/numbers.rs"]
 mod numbers;
-#[path = "limiter/programs.rs"]
-mod programs;
 #[path = "limiter/rules.rs"]
 mod rules;
 #[path = "limiter/sharing.rs"]
@@ -19,6 +17,8 @@ mod six;
 mod violations;
 #[path = "limiter/waiting.rs"]
 mod waiting;
+#[path = "limiter/wrappers.rs"]
+mod wrappers;
 
 use std::time::{Duration, SystemTime};
 

@@ -14,6 +14,20 @@ use crate::{
     Charge, CheckedRule, Key, Micros, Receipt, Refund, Rule, Verdict, give_back, look, settle,
 };
 
+#[test]
+fn an_algorithm_is_read_by_its_name_and_an_unknown_one_lists_them_all() {
+    for algorithm in Algorithm::ALL {
+        assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
+        let json = serde_json::to_string(&algorithm).unwrap();
+        assert_eq!(json, format!("\"{algorithm}\""), "configuration and JSON agree");
+    }
+    for name in ["", "Token_Bucket", "token bucket", &"x".repeat(70_000)] {
+        let error = name.parse::<Algorithm>().unwrap_err().to_string();
+        assert!(Algorithm::ALL.iter().all(|one| error.contains(one.as_str())), "{error}");
+        assert!(error.len() < 400);
+    }
+}
+
 /// The beginning of 2026: an edge of every window that divides a day.
 const YEAR_2026: u64 = 1_767_225_600_000_000;
 const YEAR_2200: u64 = 7_258_118_400_000_000;
