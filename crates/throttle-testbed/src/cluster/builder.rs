@@ -1,0 +1,147 @@
+//! What the nodes of a cluster are started with.
+
+use std::{fmt::Write, fs, time::Duration};
+
+use crate::{
+    certificates::Authority,
+    cluster::{Cluster, Node, SLOTS},
+    port::Port,
+    random::Random,
+    server::{self, Server, ServerBuilder},
+    wait::PATIENCE,
+};
+
+const MASTERS: usize = 3;
+
+/// Builds a [`Cluster`].
+#[derive(Clone, Debug)]
+pub struct ClusterBuilder {
+    nodes: ServerBuilder,
+    node_timeout: Duration,
+    full_coverage: bool,
+    replicas: bool,
+}
+
+impl Default for ClusterBuilder {
+    fn default() -> Self {
+        Self {
+            nodes: ServerBuilder::default(),
+            node_timeout: Duration::from_millis(1_500),
+            full_coverage: true,
+            replicas: true,
+        }
+    }
+}
+
+impl ClusterBuilder {
+    /// Requires this password of the default user.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.nodes = self.nodes.password(password);
+        self
+    }
+
+    /// Adds a user with rules as in `ACL SETUSER`.
+    #[must_use]
+    pub fn acl_user(mut self, name: &str, password: &str, rules: &str) -> Self {
+        self.nodes = self.nodes.acl_user(name, password, rules);
+        self
+    }
+
+    /// Has TLS everywhere; all nodes share the certificates, and clients must show one.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.nodes = self.nodes.tls();
+        self
+    }
+
+    /// Sets an option of every node's `redis.conf`.
+    #[must_use]
+    pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.nodes = self.nodes.option(name, value);
+        self
+    }
+
+    /// Sets after what silence a node is held to be down; 1.5 seconds by default.
+    #[must_use]
+    pub fn node_timeout(mut self, silence: Duration) -> Self {
+        self.node_timeout = silence;
+        self
+    }
+
+    /// Sets whether a slot that nobody serves stops the other slots too, as is Redis's default.
+    #[must_use]
+    pub fn full_coverage(mut self, required: bool) -> Self {
+        self.full_coverage = required;
+        self
+    }
+
+    /// Leaves the replicas out: half the processes, for tests in which no master fails.
+    #[must_use]
+    pub fn without_replicas(mut self) -> Self {
+        self.replicas = false;
+        self
+    }
+
+    /// Starts all nodes, and returns when each of them holds the cluster to be well.
+    ///
+    /// That takes two seconds: so long a master waits after its start before it serves a cluster.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-server` is not installed or does not start with these options.
+    #[must_use]
+    pub fn start(self) -> Cluster {
+        let authority = self.nodes.wants_tls().then(Authority::new);
+        let cluster = server::attempt(|| self.launch(authority.as_ref()));
+        cluster.wait_until_ok(PATIENCE);
+        cluster
+    }
+
+    fn launch(&self, authority: Option<&Authority>) -> Result<Cluster, String> {
+        let builder = self
+            .nodes
+            .clone()
+            .cluster_node()
+            .option("cluster-node-timeout", self.node_timeout.as_millis().to_string())
+            .option("cluster-require-full-coverage", if self.full_coverage { "yes" } else { "no" })
+            // A replica stands for election however long it was out of touch.
+            .option("cluster-replica-validity-factor", "0");
+        let mut random = Random::new();
+        let count = if self.replicas { 2 * MASTERS } else { MASTERS };
+        let prepare = |_| {
+            let server = builder.prepare(Port::reserve(), authority);
+            Node { id: random.id(), server }
+        };
+        let nodes: Vec<_> = (0..count).map(prepare).collect();
+        for (i, node) in nodes.iter().enumerate() {
+            fs::write(node.server.folder().join("nodes.conf"), acquaintance(&nodes, i))
+                .expect("cannot write nodes.conf");
+            node.server.launch();
+        }
+        nodes.iter().map(|node| &node.server).try_for_each(Server::wait_until_ready)?;
+        Ok(Cluster { nodes })
+    }
+}
+
+/// Writes what the node `myself` would know had it met the others: who they are and what they serve.
+///
+/// The format is that of `CLUSTER NODES`. Nodes that meet by command need seconds for the same.
+fn acquaintance(nodes: &[Node], myself: usize) -> String {
+    let mut text = String::new();
+    for (i, Node { id, server }) in nodes.iter().enumerate() {
+        let flags = if i == myself { "myself," } else { "" };
+        let (port, bus) = (server.port(), server.bus());
+        let address = format!("127.0.0.1:{port}@{bus}");
+        let epoch = i % MASTERS + 1;
+        let line = if i < MASTERS {
+            let (first, end) = (i * SLOTS / MASTERS, (i + 1) * SLOTS / MASTERS);
+            format!("{flags}master - 0 0 {epoch} connected {first}-{}", end - 1)
+        } else {
+            format!("{flags}slave {} 0 0 {epoch} connected", nodes[i - MASTERS].id)
+        };
+        let _ = writeln!(text, "{id} {address} {line}");
+    }
+    let _ = writeln!(text, "vars currentEpoch {MASTERS} lastVoteEpoch 0");
+    text
+}
