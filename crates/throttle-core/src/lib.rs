@@ -34,15 +34,16 @@ pub use self::{
     key::{Key, MAX_KEY_LEN},
     limiter::{
         AllowList, DenyList, Error, InvalidEntry, Limiter, LimiterBuilder, Metrics, RuleMetrics,
-        RuleStatus, Status, Violation,
+        RuleStatus, SharedLists, Status, Violation,
     },
     rule::{
         CheckedRule, InvalidRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW,
         Rate, Rule,
     },
     storage::{
-        AtomicStorage, Charge, Effect, Emulated, Refund, Reply, Request, Scope, States, Storage,
-        StorageError, Value, give_back, look, settle, settle_one,
+        AtomicStorage, Charge, Effect, Emulated, ListEntry, ListFollower, ListStorage, Refund,
+        Reply, Request, Scope, States, Storage, StorageError, Value, give_back, look, settle,
+        settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

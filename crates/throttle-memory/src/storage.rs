@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, Clock, Outcome, Refund, Reply, Request, Scope, Storage, StorageError, Value,
-    async_trait,
+    AtomicStorage, Clock, ListStorage, Outcome, Refund, Reply, Request, Scope, Storage,
+    StorageError, Value, async_trait,
 };
 
 use crate::{slots::Slots, values::Values};
@@ -156,6 +156,10 @@ impl AtomicStorage for MemoryStorage {
 
     fn scope(&self) -> Scope {
         Scope::Process
+    }
+
+    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
+        None // nobody outside this process reads them
     }
 
     fn kind(&self) -> &str {

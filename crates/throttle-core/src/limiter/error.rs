@@ -29,6 +29,12 @@ pub enum Error {
     /// A rule has a value that cannot be taken.
     #[error(transparent)]
     InvalidRule(#[from] InvalidRule),
+    /// The storage cannot keep lists for several servers.
+    #[error("the storage cannot keep lists that servers share; Redis can")]
+    NoSharedLists,
+    /// An entry for a list is no key and no network.
+    #[error(transparent)]
+    InvalidEntry(#[from] InvalidEntry),
     /// The storage could not do it.
     #[error(transparent)]
     Storage(#[from] StorageError),

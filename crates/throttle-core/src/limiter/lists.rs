@@ -14,7 +14,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::InvalidEntry;
-use crate::{Clock, Key, Micros, SystemClock, rule::quoted};
+use crate::{Clock, Key, ListEntry, Micros, SystemClock, rule::quoted};
 
 /// Holds keys that always pass: exact keys, addresses, and networks by CIDR.
 ///
@@ -29,7 +29,7 @@ use crate::{Clock, Key, Micros, SystemClock, rule::quoted};
 /// limiter.allow_list().add("user:42")?;
 /// # Ok(()) }
 /// ```
-pub struct AllowList(List);
+pub struct AllowList(Lists);
 
 /// Holds keys that never pass, for good or for a time, by the same entries as [`AllowList`].
 ///
@@ -41,13 +41,14 @@ pub struct AllowList(List);
 /// limiter.deny_list().add_for("203.0.113.9", Duration::from_secs(3600))?;
 /// # Ok(()) }
 /// ```
-pub struct DenyList(List);
+pub struct DenyList(Lists);
 
 macro_rules! common {
     ($list:ident) => {
         impl $list {
             pub(super) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
-                Self(List { clock, ..List::default() })
+                let own = List { clock: clock.clone(), ..List::default() };
+                Self(Lists { own, shared: List { clock, ..List::default() } })
             }
 
             /// Adds an entry that stays until it is removed.
@@ -56,7 +57,7 @@ macro_rules! common {
             ///
             /// [`InvalidEntry`] when it is empty, or looks like a network but is none.
             pub fn add(&self, entry: &str) -> Result<(), InvalidEntry> {
-                self.0.add(entry, None)
+                self.0.own.add(entry, None)
             }
 
             /// Removes an entry and returns whether it was there.
@@ -65,18 +66,18 @@ macro_rules! common {
             ///
             /// [`InvalidEntry`] as for `add`.
             pub fn remove(&self, entry: &str) -> Result<bool, InvalidEntry> {
-                self.0.remove(entry)
+                self.0.own.remove(entry)
             }
 
             /// Returns whether a key is found in the list now.
             pub fn contains<'k>(&self, key: impl Into<Key<'k>>) -> bool {
-                self.0.find(&key.into()).is_some()
+                self.find(&key.into()).is_some()
             }
 
-            /// Returns how many entries are in force.
+            /// Returns how many entries are in force, those that servers share among them.
             #[must_use]
             pub fn len(&self) -> usize {
-                self.0.len()
+                self.0.own.len() + self.0.shared.len()
             }
 
             /// Returns whether no entry is in force.
@@ -85,9 +86,14 @@ macro_rules! common {
                 self.len() == 0
             }
 
-            /// Removes all entries.
+            /// Takes the entries that servers share, in place of those before.
+            pub(super) fn replace_shared<'e>(&self, entries: impl Iterator<Item = &'e ListEntry>) {
+                self.0.shared.replace(entries);
+            }
+
+            /// Removes all entries that were added here; those that servers share stay.
             pub fn clear(&self) {
-                self.0.clear();
+                self.0.own.clear();
             }
 
             /// Finds a key; for an entry with an end, says how long it lasts yet.
@@ -116,8 +122,31 @@ impl DenyList {
     ///
     /// [`InvalidEntry`] as for [`DenyList::add`].
     pub fn add_for(&self, entry: &str, span: Duration) -> Result<(), InvalidEntry> {
-        self.0.add(entry, Some(Micros::from(span)))
+        self.0.own.add(entry, Some(Micros::from(span)))
     }
+}
+
+/// A list of this limiter's own, and one that servers share.
+struct Lists {
+    own: List,
+    shared: List,
+}
+
+impl Lists {
+    /// Finds a key; of two entries the one that lasts longer counts.
+    #[inline]
+    fn find(&self, key: &Key<'_>) -> Option<Option<Micros>> {
+        let (own, shared) = (self.own.find(key), self.shared.find(key));
+        match (own, shared) {
+            (Some(own), Some(shared)) => Some(own.zip(shared).map(|(own, shared)| own.max(shared))),
+            (own, shared) => own.or(shared),
+        }
+    }
+}
+
+/// Says what is wrong with an entry, if it is none.
+pub(super) fn check_entry(entry: &str) -> Result<(), InvalidEntry> {
+    Entry::read(entry).map(|_| ())
 }
 
 #[derive(Default)]
@@ -155,21 +184,25 @@ impl List {
     fn add(&self, entry: &str, span: Option<Micros>) -> Result<(), InvalidEntry> {
         let entry = Entry::read(entry)?;
         let now = self.now();
-        let until = |span| AtomicU64::new(now.plus(span).get());
-        let term = Term(span.map(|span| Timed { until: until(span), span }));
         let mut entries = self.write();
         entries.purge(now);
-        match entry {
-            Entry::Key(key) => drop(entries.keys.insert(key, term)),
-            Entry::Net(net) => {
-                if !entries.prefixes.contains(&net.prefix_len()) {
-                    entries.prefixes.push(net.prefix_len());
-                }
-                entries.nets.insert(net, term);
-            }
-        }
+        entries.insert(entry, Term::new(now, span));
         self.used.store(true, Relaxed);
         Ok(())
+    }
+
+    /// Takes these entries in place of all; what is no entry is left out.
+    fn replace<'e>(&self, taken: impl Iterator<Item = &'e ListEntry>) {
+        let now = self.now();
+        let mut new = Entries::default();
+        for ListEntry { entry, left, .. } in taken {
+            if let Ok(read) = Entry::read(entry) {
+                new.insert(read, Term::new(now, left.map(Micros::from)));
+            }
+        }
+        let mut entries = self.write();
+        self.used.store(!new.is_empty(), Relaxed);
+        *entries = new;
     }
 
     fn remove(&self, entry: &str) -> Result<bool, InvalidEntry> {
@@ -224,6 +257,22 @@ impl List {
 }
 
 impl Entries {
+    fn insert(&mut self, entry: Entry, term: Term) {
+        match entry {
+            Entry::Key(key) => drop(self.keys.insert(key, term)),
+            Entry::Net(net) => {
+                if !self.prefixes.contains(&net.prefix_len()) {
+                    self.prefixes.push(net.prefix_len());
+                }
+                self.nets.insert(net, term);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.nets.is_empty()
+    }
+
     /// Clears ended entries away, so seldom that an `add` costs the same on average.
     fn purge(&mut self, now: Micros) {
         if self.keys.len() + self.nets.len() < self.purge_at {
@@ -285,6 +334,11 @@ fn canonical(net: IpNet) -> IpNet {
 }
 
 impl Term {
+    fn new(now: Micros, span: Option<Micros>) -> Self {
+        let until = |span| AtomicU64::new(now.plus(span).get());
+        Self(span.map(|span| Timed { until: until(span), span }))
+    }
+
     /// Returns whether the entry is in force and, if it ends, how long yet.
     fn left(&self, now: Micros) -> Option<Option<Micros>> {
         let Some(timed) = &self.0 else {

@@ -6,6 +6,7 @@ mod error;
 mod lists;
 mod metrics;
 mod rules;
+mod shared;
 mod status;
 mod violations;
 mod wait;
@@ -14,7 +15,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -23,6 +24,7 @@ pub use self::{
     error::{Error, InvalidEntry},
     lists::{AllowList, DenyList},
     metrics::{Metrics, RuleMetrics},
+    shared::SharedLists,
     status::{RuleStatus, Status},
     violations::Violation,
 };
@@ -62,6 +64,8 @@ struct Inner {
     rules: Rules,
     allow_list: AllowList,
     deny_list: DenyList,
+    /// Whether the storage's lists are followed.
+    follows: AtomicBool,
     /// Requests of several rules, and those that rules decided alone which are gone.
     counts: Counts,
     errors: AtomicU64,

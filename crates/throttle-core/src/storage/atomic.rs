@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Reply, Storage};
+use super::{ListStorage, Reply, Storage};
 use crate::{CheckedRule, Clock, Key, Outcome, Receipt};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub trait AtomicStorage: Storage {
 
     /// Says who shares the limits that are kept here.
     fn scope(&self) -> Scope;
+
+    /// Returns where lists can be kept that all servers share, if this storage can keep them.
+    fn lists(&self) -> Option<Arc<dyn ListStorage>>;
 
     /// Names the kind of storage for people: `memory`, `redis`.
     fn kind(&self) -> &str;

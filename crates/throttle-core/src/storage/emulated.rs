@@ -13,7 +13,8 @@ use async_lock::MutexGuard;
 use async_trait::async_trait;
 
 use super::{
-    AtomicStorage, Charge, Refund, Reply, Request, Scope, Storage, StorageError, Value,
+    AtomicStorage, Charge, ListStorage, Refund, Reply, Request, Scope, Storage, StorageError,
+    Value,
     settle::{give_back, look, settle},
 };
 use crate::{CheckedRule, Clock, Key, Micros, Outcome, State, SystemClock};
@@ -273,6 +274,10 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
 
     fn scope(&self) -> Scope {
         Scope::Process
+    }
+
+    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
+        None // six operations cannot say what was added
     }
 
     fn kind(&self) -> &str {

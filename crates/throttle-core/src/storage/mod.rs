@@ -4,6 +4,7 @@
 mod atomic;
 mod emulated;
 mod error;
+mod lists;
 mod reply;
 mod settle;
 mod value;
@@ -16,6 +17,7 @@ pub use self::{
     atomic::{AtomicStorage, Charge, Refund, Request, Scope},
     emulated::Emulated,
     error::{Effect, StorageError},
+    lists::{ListEntry, ListFollower, ListStorage},
     reply::Reply,
     settle::{States, give_back, look, settle, settle_one},
     value::Value,

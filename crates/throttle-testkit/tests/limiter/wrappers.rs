@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, Clock, Error, Limiter, Outcome, Refund, Reply, Request, Rule, Scope, Storage,
-    StorageError, Value, async_trait,
+    AtomicStorage, Clock, Error, Limiter, ListStorage, Outcome, Refund, Reply, Request, Rule,
+    Scope, Storage, StorageError, Value, async_trait,
 };
 use throttle_memory::MemoryStorage;
 
@@ -62,6 +62,10 @@ impl AtomicStorage for Wrapped {
 
     fn scope(&self) -> Scope {
         Scope::Shared
+    }
+
+    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
+        self.inner.lists()
     }
 
     fn kind(&self) -> &str {

@@ -25,7 +25,7 @@ fn address(text: &str) -> Key<'static> {
 }
 
 fn held(list: &DenyList) -> usize {
-    let entries = list.0.entries.read().unwrap();
+    let entries = list.0.own.entries.read().unwrap();
     entries.keys.len() + entries.nets.len()
 }
 
