@@ -43,12 +43,16 @@
 //! | feature | what it brings |
 //! | --- | --- |
 //! | `memory` (default) | [`MemoryStorage`]; layers made of a rule alone |
+//! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
 //! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests |
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //!
 //! The guide is in the folder `docs` of the repository: getting started, algorithms, storage, keys and
 //! proxies, header fields, testing with a manual clock, performance.
 
+mod connect;
+
+pub use self::connect::{ConnectError, connect};
 pub use throttle_core::{
     Algorithm, AllowList, AtomicStorage, Charge, CheckedRule, Clock, CorruptState, Decision,
     Decisions, DenyList, Effect, Emulated, Error, InvalidEntry, InvalidRule, Key, Limiter,
@@ -67,6 +71,11 @@ pub use throttle_http::{
 };
 #[cfg(feature = "memory")]
 pub use throttle_memory::{MemoryStorage, MemoryStorageBuilder};
+#[cfg(feature = "redis")]
+pub use throttle_redis::{
+    Error as RedisError, Figures as RedisFigures, Info as RedisInfo, NodeInfo as RedisNodeInfo,
+    RedisStorage, RedisStorageBuilder, SharedConnection, Tls, redis,
+};
 #[cfg(feature = "tower")]
 pub use throttle_tower::{
     RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture, Source,

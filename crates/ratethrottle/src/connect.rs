@@ -1,0 +1,156 @@
+//! Picks the storage by its address.
+
+use std::sync::Arc;
+
+use crate::Storage;
+
+/// Says why an address leads to no storage. No variant shows a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The storage is not compiled in.
+    #[error(
+        "{scheme}:// needs the feature `{feature}` of ratethrottle: add it in Cargo.toml, \
+         ratethrottle = {{ version = \"…\", features = [\"{feature}\"] }}"
+    )]
+    FeatureOff {
+        /// The scheme of the address.
+        scheme: String,
+        /// The feature that brings it.
+        feature: &'static str,
+    },
+    /// The address begins with no scheme that is known.
+    #[error(
+        "{0:?} is no scheme of a storage; there are memory, redis, rediss, redis+sentinel, \
+         rediss+sentinel, redis+cluster and rediss+cluster"
+    )]
+    UnknownScheme(String),
+    /// A parameter of a `memory://` address is wrong.
+    #[error("the address memory:// takes nothing but ?max_entries=, a whole number from 1")]
+    InvalidMemoryAddress,
+    /// Redis was not reached, or its address is wrong.
+    #[cfg(feature = "redis")]
+    #[error(transparent)]
+    Redis(#[from] throttle_redis::Error),
+}
+
+/// Connects to the storage at an address.
+///
+/// | address | storage |
+/// | --- | --- |
+/// | `memory://`, `memory://?max_entries=100000` | the memory of this process (feature `memory`) |
+/// | `redis://user:password@host:6379/0` | a Redis server (feature `redis`) |
+/// | `redis+sentinel://host:26379,host:26379/mymaster/0` | the master that sentinels name |
+/// | `redis+cluster://host:7000,host:7001` | a Redis Cluster |
+/// | `rediss://`, `rediss+sentinel://`, `rediss+cluster://` | the same over TLS |
+///
+/// Addresses of Redis take options as parameters, such as `?max_connections=50&prefix=app:`.
+///
+/// # Errors
+///
+/// [`ConnectError`] for an address that cannot be read, a scheme whose feature is off (the text names the
+/// feature), and a server that cannot be reached.
+///
+/// # Examples
+///
+/// ```
+/// use ratethrottle::{Limiter, Rule};
+///
+/// # #[cfg(feature = "memory")]
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let storage = ratethrottle::connect("memory://").await?;
+/// let limiter = Limiter::new(storage);
+/// limiter.add_rule(Rule::per_minute("api", 100))?;
+/// # Ok(()) }
+/// ```
+pub async fn connect(url: &str) -> Result<Arc<dyn Storage>, ConnectError> {
+    let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
+    let scheme = scheme.to_ascii_lowercase();
+    match &scheme[..] {
+        "memory" => memory(rest),
+        "redis" | "rediss" | "valkey" | "valkeys" | "redis+sentinel" | "rediss+sentinel"
+        | "valkey+sentinel" | "valkeys+sentinel" | "redis+cluster" | "rediss+cluster"
+        | "valkey+cluster" | "valkeys+cluster" => redis(url, scheme).await,
+        _ => Err(ConnectError::UnknownScheme(scheme.chars().take(40).collect())),
+    }
+}
+
+#[cfg(feature = "memory")]
+fn memory(rest: &str) -> Result<Arc<dyn Storage>, ConnectError> {
+    let builder = crate::MemoryStorage::builder();
+    let builder = match rest.trim_start_matches('/') {
+        "" => builder,
+        parameters => {
+            let number = parameters.strip_prefix("?max_entries=").and_then(|n| n.parse().ok());
+            match number {
+                Some(entries) if entries > 0 => builder.max_entries(entries),
+                _ => return Err(ConnectError::InvalidMemoryAddress),
+            }
+        }
+    };
+    Ok(Arc::new(builder.build()))
+}
+
+#[cfg(not(feature = "memory"))]
+fn memory(_: &str) -> Result<Arc<dyn Storage>, ConnectError> {
+    Err(ConnectError::FeatureOff { scheme: "memory".to_owned(), feature: "memory" })
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: &str, _: String) -> Result<Arc<dyn Storage>, ConnectError> {
+    Ok(Arc::new(throttle_redis::RedisStorage::connect(url).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_: &str, scheme: String) -> Result<Arc<dyn Storage>, ConnectError> {
+    Err(ConnectError::FeatureOff { scheme, feature: "redis" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn said(url: &str) -> String {
+        connect(url).await.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn an_unknown_scheme_is_named_with_those_that_there_are() {
+        for url in ["http://h", "", "postgres", "redis+mirror://h"] {
+            assert!(said(url).await.contains("rediss+cluster"), "{url}");
+        }
+        assert!(!said("redisx://:hunter2@h").await.contains("hunter2"));
+    }
+
+    #[cfg(feature = "memory")]
+    #[tokio::test]
+    async fn memory_takes_its_bound_and_nothing_else() {
+        connect("memory://").await.unwrap();
+        connect("memory://?max_entries=5").await.unwrap();
+        for url in ["memory://host", "memory://?max_entries=0", "memory://?size=1"] {
+            assert!(said(url).await.contains("max_entries"), "{url}");
+        }
+    }
+
+    #[cfg(not(feature = "memory"))]
+    #[tokio::test]
+    async fn without_the_feature_memory_is_an_error_that_names_it() {
+        assert!(said("memory://").await.contains("`memory`"));
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[tokio::test]
+    async fn without_the_feature_redis_is_an_error_that_names_it() {
+        for url in ["redis://h", "rediss+cluster://h", "redis+sentinel://:hunter2@h/m"] {
+            let text = said(url).await;
+            assert!(text.contains("`redis`") && !text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    #[tokio::test]
+    async fn an_address_of_redis_is_read_by_its_storage() {
+        assert!(said("redis://:hunter2@h:0").await.contains("port"));
+        assert!(!said("redis://:hunter2@h:0").await.contains("hunter2"));
+    }
+}

@@ -1,0 +1,243 @@
+//! How a storage is made, with its options.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::ConnectionAddr;
+use throttle_core::StorageError;
+
+use crate::{
+    Error, RedisStorage, Tls,
+    options::{Address, Options, Place, Secret},
+    topology::Topology,
+    url::{self, address},
+};
+
+/// Makes a [`RedisStorage`] with options.
+///
+/// ```
+/// use std::time::Duration;
+/// use throttle_redis::{Error, RedisStorage};
+///
+/// # async fn example() -> Result<(), Error> {
+/// let storage = RedisStorage::builder("redis://127.0.0.1:6379/0")
+///     .max_connections(50)
+///     .connect_timeout(Duration::from_secs(5))
+///     .response_timeout(Duration::from_secs(5))
+///     .key_prefix("myapp:")
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder connects to nothing before `connect` is called"]
+pub struct RedisStorageBuilder {
+    options: Result<Options, Error>,
+}
+
+impl RedisStorageBuilder {
+    pub(crate) fn of_url(url: &str) -> Self {
+        Self { options: url::parse(url) }
+    }
+
+    pub(crate) fn of_sentinel<S: AsRef<str>>(
+        sentinels: impl IntoIterator<Item = S>,
+        master: &str,
+    ) -> Self {
+        let sentinels = sentinels.into_iter().map(|text| address(text.as_ref(), 26379)).collect();
+        let place = |sentinels| Place::Sentinel { sentinels, master: master.to_owned() };
+        Self { options: Result::map(sentinels, |all| Options::new(place(all))) }
+    }
+
+    /// The first address may bring a login and parameters; of the others only the hosts count.
+    pub(crate) fn of_cluster<S: AsRef<str>>(nodes: impl IntoIterator<Item = S>) -> Self {
+        let mut all: Option<Options> = None;
+        let mut addresses = Vec::new();
+        for node in nodes {
+            let node = node.as_ref();
+            let url =
+                if node.contains("://") { node.to_owned() } else { format!("redis://{node}") };
+            match url::parse(&url) {
+                Err(error) => return Self { options: Err(error) },
+                Ok(mut options) => {
+                    match &mut options.place {
+                        Place::Standalone(address) => addresses.push(address.clone()),
+                        Place::Cluster { nodes } => addresses.append(nodes),
+                        Place::Sentinel { .. } => {
+                            let what = "it is an address of sentinels".to_owned();
+                            let help = "a cluster is made of redis:// addresses".to_owned();
+                            return Self { options: Err(Error::InvalidUrl { what, help }) };
+                        }
+                    }
+                    all.get_or_insert(options);
+                }
+            }
+        }
+        let place = Place::Cluster { nodes: addresses };
+        let options = match all {
+            Some(options) => Options { place, ..options },
+            None => Options::new(place), // `check` says that there is no node
+        };
+        Self { options: Ok(options) }
+    }
+
+    pub(crate) fn of_client(client: &redis::Client) -> Self {
+        let info = client.get_connection_info();
+        let (host, port, tls) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => (host.clone(), *port, None),
+            ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port, Some(Tls::new())),
+            _ => {
+                let what = "the client's address is no host and port".to_owned();
+                let help = "make the storage from an address".to_owned();
+                return Self { options: Err(Error::InvalidUrl { what, help }) };
+            }
+        };
+        let mut options = Options::new(Place::Standalone(Address { host, port }));
+        let settings = info.redis_settings();
+        options.tls = tls;
+        options.login.username = settings.username().map(str::to_owned);
+        options.login.password = settings.password().map(str::to_owned);
+        options.database = settings.db();
+        Self { options: Ok(options) }
+    }
+
+    /// Logs in as this user; default none, which is Redis' user `default`.
+    pub fn username(self, username: impl Into<String>) -> Self {
+        self.with(|options| options.login.username = Some(username.into()))
+    }
+
+    /// Logs in by this password; default none.
+    pub fn password(self, password: impl Into<String>) -> Self {
+        self.with(|options| options.login.password = Some(password.into()))
+    }
+
+    /// Logs in at the sentinels as this user; default none.
+    pub fn sentinel_username(self, username: impl Into<String>) -> Self {
+        self.with(|options| options.sentinel_login.username = Some(username.into()))
+    }
+
+    /// Logs in at the sentinels by this password; default none: the one for Redis is not tried there.
+    pub fn sentinel_password(self, password: impl Into<String>) -> Self {
+        self.with(|options| options.sentinel_login.password = Some(password.into()))
+    }
+
+    /// Picks the database by its number; default 0. A cluster has no other.
+    pub fn database(self, database: i64) -> Self {
+        self.with(|options| options.database = database)
+    }
+
+    /// Names the connections, as `CLIENT LIST` shows them: printable ASCII without spaces; default none.
+    pub fn client_name(self, name: impl Into<String>) -> Self {
+        self.with(|options| options.client_name = Some(name.into()))
+    }
+
+    /// Speaks RESP3, or RESP2 when `false`; default `true`.
+    ///
+    /// By RESP3 a connection that is closed is noticed at once; by RESP2 by the next request or health
+    /// check.
+    pub fn resp3(self, resp3: bool) -> Self {
+        self.with(|options| options.resp3 = resp3)
+    }
+
+    /// Bounds the connections to a server (in a cluster: to each node), from 1 to 1000; default 4.
+    ///
+    /// Connections are shared by all requests, each of which is sent without waiting for the answers of
+    /// others, so that few carry any load: no more than four are opened, however many are allowed.
+    pub fn max_connections(self, most: usize) -> Self {
+        self.with(|options| options.max_connections = most)
+    }
+
+    /// Bounds how long making a connection may take, TLS and login included; default 2 s.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.connect_timeout = timeout)
+    }
+
+    /// Bounds how long a request may take, retries included; default 500 ms.
+    ///
+    /// A request whose answer is late is not sent again: it may have been carried out.
+    pub fn response_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.response_timeout = timeout)
+    }
+
+    /// Bounds how often a request is sent again that was not carried out for certain (the server is a
+    /// replica, is loading, or lacks the script; the slot moved); default 3. Between two attempts it
+    /// waits some milliseconds, twice as long each time, with jitter.
+    pub fn retries(self, retries: u32) -> Self {
+        self.with(|options| options.retries = retries)
+    }
+
+    /// Sends a PING on each connection this often, in the background, and replaces those that do not
+    /// answer; default 30 s.
+    pub fn health_check_interval(self, interval: Duration) -> Self {
+        self.with(|options| options.health_check_interval = interval)
+    }
+
+    /// Begins every key with this: 1 to 128 bytes without braces; default `ratethrottle:`.
+    ///
+    /// Storages that are to share limits have the same one, and `clear` removes what begins with it.
+    pub fn key_prefix(self, prefix: impl Into<String>) -> Self {
+        self.with(|options| options.key_prefix = prefix.into())
+    }
+
+    /// Replaces identities in the names of keys by their HMAC-SHA-256 (RFC 2104; its first 128 bits), so
+    /// that who reads Redis does not read client addresses; default: they are written as they are.
+    ///
+    /// The secret has 16 bytes or more; servers that are to share limits have the same one.
+    pub fn hash_keys(self, secret: impl Into<Vec<u8>>) -> Self {
+        self.with(|options| options.key_secret = Some(Secret(secret.into())))
+    }
+
+    /// Uses TLS, with these files; for sentinels too.
+    pub fn tls(self, tls: Tls) -> Self {
+        self.with(|options| options.tls = Some(tls))
+    }
+
+    /// Connects, and returns the storage when Redis has answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the address or an option is wrong, and [`Error::Connect`] when Redis cannot be
+    /// reached or does not let us in within the time for connecting.
+    pub async fn connect(self) -> Result<RedisStorage, Error> {
+        let (options, storage) = self.start()?;
+        storage.inner.topology.wait_for_connection(options.connect_timeout).await?;
+        Ok(storage)
+    }
+
+    /// Returns the storage at once, and connects in the background, for as long as it takes: for
+    /// services that must come up also while Redis is down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the address or an option is wrong, or there is no tokio runtime.
+    pub fn connect_in_background(self) -> Result<RedisStorage, Error> {
+        self.start().map(|(_, storage)| storage)
+    }
+
+    fn start(self) -> Result<(Arc<Options>, RedisStorage), Error> {
+        let options = Arc::new(self.options?);
+        options.check()?;
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::NoRuntime);
+        }
+        let topology = Topology::start(&options)?;
+        Ok((Arc::clone(&options), RedisStorage::of(topology, &options)))
+    }
+
+    fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
+        if let Ok(options) = &mut self.options {
+            set(options);
+        }
+        self
+    }
+}
+
+impl fmt::Debug for RedisStorageBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStorageBuilder").field("options", &self.options).finish()
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Self::Connect(error)
+    }
+}

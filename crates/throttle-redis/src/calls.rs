@@ -1,0 +1,248 @@
+//! Whole checks as calls of the script.
+
+use std::{ops::Range, sync::Arc};
+
+use redis::{Cmd, Value};
+use throttle_core::{
+    Charge, CheckedRule, Clock, Key, Micros, Outcome, Refund, Reply, Request, StorageError,
+};
+
+use crate::{
+    script::{self, Op},
+    storage::Inner,
+};
+
+/// Decides a request: in one call, unless its keys lie on several servers of a cluster.
+pub(crate) fn decide(inner: &Arc<Inner>, request: &Request<'_>, op: Op) -> Reply<Outcome> {
+    let charges = request.charges();
+    let keys = names(inner, charges);
+    let parts = parts(inner, &keys);
+    let inner = Arc::clone(inner);
+    let clock = request.clock();
+    if parts.len() > 1 {
+        let charges: Vec<_> = charges.iter().map(Owned::new).collect();
+        let apart = Apart { inner, keys, charges, clock: clock.cloned() };
+        return Reply::pending(async move { apart.decide(&parts, op).await });
+    }
+    let call = match Call::ask(keys, charges, op, clock) {
+        Ok(call) => call,
+        Err(error) => return Reply::ready(Err(error)),
+    };
+    Reply::pending(async move { script::outcome(&call.send(&inner).await?, call.keys.len()) })
+}
+
+/// Gives charges back.
+pub(crate) fn refund(
+    inner: &Arc<Inner>,
+    refunds: &[Refund<'_>],
+    clock: Option<&Arc<dyn Clock>>,
+) -> Reply<()> {
+    let charges: Vec<_> = refunds.iter().map(Refund::charge).collect();
+    let keys = names(inner, &charges);
+    let call =
+        |part: Range<usize>| Call::give_back(keys[part.clone()].to_vec(), &refunds[part], clock);
+    let calls: Vec<_> = match parts(inner, &keys).into_iter().map(call).collect() {
+        Ok(calls) => calls,
+        Err(error) => return Reply::ready(Err(error)),
+    };
+    let inner = Arc::clone(inner);
+    Reply::pending(async move {
+        for call in &calls {
+            script::refunded(&call.send(&inner).await?)?;
+        }
+        Ok(())
+    })
+}
+
+/// One call of the script, whose keys all lie on one server.
+struct Call {
+    keys: Vec<String>,
+    command: Command,
+}
+
+enum Command {
+    /// The server's clock counts.
+    Ready(Cmd),
+    /// The limiter's own clock counts, as it is when the call's turn has come.
+    Timed { clock: Arc<dyn Clock>, make: Make },
+}
+
+type Make = Box<dyn Fn(&[String], Micros) -> Result<Cmd, StorageError> + Send + Sync>;
+
+impl Call {
+    fn ask(
+        keys: Vec<String>,
+        charges: &[Charge<'_>],
+        op: Op,
+        clock: Option<&Arc<dyn Clock>>,
+    ) -> Result<Self, StorageError> {
+        let command = match clock {
+            None => Command::Ready(script::acquire(op, &keys, charges, None)?),
+            Some(clock) => {
+                let owned: Vec<_> = charges.iter().map(Owned::new).collect();
+                let make = move |keys: &[String], now| {
+                    let charges: Vec<_> = owned.iter().map(Owned::borrow).collect();
+                    script::acquire(op, keys, &charges, Some(now))
+                };
+                Command::Timed { clock: Arc::clone(clock), make: Box::new(make) }
+            }
+        };
+        Ok(Self { keys, command })
+    }
+
+    fn give_back(
+        keys: Vec<String>,
+        refunds: &[Refund<'_>],
+        clock: Option<&Arc<dyn Clock>>,
+    ) -> Result<Self, StorageError> {
+        let command = match clock {
+            None => Command::Ready(script::refund(&keys, refunds, None)?),
+            Some(clock) => {
+                let own = |refund: &Refund<'_>| (Owned::new(&refund.charge()), refund.receipt());
+                let owned: Vec<_> = refunds.iter().map(own).collect();
+                let make = move |keys: &[String], now| {
+                    let refunds: Vec<_> = owned
+                        .iter()
+                        .map(|(charge, receipt)| Refund::new(charge.borrow(), *receipt))
+                        .collect();
+                    script::refund(keys, &refunds, Some(now))
+                };
+                Command::Timed { clock: Arc::clone(clock), make: Box::new(make) }
+            }
+        };
+        Ok(Self { keys, command })
+    }
+
+    async fn send(&self, inner: &Inner) -> Result<Value, StorageError> {
+        let key = self.keys.first().map_or(&[][..], |key| key.as_bytes());
+        let answer = match &self.command {
+            Command::Ready(command) => inner.topology.call(key, command).await,
+            Command::Timed { clock, make } => {
+                let _in_order = inner.order.lock().await;
+                inner.topology.call(key, &make(&self.keys, clock.now())?).await
+            }
+        };
+        answer.map_err(|failure| {
+            let corrupt = failure.refusal().and_then(|error| script::corrupt(error, &self.keys));
+            corrupt.unwrap_or_else(|| failure.into())
+        })
+    }
+}
+
+/// A request whose keys lie on several servers: charged one after the other, and given back if a later
+/// one refuses.
+struct Apart {
+    inner: Arc<Inner>,
+    keys: Vec<String>,
+    charges: Vec<Owned>,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl Apart {
+    async fn decide(&self, parts: &[Range<usize>], op: Op) -> Result<Outcome, StorageError> {
+        let mut outcomes = Vec::with_capacity(parts.len());
+        for (i, part) in parts.iter().enumerate() {
+            match self.ask(part, op).await {
+                Ok(outcome) if outcome.is_allowed() => outcomes.push(outcome),
+                Ok(denial) if op == Op::Acquire => {
+                    self.give_back(&parts[..i], &outcomes).await?;
+                    return self.denied(parts, i, denial).await;
+                }
+                Ok(denial) => outcomes.push(denial),
+                Err(error) => {
+                    if op == Op::Acquire {
+                        self.give_back(&parts[..i], &outcomes).await?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(joined(&outcomes))
+    }
+
+    /// Asks the other parts what they would say, now that nothing is charged.
+    async fn denied(
+        &self,
+        parts: &[Range<usize>],
+        denying: usize,
+        denial: Outcome,
+    ) -> Result<Outcome, StorageError> {
+        let mut outcomes = Vec::with_capacity(parts.len());
+        for (i, part) in parts.iter().enumerate() {
+            outcomes.push(if i == denying {
+                denial.clone()
+            } else {
+                self.ask(part, Op::Peek).await?
+            });
+        }
+        Ok(joined(&outcomes))
+    }
+
+    async fn ask(&self, part: &Range<usize>, op: Op) -> Result<Outcome, StorageError> {
+        let charges: Vec<_> = self.charges[part.clone()].iter().map(Owned::borrow).collect();
+        let keys = self.keys[part.clone()].to_vec();
+        let call = Call::ask(keys, &charges, op, self.clock.as_ref())?;
+        script::outcome(&call.send(&self.inner).await?, charges.len())
+    }
+
+    async fn give_back(
+        &self,
+        parts: &[Range<usize>],
+        outcomes: &[Outcome],
+    ) -> Result<(), StorageError> {
+        for (part, outcome) in parts.iter().zip(outcomes) {
+            let keys = self.keys[part.clone()].to_vec();
+            let pairs = self.charges[part.clone()].iter().zip(outcome.verdicts());
+            let refunds: Vec<_> = pairs
+                .map(|(charge, verdict)| Refund::new(charge.borrow(), verdict.receipt))
+                .collect();
+            let call = Call::give_back(keys, &refunds, self.clock.as_ref())?;
+            script::refunded(&call.send(&self.inner).await?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A charge that borrows nothing.
+struct Owned {
+    key: Key<'static>,
+    rule: Arc<CheckedRule>,
+    cost: u64,
+}
+
+impl Owned {
+    fn new(charge: &Charge<'_>) -> Self {
+        let key = charge.key().clone().into_owned();
+        Self { key, rule: Arc::clone(charge.rule()), cost: charge.cost() }
+    }
+
+    fn borrow(&self) -> Charge<'_> {
+        Charge::new(&self.key, &self.rule, self.cost)
+    }
+}
+
+fn names(inner: &Inner, charges: &[Charge<'_>]) -> Vec<String> {
+    charges.iter().map(|charge| inner.keys.of_charge(charge)).collect()
+}
+
+/// Splits the keys where the server changes: into one part, where all are one client's.
+fn parts(inner: &Inner, keys: &[String]) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::with_capacity(1);
+    for (i, key) in keys.iter().enumerate() {
+        match parts.last_mut() {
+            Some(part) if shares(inner, &keys[part.start], key) => part.end = i + 1,
+            _ => parts.push(i..i + 1),
+        }
+    }
+    parts
+}
+
+fn shares(inner: &Inner, one: &str, two: &str) -> bool {
+    inner.topology.share_a_server(one.as_bytes(), two.as_bytes())
+}
+
+/// Puts the verdicts of the parts in one list, in the order of the charges.
+fn joined(outcomes: &[Outcome]) -> Outcome {
+    let at = outcomes.last().map(Outcome::at).unwrap_or_default();
+    Outcome::new(outcomes.iter().flat_map(|outcome| outcome.verdicts().iter().copied()), at)
+}

@@ -1,0 +1,193 @@
+//! What can go wrong: when a storage is made ([`Error`]), and when it is asked
+//! ([`StorageError`]).
+
+use std::{io, path::PathBuf, time::Duration};
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use throttle_core::StorageError;
+
+use crate::url::SCHEMES;
+
+/// Says why a storage could not be made. No variant shows a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address cannot be read.
+    #[error("the address of Redis cannot be read: {what}; {help}")]
+    InvalidUrl {
+        /// What is wrong with it.
+        what: String,
+        /// What to write.
+        help: String,
+    },
+    /// The scheme of the address is none of ours.
+    #[error("{0:?} is no scheme of a Redis address; there are {SCHEMES}")]
+    UnknownScheme(String),
+    /// An option is out of range.
+    #[error("{option} cannot be {value}: it must be {allowed}")]
+    InvalidOption {
+        /// The name of the option.
+        option: &'static str,
+        /// What it was.
+        value: String,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// A file for TLS cannot be read.
+    #[error("the {what} for TLS cannot be read from {}: {source}", file.display())]
+    TlsFile {
+        /// Which file it is.
+        what: &'static str,
+        /// Where it was looked for.
+        file: PathBuf,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
+    /// Redis was not reached, or did not let us in.
+    #[error("{0}")]
+    Connect(#[source] StorageError),
+    /// There is no tokio runtime, which the connections live in.
+    #[error("a Redis storage is made within a tokio runtime: call this from async code")]
+    NoRuntime,
+}
+
+/// What was asked and did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// No connection is there.
+    #[error("no connection to Redis ({server}): {}", reason(.last))]
+    NotConnected { server: String, last: Option<RedisError> },
+    /// Redis answered that it did not do it.
+    #[error("Redis ({server}) did not do it: {source}{}", advice(.source))]
+    Refused { server: String, source: RedisError },
+    /// Nobody knows whether it was done.
+    #[error(
+        "Redis ({server}) did not answer within {timeout:?}; the call may have been carried out, so \
+         it is not sent again. If this is frequent, look at its slow log, or raise response_timeout"
+    )]
+    Late { server: String, timeout: Duration },
+    /// Nobody knows whether it was done.
+    #[error(
+        "the connection to Redis ({server}) was lost before the answer: {source}; the call may have \
+         been carried out, so it is not sent again"
+    )]
+    Lost { server: String, source: RedisError },
+}
+
+impl Failure {
+    /// Sorts an answer to a command that was sent.
+    pub(crate) fn of_sent(server: &str, error: RedisError, timeout: Duration) -> Self {
+        let server = server.to_owned();
+        if error.is_timeout() {
+            Self::Late { server, timeout }
+        } else if error.is_io_error() || matches!(error.kind(), ErrorKind::Parse) {
+            Self::Lost { server, source: error }
+        } else {
+            Self::Refused { server, source: error }
+        }
+    }
+
+    /// Returns what Redis said to prove that it did nothing.
+    pub(crate) fn refusal(&self) -> Option<&RedisError> {
+        match self {
+            Self::Refused { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<Failure> for StorageError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotConnected { .. } | Failure::Refused { .. } => {
+                Self::not_carried_out(failure)
+            }
+            Failure::Late { .. } | Failure::Lost { .. } => Self::other(failure),
+        }
+    }
+}
+
+fn reason(last: &Option<RedisError>) -> String {
+    match last {
+        Some(error) => format!("{error}{}", advice(error)),
+        None => "it is being made".to_owned(),
+    }
+}
+
+/// Whether Redis says that it is no master (any more), at the top or from within a script.
+pub(crate) fn is_read_only(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly))
+        || error.detail().is_some_and(|detail| detail.contains("READONLY"))
+}
+
+/// Whether Redis says that it lacks the script.
+pub(crate) fn is_no_script(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoScript))
+}
+
+/// Whether it is worth asking the same server again in a moment.
+pub(crate) fn passes_soon(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+        )
+    ) || error.code() == Some("BUSY")
+}
+
+/// Says what to do about what Redis said.
+fn advice(error: &RedisError) -> String {
+    let help = match error.code().unwrap_or_default() {
+        "NOAUTH" => "set a password (in the address: redis://user:password@host)",
+        "WRONGPASS" => "check the user and the password",
+        "NOPERM" => {
+            "give the user the commands and keys that the guide lists (docs/redis.md, ACL), among \
+             them the prefix of the keys"
+        }
+        "READONLY" => {
+            "this server is a replica: connect to the master, by Sentinel or Cluster if it moves"
+        }
+        "OOM" => "Redis is full: raise maxmemory, or choose an eviction policy",
+        "MISCONF" => "Redis cannot save to its disk and takes no writes: look at its log",
+        "LOADING" => "Redis is loading its data: it will be there soon",
+        "CLUSTERDOWN" => "the cluster lacks a master for some slots: look at CLUSTER INFO",
+        "MOVED" | "ASK" => {
+            "this is a node of a cluster: use redis+cluster:// or RedisStorage::cluster"
+        }
+        "CROSSSLOT" => "this is a cluster: use redis+cluster:// or RedisStorage::cluster",
+        "WRONGTYPE" | "RTCORRUPT" => {
+            "something else writes under this name: give the storage a key_prefix of its own, or \
+             delete the key"
+        }
+        "NOREPLICAS" => "too few replicas are in reach: look at min-replicas-to-write",
+        "BUSY" => "a script of somebody else keeps Redis busy: look at its slow log",
+        _ => match error.kind() {
+            ErrorKind::AuthenticationFailed => "check the user and the password",
+            ErrorKind::RESP3NotSupported => "set protocol to 2, or use Redis 6.2 or later",
+            ErrorKind::MasterNameNotFoundBySentinel => {
+                "check the name of the master, and whether the sentinels see it up"
+            }
+            ErrorKind::Io if error.is_connection_refusal() => "check that it runs, and the port",
+            _ => return of_text(&error.to_string()),
+        },
+    };
+    format!("; {help}")
+}
+
+fn of_text(text: &str) -> String {
+    let help = if text.contains("OOM ") {
+        "Redis is full: raise maxmemory, or choose an eviction policy"
+    } else if text.contains("certificate") || text.contains("Certificate") {
+        "check the CA, the client certificate, and that the server's name is in its certificate"
+    } else if text.contains("NOPERM") || text.contains("can't run this command") {
+        "give the user the commands and keys that the guide lists (docs/redis.md, ACL)"
+    } else if text.contains("WRONGTYPE") {
+        "something else writes under this name: give the storage a key_prefix of its own"
+    } else {
+        return String::new();
+    };
+    format!("; {help}")
+}

@@ -1,0 +1,41 @@
+//! The Redis storage of RateThrottle: one limit that any number of servers share.
+//!
+//! [`RedisStorage`] keeps limits on one Redis, on the master that [Sentinel] names, or on a
+//! [Cluster], with the same options for each. A check is one call of one script, in which Redis decides
+//! by its own clock for all rules of the request: all or nothing. It needs Redis 6.2 or later, or
+//! Valkey.
+//!
+//! Connections are few, shared, and kept up in the background. A call that failed after it may have
+//! been carried out is never sent again.
+//!
+//! [Sentinel]: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
+//! [Cluster]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+
+mod builder;
+mod calls;
+mod error;
+mod figures;
+mod info;
+mod keys;
+mod lists;
+mod operations;
+mod options;
+mod pool;
+mod retry;
+mod script;
+mod storage;
+mod tls;
+mod topology;
+mod url;
+
+pub use redis;
+
+pub use self::{
+    builder::RedisStorageBuilder,
+    error::Error,
+    figures::Figures,
+    info::{Info, NodeInfo},
+    storage::RedisStorage,
+    tls::Tls,
+    topology::SharedConnection,
+};

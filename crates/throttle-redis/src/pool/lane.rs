@@ -1,0 +1,192 @@
+//! One connection of a pool, and the task that keeps it up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use redis::{
+    AsyncConnectionConfig, PushInfo, PushKind, RedisError, aio::MultiplexedConnection, cmd,
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{Shared, Source};
+use crate::{figures::Counters, options::Options, retry::Backoff, script};
+
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+const LAST_RETRY: Duration = Duration::from_millis(500);
+
+/// A place for one connection.
+#[derive(Default)]
+pub(super) struct Lane {
+    live: ArcSwapOption<Live>,
+}
+
+/// A connection that was made.
+pub(super) struct Live {
+    connection: MultiplexedConnection,
+    since: Instant,
+    signs: Arc<Signs>,
+}
+
+/// What is known about a connection's health.
+#[derive(Default)]
+struct Signs {
+    broken: AtomicBool,
+    suspect: AtomicBool,
+    changed: Notify,
+}
+
+impl Lane {
+    /// Returns the connection if nothing speaks against it.
+    pub(super) fn usable(&self) -> Option<Arc<Live>> {
+        let live = self.live.load();
+        let live = live.as_ref()?;
+        live.signs.is_good().then(|| Arc::clone(live))
+    }
+
+    /// Gives the connection up if it was made before `moment`.
+    pub(super) fn drop_older(&self, moment: Instant) {
+        if let Some(live) = &*self.live.load()
+            && live.since <= moment
+        {
+            live.mark_broken();
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    pub(super) fn mark_broken(&self) {
+        self.signs.break_up();
+    }
+
+    /// Has the connection checked before anybody else uses it.
+    pub(super) fn suspect(&self) {
+        self.signs.suspect.store(true, Relaxed);
+        self.signs.changed.notify_one();
+    }
+}
+
+impl Signs {
+    fn is_good(&self) -> bool {
+        !self.broken.load(Relaxed) && !self.suspect.load(Relaxed)
+    }
+
+    fn break_up(&self) {
+        self.broken.store(true, Relaxed);
+        self.changed.notify_one();
+    }
+}
+
+/// Makes the lane's connection, watches it, and makes it anew when it breaks; never ends by itself.
+pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
+    let options = &shared.options;
+    let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+    let mut again = false;
+    loop {
+        let signs = Arc::new(Signs::default());
+        match timeout(options.connect_timeout, open(source, options, &signs)).await {
+            Ok(Ok((connection, address))) => {
+                backoff.reset();
+                let live = Arc::new(Live { connection, since: Instant::now(), signs });
+                shared.lanes[index].live.store(Some(Arc::clone(&live)));
+                if again {
+                    Counters::add(&shared.counters.reconnects);
+                }
+                again = true;
+                shared.connected(&address);
+                watch(&live, shared).await;
+                shared.lanes[index].live.store(None);
+                shared.disconnected();
+                tracing::debug!(server = shared.server, "a connection to Redis broke");
+            }
+            Ok(Err(error)) => {
+                shared.failed(error);
+                sleep(backoff.next()).await;
+            }
+            Err(_) => {
+                shared.failed(late(options.connect_timeout));
+                sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+/// Returns when the connection is broken.
+async fn watch(live: &Live, shared: &Shared) {
+    let options = &shared.options;
+    loop {
+        let rest = timeout(options.health_check_interval, live.signs.changed.notified()).await;
+        if live.signs.broken.load(Relaxed) {
+            return;
+        }
+        if rest.is_err() || live.signs.suspect.load(Relaxed) {
+            let answered = ping(live, options.connect_timeout).await;
+            if !answered {
+                return;
+            }
+            live.signs.suspect.store(false, Relaxed);
+            shared.changed.notify_waiters();
+        }
+    }
+}
+
+/// Returns whether a PING is answered: by anything at all, a server that is loading is there.
+async fn ping(live: &Live, within: Duration) -> bool {
+    let mut connection = live.connection();
+    let ping = cmd("PING");
+    let answer = connection.send_packed_command(&ping);
+    // A connection that breaks meanwhile says so by its signs.
+    let broken = async {
+        while !live.signs.broken.load(Relaxed) {
+            live.signs.changed.notified().await;
+        }
+    };
+    tokio::select! {
+        answer = timeout(within, answer) => matches!(answer, Ok(Ok(_))),
+        () = broken => false,
+    }
+}
+
+async fn open(
+    source: &Source,
+    options: &Options,
+    signs: &Arc<Signs>,
+) -> Result<(MultiplexedConnection, String), RedisError> {
+    let client = source.client().await?;
+    let mut config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(options.connect_timeout))
+        .set_response_timeout(None); // each request has a deadline of its own
+    if options.resp3 {
+        let signs = Arc::clone(signs);
+        config = config.set_push_sender(move |push: PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                signs.break_up();
+            }
+            Ok::<_, std::convert::Infallible>(())
+        });
+    }
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    if let Some(name) = &options.client_name {
+        cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await?;
+    }
+    // So that the first request finds it. A user who may not load it learns so when it is needed.
+    let _ = connection.send_packed_command(&script::load()).await;
+    Ok((connection, client.get_connection_info().addr().to_string()))
+}
+
+fn late(timeout: Duration) -> RedisError {
+    let text = format!("it was not made within {timeout:?}");
+    std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
+}

@@ -1,0 +1,134 @@
+//! Where a pool's connections lead.
+
+use redis::{
+    Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError,
+    io::tcp::TcpSettings, sentinel::SentinelClient,
+};
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Mutex;
+
+use crate::{
+    Error,
+    options::{Address, Login, Options},
+    tls::pick_provider,
+};
+
+/// Within this time every sentinel hears of a failover, and the old master is made a replica.
+const DEPOSED: Duration = Duration::from_secs(10);
+
+/// Names the server that a connection is made to, anew for each.
+pub(crate) enum Source {
+    /// Always the same address; its name is resolved each time.
+    Fixed(Client),
+    /// The master that the sentinels name, once it says so itself.
+    Sentinel {
+        sentinels: Mutex<Box<SentinelClient>>,
+        settings: RedisConnectionInfo,
+        tcp: TcpSettings,
+        deposed: std::sync::Mutex<Option<(String, Instant)>>,
+    },
+}
+
+impl Source {
+    /// Makes the source of one address.
+    pub(crate) fn fixed(address: &Address, options: &Options) -> Result<Self, Error> {
+        let address = connection_addr(address, options)?;
+        let info = address
+            .into_connection_info()
+            .map_err(unusable)?
+            .set_redis_settings(settings(&options.login, options))
+            .set_tcp_settings(tcp());
+        Client::open(info).map(Self::Fixed).map_err(unusable)
+    }
+
+    /// Makes the source that asks sentinels.
+    pub(crate) fn sentinel(sentinels: SentinelClient, options: &Options) -> Self {
+        let settings = settings(&options.login, options);
+        Self::Sentinel {
+            sentinels: Mutex::new(Box::new(sentinels)),
+            settings,
+            tcp: tcp(),
+            deposed: std::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn depose(&self, address: &str) {
+        if let Self::Sentinel { deposed, .. } = self {
+            let now = Some((address.to_owned(), Instant::now()));
+            *deposed.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        }
+    }
+
+    /// Returns a client of the server as it is now.
+    pub(super) async fn client(&self) -> Result<Client, RedisError> {
+        match self {
+            Self::Fixed(client) => Ok(client.clone()),
+            Self::Sentinel { sentinels, settings, tcp, deposed } => {
+                let found = sentinels.lock().await.async_get_client().await?;
+                let info = found.get_connection_info().clone();
+                let address = info.addr().to_string();
+                let deposed = deposed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if deposed.is_some_and(|(old, since)| old == address && since.elapsed() < DEPOSED) {
+                    let text = format!("{address} is no master any more");
+                    return Err(std::io::Error::other(text).into());
+                }
+                Client::open(
+                    info.set_redis_settings(settings.clone()).set_tcp_settings(tcp.clone()),
+                )
+            }
+        }
+    }
+}
+
+/// Returns the address as the client wants it, with the certificates where TLS is wanted.
+pub(crate) fn connection_addr(
+    address: &Address,
+    options: &Options,
+) -> Result<ConnectionAddr, Error> {
+    let Address { host, port } = address.clone();
+    let Some(tls) = &options.tls else {
+        return Ok(ConnectionAddr::Tcp(host, port));
+    };
+    pick_provider();
+    let plain = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
+    let client = Client::build_with_tls(
+        plain.into_connection_info().map_err(unusable)?,
+        tls.certificates()?,
+    );
+    client.map(|client| client.get_connection_info().addr().clone()).map_err(unusable)
+}
+
+/// Reads an address that Redis wrote: `host:port`, where the host may be IPv6 without brackets.
+pub(crate) fn address_of(text: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some(Address { host, port: port.parse().ok()? })
+}
+
+fn settings(login: &Login, options: &Options) -> RedisConnectionInfo {
+    let protocol = if options.resp3 { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
+    let mut settings = RedisConnectionInfo::default()
+        .set_db(options.database)
+        .set_protocol(protocol)
+        .set_lib_name("ratethrottle", env!("CARGO_PKG_VERSION"));
+    if let Some(username) = &login.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &login.password {
+        settings = settings.set_password(password);
+    }
+    settings
+}
+
+/// A request is small and waits for its answer: it is sent at once.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+fn unusable(error: RedisError) -> Error {
+    Error::InvalidUrl { what: error.to_string(), help: "see the cause".to_owned() }
+}

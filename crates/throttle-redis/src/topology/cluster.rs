@@ -1,0 +1,294 @@
+//! The masters of a cluster, and which of them has which slot ([Redis Cluster specification]).
+//!
+//! A map of slots is kept in the background: read again when a node names another one, when one is
+//! out of reach, and once a minute. A request follows MOVED and ASK by itself meanwhile.
+//!
+//! [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use redis::cmd;
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use super::{
+    Server,
+    slots::{self, Range, SLOTS},
+};
+use crate::{
+    Error,
+    error::Failure,
+    figures::Counters,
+    options::{Address, Options},
+    pool::{Pool, Source, address_of},
+};
+
+/// The map is read again this often when all is well.
+const REST: Duration = Duration::from_secs(60);
+/// And this often while a master is out of reach or slots lack one.
+const UNREST: Duration = Duration::from_millis(250);
+/// Between two readings passes at least this.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub(super) struct Cluster {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    seeds: Vec<Address>,
+    map: ArcSwap<Map>,
+    /// All nodes that are or were needed.
+    nodes: Mutex<HashMap<Address, Arc<Pool>>>,
+    /// Woken when the map is to be read again.
+    doubt: Notify,
+    /// Woken when it was, well or not.
+    read: Notify,
+    options: Arc<Options>,
+    counters: Arc<Counters>,
+}
+
+/// Who has which slot.
+struct Map {
+    owners: Box<[u16]>,
+    masters: Vec<Arc<Pool>>,
+    /// Whether it was read from a cluster yet.
+    known: bool,
+}
+
+const NOBODY: u16 = u16::MAX;
+
+impl Cluster {
+    pub(super) fn start(
+        seeds: &[Address],
+        options: &Arc<Options>,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, Error> {
+        for seed in seeds {
+            Source::fixed(seed, options)?; // so that files and hosts are checked at once
+        }
+        let shared = Arc::new(Shared {
+            seeds: seeds.to_vec(),
+            map: ArcSwap::from_pointee(Map::empty()),
+            nodes: Mutex::default(),
+            doubt: Notify::new(),
+            read: Notify::new(),
+            options: Arc::clone(options),
+            counters: Arc::clone(counters),
+        });
+        let task = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move { shared.keep().await }
+        });
+        Ok(Self { shared, task })
+    }
+
+    /// Waits until the map is there and every master reached.
+    pub(super) async fn wait(&self, deadline: Instant) -> Result<(), Failure> {
+        self.shared.wait_for_map(deadline).await?;
+        let map = self.shared.map.load_full();
+        for pool in &map.masters {
+            pool.wait(deadline).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn server_of(&self, slot: u16, deadline: Instant) -> Result<Server, Failure> {
+        let map = self.shared.map.load();
+        if let Some(pool) = map.owner(slot) {
+            return Ok(Server::of(pool));
+        }
+        drop(map);
+        self.shared.wait_for_map(deadline).await?;
+        let map = self.shared.map.load();
+        // A node that does not have the slot says who does, or that nobody does.
+        let pool = map.owner(slot).or_else(|| map.masters.first());
+        pool.map(Server::of).ok_or_else(|| self.shared.unreachable())
+    }
+
+    pub(super) async fn masters(&self) -> Result<Vec<Server>, Failure> {
+        let deadline = Instant::now() + self.shared.options.response_timeout;
+        self.shared.wait_for_map(deadline).await?;
+        Ok(self.shared.map.load().masters.iter().map(Server::of).collect())
+    }
+
+    /// Returns the node that another one named.
+    pub(super) fn node(&self, address: &str, slot: u16, asking: bool) -> Option<Server> {
+        let mut address = address_of(address)?;
+        if address.host.is_empty() {
+            let map = self.shared.map.load();
+            address.host = address_of(map.owner(slot)?.server())?.host;
+        }
+        let pool = self.shared.pool(&address).ok()?;
+        Some(Server::Pool { pool, asking })
+    }
+
+    /// Has the map read again where a failure says that it may be wrong.
+    pub(super) fn learn_from(&self, failure: &Failure) {
+        let doubtful = match failure {
+            Failure::NotConnected { .. } | Failure::Lost { .. } | Failure::Late { .. } => true,
+            Failure::Refused { source, .. } => {
+                matches!(source.code(), Some("MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN"))
+                    || crate::error::is_read_only(source)
+            }
+        };
+        if doubtful {
+            self.shared.doubt.notify_one();
+        }
+    }
+
+    /// Returns how many connections are up, and to how many masters.
+    pub(super) fn connections(&self) -> (usize, usize) {
+        let map = self.shared.map.load();
+        (map.masters.iter().map(|pool| pool.connections()).sum(), map.masters.len())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    /// Keeps the map; never ends by itself.
+    async fn keep(&self) {
+        loop {
+            let well = self.refresh().await;
+            self.read.notify_waiters();
+            sleep(PAUSE).await;
+            let rest = if well { REST } else { UNREST };
+            let _ = timeout(rest, self.doubt.notified()).await;
+        }
+    }
+
+    /// Reads the map from the first node that tells it, and returns whether all is well.
+    async fn refresh(&self) -> bool {
+        for (address, pool) in self.nodes_to_ask() {
+            let deadline =
+                Instant::now() + self.options.connect_timeout.min(Duration::from_secs(1));
+            if !self.is_ready(&pool, deadline).await {
+                continue;
+            }
+            let command = cmd("CLUSTER").arg("SLOTS").to_owned();
+            let answer = pool.send(&command, deadline).await;
+            match answer.as_ref().map(|answer| slots::read(answer, &address.host)) {
+                Ok(Some(ranges)) if !ranges.is_empty() => return self.take(&ranges),
+                Ok(_) => tracing::debug!(%address, "the node knows no slots"),
+                Err(error) => tracing::debug!(%address, %error, "the node tells no slots"),
+            }
+        }
+        false
+    }
+
+    async fn is_ready(&self, pool: &Pool, deadline: Instant) -> bool {
+        pool.is_connected() || pool.wait(deadline).await.is_ok()
+    }
+
+    /// Returns the masters that are connected, the other nodes, then the seeds.
+    fn nodes_to_ask(&self) -> Vec<(Address, Arc<Pool>)> {
+        let mut nodes: Vec<_> = self
+            .nodes()
+            .iter()
+            .map(|(address, pool)| (address.clone(), Arc::clone(pool)))
+            .collect();
+        fastrand::shuffle(&mut nodes);
+        nodes.sort_by_key(|(_, pool)| !pool.is_connected());
+        for seed in &self.seeds {
+            if !nodes.iter().any(|(address, _)| address == seed)
+                && let Ok(pool) = self.pool(seed)
+            {
+                nodes.push((seed.clone(), pool));
+            }
+        }
+        nodes
+    }
+
+    /// Makes the map of these ranges, and forgets nodes that have none.
+    fn take(&self, ranges: &[Range]) -> bool {
+        let mut owners = vec![NOBODY; usize::from(SLOTS)].into_boxed_slice();
+        let mut masters: Vec<(Address, Arc<Pool>)> = Vec::new();
+        for range in ranges {
+            let known = masters.iter().position(|(address, _)| *address == range.master);
+            let index = match known {
+                Some(index) => index,
+                None => match self.pool(&range.master) {
+                    Ok(pool) => {
+                        masters.push((range.master.clone(), pool));
+                        masters.len() - 1
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a node of the cluster cannot be used");
+                        continue;
+                    }
+                },
+            };
+            let owner = u16::try_from(index).unwrap_or(NOBODY);
+            owners[usize::from(range.first)..=usize::from(range.last)].fill(owner);
+        }
+        let complete = !owners.contains(&NOBODY);
+        let reached = masters.iter().all(|(_, pool)| pool.is_connected());
+        let used = |address: &Address| masters.iter().any(|(master, _)| master == address);
+        self.nodes().retain(|address, _| used(address));
+        let masters = masters.into_iter().map(|(_, pool)| pool).collect();
+        self.map.store(Arc::new(Map { owners, masters, known: true }));
+        complete && reached
+    }
+
+    /// Returns the connections to a node, which are begun if there are none.
+    fn pool(&self, address: &Address) -> Result<Arc<Pool>, Error> {
+        let mut nodes = self.nodes();
+        if let Some(pool) = nodes.get(address) {
+            return Ok(Arc::clone(pool));
+        }
+        let source = Source::fixed(address, &self.options)?;
+        let pool = Pool::start(address.to_string(), source, &self.options, &self.counters);
+        let pool = Arc::new(pool);
+        nodes.insert(address.clone(), Arc::clone(&pool));
+        Ok(pool)
+    }
+
+    async fn wait_for_map(&self, deadline: Instant) -> Result<(), Failure> {
+        let mut asked = 0;
+        loop {
+            let read = self.read.notified();
+            let mut read = std::pin::pin!(read);
+            read.as_mut().enable();
+            if self.map.load().known {
+                return Ok(());
+            }
+            if asked > 0 || timeout_at(deadline, read).await.is_err() {
+                return Err(self.unreachable());
+            }
+            asked += 1;
+        }
+    }
+
+    fn unreachable(&self) -> Failure {
+        let names: Vec<_> = self.seeds.iter().map(ToString::to_string).collect();
+        let last = self.nodes().values().find_map(|pool| pool.last_error());
+        Failure::NotConnected { server: format!("cluster {}", names.join(",")), last }
+    }
+
+    fn nodes(&self) -> std::sync::MutexGuard<'_, HashMap<Address, Arc<Pool>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Map {
+    fn empty() -> Self {
+        Self { owners: Box::new([NOBODY; SLOTS as usize]), masters: Vec::new(), known: false }
+    }
+
+    fn owner(&self, slot: u16) -> Option<&Arc<Pool>> {
+        self.masters.get(usize::from(*self.owners.get(usize::from(slot))?))
+    }
+}

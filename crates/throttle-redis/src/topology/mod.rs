@@ -1,0 +1,294 @@
+//! Which server a key lives on, and what to do when a server says that it does not.
+//!
+//! A request is sent again only when the answer proves that it was not carried out: NOSCRIPT,
+//! READONLY, MOVED, ASK, and the like. One whose answer was late or lost is never sent again.
+
+mod cluster;
+mod given;
+mod sentinel;
+mod slots;
+mod standalone;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{Cmd, RedisError, Value};
+use throttle_core::StorageError;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+pub use self::given::SharedConnection;
+use self::{cluster::Cluster, given::Given};
+use crate::{
+    Error,
+    error::{Failure, is_no_script, is_read_only, passes_soon},
+    figures::{Counters, Figures},
+    options::{Options, Place},
+    pool::Pool,
+    retry::Backoff,
+    script,
+};
+
+/// Sends requests to where their keys live.
+pub(crate) struct Topology {
+    layout: Layout,
+    options: Arc<Options>,
+    counters: Arc<Counters>,
+}
+
+enum Layout {
+    /// One server, or the one that is master among several.
+    Single(Single),
+    Cluster(Cluster),
+    Given(Arc<dyn Given>),
+}
+
+/// One server at a time.
+struct Single {
+    pool: Arc<Pool>,
+    kind: &'static str,
+    /// Watches the sentinels; ends with the storage.
+    _watch: Option<sentinel::Watch>,
+}
+
+/// A server that a request is sent to.
+#[derive(Clone)]
+pub(crate) enum Server {
+    Pool { pool: Arc<Pool>, asking: bool },
+    Given(Arc<dyn Given>),
+}
+
+/// What to do after a request was not carried out.
+enum Step {
+    /// Give the server the script, then ask it again.
+    Load(Server),
+    Now(Server),
+    Later(Server),
+}
+
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+
+impl Topology {
+    /// Begins to connect; needs a tokio runtime.
+    pub(crate) fn start(options: &Arc<Options>) -> Result<Self, Error> {
+        let counters = Arc::new(Counters::default());
+        let layout = match &options.place {
+            Place::Standalone(address) => {
+                Layout::Single(standalone::start(address, options, &counters)?)
+            }
+            Place::Sentinel { sentinels, master } => {
+                Layout::Single(sentinel::start(sentinels, master, options, &counters)?)
+            }
+            Place::Cluster { nodes } => Layout::Cluster(Cluster::start(nodes, options, &counters)?),
+        };
+        Ok(Self { layout, options: Arc::clone(options), counters })
+    }
+
+    /// Takes a connection that the user has already.
+    pub(crate) fn given(connection: impl SharedConnection, options: &Arc<Options>) -> Self {
+        let layout = Layout::Given(given::boxed(connection));
+        Self { layout, options: Arc::clone(options), counters: Arc::default() }
+    }
+
+    /// Waits until the servers were reached.
+    pub(crate) async fn wait_for_connection(&self, within: Duration) -> Result<(), StorageError> {
+        let deadline = Instant::now() + within;
+        match &self.layout {
+            Layout::Single(single) => Ok(single.pool.wait(deadline).await?),
+            Layout::Cluster(cluster) => Ok(cluster.wait(deadline).await?),
+            Layout::Given(_) => Ok(()),
+        }
+    }
+
+    /// Sends a command about `key`, again if need be, until the response timeout.
+    pub(crate) async fn call(&self, key: &[u8], command: &Cmd) -> Result<Value, Failure> {
+        let deadline = Instant::now() + self.options.response_timeout;
+        let slot = self.slot_of(key);
+        let mut server = self.server_of(slot, deadline).await?;
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut attempts = 0;
+        loop {
+            let sent = Instant::now();
+            let failure = match self.send(&server, command, deadline).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let step = self.step_after(&failure, server, slot, sent);
+            let Some(step) = step.filter(|_| attempts < self.options.retries) else {
+                return Err(failure);
+            };
+            attempts += 1;
+            Counters::add(&self.counters.retries);
+            server = match step {
+                Step::Now(server) => server,
+                Step::Load(server) => {
+                    Counters::add(&self.counters.script_reloads);
+                    // Not an asking one: the script is no key of the slot that moves.
+                    self.send(&server.plain(), &script::load(), deadline).await?;
+                    server
+                }
+                Step::Later(server) => {
+                    let wait = Instant::now() + backoff.next();
+                    if wait >= deadline {
+                        return Err(failure);
+                    }
+                    sleep_until(wait).await;
+                    match &self.layout {
+                        Layout::Cluster(cluster) => cluster.server_of(slot, deadline).await?,
+                        _ => server,
+                    }
+                }
+            };
+        }
+    }
+
+    /// Sends a command to one server, once.
+    pub(crate) async fn call_at(
+        &self,
+        server: &Server,
+        command: &Cmd,
+    ) -> Result<Value, StorageError> {
+        let deadline = Instant::now() + self.options.response_timeout;
+        Ok(self.send(server, command, deadline).await?)
+    }
+
+    /// Returns every server that keys may live on.
+    pub(crate) async fn masters(&self) -> Result<Vec<Server>, StorageError> {
+        match &self.layout {
+            Layout::Single(single) => Ok(vec![Server::of(&single.pool)]),
+            Layout::Cluster(cluster) => Ok(cluster.masters().await?),
+            Layout::Given(given) => Ok(vec![Server::Given(Arc::clone(given))]),
+        }
+    }
+
+    /// Returns whether two keys may be in one script.
+    pub(crate) fn share_a_server(&self, one: &[u8], two: &[u8]) -> bool {
+        self.slot_of(one) == self.slot_of(two)
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let (connections, servers) = match &self.layout {
+            Layout::Single(single) => (single.pool.connections(), 1),
+            Layout::Cluster(cluster) => cluster.connections(),
+            Layout::Given(_) => (1, 1),
+        };
+        self.counters.figures(connections, servers * self.options.max_connections)
+    }
+
+    /// Names the kind: `standalone`, `sentinel`, `cluster`, `given`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.layout {
+            Layout::Single(single) => single.kind,
+            Layout::Cluster(_) => "cluster",
+            Layout::Given(_) => "given",
+        }
+    }
+
+    fn slot_of(&self, key: &[u8]) -> u16 {
+        match &self.layout {
+            Layout::Single(_) => 0,
+            // One that leads to a cluster minds where keys are, and it cannot be told.
+            Layout::Cluster(_) | Layout::Given(_) => slots::slot_of(key),
+        }
+    }
+
+    async fn server_of(&self, slot: u16, deadline: Instant) -> Result<Server, Failure> {
+        match &self.layout {
+            Layout::Single(single) => Ok(Server::of(&single.pool)),
+            Layout::Cluster(cluster) => cluster.server_of(slot, deadline).await,
+            Layout::Given(given) => Ok(Server::Given(Arc::clone(given))),
+        }
+    }
+
+    async fn send(
+        &self,
+        server: &Server,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, Failure> {
+        match server {
+            Server::Pool { pool, asking: false } => pool.send(command, deadline).await,
+            Server::Pool { pool, asking: true } => {
+                let mut both = redis::Pipeline::with_capacity(2);
+                both.add_command(redis::cmd("ASKING")).add_command(command.clone());
+                let mut answers = pool.send_all(&both, 1, 1, deadline).await?;
+                Ok(answers.pop().unwrap_or(Value::Nil))
+            }
+            Server::Given(given) => {
+                let timeout = self.options.response_timeout;
+                match timeout_at(deadline, given.send(command)).await {
+                    Ok(answer) => answer.map_err(|e| Failure::of_sent("given", e, timeout)),
+                    Err(_) => Err(Failure::Late { server: "given".to_owned(), timeout }),
+                }
+            }
+        }
+    }
+
+    /// Says what to do, where it makes sense to ask again at all.
+    fn step_after(
+        &self,
+        failure: &Failure,
+        server: Server,
+        slot: u16,
+        sent: Instant,
+    ) -> Option<Step> {
+        if let Layout::Cluster(cluster) = &self.layout {
+            cluster.learn_from(failure);
+            if matches!(failure, Failure::NotConnected { .. }) {
+                return Some(Step::Later(server));
+            }
+        }
+        let error = failure.refusal()?;
+        if is_no_script(error) {
+            return Some(Step::Load(server));
+        }
+        if is_read_only(error) {
+            if let Server::Pool { pool, .. } = &server {
+                pool.renew(sent);
+            }
+            return Some(Step::Later(server));
+        }
+        if let Layout::Cluster(cluster) = &self.layout
+            && let Some(next) = self.redirected(cluster, error, slot)
+        {
+            return Some(Step::Now(next));
+        }
+        passes_soon(error).then_some(Step::Later(server))
+    }
+
+    fn redirected(&self, cluster: &Cluster, error: &RedisError, slot: u16) -> Option<Server> {
+        let asking = error.code() == Some("ASK");
+        let (address, _) = error.redirect_node()?;
+        Counters::add(&self.counters.redirections);
+        cluster.node(address, slot, asking)
+    }
+}
+
+impl Server {
+    fn of(pool: &Arc<Pool>) -> Self {
+        Self::Pool { pool: Arc::clone(pool), asking: false }
+    }
+
+    fn plain(&self) -> Self {
+        match self {
+            Self::Pool { pool, .. } => Self::of(pool),
+            given => given.clone(),
+        }
+    }
+
+    /// Names the server for people.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Pool { pool, .. } => pool.address().unwrap_or_else(|| pool.server().to_owned()),
+            Self::Given(_) => "given".to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topology")
+            .field("kind", &self.kind())
+            .field("place", &self.options.place)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,171 @@
+//! The master that sentinels name ([Redis Sentinel]).
+//!
+//! Each connection asks the sentinels where the master is, and is made only to a server that says that
+//! it is one. That the master changed is learnt from whatever comes first: the connection breaks, the
+//! old master answers READONLY, or a sentinel says `+switch-master`.
+//!
+//! [Redis Sentinel]: https://redis.io/docs/latest/develop/reference/sentinel-clients/
+
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use redis::{
+    Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsMode,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+use super::Single;
+use crate::{
+    Error,
+    figures::Counters,
+    options::{Address, Options},
+    pool::{Pool, Source, connection_addr},
+    retry::Backoff,
+};
+
+/// Listens to the sentinels for as long as it lives.
+pub(super) struct Watch(Vec<JoinHandle<()>>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+pub(super) fn start(
+    sentinels: &[Address],
+    master: &str,
+    options: &Arc<Options>,
+    counters: &Arc<Counters>,
+) -> Result<Single, Error> {
+    let addresses: Vec<_> = sentinels
+        .iter()
+        .map(|address| connection_addr(address, options))
+        .collect::<Result<_, _>>()?;
+    let source = Source::sentinel(client(addresses.clone(), master, options)?, options);
+    let server = format!("master {master}");
+    let pool = Arc::new(Pool::start(server, source, options, counters));
+    let listen = |client| {
+        let listener = Listener {
+            client,
+            master: master.to_owned(),
+            connect_timeout: options.connect_timeout,
+            pool: Arc::downgrade(&pool),
+        };
+        tokio::spawn(async move { listener.listen().await })
+    };
+    let watch = Watch(listeners(addresses, options)?.into_iter().map(listen).collect());
+    Ok(Single { pool, kind: "sentinel", _watch: Some(watch) })
+}
+
+fn client(
+    addresses: Vec<ConnectionAddr>,
+    master: &str,
+    options: &Options,
+) -> Result<SentinelClient, Error> {
+    let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master);
+    let mut builder = builder.map_err(unusable)?;
+    if let Some(tls) = &options.tls {
+        builder = builder
+            .set_client_to_redis_tls_mode(TlsMode::Secure)
+            .set_client_to_redis_certificates(tls.certificates()?);
+    }
+    if let Some(username) = &options.login.username {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = &options.login.password {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if let Some(username) = &options.sentinel_login.username {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = &options.sentinel_login.password {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
+    builder.build().map_err(unusable)
+}
+
+/// Makes the clients that listen.
+fn listeners(addresses: Vec<ConnectionAddr>, options: &Options) -> Result<Vec<Client>, Error> {
+    let login = &options.sentinel_login;
+    let open = |address: ConnectionAddr| {
+        let mut settings = RedisConnectionInfo::default();
+        if let Some(username) = &login.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &login.password {
+            settings = settings.set_password(password);
+        }
+        let info = address.into_connection_info()?.set_redis_settings(settings);
+        Client::open(info)
+    };
+    addresses.into_iter().map(open).collect::<Result<_, RedisError>>().map_err(unusable)
+}
+
+struct Listener {
+    client: Client,
+    master: String,
+    connect_timeout: Duration,
+    pool: Weak<Pool>,
+}
+
+impl Listener {
+    /// Has the connections made anew when the sentinel says that the master changed; never ends by
+    /// itself.
+    async fn listen(&self) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let began = Instant::now();
+            if let Err(error) = self.listen_once().await {
+                tracing::debug!(%error, "a sentinel cannot be listened to");
+            }
+            if began.elapsed() > Duration::from_secs(60) {
+                backoff.reset();
+            }
+            sleep(backoff.next()).await;
+        }
+    }
+
+    /// Returns when the connection to the sentinel ends.
+    async fn listen_once(&self) -> Result<(), RedisError> {
+        let mut pubsub = timeout(self.connect_timeout, self.client.get_async_pubsub())
+            .await
+            .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        pubsub.subscribe("+switch-master").await?;
+        let mut messages = pin!(pubsub.on_message());
+        while let Some(message) = next(&mut messages).await {
+            let text: String = message.get_payload()?;
+            let words: Vec<_> = text.split(' ').collect();
+            if let [name, old_host, old_port, new_host, new_port] = words[..]
+                && name == self.master
+                && let Some(pool) = self.pool.upgrade()
+            {
+                let now = format!("{new_host}:{new_port}");
+                // The other sentinels say the same.
+                if pool.address().as_deref() != Some(&now) {
+                    pool.depose(&format!("{old_host}:{old_port}"));
+                    pool.renew(Instant::now());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the next item of a stream.
+async fn next<S: futures_core::Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_next(cx)).await
+}
+
+fn unusable(error: RedisError) -> Error {
+    Error::InvalidUrl { what: error.to_string(), help: "see the cause".to_owned() }
+}

@@ -1,0 +1,96 @@
+//! Which slot a key of a cluster is in, and who has which slots.
+
+use redis::Value;
+
+use crate::options::Address;
+
+/// How many slots a cluster has.
+pub(super) const SLOTS: u16 = 16_384;
+
+/// Returns the slot of a key: the CRC-16 of what stands between the first brace and the next closing
+/// one, or of all of it ([Redis Cluster specification]).
+///
+/// [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+pub(super) fn slot_of(key: &[u8]) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(hash_tag(key).unwrap_or(key)) % SLOTS
+}
+
+fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let open = key.iter().position(|b| *b == b'{')? + 1;
+    let length = key[open..].iter().position(|b| *b == b'}')?;
+    (length > 0).then(|| &key[open..open + length])
+}
+
+/// A range of slots and its master.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Range {
+    pub(super) first: u16,
+    pub(super) last: u16,
+    pub(super) master: Address,
+}
+
+/// Reads what `CLUSTER SLOTS` answers; a node without a host is on the host that was asked.
+pub(super) fn read(answer: &Value, asked: &str) -> Option<Vec<Range>> {
+    let Value::Array(ranges) = answer else { return None };
+    ranges.iter().map(|range| read_range(range, asked)).collect()
+}
+
+fn read_range(range: &Value, asked: &str) -> Option<Range> {
+    let Value::Array(parts) = range else { return None };
+    let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &parts[..] else {
+        return None;
+    };
+    let [host, Value::Int(port), ..] = &master[..] else { return None };
+    let host = match host {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?,
+        Value::SimpleString(text) => text,
+        Value::Nil => "",
+        _ => return None,
+    };
+    let host = if matches!(host, "" | "?") { asked } else { host };
+    let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
+    let master = Address { host: host.to_owned(), port: u16::try_from(*port).ok()? };
+    (first <= last && last < SLOTS).then_some(Range { first, last, master })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(slot_of(b"123456789"), 0x31c3); // the check value of CRC-16/XMODEM
+        assert_eq!(slot_of(b"foo"), 12182);
+        assert_eq!(slot_of(b"p:{foo}:api"), slot_of(b"foo"));
+        assert_eq!(slot_of(b"{foo}{bar}"), slot_of(b"foo"));
+        assert_eq!(
+            slot_of(b"foo{}{bar}"),
+            crc16::State::<crc16::XMODEM>::calculate(b"foo{}{bar}") % SLOTS
+        );
+        assert_eq!(slot_of(b"foo{{bar}}zap"), slot_of(b"{bar"));
+        assert_eq!(slot_of(b""), 0);
+    }
+
+    fn answer(host: Value, first: i64, last: i64, port: i64) -> Value {
+        let master = Value::Array(vec![host, Value::Int(port), Value::Nil]);
+        Value::Array(vec![Value::Array(vec![Value::Int(first), Value::Int(last), master])])
+    }
+
+    #[test]
+    fn an_answer_is_read_and_a_missing_host_is_the_one_that_was_asked() {
+        let host = Value::BulkString(b"10.0.0.1".to_vec());
+        let ranges = read(&answer(host, 0, 5460, 7000), "asked").unwrap();
+        assert_eq!(ranges[0].master.to_string(), "10.0.0.1:7000");
+        let ranges = read(&answer(Value::Nil, 0, 5460, 7000), "asked").unwrap();
+        assert_eq!(ranges[0].master.host, "asked");
+    }
+
+    #[test]
+    fn an_answer_out_of_range_is_refused() {
+        for (first, last, port) in [(-1, 3, 1), (4, 3, 1), (0, 16_384, 1), (0, 1, 70_000)] {
+            assert_eq!(read(&answer(Value::Nil, first, last, port), "h"), None);
+        }
+        assert_eq!(read(&Value::Int(1), "h"), None);
+        assert_eq!(read(&Value::Array(vec![Value::Nil]), "h"), None);
+    }
+}

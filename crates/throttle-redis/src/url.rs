@@ -1,0 +1,211 @@
+//! Addresses as URLs: `redis://user:password@host:6379/0?max_connections=50`.
+
+use std::{str::FromStr, time::Duration};
+
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    Error, Tls,
+    options::{Address, Options, Place},
+};
+
+/// The schemes that are understood.
+pub(crate) const SCHEMES: &str =
+    "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
+
+const PARAMETERS: &str = "max_connections, prefix, connect_timeout, response_timeout, retries, \
+     health_check_interval, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
+     cert and key";
+
+/// Reads an address. No error shows a password.
+pub(crate) fn parse(url: &str) -> Result<Options, Error> {
+    let (scheme, rest) = url
+        .split_once("://")
+        .ok_or_else(|| wrong("it has no scheme", "begin it with redis:// or rediss://"))?;
+    let (tls, kind) = scheme_of(scheme)?;
+    if rest.contains('#') {
+        return Err(wrong("it has a fragment", "write a # in a password as %23"));
+    }
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, hosts) = match authority.rsplit_once('@') {
+        Some((login, hosts)) => (Some(login), hosts),
+        None => (None, authority),
+    };
+
+    let (place, database) = match kind {
+        Kind::Standalone => {
+            let address = match &addresses(hosts, 6379)?[..] {
+                [one] => one.clone(),
+                _ => {
+                    let help = "several servers are redis+sentinel:// or redis+cluster://";
+                    return Err(wrong("it names several hosts", help));
+                }
+            };
+            (Place::Standalone(address), path)
+        }
+        Kind::Sentinel => {
+            let (master, database) = path.split_once('/').unwrap_or((path, ""));
+            let master = decoded(master)?;
+            if master.is_empty() {
+                let help = "write redis+sentinel://host:26379/mymaster/0";
+                return Err(wrong("it does not name the master", help));
+            }
+            (Place::Sentinel { sentinels: addresses(hosts, 26379)?, master }, database)
+        }
+        Kind::Cluster => (Place::Cluster { nodes: addresses(hosts, 6379)? }, path),
+    };
+    let mut options = Options::new(place);
+    options.tls = tls.then(Tls::new);
+    if !database.is_empty() {
+        options.database = number("database", database)?;
+    }
+    if let Some(login) = login {
+        let (username, password) = match login.split_once(':') {
+            Some((username, password)) => (username, Some(password)),
+            None => (login, None),
+        };
+        options.login.username = Some(decoded(username)?).filter(|name| !name.is_empty());
+        options.login.password = password.map(decoded).transpose()?;
+    }
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        set(&mut options, name, &decoded(value)?)?;
+    }
+    Ok(options)
+}
+
+enum Kind {
+    Standalone,
+    Sentinel,
+    Cluster,
+}
+
+fn scheme_of(scheme: &str) -> Result<(bool, Kind), Error> {
+    let scheme = scheme.to_ascii_lowercase();
+    let (base, kind) = match scheme.split_once('+') {
+        None => (&scheme[..], Kind::Standalone),
+        Some((base, "sentinel")) => (base, Kind::Sentinel),
+        Some((base, "cluster")) => (base, Kind::Cluster),
+        Some(_) => return Err(Error::UnknownScheme(scheme)),
+    };
+    match base {
+        "redis" | "valkey" => Ok((false, kind)),
+        "rediss" | "valkeys" => Ok((true, kind)),
+        _ => Err(Error::UnknownScheme(scheme)),
+    }
+}
+
+fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Error> {
+    match name {
+        "max_connections" => options.max_connections = number("max_connections", value)?,
+        "prefix" => options.key_prefix = value.to_owned(),
+        "connect_timeout" => options.connect_timeout = span("connect_timeout", value)?,
+        "response_timeout" => options.response_timeout = span("response_timeout", value)?,
+        "retries" => options.retries = number("retries", value)?,
+        "health_check_interval" => {
+            options.health_check_interval = span("health_check_interval", value)?;
+        }
+        "client_name" => options.client_name = Some(value.to_owned()),
+        "protocol" => match value {
+            "2" | "resp2" => options.resp3 = false,
+            "3" | "resp3" => options.resp3 = true,
+            _ => return Err(parameter("protocol", value, "2 or 3")),
+        },
+        "db" => options.database = number("db", value)?,
+        "sentinel_username" => options.sentinel_login.username = Some(value.to_owned()),
+        "sentinel_password" => options.sentinel_login.password = Some(value.to_owned()),
+        "ca" | "cert" | "key" => {
+            let Some(tls) = &mut options.tls else {
+                let help = "they are for rediss://, rediss+sentinel:// and rediss+cluster://";
+                return Err(wrong("it has files for TLS, but its scheme is without TLS", help));
+            };
+            match name {
+                "ca" => tls.set_ca(value.to_owned()),
+                "cert" => tls.set_certificate(value.to_owned()),
+                _ => tls.set_key(value.to_owned()),
+            }
+        }
+        _ => {
+            let name = name.chars().take(40).collect::<String>();
+            let what = format!("its parameter {name:?} is unknown");
+            return Err(Error::InvalidUrl { what, help: format!("there are {PARAMETERS}") });
+        }
+    }
+    Ok(())
+}
+
+/// Reads `host:port,host:port`; an IPv6 address stands in brackets.
+fn addresses(hosts: &str, default_port: u16) -> Result<Vec<Address>, Error> {
+    hosts.split(',').map(|host| address(host, default_port)).collect()
+}
+
+/// Reads `host`, `host:port` or `[v6]:port`.
+pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, Error> {
+    let bad = || {
+        // Not the text itself: a password with an unescaped @ or / would end up here.
+        wrong("a host is missing or no host", "write host:port, and an IPv6 address in brackets")
+    };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
+            host.parse::<std::net::Ipv6Addr>().map_err(|_| bad())?;
+            let port = match rest {
+                "" => None,
+                rest => Some(rest.strip_prefix(':').ok_or_else(bad)?),
+            };
+            (host, port)
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    if host.is_empty() || !host.bytes().all(is_host) {
+        return Err(bad());
+    }
+    let port = match port {
+        None => default_port,
+        Some(port) => match port.parse() {
+            Ok(port) if port > 0 => port,
+            _ => return Err(wrong("a port is no number from 1 to 65535", "write host:port")),
+        },
+    };
+    Ok(Address { host: host.to_owned(), port })
+}
+
+fn decoded(text: &str) -> Result<String, Error> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| wrong("a part is no UTF-8", "encode bytes as %XX"))
+}
+
+fn number<T: FromStr>(name: &'static str, value: &str) -> Result<T, Error> {
+    value.parse().map_err(|_| parameter(name, value, "a whole number"))
+}
+
+/// Reads `5s`, `500ms`, `2m`, or a number of seconds.
+fn span(name: &'static str, value: &str) -> Result<Duration, Error> {
+    let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (digits, unit) = value.split_at(end);
+    let number: u64 =
+        digits.parse().map_err(|_| parameter(name, value, "a time, such as 5s or 500ms"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(parameter(name, value, "a time, such as 5s or 500ms")),
+    }
+}
+
+fn parameter(name: &'static str, value: &str, allowed: &'static str) -> Error {
+    let value = format!("{:?}", value.chars().take(40).collect::<String>());
+    Error::InvalidOption { option: name, value, allowed }
+}
+
+fn wrong(what: &str, help: &str) -> Error {
+    Error::InvalidUrl { what: what.to_owned(), help: help.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

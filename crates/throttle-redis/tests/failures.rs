@@ -1,0 +1,266 @@
+//! What goes wrong with one server: an error that says what and what to do, then recovery.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{fixed, limiter, rule, standalone, storm, until_answered};
+use throttle_core::{Algorithm, Rule, Storage};
+use throttle_redis::RedisStorage;
+use throttle_testbed::Server;
+
+const SOON: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_the_connections_and_the_script_come_back() {
+    let server = Server::start();
+    let storage = standalone(&server).await;
+    let limiter = limiter(&storage, [rule("r", 1_000_000)]);
+    limiter.check("k", "r").await.unwrap();
+    server.kill();
+    let error = limiter.check("k", "r").await.unwrap_err().to_string();
+    assert!(error.contains(&server.address()), "{error}");
+    server.restart();
+    until_answered(&limiter, "k", "r", SOON).await;
+    assert!(storage.figures().reconnects >= 1, "{:?}", storage.figures());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_while_the_server_is_away_for_long_fails_at_once() {
+    let server = Server::start();
+    let storage = standalone(&server).await;
+    let limiter = limiter(&storage, [rule("r", 10)]);
+    server.kill();
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    let tally = storm(&limiter, "k", &["r"], 4, 25).await;
+    assert_eq!(tally.failed(), 100);
+    assert!(tally.longest() < Duration::from_millis(100), "{:?}", tally.longest());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flushed_script_is_loaded_again_without_an_error() {
+    let server = Server::start();
+    let storage = standalone(&server).await;
+    let limiter = limiter(&storage, [rule("r", 1_000)]);
+    for round in 1..=3 {
+        server.command(&["SCRIPT", "FLUSH"]);
+        assert!(limiter.check("k", "r").await.unwrap().is_allowed());
+        assert_eq!(storage.figures().script_reloads, round);
+    }
+    server.command(&["SCRIPT", "FLUSH"]);
+    let tally = storm(&limiter, "k", &["r"], 64, 10).await;
+    assert_eq!((tally.admitted(), tally.failed()), (640, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_connections_are_replaced_in_the_background() {
+    let server = Server::start();
+    for resp3 in [true, false] {
+        let storage = RedisStorage::builder(&server.url()).resp3(resp3).connect().await.unwrap();
+        let limiter = limiter(&storage, [rule("r", 1_000_000)]);
+        limiter.check("k", "r").await.unwrap();
+        for _ in 0..5 {
+            server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+            until_answered(&limiter, "k", "r", SOON).await;
+        }
+        assert!(storage.figures().reconnects >= 5, "{:?}", storage.figures());
+        assert!(storage.figures().connections <= storage.figures().max_connections);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_bounded_however_many_tasks_ask() {
+    let server = Server::start();
+    let before = clients(&server);
+    let storage = RedisStorage::builder(&server.url()).max_connections(2).connect().await.unwrap();
+    let limiter = limiter(&storage, [rule("r", 1_000_000)]);
+    storm(&limiter, "k", &["r"], 256, 20).await;
+    assert!(clients(&server) <= before + 2, "{}", clients(&server));
+    let made = server.command(&["INFO", "stats"]).to_string();
+    let line = made.lines().find(|line| line.starts_with("total_connections_received:"));
+    let made: u64 = line.and_then(|line| line.split(':').nth(1)?.trim().parse().ok()).unwrap();
+    assert!(made < 100, "{made} connections for 5,120 requests");
+    drop((limiter, storage));
+    let mut patience = 100;
+    while clients(&server) > before && patience > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        patience -= 1;
+    }
+    assert_eq!(clients(&server), before, "connections outlive their storage");
+}
+
+fn clients(server: &Server) -> usize {
+    let list = server.command(&["CLIENT", "LIST", "TYPE", "normal"]).to_string();
+    list.lines()
+        .filter(|line| line.contains("lib-name=ratethrottle") || line.contains("addr=127"))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_an_error_in_time_then_answers_again() {
+    let server = Server::start();
+    let storage = RedisStorage::builder(&server.url())
+        .response_timeout(Duration::from_millis(200))
+        .connect_timeout(Duration::from_millis(300))
+        .connect()
+        .await
+        .unwrap();
+    let limiter = limiter(&storage, [rule("r", 1_000_000)]);
+    limiter.check("k", "r").await.unwrap();
+    server.pause();
+    let tally = storm(&limiter, "k", &["r"], 8, 5).await;
+    assert_eq!(tally.failed(), 40);
+    assert!(tally.longest() < Duration::from_millis(300), "{:?}", tally.longest());
+    server.resume();
+    until_answered(&limiter, "k", "r", SOON).await;
+    assert!(storage.figures().late_answers >= 1, "{:?}", storage.figures());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushall_forgets_the_counts_and_nothing_else() {
+    let server = Server::start();
+    let limiter = limiter(&standalone(&server).await, [fixed("r", 1)]);
+    assert!(limiter.check("k", "r").await.unwrap().is_allowed());
+    assert!(!limiter.check("k", "r").await.unwrap().is_allowed());
+    server.command(&["FLUSHALL"]);
+    assert!(limiter.check("k", "r").await.unwrap().is_allowed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_else_wrote_under_our_name_is_an_error_and_stays() {
+    let server = Server::start();
+    let storage = standalone(&server).await;
+    for algorithm in Algorithm::ALL {
+        let limiter = limiter(&storage, [Rule::per_minute("r", 10).algorithm(algorithm)]);
+        let key = "ratethrottle:{k}:r";
+        let strangers: [&[&[u8]]; 6] = [
+            &[b"SET", key.as_bytes(), b"hello"],
+            &[b"SET", key.as_bytes(), b""],
+            &[b"SET", key.as_bytes(), &[1, 255, 255, 255, 255, 255, 255, 255, 255]],
+            &[b"RPUSH", key.as_bytes(), b"not", b"ours"],
+            &[b"HSET", key.as_bytes(), b"a", b"b"],
+            &[b"SADD", key.as_bytes(), b"a"],
+        ];
+        for stranger in strangers {
+            server.command(stranger);
+            let before = server.command(&[b"DUMP", key.as_bytes()]);
+            for error in [
+                limiter.check("k", "r").await.map(|_| ()),
+                limiter.peek("k", "r").await.map(|_| ()),
+                limiter.refund("k", "r", 1).await,
+            ] {
+                let error = error.expect_err("it is no state of ours").to_string();
+                assert!(error.contains("prefix") && error.len() < 600, "{algorithm}: {error}");
+            }
+            assert_eq!(server.command(&[b"DUMP", key.as_bytes()]), before, "{algorithm}");
+            limiter.reset("k", "r").await.unwrap();
+            assert!(limiter.check("k", "r").await.unwrap().is_allowed(), "{algorithm}");
+            limiter.reset("k", "r").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_server_is_an_error_that_names_maxmemory_and_never_a_silent_pass() {
+    let server = Server::builder()
+        .option("maxmemory", "1mb")
+        .option("maxmemory-policy", "noeviction")
+        .start();
+    let storage = standalone(&server).await;
+    let limiter = limiter(&storage, [fixed("r", 5)]);
+    let error = limiter.check("k", "r").await.unwrap_err().to_string();
+    assert!(error.contains("maxmemory"), "{error}");
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert!(limiter.check("k", "r").await.unwrap().is_allowed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_replica_is_an_error_that_says_so() {
+    let master = Server::start();
+    let replica = Server::start();
+    replica.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+    let limiter = limiter(&standalone(&replica).await, [rule("r", 10)]);
+    let error = limiter.check("k", "r").await.unwrap_err().to_string();
+    assert!(error.contains("ReadOnly") && error.contains("Sentinel"), "{error}");
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    until_answered(&limiter, "k", "r", SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_removes_our_prefix_and_nobody_elses() {
+    let server = Server::start();
+    let open = |prefix: &'static str| {
+        let builder = RedisStorage::builder(&server.url()).key_prefix(prefix);
+        async move { builder.connect().await.unwrap() }
+    };
+    for (ours, theirs) in [("a*:", "abc:"), ("a?:", "ab:"), ("[ab]:", "a:"), ("app:", "apple:")] {
+        let (ours, theirs) = (open(ours).await, open(theirs).await);
+        for i in 0..2_500 {
+            ours.set(&format!("{i}"), "x".into(), None).await.unwrap();
+        }
+        limiter(&ours, [rule("r", 10)]).check("k", "r").await.unwrap();
+        theirs.set("x", "stays".into(), None).await.unwrap();
+        server.command(&["SET", "foreign", "stays"]);
+        assert_eq!(ours.clear().await.unwrap(), 2_501);
+        assert_eq!(ours.clear().await.unwrap(), 0);
+        assert!(theirs.exists("x").await.unwrap());
+        assert_eq!(server.command(&["GET", "foreign"]).to_string(), "stays");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_has_a_lifetime_and_redis_is_empty_again_by_itself() {
+    let server = Server::start();
+    let storage = standalone(&server).await;
+    let rules = Algorithm::ALL.map(|algorithm| {
+        let rule = Rule::new(algorithm.as_str(), 5, Duration::from_millis(700));
+        rule.algorithm(algorithm).block(Duration::from_millis(900))
+    });
+    let limiter = limiter(&storage, rules);
+    let mut tasks = Vec::new();
+    for task in 0..50 {
+        let limiter = limiter.clone();
+        tasks.push(tokio::spawn(async move {
+            for i in 0..100 {
+                let key = format!("{}", (task * 100 + i) % 1_500);
+                for algorithm in Algorithm::ALL {
+                    limiter.check(&key[..], algorithm.as_str()).await.unwrap();
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let keyspace = server.command(&["INFO", "keyspace"]).to_string();
+    if let Some(line) = keyspace.lines().find(|line| line.starts_with("db0:")) {
+        let number = |name: &str| {
+            line.split([',', ':']).find_map(|part| part.strip_prefix(name)).map(str::to_owned)
+        };
+        assert_eq!(number("keys="), number("expires="), "{line}");
+    }
+    let mut patience = 100;
+    while server.command(&["DBSIZE"]).integer() > 0 {
+        assert!(patience > 0, "{} keys are left", server.command(&["DBSIZE"]));
+        patience -= 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_time_of_ours_reaches_the_server() {
+    let server = Server::start();
+    let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
+    // The server alone says what time it is, so that servers with clocks an hour apart agree.
+    let seconds = |text: String| text.lines().next().unwrap().parse::<u64>().unwrap();
+    let before = seconds(server.command(&["TIME"]).to_string());
+    limiter.check("k", "r").await.unwrap();
+    server.command(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+    limiter.check("k", "r").await.unwrap();
+    let log = server.command(&["SLOWLOG", "GET", "10"]).to_string();
+    server.command(&["CONFIG", "SET", "slowlog-log-slower-than", "10000"]);
+    assert!(log.to_lowercase().contains("evalsha"), "{log}");
+    let early = format!("{}", before / 1000); // the first digits of any time of now
+    let arguments = log.lines().filter(|line| line.contains(&early) && line.len() > 13);
+    assert_eq!(arguments.count(), 0, "{log}");
+}

@@ -1,0 +1,106 @@
+//! Lists that servers share.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{cluster, limiter, rule, standalone};
+use throttle_core::{Error, Limiter, Listed};
+use throttle_testbed::{Cluster, Server};
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+async fn until(limiter: &Limiter, key: &str, allowed: bool) -> Duration {
+    let began = Instant::now();
+    while limiter.check(key, "r").await.expect("Redis answers").is_allowed() != allowed {
+        assert!(began.elapsed() < 3 * A_SECOND, "{key} is never {allowed}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_given_on_one_server_holds_on_all_within_a_second() {
+    let server = Server::start();
+    let one = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
+    let two = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
+    let lists = one.shared_lists().await.unwrap();
+    two.shared_lists().await.unwrap();
+
+    lists.deny_for("203.0.113.9", Duration::from_millis(1_500)).await.unwrap();
+    let began = Instant::now();
+    assert!(!one.check("203.0.113.9", "r").await.unwrap().is_allowed(), "here it holds at once");
+    assert!(until(&two, "203.0.113.9", false).await < A_SECOND);
+    let denial = two.check("203.0.113.9", "r").await.unwrap();
+    assert_eq!(denial.listed(), Some(Listed::Denied));
+    assert!(denial.retry_after().unwrap() <= Duration::from_millis(1_500));
+    until(&two, "203.0.113.9", true).await;
+    let lasted = began.elapsed();
+    assert!(lasted > Duration::from_millis(1_400) && lasted < 3 * A_SECOND, "{lasted:?}");
+
+    lists.deny("198.51.100.0/24").await.unwrap();
+    lists.deny("user:42").await.unwrap();
+    assert!(until(&two, "198.51.100.77", false).await < A_SECOND);
+    assert!(!two.check("user:42", "r").await.unwrap().is_allowed());
+    assert!(lists.remove_denied("198.51.100.0/24").await.unwrap());
+    assert!(!lists.remove_denied("198.51.100.0/24").await.unwrap());
+    assert!(until(&two, "198.51.100.77", true).await < A_SECOND);
+    assert_eq!(lists.entries().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowed_network_passes_on_all_servers_and_is_charged_nothing() {
+    let nodes = Cluster::builder().without_replicas().start();
+    let one = limiter(&cluster(&nodes).await, [rule("r", 1)]);
+    let two = limiter(&cluster(&nodes).await, [rule("r", 1)]);
+    one.shared_lists().await.unwrap().allow("10.0.0.0/8").await.unwrap();
+    two.shared_lists().await.unwrap(); // who comes later reads what is there
+    for _ in 0..3 {
+        let decision = two.check("10.1.2.3", "r").await.unwrap();
+        assert_eq!((decision.is_allowed(), decision.listed()), (true, Some(Listed::Allowed)));
+    }
+    assert_eq!(two.status().allow_list, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_gone_the_lists_stay_as_they_were() {
+    let server = Server::start();
+    let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
+    let lists = limiter.shared_lists().await.unwrap();
+    lists.deny("user:1").await.unwrap();
+    server.kill();
+    tokio::time::sleep(A_SECOND).await;
+    assert!(!limiter.check("user:1", "r").await.unwrap().is_allowed());
+    assert!(lists.deny("user:2").await.is_err());
+    server.restart(); // empty: nothing is saved
+    until(&limiter, "user:1", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lists_end_with_their_entries_and_the_followers_with_their_limiter() {
+    let server = Server::start();
+    let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
+    let lists = limiter.shared_lists().await.unwrap();
+    lists.deny_for("user:1", Duration::from_millis(300)).await.unwrap();
+    lists.deny_for("user:2", Duration::from_millis(600)).await.unwrap();
+    tokio::time::sleep(A_SECOND).await;
+    assert_eq!(server.command(&["DBSIZE"]).integer(), 0);
+    drop((lists, limiter));
+    tokio::time::sleep(A_SECOND).await;
+    let clients = server.command(&["CLIENT", "LIST", "TYPE", "normal"]).to_string();
+    assert_eq!(
+        clients.matches("lib-name=ratethrottle").count() + clients.matches("cmd=eval").count(),
+        0,
+        "{clients}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_entry_is_refused_and_a_storage_without_lists_says_so() {
+    let server = Server::start();
+    let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
+    let lists = limiter.shared_lists().await.unwrap();
+    for entry in ["", "10.0.0.0/99", " x"] {
+        assert!(matches!(lists.deny(entry).await, Err(Error::InvalidEntry(_))), "{entry}");
+    }
+}

@@ -1,0 +1,121 @@
+//! Failovers by Sentinel, while requests go on.
+
+mod common;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use common::{Tally, fixed, limiter, sentinel};
+use throttle_core::Limiter;
+use throttle_testbed::Sentinels;
+
+/// Asks from several tasks until told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    tally: Arc<Tally>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(limiter: &Limiter, tasks: usize) -> Self {
+        let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()));
+        let tasks = (0..tasks)
+            .map(|_| {
+                let (limiter, stop, tally) = (limiter.clone(), stop.clone(), tally.clone());
+                tokio::spawn(async move {
+                    while !stop.load(Relaxed) {
+                        let _ = tally.ask(&limiter, "k", &["r"]).await;
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                })
+            })
+            .collect();
+        Self { stop, tally, tasks }
+    }
+
+    async fn end(self) -> Arc<Tally> {
+        self.stop.store(true, Relaxed);
+        for task in self.tasks {
+            task.await.expect("no task panics");
+        }
+        self.tally
+    }
+}
+
+async fn answers_again(limiter: &Limiter, within: Duration) -> Duration {
+    common::until_answered(limiter, "k", "r", within).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn after_kill_9_of_the_master_requests_are_answered_within_five_seconds_of_the_election() {
+    let sentinels = Sentinels::start();
+    let storage = sentinel(&sentinels).await;
+    let limiter = limiter(&storage, [fixed("r", 1_000_000)]);
+    answers_again(&limiter, Duration::from_secs(1)).await;
+    let load = Load::start(&limiter, 8);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    let old = sentinels.kill_master().address();
+    let old = sentinels.servers().iter().find(|server| server.address() == old).unwrap();
+    let new =
+        tokio::task::block_in_place(|| sentinels.wait_for_new_master(old, Duration::from_secs(30)));
+    let elected = Instant::now();
+    answers_again(&limiter, Duration::from_secs(5)).await;
+    println!("answered {:?} after the election", elected.elapsed());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let tally = load.end().await;
+
+    let answer = limiter.peek("k", "r").await.unwrap();
+    let counted = 1_000_000 - answer.remaining();
+    println!(
+        "{} were admitted, of which {counted} are counted by the new master; {} failed",
+        tally.admitted(),
+        tally.failed()
+    );
+    assert!(tally.admitted() > 100);
+    // What Redis had not replicated yet is lost, and what was charged but not answered is counted.
+    assert!(counted + 1_000 >= tally.admitted(), "{counted} of {}", tally.admitted());
+    assert!(counted <= tally.admitted() + tally.failed() + 2);
+    assert!(storage.figures().failovers >= 1, "{:?}", storage.figures());
+    let info = storage.info().await.unwrap();
+    assert_eq!(info.nodes[0].address, new.address());
+    assert!(tally.longest() < Duration::from_millis(700), "{:?}", tally.longest());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_master_that_is_demoted_is_left_at_once() {
+    let sentinels = Sentinels::start();
+    let storage = sentinel(&sentinels).await;
+    let limiter = limiter(&storage, [fixed("r", 1_000_000)]);
+    let before = storage.info().await.unwrap().nodes[0].address.clone();
+    let load = Load::start(&limiter, 8);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let new = tokio::task::block_in_place(|| sentinels.failover().address());
+    assert_ne!(before, new);
+    answers_again(&limiter, Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let tally = load.end().await;
+    let info = storage.info().await.unwrap();
+    assert_eq!(info.nodes[0].address, new);
+    assert_eq!(info.nodes[0].role, "master");
+    println!("{} admitted, {} failed", tally.admitted(), tally.failed());
+    // No connection stays behind on the old master.
+    let old = sentinels.servers().iter().find(|server| server.address() == before).unwrap();
+    let left = old.command(&["CLIENT", "LIST", "TYPE", "normal"]).to_string();
+    assert_eq!(left.matches("cmd=evalsha").count(), 0, "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_of_three_sentinels_may_be_gone() {
+    let sentinels = Sentinels::start();
+    for sentinel in &sentinels.sentinels()[..2] {
+        sentinel.kill();
+    }
+    let limiter = limiter(&sentinel(&sentinels).await, [fixed("r", 10)]);
+    answers_again(&limiter, Duration::from_secs(1)).await;
+}
