@@ -22,7 +22,7 @@ use crate::{convert, service::Eithers};
 
 pin_project! {
     /// Answers with the inner service's response, or with a refusal.
-    pub struct ResponseFuture<S, B>
+    pub struct ThrottledFuture<S, B>
     where
         S: Service<ServiceRequest>,
     {
@@ -56,7 +56,7 @@ struct Asking<S> {
     throttle: Arc<Throttle>,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, B> ThrottledFuture<S, B>
 where
     S: Service<ServiceRequest>,
 {
@@ -83,7 +83,7 @@ where
     }
 }
 
-impl<S, B> Future for ResponseFuture<S, B>
+impl<S, B> Future for ThrottledFuture<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody,
@@ -130,15 +130,15 @@ where
     }
 }
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+impl<S, B> fmt::Debug for ThrottledFuture<S, B>
 where
     S: Service<ServiceRequest>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Asking { .. } => "ResponseFuture(asking)",
-            State::Passed { .. } => "ResponseFuture(passed)",
-            State::Refused { .. } => "ResponseFuture(refused)",
+            State::Asking { .. } => "ThrottledFuture(asking)",
+            State::Passed { .. } => "ThrottledFuture(passed)",
+            State::Refused { .. } => "ThrottledFuture(refused)",
         })
     }
 }

@@ -28,9 +28,9 @@ mod workers;
 
 pub use self::{
     extract::{NoDecisions, ThrottleDecisions},
-    future::ResponseFuture,
+    future::ThrottledFuture,
     middleware::RateThrottle,
-    service::RateThrottleService,
+    service::ThrottledService,
 };
 pub use http;
 pub use throttle_http::Source;

@@ -16,7 +16,7 @@ use throttle_http::{ConfigError, Options, Setup, Source};
 #[cfg(feature = "memory")]
 use crate::workers::{self, Shared};
 use crate::{
-    RateThrottleService,
+    ThrottledService,
     convert::{Carry, carry},
     service::Eithers,
 };
@@ -163,7 +163,7 @@ where
 {
     type Response = Eithers<B>;
     type Error = S::Error;
-    type Transform = RateThrottleService<S>;
+    type Transform = ThrottledService<S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
@@ -171,7 +171,7 @@ where
         #[cfg(feature = "memory")]
         workers::factory_is_done();
         let throttle = self.setup.throttle_or_log();
-        ready(Ok(RateThrottleService::new(inner, throttle, self.clone())))
+        ready(Ok(ThrottledService::new(inner, throttle, self.clone())))
     }
 }
 

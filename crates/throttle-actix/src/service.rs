@@ -14,7 +14,7 @@ use actix_web::{
 use throttle_http::{Admission, Refusal, RequestHead, Throttle, Verdict};
 
 use crate::{
-    RateThrottle, ResponseFuture,
+    RateThrottle, ThrottledFuture,
     convert::{self, Head},
 };
 
@@ -23,7 +23,7 @@ pub(crate) type Eithers<B> = ServiceResponse<EitherBody<B>>;
 
 /// Limits the requests of the service within.
 #[derive(Debug)]
-pub struct RateThrottleService<S> {
+pub struct ThrottledService<S> {
     inner: Rc<S>,
     /// None when it could not be built.
     throttle: Option<Arc<Throttle>>,
@@ -31,20 +31,20 @@ pub struct RateThrottleService<S> {
     made_of: RateThrottle,
 }
 
-impl<S> RateThrottleService<S> {
+impl<S> ThrottledService<S> {
     pub(crate) fn new(inner: S, throttle: Option<Arc<Throttle>>, made_of: RateThrottle) -> Self {
         Self { inner: Rc::new(inner), throttle, made_of }
     }
 }
 
-impl<S, B> Service<ServiceRequest> for RateThrottleService<S>
+impl<S, B> Service<ServiceRequest> for ThrottledService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody,
 {
     type Response = Eithers<B>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+    type Future = ThrottledFuture<S, B>;
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -57,7 +57,7 @@ where
         let head = Head::new(&request, self.made_of.carried());
         let admission = throttle.admit(&RequestHead::foreign(&head, convert::peer_of(&request)));
         let reply = match admission {
-            Admission::Exempt => return ResponseFuture::exempt(self.inner.call(request)),
+            Admission::Exempt => return ThrottledFuture::exempt(self.inner.call(request)),
             Admission::Refused(refusal) => return refused(request, refusal),
             Admission::Asked(reply) => reply,
         };
@@ -66,21 +66,21 @@ where
                 Verdict::Passed(decisions) => {
                     request.extensions_mut().insert(decisions.clone());
                     let throttle = Arc::clone(throttle);
-                    ResponseFuture::passed(self.inner.call(request), throttle, decisions)
+                    ThrottledFuture::passed(self.inner.call(request), throttle, decisions)
                 }
                 Verdict::Refused(refusal) => refused(request, refusal),
             },
             Err(pending) => {
                 let inner = Rc::clone(&self.inner);
-                ResponseFuture::asking(pending, inner, request, Arc::clone(throttle))
+                ThrottledFuture::asking(pending, inner, request, Arc::clone(throttle))
             }
         }
     }
 }
 
-fn refused<S, B>(request: ServiceRequest, refusal: Refusal) -> ResponseFuture<S, B>
+fn refused<S, B>(request: ServiceRequest, refusal: Refusal) -> ThrottledFuture<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
 {
-    ResponseFuture::refused(request.into_response(convert::refuse(refusal)))
+    ThrottledFuture::refused(request.into_response(convert::refuse(refusal)))
 }

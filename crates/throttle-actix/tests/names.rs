@@ -13,7 +13,7 @@ use actix_web::{
     test::{TestRequest, init_service},
     web,
 };
-use throttle_actix::{RateThrottle, RateThrottleService, ResponseFuture};
+use throttle_actix::{RateThrottle, ThrottledFuture, ThrottledService};
 use throttle_core::{Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
@@ -62,15 +62,15 @@ async fn the_service_and_the_future_have_names() {
                 Future = std::future::Ready<Result<ServiceResponse, Error>>,
             >,
     >;
-    struct Kept(RateThrottleService<Inner>);
+    struct Kept(ThrottledService<Inner>);
     impl Kept {
-        fn ask(&self) -> ResponseFuture<Inner, BoxBody> {
+        fn ask(&self) -> ThrottledFuture<Inner, BoxBody> {
             self.0.call(TestRequest::default().peer_addr(PEER).to_srv_request())
         }
     }
     for (limiter, shown) in [
-        (limiter(MemoryStorage::new(), 1), "ResponseFuture(passed)"),
-        (limiter(Later::default(), 1), "ResponseFuture(asking)"),
+        (limiter(MemoryStorage::new(), 1), "ThrottledFuture(passed)"),
+        (limiter(Later::default(), 1), "ThrottledFuture(asking)"),
     ] {
         let inner: Inner = std::rc::Rc::new(fn_service(|request: ServiceRequest| {
             std::future::ready(Ok(request.into_response(actix_web::HttpResponse::Ok())))
