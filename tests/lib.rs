@@ -10,6 +10,8 @@ mod guide {
     mod readme {}
     #[doc = include_str!("../docs/getting-started.md")]
     mod getting_started {}
+    #[doc = include_str!("../docs/actix.md")]
+    mod actix {}
     #[doc = include_str!("../docs/algorithms.md")]
     mod algorithms {}
     #[doc = include_str!("../docs/storage.md")]

@@ -1,5 +1,5 @@
-//! A rate limiter for Rust services: five algorithms, Tower and Axum middleware, storages of your
-//! choice.
+//! A rate limiter for Rust services: five algorithms, middleware for Axum, Tower and Actix,
+//! storages of your choice.
 //!
 //! # Axum, nothing to install, nothing to configure
 //!
@@ -16,6 +16,21 @@
 //!     .layer(RateThrottleLayer::new(Rule::per_minute("api", 100)));   // in memory, keyed by client address
 //! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
 //! # Ok(()) }
+//! ```
+//!
+//! # Actix
+//!
+//! ```
+//! # #[cfg(all(feature = "memory", feature = "actix"))]
+//! # fn serve() {
+//! use actix_web::{App, HttpServer, web};
+//! use ratethrottle::{RateThrottle, Rule};
+//!
+//! let throttle = RateThrottle::new(Rule::per_minute("api", 100));
+//! let server = HttpServer::new(move || {
+//!     App::new().wrap(throttle.clone()).route("/", web::get().to(async || "hello"))
+//! });
+//! # }
 //! ```
 //!
 //! # The engine alone
@@ -42,17 +57,22 @@
 //!
 //! | feature | what it brings |
 //! | --- | --- |
-//! | `memory` (default) | [`MemoryStorage`]; layers made of a rule alone |
+//! | `memory` (default) | [`MemoryStorage`]; layers and middleware made of a rule alone |
 //! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
 //! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests |
 //! | `axum` | `tower`, and client addresses from axum's connect info |
+//! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
 //!
-//! The guide is in the folder `docs` of the repository: getting started, algorithms, storage, keys and
-//! proxies, header fields, testing with a manual clock, performance.
+//! The guide is in the folder `docs` of the repository: getting started, Actix, algorithms, storage, keys
+//! and proxies, header fields, testing with a manual clock, performance.
 
 mod connect;
 
 pub use self::connect::{ConnectError, connect};
+#[cfg(feature = "actix")]
+pub use throttle_actix::{
+    NoDecisions, RateThrottle, ThrottleDecisions, ThrottledFuture, ThrottledService, http,
+};
 pub use throttle_core::{
     Algorithm, AllowList, AtomicStorage, Charge, CheckedRule, Clock, CorruptState, Decision,
     Decisions, DenyList, Effect, Emulated, Error, InvalidEntry, InvalidRule, Key, Limiter,
@@ -62,9 +82,9 @@ pub use throttle_core::{
     SystemClock, UnknownAlgorithm, Value, Verdict, Violation, async_trait, give_back, look, settle,
     settle_one,
 };
-#[cfg(feature = "tower")]
+#[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ConfigError, Denial, ExtractCost, Headers, Options, RequestHead, Selection,
+    ConfigError, Denial, ExtractCost, Headers, Options, RequestHead, Selection, Source,
     identity::{
         ClientIp, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, NoKey, TrustedProxies,
     },
@@ -77,6 +97,4 @@ pub use throttle_redis::{
     RedisStorage, RedisStorageBuilder, SharedConnection, Tls, redis,
 };
 #[cfg(feature = "tower")]
-pub use throttle_tower::{
-    RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture, Source,
-};
+pub use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture};

@@ -217,3 +217,53 @@ fn mistakes_are_errors_when_the_layer_is_made() {
     assert!(rate.contains("\"ten\"") && rate.contains("100/minute"), "{rate}");
     assert!(RateThrottleLayer::new(Rule::per_minute("api", 0)).build().is_err());
 }
+
+#[cfg(feature = "actix")]
+#[actix_web::test]
+async fn actix() -> Tested {
+    use actix_web::{App, HttpServer, web};
+    use ratethrottle::RateThrottle;
+
+    async fn index() -> &'static str {
+        "hello"
+    }
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_minute("api", 100))?;
+
+    let throttle = RateThrottle::new(limiter.clone()).rule("api"); // or RateThrottle::new(Rule::per_minute("api", 100))
+    #[rustfmt::skip]
+    let _server =
+    HttpServer::new(move || App::new().wrap(throttle.clone()).route("/", web::get().to(index)))
+    ;
+    let _inside = HttpServer::new(|| {
+        let throttle = RateThrottle::new(Rule::per_minute("api", 100));
+        App::new().wrap(throttle).route("/", web::get().to(index))
+    });
+    Ok(())
+}
+
+/// The options have the same names as the layer's.
+#[cfg(feature = "actix")]
+#[test]
+fn options_of_the_throttle() -> Tested {
+    use ratethrottle::{
+        ClientIp, Header, Headers, RateThrottle, RequestHead,
+        http::{Method, Response},
+    };
+
+    let _throttle = RateThrottle::new(Rule::per_minute("api", 100))
+        .key((
+            Header::new("x-api-key"),
+            ClientIp::new().trusted_proxies(["10.0.0.0/8"]).ipv6_prefix(64),
+        ))
+        .key(|head: &RequestHead<'_>| head.header("x-tenant").map(str::to_owned))
+        .cost(2)
+        .cost(|head: &RequestHead<'_>| head.path().len() as u64)
+        .methods([Method::POST])
+        .exempt(|head| head.path() == "/health")
+        .headers(Headers::all())
+        .on_denied(|denial| Response::new(format!("{:?}", denial.decision().retry_after())))
+        .dry_run()
+        .build()?;
+    Ok(())
+}

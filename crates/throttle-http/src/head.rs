@@ -1,65 +1,101 @@
 //! What is known of a request before its body.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::{Extensions, HeaderMap, Method, Uri};
 
 /// Shows a request without its body to the functions that pick keys and costs.
 #[derive(Copy, Clone, Debug)]
 pub struct RequestHead<'a> {
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    extensions: &'a Extensions,
+    parts: Parts<'a>,
     peer: Option<IpAddr>,
+}
+
+#[derive(Copy, Clone, Debug)]
+enum Parts<'a> {
+    Own { method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap, extensions: &'a Extensions },
+    Foreign(&'a dyn ForeignHead),
+}
+
+/// Shows a request of a framework that has other types than those of `http`.
+///
+/// What is costly to convert is best converted when it is first asked for: most keys are made of the
+/// peer alone.
+pub trait ForeignHead: fmt::Debug + Sync {
+    /// Returns the method.
+    fn method(&self) -> &Method;
+    /// Returns the target.
+    fn uri(&self) -> &Uri;
+    /// Returns the header fields.
+    fn headers(&self) -> &HeaderMap;
+    /// Returns what stands beside the request.
+    fn extensions(&self) -> &Extensions;
 }
 
 impl<'a> RequestHead<'a> {
     /// Looks at a request whose connection comes from `peer`, if that is known.
     pub fn new<B>(request: &'a http::Request<B>, peer: Option<IpAddr>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-            peer: peer.or_else(|| peer_of(request.extensions())),
-        }
+        let (method, uri) = (request.method(), request.uri());
+        let (headers, extensions) = (request.headers(), request.extensions());
+        let parts = Parts::Own { method, uri, headers, extensions };
+        Self { parts, peer: peer.or_else(|| peer_of(extensions)) }
+    }
+
+    /// Looks at a request of a framework that has types of its own.
+    pub fn foreign(head: &'a dyn ForeignHead, peer: Option<IpAddr>) -> Self {
+        let peer = peer.or_else(|| peer_of(head.extensions()));
+        Self { parts: Parts::Foreign(head), peer }
     }
 
     /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &'a Method {
-        self.method
+        match self.parts {
+            Parts::Own { method, .. } => method,
+            Parts::Foreign(head) => head.method(),
+        }
     }
 
     /// Returns the target.
     #[must_use]
     pub fn uri(&self) -> &'a Uri {
-        self.uri
+        match self.parts {
+            Parts::Own { uri, .. } => uri,
+            Parts::Foreign(head) => head.uri(),
+        }
     }
 
     /// Returns the path of the target.
     #[must_use]
     pub fn path(&self) -> &'a str {
-        self.uri.path()
+        self.uri().path()
     }
 
     /// Returns the header fields.
     #[must_use]
     pub fn headers(&self) -> &'a HeaderMap {
-        self.headers
+        match self.parts {
+            Parts::Own { headers, .. } => headers,
+            Parts::Foreign(head) => head.headers(),
+        }
     }
 
     /// Returns the first value of a header field, if it is there and is visible ASCII.
     #[must_use]
     pub fn header(&self, name: impl AsRef<str>) -> Option<&'a str> {
-        self.headers.get(name.as_ref())?.to_str().ok()
+        self.headers().get(name.as_ref())?.to_str().ok()
     }
 
     /// Returns what layers before this one put beside the request.
     #[must_use]
     pub fn extensions(&self) -> &'a Extensions {
-        self.extensions
+        match self.parts {
+            Parts::Own { extensions, .. } => extensions,
+            Parts::Foreign(head) => head.extensions(),
+        }
     }
 
     /// Returns the address that the connection comes from, if the server said it.

@@ -1,25 +1,31 @@
 //! What rate limiting over HTTP needs and no framework owns.
 //!
-//! Adapters (`throttle-tower`, and whatever you write for a framework of your own) make a
+//! Adapters (`throttle-tower`, `throttle-actix`, and whatever you write for a framework of your own) make a
 //! [`RequestHead`] of a request and hand it to a [`Throttle`]; that picks the key, the cost and the
 //! rules, asks the limiter, and makes of the answer the header fields or the refusal.
 //!
 //! - [`identity`]: who is limited: client address, header, function, tuple
 //! - [`Options`]: what both adapters let users choose, under the same names
 //! - [`Headers`]: which header fields tell clients about their limits
+//! - [`Setup`]: what a middleware is made of, before the first request
 //! - [`Throttle`]: the way of a request, but for calling the handler
 
 mod fields;
 mod head;
 pub mod identity;
+mod option_methods;
 mod options;
 mod problem;
+mod setup;
 mod throttle;
 
+#[doc(hidden)]
+pub use self::option_methods::macros;
 pub use self::{
     fields::Headers,
-    head::RequestHead,
+    head::{ForeignHead, RequestHead},
     options::{Denial, ExtractCost, Options, Selection},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
+    setup::{Setup, Source},
     throttle::{Admission, ConfigError, Refusal, Throttle, Verdict},
 };

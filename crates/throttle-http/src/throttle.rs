@@ -29,6 +29,11 @@ pub enum ConfigError {
     /// A trusted proxy is no network.
     #[error(transparent)]
     InvalidProxy(#[from] InvalidProxy),
+    /// A middleware was made of a rule alone, and there is nowhere to keep its counts.
+    #[error(
+        "a rule alone needs a storage: build with the feature `memory`, or make a limiter of the rule"
+    )]
+    NoStorage,
 }
 
 /// Decides about requests by a limiter and [`Options`]; what adapters are made of.

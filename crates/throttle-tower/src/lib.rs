@@ -20,8 +20,7 @@ mod layer;
 mod service;
 
 pub use self::{
-    body::ResponseBody,
-    future::ResponseFuture,
-    layer::{RateThrottleLayer, Source},
+    body::ResponseBody, future::ResponseFuture, layer::RateThrottleLayer,
     service::RateThrottleService,
 };
+pub use throttle_http::Source;

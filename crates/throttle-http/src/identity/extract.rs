@@ -50,8 +50,9 @@ pub enum NoKey {
     /// The server did not say where the connection comes from; a mistake in the service.
     #[error(
         "the client address is not known: serve with \
-         `into_make_service_with_connect_info::<SocketAddr>()` (axum), or put a `SocketAddr` into \
-         the request's extensions, or limit by another key with `.key(…)`"
+         `into_make_service_with_connect_info::<SocketAddr>()` (axum), or say \
+         `TestRequest::peer_addr` (tests of actix-web), or put a `SocketAddr` into the request's \
+         extensions, or limit by another key with `.key(…)`"
     )]
     NoPeer,
     /// The request lacks a header field; a mistake of the client.

@@ -1,0 +1,145 @@
+//! Between the types of `http` 1 and those of Actix Web, which are of `http` 0.2.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::OnceLock,
+};
+
+use actix_web::{
+    HttpMessage, HttpResponse,
+    dev::{Extensions as ActixExtensions, RequestHead as ActixHead, ServiceRequest},
+    http::{StatusCode, header as actix},
+};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use throttle_core::Decisions;
+use throttle_http::{ForeignHead, Refusal, Throttle};
+
+/// Copies a value from beside the request to where the functions among the options see it.
+pub(crate) type Carry = fn(&ActixExtensions, &mut Extensions);
+
+pub(crate) fn carry<T: Clone + Send + Sync + 'static>(from: &ActixExtensions, to: &mut Extensions) {
+    if let Some(value) = from.get::<T>() {
+        to.insert(value.clone());
+    }
+}
+
+/// Shows a request of Actix in the types of `http` 1; target and header fields are converted when they
+/// are first asked for.
+#[derive(Debug)]
+pub(crate) struct Head<'a> {
+    head: &'a ActixHead,
+    method: Method,
+    uri: OnceLock<Uri>,
+    headers: OnceLock<HeaderMap>,
+    extensions: Extensions,
+}
+
+impl<'a> Head<'a> {
+    pub(crate) fn new(request: &'a ServiceRequest, carried: &[Carry]) -> Self {
+        let mut extensions = Extensions::new();
+        if !carried.is_empty() {
+            let from = request.extensions();
+            carried.iter().for_each(|carry| carry(&from, &mut extensions));
+        }
+        // Both versions know the same methods, so that there is no error.
+        let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
+        let (uri, headers) = (OnceLock::new(), OnceLock::new());
+        Self { head: request.head(), method, uri, headers, extensions }
+    }
+}
+
+impl ForeignHead for Head<'_> {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn uri(&self) -> &Uri {
+        // What the one has parsed the other can parse.
+        self.uri.get_or_init(|| Uri::try_from(self.head.uri.to_string()).unwrap_or_default())
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers.get_or_init(|| {
+            let mut map = HeaderMap::with_capacity(self.head.headers.len());
+            for (name, value) in &self.head.headers {
+                let name = HeaderName::from_bytes(name.as_str().as_bytes());
+                let value = HeaderValue::from_bytes(value.as_bytes());
+                if let (Ok(name), Ok(value)) = (name, value) {
+                    map.append(name, value);
+                }
+            }
+            map
+        })
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+}
+
+/// Returns the address of the connection, or what a server of one's own put beside the request: never
+/// what a header field says.
+pub(crate) fn peer_of(request: &ServiceRequest) -> Option<IpAddr> {
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    peer.or_else(|| {
+        let extensions = request.extensions();
+        let socket = extensions.get::<SocketAddr>().map(SocketAddr::ip);
+        socket.or_else(|| extensions.get::<IpAddr>().copied())
+    })
+}
+
+/// Makes a response of a refusal.
+pub(crate) fn refuse(refusal: Refusal) -> HttpResponse {
+    let (mut parts, body) = refusal.into_parts();
+    let status = StatusCode::from_u16(parts.status.as_u16());
+    let mut response = HttpResponse::with_body(status.unwrap_or_default(), body);
+    write(&parts.headers, response.headers_mut());
+    if let Some(decisions) = parts.extensions.remove::<Decisions>() {
+        response.extensions_mut().insert(decisions);
+    }
+    response.map_into_boxed_body()
+}
+
+/// Writes the header fields of a response to a request that passed, and leaves the decisions in its
+/// extensions.
+pub(crate) fn mark<B>(throttle: &Throttle, response: &mut HttpResponse<B>, decisions: Decisions) {
+    let mut fields = http::Response::new(());
+    // Those that a throttle within has written stay.
+    let has_legacy = response.headers().contains_key(X_LIMIT);
+    if has_legacy {
+        fields.headers_mut().insert(X_LIMIT, HeaderValue::from_static(""));
+    }
+    throttle.mark(&mut fields, decisions.clone());
+    if has_legacy {
+        fields.headers_mut().remove(X_LIMIT);
+    }
+    write(fields.headers(), response.headers_mut());
+    response.extensions_mut().insert(decisions);
+}
+
+const X_LIMIT: &str = "x-ratelimit-limit";
+static RATE_LIMIT: actix::HeaderName = actix::HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: actix::HeaderName = actix::HeaderName::from_static("ratelimit-policy");
+
+/// Writes fields; lists go beside those that are there, everything else takes their place.
+fn write(fields: &HeaderMap, to: &mut actix::HeaderMap) {
+    for name in fields.keys() {
+        let known = match name.as_str() {
+            "ratelimit" => Ok(RATE_LIMIT.clone()),
+            "ratelimit-policy" => Ok(RATE_LIMIT_POLICY.clone()),
+            other => {
+                let name = actix::HeaderName::from_bytes(other.as_bytes());
+                if let Ok(name) = &name {
+                    to.remove(name);
+                }
+                name
+            }
+        };
+        let Ok(name_there) = known else { continue };
+        for value in fields.get_all(name) {
+            if let Ok(value) = actix::HeaderValue::from_bytes(value.as_bytes()) {
+                to.append(name_there.clone(), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The decisions as an argument of handlers.
+
+use std::{
+    error, fmt,
+    future::{Ready, ready},
+    ops::Deref,
+};
+
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, body::BoxBody, dev::Payload,
+};
+use throttle_core::Decisions;
+
+/// Hands the decisions about its request to a handler.
+///
+/// Requests that are exempt have none; `Option<ThrottleDecisions>` is for handlers that see both. Of
+/// nested throttles, it is that of the innermost.
+///
+/// # Examples
+///
+/// ```
+/// use throttle_actix::ThrottleDecisions;
+///
+/// async fn index(decisions: ThrottleDecisions) -> String {
+///     format!("{} left", decisions.reported().remaining())
+/// }
+/// # actix_web::web::to(index);
+/// ```
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a pattern in the arguments of handlers")]
+pub struct ThrottleDecisions(pub Decisions);
+
+impl ThrottleDecisions {
+    /// Returns the decisions.
+    #[must_use]
+    pub fn into_inner(self) -> Decisions {
+        self.0
+    }
+}
+
+impl Deref for ThrottleDecisions {
+    type Target = Decisions;
+
+    fn deref(&self) -> &Decisions {
+        &self.0
+    }
+}
+
+impl FromRequest for ThrottleDecisions {
+    type Error = NoDecisions;
+    type Future = Ready<Result<Self, NoDecisions>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get().cloned().map(Self).ok_or(NoDecisions(())))
+    }
+}
+
+/// Says that a handler asks for decisions and that there are none; answered with 500.
+#[derive(Debug)]
+pub struct NoDecisions(());
+
+impl fmt::Display for NoDecisions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no rate limit was decided about this request: wrap `RateThrottle` around its handler, \
+             or take `Option<ThrottleDecisions>` where requests are exempt",
+        )
+    }
+}
+
+impl error::Error for NoDecisions {}
+
+/// Tells what is wrong within to the log of Actix, and nothing to clients.
+impl ResponseError for NoDecisions {
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        HttpResponse::new(self.status_code())
+    }
+}

@@ -1,0 +1,36 @@
+//! RateThrottle as a middleware of Actix Web.
+//!
+//! ```
+//! use actix_web::{App, web};
+//! use throttle_actix::RateThrottle;
+//! use throttle_core::Rule;
+//!
+//! # #[cfg(feature = "memory")]
+//! let app = App::new()
+//!     .wrap(RateThrottle::new(Rule::per_minute("api", 100)))
+//!     .route("/", web::get().to(|| async { "hello" }));
+//! ```
+//!
+//! The decisions stand in the extensions of the request, where handlers read them through
+//! [`ThrottleDecisions`], and of the response, for middleware around this one, as
+//! [`Decisions`](throttle_core::Decisions).
+//!
+//! Functions among the options see the request as those of `throttle-tower` do, in the types of
+//! [`http`] 1, which are not those of `actix_web::http`.
+
+mod convert;
+mod extract;
+mod future;
+mod middleware;
+mod service;
+#[cfg(feature = "memory")]
+mod workers;
+
+pub use self::{
+    extract::{NoDecisions, ThrottleDecisions},
+    future::ThrottledFuture,
+    middleware::RateThrottle,
+    service::ThrottledService,
+};
+pub use http;
+pub use throttle_http::Source;

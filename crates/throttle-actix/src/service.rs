@@ -1,0 +1,86 @@
+//! The service: asks, and calls the inner one at once if it may.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_web::{
+    HttpMessage,
+    body::{EitherBody, MessageBody},
+    dev::{Service, ServiceRequest, ServiceResponse},
+};
+use throttle_http::{Admission, Refusal, RequestHead, Throttle, Verdict};
+
+use crate::{
+    RateThrottle, ThrottledFuture,
+    convert::{self, Head},
+};
+
+/// Is the inner service's response, or a refusal.
+pub(crate) type Eithers<B> = ServiceResponse<EitherBody<B>>;
+
+/// Limits the requests of the service within.
+#[derive(Debug)]
+pub struct ThrottledService<S> {
+    inner: Rc<S>,
+    /// None when it could not be built.
+    throttle: Option<Arc<Throttle>>,
+    /// Keeps what workers share, even where the app that it was wrapped around is gone.
+    made_of: RateThrottle,
+}
+
+impl<S> ThrottledService<S> {
+    pub(crate) fn new(inner: S, throttle: Option<Arc<Throttle>>, made_of: RateThrottle) -> Self {
+        Self { inner: Rc::new(inner), throttle, made_of }
+    }
+}
+
+impl<S, B> Service<ServiceRequest> for ThrottledService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>>,
+    B: MessageBody,
+{
+    type Response = Eithers<B>;
+    type Error = S::Error;
+    type Future = ThrottledFuture<S, B>;
+
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let Some(throttle) = &self.throttle else {
+            return refused(request, Throttle::misconfigured());
+        };
+        let head = Head::new(&request, self.made_of.carried());
+        let admission = throttle.admit(&RequestHead::foreign(&head, convert::peer_of(&request)));
+        let reply = match admission {
+            Admission::Exempt => return ThrottledFuture::exempt(self.inner.call(request)),
+            Admission::Refused(refusal) => return refused(request, refusal),
+            Admission::Asked(reply) => reply,
+        };
+        match reply.into_ready() {
+            Ok(answer) => match throttle.judge(answer) {
+                Verdict::Passed(decisions) => {
+                    request.extensions_mut().insert(decisions.clone());
+                    let throttle = Arc::clone(throttle);
+                    ThrottledFuture::passed(self.inner.call(request), throttle, decisions)
+                }
+                Verdict::Refused(refusal) => refused(request, refusal),
+            },
+            Err(pending) => {
+                let inner = Rc::clone(&self.inner);
+                ThrottledFuture::asking(pending, inner, request, Arc::clone(throttle))
+            }
+        }
+    }
+}
+
+fn refused<S, B>(request: ServiceRequest, refusal: Refusal) -> ThrottledFuture<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>>,
+{
+    ThrottledFuture::refused(request.into_response(convert::refuse(refusal)))
+}

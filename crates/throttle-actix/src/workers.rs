@@ -1,0 +1,93 @@
+//! One limiter for the workers of a server, each of which makes its own throttle of a rule.
+//!
+//! A server calls its factory in the thread of each worker, once for each listener, one after the
+//! other. The workers run the same code, so that what the n-th call at one place makes in one of them
+//! is what the n-th call makes in the others.
+
+use std::{
+    cell::RefCell,
+    panic::Location,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    thread,
+};
+
+use actix_web::rt::System;
+use throttle_core::{Limiter, Rule};
+use throttle_http::{ConfigError, Source};
+
+use crate::middleware::MEMORY;
+
+/// Is what workers share; lives as long as the last throttle or service that was made of it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limiter: Result<Limiter, Arc<ConfigError>>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Place {
+    /// The system that the server runs in; none where Tokio alone runs it.
+    system: Option<usize>,
+    location: &'static Location<'static>,
+    rule: Rule,
+}
+
+/// What is shared in this process: no more entries than there are living throttles, and those that
+/// died since the last was made.
+static SHARED: Mutex<Vec<(Place, usize, Weak<Shared>)>> = Mutex::new(Vec::new());
+
+#[derive(Default)]
+struct Made {
+    places: Vec<Place>,
+    done: bool,
+}
+
+thread_local! {
+    /// What this call of the factory has made so far.
+    static MADE: RefCell<Made> = RefCell::default();
+}
+
+/// Returns what other workers made of this rule at this place of the code, or makes it; none in a
+/// thread that is no worker's.
+#[track_caller]
+pub(crate) fn shared(rule: &Rule) -> Option<Arc<Shared>> {
+    if !is_worker(thread::current().name()?) {
+        return None;
+    }
+    let system = System::try_current().map(|system| system.id());
+    let place = Place { system, location: Location::caller(), rule: rule.clone() };
+    let nth = MADE.with_borrow_mut(|made| made.count(&place));
+    let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|(_, _, shared)| shared.strong_count() > 0);
+    let mut found = all.iter().filter(|(other, n, _)| *n == nth && *other == place);
+    if let Some(shared) = found.find_map(|(_, _, shared)| shared.upgrade()) {
+        return Some(shared);
+    }
+    let limiter = Source::Rule(place.rule.clone()).into_limiter(MEMORY).map_err(Arc::new);
+    let shared = Arc::new(Shared { limiter });
+    all.push((place, nth, Arc::downgrade(&shared)));
+    Some(shared)
+}
+
+/// Notes that services are being made in this thread: the next throttle comes from another call of the
+/// factory, for another listener.
+pub(crate) fn factory_is_done() {
+    MADE.with_borrow_mut(|made| made.done = true);
+}
+
+impl Made {
+    /// Counts how often the place was there in this call of the factory.
+    fn count(&mut self, place: &Place) -> usize {
+        if std::mem::take(&mut self.done) {
+            self.places.clear();
+        }
+        let before = self.places.iter().filter(|other| *other == place).count();
+        self.places.push(place.clone());
+        before
+    }
+}
+
+/// Returns whether a thread is a worker, by the names that actix-server (below Tokio alone) and
+/// actix-rt (within a system) give them; nothing else tells them from the thread of a test.
+fn is_worker(thread: &str) -> bool {
+    thread.starts_with("actix-server worker") || thread.starts_with("actix-rt|system:")
+}

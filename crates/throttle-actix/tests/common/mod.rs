@@ -1,0 +1,150 @@
+//! What several of these tests need. Each file of tests is a program of its own and uses a part.
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "every program uses another part of it"
+)]
+
+#[path = "../../../throttle-tower/tests/common/later.rs"]
+mod later;
+#[path = "../../../throttle-tower/tests/common/log.rs"]
+mod log;
+mod server;
+
+use std::{net::SocketAddr, pin::Pin, time::SystemTime};
+
+use actix_web::{
+    App, Error,
+    body::{self, MessageBody},
+    dev::{Service, ServiceResponse},
+    test::{TestRequest, init_service},
+    web,
+};
+use bytes::Bytes;
+use http::{Request, Response};
+use throttle_actix::RateThrottle;
+use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule, Storage};
+
+pub use self::{
+    later::{Failing, Later},
+    log::Log,
+    server::{Answered, Runtime, Server},
+};
+
+pub const PEER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 50_000);
+
+/// Returns a limiter of `limit` requests in a window that will not end while a test runs.
+pub fn limiter(storage: impl Storage, limit: u64) -> Limiter {
+    let clock = ManualClock::at(begin());
+    let limiter = Limiter::builder(storage).clock(clock).build();
+    let rule = Rule::per_minute("api", limit).algorithm(Algorithm::FixedWindow);
+    limiter.add_rule(rule).unwrap();
+    limiter
+}
+
+/// Returns the beginning of 2026, where a minute begins.
+pub fn begin() -> SystemTime {
+    Micros::new(1_767_225_600_000_000).to_system_time()
+}
+
+/// Asks for `/` from [`PEER`].
+pub fn get() -> Request<Bytes> {
+    get_from(PEER)
+}
+
+/// Asks for `/` from another client.
+pub fn get_from(peer: SocketAddr) -> Request<Bytes> {
+    let mut request = Request::new(Bytes::new());
+    request.extensions_mut().insert(peer);
+    request
+}
+
+/// Asks for another path from [`PEER`].
+pub fn get_path(path: &str) -> Request<Bytes> {
+    let mut request = get();
+    *request.uri_mut() = path.parse().unwrap();
+    request
+}
+
+/// Hands a request to an app of Actix, and reads the response to its end.
+pub async fn call<S, B>(service: &S, request: Request<Bytes>) -> Response<Bytes>
+where
+    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    match service.call(to_actix(request)).await {
+        Ok(response) => whole(response).await,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Makes a request of Actix, with the peer that stands in the extensions.
+pub fn to_actix(request: Request<Bytes>) -> actix_http::Request {
+    let (parts, body) = request.into_parts();
+    let method = actix_web::http::Method::from_bytes(parts.method.as_str().as_bytes()).unwrap();
+    let mut made = TestRequest::with_uri(&parts.uri.to_string()).method(method);
+    for (name, value) in &parts.headers {
+        let value = actix_web::http::header::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        made = made.append_header((name.as_str(), value));
+    }
+    if let Some(peer) = parts.extensions.get::<SocketAddr>() {
+        made = made.peer_addr(*peer);
+    }
+    if !body.is_empty() {
+        made = made.set_payload(body);
+    }
+    made.to_request()
+}
+
+/// Reads a response to its end.
+pub async fn whole<B: MessageBody>(response: ServiceResponse<B>) -> Response<Bytes> {
+    let (_, response) = response.into_parts();
+    let mut made = Response::builder().status(response.status().as_u16());
+    for (name, value) in response.headers() {
+        made = made.header(name.as_str(), value.as_bytes());
+    }
+    if let Some(decisions) = response.extensions().get::<throttle_core::Decisions>() {
+        made = made.extension(decisions.clone());
+    }
+    let Ok(body) = body::to_bytes(response.into_body()).await else { panic!("the body broke") };
+    made.body(body).unwrap()
+}
+
+/// Returns a header field as text.
+#[track_caller]
+pub fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
+    let value = response.headers().get(name);
+    value.unwrap_or_else(|| panic!("there is no {name}")).to_str().unwrap()
+}
+
+/// Returns all values of a header field, in their order.
+pub fn lines<'a, B>(response: &'a Response<B>, name: &str) -> Vec<&'a str> {
+    response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+}
+
+type Answer = Pin<Box<dyn Future<Output = Response<Bytes>>>>;
+
+/// Is an app with one throttle and one handler, of a type that can be named.
+pub struct Served(Box<dyn Fn(Request<Bytes>) -> Answer>);
+
+impl Served {
+    pub async fn new(throttle: RateThrottle) -> Self {
+        let app = App::new().wrap(throttle.build().unwrap());
+        let app = app.default_service(web::to(async || "hello"));
+        let service = std::rc::Rc::new(init_service(app).await);
+        Self(Box::new(move |request| {
+            let service = service.clone();
+            Box::pin(async move { call(&*service, request).await })
+        }))
+    }
+
+    pub async fn ask(&self, request: Request<Bytes>) -> Response<Bytes> {
+        (self.0)(request).await
+    }
+
+    pub async fn status(&self, request: Request<Bytes>) -> u16 {
+        self.ask(request).await.status().as_u16()
+    }
+}

@@ -1,0 +1,91 @@
+//! The middleware, its service and its future can be named, kept and shared.
+#![cfg(feature = "memory")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::sync::OnceLock;
+
+use actix_web::{
+    App, Error,
+    body::BoxBody,
+    dev::{Service, ServiceRequest, ServiceResponse, Transform, fn_service},
+    test::{TestRequest, init_service},
+    web,
+};
+use throttle_actix::{RateThrottle, ThrottledFuture, ThrottledService};
+use throttle_core::{Limiter, Rule};
+use throttle_memory::MemoryStorage;
+
+use common::{Later, PEER, call, get, get_path, limiter};
+
+/// What a user keeps beside the rest of a program's state.
+#[derive(Clone, Debug)]
+struct State {
+    limiter: Limiter,
+    throttle: RateThrottle,
+}
+
+fn throttle_of(limiter: &Limiter) -> RateThrottle {
+    RateThrottle::new(limiter).rule("api")
+}
+
+#[actix_web::test]
+async fn a_throttle_can_be_kept_in_a_field_and_returned_from_a_function() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let state = State { throttle: throttle_of(&limiter), limiter };
+    let kept = state.clone();
+    let app = App::new()
+        .service(web::resource("/").wrap(kept.throttle.clone()).to(async || ""))
+        .service(web::resource("/other").wrap(kept.throttle).to(async || ""));
+    let app = init_service(app).await;
+    assert_eq!(call(&app, get()).await.status(), 200);
+    assert_eq!(call(&app, get_path("/other")).await.status(), 429, "clones share one limiter");
+    assert_eq!(state.limiter.metrics().total, 2);
+}
+
+#[test]
+fn a_throttle_is_shared_between_threads() {
+    fn is_shared<T: Send + Sync + Clone + 'static>() {}
+    is_shared::<RateThrottle>();
+    static THROTTLE: OnceLock<RateThrottle> = OnceLock::new();
+    THROTTLE.get_or_init(|| RateThrottle::new(Rule::per_minute("api", 1)));
+}
+
+#[actix_web::test]
+async fn the_service_and_the_future_have_names() {
+    type Inner = std::rc::Rc<
+        dyn Service<
+                ServiceRequest,
+                Response = ServiceResponse,
+                Error = Error,
+                Future = std::future::Ready<Result<ServiceResponse, Error>>,
+            >,
+    >;
+    struct Kept(ThrottledService<Inner>);
+    impl Kept {
+        fn ask(&self) -> ThrottledFuture<Inner, BoxBody> {
+            self.0.call(TestRequest::default().peer_addr(PEER).to_srv_request())
+        }
+    }
+    for (limiter, shown) in [
+        (limiter(MemoryStorage::new(), 1), "ThrottledFuture(passed)"),
+        (limiter(Later::default(), 1), "ThrottledFuture(asking)"),
+    ] {
+        let inner: Inner = std::rc::Rc::new(fn_service(|request: ServiceRequest| {
+            std::future::ready(Ok(request.into_response(actix_web::HttpResponse::Ok())))
+        }));
+        let Ok(service) = throttle_of(&limiter).new_transform(inner).await else { panic!() };
+        let kept = Kept(service);
+        let future = kept.ask();
+        assert_eq!(format!("{future:?}"), shown);
+        assert_eq!(future.await.unwrap().status().as_u16(), 200);
+        assert_eq!(kept.ask().await.unwrap().status().as_u16(), 429);
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_throttle_names_its_rules_and_storage() {
+    let shown = format!("{:?}", throttle_of(&limiter(MemoryStorage::new(), 1)));
+    assert!(shown.contains("memory") && shown.contains("\"api\""), "{shown}");
+}

@@ -1,0 +1,70 @@
+//! The options as the methods of an adapter's builder, written once.
+
+/// Writes a method for each of [`Options`](crate::Options), of the same name and meaning, into the
+/// `impl` of an adapter's builder, which needs a function to change them:
+/// `fn with(self, change: impl FnOnce(Options) -> Options) -> Self`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! option_methods {
+    () => {
+        /// Applies a rule of the limiter; may be said several times. Without it, every rule applies.
+        pub fn rule(self, name: impl Into<String>) -> Self {
+            self.with(|options| options.rule(name))
+        }
+
+        /// Adds a rule to the limiter by its rate, such as `5/minute`, and applies it.
+        pub fn limit(self, name: impl Into<String>, rate: impl Into<String>) -> Self {
+            self.with(|options| options.limit(name, rate))
+        }
+
+        /// Says who is limited; default [`ClientIp`](throttle_http::identity::ClientIp).
+        pub fn key(self, key: impl $crate::identity::ExtractKey) -> Self {
+            self.with(|options| options.key(key))
+        }
+
+        /// Says what a request costs, as a number or a function of the request; default: the rule's
+        /// cost. A function that returns 0 lets the request pass uncharged.
+        pub fn cost(self, cost: impl $crate::ExtractCost) -> Self {
+            self.with(|options| options.cost(cost))
+        }
+
+        /// Limits only requests of these methods; default: all.
+        pub fn methods(self, methods: impl IntoIterator<Item = $crate::macros::Method>) -> Self {
+            self.with(|options| options.methods(methods))
+        }
+
+        /// Lets requests pass uncharged for which `exempt` returns true; may be said several times.
+        pub fn exempt(
+            self,
+            exempt: impl Fn(&$crate::RequestHead<'_>) -> bool + Send + Sync + 'static,
+        ) -> Self {
+            self.with(|options| options.exempt(exempt))
+        }
+
+        /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
+        pub fn headers(self, headers: $crate::Headers) -> Self {
+            self.with(|options| options.headers(headers))
+        }
+
+        /// Answers refusals; default: 429 with problem details. The header fields are added to it.
+        pub fn on_denied<T: Into<$crate::macros::Bytes>>(
+            self,
+            answer: impl Fn(&$crate::Denial<'_>) -> $crate::macros::Response<T> + Send + Sync + 'static,
+        ) -> Self {
+            self.with(|options| options.on_denied(answer))
+        }
+
+        /// Decides, counts and writes header fields, but lets everything pass; a response that would
+        /// have been a refusal has `X-RateLimit-Dry-Run: denied`.
+        pub fn dry_run(self) -> Self {
+            self.with($crate::Options::dry_run)
+        }
+    };
+}
+
+/// Names the types of other crates for the macro.
+#[doc(hidden)]
+pub mod macros {
+    pub use bytes::Bytes;
+    pub use http::{Method, Response};
+}
