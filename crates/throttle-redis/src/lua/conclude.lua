@@ -1,0 +1,71 @@
+  -- 2. If all admit, charge all; if not, shut what denied.
+  local reset_after = lifetime
+  if acquires and not allowed and wait and opens == 0 and block > 0 then
+    -- block.lua: shut
+    length = block > wait and block or wait
+    opens, ahead = now + length, true
+  end
+
+  -- 3. Store what must be kept, for as long as it can matter.
+  if charges or ahead or refunds then
+    if opens - now > lifetime then
+      lifetime = opens - now
+    end
+    local ttl = math.floor((lifetime + 999) / 1000) + slack
+    local bytes = lifetime > 0
+      and struct.pack(format, (kind == 5 and 3 or kind) + (opens > 0 and 128 or 0), a, b, c, d)
+    if opens > 0 then
+      bytes = bytes .. struct.pack('>dd', opens, length)
+    end
+    if lifetime == 0 then
+      redis.call('UNLINK', key)
+    elseif kind ~= 4 then
+      redis.call('SET', key, bytes, 'PX', ttl)
+    else
+      if fresh then
+        if exists then
+          redis.call('UNLINK', key)
+        end
+        redis.call('RPUSH', key, bytes)
+      else
+        if replaced then
+          redis.call('LSET', key, place, replaced)
+        end
+        if removed then
+          redis.call('LREM', key, -1, removed)
+        end
+        if dropped > 0 or cut > 0 then
+          redis.call('LTRIM', key, dropped, -1 - cut)
+        end
+        redis.call('LSET', key, 0, bytes)
+      end
+      if entry then
+        redis.call('RPUSH', key, entry)
+      end
+      redis.call('PEXPIRE', key, ttl)
+    end
+  end
+  if refunds then
+    return admitted, reply
+  end
+
+  local flags = allowed and 1 or 0
+  if opens > 0 then
+    flags, remaining, reset_after = 2, 0, opens - now
+    wait = wait and reset_after
+  end
+  if wait and (admitted or not allowed) then
+    flags = flags + 4
+  end
+  if charges then
+    flags = flags + 8
+  end
+  return admitted, struct.pack('>Bddddddd', flags, now, remaining > 0 and remaining or 0, reset_after,
+    wait or 0, mark or 0, level_hi or 0, level_lo or 0) .. reply
+end
+
+local admitted, reply = settle(1, true)
+if refunds and admitted then
+  return redis.status_reply('OK')
+end
+return reply

@@ -1,0 +1,45 @@
+  -- The fixed window: N in each of the windows [kW, (k+1)W).
+  if kind == 1 then
+    local start, used = 0, 0
+    if value then
+      start, used = struct.unpack('>dd', value, 2)
+      if not (is_whole(start) and is_whole(used)) then
+        return corrupt(i, 'a number of its window is out of range')
+      end
+    end
+
+    -- is_ahead, advance
+    if now < start then
+      start, ahead = now, true -- the clock stepped back
+    elseif used == 0 or now - start >= window then
+      -- Not to before the start: a clock that stepped back opens no window again.
+      local aligned = now - now % window
+      start, used = aligned > start and aligned or start, 0
+    end
+    local left = start + window - now
+
+    -- decide
+    if asks and used + cost > limit then
+      allowed, wait = false, left
+    end
+
+    -- refund
+    if refunds and (mark < 0 or mark == start) then
+      used = used > cost and used - cost or 0
+    end
+
+    admitted, reply = settle(i + 1, admitted and allowed)
+    if admitted == nil then
+      return nil, reply
+    end
+
+    -- charge
+    charges = admitted and acquires
+    if charges then
+      used, mark = used + cost, start
+    end
+
+    -- standing, lifetime
+    remaining, lifetime = limit - used, used > 0 and left or 0
+    format, a, b = '>Bdd', start, used
+  end

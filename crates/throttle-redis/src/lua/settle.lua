@@ -1,0 +1,77 @@
+-- Settles the rules from the i-th on, when all before it have been asked: returns whether all admit,
+-- and the answers; or nothing, and what is wrong, before anything is written.
+local function settle(i, admitted)
+  if i > #KEYS then
+    return admitted, ''
+  end
+  local key, reply = KEYS[i], nil
+  local kind, limit, window, capacity, block, cost, mark, level, rest =
+    struct.unpack(refunds and '>Bdddddddd' or '>Bddddd', ARGV[i + 2])
+
+  -- 1. Bring every state to now, and ask it.
+  --
+  -- A state is a tag (its kind; 128 is added when a block comes last), then whole numbers, each as a
+  -- big-endian double:
+  --
+  --   1  fixed window            start, used
+  --   2  sliding window counter  start, previous count, current count
+  --   3  bucket                  tokens, part of a token, moment, window
+  --   4  sliding window log      a list: its header (sum, newest, base, last), then its entries
+  local value, entries
+  if kind == 4 then
+    entries = redis.pcall('LRANGE', key, 0, 3)
+    value = entries.err and entries or entries[1]
+  else
+    value = redis.pcall('GET', key)
+  end
+  if value and value.err then
+    if not value.err:find('WRONGTYPE', 1, true) then
+      return nil, value
+    end
+    value = entries and redis.pcall('GET', key) or redis.pcall('LINDEX', key, 0)
+    if value.err then
+      return corrupt(i, 'it is neither a string nor a list')
+    end
+  end
+
+  -- A rule that was replaced by one of another algorithm starts anew, but what is shut stays shut.
+  local exists, opens, length, ahead = value, 0, 0, false
+  if value then
+    local tag, size = value:byte() or 0, #value - 1
+    local has_block = tag >= 128
+    if has_block then
+      tag, size = tag - 128, size - 16
+    end
+    if tag < 1 or tag > 4 or size ~= (tag == 4 and 32 or 8 * tag + 8) then
+      return corrupt(i, 'it is no state')
+    end
+    if has_block then
+      opens, length = struct.unpack('>dd', value, size + 2)
+      if not (is_whole(opens) and is_whole(length)) then
+        return corrupt(i, 'its block is out of range')
+      end
+      -- block.lua: advance
+      ahead = opens > now + length
+      if ahead then
+        opens = now + length
+      end
+      if opens <= now then
+        opens, length = 0, 0
+      end
+    end
+    if tag ~= (kind == 5 and 3 or kind) then
+      value = nil
+    end
+  end
+
+  -- It is not asked when it is shut, or for more than it ever gives (no wait helps), or to give back.
+  local allowed, wait = refunds or opens == 0 and cost <= capacity, nil
+  if opens > 0 and cost <= capacity then
+    wait = opens - now
+  end
+  local asks = allowed and not refunds
+
+  -- What an algorithm tells: whether it charged and its receipt, where the key stands, the numbers of
+  -- its state, and for a log what becomes of its entries.
+  local charges, level_hi, level_lo, remaining, lifetime, format, a, b, c, d
+  local fresh, dropped, cut, place, replaced, removed, entry

@@ -1,0 +1,68 @@
+  -- The sliding window counter: the previous window's count fades as this one goes on.
+  --
+  -- With e of this window gone it holds prev·(W−e) + cur·W, out of N·W. All is divided by W here:
+  -- `faded` is what the previous window still counts for, rounded up.
+  if kind == 2 then
+    local start, prev, cur = 0, 0, 0
+    if value then
+      start, prev, cur = struct.unpack('>ddd', value, 2)
+      if not (is_whole(start) and is_whole(prev) and is_whole(cur)) then
+        return corrupt(i, 'a number of its windows is out of range')
+      end
+    end
+
+    -- is_ahead, advance
+    ahead = ahead or start > now
+    local holds = prev > 0 or cur > 0
+    if now < start and holds then
+      start = now -- the clock stepped back
+    elseif now - start >= window and holds then
+      start, prev, cur = start + window, cur, 0
+      holds = prev > 0
+    end
+    if not holds or now - start >= window then
+      start, prev, cur = now - now % window, 0, 0
+    end
+    local left, faded = start + window - now, 0
+    if prev > 0 then
+      local whole, part = mul_div(prev, left, window)
+      faded = part > 0 and whole + 1 or whole
+    end
+
+    -- decide
+    if asks and faded + cur + cost > limit then
+      -- Weights fall with what is left of a window, so the wait ends where enough is gone: of this
+      -- window while it has room for the cost itself, of the next one otherwise.
+      local room, count = limit - cur - cost, prev
+      allowed, wait = false, left
+      if room < 0 then
+        room, count, wait = limit - cost, cur, left + window
+      end
+      local weight = mul_div(room, window, count)
+      wait = wait - (weight < window and weight or window)
+    end
+
+    -- refund
+    if refunds then
+      if mark < 0 or mark == start then
+        cur = cur > cost and cur - cost or 0
+      elseif mark + window == start then
+        prev = prev > cost and prev - cost or 0
+      end
+    end
+
+    admitted, reply = settle(i + 1, admitted and allowed)
+    if admitted == nil then
+      return nil, reply
+    end
+
+    -- charge
+    charges = admitted and acquires
+    if charges then
+      cur, mark = cur + cost, start
+    end
+
+    -- standing, lifetime
+    remaining, lifetime = limit - faded - cur, cur > 0 and left + window or prev > 0 and left or 0
+    format, a, b, c = '>Bddd', start, prev, cur
+  end

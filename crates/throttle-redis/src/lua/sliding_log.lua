@@ -1,0 +1,181 @@
+  -- The sliding window log: an entry made at s counts while t < s + W.
+  --
+  -- The entries of the list are (moment, cost), the oldest first, behind a header: what they sum up to,
+  -- and the newest one: its moment, the same by the log's own clock, and its cost. Entries go by that
+  -- clock, which stands still when the server's steps back and starts again from 0 at 2^49 (longer than
+  -- any window), so that a step back rewrites the header and no entry.
+  if kind == 4 then
+    local sum, newest, base, last = 0, 0, 0, 0
+    if value then
+      sum, newest, base, last = struct.unpack('>dddd', value, 2)
+      if not (is_whole(sum) and is_whole(newest) and is_whole(base) and is_whole(last)
+        and base < 562949953421312 and last <= sum) then
+        return corrupt(i, 'a number of its log is out of range')
+      end
+    end
+
+    -- Returns the moment of an entry, its cost, and its moment by the log's own clock.
+    local function read_entry(bytes)
+      if bytes and #bytes == 11 then
+        local at, charged = struct.unpack('>dI3', bytes)
+        if at >= 0 and at < 562949953421312 and at % 1 == 0 and charged > 0 then
+          local age = (base - at) % 562949953421312
+          return newest > age and newest - age or 0, charged, at
+        end
+      end
+    end
+
+    -- Walks from the oldest entry on, or back from the newest, until the costs reach a goal: returns
+    -- that entry, how many were passed before it, and what those cost.
+    local function walk(goal, back)
+      local passed, before, size = 0, 0, 32
+      while true do
+        local first, final = dropped + passed + 1, dropped + passed + size
+        if back then
+          first, final = -passed - size, -passed - 1
+        end
+        local batch = redis.call('LRANGE', key, first, final)
+        local count = #batch
+        for k = 1, count do
+          local at, charged, own = read_entry(batch[back and count + 1 - k or k])
+          if not at or before + charged >= goal then
+            return at, charged, own, passed, before
+          end
+          passed, before = passed + 1, before + charged
+        end
+        if count == 0 then
+          return nil
+        end
+        size = size < 1024 and size * 2 or size
+      end
+    end
+
+    -- is_ahead, advance
+    if sum > 0 and newest > now then
+      newest, ahead = now, true -- the clock stepped back
+    end
+    dropped, cut = 0, 0
+    local oldest, oldest_cost
+    if now - newest >= window then
+      sum = 0
+    elseif sum > 0 then
+      local first, at, size = 0, 2, 8
+      while true do
+        if not entries[at] then
+          first = first + at - 1
+          entries, at = redis.call('LRANGE', key, first, first + size - 1), 1
+          size = size < 1024 and size * 2 or size
+        end
+        oldest, oldest_cost = read_entry(entries[at])
+        if not oldest then
+          return corrupt(i, 'an entry of its log is none')
+        end
+        if now - oldest < window then
+          break
+        end
+        sum, dropped, at = sum - oldest_cost, dropped + 1, at + 1
+      end
+      if sum < oldest_cost then
+        return corrupt(i, 'the entries of its log do not sum up')
+      end
+      ahead = ahead or dropped > 64 -- so many are not walked over again
+    end
+
+    -- decide
+    if asks and sum + cost > limit then
+      local over, freed_by = sum + cost - limit, oldest
+      if oldest_cost < over then
+        if over <= limit - cost then
+          freed_by = walk(over, false)
+        else
+          freed_by = walk(sum - over + 1, true)
+        end
+      end
+      if not freed_by then
+        return corrupt(i, 'the entries of its log do not sum up')
+      end
+      allowed, wait = false, freed_by + window - now
+    end
+
+    -- refund
+    if refunds and mark < 0 and sum > cost then
+      local at, charged, own, passed, before = walk(cost, true)
+      if not at then
+        return corrupt(i, 'the entries of its log do not sum up')
+      end
+      charged, cut = before + charged - cost, passed
+      if charged > 0 then
+        place, replaced = -1 - cut, struct.pack('>dI3', own, charged)
+      else
+        cut = cut + 1
+        at, charged, own = read_entry(redis.call('LINDEX', key, -1 - cut))
+      end
+      if not at then
+        return corrupt(i, 'the entries of its log do not sum up')
+      end
+      sum, newest, base, last = sum - cost, at, own, charged
+    elseif refunds and mark < 0 then
+      sum = 0
+    elseif refunds and sum > 0 and mark == newest then
+      if last > cost then
+        sum, last = sum - cost, last - cost
+        place, replaced = -1, struct.pack('>dI3', base, last)
+      elseif sum > last then
+        local at, charged, own = read_entry(redis.call('LINDEX', key, -2))
+        if not at then
+          return corrupt(i, 'the entries of its log do not sum up')
+        end
+        sum, cut, newest, base, last = sum - last, 1, at, own, charged
+      else
+        sum = 0
+      end
+    elseif refunds and sum > 0 and mark >= oldest and mark < newest then
+      local low, high = dropped + 1, redis.call('LLEN', key) - 2
+      while low <= high do
+        local middle = math.floor((low + high) / 2)
+        local bytes = redis.call('LINDEX', key, middle)
+        local at, charged, own = read_entry(bytes)
+        if not at then
+          return corrupt(i, 'an entry of its log is none')
+        end
+        if at < mark then
+          low = middle + 1
+        elseif at > mark then
+          high = middle - 1
+        elseif charged > cost then
+          sum, place, replaced = sum - cost, middle, struct.pack('>dI3', own, charged - cost)
+          break
+        else
+          sum, removed = sum - charged, bytes
+          break
+        end
+      end
+    end
+
+    admitted, reply = settle(i + 1, admitted and allowed)
+    if admitted == nil then
+      return nil, reply
+    end
+
+    -- charge
+    fresh = sum == 0
+    if fresh then
+      newest, base, last = 0, 0, 0
+    end
+    charges = admitted and acquires
+    if charges then
+      if not fresh and newest == now then
+        last = last + cost
+        place, replaced = -1, struct.pack('>dI3', base, last)
+      else
+        base = fresh and 0 or (base + now - newest) % 562949953421312
+        newest, last = now, cost
+        entry = struct.pack('>dI3', base, last)
+      end
+      sum, mark = sum + cost, now
+    end
+
+    -- standing, lifetime
+    remaining, lifetime = limit - sum, sum > 0 and newest + window - now or 0
+    format, a, b, c, d = '>Bdddd', sum, newest, base, last
+  end

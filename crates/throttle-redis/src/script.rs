@@ -1,0 +1,76 @@
+//! The script that decides a whole request in Redis, and how it is called.
+//!
+//! It is the twin of `throttle_core`'s arithmetic: [`throttle_core::settle`], `look` and `give_back`
+//! over the algorithms' states, in Lua. The files of `lua/` are one text, so that there is one digest
+//! to know and one script to load.
+//!
+//! # Commands
+//!
+//! Clients send `EVALSHA` and `SCRIPT LOAD`. Within the script are used, of any key `GET`, `SET`,
+//! `UNLINK` and `TIME`; of a sliding window log also `LRANGE`, `LINDEX`, `LLEN`, `LSET`, `LTRIM`,
+//! `LREM`, `RPUSH` and `PEXPIRE`. All are in Redis 6.2 and in Valkey.
+//!
+//! # Layout
+//!
+//! Numbers are whole ones, written as big-endian doubles, which hold them exactly up to 2^53.
+//!
+//! `KEYS` has one key for each charge. `ARGV` has what to do (`acquire`, `peek`, `refund`), the
+//! limiter's own time in microseconds (empty: the server's), and for each key a record:
+//!
+//! | bytes | |
+//! | --- | --- |
+//! | 1 | algorithm: 1 fixed window, 2 sliding window counter, 3 token bucket, 4 sliding window log, 5 leaky bucket |
+//! | 5 × 8 | limit, window, capacity, block (0: none), cost |
+//! | 3 × 8 | of a refund: the receipt's mark (-1: no receipt), its level in whole windows, and what is left over |
+//!
+//! A refund is answered with `OK`, everything else with one string, a record for each key:
+//!
+//! | bytes | |
+//! | --- | --- |
+//! | 1 | flags: 1 allowed, 2 blocked, 4 there is a wait, 8 there is a receipt |
+//! | 7 × 8 | time, remaining, reset after, wait (the delay, or when to retry), the receipt's mark, and its level as the sum of two |
+//!
+//! A key that holds no state of ours is answered with the error `RTCORRUPT key N: why`, where N counts
+//! from 1; nothing was written then.
+
+mod reply;
+mod request;
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script};
+
+pub(crate) use self::{
+    reply::{corrupt, outcome, refunded},
+    request::{Op, acquire, refund},
+};
+
+/// The script's text.
+pub(crate) const TEXT: &str = concat!(
+    include_str!("lua/request.lua"),
+    include_str!("lua/wide.lua"),
+    include_str!("lua/backlog.lua"),
+    include_str!("lua/settle.lua"),
+    include_str!("lua/fixed_window.lua"),
+    include_str!("lua/sliding_counter.lua"),
+    include_str!("lua/sliding_log.lua"),
+    include_str!("lua/bucket.lua"),
+    include_str!("lua/conclude.lua"),
+);
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(TEXT));
+
+/// Returns the digest by which the script is called.
+pub(crate) fn sha() -> &'static str {
+    SCRIPT.get_hash()
+}
+
+/// Returns the command that makes the script known to a server, which answers with [`sha`].
+pub(crate) fn load() -> Cmd {
+    let mut cmd = redis::cmd("SCRIPT");
+    cmd.arg("LOAD").arg(TEXT);
+    cmd
+}
+
+#[cfg(test)]
+mod tests;

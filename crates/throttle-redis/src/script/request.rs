@@ -1,0 +1,125 @@
+//! A request as the script's arguments.
+
+use redis::Cmd;
+use throttle_core::{Algorithm, Charge, Micros, Refund, StorageError};
+
+use super::sha;
+
+/// Says what to do with charges.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Op {
+    /// Charge every rule, or none if one denies.
+    Acquire,
+    /// Answer as an acquire would, but charge nothing and shut nothing.
+    Peek,
+}
+
+/// The latest time that is taken, in the year 2223: any span can be added to it below 2^53.
+pub(super) const LATEST: Micros = Micros::new(8_000_000_000_000_000);
+
+/// More than any rule admits, so that no greater cost is answered otherwise.
+const MOST_COST: u64 = throttle_core::MAX_LIMIT + 1;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the clock is at {now} µs since 1970; Redis' script counts to the year 2223, 8·10^15 µs")]
+struct TooLate {
+    now: u64,
+}
+
+/// Returns the call for charges, whose keys are given in the same order, with the prefix.
+///
+/// `now` is the limiter's own time; without it the server's counts. The answer is read by
+/// [`super::outcome`].
+///
+/// # Errors
+///
+/// When `now` is after the year 2223.
+pub(crate) fn acquire(
+    op: Op,
+    keys: &[String],
+    charges: &[Charge<'_>],
+    now: Option<Micros>,
+) -> Result<Cmd, StorageError> {
+    let op = match op {
+        Op::Acquire => "acquire",
+        Op::Peek => "peek",
+    };
+    let mut cmd = call(op, keys, now)?;
+    for charge in charges {
+        cmd.arg(&record(charge)[..]);
+    }
+    Ok(cmd)
+}
+
+/// Returns the call that gives charges back; its answer is read by [`super::refunded`].
+///
+/// # Errors
+///
+/// When `now` is after the year 2223.
+pub(crate) fn refund(
+    keys: &[String],
+    refunds: &[Refund<'_>],
+    now: Option<Micros>,
+) -> Result<Cmd, StorageError> {
+    let mut cmd = call("refund", keys, now)?;
+    for refund in refunds {
+        let charge = refund.charge();
+        let mut bytes = record(&charge).to_vec();
+        for number in receipt(refund) {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        cmd.arg(&bytes[..]);
+    }
+    Ok(cmd)
+}
+
+fn call(op: &str, keys: &[String], now: Option<Micros>) -> Result<Cmd, StorageError> {
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(sha()).arg(keys.len()).arg(keys).arg(op);
+    match now {
+        None => cmd.arg(""),
+        Some(now) if now <= LATEST => cmd.arg(now.get()),
+        Some(now) => return Err(StorageError::not_carried_out(TooLate { now: now.get() })),
+    };
+    Ok(cmd)
+}
+
+const RECORD: usize = 1 + 5 * 8;
+
+fn record(charge: &Charge<'_>) -> [u8; RECORD] {
+    let rule = charge.rule();
+    let numbers = [
+        rule.limit(),
+        rule.window().get(),
+        rule.capacity(),
+        rule.block().unwrap_or_default().get(),
+        charge.cost().min(MOST_COST),
+    ];
+    let mut record = [kind(rule.algorithm()); RECORD];
+    for (place, number) in record[1..].chunks_exact_mut(8).zip(numbers) {
+        place.copy_from_slice(&(number as f64).to_be_bytes());
+    }
+    record
+}
+
+fn kind(algorithm: Algorithm) -> u8 {
+    match algorithm {
+        Algorithm::FixedWindow => 1,
+        Algorithm::SlidingWindowCounter => 2,
+        Algorithm::TokenBucket => 3,
+        Algorithm::SlidingWindowLog => 4,
+        Algorithm::LeakyBucket => 5,
+    }
+}
+
+/// Returns a receipt's mark, and its level as whole windows and what is left over.
+fn receipt(refund: &Refund<'_>) -> [f64; 3] {
+    let Some(receipt) = refund.receipt() else {
+        return [-1.0, 0.0, 0.0];
+    };
+    let window = u128::from(refund.charge().rule().window().get());
+    // A mark or level beyond what the script counts is none that it gave.
+    let mark = receipt.mark().get().min(1 << 53);
+    let whole = (receipt.level() / window).min(1 << 53);
+    [mark as f64, whole as f64, (receipt.level() % window) as f64]
+}

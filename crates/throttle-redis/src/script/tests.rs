@@ -1,0 +1,6 @@
+//! The script on a real server.
+
+mod model;
+mod random;
+mod server;
+mod twin;

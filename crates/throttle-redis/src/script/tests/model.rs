@@ -1,0 +1,91 @@
+//! What Redis is to hold and to answer, by the arithmetic of core.
+
+use std::collections::HashMap;
+
+use throttle_core::{Algorithm, Charge, Micros, Outcome, Refund, State, give_back, look, settle};
+
+use super::server::storage_key;
+use crate::script::Op;
+
+/// Keeps states as the script does: only those that were charged or shut, or that the clock moved.
+#[derive(Default)]
+pub(super) struct Model {
+    states: HashMap<String, State>,
+}
+
+impl Model {
+    pub(super) fn acquire(&mut self, op: Op, charges: &[Charge<'_>], now: Micros) -> Outcome {
+        let before: Vec<_> = charges.iter().map(|charge| self.state(charge)).collect();
+        let mut after = before.clone();
+        let seen = look(charges, now, &mut before.clone());
+        let outcome = match op {
+            Op::Acquire => settle(charges, now, &mut after),
+            Op::Peek => look(charges, now, &mut after),
+        };
+        for (i, (charge, state)) in charges.iter().zip(after).enumerate() {
+            let charged = op == Op::Acquire && outcome.is_allowed();
+            let shut = outcome.verdicts()[i].blocked && !seen.verdicts()[i].blocked;
+            if charged || shut || is_ahead(&before[i], charge, now) {
+                self.keep(charge, state, now);
+            }
+        }
+        outcome
+    }
+
+    pub(super) fn refund(&mut self, refunds: &[Refund<'_>], now: Micros) {
+        for refund in refunds {
+            let mut state = self.state(&refund.charge());
+            give_back(refund, now, &mut state);
+            self.keep(&refund.charge(), state, now);
+        }
+    }
+
+    pub(super) fn holds(&self, charge: &Charge<'_>) -> bool {
+        self.states.contains_key(&storage_key(charge))
+    }
+
+    fn state(&self, charge: &Charge<'_>) -> State {
+        self.states.get(&storage_key(charge)).cloned().unwrap_or_default()
+    }
+
+    fn keep(&mut self, charge: &Charge<'_>, state: State, now: Micros) {
+        if state.lifetime(charge.rule(), now) == Micros::ZERO {
+            self.states.remove(&storage_key(charge));
+        } else {
+            self.states.insert(storage_key(charge), state);
+        }
+    }
+}
+
+/// Returns whether a state was touched later than now; usage of another algorithm does not count.
+fn is_ahead(state: &State, charge: &Charge<'_>, now: Micros) -> bool {
+    let bytes = state.encode();
+    let mut numbers = Numbers(&bytes[1..]);
+    let block_is_ahead = bytes[0] & 0x80 != 0 && numbers.next() > now.get() + numbers.next();
+    let algorithm = charge.rule().algorithm();
+    let touched = match (bytes[0] & 0x7f, algorithm) {
+        (1, Algorithm::FixedWindow) | (2, Algorithm::SlidingWindowCounter) => numbers.next(),
+        (3, Algorithm::SlidingWindowLog) => {
+            let entries = numbers.next();
+            (0..entries).map(|_| (numbers.next(), numbers.next()).0).sum()
+        }
+        (4, Algorithm::TokenBucket | Algorithm::LeakyBucket) => {
+            numbers.next();
+            numbers.next()
+        }
+        _ => 0,
+    };
+    block_is_ahead || touched > now.get()
+}
+
+/// The LEB128 numbers of an encoded state; what passes 64 bits (a bucket's backlog) is only skipped.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn next(&mut self) -> u64 {
+        let len = self.0.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        let (number, rest) = self.0.split_at(len);
+        self.0 = rest;
+        number.iter().rev().fold(0, |sum, byte| (sum << 7) | u64::from(byte & 0x7f))
+    }
+}
