@@ -40,8 +40,11 @@ impl Model {
         }
     }
 
-    pub(super) fn holds(&self, charge: &Charge<'_>) -> bool {
-        self.states.contains_key(&storage_key(charge))
+    /// Returns the keys that are to be there, in order.
+    pub(super) fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<_> = self.states.keys().cloned().collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn state(&self, charge: &Charge<'_>) -> State {
