@@ -1,5 +1,7 @@
 //! The script on a real server.
 
+mod access;
+mod jumps;
 mod keys;
 mod log;
 mod model;

@@ -211,6 +211,12 @@ fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
             cmd
         });
     }
+    // A list that is headed by the state of a bucket.
+    assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
+        let mut cmd = redis::cmd("RPUSH");
+        cmd.arg(key).arg(&bytes(3, &[3.0, 1.0, 1e15, 6e7])[..]);
+        cmd
+    });
     // A header without the entries that it speaks of.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
