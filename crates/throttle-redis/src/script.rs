@@ -49,7 +49,7 @@ pub(crate) use self::{
 pub(crate) const TEXT: &str = concat!(
     include_str!("lua/request.lua"),
     include_str!("lua/wide.lua"),
-    include_str!("lua/backlog.lua"),
+    include_str!("lua/block.lua"),
     include_str!("lua/settle.lua"),
     include_str!("lua/fixed_window.lua"),
     include_str!("lua/sliding_counter.lua"),

@@ -4,12 +4,36 @@
   -- holds. It is kept as whole tokens and a part of one, `tokens`·W + `part` with `part` < W: so the
   -- numbers stay small, and a limit that is replaced keeps the tokens that are taken.
   if kind == 3 or kind == 5 then
+    -- Returns how long a backlog takes to drain, rounded up to the microsecond.
+    local function drain_time(tokens, part, limit, window)
+      local backlog = tokens * window + part
+      if backlog < 9007199254740992 then
+        local left = backlog % limit
+        return left > 0 and (backlog - left) / limit + 1 or backlog / limit
+      end
+      local hi, lo = product(tokens, window)
+      local whole, left = quotient(hi, lo + part, limit)
+      return left > 0 and whole + 1 or whole
+    end
+
+    -- Returns what is left of a backlog when another is taken from it, not below zero.
+    local function less(tokens, part, by_tokens, by_part, window)
+      tokens, part = tokens - by_tokens, part - by_part
+      if part < 0 then
+        tokens, part = tokens - 1, part + window
+      end
+      if tokens < 0 then
+        return 0, 0
+      end
+      return tokens, part
+    end
+
     local tokens, part, at, unit = 0, 0, now, window
     if value then
       tokens, part, at, unit = struct.unpack('>dddd', value, 2)
       if not (is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
         and part < unit and unit <= 1000000000000000) then
-        return corrupt(i, 'a number of its bucket is out of range')
+        return nil, i .. ': a number of its bucket is out of range'
       end
     end
 

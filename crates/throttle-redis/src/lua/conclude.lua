@@ -1,13 +1,12 @@
   -- 2. If all admit, charge all; if not, shut what denied.
   local reset_after = lifetime
-  if acquires and not allowed and wait and opens == 0 and block > 0 then
-    -- block.lua: shut
-    length = block > wait and block or wait
-    opens, ahead = now + length, true
+  local shuts = acquires and not allowed and wait and opens == 0 and block > 0
+  if shuts then
+    opens, length = shut(block, wait)
   end
 
   -- 3. Store what must be kept, for as long as it can matter.
-  if charges or ahead or refunds then
+  if charges or shuts or ahead or refunds then
     if opens - now > lifetime then
       lifetime = opens - now
     end
@@ -65,7 +64,9 @@
 end
 
 local admitted, reply = settle(1, true)
-if refunds and admitted then
+if admitted == nil then
+  return type(reply) == 'table' and reply or redis.error_reply('RTCORRUPT key ' .. reply)
+elseif refunds then
   return redis.status_reply('OK')
 end
 return reply

@@ -4,7 +4,7 @@
     if value then
       start, used = struct.unpack('>dd', value, 2)
       if not (is_whole(start) and is_whole(used)) then
-        return corrupt(i, 'a number of its window is out of range')
+        return nil, i .. ': a number of its window is out of range'
       end
     end
 

@@ -19,7 +19,3 @@ end
 local function is_whole(number)
   return number >= 0 and number < 9007199254740992 and number % 1 == 0
 end
-
-local function corrupt(i, why)
-  return nil, redis.error_reply('RTCORRUPT key ' .. i .. ': ' .. why)
-end

@@ -18,7 +18,8 @@ local function settle(i, admitted)
   --   3  bucket                  tokens, part of a token, moment, window
   --   4  sliding window log      a list: its header (sum, newest, base, last), then its entries
   local value, entries
-  if kind == 4 then
+  local is_list = kind == 4
+  if is_list then
     entries = redis.pcall('LRANGE', key, 0, 3)
     value = entries.err and entries or entries[1]
   else
@@ -28,9 +29,10 @@ local function settle(i, admitted)
     if not value.err:find('WRONGTYPE', 1, true) then
       return nil, value
     end
-    value = entries and redis.pcall('GET', key) or redis.pcall('LINDEX', key, 0)
+    value = is_list and redis.pcall('GET', key) or redis.pcall('LINDEX', key, 0)
+    is_list = not is_list
     if value.err then
-      return corrupt(i, 'it is neither a string nor a list')
+      return nil, i .. ': it is neither a string nor a list'
     end
   end
 
@@ -42,22 +44,15 @@ local function settle(i, admitted)
     if has_block then
       tag, size = tag - 128, size - 16
     end
-    if tag < 1 or tag > 4 or size ~= (tag == 4 and 32 or 8 * tag + 8) then
-      return corrupt(i, 'it is no state')
+    if tag < 1 or tag > 4 or is_list ~= (tag == 4) or size ~= (is_list and 32 or 8 * tag + 8) then
+      return nil, i .. ': it is no state'
     end
     if has_block then
       opens, length = struct.unpack('>dd', value, size + 2)
       if not (is_whole(opens) and is_whole(length)) then
-        return corrupt(i, 'its block is out of range')
+        return nil, i .. ': its block is out of range'
       end
-      -- block.lua: advance
-      ahead = opens > now + length
-      if ahead then
-        opens = now + length
-      end
-      if opens <= now then
-        opens, length = 0, 0
-      end
+      opens, length, ahead = advance_block(opens, length)
     end
     if tag ~= (kind == 5 and 3 or kind) then
       value = nil

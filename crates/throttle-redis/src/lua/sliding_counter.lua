@@ -7,7 +7,7 @@
     if value then
       start, prev, cur = struct.unpack('>ddd', value, 2)
       if not (is_whole(start) and is_whole(prev) and is_whole(cur)) then
-        return corrupt(i, 'a number of its windows is out of range')
+        return nil, i .. ': a number of its windows is out of range'
       end
     end
 
@@ -38,8 +38,7 @@
       if room < 0 then
         room, count, wait = limit - cost, cur, left + window
       end
-      local weight = mul_div(room, window, count)
-      wait = wait - (weight < window and weight or window)
+      wait = wait - mul_div(room, window, count) -- less than a window: there is less room than count
     end
 
     -- refund

@@ -10,7 +10,7 @@
       sum, newest, base, last = struct.unpack('>dddd', value, 2)
       if not (is_whole(sum) and is_whole(newest) and is_whole(base) and is_whole(last)
         and base < 562949953421312 and last <= sum) then
-        return corrupt(i, 'a number of its log is out of range')
+        return nil, i .. ': a number of its log is out of range'
       end
     end
 
@@ -68,7 +68,7 @@
         end
         oldest, oldest_cost = read_entry(entries[at])
         if not oldest then
-          return corrupt(i, 'an entry of its log is none')
+          return nil, i .. ': an entry of its log is none'
         end
         if now - oldest < window then
           break
@@ -76,7 +76,7 @@
         sum, dropped, at = sum - oldest_cost, dropped + 1, at + 1
       end
       if sum < oldest_cost then
-        return corrupt(i, 'the entries of its log do not sum up')
+        return nil, i .. ': the entries of its log do not sum up'
       end
       ahead = ahead or dropped > 64 -- so many are not walked over again
     end
@@ -92,7 +92,7 @@
         end
       end
       if not freed_by then
-        return corrupt(i, 'the entries of its log do not sum up')
+        return nil, i .. ': the entries of its log do not sum up'
       end
       allowed, wait = false, freed_by + window - now
     end
@@ -101,7 +101,7 @@
     if refunds and mark < 0 and sum > cost then
       local at, charged, own, passed, before = walk(cost, true)
       if not at then
-        return corrupt(i, 'the entries of its log do not sum up')
+        return nil, i .. ': the entries of its log do not sum up'
       end
       charged, cut = before + charged - cost, passed
       if charged > 0 then
@@ -111,7 +111,7 @@
         at, charged, own = read_entry(redis.call('LINDEX', key, -1 - cut))
       end
       if not at then
-        return corrupt(i, 'the entries of its log do not sum up')
+        return nil, i .. ': the entries of its log do not sum up'
       end
       sum, newest, base, last = sum - cost, at, own, charged
     elseif refunds and mark < 0 then
@@ -123,7 +123,7 @@
       elseif sum > last then
         local at, charged, own = read_entry(redis.call('LINDEX', key, -2))
         if not at then
-          return corrupt(i, 'the entries of its log do not sum up')
+          return nil, i .. ': the entries of its log do not sum up'
         end
         sum, cut, newest, base, last = sum - last, 1, at, own, charged
       else
@@ -136,7 +136,7 @@
         local bytes = redis.call('LINDEX', key, middle)
         local at, charged, own = read_entry(bytes)
         if not at then
-          return corrupt(i, 'an entry of its log is none')
+          return nil, i .. ': an entry of its log is none'
         end
         if at < mark then
           low = middle + 1

@@ -1,6 +1,12 @@
 //! The script on a real server.
 
+mod access;
+mod jumps;
+mod keys;
+mod log;
 mod model;
 mod random;
 mod server;
 mod twin;
+mod vectors;
+mod wide;

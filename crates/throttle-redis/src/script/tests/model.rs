@@ -40,6 +40,13 @@ impl Model {
         }
     }
 
+    /// Returns the keys that are to be there, in order.
+    pub(super) fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<_> = self.states.keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    }
+
     fn state(&self, charge: &Charge<'_>) -> State {
         self.states.get(&storage_key(charge)).cloned().unwrap_or_default()
     }

@@ -96,6 +96,19 @@ impl<'a> Twins<'a> {
             _ => self.ask(Op::Acquire),
         }
         self.peek_all();
+        self.compare_keys();
+    }
+
+    /// A key is there exactly while it matters, and never without an end.
+    fn compare_keys(&mut self) {
+        let mut keys: Vec<String> = self.server.send("KEYS *");
+        keys.sort_unstable();
+        assert_eq!(keys, self.model.keys(), "TWIN_SEED={}", self.seed);
+        for key in keys {
+            let left: i64 = self.server.send(&format!("PTTL {key}"));
+            // A minute more than the state matters, which is at least a millisecond.
+            assert!(left > 50_000, "TWIN_SEED={}: {key} is kept for {left} ms", self.seed);
+        }
     }
 
     fn pass_time(&mut self) {

@@ -1,0 +1,269 @@
+//! What is stored: how long, how much, and what when it is not ours.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::Cmd;
+use throttle_core::{Algorithm, Charge, CheckedRule, Effect, Key, Micros, Refund, Request, Rule};
+
+use super::server::{Server, storage_key};
+use crate::script::{Op, request::LATEST};
+
+const NOW: Option<Micros> = Some(Micros::new(1_767_225_600_000_000));
+
+fn rule_of(algorithm: Algorithm, limit: u64, window: Duration) -> Arc<CheckedRule> {
+    Arc::new(Rule::new("api", limit, window).algorithm(algorithm).check().unwrap())
+}
+
+#[test]
+fn a_key_of_the_servers_own_time_is_kept_to_the_millisecond_and_then_gone() {
+    let mut server = Server::start();
+    for algorithm in Algorithm::ALL {
+        let rule = rule_of(algorithm, 1, Duration::from_millis(200));
+        let (name, key) = (algorithm.to_string(), Key::from(algorithm.as_str()));
+        let charge = Charge::new(&key, &rule, 1);
+        let outcome = server.acquire(Op::Acquire, &[charge], None).unwrap();
+        let verdict = outcome.verdicts()[0];
+        assert!(verdict.allowed, "{name}");
+
+        let left: i64 = server.send(&format!("PTTL {}", storage_key(&charge)));
+        let told = i64::try_from(verdict.reset_after.get().div_ceil(1_000)).unwrap();
+        assert!((told - 100..=told + 1).contains(&left), "{name}: {left} ms of {told} ms");
+        while server.send::<i64>("DBSIZE") > 0 {
+            let again = server.acquire(Op::Peek, &[charge], None).unwrap();
+            let gone = again.at().since(outcome.at());
+            assert!(gone < Micros::new(1_000_000), "{name} is still there");
+            if gone < verdict.reset_after {
+                assert!(!again.verdicts()[0].allowed, "{name} forgot too early");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_of_the_limiters_time_is_kept_a_minute_longer() {
+    let mut server = Server::start();
+    for algorithm in Algorithm::ALL {
+        let rule = rule_of(algorithm, 1, Duration::from_secs(1));
+        let key = Key::from(algorithm.as_str());
+        let charge = Charge::new(&key, &rule, 1);
+        let outcome = server.acquire(Op::Acquire, &[charge], NOW).unwrap();
+        let reset_after = Duration::from(outcome.verdicts()[0].reset_after);
+        let told = i64::try_from((reset_after + Request::SLACK).as_millis()).unwrap();
+        let left: i64 = server.send(&format!("PTTL {}", storage_key(&charge)));
+        assert!((told - 5_000..=told).contains(&left), "{algorithm}: {left} ms of {told} ms");
+    }
+}
+
+#[test]
+fn what_is_given_back_whole_leaves_no_key() {
+    let mut server = Server::start();
+    for algorithm in Algorithm::ALL {
+        let rule = rule_of(algorithm, 9, Duration::from_secs(60));
+        let key = Key::from("k");
+        let charge = Charge::new(&key, &rule, 3);
+        let outcome = server.acquire(Op::Acquire, &[charge], NOW).unwrap();
+        let receipt = outcome.verdicts()[0].receipt;
+        assert_eq!(server.send::<i64>("DBSIZE"), 1, "{algorithm}");
+        server.refund(&[Refund::new(charge, receipt)], NOW).unwrap();
+        assert_eq!(server.send::<i64>("DBSIZE"), 0, "{algorithm}");
+    }
+}
+
+#[test]
+fn a_denial_and_a_peek_write_nothing() {
+    let mut server = Server::start();
+    for algorithm in Algorithm::ALL {
+        let rule = rule_of(algorithm, 1, Duration::from_secs(60));
+        let key = Key::from("k");
+        let charge = Charge::new(&key, &rule, 1);
+        server.acquire(Op::Acquire, &[charge], NOW).unwrap();
+        let written = |server: &mut Server| -> u64 {
+            let info: String = server.send("INFO persistence");
+            let changes =
+                info.lines().find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
+            changes.unwrap().parse().unwrap()
+        };
+        let before = written(&mut server);
+        assert!(!server.acquire(Op::Acquire, &[charge], NOW).unwrap().is_allowed());
+        assert!(!server.acquire(Op::Peek, &[charge], NOW).unwrap().is_allowed());
+        assert_eq!(written(&mut server), before, "{algorithm}");
+        server.send::<()>("FLUSHALL");
+    }
+}
+
+#[test]
+fn one_rule_of_64_that_denies_leaves_the_others_uncharged() {
+    let mut server = Server::start();
+    let key = Key::from("k");
+    let rule = |i: usize| {
+        let limit = if i == 40 { 2 } else { 10 };
+        let rule = Rule::per_minute(format!("rule {i}"), limit);
+        Arc::new(rule.algorithm(Algorithm::ALL[i % 5]).check().unwrap())
+    };
+    let rules: Vec<_> = (0..64).map(rule).collect();
+    let charges: Vec<_> = rules.iter().map(|rule| Charge::new(&key, rule, 1)).collect();
+    for passes in [true, true, false, false] {
+        let outcome = server.acquire(Op::Acquire, &charges, NOW).unwrap();
+        let allowed = outcome.verdicts().iter().map(|verdict| verdict.allowed);
+        assert!(allowed.enumerate().all(|(i, allowed)| allowed == (passes || i != 40)));
+        assert_eq!(outcome.verdicts().iter().all(|verdict| verdict.receipt.is_some()), passes);
+    }
+    let outcome = server.acquire(Op::Peek, &charges, NOW).unwrap();
+    for (i, verdict) in outcome.verdicts().iter().enumerate() {
+        assert_eq!(verdict.remaining, if i == 40 { 0 } else { 8 }, "rule {i}");
+    }
+}
+
+/// Writes bytes where a state is expected, beside a rule that is in order.
+fn assert_corrupt(server: &mut Server, algorithm: Algorithm, write: impl Fn(&str) -> Cmd) {
+    server.send::<()>("FLUSHALL");
+    let rule = rule_of(algorithm, 9, Duration::from_secs(60));
+    let keys = [Key::from("one"), Key::from("two")];
+    let charges = [Charge::new(&keys[0], &rule, 1), Charge::new(&keys[1], &rule, 1)];
+    server.ask::<()>(&write(&storage_key(&charges[1]))).unwrap();
+    let dump = format!("DUMP {}", storage_key(&charges[1]));
+    let before: Vec<u8> = server.send(&dump);
+    let refunds = charges.map(|charge| Refund::new(charge, None));
+    let errors = [
+        server.acquire(Op::Acquire, &charges, NOW).unwrap_err(),
+        server.acquire(Op::Peek, &charges, NOW).unwrap_err(),
+        server.refund(&refunds, NOW).unwrap_err(),
+    ];
+    for error in errors {
+        let text = error.to_string();
+        assert!(text.contains("key \"rt:{two}:api\" cannot be read"), "{algorithm}: {text}");
+        assert_eq!(error.effect(), Effect::None);
+    }
+    assert_eq!(server.send::<i64>("DBSIZE"), 1, "{algorithm}: nothing was written");
+    assert_eq!(server.send::<Vec<u8>>(&dump), before, "{algorithm}: it was left as it was");
+}
+
+fn bytes(tag: u8, numbers: &[f64]) -> Vec<u8> {
+    let numbers = numbers.iter().flat_map(|number| number.to_be_bytes());
+    [tag].into_iter().chain(numbers).collect()
+}
+
+#[test]
+fn a_value_that_is_no_state_is_an_error_and_stays() {
+    let mut server = Server::start();
+    let mut values: Vec<Vec<u8>> =
+        [&b""[..], b"\x01", b"17", b"some text of another program", &[0xff; 17], &[0; 33]]
+            .map(<[u8]>::to_vec)
+            .into();
+    values.extend([
+        bytes(1, &[0.0]),
+        bytes(1, &[0.0; 3]),
+        bytes(4, &[0.0; 4]),
+        bytes(0x81, &[0.0]),
+    ]);
+    for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e16, f64::MIN_POSITIVE] {
+        values.push(bytes(0x82, &[0.0, 0.0, 0.0, wrong, 1.0]));
+        values.push(bytes(0x82, &[0.0, 0.0, 0.0, 1.0, wrong]));
+    }
+    for algorithm in Algorithm::ALL {
+        for value in &values {
+            assert_corrupt(&mut server, algorithm, |key| {
+                let mut cmd = redis::cmd("SET");
+                cmd.arg(key).arg(&value[..]);
+                cmd
+            });
+        }
+    }
+}
+
+#[test]
+fn a_number_that_no_state_has_is_an_error_and_stays() {
+    let mut server = Server::start();
+    let states = [
+        (Algorithm::FixedWindow, 1, vec![1e15, 3.0]),
+        (Algorithm::SlidingWindowCounter, 2, vec![1e15, 3.0, 2.0]),
+        (Algorithm::TokenBucket, 3, vec![3.0, 1.0, 1e15, 6e7]),
+        (Algorithm::LeakyBucket, 3, vec![3.0, 1.0, 1e15, 6e7]),
+        (Algorithm::SlidingWindowLog, 4, vec![2.0, 1.7672256e15, 7.0, 2.0]),
+    ];
+    for (algorithm, tag, numbers) in states {
+        for place in 0..numbers.len() {
+            for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e16] {
+                let mut numbers = numbers.clone();
+                numbers[place] = wrong;
+                let value = bytes(tag, &numbers);
+                assert_corrupt(&mut server, algorithm, |key| {
+                    let mut cmd = redis::cmd(if tag == 4 { "RPUSH" } else { "SET" });
+                    cmd.arg(key).arg(&value[..]);
+                    cmd
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
+    let mut server = Server::start();
+    let header = bytes(4, &[2.0, 1_767_225_600_000_000.0, 7.0, 2.0]);
+    let entry = |at: f64, cost: u8| [&at.to_be_bytes()[..], &[0, 0, cost]].concat();
+    for wrong in
+        [vec![], b"x".to_vec(), entry(f64::NAN, 2), entry(-1.0, 2), entry(7.0, 0), vec![0; 12]]
+    {
+        assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
+            let mut cmd = redis::cmd("RPUSH");
+            cmd.arg(key).arg(&header[..]).arg(&wrong[..]);
+            cmd
+        });
+    }
+    // A list that is headed by the state of a bucket.
+    assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
+        let mut cmd = redis::cmd("RPUSH");
+        cmd.arg(key).arg(&bytes(3, &[3.0, 1.0, 1e15, 6e7])[..]);
+        cmd
+    });
+    // A header without the entries that it speaks of.
+    assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
+        let mut cmd = redis::cmd("RPUSH");
+        cmd.arg(key).arg(&header[..]);
+        cmd
+    });
+}
+
+#[test]
+fn a_key_of_another_type_is_an_error_and_stays() {
+    let mut server = Server::start();
+    for algorithm in Algorithm::ALL {
+        for words in ["HSET KEY a b", "SADD KEY a", "ZADD KEY 1 a", "XADD KEY * a b", "RPUSH KEY a"]
+        {
+            assert_corrupt(&mut server, algorithm, |key| {
+                let mut cmd = Cmd::new();
+                words.replace("KEY", key).split(' ').for_each(|word| {
+                    cmd.arg(word);
+                });
+                cmd
+            });
+        }
+    }
+}
+
+#[test]
+fn a_clock_beyond_what_is_counted_is_an_error_and_nothing_is_sent() {
+    let mut server = Server::start();
+    let rule = rule_of(Algorithm::FixedWindow, 9, Duration::from_secs(60));
+    let key = Key::from("k");
+    let charge = [Charge::new(&key, &rule, 1)];
+    assert!(server.acquire(Op::Acquire, &charge, Some(LATEST)).is_ok());
+    let late = server.acquire(Op::Acquire, &charge, Some(LATEST.plus(Micros::new(1))));
+    assert_eq!(late.unwrap_err().effect(), Effect::None);
+}
+
+#[test]
+fn a_key_takes_few_bytes() {
+    let mut server = Server::start();
+    for algorithm in Algorithm::ALL {
+        let rule = rule_of(algorithm, 1_000, Duration::from_secs(3_600));
+        let key = Key::from("12345678901234567890");
+        let charge = Charge::new(&key, &rule, 1);
+        server.acquire(Op::Acquire, &[charge], None).unwrap();
+        let used: u64 = server.send(&format!("MEMORY USAGE {}", storage_key(&charge)));
+        let most = if algorithm == Algorithm::SlidingWindowLog { 300 } else { 150 };
+        assert!(used <= most, "{algorithm} takes {used} bytes");
+        server.send::<()>("FLUSHALL");
+    }
+}
