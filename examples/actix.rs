@@ -1,6 +1,6 @@
 //! An Actix service with a limit for all of it and another for one scope, whose workers share both.
 //!
-//! `cargo run --example actix`, then `curl -i http://127.0.0.1:3000/`.
+//! `cargo run --features actix --example actix`, then `curl -i http://127.0.0.1:3000/`.
 
 use std::error::Error;
 

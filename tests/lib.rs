@@ -16,6 +16,10 @@ mod guide {
     mod algorithms {}
     #[doc = include_str!("../docs/storage.md")]
     mod storage {}
+    #[doc = include_str!("../docs/redis.md")]
+    mod redis {}
+    #[doc = include_str!("../docs/distributed.md")]
+    mod distributed {}
     #[doc = include_str!("../docs/keys-and-proxies.md")]
     mod keys_and_proxies {}
     #[doc = include_str!("../docs/headers.md")]

@@ -63,8 +63,8 @@
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
 //!
-//! The guide is in the folder `docs` of the repository: getting started, Actix, algorithms, storage, keys
-//! and proxies, header fields, testing with a manual clock, performance.
+//! The guide is in the folder `docs` of the repository: getting started, Actix, algorithms, storage, Redis,
+//! distributed deployments, keys and proxies, header fields, testing with a manual clock, performance.
 
 mod connect;
 
@@ -76,11 +76,11 @@ pub use throttle_actix::{
 pub use throttle_core::{
     Algorithm, AllowList, AtomicStorage, Charge, CheckedRule, Clock, CorruptState, Decision,
     Decisions, DenyList, Effect, Emulated, Error, InvalidEntry, InvalidRule, Key, Limiter,
-    LimiterBuilder, Listed, MAX_KEY_LEN, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW,
-    MIN_WINDOW, ManualClock, Metrics, Micros, Outcome, Rate, Receipt, Refund, Reply, Request, Rule,
-    RuleMetrics, RuleStatus, Scope, Sleep, State, States, Status, Storage, StorageError,
-    SystemClock, UnknownAlgorithm, Value, Verdict, Violation, async_trait, give_back, look, settle,
-    settle_one,
+    LimiterBuilder, ListEntry, ListFollower, ListStorage, Listed, MAX_KEY_LEN, MAX_LIMIT,
+    MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW, ManualClock, Metrics, Micros, Outcome,
+    Rate, Receipt, Refund, Reply, Request, Rule, RuleMetrics, RuleStatus, Scope, SharedLists,
+    Sleep, State, States, Status, Storage, StorageError, SystemClock, UnknownAlgorithm, Value,
+    Verdict, Violation, async_trait, give_back, look, settle, settle_one,
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{

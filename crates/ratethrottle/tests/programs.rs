@@ -267,3 +267,106 @@ fn options_of_the_throttle() -> Tested {
         .build()?;
     Ok(())
 }
+
+/// The same with Redis, on real servers.
+#[cfg(feature = "redis")]
+mod with_redis {
+    use std::net::SocketAddr;
+
+    use axum::{body::Body, extract::ConnectInfo, http::Request};
+    use ratethrottle::{RedisStorage, Tls};
+    use throttle_testbed::{Cluster, Sentinels, Server};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_limiter_several_servers_several_limits_on_one_route() -> Tested {
+        let redis = Server::start();
+        let limiter = Limiter::new(RedisStorage::connect(&redis.url()).await?);
+        #[rustfmt::skip]
+        limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
+        limiter.add_rule(Rule::new("daily", 10_000, Duration::from_secs(86_400)))?; // name, limit, window
+
+        #[rustfmt::skip]
+        let app: Router = Router::new()
+            .route("/data", get(data).layer(RateThrottleLayer::new(limiter.clone()).rule("burst").rule("daily")))
+            .route("/login", post(login).layer(RateThrottleLayer::new(limiter.clone()).limit("login", "5/minute")));
+
+        for n in 1..=6 {
+            let peer = ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 50_000)));
+            let request = Request::post("/login").extension(peer).body(Body::empty())?;
+            let response = app.clone().oneshot(request).await?;
+            assert_eq!(response.status(), if n <= 5 { 200 } else { 429 });
+        }
+        assert_eq!(serde_json::to_value(limiter.status())?["storage"], "redis");
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn picking_the_backend_by_address() -> Tested {
+        let nodes = Cluster::builder().without_replicas().start();
+        let storage =
+            ratethrottle::connect(&format!("redis+cluster://{}", nodes.addresses().join(",")))
+                .await?;
+        let limiter = Limiter::new(storage);
+        limiter.add_rule(Rule::per_minute("api", 1))?;
+        assert!(limiter.check("user:42", "api").await?.is_allowed());
+        assert!(!limiter.check("user:42", "api").await?.is_allowed());
+
+        let redis = Server::start();
+        let sentinels = Sentinels::start();
+        let hosts = sentinels.sentinel_addresses().join(",");
+        for url in [
+            format!("{}/0", redis.url()),
+            format!("redis+sentinel://{hosts}/{}/0", sentinels.master_name()),
+            "memory://".to_owned(),
+        ] {
+            let limiter = Limiter::new(ratethrottle::connect(&url).await?);
+            limiter.add_rule(Rule::per_minute("api", 1))?;
+            assert!(limiter.check("user:42", "api").await?.is_allowed(), "{url}");
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn redis_with_its_options() -> Tested {
+        let redis = Server::start();
+        let storage = RedisStorage::builder(&redis.url())
+            .max_connections(50)
+            .connect_timeout(Duration::from_secs(5))
+            .response_timeout(Duration::from_secs(5))
+            .key_prefix("myapp:")
+            .connect()
+            .await?;
+        storage.set("key", "value".into(), None).await?;
+        assert_eq!(redis.command(&["GET", "myapp:key"]).to_string(), "value");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn redis_over_tls() -> Tested {
+        let redis = Server::builder().tls().start();
+        let files = redis.certificates();
+        let tls = RedisStorage::builder(&redis.url())
+            .tls(Tls::new().ca(files.ca()).client(files.client(), files.client_key()))
+            .connect()
+            .await?;
+        tls.ping().await?;
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sentinel_and_cluster() -> Tested {
+        let redis = Sentinels::start();
+        let [s1, s2, s3] = &redis.sentinel_addresses()[..] else { panic!("there are three") };
+        let sentinel = RedisStorage::sentinel([s1, s2, s3], "mymaster").connect().await?;
+        sentinel.ping().await?;
+
+        let redis = Cluster::builder().without_replicas().start();
+        let [one, two, _] = &redis.urls()[..] else { panic!("there are three") };
+        let cluster = RedisStorage::cluster([one, two]).connect().await?;
+        cluster.ping().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! Limits on a Redis Cluster: clients are spread over its masters, each client's rules on one of them.
+//!
+//! `cargo run --features redis --example redis_cluster -- redis://127.0.0.1:7000 redis://127.0.0.1:7001`. A login stands
+//! in the first address: `redis://user:password@127.0.0.1:7000`.
+
+use std::{env, error::Error, time::Duration};
+
+use ratethrottle::{Algorithm, Limiter, RedisError, RedisStorage, Rule};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt::init();
+    let mut nodes: Vec<_> = env::args().skip(1).collect();
+    if nodes.is_empty() {
+        nodes.push("redis://127.0.0.1:7000".to_owned());
+    }
+    let storage = connect(&nodes).await?;
+    for line in run(&storage).await? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Connects by some of the nodes; the others are found through them.
+async fn connect(nodes: &[String]) -> Result<RedisStorage, RedisError> {
+    RedisStorage::cluster(nodes)
+        .max_connections(2) // to each master; the default is 4
+        .connect_timeout(Duration::from_secs(1)) // per connection; the default is 2 s
+        .response_timeout(Duration::from_millis(500)) // per request, redirections included; the default
+        .retries(5) // a slot that moves takes one or two; the default is 3
+        .key_prefix("cluster-example:") // no braces: they would put all keys into one slot
+        .connect()
+        .await
+}
+
+/// Checks some clients, and says where they are counted.
+async fn run(storage: &RedisStorage) -> Result<Vec<String>, Box<dyn Error>> {
+    let limiter = Limiter::new(storage.clone());
+    limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
+    limiter.add_rule(Rule::per_day("daily", 10_000))?;
+
+    let mut lines = Vec::new();
+    for client in ["user:1", "user:2", "user:3"] {
+        // Both keys of a client are in one slot: this is one call of one node, all or nothing.
+        let decisions = limiter.check_all(client, &["burst", "daily"]).await?;
+        lines.push(format!("{client}: allowed {}", decisions.is_allowed()));
+    }
+    for node in storage.info().await?.nodes {
+        lines.push(format!(
+            "{}: {} {}, {} bytes",
+            node.address, node.role, node.version, node.used_memory
+        ));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use throttle_testbed::Cluster;
+    use tokio::task::block_in_place;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn clients_are_counted_on_three_masters() {
+        let cluster = block_in_place(|| Cluster::builder().without_replicas().start());
+        let storage = connect(&cluster.urls()[..1]).await.unwrap();
+        let lines = run(&storage).await.unwrap();
+        assert_eq!(lines.iter().filter(|line| line.ends_with("allowed true")).count(), 3);
+        assert_eq!(lines.iter().filter(|line| line.contains(" master ")).count(), 3, "{lines:?}");
+    }
+}

@@ -1,0 +1,90 @@
+//! A limit that outlives a Redis server: Sentinel names the one that is master.
+//!
+//! `cargo run --features redis --example redis_sentinel -- mymaster 127.0.0.1:26379 127.0.0.1:26380`, and then kill the
+//! master or `redis-cli -p 26379 SENTINEL FAILOVER mymaster`. Passwords are read from REDIS_PASSWORD
+//! and SENTINEL_PASSWORD.
+
+use std::{env, error::Error, time::Duration};
+
+use ratethrottle::{Limiter, RedisError, RedisStorage, Rule};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt::init(); // a failover is logged
+    let mut arguments = env::args().skip(1);
+    let master = arguments.next().unwrap_or_else(|| "mymaster".to_owned());
+    let mut sentinels: Vec<_> = arguments.collect();
+    if sentinels.is_empty() {
+        sentinels.push("127.0.0.1:26379".to_owned());
+    }
+    let storage = connect(&sentinels, &master).await?;
+    let limiter = limiter(&storage)?;
+    loop {
+        println!("{}", ask(&limiter, &storage).await);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Connects to the master, whichever that is now.
+async fn connect(sentinels: &[String], master: &str) -> Result<RedisStorage, RedisError> {
+    let mut builder = RedisStorage::sentinel(sentinels, master)
+        .max_connections(4) // the default; 1 to 4 are opened
+        .connect_timeout(Duration::from_secs(1)) // per connection; the default is 2 s
+        .response_timeout(Duration::from_millis(300)) // per request; the default is 500 ms
+        .retries(3) // the default; only what was not carried out is sent again
+        .client_name("sentinel-example") // what CLIENT LIST shows
+        .key_prefix("sentinel-example:");
+    if let Ok(password) = env::var("REDIS_PASSWORD") {
+        builder = builder.password(password); // of the servers
+    }
+    if let Ok(password) = env::var("SENTINEL_PASSWORD") {
+        builder = builder.sentinel_password(password); // of the sentinels, which have their own
+    }
+    builder.connect().await
+}
+
+fn limiter(storage: &RedisStorage) -> Result<Limiter, ratethrottle::Error> {
+    let limiter = Limiter::new(storage.clone());
+    limiter.add_rule(Rule::per_minute("api", 100))?;
+    Ok(limiter)
+}
+
+/// Checks one client, and says what came of it. An error is what a request sees during a failover.
+async fn ask(limiter: &Limiter, storage: &RedisStorage) -> String {
+    let failovers = storage.figures().failovers;
+    match limiter.check("user:42", "api").await {
+        Ok(decision) => format!(
+            "allowed: {}, {} left, {failovers} failovers",
+            decision.is_allowed(),
+            decision.remaining()
+        ),
+        Err(error) => format!("not decided: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throttle_testbed::Sentinels;
+    use tokio::task::block_in_place;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn after_a_failover_it_goes_on() {
+        let sentinels = block_in_place(Sentinels::start);
+        let storage =
+            connect(&sentinels.sentinel_addresses(), sentinels.master_name()).await.unwrap();
+        let limiter = limiter(&storage).unwrap();
+        assert_eq!(ask(&limiter, &storage).await, "allowed: true, 99 left, 0 failovers");
+
+        block_in_place(|| sentinels.failover());
+        for _ in 0..50 {
+            let said = ask(&limiter, &storage).await;
+            if said.starts_with("allowed: true") && said.ends_with("1 failovers") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{}", ask(&limiter, &storage).await);
+    }
+}
