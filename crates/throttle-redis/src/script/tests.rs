@@ -6,6 +6,7 @@ mod keys;
 mod log;
 mod model;
 mod random;
+mod replies;
 mod server;
 mod twin;
 mod vectors;

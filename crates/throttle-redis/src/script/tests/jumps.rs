@@ -67,3 +67,13 @@ fn a_part_of_a_token_that_becomes_a_whole_one_in_a_shorter_window_is_one() {
         twins.acquire(&short, 1);
     }
 }
+
+#[test]
+fn an_entry_of_a_log_is_not_moved_back_beyond_the_epoch() {
+    let rule = Rule::per_second("r", 2).algorithm(Algorithm::SlidingWindowLog);
+    let rule = Arc::new(rule.check().unwrap());
+    let mut twins = Twins::new();
+    for after_epoch in [500_000, 900_000, 100_000, 750_000, 1_000_000] {
+        twins.acquire(&rule, after_epoch - EDGE);
+    }
+}

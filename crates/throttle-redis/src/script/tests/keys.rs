@@ -217,6 +217,13 @@ fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
         cmd.arg(key).arg(&bytes(3, &[3.0, 1.0, 1e15, 6e7])[..]);
         cmd
     });
+    // A header that speaks of less than the entries hold.
+    assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
+        let mut cmd = redis::cmd("RPUSH");
+        let header = bytes(4, &[1.0, 1_767_225_600_000_000.0, 7.0, 1.0]);
+        cmd.arg(key).arg(&header[..]).arg(&entry(7.0, 2)[..]);
+        cmd
+    });
     // A header without the entries that it speaks of.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");

@@ -12,7 +12,7 @@ use crate::script::{Op, request::LATEST};
 const YEAR_2026: u64 = 1_767_225_600_000_000;
 
 /// Histories that are checked; `TWIN_HISTORIES` asks for more, `TWIN_SEED` for one that failed.
-const HISTORIES: u64 = 400;
+const HISTORIES: u64 = 250;
 const STEPS: usize = 100;
 
 #[test]
