@@ -35,8 +35,9 @@ use crate::{
 /// - if it is made inside the factory, of a [`Rule`](throttle_core::Rule): what the workers of a server
 ///   make at the same place of the code, of an equal rule, is one limiter. Where one call of the factory
 ///   does so several times, in a loop or a function of yours, the first of each worker is one, the
-///   second of each another, and so on. Two servers of one process with the same factory share, too.
-///   Nothing is shared outside the threads of workers: apps of tests are apart.
+///   second of each another, and so on. Two servers of one process with the same factory share, too,
+///   unless each runs in an actix `System` of its own. Nothing is shared outside the threads of
+///   workers: apps of tests are apart.
 ///
 /// A [`Limiter`] over a storage in memory that is made inside the factory is one for each worker.
 ///

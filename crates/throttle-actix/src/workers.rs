@@ -6,6 +6,7 @@
 
 use std::{
     cell::RefCell,
+    mem,
     panic::Location,
     sync::{Arc, Mutex, PoisonError, Weak},
     thread,
@@ -37,7 +38,8 @@ static SHARED: Mutex<Vec<(Place, usize, Weak<Shared>)>> = Mutex::new(Vec::new())
 
 #[derive(Default)]
 struct Made {
-    places: Vec<Place>,
+    /// How often each place was there.
+    places: Vec<(Place, usize)>,
     done: bool,
 }
 
@@ -75,14 +77,17 @@ pub(crate) fn factory_is_done() {
 }
 
 impl Made {
-    /// Counts how often the place was there in this call of the factory.
+    /// Returns how often the place was there before in this call of the factory.
     fn count(&mut self, place: &Place) -> usize {
-        if std::mem::take(&mut self.done) {
+        if mem::take(&mut self.done) {
             self.places.clear();
         }
-        let before = self.places.iter().filter(|other| *other == place).count();
-        self.places.push(place.clone());
-        before
+        if let Some((_, times)) = self.places.iter_mut().find(|(other, _)| other == place) {
+            *times += 1;
+            return *times - 1;
+        }
+        self.places.push((place.clone(), 1));
+        0
     }
 }
 

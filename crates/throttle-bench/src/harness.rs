@@ -15,7 +15,15 @@ pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let lock = include_str!("../../../Cargo.lock");
     let mut text = format!("machine: {}, {cores} cores\nversions:", model.unwrap_or("unknown"));
-    for name in ["governor", "tower_governor", "limitador", "moka", "axum"] {
+    for name in [
+        "governor",
+        "tower_governor",
+        "limitador",
+        "moka",
+        "axum",
+        "actix-web",
+        "actix-extensible-rate-limit",
+    ] {
         let entry = format!("name = \"{name}\"\nversion = \"");
         let version = lock.split_once(&entry).and_then(|(_, rest)| rest.split('"').next());
         let _ = write!(text, " {name} {}", version.unwrap_or("?"));

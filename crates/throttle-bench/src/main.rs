@@ -1,10 +1,11 @@
 //! RateThrottle beside its peers, in the same run.
 //!
-//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- decision` or
-//! `-- memory` prints one. Variants take turns, round by round, and each figure is the median over
+//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`,
+//! `-- decision` or `-- memory` prints one. Variants take turns, round by round, and each figure is the median over
 //! the rounds, so that a noisy machine disturbs all alike. `--bin allocations` counts allocations and
 //! bytes, with an allocator that would slow the clocks of this program.
 
+mod actix;
 mod decision;
 mod harness;
 mod layer;
@@ -15,6 +16,9 @@ fn main() {
     println!("{}", harness::machine());
     if wanted("layer") {
         layer::run();
+    }
+    if wanted("actix") {
+        actix::run();
     }
     if wanted("decision") {
         decision::run();

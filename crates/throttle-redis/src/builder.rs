@@ -158,8 +158,9 @@ impl RedisStorageBuilder {
     }
 
     /// Bounds how often a request is sent again that was not carried out for certain (the server is a
-    /// replica, is loading, or lacks the script; the slot moved); default 3. Between two attempts it
-    /// waits some milliseconds, twice as long each time, with jitter.
+    /// replica, is loading, or lacks the script; the slot moved); default 10. Between two attempts it
+    /// waits some milliseconds, twice as long each time up to 200 ms, with jitter; the response timeout
+    /// bounds it all.
     pub fn retries(self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
     }
@@ -213,8 +214,10 @@ impl RedisStorageBuilder {
     }
 
     fn start(self) -> Result<(Arc<Options>, RedisStorage), Error> {
-        let options = Arc::new(self.options?);
+        let mut options = self.options?;
         options.check()?;
+        options.certificates = options.tls.as_ref().map(Tls::certificates).transpose()?;
+        let options = Arc::new(options);
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::NoRuntime);
         }

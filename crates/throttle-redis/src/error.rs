@@ -58,7 +58,7 @@ pub(crate) enum Failure {
     #[error("no connection to Redis ({server}): {}", reason(.last))]
     NotConnected { server: String, last: Option<RedisError> },
     /// Redis answered that it did not do it.
-    #[error("Redis ({server}) did not do it: {source}{}", advice(.source))]
+    #[error("Redis ({server}) did not do it: {}{}", said(.source), advice(.source))]
     Refused { server: String, source: RedisError },
     /// Nobody knows whether it was done.
     #[error(
@@ -109,8 +109,16 @@ impl From<Failure> for StorageError {
 
 fn reason(last: &Option<RedisError>) -> String {
     match last {
-        Some(error) => format!("{error}{}", advice(error)),
+        Some(error) => format!("{}{}", said(error), advice(error)),
         None => "it is being made".to_owned(),
+    }
+}
+
+/// Writes what Redis said as it said it, by which it can be looked up: its code, then its words.
+fn said(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {}", detail.trim_end_matches('.')),
+        _ => error.to_string(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use redis::TlsCertificates;
+
 use crate::{Error, Tls};
 
 /// Where Redis is.
@@ -69,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) key_prefix: String,
     pub(crate) key_secret: Option<Secret>,
     pub(crate) tls: Option<Tls>,
+    /// What the files of `tls` hold, read when the storage is made.
+    pub(crate) certificates: Option<TlsCertificates>,
 }
 
 impl Options {
@@ -85,11 +89,12 @@ impl Options {
             max_connections: 4,
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_millis(500),
-            retries: 3,
+            retries: 10,
             health_check_interval: Duration::from_secs(30),
             key_prefix: Self::DEFAULT_PREFIX.to_owned(),
             key_secret: None,
             tls: None,
+            certificates: None,
         }
     }
 

@@ -72,7 +72,7 @@ async fn a_user_who_may_not_run_scripts_is_told_what_to_allow() {
     let storage = RedisStorage::connect(&server.url_as("weak", "hunter2")).await.unwrap();
     let limiter = limiter(&storage, [rule("r", 10)]);
     let error = limiter.check("k", "r").await.unwrap_err().to_string();
-    assert!(error.contains("NoPerm") && error.contains("ACL"), "{error}");
+    assert!(error.contains("NOPERM") && error.contains("ACL"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
 }
 
@@ -81,7 +81,7 @@ async fn a_user_who_may_not_touch_our_keys_is_told_so() {
     let server = Server::builder().acl_user("other", "hunter2", "~other:* +@all").start();
     let storage = RedisStorage::connect(&server.url_as("other", "hunter2")).await.unwrap();
     let error = limiter(&storage, [rule("r", 10)]).check("k", "r").await.unwrap_err().to_string();
-    assert!(error.contains("NoPerm"), "{error}");
+    assert!(error.contains("NOPERM"), "{error}");
 }
 
 #[tokio::test]

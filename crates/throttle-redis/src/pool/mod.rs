@@ -67,7 +67,7 @@ impl Pool {
         options: &Arc<Options>,
         counters: &Arc<Counters>,
     ) -> Self {
-        let lanes = options.max_connections.min(MOST_LANES);
+        let lanes = Self::size(options);
         let shared = Arc::new(Shared {
             server,
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
@@ -85,6 +85,11 @@ impl Pool {
         };
         let tasks = (0..lanes).map(keep).collect();
         Self { shared, source, tasks }
+    }
+
+    /// Returns how many connections a server gets.
+    pub(crate) fn size(options: &Options) -> usize {
+        options.max_connections.min(MOST_LANES)
     }
 
     /// Sends a command, and returns what came back before the deadline.

@@ -90,15 +90,13 @@ pub(crate) fn connection_addr(
     options: &Options,
 ) -> Result<ConnectionAddr, Error> {
     let Address { host, port } = address.clone();
-    let Some(tls) = &options.tls else {
+    let Some(certificates) = &options.certificates else {
         return Ok(ConnectionAddr::Tcp(host, port));
     };
     pick_provider();
     let plain = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-    let client = Client::build_with_tls(
-        plain.into_connection_info().map_err(unusable)?,
-        tls.certificates()?,
-    );
+    let info = plain.into_connection_info().map_err(unusable)?;
+    let client = Client::build_with_tls(info, certificates.clone());
     client.map(|client| client.get_connection_info().addr().clone()).map_err(unusable)
 }
 

@@ -171,7 +171,7 @@ impl Topology {
             Layout::Cluster(cluster) => cluster.connections(),
             Layout::Given(_) => (1, 1),
         };
-        self.counters.figures(connections, servers * self.options.max_connections)
+        self.counters.figures(connections, servers * Pool::size(&self.options))
     }
 
     /// Names the kind: `standalone`, `sentinel`, `cluster`, `given`.

@@ -74,10 +74,10 @@ fn client(
 ) -> Result<SentinelClient, Error> {
     let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master);
     let mut builder = builder.map_err(unusable)?;
-    if let Some(tls) = &options.tls {
+    if let Some(certificates) = &options.certificates {
         builder = builder
             .set_client_to_redis_tls_mode(TlsMode::Secure)
-            .set_client_to_redis_certificates(tls.certificates()?);
+            .set_client_to_redis_certificates(certificates.clone());
     }
     if let Some(username) = &options.login.username {
         builder = builder.set_client_to_redis_username(username);

@@ -1,0 +1,112 @@
+//! What a throttle adds to a request of Actix: an app called in process, 10,000 clients, no network.
+//!
+//! The peer counts by fixed windows; its refusals have no body.
+
+use std::{
+    hint::black_box,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use actix_extensible_rate_limit::{
+    RateLimiter,
+    backend::{SimpleInputFunctionBuilder, memory::InMemoryBackend},
+};
+use actix_web::{
+    App, Error,
+    dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse},
+    rt::System,
+    test::init_service,
+    web,
+};
+use throttle_actix::RateThrottle;
+use throttle_core::{Algorithm, Rule};
+
+use crate::harness::{Variant, median, now, take_turns};
+
+const KEYS: u32 = 10_000;
+const ROUNDS: usize = 41;
+const HEADER: (&str, &str) = ("user-agent", "curl/8.14.1");
+
+pub(crate) fn run() {
+    println!("\nactix: nanoseconds added to a request, with header fields, {KEYS} clients");
+    println!("| scenario | actix-extensible-rate-limit | RateThrottle | ratio |");
+    println!("| --- | --- | --- | --- |");
+    let system = System::new();
+    system.block_on(async {
+        let fixed = |rule: Rule| rule.algorithm(Algorithm::FixedWindow);
+        let peer = || peer(1_000_000_000);
+        let admitted = || Rule::per_day("api", 1_000_000_000);
+        table("admitted, fixed window", 20_000, 200, peer().await, ours(fixed(admitted())).await);
+        table("admitted, sliding counter", 20_000, 200, peer().await, ours(admitted()).await);
+        let refused = fixed(Rule::per_day("api", 1));
+        table("refused, fixed window", 5_000, 429, self::peer(1).await, ours(refused).await);
+    });
+}
+
+/// Sends one client's request and returns the status.
+type Send = Box<dyn Fn(u32) -> u16>;
+
+fn table(name: &str, times: usize, expected: u16, peer: Send, ours: Send) {
+    let bare = now(bare());
+    for send in [&peer, &ours] {
+        (0..2 * KEYS).for_each(|i| {
+            send(i);
+        }); // refused from now on, if it is to be
+        assert_eq!(send(0), expected, "{name}");
+    }
+    let senders = [bare, peer, ours];
+    let mut variants: Vec<_> = senders
+        .iter()
+        .map(|send| {
+            Variant::new(name, |i| {
+                black_box(send(i as u32));
+            })
+        })
+        .collect();
+    let taken = take_turns(&mut variants, ROUNDS, times);
+    let added =
+        |of: &[f64]| median(of.iter().zip(&taken[0]).map(|(one, bare)| one - bare).collect());
+    let (peer, ours) = (added(&taken[1]), added(&taken[2]));
+    println!("| {name} | +{peer:.0} | +{ours:.0} | {:.2} |", ours / peer);
+}
+
+async fn bare() -> Send {
+    sender(App::new()).await
+}
+
+async fn ours(rule: Rule) -> Send {
+    sender(App::new().wrap(RateThrottle::new(rule))).await
+}
+
+async fn peer(limit: u64) -> Send {
+    let backend = InMemoryBackend::builder().with_gc_interval(None).build();
+    let input = SimpleInputFunctionBuilder::new(Duration::from_secs(86_400), limit).peer_ip_key();
+    let limiter = RateLimiter::builder(backend, input.build()).add_headers().build();
+    sender(App::new().wrap(limiter)).await
+}
+
+async fn sender<T, B>(app: App<T>) -> Send
+where
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+    B: actix_web::body::MessageBody + 'static,
+{
+    let service = init_service(app.route("/", web::get().to(async || "hello"))).await;
+    Box::new(move |client| {
+        // A step that is prime to the number of clients: no two neighbours follow each other.
+        let address = Ipv4Addr::from_bits(0x0a00_0000 + client.wrapping_mul(7_919) % KEYS);
+        let mut request = actix_http::Request::new();
+        let head = request.head_mut();
+        head.peer_addr = Some(SocketAddr::new(IpAddr::V4(address), 1));
+        let (name, value) = HEADER;
+        let value = actix_web::http::header::HeaderValue::from_static(value);
+        head.headers.insert(actix_web::http::header::HeaderName::from_static(name), value);
+        now(service.call(request)).map_or(0, |response| response.status().as_u16())
+    })
+}
