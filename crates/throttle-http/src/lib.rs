@@ -21,5 +21,5 @@ pub use self::{
     head::RequestHead,
     options::{Denial, ExtractCost, Options, Selection},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
-    throttle::{Admission, ConfigError, Refusal, Throttle, Verdict},
+    throttle::{Admission, ConfigError, Marks, Refusal, Throttle, Verdict},
 };

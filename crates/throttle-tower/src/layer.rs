@@ -147,6 +147,12 @@ impl RateThrottleLayer {
         self.with(Options::dry_run)
     }
 
+    /// Leaves the decisions in the extensions of the response too, of refusals as well, for layers
+    /// around this one; default no. Handlers find them in those of the request in any case.
+    pub fn response_extension(self, leave: bool) -> Self {
+        self.with(|options| options.response_extension(leave))
+    }
+
     /// Checks the layer, so that mistakes are errors when the service starts.
     ///
     /// # Errors
