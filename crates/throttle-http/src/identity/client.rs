@@ -73,7 +73,7 @@ pub fn client_address(
     header: ForwardedHeader,
 ) -> IpAddr {
     let peer = canonical(peer);
-    if proxies.is_empty() || !proxies.contains(peer) {
+    if !proxies.contains(peer) {
         return peer;
     }
     match header {
