@@ -12,7 +12,7 @@ use actix_web::{
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
-use throttle_http::{ForeignHead, Refusal, Throttle};
+use throttle_http::{ForeignHead, Marks, Refusal};
 
 /// Copies a value from beside the request to where the functions among the options see it.
 pub(crate) type Carry = fn(&ActixExtensions, &mut Extensions);
@@ -100,21 +100,23 @@ pub(crate) fn refuse(refusal: Refusal) -> HttpResponse {
     response.map_into_boxed_body()
 }
 
-/// Writes the header fields of a response to a request that passed, and leaves the decisions in its
-/// extensions.
-pub(crate) fn mark<B>(throttle: &Throttle, response: &mut HttpResponse<B>, decisions: Decisions) {
+/// Writes what a response to a request that passed is marked with: header fields, and the decisions into
+/// its extensions where that was asked for.
+pub(crate) fn mark<B>(marks: Marks, response: &mut HttpResponse<B>) {
     let mut fields = http::Response::new(());
     // Those that a throttle within has written stay.
     let has_legacy = response.headers().contains_key(X_LIMIT);
     if has_legacy {
         fields.headers_mut().insert(X_LIMIT, HeaderValue::from_static(""));
     }
-    throttle.mark(&mut fields, decisions.clone());
+    marks.write(&mut fields);
     if has_legacy {
         fields.headers_mut().remove(X_LIMIT);
     }
     write(fields.headers(), response.headers_mut());
-    response.extensions_mut().insert(decisions);
+    if let Some(decisions) = fields.extensions_mut().remove::<Decisions>() {
+        response.extensions_mut().insert(decisions);
+    }
 }
 
 const X_LIMIT: &str = "x-ratelimit-limit";

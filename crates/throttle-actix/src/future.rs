@@ -16,7 +16,7 @@ use actix_web::{
 };
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
-use throttle_http::{Throttle, Verdict};
+use throttle_http::{Marks, Throttle, Verdict};
 
 use crate::{convert, service::Eithers};
 
@@ -43,7 +43,7 @@ pin_project! {
         Passed {
             #[pin]
             future: S::Future,
-            mark: Option<(Arc<Throttle>, Decisions)>,
+            marks: Option<Marks>,
         },
         Refused { response: Option<Eithers<B>> },
     }
@@ -61,11 +61,11 @@ where
     S: Service<ServiceRequest>,
 {
     pub(crate) fn exempt(future: S::Future) -> Self {
-        Self { state: State::Passed { future, mark: None } }
+        Self { state: State::Passed { future, marks: None } }
     }
 
-    pub(crate) fn passed(future: S::Future, throttle: Arc<Throttle>, decisions: Decisions) -> Self {
-        Self { state: State::Passed { future, mark: Some((throttle, decisions)) } }
+    pub(crate) fn passed(future: S::Future, marks: Marks) -> Self {
+        Self { state: State::Passed { future, marks: Some(marks) } }
     }
 
     pub(crate) fn refused(response: ServiceResponse) -> Self {
@@ -101,9 +101,9 @@ where
                     };
                     match asking.throttle.judge(answer) {
                         Verdict::Passed(decisions) => {
-                            request.extensions_mut().insert(decisions.clone());
-                            let mark = Some((Arc::clone(&asking.throttle), decisions));
-                            State::Passed { future: inner.call(request), mark }
+                            let marks = Some(asking.throttle.marks(&decisions));
+                            request.extensions_mut().insert(decisions);
+                            State::Passed { future: inner.call(request), marks }
                         }
                         Verdict::Refused(refusal) => {
                             let response = request.into_response(convert::refuse(refusal));
@@ -111,10 +111,10 @@ where
                         }
                     }
                 }
-                StateProjection::Passed { future, mark } => {
+                StateProjection::Passed { future, marks } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if let Some((throttle, decisions)) = mark.take() {
-                        convert::mark(&throttle, response.response_mut(), decisions);
+                    if let Some(marks) = marks.take() {
+                        convert::mark(marks, response.response_mut());
                     }
                     return Poll::Ready(Ok(response.map_into_left_body()));
                 }

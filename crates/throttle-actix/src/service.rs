@@ -64,9 +64,9 @@ where
         match reply.into_ready() {
             Ok(answer) => match throttle.judge(answer) {
                 Verdict::Passed(decisions) => {
-                    request.extensions_mut().insert(decisions.clone());
-                    let throttle = Arc::clone(throttle);
-                    ThrottledFuture::passed(self.inner.call(request), throttle, decisions)
+                    let marks = throttle.marks(&decisions);
+                    request.extensions_mut().insert(decisions);
+                    ThrottledFuture::passed(self.inner.call(request), marks)
                 }
                 Verdict::Refused(refusal) => refused(request, refusal),
             },

@@ -48,6 +48,7 @@ async fn what_is_around_the_throttle_reads_the_decisions_of_a_response() {
         RateThrottle::new(limiter(MemoryStorage::new(), 1)),
         RateThrottle::new(limiter(Later::default(), 1)),
     ] {
+        let throttle = throttle.response_extension(true);
         let app = App::new().wrap(throttle).route("/", web::get().to(async || ""));
         let app = init_service(app).await;
         for (allowed, status) in [(true, StatusCode::OK), (false, StatusCode::TOO_MANY_REQUESTS)] {
@@ -103,7 +104,7 @@ async fn a_handler_that_asks_where_nothing_was_decided_is_answered_with_500_and_
 async fn who_is_allowed_by_the_list_has_decisions_that_say_so() {
     let limiter = limiter(MemoryStorage::new(), 1);
     limiter.allow_list().add("192.0.2.1").unwrap();
-    let app = App::new().wrap(RateThrottle::new(limiter));
+    let app = App::new().wrap(RateThrottle::new(limiter).response_extension(true));
     let app = init_service(app.route("/", web::get().to(tell_if_known))).await;
     let response = call(&app, get()).await;
     let decisions = response.extensions().get::<Decisions>().expect("decisions");
@@ -119,7 +120,8 @@ async fn of_nested_throttles_the_handler_sees_the_inner_and_the_outside_the_oute
     let scope = web::scope("/in")
         .wrap(RateThrottle::new(&limiter).rule("inner"))
         .route("", web::get().to(tell));
-    let app = App::new().wrap(RateThrottle::new(&limiter).rule("api")).service(scope);
+    let outer = RateThrottle::new(&limiter).rule("api").response_extension(true);
+    let app = App::new().wrap(outer).service(scope);
     let app = init_service(app.route("/out", web::get().to(tell))).await;
     let response = call(&app, get_path("/in")).await;
     let decisions = response.extensions().get::<Decisions>().expect("decisions");

@@ -253,6 +253,14 @@ impl Decision {
         self.cost
     }
 
+    /// Returns what the storage answered, in whole microseconds; of a key in one of the lists, what
+    /// the list says.
+    #[inline]
+    #[must_use]
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
     /// Returns what was charged, if anything was.
     #[must_use]
     pub fn receipt(&self) -> Option<Receipt> {

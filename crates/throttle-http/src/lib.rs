@@ -27,5 +27,5 @@ pub use self::{
     options::{Denial, ExtractCost, Options, Selection},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     setup::{Setup, Source},
-    throttle::{Admission, ConfigError, Refusal, Throttle, Verdict},
+    throttle::{Admission, ConfigError, Marks, Refusal, Throttle, Verdict},
 };

@@ -22,6 +22,12 @@ macro_rules! option_methods {
             self.with(|options| options.key(key))
         }
 
+        /// Leaves the decisions in the extensions of the response too, of refusals as well, for layers
+        /// around this one; default no. Handlers find them in those of the request in any case.
+        pub fn response_extension(self, leave: bool) -> Self {
+            self.with(|options| options.response_extension(leave))
+        }
+
         /// Says what a request costs, as a number or a function of the request; default: the rule's
         /// cost. A function that returns 0 lets the request pass uncharged.
         pub fn cost(self, cost: impl $crate::ExtractCost) -> Self {

@@ -4,14 +4,14 @@ use std::{fmt, sync::Once};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
 };
 use throttle_core::{Decisions, Error, InvalidRule, Limiter, Listed, Reply, Rule};
 
 use crate::{
     CONTENT_TYPE, Denial, Options, RequestHead, Selection,
-    fields::{Fields, write_dry_run},
+    fields::{Fields, Values, write_dry_run},
     identity::{InvalidProxy, NoKey},
     problem,
 };
@@ -60,13 +60,23 @@ pub enum Admission {
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "adapters match on it once")]
 pub enum Verdict {
-    /// The request passes; hand the decisions and the response to [`Throttle::mark`].
+    /// The request passes; make of the decisions the [`Marks`] of its response.
     Passed(Decisions),
     /// It is refused.
     Refused(Refusal),
 }
 
-/// The response to a refused request, with the decisions in its extensions if there are any.
+/// What a response to a request that passed is marked with; made before the handler is called, so
+/// that nothing else need be kept until it has answered.
+#[derive(Debug)]
+pub struct Marks {
+    values: Values,
+    dry_run: bool,
+    decisions: Option<Box<Decisions>>,
+}
+
+/// The response to a refused request; with [`Options::response_extension`] the decisions are in its
+/// extensions.
 pub type Refusal = Response<Bytes>;
 
 impl Throttle {
@@ -101,6 +111,7 @@ impl Throttle {
     }
 
     /// Asks the limiter about a request.
+    #[inline]
     #[must_use]
     pub fn admit(&self, head: &RequestHead<'_>) -> Admission {
         if self.is_exempt(head) {
@@ -119,6 +130,7 @@ impl Throttle {
     }
 
     /// Makes of the limiter's answer a pass or a refusal.
+    #[inline]
     #[must_use]
     pub fn judge(&self, answer: Result<Decisions, Error>) -> Verdict {
         match answer {
@@ -130,45 +142,64 @@ impl Throttle {
         }
     }
 
-    /// Writes the header fields of a response to a request that passed, and leaves the decisions in
-    /// its extensions.
-    pub fn mark<B>(&self, response: &mut Response<B>, decisions: Decisions) {
-        self.write_fields(response.headers_mut(), &decisions);
-        response.extensions_mut().insert(decisions);
+    /// Makes what the response to a request that passed is marked with: the header fields, and the
+    /// decisions for its extensions if that [was asked for](Options::response_extension).
+    #[inline]
+    #[must_use]
+    pub fn marks(&self, decisions: &Decisions) -> Marks {
+        let values = self.values(decisions);
+        let listed = decisions.reported().listed() == Some(Listed::Allowed);
+        let dry_run = self.options.dry_run && !listed && !decisions.is_allowed();
+        let extension = self.options.response_extension;
+        let decisions = extension.then(|| Box::new(decisions.clone()));
+        Marks { values, dry_run, decisions }
     }
 
+    /// Marks a response: [`Throttle::marks`] and [`Marks::write`] in one.
+    pub fn mark<B>(&self, response: &mut Response<B>, decisions: Decisions) {
+        self.marks(&decisions).write(response);
+    }
+
+    #[inline]
     fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
         let options = &self.options;
         options.methods.as_ref().is_some_and(|methods| !methods.contains(head.method()))
             || options.exempt.iter().any(|exempt| exempt(head))
     }
 
-    fn write_fields(&self, map: &mut HeaderMap, decisions: &Decisions) {
-        if decisions.reported().listed() == Some(Listed::Allowed) {
-            return;
-        }
-        self.fields.write(decisions, || self.limiter.now(), map);
-        if self.options.dry_run && !decisions.is_allowed() {
-            write_dry_run(map);
+    #[inline]
+    fn values(&self, decisions: &Decisions) -> Values {
+        match decisions.reported().listed() {
+            Some(Listed::Allowed) => Values::default(),
+            _ => self.fields.values(decisions, || self.limiter.now()),
         }
     }
 
+    #[inline(never)]
     fn refuse(&self, decisions: Decisions) -> Refusal {
-        let mut response = match &self.options.on_denied {
-            Some(answer) => answer(&Denial { decisions: &decisions }),
-            None if is_banned(&decisions) => {
+        let banned = is_banned(&decisions);
+        let (mut response, values) = match &self.options.on_denied {
+            Some(answer) if banned => (answer(&Denial { decisions: &decisions }), None),
+            Some(answer) => {
+                (answer(&Denial { decisions: &decisions }), Some(self.values(&decisions)))
+            }
+            None if banned => {
                 let detail = "This client may not use the service.";
-                problem_response(StatusCode::FORBIDDEN, problem::plain(403, "Forbidden", detail))
+                let body = problem::plain(403, "Forbidden", detail);
+                (problem_response(StatusCode::FORBIDDEN, body), None)
             }
             None => {
-                problem_response(StatusCode::TOO_MANY_REQUESTS, self.fields.problem(&decisions))
+                let (values, body) = self.fields.refusal(&decisions, || self.limiter.now());
+                (problem_response(StatusCode::TOO_MANY_REQUESTS, body), Some(values))
             }
         };
-        if !is_banned(&decisions) {
-            self.write_fields(response.headers_mut(), &decisions);
+        if let Some(values) = values {
+            values.write(response.headers_mut());
             self.fields.write_retry_after(&decisions, response.headers_mut());
         }
-        response.extensions_mut().insert(decisions);
+        if self.options.response_extension {
+            response.extensions_mut().insert(decisions);
+        }
         response
     }
 
@@ -182,6 +213,19 @@ impl Throttle {
         }
         let body = problem::plain(400, "Bad Request", &no_key.to_string());
         problem_response(StatusCode::BAD_REQUEST, body)
+    }
+}
+
+impl Marks {
+    /// Marks a response.
+    pub fn write<B>(self, response: &mut Response<B>) {
+        self.values.write(response.headers_mut());
+        if self.dry_run {
+            write_dry_run(response.headers_mut());
+        }
+        if let Some(decisions) = self.decisions {
+            response.extensions_mut().insert(*decisions);
+        }
     }
 }
 

@@ -16,28 +16,41 @@ const SAMPLE: usize = 8;
 
 /// Picks the slot that is missed least; none when all that were looked at are in use.
 pub(crate) fn pick(shard: &mut Shard, in_use: &[usize], now: Micros) -> Option<usize> {
-    let len = shard.slots.len();
-    if len == 0 {
+    if shard.slots.is_empty() {
         return None;
     }
-    let mut sample = [0; SAMPLE];
-    for place in &mut sample {
-        *place = (next(&mut shard.random) % len as u64) as usize;
-    }
-    let worth = |place: &usize| {
-        let slot = &shard.slots[*place];
-        if slot.expires <= now { (0, Micros::ZERO) } else { (slot.heat, slot.expires) }
+    let sample: [usize; SAMPLE] = std::array::from_fn(|_| any_place(shard));
+    let worth = |place: &usize| match shard.slots.get_bucket(*place) {
+        Some(slot) if slot.expires > now => (slot.heat, slot.expires),
+        _ => (0, Micros::ZERO),
     };
     let free = sample.iter().filter(|place| !in_use.contains(place));
     let picked = *free.min_by_key(|place| worth(place))?;
     // Slots that were used once are no pressure on the others: a flood of fresh keys cools nobody.
-    if shard.slots[picked].heat > COLD {
+    if shard.slot(picked).heat > COLD {
         for place in sample {
-            let slot = &mut shard.slots[place];
+            let slot = shard.slot(place);
             slot.heat = slot.heat.saturating_sub(1);
         }
     }
     Some(picked)
+}
+
+/// Returns a random place that holds a slot; there is one, and mostly every other place does.
+fn any_place(shard: &mut Shard) -> usize {
+    const TRIES: usize = 16;
+    let buckets = shard.slots.num_buckets();
+    let mut place = 0;
+    for _ in 0..TRIES {
+        place = (next(&mut shard.random) % buckets as u64) as usize;
+        if shard.slots.get_bucket(place).is_some() {
+            return place;
+        }
+    }
+    while shard.slots.get_bucket(place).is_none() {
+        place = (place + 1) % buckets;
+    }
+    place
 }
 
 /// Steps a xorshift generator (Marsaglia 2003, doi:10.18637/jss.v008.i14).

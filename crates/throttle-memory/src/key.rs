@@ -1,36 +1,10 @@
 //! The key of a slot: in place where it is short, and a borrowed twin for look-ups.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-
-use indexmap::Equivalent;
 use smallvec::SmallVec;
 use throttle_core::{Charge, Key};
 
 /// What an address and a short name take, so that a look-up needs no second place in memory.
 const SHORT: usize = 32;
-
-/// Passes on the hash that a key brings.
-pub(crate) type Hashed = BuildHasherDefault<AsIs>;
-
-#[derive(Default)]
-pub(crate) struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte); // keys write one u64 and nothing else
-        }
-    }
-
-    #[inline]
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
 
 /// Owns an identity and the name of a rule.
 #[derive(PartialEq, Eq, Debug)]
@@ -74,6 +48,20 @@ impl<'a> SlotRef<'a> {
         self.identity_hash
     }
 
+    /// Returns what finds the slot within its shard.
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Returns whether the slot of `key` is the one that is looked for.
+    #[inline]
+    pub(crate) fn is(&self, key: &SlotKey) -> bool {
+        self.hash == key.hash
+            && (self.identity, self.rule) == key.parts()
+            && self.digest == key.digest
+    }
+
     pub(crate) fn to_slot_key(self) -> SlotKey {
         let mut bytes = SmallVec::with_capacity(self.identity.len() + self.rule.len());
         bytes.extend_from_slice(self.identity);
@@ -84,26 +72,14 @@ impl<'a> SlotRef<'a> {
 }
 
 impl SlotKey {
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    #[inline]
     fn parts(&self) -> (&[u8], &[u8]) {
         self.bytes.split_at(usize::from(self.identity_len).min(self.bytes.len()))
-    }
-}
-
-impl Hash for SlotRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Hash for SlotKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Equivalent<SlotKey> for SlotRef<'_> {
-    fn equivalent(&self, key: &SlotKey) -> bool {
-        (self.identity, self.rule) == key.parts() && self.digest == key.digest
     }
 }
 
@@ -128,7 +104,7 @@ mod tests {
                 let charge = Charge::new(&key, &rule, 1);
                 let other = Charge::new(&other, &other_rule, 1);
                 let owned = SlotRef::of(&other, &hasher).to_slot_key();
-                let same = SlotRef::of(&charge, &hasher).equivalent(&owned);
+                let same = SlotRef::of(&charge, &hasher).is(&owned);
                 assert_eq!(same, i == j, "{one:?} {two:?}");
             }
         }

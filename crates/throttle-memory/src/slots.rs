@@ -90,7 +90,10 @@ impl Slots {
     pub(crate) fn reset(&self, request: &Request<'_>) {
         for charge in request.charges() {
             let key = SlotRef::of(charge, &self.hasher);
-            self.lock(self.shard_of(&key)).slots.swap_remove(&key);
+            let mut shard = self.lock(self.shard_of(&key));
+            if let Some(place) = shard.find(&key) {
+                shard.remove(place);
+            }
         }
     }
 
@@ -100,7 +103,7 @@ impl Slots {
         let mut live = 0;
         for i in 0..self.shards.len() {
             let slots = std::mem::take(&mut self.lock(i).slots);
-            live += slots.values().filter(|slot| slot.expires > now).count() as u64;
+            live += slots.iter().filter(|slot| slot.expires > now).count() as u64;
         }
         live
     }
@@ -120,7 +123,12 @@ impl Slots {
         }
         let mut guards: SmallVec<[_; 1]> = shards.iter().map(|i| self.lock(*i)).collect();
         let real = SystemClock.now();
-        guards.iter_mut().for_each(|shard| shard.sweep(real));
+        for shard in &mut guards {
+            shard.sweep(real);
+            if make {
+                shard.reserve(charges.len());
+            }
+        }
 
         let (now, later) = times(real, clock);
         let mut held = Held { places: SmallVec::new(), absent: Vec::new(), now, later, guards };
@@ -136,8 +144,8 @@ impl Slots {
     }
 
     fn shard_of(&self, key: &SlotRef<'_>) -> usize {
-        // The high bits: the maps within the shards use the low ones.
-        ((u128::from(key.identity_hash()) * self.shards.len() as u128) >> 64) as usize
+        // Bits from the middle: the tables within the shards use the low ones and the highest seven.
+        ((u128::from(key.identity_hash() << 8) * self.shards.len() as u128) >> 64) as usize
     }
 
     fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
@@ -218,7 +226,7 @@ impl Held<'_> {
 
     fn slot(&mut self, i: usize) -> Option<&mut Slot> {
         match self.places[i] {
-            Place::Slot { guard, index } => Some(&mut self.guards[guard].slots[index]),
+            Place::Slot { guard, index } => Some(self.guards[guard].slot(index)),
             Place::Absent(_) => None,
         }
     }
@@ -227,7 +235,7 @@ impl Held<'_> {
 impl States for Held<'_> {
     fn state(&mut self, index: usize) -> &mut State {
         match self.places[index] {
-            Place::Slot { guard, index } => &mut self.guards[guard].slots[index].state,
+            Place::Slot { guard, index } => &mut self.guards[guard].slot(index).state,
             Place::Absent(index) => &mut self.absent[index],
         }
     }

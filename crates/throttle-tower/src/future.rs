@@ -11,7 +11,7 @@ use std::{
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
-use throttle_http::{Refusal, Throttle, Verdict};
+use throttle_http::{Marks, Refusal, Throttle, Verdict};
 use tower_service::Service;
 
 use crate::ResponseBody;
@@ -39,7 +39,7 @@ pin_project! {
         Passed {
             #[pin]
             future: S::Future,
-            mark: Option<(Arc<Throttle>, Decisions)>,
+            marks: Option<Marks>,
         },
         Refused { refusal: Option<Refusal> },
     }
@@ -57,11 +57,11 @@ where
     S: Service<Request<B>>,
 {
     pub(crate) fn exempt(future: S::Future) -> Self {
-        Self { state: State::Passed { future, mark: None } }
+        Self { state: State::Passed { future, marks: None } }
     }
 
-    pub(crate) fn passed(future: S::Future, throttle: Arc<Throttle>, decisions: Decisions) -> Self {
-        Self { state: State::Passed { future, mark: Some((throttle, decisions)) } }
+    pub(crate) fn passed(future: S::Future, marks: Marks) -> Self {
+        Self { state: State::Passed { future, marks: Some(marks) } }
     }
 
     pub(crate) fn refused(refusal: Refusal) -> Self {
@@ -97,18 +97,18 @@ where
                     let answer = ready!(Pin::new(&mut asking.reply).poll(cx));
                     match (asking.throttle.judge(answer), asking.call.take()) {
                         (Verdict::Passed(decisions), Some((mut ready, mut request))) => {
-                            request.extensions_mut().insert(decisions.clone());
-                            let mark = Some((Arc::clone(&asking.throttle), decisions));
-                            State::Passed { future: ready.call(request), mark }
+                            let marks = Some(asking.throttle.marks(&decisions));
+                            request.extensions_mut().insert(decisions);
+                            State::Passed { future: ready.call(request), marks }
                         }
                         (Verdict::Refused(refusal), _) => State::Refused { refusal: Some(refusal) },
                         (Verdict::Passed(_), None) => return Poll::Pending, // polled after the end
                     }
                 }
-                StateProjection::Passed { future, mark } => {
+                StateProjection::Passed { future, marks } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if let Some((throttle, decisions)) = mark.take() {
-                        throttle.mark(&mut response, decisions);
+                    if let Some(marks) = marks.take() {
+                        marks.write(&mut response);
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }

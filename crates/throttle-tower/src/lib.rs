@@ -11,8 +11,9 @@
 //!     .layer(RateThrottleLayer::new(Rule::per_minute("api", 100)));
 //! ```
 //!
-//! The decisions stand in the extensions of the request, for handlers, and of the response, for
-//! layers around this one, as [`Decisions`](throttle_core::Decisions).
+//! The decisions stand in the extensions of the request, for handlers, as
+//! [`Decisions`](throttle_core::Decisions); with [`RateThrottleLayer::response_extension`] in those of
+//! the response too, for layers around this one.
 
 mod body;
 mod future;

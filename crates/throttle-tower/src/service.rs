@@ -50,9 +50,9 @@ where
         match reply.into_ready() {
             Ok(answer) => match throttle.judge(answer) {
                 Verdict::Passed(decisions) => {
-                    request.extensions_mut().insert(decisions.clone());
-                    let throttle = Arc::clone(throttle);
-                    ResponseFuture::passed(self.inner.call(request), throttle, decisions)
+                    let marks = throttle.marks(&decisions);
+                    request.extensions_mut().insert(decisions);
+                    ResponseFuture::passed(self.inner.call(request), marks)
                 }
                 Verdict::Refused(refusal) => ResponseFuture::refused(refusal),
             },

@@ -32,9 +32,8 @@ fn storm(storage: impl Storage) -> (usize, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let handler = async move || counted.fetch_add(1, SeqCst).to_string();
-    let app: Router = Router::new()
-        .route("/", on_get(handler))
-        .layer(RateThrottleLayer::new(limiter(storage, LIMIT as u64)));
+    let layer = RateThrottleLayer::new(limiter(storage, LIMIT as u64)).response_extension(true);
+    let app: Router = Router::new().route("/", on_get(handler)).layer(layer);
     let start = Barrier::new(THREADS);
     let passed = thread::scope(|scope| {
         let threads: Vec<_> =
@@ -73,7 +72,8 @@ fn of_many_threads_exactly_as_many_pass_where_the_storage_answers_later() {
 async fn while_the_storage_is_down_the_answer_is_503_and_the_handler_rests() {
     let (log, _guard) = Log::start();
     let storage = Failing::default();
-    let app = router(RateThrottleLayer::new(limiter(storage.clone(), 2)));
+    let layer = RateThrottleLayer::new(limiter(storage.clone(), 2)).response_extension(true);
+    let app = router(layer);
     assert_eq!(status(&app, "/").await, StatusCode::OK);
     storage.set_down(true);
     let response = whole(app.clone().oneshot(get()).await.unwrap()).await;

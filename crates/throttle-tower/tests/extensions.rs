@@ -42,6 +42,7 @@ async fn a_layer_around_this_one_reads_the_decisions_of_a_response() {
         RateThrottleLayer::new(limiter(MemoryStorage::new(), 1)),
         RateThrottleLayer::new(limiter(Later::default(), 1)),
     ] {
+        let layer = layer.response_extension(true);
         let app: Router = Router::new().route("/", on_get(|| async {})).layer(layer);
         for (allowed, status) in [(true, StatusCode::OK), (false, StatusCode::TOO_MANY_REQUESTS)] {
             let response = app.clone().oneshot(get()).await.unwrap();
@@ -49,6 +50,25 @@ async fn a_layer_around_this_one_reads_the_decisions_of_a_response() {
             let decisions = response.extensions().get::<Decisions>().expect("decisions");
             assert_eq!(decisions.is_allowed(), allowed);
             assert_eq!(decisions.reported().rule(), "api");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_has_no_decisions_unless_they_are_asked_for() {
+    for layer in [
+        RateThrottleLayer::new(limiter(MemoryStorage::new(), 1)),
+        RateThrottleLayer::new(limiter(Later::default(), 1)),
+        RateThrottleLayer::new(limiter(Later::default(), 1)).response_extension(false),
+    ] {
+        let app: Router = Router::new().route("/", on_get(tell_if_known)).layer(layer);
+        for status in [StatusCode::OK, StatusCode::TOO_MANY_REQUESTS] {
+            let response = app.clone().oneshot(get()).await.unwrap();
+            assert_eq!(response.status(), status);
+            assert!(response.extensions().is_empty());
+            if status == StatusCode::OK {
+                assert_eq!(whole(response).await.body(), "known", "the handler has them");
+            }
         }
     }
 }
@@ -67,7 +87,9 @@ async fn a_dry_run_shows_the_handler_that_it_would_have_refused() {
 
 #[tokio::test]
 async fn what_is_exempt_has_no_decisions() {
-    let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1)).exempt(|_| true);
+    let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1))
+        .response_extension(true)
+        .exempt(|_| true);
     let app = Router::new().route("/", on_get(tell_if_known)).layer(layer);
     let response = app.oneshot(get()).await.unwrap();
     assert!(response.extensions().get::<Decisions>().is_none());
@@ -78,8 +100,8 @@ async fn what_is_exempt_has_no_decisions() {
 async fn who_is_allowed_by_the_list_has_decisions_that_say_so() {
     let limiter = limiter(MemoryStorage::new(), 1);
     limiter.allow_list().add("192.0.2.1").unwrap();
-    let app: Router =
-        Router::new().route("/", on_get(tell_if_known)).layer(RateThrottleLayer::new(limiter));
+    let layer = RateThrottleLayer::new(limiter).response_extension(true);
+    let app: Router = Router::new().route("/", on_get(tell_if_known)).layer(layer);
     let response = app.oneshot(get()).await.unwrap();
     let decisions = response.extensions().get::<Decisions>().expect("decisions");
     assert_eq!(decisions.reported().listed(), Some(Listed::Allowed));
@@ -93,8 +115,8 @@ async fn of_nested_layers_the_handler_sees_the_inner_and_the_outside_the_outer()
     limiter.add_rule(inner).unwrap();
     let app = Router::new()
         .route("/", on_get(tell))
-        .layer(RateThrottleLayer::new(&limiter).rule("inner"))
-        .layer(RateThrottleLayer::new(&limiter).rule("api"));
+        .layer(RateThrottleLayer::new(&limiter).rule("inner").response_extension(true))
+        .layer(RateThrottleLayer::new(&limiter).rule("api").response_extension(true));
     let response = app.oneshot(get()).await.unwrap();
     let decisions = response.extensions().get::<Decisions>().expect("decisions");
     assert_eq!(decisions.reported().rule(), "api");

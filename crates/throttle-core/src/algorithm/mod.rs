@@ -118,6 +118,14 @@ pub(crate) enum Admission {
     Denied { retry_after: Option<Micros>, blocked: bool },
 }
 
+/// Says what a charge did.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Charged {
+    pub(crate) delay: Micros,
+    pub(crate) receipt: Receipt,
+    pub(crate) standing: Standing,
+}
+
 /// Says where a key stands, whatever is asked next.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Standing {
@@ -200,6 +208,37 @@ impl State {
     pub(crate) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         of_usage!(&mut self.usage, state => state.charge(rule, now, cost),
             vacant => Receipt::default())
+    }
+
+    /// Brings the state to now, asks it, and charges it if it admits: what a request of one rule needs,
+    /// with one look at which algorithm it is. It answers a denial without shutting anything.
+    #[inline]
+    pub(crate) fn advance_and_charge(
+        &mut self,
+        rule: &CheckedRule,
+        now: Micros,
+        cost: u64,
+    ) -> Result<Charged, Admission> {
+        macro_rules! charge {
+            ($state:expr) => {
+                match $state.decide(rule, now, cost) {
+                    Admission::Admitted { delay } => {
+                        let receipt = $state.charge(rule, now, cost);
+                        Ok(Charged { delay, receipt, standing: $state.standing(rule, now) })
+                    }
+                    denied => Err(denied),
+                }
+            };
+        }
+        let is_plain = self.block.is_none() && cost <= rule.capacity();
+        if !is_plain || !self.usage.is_of(rule.algorithm()) {
+            self.advance(rule, now);
+            return charge!(self);
+        }
+        of_usage!(&mut self.usage, state => {
+            state.advance(rule, now);
+            charge!(state)
+        }, vacant => charge!(self)) // which is of no algorithm
     }
 
     /// Gives back what is left of a charge, or of the latest ones when there is no receipt.

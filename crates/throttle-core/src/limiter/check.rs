@@ -72,11 +72,16 @@ impl Inner {
         if cost == Some(0) {
             return Reply::ready(Err(Error::ZeroCost));
         }
-        if let Some([name]) = names {
-            return match find(&rules, name.as_ref()) {
-                Ok(active) => self.ask_rules(key, &[charged(active, cost)], mode),
-                Err(error) => Reply::ready(Err(error)),
-            };
+        // The usual cases without a list of what is asked.
+        match (names, &rules[..]) {
+            (None, [active]) => return self.ask_rules(key, &[charged(active, cost)], mode),
+            (Some([name]), rules) => {
+                return match find(rules, name.as_ref()) {
+                    Ok(active) => self.ask_rules(key, &[charged(active, cost)], mode),
+                    Err(error) => Reply::ready(Err(error)),
+                };
+            }
+            _ => {}
         }
         match select(&rules, names, cost) {
             Ok(asked) => self.ask_rules(key, &asked, mode),

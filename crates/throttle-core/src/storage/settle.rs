@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{Charge, Refund};
 use crate::{
     Micros, Outcome, Verdict,
-    algorithm::{Admission, Standing, State},
+    algorithm::{Admission, Charged, State},
 };
 
 /// Gives access to the states of a request, in the order of its charges.
@@ -49,9 +49,10 @@ pub fn settle(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> 
 /// Settles a request of one rule.
 #[inline]
 pub fn settle_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdict {
-    state.advance(charge.rule(), now);
-    let admission = state.decide(charge.rule(), now, charge.cost());
-    conclude(charge, admission, true, now, state)
+    match state.advance_and_charge(charge.rule(), now, charge.cost()) {
+        Ok(charged) => admitted(charged),
+        Err(denied) => conclude(charge, denied, true, now, state),
+    }
 }
 
 /// Answers as [`settle`] would, but charges nothing and shuts nothing.
@@ -96,21 +97,32 @@ fn all_admit(decided: &[Admission]) -> bool {
     decided.iter().all(|one| matches!(one, Admission::Admitted { .. }))
 }
 
+#[inline]
+fn admitted(Charged { delay, receipt, standing }: Charged) -> Verdict {
+    Verdict {
+        allowed: true,
+        blocked: false,
+        remaining: standing.remaining,
+        reset_after: standing.reset_after,
+        retry_after: None,
+        delay,
+        receipt: Some(receipt),
+    }
+}
+
 /// Charges what it admits, if the whole request is admitted; shuts what it denies.
 #[inline]
 fn conclude(
     charge: &Charge<'_>,
     admission: Admission,
-    admitted: bool,
+    all_admit: bool,
     now: Micros,
     state: &mut State,
 ) -> Verdict {
     match admission {
-        Admission::Admitted { delay } if admitted => {
-            let receipt = Some(state.charge(charge.rule(), now, charge.cost()));
-            let Standing { remaining, reset_after } = state.standing(charge.rule(), now);
-            let admitted = Verdict { allowed: true, ..Verdict::default() };
-            Verdict { remaining, reset_after, delay, receipt, ..admitted }
+        Admission::Admitted { delay } if all_admit => {
+            let receipt = state.charge(charge.rule(), now, charge.cost());
+            admitted(Charged { delay, receipt, standing: state.standing(charge.rule(), now) })
         }
         Admission::Denied { retry_after: Some(wait), blocked: false } => {
             if let Some(block) = charge.rule().block() {

@@ -4,6 +4,8 @@ mod rendered;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, OnceLock};
+
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use throttle_core::{Decision, Decisions, Micros};
@@ -103,32 +105,60 @@ impl Default for Headers {
     }
 }
 
-/// Writes fields; what does not change per rule is rendered once.
+/// Makes fields; what does not change per rule is rendered once.
 #[derive(Debug)]
 pub(crate) struct Fields {
     headers: Headers,
-    rendered: ArcSwapOption<Rendered>,
+    /// Of the rules that came first: most services never change theirs, and then nothing is counted
+    /// to read it.
+    first: OnceLock<Rendered>,
+    /// Of those that came last.
+    latest: ArcSwapOption<Rendered>,
+}
+
+/// Holds the values of the fields of one response.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    draft_10: Option<Draft10>,
+    legacy: Option<Box<Legacy>>,
+}
+
+#[derive(Debug)]
+struct Draft10 {
+    policy: HeaderValue,
+    limits: HeaderValue,
+}
+
+#[derive(Debug)]
+struct Legacy {
+    limit: HeaderValue,
+    remaining: HeaderValue,
+    reset: Option<HeaderValue>,
 }
 
 impl Fields {
     pub(crate) fn new(headers: Headers) -> Self {
-        Self { headers, rendered: ArcSwapOption::empty() }
+        Self { headers, first: OnceLock::new(), latest: ArcSwapOption::empty() }
     }
 
-    /// Writes the fields of a response; layers within this one may have written theirs before.
-    ///
-    /// `now` is read where Unix time is told.
-    pub(crate) fn write(
+    /// Returns the values of the fields of a response; `now` is read where Unix time is told.
+    #[inline]
+    pub(crate) fn values(&self, decisions: &Decisions, now: impl FnOnce() -> Micros) -> Values {
+        if !self.headers.draft_10 && !self.headers.legacy {
+            return Values::default();
+        }
+        self.with_rendered(decisions, |rendered| self.values_by(rendered, decisions, now))
+    }
+
+    /// Returns the values of the fields of a refusal, and its body.
+    pub(crate) fn refusal(
         &self,
         decisions: &Decisions,
         now: impl FnOnce() -> Micros,
-        map: &mut HeaderMap,
-    ) {
-        if self.headers.draft_10 || self.headers.legacy {
-            self.with_rendered(decisions, |rendered| {
-                self.write_rendered(rendered, decisions, now, map);
-            });
-        }
+    ) -> (Values, bytes::Bytes) {
+        self.with_rendered(decisions, |rendered| {
+            (self.values_by(rendered, decisions, now), rendered.problem(decisions))
+        })
     }
 
     /// Writes when to come back, on a refusal that does not say it already.
@@ -137,46 +167,67 @@ impl Fields {
             && !map.contains_key(RETRY_AFTER)
             && let Some(secs) = wait_secs(decisions.reported(), false)
         {
-            map.insert(RETRY_AFTER, HeaderValue::from(secs));
+            map.insert(RETRY_AFTER, rendered::number(secs));
         }
     }
 
-    /// Returns the body of the refusal.
-    pub(crate) fn problem(&self, decisions: &Decisions) -> bytes::Bytes {
-        self.with_rendered(decisions, |rendered| rendered.problem(decisions))
-    }
-
+    #[inline]
     fn with_rendered<T>(&self, decisions: &Decisions, work: impl FnOnce(&Rendered) -> T) -> T {
-        let rendered = self.rendered.load();
-        if let Some(rendered) = &*rendered
-            && rendered.is_of(decisions)
-        {
-            return work(rendered);
+        let first = self.first.get_or_init(|| Rendered::new(decisions));
+        if first.is_of(decisions) {
+            return work(first);
         }
-        let new = std::sync::Arc::new(Rendered::new(decisions));
-        self.rendered.store(Some(new.clone()));
+        let latest = self.latest.load();
+        if let Some(latest) = &*latest
+            && latest.is_of(decisions)
+        {
+            return work(latest);
+        }
+        let new = Arc::new(Rendered::new(decisions));
+        self.latest.store(Some(Arc::clone(&new)));
         work(&new)
     }
 
-    fn write_rendered(
+    #[inline]
+    fn values_by(
         &self,
         rendered: &Rendered,
         decisions: &Decisions,
         now: impl FnOnce() -> Micros,
-        map: &mut HeaderMap,
-    ) {
-        let reported = decisions.reported();
-        if self.headers.draft_10 {
-            map.append(RATE_LIMIT_POLICY, rendered.policy());
-            map.append(RATE_LIMIT, rendered.limits(decisions));
-        }
-        if self.headers.legacy && !map.contains_key(&X_LIMIT) {
-            map.insert(X_LIMIT, rendered.limit(decisions));
-            map.insert(X_REMAINING, HeaderValue::from(reported.remaining()));
-            if let Some(secs) = wait_secs(reported, decisions.is_allowed()) {
+    ) -> Values {
+        let draft_10 = self
+            .headers
+            .draft_10
+            .then(|| Draft10 { policy: rendered.policy(), limits: rendered.limits(decisions) });
+        let legacy = self.headers.legacy.then(|| {
+            let reported = decisions.reported();
+            let reset = wait_secs(reported, decisions.is_allowed()).map(|secs| {
                 let from = if self.headers.unix_reset { now() } else { Micros::ZERO };
                 let reset = from.plus(Micros::new(secs.saturating_mul(1_000_000)));
-                map.insert(X_RESET, HeaderValue::from(reset.as_secs_ceil()));
+                rendered::number(reset.as_secs_ceil())
+            });
+            let remaining = rendered::number(reported.remaining());
+            Box::new(Legacy { limit: rendered.limit(decisions), remaining, reset })
+        });
+        Values { draft_10, legacy }
+    }
+}
+
+impl Values {
+    /// Writes the fields; layers within this one may have written theirs before.
+    #[inline]
+    pub(crate) fn write(self, map: &mut HeaderMap) {
+        if let Some(Draft10 { policy, limits }) = self.draft_10 {
+            map.append(RATE_LIMIT_POLICY, policy);
+            map.append(RATE_LIMIT, limits);
+        }
+        if let Some(legacy) = self.legacy
+            && !map.contains_key(&X_LIMIT)
+        {
+            map.insert(X_LIMIT, legacy.limit);
+            map.insert(X_REMAINING, legacy.remaining);
+            if let Some(reset) = legacy.reset {
+                map.insert(X_RESET, reset);
             }
         }
     }
@@ -190,9 +241,9 @@ pub(crate) fn write_dry_run(map: &mut HeaderMap) {
 /// Returns how many seconds a client is told to wait: never 0 by a rule that refuses, and none where
 /// no wait helps.
 fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
-    let secs = |span| Micros::from(span).as_secs_ceil();
-    if request_allowed || decision.is_allowed() {
-        return Some(secs(decision.reset_after()));
+    let verdict = decision.verdict();
+    if request_allowed || verdict.allowed {
+        return Some(verdict.reset_after.as_secs_ceil());
     }
-    decision.retry_after().map(|wait| secs(wait).max(1))
+    verdict.retry_after.map(|wait| wait.as_secs_ceil().max(1))
 }

@@ -1,9 +1,6 @@
 //! What does not change while the rules of a request stay the same.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -19,6 +16,8 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 pub(super) struct Rendered {
     rules: Vec<RenderedRule>,
     policy: HeaderValue,
+    /// How many bytes the limits take at most.
+    longest_limits: usize,
 }
 
 #[derive(Debug)]
@@ -26,6 +25,8 @@ struct RenderedRule {
     rule: Arc<CheckedRule>,
     /// `"api"`
     name: String,
+    /// `"api";r=`
+    opening: Box<[u8]>,
     limit: HeaderValue,
     /// The body of a refusal by this rule alone.
     problem: Bytes,
@@ -36,7 +37,9 @@ impl Rendered {
         let rules: Vec<_> =
             decisions.all().iter().map(|one| one.checked_rule()).map(RenderedRule::new).collect();
         let policies: Vec<_> = rules.iter().map(RenderedRule::policy).collect();
-        Self { policy: value(policies.join(", ").as_bytes()), rules }
+        const NUMBERS: usize = "999999999999999;t=999999999999999, ".len();
+        let longest_limits = rules.iter().map(|rule| rule.opening.len() + NUMBERS).sum();
+        Self { policy: value(policies.join(", ").as_bytes()), rules, longest_limits }
     }
 
     /// Returns whether these are the rules of the decisions, as they were then.
@@ -58,39 +61,36 @@ impl Rendered {
     /// Returns `"api";r=42;t=18, …`
     pub(super) fn limits(&self, decisions: &Decisions) -> HeaderValue {
         // On the stack where it fits, so that the value is the one allocation.
-        let mut buffer = [0; 256];
-        let mut rest = &mut buffer[..];
-        if self.write_limits(&mut rest, decisions).is_ok() {
-            let written = 256 - rest.len();
-            return value(buffer.get(..written).unwrap_or_default());
+        const USUAL: usize = 128;
+        if self.longest_limits <= USUAL {
+            return self.limits_in(&mut [0; USUAL], decisions);
         }
-        let mut text = Vec::with_capacity(1024);
-        let _ = self.write_limits(&mut text, decisions); // a Vec takes every write
-        value(&text)
+        self.limits_in(&mut vec![0; self.longest_limits], decisions)
     }
 
-    fn write_limits(&self, out: &mut impl Write, decisions: &Decisions) -> io::Result<()> {
-        let mut number = itoa::Buffer::new();
-        for (i, (rule, decision)) in self.rules.iter().zip(decisions.all()).enumerate() {
-            if i > 0 {
-                out.write_all(b", ")?;
+    #[inline]
+    fn limits_in(&self, buffer: &mut [u8], decisions: &Decisions) -> HeaderValue {
+        let allowed = decisions.is_allowed();
+        let mut text = Backwards::new(buffer);
+        for (rule, decision) in self.rules.iter().zip(decisions.all()).rev() {
+            if text.is_begun() {
+                text.push(b", ");
             }
-            out.write_all(rule.name.as_bytes())?;
-            out.write_all(b";r=")?;
-            out.write_all(number.format(decision.remaining().min(MAX_INTEGER)).as_bytes())?;
-            if let Some(secs) = wait_secs(decision, decisions.is_allowed()) {
-                out.write_all(b";t=")?;
-                out.write_all(number.format(secs.min(MAX_INTEGER)).as_bytes())?;
+            if let Some(secs) = wait_secs(decision, allowed) {
+                text.push_number(secs.min(MAX_INTEGER));
+                text.push(b";t=");
             }
+            text.push_number(decision.remaining().min(MAX_INTEGER));
+            text.push(&rule.opening);
         }
-        Ok(())
+        value(text.as_bytes())
     }
 
     /// Returns the limit of the rule that is reported.
     pub(super) fn limit(&self, decisions: &Decisions) -> HeaderValue {
         let reported = decisions.reported().checked_rule();
         let rule = self.rules.iter().find(|one| Arc::ptr_eq(&one.rule, reported));
-        rule.map_or_else(|| HeaderValue::from(reported.capacity()), |rule| rule.limit.clone())
+        rule.map_or_else(|| number(reported.capacity()), |rule| rule.limit.clone())
     }
 
     /// Returns the body of a refusal.
@@ -106,9 +106,11 @@ impl Rendered {
 
 impl RenderedRule {
     fn new(rule: &Arc<CheckedRule>) -> Self {
+        let name = quoted(rule.name());
         Self {
-            name: quoted(rule.name()),
-            limit: HeaderValue::from(rule.capacity()),
+            opening: format!("{name};r=").into_bytes().into(),
+            name,
+            limit: number(rule.capacity()),
             problem: problem::quota_exceeded([rule.name()]),
             rule: Arc::clone(rule),
         }
@@ -133,6 +135,58 @@ fn restored_in(rule: &CheckedRule) -> Micros {
 /// Returns a string of a structured field (RFC 9651, section 4.1.6); names are printable ASCII.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Returns a number as the value of a field, in one allocation.
+pub(super) fn number(number: u64) -> HeaderValue {
+    let mut buffer = [0; 20];
+    let mut text = Backwards::new(&mut buffer);
+    text.push_number(number);
+    value(text.as_bytes())
+}
+
+/// Fills a buffer from its end, so that a number is written without counting its digits before.
+struct Backwards<'a> {
+    buffer: &'a mut [u8],
+    start: usize,
+}
+
+impl<'a> Backwards<'a> {
+    fn new(buffer: &'a mut [u8]) -> Self {
+        Self { start: buffer.len(), buffer }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.start < self.buffer.len()
+    }
+
+    /// Puts text before what is there; what does not fit is left out.
+    #[inline]
+    fn push(&mut self, text: &[u8]) {
+        let Some(start) = self.start.checked_sub(text.len()) else { return };
+        if let Some(place) = self.buffer.get_mut(start..self.start) {
+            place.copy_from_slice(text);
+            self.start = start;
+        }
+    }
+
+    #[inline]
+    fn push_number(&mut self, mut number: u64) {
+        let free = self.buffer.get_mut(..self.start).unwrap_or_default();
+        for place in free.iter_mut().rev() {
+            *place = b'0' + (number % 10) as u8;
+            self.start -= 1;
+            number /= 10;
+            if number == 0 {
+                return;
+            }
+        }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
 }
 
 fn value(text: &[u8]) -> HeaderValue {

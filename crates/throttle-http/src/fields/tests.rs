@@ -38,7 +38,7 @@ fn written(headers: Headers, decisions: &Decisions) -> HeaderMap {
 
 /// Writes as for a response to a request that was decided by a clock at 2026.
 fn write(fields: &Fields, decisions: &Decisions, map: &mut HeaderMap) {
-    fields.write(decisions, || Micros::new(1_767_225_600_000_000), map);
+    fields.values(decisions, || Micros::new(1_767_225_600_000_000)).write(map);
     if !decisions.is_allowed() {
         fields.write_retry_after(decisions, map);
     }
@@ -191,13 +191,15 @@ fn what_was_rendered_of_a_rule_is_replaced_with_it_and_with_it_only() {
     };
     let old = once(&limiter);
     assert_eq!(policy(&old), r#""api";q=1;w=60 of 1"#);
-    let rendered = fields.rendered.load_full().unwrap();
     policy(&once(&limiter));
-    assert!(std::sync::Arc::ptr_eq(&rendered, &fields.rendered.load_full().unwrap()), "kept");
+    assert!(fields.latest.load().is_none(), "the first is kept");
 
     limiter.replace_rule(Rule::per_hour("api", 5)).unwrap();
     let new = once(&limiter);
     assert_eq!(policy(&new), r#""api";q=5;w=3600 of 5"#);
+    let latest = fields.latest.load_full().unwrap();
+    policy(&once(&limiter));
+    assert!(Arc::ptr_eq(&latest, &fields.latest.load_full().unwrap()), "the latest is kept");
     limiter.add_rule(Rule::per_day("daily", 9)).unwrap();
     let both = once(&limiter);
     assert_eq!(policy(&both), r#""api";q=5;w=3600, "daily";q=9;w=86400 of 5"#);
@@ -213,7 +215,10 @@ fn the_body_of_a_refusal_is_of_the_rules_that_refuse_then() {
     let limiter = limiter([api(1), Rule::per_minute("web", 1).algorithm(Algorithm::FixedWindow)]);
     let fields = Fields::new(Headers::none());
     let violated = |decisions: &Decisions| {
-        let body: serde_json::Value = serde_json::from_slice(&fields.problem(decisions)).unwrap();
+        let body: serde_json::Value = {
+            let (_, body) = fields.refusal(decisions, || Micros::ZERO);
+            serde_json::from_slice(&body).unwrap()
+        };
         body["violated-policies"].to_string()
     };
     check(&limiter, Some(&["web"]), None);

@@ -88,8 +88,10 @@ impl ExtractKey for ClientIp {
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
         let peer = head.peer().ok_or(NoKey::NoPeer)?;
         let address = match &self.proxies {
-            Ok(proxies) => client_address(peer, head.headers(), proxies, self.header),
-            Err(_) => peer,
+            Ok(proxies) if !proxies.is_empty() => {
+                client_address(peer, head.headers(), proxies, self.header)
+            }
+            _ => peer,
         };
         Ok(Key::network(address, self.ipv6_prefix))
     }

@@ -29,6 +29,7 @@ pub struct Options {
     pub(crate) headers: Headers,
     pub(crate) on_denied: Option<OnDenied>,
     pub(crate) dry_run: bool,
+    pub(crate) response_extension: bool,
 }
 
 /// Says which rules of the limiter apply.
@@ -77,6 +78,7 @@ impl Options {
             headers: Headers::default(),
             on_denied: None,
             dry_run: false,
+            response_extension: false,
         }
     }
 
@@ -146,6 +148,16 @@ impl Options {
         self.dry_run = true;
         self
     }
+
+    /// Leaves the decisions in the extensions of the response too, of refusals as well, for layers
+    /// around this one; default no.
+    ///
+    /// Handlers find them in those of the request in any case. A response seldom has extensions, so
+    /// that leaving something there is three allocations.
+    pub fn response_extension(mut self, leave: bool) -> Self {
+        self.response_extension = leave;
+        self
+    }
 }
 
 impl Default for Options {
@@ -162,6 +174,7 @@ impl fmt::Debug for Options {
             .field("methods", &self.methods)
             .field("headers", &self.headers)
             .field("dry_run", &self.dry_run)
+            .field("response_extension", &self.response_extension)
             .finish_non_exhaustive()
     }
 }

@@ -86,7 +86,7 @@ fn a_denial_shows_the_decision_that_is_told_and_all_others() {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("a", 9)).unwrap();
     limiter.add_rule(Rule::per_day("b", 1)).unwrap();
-    let options = Options::new().on_denied(|denial| {
+    let options = Options::new().response_extension(true).on_denied(|denial| {
         assert_eq!(denial.decision().rule(), "b");
         assert!(!denial.decision().is_allowed());
         let names = denial.decisions().all().iter().map(|one| one.rule());
