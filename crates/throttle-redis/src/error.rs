@@ -148,7 +148,9 @@ pub(crate) fn passes_soon(error: &RedisError) -> bool {
 
 /// Says what to do about what Redis said.
 fn advice(error: &RedisError) -> String {
-    let help = match error.code().unwrap_or_default() {
+    // Redis 6.2 hides this code behind one of scripts.
+    let code = if is_read_only(error) { "READONLY" } else { error.code().unwrap_or_default() };
+    let help = match code {
         "NOAUTH" => "set a password (in the address: redis://user:password@host)",
         "WRONGPASS" => "check the user and the password",
         "NOPERM" => {
