@@ -240,8 +240,8 @@ async fn degraded_answers_are_not_kept() {
 }
 
 /// Every answer is the one that the storage itself gives, whatever is asked, given back, reset and
-/// replaced by another limit. (By another window, and by a clock that steps back, what is stored depends
-/// on when it was touched last, which a denial at hand does not do.)
+/// replaced. (By another window, by another rate of a bucket, and by a clock that steps back, what is
+/// stored depends on when it was touched last, and a denial at hand touches nothing.)
 #[tokio::test]
 async fn random_histories_get_the_answers_of_the_storage_itself() {
     let mut at_hand = 0;
@@ -254,9 +254,11 @@ async fn random_histories_get_the_answers_of_the_storage_itself() {
             [Arc::new(denials.clone()).atomic(), Arc::new(MemoryStorage::new()).atomic()]
                 .map(|storage| Limiter::builder(storage).clock(clock.clone()).build());
         let windows = [0; 2].map(|_| Duration::from_millis(random.u64(1..40)));
+        let buckets = matches!(algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket);
         let rule = |random: &mut fastrand::Rng, name: &str| {
             let window = windows[usize::from(name == "b")];
-            let rule = Rule::new(name, random.u64(1..6), window);
+            let limit = if buckets { 4 } else { random.u64(1..6) };
+            let rule = Rule::new(name, limit, window);
             let rule = rule.algorithm(algorithm);
             if random.u8(..4) == 0 { rule.block(Duration::from_millis(30)) } else { rule }
         };
@@ -307,7 +309,7 @@ async fn random_histories_get_the_answers_of_the_storage_itself() {
         at_hand += denials.figures().answered;
     }
     println!("{at_hand} of 90,000 were answered at hand");
-    assert!(at_hand > 5_000, "{at_hand}");
+    assert!(at_hand > 2_000, "{at_hand}");
 }
 
 #[tokio::test]

@@ -91,6 +91,11 @@ impl Entry {
                 .all(|(one, two)| one.cost == two.cost && one.rule.name() == two.rule.name())
     }
 
+    /// Returns whether the key was shut by one of the rules.
+    pub(super) fn is_shut(&self) -> bool {
+        self.rules.iter().any(|one| one.verdict.blocked)
+    }
+
     /// Returns the cost of its first rule.
     pub(super) fn cost(&self) -> u64 {
         self.rules.first().map_or(0, |one| one.cost)
