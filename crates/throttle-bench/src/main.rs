@@ -1,13 +1,14 @@
 //! RateThrottle beside its peers, in the same run.
 //!
 //! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- decision` or
-//! `-- memory` prints one. Variants take turns, round by round, and each figure is the median over
+//! `-- resilience` prints one. Variants take turns, round by round, and each figure is the median over
 //! the rounds, so that a noisy machine disturbs all alike. `--bin allocations` counts allocations and
 //! bytes, with an allocator that would slow the clocks of this program.
 
 mod decision;
 mod harness;
 mod layer;
+mod resilience;
 
 fn main() {
     let only: Vec<_> = std::env::args().skip(1).collect();
@@ -18,5 +19,8 @@ fn main() {
     }
     if wanted("decision") {
         decision::run();
+    }
+    if wanted("resilience") {
+        resilience::run();
     }
 }

@@ -93,7 +93,7 @@ fn bounded(mode: &str, tally: &Tally) {
 }
 
 async fn back_to_normal(limiter: &Limiter, storage: &Resilient, key: &str) {
-    let took = until("Redis to decide again", Duration::from_secs(5), || async {
+    let took = until("Redis to decide again", Duration::from_secs(3), || async {
         limiter.check(key, "r").await.is_ok_and(|decision| !decision.is_degraded())
     });
     let took = took.await;

@@ -13,6 +13,8 @@ use throttle_core::{Charge, CheckedRule, Clock, Key, Request};
 /// Remembers, for up to `most` keys under rules, how much is due.
 pub(super) struct Debts {
     owed: Mutex<HashMap<Name, Debt>>,
+    /// How many were taken out and are not settled yet.
+    taken: AtomicU64,
     most: usize,
     pub(super) repaid: AtomicU64,
     pub(super) forgiven: AtomicU64,
@@ -36,8 +38,8 @@ pub(super) struct Debt {
 
 impl Debts {
     pub(super) fn new(most: usize) -> Self {
-        let (repaid, forgiven) = Default::default();
-        Self { owed: Mutex::default(), most, repaid, forgiven }
+        let (taken, repaid, forgiven) = Default::default();
+        Self { owed: Mutex::default(), taken, most, repaid, forgiven }
     }
 
     pub(super) fn add(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) {
@@ -50,7 +52,7 @@ impl Debts {
     }
 
     /// Adds a debt to what its key owes already.
-    pub(super) fn put(&self, debt: Debt) {
+    fn put(&self, debt: Debt) {
         let mut owed = self.lock();
         let name = Name { key: debt.key.clone(), rule: debt.rule.name().to_owned() };
         if let Some(old) = owed.get_mut(&name) {
@@ -75,29 +77,48 @@ impl Debts {
         }
     }
 
-    /// Takes some debts out.
+    /// Takes some debts out, each of which is settled or put back then.
     pub(super) fn take(&self, count: usize) -> Vec<Debt> {
         let mut owed = self.lock();
         let names: Vec<_> = owed.keys().take(count).cloned().collect();
-        let taken = names.iter().filter_map(|name| owed.remove(name)).collect();
+        let taken: Vec<_> = names.iter().filter_map(|name| owed.remove(name)).collect();
+        self.taken.fetch_add(taken.len() as u64, Relaxed);
         if owed.is_empty() {
             *owed = HashMap::new(); // gives the room back
         }
         taken
     }
 
-    pub(super) fn forgive(&self, debts: impl IntoIterator<Item = Debt>) {
-        let sum = debts.into_iter().fold(0_u64, |sum, debt| sum.saturating_add(debt.cost));
+    /// Settles a debt that was taken out: so much of it was charged, the rest is forgiven.
+    pub(super) fn settle(&self, debt: &Debt, charged: u64) {
+        self.repaid.fetch_add(charged, Relaxed);
+        self.forgiven.fetch_add(debt.cost.saturating_sub(charged), Relaxed);
+        self.taken.fetch_sub(1, Relaxed);
+    }
+
+    /// Puts debts back that were taken out.
+    pub(super) fn put_back(&self, debts: impl IntoIterator<Item = Debt>) {
+        for debt in debts {
+            self.put(debt);
+            self.taken.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Forgives all debts.
+    pub(super) fn clear(&self) {
+        let owed = std::mem::take(&mut *self.lock());
+        let sum = owed.values().fold(0_u64, |sum, debt| sum.saturating_add(debt.cost));
         self.forgiven.fetch_add(sum, Relaxed);
     }
 
-    pub(super) fn clear(&self) {
-        let owed = std::mem::take(&mut *self.lock());
-        self.forgive(owed.into_values());
+    /// Returns whether nothing waits to be charged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.lock().len()
+    /// Returns how many debts are not settled.
+    pub(super) fn len(&self) -> u64 {
+        self.lock().len() as u64 + self.taken.load(Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, Debt>> {

@@ -123,7 +123,7 @@ impl Fallback {
             open: inner.counts.open.load(Relaxed),
             local: inner.counts.local.load(Relaxed),
             of_key: inner.counts.of_key.load(Relaxed),
-            debts: inner.debts.len() as u64,
+            debts: inner.debts.len(),
             repaid: inner.debts.repaid.load(Relaxed),
             forgiven: inner.debts.forgiven.load(Relaxed),
         }
@@ -246,7 +246,7 @@ impl Inner {
 
     #[cold]
     fn recover(self: &Arc<Self>) {
-        if self.debts.len() > 0 {
+        if !self.debts.is_empty() {
             self.repay_in_background();
         } else if !self.repaying.load(Relaxed)
             && self.is_calm()

@@ -1,10 +1,6 @@
 //! Charging to the storage, when it is back, what was admitted without it.
 
-use std::{
-    num::NonZeroU64,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use throttle_core::{AtomicStorage, Charge, CheckedRule, Effect, Outcome, Request, StorageError};
 
@@ -24,21 +20,19 @@ pub(super) async fn repay(inner: Arc<Inner>) {
             return;
         }
         while let Some(debt) = batch.next() {
-            let charged = match repay_one(&*inner.storage, local, inner.servers(), &debt).await {
-                Ok(charged) => charged,
+            match repay_one(&*inner.storage, local, inner.servers(), &debt).await {
+                Ok(charged) => inner.debts.settle(&debt, charged),
                 Err(error) => {
                     inner.failed(&error);
                     if error.effect() == Effect::None && !error.is_of_key() {
-                        inner.debts.put(debt);
+                        inner.debts.put_back([debt]);
                     } else {
-                        inner.debts.forgive([debt]); // it may have been charged: that is not repeated
+                        inner.debts.settle(&debt, 0); // it may have been charged: that is not repeated
                     }
-                    batch.for_each(|debt| inner.debts.put(debt));
+                    inner.debts.put_back(batch);
                     return;
                 }
-            };
-            inner.debts.repaid.fetch_add(charged, Relaxed);
-            inner.debts.forgiven.fetch_add(debt.cost - charged, Relaxed);
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }
