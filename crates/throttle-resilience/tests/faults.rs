@@ -44,7 +44,8 @@ impl Bed {
     async fn start() -> Self {
         let server = Server::start();
         let proxy = Proxy::start(server.address()).await;
-        let redis = RedisStorage::connect(&format!("redis://{}", proxy.address())).await.unwrap();
+        let redis = RedisStorage::connect(&format!("redis://{}", proxy.address())).await;
+        let redis = redis.expect("Redis runs");
         let limiters = protected(&redis, &fixed("r", LIMIT));
         Self { server, proxy, limiters }
     }

@@ -14,7 +14,7 @@ use throttle_testbed::{Connect, Faults, Proxy, Server};
 const SERVERS: u64 = 3;
 
 async fn server_of(address: &str, limit: u64) -> (Limiter, Resilient) {
-    let redis = RedisStorage::connect(&format!("redis://{address}")).await.unwrap();
+    let redis = RedisStorage::connect(&format!("redis://{address}")).await.expect("Redis runs");
     let modes = Modes::local(MemoryStorage::new(), SERVERS);
     let storage = Resilience::new(redis).mode(modes).denials(1_000).build();
     (limiter(storage.clone(), [fixed("r", limit)]), storage)
