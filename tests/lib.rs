@@ -24,6 +24,8 @@ mod guide {
     mod keys_and_proxies {}
     #[doc = include_str!("../docs/headers.md")]
     mod headers {}
+    #[doc = include_str!("../docs/resilience.md")]
+    mod resilience {}
     #[doc = include_str!("../docs/performance.md")]
     mod performance {}
     #[doc = include_str!("../docs/testing.md")]

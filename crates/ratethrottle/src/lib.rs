@@ -59,6 +59,7 @@
 //! | --- | --- |
 //! | `memory` (default) | [`MemoryStorage`]; layers and middleware made of a rule alone |
 //! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
+//! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, denials at hand |
 //! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests |
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
@@ -95,6 +96,12 @@ pub use throttle_memory::{MemoryStorage, MemoryStorageBuilder};
 pub use throttle_redis::{
     Error as RedisError, Figures as RedisFigures, Info as RedisInfo, NodeInfo as RedisNodeInfo,
     RedisStorage, RedisStorageBuilder, SharedConnection, Tls, redis,
+};
+#[cfg(feature = "resilience")]
+pub use throttle_resilience::{
+    Circuit, CircuitBreaker, CircuitChange, CircuitFigures, CircuitState, Deadline, Deadlines,
+    DenialFigures, Error as ResilienceError, Fallback, FallbackChange, FallbackFigures,
+    LocalDenials, Mode, Modes, Resilience, ResilienceFigures, Resilient,
 };
 #[cfg(feature = "tower")]
 pub use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture};

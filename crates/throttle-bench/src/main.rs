@@ -1,7 +1,7 @@
 //! RateThrottle beside its peers, in the same run.
 //!
-//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`,
-//! `-- decision` or `-- memory` prints one. Variants take turns, round by round, and each figure is the median over
+//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `-- decision` or
+//! `-- resilience` prints one. Variants take turns, round by round, and each figure is the median over
 //! the rounds, so that a noisy machine disturbs all alike. `--bin allocations` counts allocations and
 //! bytes, with an allocator that would slow the clocks of this program.
 
@@ -9,6 +9,7 @@ mod actix;
 mod decision;
 mod harness;
 mod layer;
+mod resilience;
 
 fn main() {
     let only: Vec<_> = std::env::args().skip(1).collect();
@@ -22,5 +23,8 @@ fn main() {
     }
     if wanted("decision") {
         decision::run();
+    }
+    if wanted("resilience") {
+        resilience::run();
     }
 }

@@ -1,9 +1,9 @@
 //! The checked form of a rule, the only one that arithmetic sees.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use super::{InvalidRule, Rule, error::quoted};
-use crate::{Algorithm, Micros};
+use crate::{Algorithm, Micros, algorithm::mul_div};
 
 /// The greatest limit, burst and cost: the greatest integer of a structured field ([RFC 9651]).
 ///
@@ -154,9 +154,22 @@ impl CheckedRule {
         Micros::new(usage.max(self.block.unwrap_or_default().get()))
     }
 
-    /// Returns the same rule without its block, for callers that wait for their turn.
-    pub(crate) fn without_block(&self) -> Self {
+    /// Returns the same rule without its block: a denial by it shuts nobody out.
+    #[must_use]
+    pub fn without_block(&self) -> Self {
         Self { block: None, ..self.clone() }
+    }
+
+    /// Returns the same rule with a part of its limit and burst: `numerator / denominator` of each,
+    /// rounded down, but at least 1 and never more than it was.
+    ///
+    /// For servers that each keep a share of a limit: n shares of `scaled(1, n)` are no more than the
+    /// limit, save where it is less than n.
+    #[must_use]
+    pub fn scaled(&self, numerator: u64, denominator: NonZeroU64) -> Self {
+        let part = |whole: u64| mul_div(whole, numerator, denominator.get()).clamp(1, whole);
+        let (limit, capacity) = (part(self.limit), part(self.capacity));
+        Self { limit, capacity, cost: self.cost.min(capacity), ..self.clone() }
     }
 }
 
@@ -227,6 +240,22 @@ mod tests {
         for name in ["a:b", "a b", "\"quoted\\\"", "{x}", &"x".repeat(MAX_NAME_LEN)] {
             assert!(Rule::per_second(name, 1).check().is_ok());
         }
+    }
+
+    #[test]
+    fn shares_of_a_rule_are_no_more_than_it_save_where_each_would_be_nothing() {
+        let servers = |n| NonZeroU64::new(n).unwrap();
+        for (limit, burst, n) in [(100, 20, 3), (7, 7, 7), (2, 5, 4), (1, 1, 1_000)] {
+            let bucket = Rule::per_second("r", limit).algorithm(Algorithm::TokenBucket);
+            let rule = bucket.burst(burst).cost(burst).check().unwrap();
+            let share = rule.scaled(1, servers(n));
+            assert!(share.limit() * n <= limit.max(n) && share.limit() > 0);
+            assert!(share.capacity() * n <= burst.max(n) && share.cost() <= share.capacity());
+            assert_eq!((share.name(), share.window()), (rule.name(), rule.window()));
+        }
+        let rule = Rule::new("r", MAX_LIMIT, MAX_WINDOW).check().unwrap();
+        assert_eq!(rule.scaled(u64::MAX, servers(1)), rule, "never more than it was");
+        assert_eq!(rule.scaled(0, servers(1)).limit(), 1);
     }
 
     #[test]

@@ -28,6 +28,7 @@ enum Kind {
     NotAnInteger { key: String },
     Overflow { key: String },
     Corrupt { key: String, why: CorruptState },
+    OfKey(Box<dyn Error + Send + Sync>),
     Other(Box<dyn Error + Send + Sync>),
 }
 
@@ -42,6 +43,12 @@ impl StorageError {
     #[must_use]
     pub fn not_carried_out(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: Kind::Other(error.into()), effect: Effect::None }
+    }
+
+    /// Wraps any error of a call that was not carried out because of what is stored under its key.
+    #[must_use]
+    pub fn of_key(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: Kind::OfKey(error.into()), effect: Effect::None }
     }
 
     /// Says that a value to be incremented is no whole number; it stayed as it was.
@@ -60,6 +67,12 @@ impl StorageError {
     #[must_use]
     pub fn corrupt(key: &str, why: CorruptState) -> Self {
         Self { kind: Kind::Corrupt { key: quoted(key), why }, effect: Effect::None }
+    }
+
+    /// Returns whether what is stored under the key is wrong, so that other keys are served all the same.
+    #[must_use]
+    pub fn is_of_key(&self) -> bool {
+        !matches!(self.kind, Kind::Other(_))
     }
 
     /// Returns whether the call may have been carried out.
@@ -87,7 +100,7 @@ impl fmt::Display for StorageError {
                 "key {key} cannot be read: {why}; something else writes under this name: give the \
                  storage a prefix of its own, or delete the key"
             ),
-            Kind::Other(error) => write!(f, "the storage failed: {error}"),
+            Kind::OfKey(error) | Kind::Other(error) => write!(f, "the storage failed: {error}"),
         }
     }
 }
@@ -96,7 +109,7 @@ impl Error for StorageError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
             Kind::Corrupt { why, .. } => Some(why),
-            Kind::Other(error) => Some(&**error),
+            Kind::OfKey(error) | Kind::Other(error) => Some(&**error),
             _ => None,
         }
     }

@@ -71,7 +71,7 @@ pub(crate) fn corrupt(error: &RedisError, keys: &[String]) -> Option<StorageErro
     }
     let (number, why) = error.detail()?.strip_prefix("key ")?.split_once(": ")?;
     let key = keys.get(number.parse::<usize>().ok()?.checked_sub(1)?)?.clone();
-    Some(StorageError::not_carried_out(CorruptKey { key, why: why.to_owned() }))
+    Some(StorageError::of_key(CorruptKey { key, why: why.to_owned() }))
 }
 
 fn read(record: &[u8; RECORD]) -> Option<(Micros, Verdict)> {

@@ -1,0 +1,243 @@
+//! The states of a circuit, and what leads from one to another.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    time::{Duration, Instant},
+};
+
+use throttle_core::StorageError;
+
+use super::{
+    circuit::{Circuit, CircuitChange, CircuitFigures, CircuitState},
+    ring::Ring,
+};
+
+/// Decides which calls go through.
+///
+/// While all goes well it is read and never written, so that threads do not fight over it: a good call
+/// changes nothing in a window that is full of good ones. While it is open, calls are rejected by two
+/// reads. All else happens under a lock.
+pub(super) struct Machine {
+    circuit: Circuit,
+    /// The phase, in the lowest two bits, and the generation: how often it opened or closed.
+    flag: AtomicU64,
+    /// When the next probe may go, in microseconds after `start`.
+    probe_at: AtomicU64,
+    start: Instant,
+    locked: Mutex<Locked>,
+    counts: Counts,
+}
+
+struct Locked {
+    ring: Ring,
+    /// Probes in a row that went well.
+    good_probes: u32,
+}
+
+#[derive(Default)]
+struct Counts {
+    opened: AtomicU64,
+    rejected: AtomicU64,
+    probes: AtomicU64,
+    failed: AtomicU64,
+    slow: AtomicU64,
+}
+
+/// Closed, and the window is full of good calls.
+const CLEAN: u64 = 0;
+const CLOSED: u64 = 1;
+const OPEN: u64 = 2;
+/// A probe is on its way.
+const PROBING: u64 = 3;
+const PHASE: u64 = 3;
+
+/// Lets one call through.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Permit {
+    generation: u64,
+    pub(super) probe: bool,
+}
+
+/// Says how a call went.
+pub(super) enum Went<'a> {
+    Well,
+    Slowly,
+    Failed(&'a StorageError),
+}
+
+impl Machine {
+    pub(super) fn new(circuit: Circuit) -> Self {
+        let ring = Ring::new(circuit.window);
+        Self {
+            circuit,
+            flag: AtomicU64::new(CLOSED),
+            probe_at: AtomicU64::new(0),
+            start: Instant::now(),
+            locked: Mutex::new(Locked { ring, good_probes: 0 }),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn slow_after(&self) -> Option<Duration> {
+        self.circuit.slow_after
+    }
+
+    /// Says whether a call may go through.
+    #[inline]
+    pub(super) fn permit(&self) -> Option<Permit> {
+        let flag = self.flag.load(Acquire);
+        if flag & PHASE <= CLOSED {
+            return Some(Permit { generation: flag >> 2, probe: false });
+        }
+        self.permit_probe(flag)
+    }
+
+    #[cold]
+    fn permit_probe(&self, flag: u64) -> Option<Permit> {
+        let due = flag & PHASE == OPEN && self.elapsed() >= self.probe_at.load(Relaxed);
+        let probing = (flag & !PHASE) | PROBING;
+        if !due || self.flag.compare_exchange(flag, probing, Acquire, Relaxed).is_err() {
+            self.counts.rejected.fetch_add(1, Relaxed);
+            return None;
+        }
+        self.counts.probes.fetch_add(1, Relaxed);
+        self.tell(CircuitState::Open, CircuitState::HalfOpen, None);
+        Some(Permit { generation: flag >> 2, probe: true })
+    }
+
+    /// Takes note of how a call went that was let through.
+    #[inline]
+    pub(super) fn record(&self, permit: Permit, went: &Went<'_>) {
+        let clean = permit.generation << 2 | CLEAN;
+        if matches!(went, Went::Well) && self.flag.load(Relaxed) == clean {
+            return;
+        }
+        self.record_slowly(permit, went);
+    }
+
+    fn record_slowly(&self, permit: Permit, went: &Went<'_>) {
+        match went {
+            Went::Well => {}
+            Went::Slowly => _ = self.counts.slow.fetch_add(1, Relaxed),
+            Went::Failed(_) => _ = self.counts.failed.fetch_add(1, Relaxed),
+        }
+        let change = {
+            let mut locked = self.lock();
+            let flag = self.flag.load(Acquire);
+            if flag >> 2 != permit.generation {
+                return; // it was sent before the circuit opened, or closed: it says nothing of now
+            }
+            match (permit.probe, flag & PHASE) {
+                (true, PROBING) => self.probed(&mut locked, went),
+                (false, CLEAN | CLOSED) => self.counted(&mut locked, flag, went),
+                _ => None,
+            }
+        };
+        if let Some((from, to)) = change {
+            let error = match went {
+                Went::Failed(error) => Some(error.to_string()),
+                _ => None,
+            };
+            self.tell(from, to, error);
+        }
+    }
+
+    fn counted(&self, locked: &mut Locked, flag: u64, went: &Went<'_>) -> Option<Change> {
+        let bad = !matches!(went, Went::Well);
+        locked.ring.push(bad);
+        let least = self.circuit.least_calls.min(self.circuit.window);
+        if bad && locked.ring.len() >= least && locked.ring.share() >= self.circuit.share {
+            self.counts.opened.fetch_add(1, Relaxed);
+            self.open(locked, (flag >> 2) + 1);
+            return Some((CircuitState::Closed, CircuitState::Open));
+        }
+        let phase = if locked.ring.is_clean() { CLEAN } else { CLOSED };
+        self.flag.store((flag & !PHASE) | phase, Release);
+        None
+    }
+
+    fn probed(&self, locked: &mut Locked, went: &Went<'_>) -> Option<Change> {
+        let generation = self.flag.load(Relaxed) >> 2;
+        if !matches!(went, Went::Well) {
+            self.open(locked, generation);
+            return Some((CircuitState::HalfOpen, CircuitState::Open));
+        }
+        locked.good_probes += 1;
+        if locked.good_probes < self.circuit.probes {
+            self.next_probe(0, generation);
+            return None;
+        }
+        locked.ring.clear();
+        self.flag.store(((generation + 1) << 2) | CLOSED, Release);
+        Some((CircuitState::HalfOpen, CircuitState::Closed))
+    }
+
+    /// Forgets a call that nobody waits for any more; if it was a probe, another may go.
+    pub(super) fn forget(&self, permit: Permit) {
+        if permit.probe {
+            let _locked = self.lock();
+            if self.flag.load(Acquire) == permit.generation << 2 | PROBING {
+                self.next_probe(0, permit.generation);
+            }
+        }
+    }
+
+    fn open(&self, locked: &mut Locked, generation: u64) {
+        locked.good_probes = 0;
+        let open_for = u64::try_from(self.circuit.open_for.as_micros()).unwrap_or(u64::MAX);
+        self.next_probe(self.elapsed().saturating_add(open_for), generation);
+    }
+
+    fn next_probe(&self, at: u64, generation: u64) {
+        self.probe_at.store(at, Relaxed);
+        self.flag.store(generation << 2 | OPEN, Release);
+    }
+
+    pub(super) fn figures(&self) -> CircuitFigures {
+        let counts = &self.counts;
+        CircuitFigures {
+            state: match self.flag.load(Relaxed) & PHASE {
+                CLEAN | CLOSED => CircuitState::Closed,
+                OPEN => CircuitState::Open,
+                _ => CircuitState::HalfOpen,
+            },
+            opened: counts.opened.load(Relaxed),
+            rejected: counts.rejected.load(Relaxed),
+            probes: counts.probes.load(Relaxed),
+            failed: counts.failed.load(Relaxed),
+            slow: counts.slow.load(Relaxed),
+        }
+    }
+
+    /// Logs a change and calls whom it concerns, while no lock is held.
+    fn tell(&self, from: CircuitState, to: CircuitState, error: Option<String>) {
+        match (from, to) {
+            (CircuitState::Closed, _) => {
+                let error = error.as_deref().unwrap_or("answers are too slow");
+                tracing::warn!(
+                    error,
+                    "the circuit opens: too many calls of the storage failed, it is not asked for a moment"
+                );
+            }
+            (_, CircuitState::Closed) => tracing::info!("the circuit closes: the storage is back"),
+            _ => tracing::debug!(error, "the circuit goes from {from:?} to {to:?}"),
+        }
+        self.circuit.observers.tell(&CircuitChange { from, to, error });
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Change = (CircuitState, CircuitState);

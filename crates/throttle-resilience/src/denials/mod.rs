@@ -1,0 +1,231 @@
+//! A storage whose denials are kept at hand.
+//!
+//! # Why nobody is refused who would be admitted
+//!
+//! A storage that denies a cost says after which wait it admits the same cost if nothing else happens
+//! (`retry_after`). Until then the denial stands, by each algorithm:
+//!
+//! - What is admitted meanwhile only adds to what is counted, and no algorithm admits earlier by that.
+//!   By the fixed window the wait ends with the window, whatever is added. By the log it ends when entries
+//!   that are there leave it. By the sliding counter and the buckets it grows with what is added.
+//! - A cost that is larger needs more room than the one that was denied; a smaller one is put to the
+//!   storage. A key that is shut denies every cost, and denials neither lengthen nor shorten that.
+//! - A refund or a reset could free the key sooner. Those that come by this handle make the denial void,
+//!   before and after they are carried out, and so does a rule that was replaced: the denial is of the old
+//!   one. Those of other servers are seen within a second, because no denial is honoured for longer.
+//! - The wait is counted from when the request was sent, which is no later than when the storage decided;
+//!   by the limiter's own clock, if it has one. A clock that steps back makes all void.
+
+mod entry;
+mod table;
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use serde::Serialize;
+use smallvec::SmallVec;
+use throttle_core::{
+    AtomicStorage, Clock, Key, Outcome, Refund, Reply, Request, Storage, StorageError,
+};
+
+use self::table::{Known, Table};
+use crate::{
+    forward::{forwarded_facts, guarded_operations},
+    owned::OwnedRequest,
+};
+
+/// Refuses here what the storage has just refused, so that a flood of a client that is denied does not
+/// reach the storage: of one key two requests a second do, to see whether anything changed.
+///
+/// It refuses nobody whom the storage would admit, save that what *other* servers give back, reset or
+/// change is seen within a second. Decisions look like the storage's own: waits are shortened by the time
+/// that passed. Two things are the least they can be: `retry_after` of a cost that is larger than the one
+/// which was denied, and what remains for costs that are smaller than it, as it was when the storage was
+/// asked last. To a limiter with a clock of its own only what is exact is answered here.
+///
+/// Put it outermost: answers that are degraded are not kept.
+///
+/// # Examples
+///
+/// ```
+/// use throttle_core::{Limiter, Storage};
+/// use throttle_resilience::LocalDenials;
+///
+/// fn limiter(storage: impl Storage) -> Limiter {
+///     Limiter::new(LocalDenials::new(storage, 100_000))
+/// }
+/// ```
+#[derive(Clone)]
+pub struct LocalDenials {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    storage: Arc<dyn AtomicStorage>,
+    table: Table,
+    answered: AtomicU64,
+}
+
+/// Counts what was refused without asking the storage.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
+#[non_exhaustive]
+pub struct DenialFigures {
+    /// Requests that were refused here.
+    pub answered: u64,
+    /// Keys of which denials are remembered, among them some that are over and not cleared away yet.
+    pub keys: u64,
+}
+
+impl LocalDenials {
+    /// Wraps a storage, and remembers denials of up to `max_keys` keys: some 250 bytes each.
+    pub fn new(storage: impl Storage, max_keys: usize) -> Self {
+        let storage = Arc::new(storage).atomic();
+        let table = Table::new(max_keys);
+        Self { inner: Arc::new(Inner { storage, table, answered: AtomicU64::new(0) }) }
+    }
+
+    /// Returns what was refused here so far.
+    #[must_use]
+    pub fn figures(&self) -> DenialFigures {
+        let keys = self.inner.table.len() as u64;
+        DenialFigures { answered: self.inner.answered.load(Relaxed), keys }
+    }
+
+    async fn guard<T>(
+        &self,
+        call: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        call.await
+    }
+
+    async fn guard_clear<T>(
+        &self,
+        call: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        let _after = Clear(&self.inner.table);
+        self.inner.table.clear();
+        call.await
+    }
+}
+
+guarded_operations!(LocalDenials);
+
+impl AtomicStorage for LocalDenials {
+    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+        let inner = &self.inner;
+        let Some(key) = only_key(request) else {
+            return inner.storage.acquire(request);
+        };
+        let ticket = match inner.table.find(key, request) {
+            Known::Denied(outcome) => {
+                inner.answered.fetch_add(1, Relaxed);
+                return Reply::ready(Ok(outcome));
+            }
+            Known::Ask(ticket) => ticket,
+        };
+        match inner.storage.acquire(request).into_ready() {
+            Ok(answer) => {
+                if let Ok(outcome) = &answer {
+                    inner.table.note(ticket, request, outcome);
+                }
+                Reply::ready(answer)
+            }
+            Err(pending) => {
+                let (inner, owned) = (Arc::clone(inner), OwnedRequest::of(request));
+                Reply::pending(async move {
+                    let outcome = pending.await?;
+                    owned.with(|request| inner.table.note(ticket, request, &outcome));
+                    Ok(outcome)
+                })
+            }
+        }
+    }
+
+    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+        self.inner.storage.peek(request)
+    }
+
+    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
+        let keys = refunds.iter().map(|refund| refund.charge().key().clone().into_owned());
+        let after = self.void(keys.collect());
+        voiding(after, self.inner.storage.refund(refunds, clock))
+    }
+
+    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+        let keys = request.charges().iter().map(|charge| charge.key().clone().into_owned());
+        let after = self.void(keys.collect());
+        voiding(after, self.inner.storage.reset(request))
+    }
+
+    forwarded_facts!();
+}
+
+impl LocalDenials {
+    /// Makes void what is known of keys, now and when what it returns is dropped.
+    fn void(&self, keys: SmallVec<[Key<'static>; 1]>) -> Void {
+        let void = Void { inner: Arc::clone(&self.inner), keys };
+        void.now();
+        void
+    }
+}
+
+/// Returns the one key that a request is about.
+fn only_key<'a>(request: &Request<'a>) -> Option<&'a Key<'a>> {
+    let (first, rest) = request.charges().split_first()?;
+    rest.iter().all(|charge| charge.key() == first.key()).then_some(first.key())
+}
+
+fn voiding(after: Void, reply: Reply<()>) -> Reply<()> {
+    match reply.into_ready() {
+        Ok(answer) => {
+            drop(after);
+            Reply::ready(answer)
+        }
+        Err(pending) => Reply::pending(async move {
+            let _after = after;
+            pending.await
+        }),
+    }
+}
+
+/// Makes void what is known of keys.
+struct Void {
+    inner: Arc<Inner>,
+    keys: SmallVec<[Key<'static>; 1]>,
+}
+
+impl Void {
+    fn now(&self) {
+        self.keys.iter().for_each(|key| self.inner.table.forget(key));
+    }
+}
+
+impl Drop for Void {
+    fn drop(&mut self) {
+        self.now();
+    }
+}
+
+/// Makes all void when it is dropped.
+struct Clear<'a>(&'a Table);
+
+impl Drop for Clear<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl fmt::Debug for LocalDenials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalDenials")
+            .field("storage", &self.inner.storage.kind())
+            .field("figures", &self.figures())
+            .finish()
+    }
+}

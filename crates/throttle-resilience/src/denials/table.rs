@@ -1,0 +1,234 @@
+//! Who is being denied: bounded, and forgotten when it is over.
+
+use std::{
+    hash::BuildHasherDefault,
+    hash::Hasher,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use indexmap::IndexMap;
+use smallvec::SmallVec;
+use throttle_core::{Key, Micros, Outcome, Request};
+
+use super::entry::{Age, Entry};
+
+/// Remembers denials of up to a number of keys, spread over shards.
+pub(super) struct Table {
+    shards: Box<[Padded]>,
+    hasher: ahash::RandomState,
+    most: usize,
+}
+
+/// Keeps the locks of two shards out of one cache line.
+#[repr(align(128))]
+struct Padded(Mutex<Shard>);
+
+#[derive(Default)]
+struct Shard {
+    keys: IndexMap<u64, OfKey, BuildHasherDefault<AsIs>>,
+    /// How often something was made void; an answer that was on its way meanwhile is not remembered.
+    voided: u64,
+    hand: usize,
+}
+
+/// Holds the denials of one key.
+struct OfKey {
+    key: Key<'static>,
+    entries: SmallVec<[Entry; 1]>,
+    /// The latest time that a limiter's own clock showed: a step back makes all void.
+    latest: Micros,
+}
+
+/// Says what the table knows about a request.
+pub(super) enum Known {
+    /// It is denied.
+    Denied(Outcome),
+    /// The storage must be asked.
+    Ask(Ticket),
+}
+
+/// Goes with a request that is sent to the storage, and brings its answer back.
+#[derive(Copy, Clone)]
+pub(super) struct Ticket {
+    hash: u64,
+    voided: u64,
+    /// Whether denials of the key are remembered.
+    known: bool,
+    /// When it was sent: no later than when the storage decides.
+    sent: Instant,
+}
+
+const SHARDS: usize = 64;
+/// How many denials of one key are remembered: by different rules and costs.
+const OF_KEY: usize = 8;
+/// How many keys are looked at, to clear away what is over, when one comes.
+const SWEEP: usize = 4;
+
+impl Table {
+    pub(super) fn new(most: usize) -> Self {
+        let most = most.max(1);
+        let count = SHARDS.min(most);
+        let shards = (0..count).map(|_| Padded(Mutex::default())).collect();
+        Self { shards, hasher: ahash::RandomState::new(), most: most.div_ceil(count) }
+    }
+
+    /// Says whether a request is known to be denied; it is about one key.
+    #[inline]
+    pub(super) fn find(&self, key: &Key<'_>, request: &Request<'_>) -> Known {
+        let now = Instant::now();
+        let hash = self.hasher.hash_one(key.as_bytes());
+        let mut shard = self.lock(hash);
+        let ticket = Ticket { hash, voided: shard.voided, known: false, sent: now };
+        let Some(place) = shard.keys.get_index_of(&hash) else {
+            return Known::Ask(ticket);
+        };
+        let of_key = &mut shard.keys[place];
+        if of_key.key != *key {
+            return Known::Ask(ticket);
+        }
+        if of_key.steps_back(request) {
+            shard.keys.swap_remove_index(place);
+            return Known::Ask(ticket);
+        }
+        match of_key.answer(request, now) {
+            Some(outcome) => Known::Denied(outcome),
+            None => Known::Ask(Ticket { known: true, ..ticket }),
+        }
+    }
+
+    /// Takes note of an answer to a request that was sent with a ticket.
+    #[inline]
+    pub(super) fn note(&self, ticket: Ticket, request: &Request<'_>, outcome: &Outcome) {
+        if outcome.is_allowed() {
+            if ticket.known {
+                // What was told about what remains no longer holds.
+                self.lock(ticket.hash).keys.swap_remove(&ticket.hash);
+            }
+            return;
+        }
+        let Some(charge) = request.charges().first() else { return };
+        let Some(entry) = Entry::of(request, outcome, ticket.sent) else { return };
+        let mut shard = self.lock(ticket.hash);
+        if shard.voided == ticket.voided {
+            shard.remember(ticket.hash, charge.key(), entry, self.most);
+        }
+    }
+
+    /// Makes void what is known of a key.
+    pub(super) fn forget(&self, key: &Key<'_>) {
+        let hash = self.hasher.hash_one(key.as_bytes());
+        let mut shard = self.lock(hash);
+        shard.voided += 1;
+        shard.keys.swap_remove(&hash);
+    }
+
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.voided += 1;
+            shard.keys = IndexMap::default();
+        }
+    }
+
+    /// Returns for how many keys something is remembered, over or not.
+    pub(super) fn len(&self) -> usize {
+        let len =
+            |shard: &Padded| shard.0.lock().unwrap_or_else(PoisonError::into_inner).keys.len();
+        self.shards.iter().map(len).sum()
+    }
+
+    fn lock(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // The high bits: the maps within the shards use the low ones.
+        let shard = ((u128::from(hash) * self.shards.len() as u128) >> 64) as usize;
+        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    fn remember(&mut self, hash: u64, key: &Key<'_>, entry: Entry, most: usize) {
+        let now = Instant::now();
+        self.sweep(now);
+        if let Some(of_key) = self.keys.get_mut(&hash).filter(|of_key| of_key.key == *key) {
+            return of_key.remember(entry, now);
+        }
+        if self.keys.len() >= most {
+            let victim = fastrand::usize(..self.keys.len());
+            self.keys.swap_remove_index(victim);
+        }
+        let entries = SmallVec::from_iter([entry]);
+        let of_key = OfKey { key: key.clone().into_owned(), entries, latest: Micros::ZERO };
+        self.keys.insert(hash, of_key);
+    }
+
+    /// Clears some keys away whose denials are over.
+    fn sweep(&mut self, now: Instant) {
+        for _ in 0..SWEEP {
+            match self.keys.get_index(self.hand) {
+                Some((_, of_key)) if of_key.entries.iter().all(|entry| entry.is_stale(now)) => {
+                    self.keys.swap_remove_index(self.hand);
+                }
+                Some(_) => self.hand += 1,
+                None => self.hand = 0,
+            }
+        }
+        if self.keys.capacity() > 1024.max(4 * self.keys.len()) {
+            self.keys.shrink_to(2 * self.keys.len());
+        }
+    }
+}
+
+impl OfKey {
+    /// Answers by the denial of the greatest cost that covers the request; none when it is to be asked.
+    fn answer(&mut self, request: &Request<'_>, now: Instant) -> Option<Outcome> {
+        loop {
+            let places = self.entries.iter().enumerate();
+            let covering = places.filter(|(_, entry)| entry.covers(request));
+            let (place, _) = covering.max_by_key(|(_, entry)| entry.cost())?;
+            match self.entries[place].answer(request, now) {
+                Age::Valid(outcome) => return Some(outcome),
+                Age::Due => return None,
+                Age::Over => _ = self.entries.swap_remove(place),
+            }
+        }
+    }
+
+    /// Returns whether the clock of a request shows less than it did.
+    fn steps_back(&mut self, request: &Request<'_>) -> bool {
+        let Some(clock) = request.clock() else { return false };
+        let now = clock.now();
+        let back = now < self.latest;
+        self.latest = now;
+        back
+    }
+
+    fn remember(&mut self, entry: Entry, now: Instant) {
+        // A denial changes nothing for others but by shutting the key.
+        let shuts = entry.is_shut();
+        self.entries.retain(|old| !shuts && !old.is_stale(now) && !old.is_of(&entry));
+        if self.entries.len() >= OF_KEY {
+            self.entries.swap_remove(0);
+        }
+        self.entries.push(entry);
+    }
+}
+
+/// Passes on the hash that a key brings.
+#[derive(Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte); // keys are one u64 and nothing else
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

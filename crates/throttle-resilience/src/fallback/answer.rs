@@ -1,0 +1,135 @@
+//! The answer to a request that the storage could not decide.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use throttle_core::{
+    Charge, CheckedRule, Clock, Effect, Micros, Outcome, Reply, Request, StorageError, SystemClock,
+    Verdict,
+};
+
+use super::{Inner, modes::Mode};
+use crate::owned::OwnedRequest;
+
+/// What was asked of the storage.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(super) enum Call {
+    Acquire,
+    Peek,
+}
+
+/// How long a request waits that is larger than this server's share: the storage may be back then.
+const NEXT_TRY: Micros = Micros::new(1_000_000);
+
+impl Inner {
+    /// Answers a request whose call failed, by the modes of its rules.
+    pub(super) fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        error: StorageError,
+        call: Call,
+    ) -> Reply<Outcome> {
+        self.failed(&error);
+        let modes: SmallVec<[Mode; 2]> =
+            request.charges().iter().map(|charge| self.modes.mode(charge.rule().name())).collect();
+        if modes.contains(&Mode::Closed) {
+            self.count(&self.counts.closed);
+            return Reply::ready(Err(error));
+        }
+        if !modes.contains(&Mode::Local) {
+            self.count(&self.counts.open);
+            let at = request.clock().map_or_else(|| SystemClock.now(), |clock| clock.now());
+            return Reply::ready(Ok(joined(request, &modes, None, at)));
+        }
+        self.count(&self.counts.local);
+        let owes = error.effect() == Effect::None && !error.is_of_key();
+        self.answer_locally(request, modes, call, owes)
+    }
+
+    /// `owes` says whether what is admitted is to be charged later: the call did nothing for certain.
+    fn answer_locally(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        modes: SmallVec<[Mode; 2]>,
+        call: Call,
+        owes: bool,
+    ) -> Reply<Outcome> {
+        let Some(local) = &self.modes.local else {
+            // `Modes::mode` says `Local` only where there is one.
+            return Reply::ready(Err(StorageError::not_carried_out("there is no local storage")));
+        };
+        let local_charges = || {
+            let pairs = request.charges().iter().zip(&modes);
+            pairs.filter(|(_, mode)| **mode == Mode::Local).map(|(charge, _)| charge)
+        };
+        let shares: SmallVec<[Arc<CheckedRule>; 2]> = local_charges()
+            .map(|charge| Arc::new(charge.rule().scaled(1, self.servers())))
+            .collect();
+        let charges: SmallVec<[Charge<'_>; 2]> = local_charges()
+            .zip(&shares)
+            .map(|(charge, share)| Charge::new(charge.key(), share, charge.cost()))
+            .collect();
+        let asked = Request::new(&charges, request.clock());
+        let reply = match call {
+            Call::Acquire => local.storage.acquire(&asked),
+            Call::Peek => local.storage.peek(&asked),
+        };
+        let owes = owes && call == Call::Acquire;
+        match reply.into_ready() {
+            Ok(answer) => {
+                Reply::ready(answer.map(|own| self.conclude(request, &modes, &own, owes)))
+            }
+            Err(pending) => {
+                let (inner, owned) = (Arc::clone(self), OwnedRequest::of(request));
+                Reply::pending(async move {
+                    let own = pending.await?;
+                    Ok(owned.with(|request| inner.conclude(request, &modes, &own, owes)))
+                })
+            }
+        }
+    }
+
+    fn conclude(
+        &self,
+        request: &Request<'_>,
+        modes: &[Mode],
+        own: &Outcome,
+        owes: bool,
+    ) -> Outcome {
+        let outcome = joined(request, modes, Some(own), own.at());
+        if owes && outcome.is_allowed() {
+            let charges = request.charges().iter().zip(modes);
+            for (charge, _) in charges.filter(|(_, mode)| **mode == Mode::Local) {
+                self.debts.add(charge, request.clock());
+            }
+        }
+        outcome
+    }
+}
+
+/// Joins what the local storage said for some rules with what the others say by their modes.
+fn joined(request: &Request<'_>, modes: &[Mode], own: Option<&Outcome>, at: Micros) -> Outcome {
+    let mut local = own.map_or(&[][..], Outcome::verdicts).iter();
+    let verdicts = request.charges().iter().zip(modes).map(|(charge, mode)| match mode {
+        Mode::Local => local.next().map_or_else(Verdict::default, |own| by_share(charge, own)),
+        _ => unknown(charge),
+    });
+    Outcome::new(verdicts, at).degraded()
+}
+
+/// Admits what nobody can count; what the rule never admits is still denied.
+fn unknown(charge: &Charge<'_>) -> Verdict {
+    let capacity = charge.rule().capacity();
+    Verdict { allowed: charge.cost() <= capacity, remaining: capacity, ..Verdict::default() }
+}
+
+/// Takes the local storage's word. It gives no receipt: the usual storage was not charged, so that
+/// there is nothing in it to give back.
+fn by_share(charge: &Charge<'_>, own: &Verdict) -> Verdict {
+    let too_large = !own.allowed && own.retry_after.is_none();
+    let retry_after = match too_large && charge.cost() <= charge.rule().capacity() {
+        true => Some(NEXT_TRY),
+        false => own.retry_after,
+    };
+    Verdict { retry_after, receipt: None, ..*own }
+}

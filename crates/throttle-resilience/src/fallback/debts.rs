@@ -1,0 +1,127 @@
+//! What was admitted locally and is due to the storage.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use throttle_core::{Charge, CheckedRule, Clock, Key, Request};
+
+/// Remembers, for up to `most` keys under rules, how much is due.
+pub(super) struct Debts {
+    owed: Mutex<HashMap<Name, Debt>>,
+    /// How many were taken out and are not settled yet.
+    taken: AtomicU64,
+    most: usize,
+    pub(super) repaid: AtomicU64,
+    pub(super) forgiven: AtomicU64,
+}
+
+/// Who owes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Name {
+    key: Key<'static>,
+    rule: String,
+}
+
+/// What one key owes under one rule.
+#[derive(Clone)]
+pub(super) struct Debt {
+    pub(super) key: Key<'static>,
+    pub(super) rule: Arc<CheckedRule>,
+    pub(super) cost: u64,
+    pub(super) clock: Option<Arc<dyn Clock>>,
+}
+
+impl Debts {
+    pub(super) fn new(most: usize) -> Self {
+        let (taken, repaid, forgiven) = Default::default();
+        Self { owed: Mutex::default(), taken, most, repaid, forgiven }
+    }
+
+    pub(super) fn add(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) {
+        self.put(Debt {
+            key: charge.key().clone().into_owned(),
+            rule: Arc::clone(charge.rule()),
+            cost: charge.cost(),
+            clock: clock.cloned(),
+        });
+    }
+
+    /// Adds a debt to what its key owes already.
+    fn put(&self, debt: Debt) {
+        let mut owed = self.lock();
+        let name = Name { key: debt.key.clone(), rule: debt.rule.name().to_owned() };
+        if let Some(old) = owed.get_mut(&name) {
+            let cost = old.cost.saturating_add(debt.cost);
+            *old = Debt { cost, ..debt };
+        } else if owed.len() < self.most {
+            owed.insert(name, debt);
+        } else {
+            self.forgiven.fetch_add(debt.cost, Relaxed);
+        }
+    }
+
+    /// Forgets what the keys of a request owe.
+    pub(super) fn forget(&self, request: &Request<'_>) {
+        let mut owed = self.lock();
+        if owed.is_empty() {
+            return;
+        }
+        for charge in request.charges() {
+            let key = charge.key().clone().into_owned();
+            owed.remove(&Name { key, rule: charge.rule().name().to_owned() });
+        }
+    }
+
+    /// Takes some debts out, each of which is settled or put back then.
+    pub(super) fn take(&self, count: usize) -> Vec<Debt> {
+        let mut owed = self.lock();
+        let names: Vec<_> = owed.keys().take(count).cloned().collect();
+        let taken: Vec<_> = names.iter().filter_map(|name| owed.remove(name)).collect();
+        self.taken.fetch_add(taken.len() as u64, Relaxed);
+        if owed.is_empty() {
+            *owed = HashMap::new(); // gives the room back
+        }
+        taken
+    }
+
+    /// Settles a debt that was taken out: so much of it was charged, the rest is forgiven.
+    pub(super) fn settle(&self, debt: &Debt, charged: u64) {
+        self.repaid.fetch_add(charged, Relaxed);
+        self.forgiven.fetch_add(debt.cost.saturating_sub(charged), Relaxed);
+        self.taken.fetch_sub(1, Relaxed);
+    }
+
+    /// Puts debts back that were taken out.
+    pub(super) fn put_back(&self, debts: impl IntoIterator<Item = Debt>) {
+        for debt in debts {
+            self.put(debt);
+            self.taken.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Forgives all debts.
+    pub(super) fn clear(&self) {
+        let owed = std::mem::take(&mut *self.lock());
+        let sum = owed.values().fold(0_u64, |sum, debt| sum.saturating_add(debt.cost));
+        self.forgiven.fetch_add(sum, Relaxed);
+    }
+
+    /// Returns whether nothing waits to be charged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Returns how many debts are not settled.
+    pub(super) fn len(&self) -> u64 {
+        self.lock().len() as u64 + self.taken.load(Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Debt>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,94 @@
+//! Charging to the storage, when it is back, what was admitted without it.
+
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
+
+use throttle_core::{AtomicStorage, Charge, CheckedRule, Effect, Outcome, Request, StorageError};
+
+use super::{Inner, debts::Debt, modes::Local};
+
+/// How many debts are charged, one after the other, before a pause, so that the storage that has just
+/// come back has time for the requests.
+const BATCH: usize = 8;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Charges all debts, until a call fails: then what is left waits for the next time.
+pub(super) async fn repay(inner: Arc<Inner>) {
+    let Some(local) = &inner.modes.local else { return };
+    loop {
+        let mut batch = inner.debts.take(BATCH).into_iter();
+        if batch.len() == 0 {
+            return;
+        }
+        while let Some(debt) = batch.next() {
+            match repay_one(&*inner.storage, local, inner.servers(), &debt).await {
+                Ok(charged) => inner.debts.settle(&debt, charged),
+                Err(error) => {
+                    inner.failed(&error);
+                    if error.effect() == Effect::None && !error.is_of_key() {
+                        inner.debts.put_back([debt]);
+                    } else {
+                        inner.debts.settle(&debt, 0); // it may have been charged: that is not repeated
+                    }
+                    inner.debts.put_back(batch);
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Charges one debt and says how much of it: what still counts, as far as the limit has room for it.
+async fn repay_one(
+    storage: &dyn AtomicStorage,
+    local: &Local,
+    servers: NonZeroU64,
+    debt: &Debt,
+) -> Result<u64, StorageError> {
+    let still = still_counts(local, servers, debt).await?.min(debt.cost);
+    let cost = still.min(debt.rule.capacity());
+    if cost == 0 {
+        return Ok(0);
+    }
+    // A debt that is denied shuts nobody out.
+    let rule = Arc::new(debt.rule.without_block());
+    let denied = match charge(storage, debt, &rule, cost).await? {
+        outcome if outcome.is_allowed() => return Ok(cost),
+        outcome => outcome,
+    };
+    let room = denied.verdicts().first().map_or(0, |verdict| verdict.remaining).min(cost);
+    if room == 0 {
+        return Ok(0);
+    }
+    let outcome = charge(storage, debt, &rule, room).await?;
+    Ok(if outcome.is_allowed() { room } else { 0 })
+}
+
+async fn charge(
+    storage: &dyn AtomicStorage,
+    debt: &Debt,
+    rule: &Arc<CheckedRule>,
+    cost: u64,
+) -> Result<Outcome, StorageError> {
+    let reply = {
+        let charge = [Charge::new(&debt.key, rule, cost)];
+        storage.acquire(&Request::new(&charge, debt.clock.as_ref()))
+    };
+    reply.await
+}
+
+/// Returns how much of what was admitted locally still counts, by the algorithm of the rule: windows
+/// that are over and tokens that are refilled do not.
+async fn still_counts(
+    local: &Local,
+    servers: NonZeroU64,
+    debt: &Debt,
+) -> Result<u64, StorageError> {
+    let share = Arc::new(debt.rule.scaled(1, servers).without_block());
+    let reply = {
+        let charge = [Charge::new(&debt.key, &share, 1)];
+        local.storage.peek(&Request::new(&charge, debt.clock.as_ref()))
+    };
+    let remaining = reply.await?.verdicts().first().map_or(0, |verdict| verdict.remaining);
+    Ok(share.capacity().saturating_sub(remaining))
+}

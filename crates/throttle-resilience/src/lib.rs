@@ -1,0 +1,37 @@
+//! What RateThrottle does when a storage is slow, fails, or is flooded: storages that wrap another.
+//!
+//! Each wraps any [`Storage`](throttle_core::Storage) and is one, so that they compose:
+//!
+//! | wrapper | what it does |
+//! | --- | --- |
+//! | [`Deadline`] | ends calls that take too long |
+//! | [`CircuitBreaker`] | leaves a storage alone that fails too often |
+//! | [`Fallback`] | answers what the storage could not: refuses, lets pass, or decides locally |
+//! | [`LocalDenials`] | refuses here what the storage has just refused |
+//!
+//! # The order
+//!
+//! From the storage outwards as in the table; [`Resilience`] composes them so. The deadline is within
+//! the breaker, or the breaker would not see what is late: a call that its caller drops is not counted.
+//! Both are within the fallback, which answers for what either of them stops. Denials are outermost:
+//! what is refused at hand costs nothing further in, and answers of the fallback are not kept.
+
+mod breaker;
+mod deadline;
+mod denials;
+mod error;
+mod fallback;
+mod forward;
+mod observer;
+mod owned;
+mod resilience;
+mod timer;
+
+pub use self::{
+    breaker::{Circuit, CircuitBreaker, CircuitChange, CircuitFigures, CircuitState},
+    deadline::{Deadline, Deadlines},
+    denials::{DenialFigures, LocalDenials},
+    error::Error,
+    fallback::{Fallback, FallbackChange, FallbackFigures, Mode, Modes},
+    resilience::{Resilience, ResilienceFigures, Resilient},
+};

@@ -1,0 +1,115 @@
+//! A storage that fails is left alone, and asked again when it is back.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Behaviour, Moody, fixed, limiter, until};
+use throttle_core::{Effect, Error, Storage};
+use throttle_resilience::{Circuit, CircuitBreaker, CircuitState, Deadline, Error as Why};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn circuit() -> Circuit {
+    Circuit::new().open_for(Duration::from_millis(50))
+}
+
+#[tokio::test]
+async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
+    let storage = Moody::new(Behaviour::Fails);
+    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_for(SOON));
+    let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
+    for _ in 0..1_000 {
+        limiter.check("k", "r").await.unwrap_err();
+    }
+    assert_eq!(storage.calls(), 10, "the tenth failure opens the circuit");
+    let Error::Storage(error) = limiter.check("k", "r").await.unwrap_err() else { panic!() };
+    assert_eq!(error.effect(), Effect::None);
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(source.downcast_ref(), Some(&Why::CircuitOpen));
+    let figures = breaker.figures();
+    assert_eq!((figures.state, figures.failed, figures.rejected), (CircuitState::Open, 10, 991));
+
+    let breaker = CircuitBreaker::new(storage.clone(), circuit());
+    let limiter = common::limiter(breaker.clone(), [fixed("r", 1_000)]);
+    for _ in 0..20 {
+        limiter.check("k", "r").await.unwrap_err();
+    }
+    storage.be(Behaviour::AtOnce);
+    until("an answer", SOON, || async { limiter.check("k", "r").await.is_ok() }).await;
+    assert_eq!(breaker.figures().state, CircuitState::Closed);
+    for _ in 0..100 {
+        limiter.check("k", "r").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn refunds_resets_and_operations_go_by_the_same_circuit() {
+    let storage = Moody::new(Behaviour::Fails);
+    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_for(SOON));
+    let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
+    for _ in 0..2 {
+        limiter.refund("k", "r", 1).await.unwrap_err();
+        limiter.reset("k", "r").await.unwrap_err();
+        limiter.peek("k", "r").await.unwrap_err();
+        breaker.get("k").await.unwrap_err();
+        breaker.increment("k", 1, None).await.unwrap_err();
+    }
+    let calls = storage.calls();
+    assert_eq!((calls, breaker.figures().state), (10, CircuitState::Open));
+    limiter.refund("k", "r", 1).await.unwrap_err();
+    limiter.reset("k", "r").await.unwrap_err();
+    breaker.set("k", "v".into(), None).await.unwrap_err();
+    assert_eq!(storage.calls(), calls);
+}
+
+#[tokio::test]
+async fn a_key_that_is_spoilt_closes_nobody_out() {
+    let storage = Moody::new(Behaviour::Spoilt);
+    let breaker = CircuitBreaker::new(storage.clone(), circuit());
+    let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
+    for _ in 0..100 {
+        limiter.check("k", "r").await.unwrap_err();
+    }
+    let figures = breaker.figures();
+    assert_eq!((figures.state, figures.failed, storage.calls()), (CircuitState::Closed, 0, 100));
+}
+
+#[tokio::test]
+async fn answers_that_are_too_slow_or_late_open_it() {
+    let slow = Duration::from_millis(20);
+    let storage = Moody::new(Behaviour::Later(slow));
+    let breaker = CircuitBreaker::new(storage, circuit().slow_after(slow / 4).open_for(SOON));
+    let own = limiter(breaker.clone(), [fixed("r", 1_000)]);
+    for _ in 0..10 {
+        own.check("k", "r").await.unwrap();
+    }
+    let figures = breaker.figures();
+    assert_eq!((figures.state, figures.slow), (CircuitState::Open, 10));
+
+    let storage = Moody::new(Behaviour::Hangs);
+    let deadline = Deadline::new(storage, Duration::from_millis(5));
+    let breaker = CircuitBreaker::new(deadline, circuit().open_for(SOON));
+    let own = limiter(breaker.clone(), [fixed("r", 1_000)]);
+    for _ in 0..10 {
+        own.check("k", "r").await.unwrap_err();
+    }
+    assert_eq!(breaker.figures().state, CircuitState::Open);
+}
+
+#[tokio::test]
+async fn a_probe_whose_caller_goes_away_does_not_keep_it_open() {
+    let storage = Moody::new(Behaviour::Fails);
+    let breaker = CircuitBreaker::new(storage.clone(), circuit());
+    let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
+    for _ in 0..10 {
+        limiter.check("k", "r").await.unwrap_err();
+    }
+    storage.be(Behaviour::Hangs);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    let probe = tokio::time::timeout(Duration::from_millis(20), limiter.check("k", "r")).await;
+    assert!(probe.is_err(), "it hangs, and is dropped");
+    storage.be(Behaviour::AtOnce);
+    limiter.check("k", "r").await.expect("the next one probes at once");
+    assert_eq!(breaker.figures().state, CircuitState::Closed);
+}

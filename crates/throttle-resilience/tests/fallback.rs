@@ -1,0 +1,302 @@
+//! What the storage cannot decide: by the modes of the rules.
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::{Behaviour, Moody, admitted, fixed, limiter, until};
+use throttle_core::{Algorithm, Effect, Error, Limiter, ManualClock, Rule, Storage};
+use throttle_memory::MemoryStorage;
+use throttle_resilience::{Fallback, FallbackChange, Mode, Modes};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn local(servers: u64) -> Modes {
+    Modes::local(MemoryStorage::new(), servers)
+}
+
+/// Makes a limiter of one rule on a storage that behaves, and wraps it.
+fn of_rule(rule: Rule, behaviour: Behaviour, modes: Modes) -> (Limiter, Moody, Fallback) {
+    let storage = Moody::new(behaviour);
+    let fallback = Fallback::new(storage.clone(), modes);
+    (limiter(fallback.clone(), [rule]), storage, fallback)
+}
+
+async fn repaid(fallback: &Fallback, storage_is_asked_by: &Limiter) {
+    until("the debts to be charged", SOON, || async {
+        let _ = storage_is_asked_by.peek("nobody", "r").await;
+        fallback.figures().debts == 0 && fallback.figures().repaid > 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closed_fails_with_the_error_of_the_storage() {
+    for modes in [Modes::closed(), Modes::open().rule("r", Mode::Closed), Modes::default()] {
+        let (limiter, _, fallback) = of_rule(fixed("r", 5), Behaviour::Fails, modes);
+        let Error::Storage(error) = limiter.check("k", "r").await.unwrap_err() else { panic!() };
+        assert_eq!(error.effect(), Effect::None);
+        assert!(error.to_string().contains("it is down"));
+        limiter.peek("k", "r").await.unwrap_err();
+        assert_eq!(fallback.figures().closed, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_local_without_a_storage_for_it_is_closed() {
+    let modes = Modes::open().rule("r", Mode::Local);
+    let (limiter, _, _) = of_rule(fixed("r", 5), Behaviour::Fails, modes);
+    limiter.check("k", "r").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn open_passes_and_says_so() {
+    let fixed_five = || fixed("r", 5);
+    for behaviour in [Behaviour::Fails, Behaviour::LosesAnswers, Behaviour::Spoilt] {
+        let (limiter, storage, fallback) = of_rule(fixed_five(), behaviour, Modes::open());
+        for _ in 0..100 {
+            let decision = limiter.check("k", "r").await.unwrap();
+            assert!(decision.is_allowed() && decision.is_degraded());
+            assert!(decision.receipt().is_none(), "nothing was charged");
+        }
+        let never = limiter.check_cost("k", "r", 6).await.unwrap();
+        assert!(!never.is_allowed() && never.retry_after().is_none(), "no storage would admit it");
+        assert_eq!(fallback.figures().open, 101);
+        storage.be(Behaviour::AtOnce);
+        let decision = limiter.check("k2", "r").await.unwrap();
+        assert!(!decision.is_degraded() && decision.remaining() == 4);
+    }
+}
+
+#[tokio::test]
+async fn local_admits_a_share_of_the_limit_by_every_algorithm() {
+    for algorithm in Algorithm::ALL {
+        for (limit, servers, share) in [(100, 3, 33), (2, 5, 1), (7, 1, 7), (9, 0, 9)] {
+            let rule = Rule::per_day("r", limit).algorithm(algorithm);
+            let (limiter, _, fallback) = of_rule(rule, Behaviour::Fails, local(servers));
+            let first = limiter.check("k", "r").await.unwrap();
+            assert!(first.is_degraded() && first.limit() == limit);
+            assert_eq!(first.remaining(), share - 1, "{algorithm}");
+            assert_eq!(admitted(&limiter, "k", "r", 200).await, share - 1, "{algorithm}");
+            let denial = limiter.check("k", "r").await.unwrap();
+            assert!(denial.is_degraded() && denial.retry_after().is_some());
+            assert!(limiter.peek("k", "r").await.unwrap().is_degraded());
+            assert_eq!(fallback.figures().local, 203);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_servers_can_change() {
+    let (limiter, _, fallback) = of_rule(fixed("r", 100), Behaviour::Fails, local(10));
+    assert_eq!(admitted(&limiter, "k", "r", 200).await, 10);
+    fallback.set_servers(4);
+    assert_eq!(admitted(&limiter, "k", "r", 200).await, 15);
+    fallback.set_servers(0);
+    assert_eq!(admitted(&limiter, "k", "r", 200).await, 75);
+}
+
+#[tokio::test]
+async fn a_cost_larger_than_the_share_may_come_again_and_one_larger_than_the_limit_never() {
+    let (limiter, _, _) = of_rule(fixed("r", 100), Behaviour::Fails, local(4));
+    let denial = limiter.check_cost("k", "r", 26).await.unwrap();
+    assert_eq!((denial.is_allowed(), denial.retry_after()), (false, Some(Duration::from_secs(1))));
+    let never = limiter.check_cost("k", "r", 101).await.unwrap();
+    assert_eq!((never.is_allowed(), never.retry_after()), (false, None));
+}
+
+#[tokio::test]
+async fn of_several_rules_one_that_is_closed_fails_the_request_and_charges_nothing() {
+    let storage = Moody::new(Behaviour::Fails);
+    let modes = local(1).rule("closed", Mode::Closed).rule("open", Mode::Open);
+    let rules = ["closed", "open", "wide", "narrow"].map(|name| fixed(name, 5));
+    let limiter = limiter(Fallback::new(storage, modes), rules);
+    limiter.replace_rule(fixed("narrow", 2)).unwrap();
+    limiter.check_all("k", &["wide", "open", "closed"]).await.unwrap_err();
+    assert_eq!(limiter.peek("k", "wide").await.unwrap().remaining(), 5);
+
+    for turn in 0..4 {
+        let decisions = limiter.check_all("k", &["wide", "open", "narrow"]).await.unwrap();
+        assert!(decisions.all().iter().all(|one| one.is_degraded()));
+        assert_eq!(decisions.is_allowed(), turn < 2, "all or nothing");
+        let allowed: Vec<_> = decisions.all().iter().map(|one| one.is_allowed()).collect();
+        assert_eq!(allowed, [true, true, turn < 2]);
+    }
+    assert_eq!(limiter.peek("k", "wide").await.unwrap().remaining(), 3);
+}
+
+#[tokio::test]
+async fn what_was_admitted_locally_is_charged_when_the_storage_is_back() {
+    for algorithm in Algorithm::ALL {
+        let rule = Rule::per_day("r", 100).algorithm(algorithm);
+        let (limiter, storage, fallback) = of_rule(rule, Behaviour::Fails, local(2));
+        assert_eq!(admitted(&limiter, "k", "r", 30).await, 30);
+        assert_eq!(limiter.check_cost("l", "r", 7).await.unwrap().remaining(), 43);
+        assert_eq!(fallback.figures().debts, 2);
+        storage.be(Behaviour::AtOnce);
+        repaid(&fallback, &limiter).await;
+        let left = limiter.peek("k", "r").await.unwrap();
+        assert!(!left.is_degraded());
+        assert_eq!(left.remaining(), 70, "{algorithm}");
+        assert_eq!(limiter.peek("l", "r").await.unwrap().remaining(), 93, "{algorithm}");
+        assert_eq!(fallback.figures().repaid, 37);
+    }
+}
+
+#[tokio::test]
+async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
+    let rule = fixed("r", 20).block(Duration::from_secs(3_600));
+    let (limiter, storage, fallback) = of_rule(rule, Behaviour::AtOnce, local(1));
+    assert_eq!(admitted(&limiter, "k", "r", 15).await, 15);
+    storage.be(Behaviour::Fails);
+    assert_eq!(admitted(&limiter, "k", "r", 12).await, 12);
+    storage.be(Behaviour::AtOnce);
+    repaid(&fallback, &limiter).await;
+    let standing = limiter.peek("k", "r").await.unwrap();
+    assert_eq!((standing.remaining(), standing.is_blocked()), (0, false));
+    let figures = fallback.figures();
+    assert_eq!((figures.repaid, figures.forgiven), (5, 7));
+}
+
+#[tokio::test]
+async fn a_debt_that_no_longer_counts_is_not_charged() {
+    let clock = ManualClock::default();
+    let storage = Moody::new(Behaviour::Fails);
+    let fallback = Fallback::new(storage.clone(), local(1));
+    let limiter = Limiter::builder(fallback.clone()).clock(clock.clone()).build();
+    let minute = Duration::from_secs(60);
+    limiter.add_rule(Rule::new("r", 6, minute).algorithm(Algorithm::FixedWindow)).unwrap();
+    limiter.add_rule(Rule::new("b", 6, minute).algorithm(Algorithm::TokenBucket)).unwrap();
+    for rule in ["r", "b"] {
+        assert_eq!(admitted(&limiter, "k", rule, 4).await, 4);
+    }
+    clock.advance(minute / 2); // three of the four tokens are back
+    storage.be(Behaviour::AtOnce);
+    repaid(&fallback, &limiter).await;
+    assert_eq!(limiter.peek("k", "b").await.unwrap().remaining(), 5);
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 2);
+
+    storage.be(Behaviour::Fails);
+    assert_eq!(admitted(&limiter, "l", "r", 4).await, 4);
+    clock.advance(minute);
+    storage.be(Behaviour::AtOnce);
+    until("the debts to be forgotten", SOON, || async {
+        let _ = limiter.peek("nobody", "r").await;
+        fallback.figures().debts == 0
+    })
+    .await;
+    assert_eq!(limiter.peek("l", "r").await.unwrap().remaining(), 6);
+}
+
+#[tokio::test]
+async fn what_may_have_been_charged_is_not_charged_again() {
+    let (limiter, storage, fallback) = of_rule(fixed("r", 100), Behaviour::LosesAnswers, local(1));
+    assert_eq!(admitted(&limiter, "k", "r", 10).await, 10);
+    assert_eq!(fallback.figures().debts, 0);
+    storage.be(Behaviour::AtOnce);
+    assert_eq!(limiter.check("k", "r").await.unwrap().remaining(), 89, "the ten were charged");
+}
+
+#[tokio::test]
+async fn a_reset_during_an_outage_frees_the_key_here_and_says_that_it_failed() {
+    let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, local(2));
+    assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
+    limiter.reset("k", "r").await.unwrap_err();
+    assert_eq!(fallback.figures().debts, 0);
+    assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
+    storage.be(Behaviour::AtOnce);
+    limiter.reset("k", "r").await.unwrap();
+    assert_eq!(admitted(&limiter, "k", "r", 20).await, 10);
+}
+
+#[tokio::test]
+async fn what_a_degraded_decision_admitted_is_not_given_back() {
+    let (limiter, storage, _) = of_rule(fixed("r", 10), Behaviour::AtOnce, local(1));
+    limiter.check_cost("k", "r", 4).await.unwrap();
+    storage.be(Behaviour::LosesAnswers);
+    let degraded = limiter.check("k", "r").await.unwrap();
+    storage.be(Behaviour::AtOnce);
+    limiter.give_back("k", &[degraded]).await.unwrap();
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 5, "no other charge is lifted");
+}
+
+#[tokio::test]
+async fn debts_are_bounded() {
+    let modes = local(1).max_debts(10);
+    let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, modes);
+    for key in 0..100 {
+        assert!(limiter.check(&format!("{key}"), "r").await.unwrap().is_allowed());
+    }
+    let figures = fallback.figures();
+    assert_eq!((figures.debts, figures.forgiven), (10, 90));
+    storage.be(Behaviour::AtOnce);
+    repaid(&fallback, &limiter).await;
+    assert_eq!((fallback.figures().repaid, fallback.figures().forgiven), (10, 90));
+}
+
+#[tokio::test]
+async fn debts_wait_for_the_next_time_when_the_storage_fails_again() {
+    let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, local(1));
+    for key in 0..50 {
+        limiter.check(&format!("{key}"), "r").await.unwrap();
+    }
+    storage.be(Behaviour::AtOnce);
+    limiter.peek("nobody", "r").await.unwrap(); // begins to charge, in the background
+    storage.be(Behaviour::Fails);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let figures = fallback.figures();
+    assert!(figures.debts > 0 && figures.debts + figures.repaid == 50, "{figures:?}");
+    storage.be(Behaviour::AtOnce);
+    repaid(&fallback, &limiter).await;
+    assert_eq!(fallback.figures().repaid, 50);
+}
+
+#[tokio::test]
+async fn each_outage_is_told_once_however_many_requests_it_meets() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    let modes = Modes::open().on_change(move |change| told.lock().unwrap().push(change.clone()));
+    let (limiter, storage, fallback) = of_rule(fixed("r", 1_000_000), Behaviour::AtOnce, modes);
+    for _ in 0..2 {
+        for turn in 0..200 {
+            // Every second call fails: still one outage.
+            storage.be([Behaviour::Fails, Behaviour::AtOnce][turn % 2]);
+            limiter.check("k", "r").await.unwrap();
+        }
+        storage.be(Behaviour::AtOnce);
+        assert!(fallback.figures().degraded);
+        until("the storage to count as back", SOON, || async {
+            limiter.check("k", "r").await.unwrap();
+            !fallback.figures().degraded
+        })
+        .await;
+    }
+    assert_eq!(fallback.figures().outages, 2);
+    let seen = seen.lock().unwrap();
+    let degraded = |change: &FallbackChange| matches!(change, FallbackChange::Degraded { .. });
+    assert_eq!(seen.iter().map(degraded).collect::<Vec<_>>(), [true, false, true, false]);
+    let FallbackChange::Degraded { error } = &seen[0] else { panic!() };
+    assert!(error.contains("it is down"));
+}
+
+#[tokio::test]
+async fn a_key_that_is_spoilt_is_answered_by_its_mode_and_is_no_outage() {
+    let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Spoilt, local(1));
+    assert!(limiter.check("k", "r").await.unwrap().is_degraded());
+    let figures = fallback.figures();
+    assert_eq!((figures.of_key, figures.outages, figures.debts), (1, 0, 0));
+    storage.be(Behaviour::AtOnce);
+    assert!(!limiter.check("k", "r").await.unwrap().is_degraded());
+}
+
+#[tokio::test]
+async fn operations_go_to_the_storage_and_fail_with_it() {
+    let storage = Moody::new(Behaviour::Fails);
+    let fallback = Fallback::new(storage.clone(), Modes::open());
+    assert!(fallback.get("k").await.is_err() && fallback.increment("k", 1, None).await.is_err());
+    storage.be(Behaviour::AtOnce);
+    assert_eq!(fallback.increment("k", 2, None).await.unwrap(), 2);
+}

@@ -1,0 +1,227 @@
+//! A real Redis that is killed, hangs, is slow, flaps, is full, is a replica, fails over: in every mode
+//! requests are answered in time, pass as often as the mode says, and go by Redis again when it is back.
+
+mod common;
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use common::{Tally, fixed, limiter, load, until};
+use throttle_core::{Limiter, Rule};
+use throttle_memory::MemoryStorage;
+use throttle_redis::RedisStorage;
+use throttle_resilience::{Modes, Resilience, Resilient};
+use throttle_testbed::{Connect, Faults, Proxy, Sentinels, Server};
+
+const DEADLINE: Duration = Duration::from_millis(100);
+/// What a busy machine may take on top. On an idle one it is a millisecond or two.
+const GRACE: Duration = Duration::from_millis(100);
+const OUTAGE: Duration = Duration::from_millis(1_500);
+const LIMIT: u64 = 60;
+
+/// A Redis behind a proxy, and a limiter for each mode.
+struct Bed {
+    server: Server,
+    proxy: Proxy,
+    limiters: [(&'static str, Limiter, Resilient); 3],
+}
+
+fn protected(redis: &RedisStorage, rule: &Rule) -> [(&'static str, Limiter, Resilient); 3] {
+    let modes = [
+        ("closed", Modes::closed()),
+        ("open", Modes::open()),
+        ("local", Modes::local(MemoryStorage::new(), 3)),
+    ];
+    modes.map(|(name, modes)| {
+        let storage = Resilience::new(redis.clone()).deadline(DEADLINE).mode(modes).build();
+        (name, limiter(storage.clone(), [rule.clone()]), storage)
+    })
+}
+
+impl Bed {
+    async fn start() -> Self {
+        let server = Server::start();
+        let proxy = Proxy::start(server.address()).await;
+        let redis = RedisStorage::connect(&format!("redis://{}", proxy.address())).await;
+        let redis = redis.expect("Redis runs");
+        let limiters = protected(&redis, &fixed("r", LIMIT));
+        Self { server, proxy, limiters }
+    }
+
+    /// Lets requests come by each mode while `fault` lasts, then mends it, and sees what passed and how
+    /// soon all is as before.
+    async fn endure(&self, what: &str, fault: impl AsyncFn(&Self), mend: impl AsyncFn(&Self)) {
+        fault(self).await;
+        let loads = self.limiters.iter().map(|(mode, limiter, _)| {
+            let (limiter, key) = (limiter.clone(), format!("{what}, {mode}"));
+            tokio::spawn(async move { load(&limiter, &key, 8, OUTAGE).await })
+        });
+        let loads: Vec<_> = loads.collect();
+        let mut tallies = Vec::new();
+        for load in loads {
+            tallies.push(load.await.expect("nothing panics"));
+        }
+        mend(self).await;
+        for ((mode, limiter, storage), tally) in self.limiters.iter().zip(&tallies) {
+            println!("{}", tally.line(&format!("{what}, {mode}")));
+            bounded(mode, tally);
+            back_to_normal(limiter, storage, &format!("{what}, {mode}")).await;
+        }
+    }
+}
+
+/// Holds a tally to what its mode admits, and to the deadline.
+fn bounded(mode: &str, tally: &Tally) {
+    let [admitted, degraded, denied, failed] =
+        [&tally.admitted, &tally.degraded, &tally.denied, &tally.failed].map(|n| n.load(Relaxed));
+    assert!(admitted + denied + failed > 100, "{mode}: hardly anything was asked");
+    match mode {
+        "closed" => {
+            assert!(admitted <= LIMIT && degraded == 0, "{admitted}, {degraded} degraded");
+            assert!(failed > 0);
+        }
+        "open" => assert!(failed == 0 && degraded > 0, "{failed} failed"),
+        // What Redis admitted before or between, and this server's share of three.
+        _ => {
+            assert!(admitted <= LIMIT + LIMIT / 3, "{admitted}");
+            assert!(failed == 0 && degraded > 0, "{failed} failed");
+        }
+    }
+    let p99 = tally.within(990);
+    assert!(p99 < DEADLINE + GRACE, "{mode}: {p99:?}");
+}
+
+async fn back_to_normal(limiter: &Limiter, storage: &Resilient, key: &str) {
+    let took = until("Redis to decide again", Duration::from_secs(3), || async {
+        limiter.check(key, "r").await.is_ok_and(|decision| !decision.is_degraded())
+    });
+    let took = took.await;
+    println!("{key}: by Redis again after {took:?}; {:?}", storage.figures());
+}
+
+async fn nothing(_: &Bed) {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_is_killed() {
+    let bed = Bed::start().await;
+    bed.endure(
+        "killed",
+        async |bed| bed.server.kill(),
+        async |bed| tokio::task::block_in_place(|| bed.server.restart()),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_hangs() {
+    let bed = Bed::start().await;
+    bed.endure("hung", async |bed| bed.server.pause(), async |bed| bed.server.resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_is_slow() {
+    let bed = Bed::start().await;
+    let slow = Faults { latency: Duration::from_millis(200), ..Faults::default() };
+    bed.endure(
+        "slow",
+        async |bed| bed.proxy.set(slow.clone()).await,
+        async |bed| {
+            bed.proxy.heal().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_network_swallows_everything() {
+    let bed = Bed::start().await;
+    let hole = Faults { connect: Connect::BlackHole, reset: true, ..Faults::default() };
+    bed.endure(
+        "swallowed",
+        async |bed| bed.proxy.set(hole.clone()).await,
+        async |bed| {
+            bed.proxy.set(Faults { reset: true, ..Faults::default() }).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_flaps() {
+    let bed = Arc::new(Bed::start().await);
+    let script = || {
+        let gone = Faults { connect: Connect::Refuse, reset: true, ..Faults::default() };
+        let turn = Duration::from_millis(300);
+        (0..8).map(move |i| (turn, if i % 2 == 0 { gone.clone() } else { Faults::default() }))
+    };
+    let flapping = Arc::clone(&bed);
+    let flapping = tokio::spawn(async move { flapping.proxy.run(script()).await });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    bed.endure("flapping", nothing, nothing).await;
+    flapping.await.unwrap();
+    for (mode, limiter, storage) in &bed.limiters {
+        back_to_normal(limiter, storage, &format!("flapping, {mode}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_is_full() {
+    let bed = Bed::start().await;
+    let set = |bed: &Bed, memory| drop(bed.server.command(&["CONFIG", "SET", "maxmemory", memory]));
+    bed.endure("full", async |bed| set(bed, "1mb"), async |bed| set(bed, "0")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_takes_no_writes() {
+    let bed = Bed::start().await;
+    let master = Server::start();
+    let port = master.port().to_string();
+    bed.endure(
+        "read-only",
+        async |bed| drop(bed.server.command(&["REPLICAOF", "127.0.0.1", &port])),
+        async |bed| drop(bed.server.command(&["REPLICAOF", "NO", "ONE"])),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_does_not_let_us_do_it() {
+    let bed = Bed::start().await;
+    let allow = |bed: &Bed, what| drop(bed.server.command(&["ACL", "SETUSER", "default", what]));
+    bed.endure("forbidden", async |bed| allow(bed, "-evalsha"), async |bed| allow(bed, "+evalsha"))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sentinels_put_another_in_its_place() {
+    let sentinels = Sentinels::start();
+    let addresses = sentinels.sentinel_addresses();
+    let redis = RedisStorage::sentinel(addresses, sentinels.master_name()).connect().await.unwrap();
+    let limiters = protected(&redis, &fixed("r", LIMIT));
+    let loads: Vec<_> = limiters
+        .iter()
+        .map(|(mode, limiter, _)| {
+            let (limiter, mode) = (limiter.clone(), *mode);
+            tokio::spawn(async move { load(&limiter, mode, 8, 2 * OUTAGE).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let old = sentinels.kill_master();
+    tokio::task::block_in_place(|| sentinels.wait_for_new_master(old, Duration::from_secs(30)));
+    for (load, (mode, limiter, storage)) in loads.into_iter().zip(&limiters) {
+        let tally = load.await.expect("nothing panics");
+        println!("{}", tally.line(&format!("failing over, {mode}")));
+        let p99 = tally.within(990);
+        assert!(p99 < DEADLINE + GRACE, "{mode}: {p99:?}");
+        let (admitted, failed) = (tally.admitted.load(Relaxed), tally.failed.load(Relaxed));
+        // What Redis had not replicated is lost with the master: at most the limit again.
+        match *mode {
+            "closed" => assert!(admitted <= 2 * LIMIT, "{admitted}"),
+            "open" => assert_eq!(failed, 0),
+            _ => assert!(failed == 0 && admitted <= 2 * LIMIT + LIMIT / 3, "{admitted}"),
+        }
+        back_to_normal(limiter, storage, mode).await;
+    }
+}
