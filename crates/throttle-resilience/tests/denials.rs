@@ -46,7 +46,7 @@ async fn while_a_denial_is_honoured_two_requests_a_second_ask_again() {
         tokio::task::yield_now().await;
     }
     let asked = storage.calls() - calls;
-    assert!((3..=5).contains(&asked), "{asked} calls in two seconds");
+    assert!((2..=6).contains(&asked), "{asked} calls in two seconds");
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub(super) enum Age {
 }
 
 impl Entry {
-    /// Remembers a denial, if it is one that can be: charged to one key, which is shut if it is to be.
+    /// Remembers a denial; a rule that shuts the key has done so by it.
     pub(super) fn of(request: &Request<'_>, outcome: &Outcome, sent: Instant) -> Option<Self> {
         let charges = request.charges();
         if outcome.is_allowed()
@@ -55,13 +55,6 @@ impl Entry {
             return None;
         }
         let pairs = charges.iter().zip(outcome.verdicts());
-        let shuts_later = |(charge, verdict): (&Charge<'_>, &Verdict)| {
-            let shuts = charge.rule().block().is_some() && verdict.retry_after.is_some();
-            !verdict.allowed && shuts && !verdict.blocked
-        };
-        if pairs.clone().any(shuts_later) {
-            return None;
-        }
         let denied = |(charge, verdict): (&Charge<'_>, &Verdict)| Denied {
             rule: Arc::clone(charge.rule()),
             cost: charge.cost(),
