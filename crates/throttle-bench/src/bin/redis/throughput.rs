@@ -1,9 +1,6 @@
 //! How many decisions there are in a second, beside what the server can do at all.
 
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
 use throttle_core::Algorithm;
 use throttle_testbed::{Reply, Server};
@@ -26,10 +23,12 @@ pub(crate) async fn run() {
     {
         let server = Server::start();
         let call = the_call(&server, algorithm).await;
+        let digest = with_arguments(&server, &call);
+        let key = String::from_utf8_lossy(&call[3]).into_owned();
         let mut figures = vec![Vec::new(); 5];
         for _ in 0..ROUNDS {
-            figures[0].push(benchmark(&server, &call, 1));
-            figures[1].push(benchmark(&server, &call, 16));
+            figures[0].push(benchmark(&server, &digest, &key, 1));
+            figures[1].push(benchmark(&server, &digest, &key, 16));
             for (i, connections) in [1, 2, 4].into_iter().enumerate() {
                 figures[2 + i].push(ours(&server, algorithm, connections).await);
             }
@@ -72,25 +71,43 @@ pub(crate) async fn the_call(server: &Server, algorithm: Algorithm) -> Vec<Vec<u
     calls.next().expect("the check was logged")
 }
 
-/// Runs redis-benchmark; the last word has bytes that only its standard input can take.
-fn benchmark(server: &Server, call: &[Vec<u8>], pipeline: usize) -> f64 {
-    let (last, words) = call.split_last().expect("a call has words");
-    let mut command = Command::new("redis-benchmark");
-    command.args(["-p", &server.port().to_string(), "-c", "50", "--csv", "-x"]);
-    command.args(["-n", &TIMES.to_string(), "-P", &pipeline.to_string()]);
-    for word in words {
-        command.arg(std::str::from_utf8(word).expect("the other words are text"));
-    }
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
+/// The script as the storage sends it.
+const SCRIPT: &str = concat!(
+    include_str!("../../../../throttle-redis/src/lua/request.lua"),
+    include_str!("../../../../throttle-redis/src/lua/wide.lua"),
+    include_str!("../../../../throttle-redis/src/lua/block.lua"),
+    include_str!("../../../../throttle-redis/src/lua/settle.lua"),
+    include_str!("../../../../throttle-redis/src/lua/fixed_window.lua"),
+    include_str!("../../../../throttle-redis/src/lua/sliding_counter.lua"),
+    include_str!("../../../../throttle-redis/src/lua/sliding_log.lua"),
+    include_str!("../../../../throttle-redis/src/lua/bucket.lua"),
+    include_str!("../../../../throttle-redis/src/lua/conclude.lua"),
+);
+
+/// Returns the digest of the same script with the arguments of a call written into it: redis-benchmark
+/// cannot send them, it ends words at a zero byte.
+fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
+    let digest = server.command(&["SCRIPT", "LOAD", SCRIPT]).to_string();
+    assert_eq!(digest.as_bytes(), call[1], "it is another script than the storage's");
+    let quoted = |word: &Vec<u8>| {
+        let bytes: String = word.iter().map(|byte| format!("\\{byte:03}")).collect();
+        format!("'{bytes}'")
+    };
+    let arguments: Vec<_> = call[4..].iter().map(quoted).collect();
+    let script = format!("local ARGV = {{{}}}\n{SCRIPT}", arguments.join(","));
+    server.command(&["SCRIPT", "LOAD", &script]).to_string()
+}
+
+fn benchmark(server: &Server, digest: &str, key: &str, pipeline: usize) -> f64 {
+    let output = Command::new("redis-benchmark")
+        .args(["-p", &server.port().to_string(), "-c", "50", "--csv"])
+        .args(["-n", &TIMES.to_string(), "-P", &pipeline.to_string()])
+        .args(["EVALSHA", digest, "1", key])
+        .output()
         .expect("redis-benchmark is installed (Debian: redis-tools)");
-    child.stdin.take().expect("it is piped").write_all(last).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&output.stdout);
-    // The last line: "name","rps","avg",…; the name may hold anything.
-    let fields: Vec<_> = text.trim_end().rsplit("\",\"").collect();
-    fields.get(6).and_then(|field| field.parse().ok()).unwrap_or_else(|| panic!("{text}"))
+    // The last line: "name","rps","avg",…
+    let last = text.lines().last().unwrap_or_default();
+    let figure = last.split("\",\"").nth(1).and_then(|field| field.parse().ok());
+    figure.unwrap_or_else(|| panic!("{text}"))
 }

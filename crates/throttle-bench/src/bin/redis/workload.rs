@@ -28,7 +28,9 @@ pub(crate) fn machine() -> String {
 
 /// A rule that admits whatever is measured.
 pub(crate) fn rule(algorithm: Algorithm) -> Rule {
-    Rule::per_hour("api", 100_000_000).algorithm(algorithm)
+    let log = algorithm == Algorithm::SlidingWindowLog;
+    let limit = if log { throttle_core::MAX_LOG_LIMIT } else { 100_000_000 };
+    Rule::per_hour("api", limit).algorithm(algorithm)
 }
 
 pub(crate) async fn storage(server: &Server, connections: usize) -> RedisStorage {
