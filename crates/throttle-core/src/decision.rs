@@ -1,9 +1,7 @@
 //! What a storage answers ([`Verdict`], [`Outcome`], [`Receipt`]) and what users see
 //! ([`Decision`], [`Decisions`]).
 
-use std::{sync::Arc, time::Duration};
-
-use smallvec::SmallVec;
+use std::{slice, sync::Arc, time::Duration};
 
 use crate::{CheckedRule, Micros, algorithm::Wide};
 
@@ -59,7 +57,7 @@ pub struct Verdict {
 /// Gives all rules' answers to one request, in the order of its charges.
 #[derive(Clone, Default, Debug)]
 pub struct Outcome {
-    verdicts: SmallVec<[Verdict; 1]>,
+    verdicts: Few<Verdict>,
     at: Micros,
     degraded: bool,
 }
@@ -67,14 +65,14 @@ pub struct Outcome {
 impl Outcome {
     /// Collects the verdicts, one for each charge of the request, which were given at `at`.
     pub fn new(verdicts: impl IntoIterator<Item = Verdict>, at: Micros) -> Self {
-        Self { verdicts: verdicts.into_iter().collect(), at, degraded: false }
+        Self { verdicts: Few::Many(verdicts.into_iter().collect()), at, degraded: false }
     }
 
     /// Takes the verdict of a request of one rule.
     #[inline]
     #[must_use]
     pub fn one(verdict: Verdict, at: Micros) -> Self {
-        Self { verdicts: SmallVec::from_buf([verdict]), at, degraded: false }
+        Self { verdicts: Few::One(verdict), at, degraded: false }
     }
 
     /// Returns the time by which the storage decided.
@@ -94,14 +92,14 @@ impl Outcome {
     #[inline]
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
-        &self.verdicts
+        self.verdicts.as_slice()
     }
 
     /// Returns whether every rule admits.
     #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.verdicts.iter().all(|verdict| verdict.allowed)
+        self.verdicts().iter().all(|verdict| verdict.allowed)
     }
 
     /// Returns whether something else than the storage answered.
@@ -109,6 +107,29 @@ impl Outcome {
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.degraded
+    }
+}
+
+/// Holds one in place, which is the usual case and so allocates nothing, or several.
+#[derive(Clone, Debug)]
+enum Few<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Few<T> {
+    #[inline]
+    fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
     }
 }
 
@@ -269,22 +290,23 @@ impl Decision {
 }
 
 /// Tells whether a request may pass, by all of its rules.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decisions {
-    all: SmallVec<[Decision; 1]>,
+    all: Few<Decision>,
+    /// Which of several.
     reported: usize,
 }
 
 impl Decisions {
     #[inline]
     pub(crate) fn one(decision: Decision) -> Self {
-        Self { all: SmallVec::from_buf([decision]), reported: 0 }
+        Self { all: Few::One(decision), reported: 0 }
     }
 
     /// `all` is not empty.
-    pub(crate) fn new(all: SmallVec<[Decision; 1]>) -> Self {
+    pub(crate) fn new(all: Vec<Decision>) -> Self {
         let reported = reported(&all);
-        Self { all, reported }
+        Self { all: Few::Many(all), reported }
     }
 
     /// Returns whether every rule admits, and so whether the request was charged.
@@ -300,7 +322,10 @@ impl Decisions {
     #[inline]
     #[must_use]
     pub fn reported(&self) -> &Decision {
-        &self.all[self.reported]
+        match &self.all {
+            Few::One(one) => one,
+            Few::Many(many) => &many[self.reported],
+        }
     }
 
     /// Returns all decisions, in the order in which the rules were asked.
@@ -309,20 +334,13 @@ impl Decisions {
     #[inline]
     #[must_use]
     pub fn all(&self) -> &[Decision] {
-        &self.all
+        self.all.as_slice()
     }
 
-    pub(crate) fn into_reported(mut self) -> Decision {
-        self.all.swap_remove(self.reported)
-    }
-}
-
-impl Clone for Decisions {
-    fn clone(&self) -> Self {
-        // The usual case without the loop that a vector's clone is: it is on the path of a request.
-        match &self.all[..] {
-            [one] => Self::one(one.clone()),
-            all => Self { all: all.iter().cloned().collect(), reported: self.reported },
+    pub(crate) fn into_reported(self) -> Decision {
+        match self.all {
+            Few::One(one) => one,
+            Few::Many(mut many) => many.swap_remove(self.reported),
         }
     }
 }

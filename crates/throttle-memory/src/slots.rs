@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, Clock, Micros, Outcome, Refund, Request, State, States, SystemClock, Verdict,
-    give_back, look, settle, settle_one,
+    Charge, Clock, Micros, Outcome, Refund, Request, State, States, SystemClock, give_back, look,
+    settle, settle_one,
 };
 
 use crate::{
@@ -38,10 +38,10 @@ impl Slots {
         Self { shards: (0..count).map(shard).collect(), hasher }
     }
 
+    #[inline]
     pub(crate) fn acquire(&self, request: &Request<'_>) -> Outcome {
         if let [charge] = request.charges() {
-            let (verdict, now) = self.acquire_one(charge, request.clock());
-            return Outcome::one(verdict, now);
+            return self.acquire_one(charge, request.clock());
         }
         let mut held = self.hold(request.charges(), request.clock(), true);
         let now = held.now;
@@ -51,11 +51,8 @@ impl Slots {
     }
 
     /// The same for one charge, without the lists.
-    fn acquire_one(
-        &self,
-        charge: &Charge<'_>,
-        clock: Option<&Arc<dyn Clock>>,
-    ) -> (Verdict, Micros) {
+    #[inline]
+    fn acquire_one(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) -> Outcome {
         let key = SlotRef::of(charge, &self.hasher);
         let mut shard = self.lock(self.shard_of(&key));
         let real = SystemClock.now();
@@ -68,7 +65,7 @@ impl Slots {
             true => slot.state.lifetime(charge.rule(), now),
         };
         slot.used(verdict.allowed, later.plus(lifetime));
-        (verdict, now)
+        Outcome::one(verdict, now)
     }
 
     pub(crate) fn peek(&self, request: &Request<'_>) -> Outcome {

@@ -99,7 +99,13 @@ impl Inner {
             return Reply::ready(Ok(self.answer_by_list(key, asked, listed, left, mode)));
         }
         let reply = match asked {
-            [one] => self.call(&[charge(key, one)], mode),
+            [one] => {
+                let reply = self.call(&[charge(key, one)], mode);
+                if let Some(decisions) = one_admitted(one, &reply, mode) {
+                    return Reply::ready(Ok(decisions));
+                }
+                reply
+            }
             many => {
                 let charges: SmallVec<[_; 4]> = many.iter().map(|one| charge(key, one)).collect();
                 self.call(&charges, mode)
@@ -177,7 +183,6 @@ impl Inner {
         Ok(decisions)
     }
 
-    #[inline]
     fn count(
         &self,
         key: &Key<'_>,
@@ -195,21 +200,6 @@ impl Inner {
             return;
         }
         let stripe = own_stripe();
-        if let ([(active, _)], true) = (asked, decisions.is_allowed()) {
-            active.counts.add(stripe, true, true);
-        } else {
-            self.count_each(stripe, key, asked, decisions, at);
-        }
-    }
-
-    fn count_each(
-        &self,
-        stripe: usize,
-        key: &Key<'_>,
-        asked: &[Asked<'_>],
-        decisions: &Decisions,
-        at: Micros,
-    ) {
         let alone = asked.len() == 1;
         if !alone {
             self.counts.add(stripe, true, decisions.is_allowed());
@@ -227,6 +217,28 @@ impl Inner {
         self.errors.fetch_add(1, Relaxed);
         error.into()
     }
+}
+
+/// Answers and counts where one rule was asked and admits: the usual case.
+///
+/// It makes of the storage's answer the decision where that is to be, without moving either: copies
+/// that follow each other at once wait for each other.
+#[inline]
+fn one_admitted(
+    (active, cost): &Asked<'_>,
+    reply: &Reply<Outcome>,
+    mode: Mode,
+) -> Option<Decisions> {
+    let Some(Ok(outcome)) = reply.as_ready() else { return None };
+    let [verdict] = outcome.verdicts() else { return None };
+    if !verdict.allowed {
+        return None;
+    }
+    if mode != Mode::Peek {
+        active.counts.add(own_stripe(), true, true);
+    }
+    let rule = Arc::clone(&active.rule);
+    Some(Decisions::one(Decision::new(rule, *verdict, *cost, outcome.is_degraded())))
 }
 
 /// Looks the rules up, and says what each is charged.

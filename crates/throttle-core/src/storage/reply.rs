@@ -32,6 +32,15 @@ impl<T, E> Reply<T, E> {
         Self(Inner::Pending(Box::pin(future)))
     }
 
+    /// Looks at an answer that is there, where it is.
+    #[inline]
+    pub(crate) fn as_ready(&self) -> Option<&Result<T, E>> {
+        match &self.0 {
+            Inner::Ready(answer) => answer.as_ref(),
+            Inner::Pending(_) => None,
+        }
+    }
+
     /// Returns the answer if it is there: the way past polling.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ pub fn settle(charges: &[Charge<'_>], now: Micros, states: &mut impl States) -> 
 }
 
 /// Settles a request of one rule.
-#[inline]
+#[inline(always)] // so that the verdict is made where the caller wants it
 pub fn settle_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdict {
     match state.advance_and_charge(charge.rule(), now, charge.cost()) {
         Ok(charged) => admitted(charged),
@@ -97,7 +97,7 @@ fn all_admit(decided: &[Admission]) -> bool {
     decided.iter().all(|one| matches!(one, Admission::Admitted { .. }))
 }
 
-#[inline]
+#[inline(always)]
 fn admitted(Charged { delay, receipt, standing }: Charged) -> Verdict {
     Verdict {
         allowed: true,
@@ -111,7 +111,7 @@ fn admitted(Charged { delay, receipt, standing }: Charged) -> Verdict {
 }
 
 /// Charges what it admits, if the whole request is admitted; shuts what it denies.
-#[inline]
+#[inline(always)] // as above
 fn conclude(
     charge: &Charge<'_>,
     admission: Admission,
@@ -135,7 +135,7 @@ fn conclude(
 }
 
 /// Says where the key stands after all that.
-#[inline]
+#[inline(always)] // as above
 fn verdict(charge: &Charge<'_>, admission: Admission, now: Micros, state: &State) -> Verdict {
     let standing = state.standing(charge.rule(), now);
     let shut = state.shut_for(now);
