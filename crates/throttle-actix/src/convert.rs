@@ -31,11 +31,12 @@ pub(crate) struct Head<'a> {
     method: Method,
     uri: OnceLock<Uri>,
     headers: OnceLock<HeaderMap>,
+    route: Option<String>,
     extensions: Extensions,
 }
 
 impl<'a> Head<'a> {
-    pub(crate) fn new(request: &'a ServiceRequest, carried: &[Carry]) -> Self {
+    pub(crate) fn new(request: &'a ServiceRequest, carried: &[Carry], wants_route: bool) -> Self {
         let mut extensions = Extensions::new();
         if !carried.is_empty() {
             let from = request.extensions();
@@ -44,7 +45,8 @@ impl<'a> Head<'a> {
         // Both versions know the same methods, so that there is no error.
         let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
         let (uri, headers) = (OnceLock::new(), OnceLock::new());
-        Self { head: request.head(), method, uri, headers, extensions }
+        let route = if wants_route { request.match_pattern() } else { None };
+        Self { head: request.head(), method, uri, headers, route, extensions }
     }
 }
 
@@ -74,6 +76,10 @@ impl ForeignHead for Head<'_> {
 
     fn extensions(&self) -> &Extensions {
         &self.extensions
+    }
+
+    fn route(&self) -> Option<&str> {
+        self.route.as_deref()
     }
 }
 

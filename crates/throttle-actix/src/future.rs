@@ -105,6 +105,9 @@ where
                             request.extensions_mut().insert(decisions);
                             State::Passed { future: inner.call(request), marks }
                         }
+                        Verdict::Undecided(marks) => {
+                            State::Passed { future: inner.call(request), marks: Some(marks) }
+                        }
                         Verdict::Refused(refusal) => {
                             let response = request.into_response(convert::refuse(refusal));
                             State::Refused { response: Some(response.map_into_right_body()) }

@@ -12,6 +12,7 @@
 
 mod fields;
 mod head;
+mod health;
 pub mod identity;
 mod option_methods;
 mod options;
@@ -24,7 +25,7 @@ pub use self::option_methods::macros;
 pub use self::{
     fields::Headers,
     head::{ForeignHead, RequestHead},
-    options::{Denial, ExtractCost, Options, Selection},
+    options::{Denial, ExtractCost, OnError, Options, Selection},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     setup::{Setup, Source},
     throttle::{Admission, ConfigError, Marks, Refusal, Throttle, Verdict},

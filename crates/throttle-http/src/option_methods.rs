@@ -47,6 +47,12 @@ macro_rules! option_methods {
             self.with(|options| options.exempt(exempt))
         }
 
+        /// Lets CORS preflight requests pass uncharged: `OPTIONS` with `Origin` and
+        /// `Access-Control-Request-Method`. Browsers send them by themselves, and without keys.
+        pub fn exempt_preflight(self) -> Self {
+            self.with($crate::Options::exempt_preflight)
+        }
+
         /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
         pub fn headers(self, headers: $crate::Headers) -> Self {
             self.with(|options| options.headers(headers))
@@ -58,6 +64,15 @@ macro_rules! option_methods {
             answer: impl Fn(&$crate::Denial<'_>) -> $crate::macros::Response<T> + Send + Sync + 'static,
         ) -> Self {
             self.with(|options| options.on_denied(answer))
+        }
+
+        /// Says what it means that the storage failed; default
+        /// [`OnError::Refuse`](throttle_http::OnError::Refuse): 503.
+        ///
+        /// That it failed is logged once, and that it works again once, with how many requests were
+        /// not decided in between.
+        pub fn on_error(self, on_error: $crate::OnError) -> Self {
+            self.with(|options| options.on_error(on_error))
         }
 
         /// Decides, counts and writes header fields, but lets everything pass; a response that would

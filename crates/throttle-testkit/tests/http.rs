@@ -20,6 +20,11 @@ async fn call(throttle: &Throttle, request: Request<Bytes>) -> Response<Bytes> {
     };
     match throttle.judge(answer) {
         Verdict::Refused(refusal) => refusal,
+        Verdict::Undecided(marks) => {
+            let mut response = handler();
+            marks.write(&mut response);
+            response
+        }
         Verdict::Passed(decisions) => {
             let mut response = handler();
             throttle.mark(&mut response, decisions);

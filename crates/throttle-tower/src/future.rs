@@ -101,8 +101,11 @@ where
                             request.extensions_mut().insert(decisions);
                             State::Passed { future: ready.call(request), marks }
                         }
+                        (Verdict::Undecided(marks), Some((mut ready, request))) => {
+                            State::Passed { future: ready.call(request), marks: Some(marks) }
+                        }
                         (Verdict::Refused(refusal), _) => State::Refused { refusal: Some(refusal) },
-                        (Verdict::Passed(_), None) => return Poll::Pending, // polled after the end
+                        (_, None) => return Poll::Pending, // polled after the end
                     }
                 }
                 StateProjection::Passed { future, marks } => {

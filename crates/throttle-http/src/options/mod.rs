@@ -1,16 +1,20 @@
 //! What both adapters let users choose.
 
 mod cost;
+mod on_error;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{
+    Method, Response,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
 use throttle_core::{Decision, Decisions};
 
-pub use self::cost::ExtractCost;
+pub use self::{cost::ExtractCost, on_error::OnError};
 use crate::{
     Headers, RequestHead,
     identity::{ClientIp, ExtractKey},
@@ -28,6 +32,7 @@ pub struct Options {
     pub(crate) exempt: Vec<Exempt>,
     pub(crate) headers: Headers,
     pub(crate) on_denied: Option<OnDenied>,
+    pub(crate) on_error: OnError,
     pub(crate) dry_run: bool,
     pub(crate) response_extension: bool,
 }
@@ -77,6 +82,7 @@ impl Options {
             exempt: Vec::new(),
             headers: Headers::default(),
             on_denied: None,
+            on_error: OnError::default(),
             dry_run: false,
             response_extension: false,
         }
@@ -127,6 +133,16 @@ impl Options {
         self
     }
 
+    /// Lets CORS preflight requests pass uncharged: `OPTIONS` with `Origin` and
+    /// `Access-Control-Request-Method`. Browsers send them by themselves, and without keys.
+    pub fn exempt_preflight(self) -> Self {
+        self.exempt(|head| {
+            head.method() == Method::OPTIONS
+                && head.headers().contains_key(ORIGIN)
+                && head.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        })
+    }
+
     /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
     pub fn headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
@@ -139,6 +155,15 @@ impl Options {
         answer: impl Fn(&Denial<'_>) -> Response<T> + Send + Sync + 'static,
     ) -> Self {
         self.on_denied = Some(Arc::new(move |denial| answer(denial).map(Into::into)));
+        self
+    }
+
+    /// Says what it means that the storage failed; default [`OnError::Refuse`]: 503.
+    ///
+    /// That it failed is logged once, and that it works again once, with how many requests were not
+    /// decided in between.
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
         self
     }
 
@@ -173,6 +198,7 @@ impl fmt::Debug for Options {
             .field("added", &self.added)
             .field("methods", &self.methods)
             .field("headers", &self.headers)
+            .field("on_error", &self.on_error)
             .field("dry_run", &self.dry_run)
             .field("response_extension", &self.response_extension)
             .finish_non_exhaustive()
