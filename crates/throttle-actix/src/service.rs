@@ -60,6 +60,10 @@ where
             Admission::Exempt => return ThrottledFuture::exempt(self.inner.call(request)),
             Admission::Refused(refusal) => return refused(request, refusal),
             Admission::Asked(reply) => reply,
+            Admission::Followed(followed) => {
+                let (entry, inner) = (throttle.follow(followed), Rc::clone(&self.inner));
+                return ThrottledFuture::entering(entry, inner, request);
+            }
         };
         match reply.into_ready() {
             Ok(answer) => match throttle.judge(answer) {

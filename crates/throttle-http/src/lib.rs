@@ -11,6 +11,7 @@
 //! - [`Throttle`]: the way of a request, but for calling the handler
 
 mod fields;
+mod follow;
 mod head;
 mod health;
 pub mod identity;
@@ -24,6 +25,7 @@ mod throttle;
 pub use self::option_methods::macros;
 pub use self::{
     fields::Headers,
+    follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
     head::{ForeignHead, RequestHead},
     options::{Denial, ExtractCost, OnError, Options, Selection},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},

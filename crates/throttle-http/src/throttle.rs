@@ -10,7 +10,7 @@ use http::{
 use throttle_core::{Decisions, Error, InvalidRule, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, Denial, OnError, Options, RequestHead, Selection,
+    CONTENT_TYPE, Denial, Followed, OnError, Options, RequestHead, ResponseHead, Selection,
     fields::{Fields, Values, write_dry_run, write_unlimited},
     health::Health,
     identity::{InvalidProxy, NoKey},
@@ -45,6 +45,8 @@ pub struct Throttle {
     health: Health,
     no_peer: Once,
     wants_route: bool,
+    /// Whether an option wants more of a request than the limiter's answer.
+    follows: bool,
 }
 
 /// Says what is to be done with a request.
@@ -55,6 +57,9 @@ pub enum Admission {
     Exempt,
     /// The limiter was asked; hand its answer to [`Throttle::judge`].
     Asked(Reply<Decisions, Error>),
+    /// The limiter was asked, and an option wants more than its answer; hand it to
+    /// [`Throttle::follow`].
+    Followed(Box<Followed>),
     /// It is refused before the limiter was asked.
     Refused(Refusal),
 }
@@ -102,7 +107,8 @@ impl Throttle {
         let fields = Fields::new(options.headers);
         let (health, no_peer) = (Health::default(), Once::new());
         let wants_route = options.key.wants_route();
-        Ok(Self { limiter, options, fields, health, no_peer, wants_route })
+        let follows = options.charge_if.is_some() || options.shape.is_some();
+        Ok(Self { limiter, options, fields, health, no_peer, wants_route, follows })
     }
 
     /// Answers where no throttle could be made and the service runs all the same: 500; why is for the
@@ -137,7 +143,12 @@ impl Throttle {
         }
         match self.options.key.extract(head) {
             Ok(key) => {
-                Admission::Asked(self.limiter.begin(&key, names(&self.options.selection), cost))
+                let reply = self.limiter.begin(&key, names(&self.options.selection), cost);
+                if self.follows {
+                    let key = key.into_owned();
+                    return Admission::Followed(Box::new(Followed { key, reply }));
+                }
+                Admission::Asked(reply)
             }
             Err(no_key) => Admission::Refused(self.refuse_without_key(&no_key)),
         }
@@ -177,6 +188,15 @@ impl Throttle {
         self.marks(&decisions).write(response);
     }
 
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Returns whether a request with this response counts.
+    pub(crate) fn counts(&self, head: &ResponseHead<'_>) -> bool {
+        self.options.charge_if.as_ref().is_none_or(|charge_if| charge_if(head))
+    }
+
     #[inline]
     fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
         let options = &self.options;
@@ -193,7 +213,7 @@ impl Throttle {
     }
 
     #[inline(never)]
-    fn refuse(&self, decisions: Decisions) -> Refusal {
+    pub(crate) fn refuse(&self, decisions: Decisions) -> Refusal {
         let banned = is_banned(&decisions);
         let (mut response, values) = match &self.options.on_denied {
             Some(answer) if banned => (answer(&Denial { decisions: &decisions }), None),

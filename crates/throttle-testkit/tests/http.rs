@@ -17,6 +17,7 @@ async fn call(throttle: &Throttle, request: Request<Bytes>) -> Response<Bytes> {
         Admission::Exempt => return handler(),
         Admission::Refused(refusal) => return refusal,
         Admission::Asked(reply) => reply.await,
+        Admission::Followed(_) => panic!("no case has an option that follows a request"),
     };
     match throttle.judge(answer) {
         Verdict::Refused(refusal) => refusal,

@@ -46,6 +46,12 @@ where
             Admission::Exempt => return ResponseFuture::exempt(self.inner.call(request)),
             Admission::Refused(refusal) => return ResponseFuture::refused(refusal),
             Admission::Asked(reply) => reply,
+            Admission::Followed(followed) => {
+                let entry = throttle.follow(followed);
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                return ResponseFuture::entering(entry, ready, request);
+            }
         };
         match reply.into_ready() {
             Ok(answer) => match throttle.judge(answer) {

@@ -5,7 +5,7 @@ mod on_error;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -16,7 +16,7 @@ use throttle_core::{Decision, Decisions};
 
 pub use self::{cost::ExtractCost, on_error::OnError};
 use crate::{
-    Headers, RequestHead,
+    Headers, RequestHead, ResponseHead,
     identity::{ClientIp, ExtractKey},
 };
 
@@ -33,6 +33,9 @@ pub struct Options {
     pub(crate) headers: Headers,
     pub(crate) on_denied: Option<OnDenied>,
     pub(crate) on_error: OnError,
+    pub(crate) charge_if: Option<ChargeIf>,
+    /// The longest wait of a request for its turn.
+    pub(crate) shape: Option<Duration>,
     pub(crate) dry_run: bool,
     pub(crate) response_extension: bool,
 }
@@ -48,6 +51,7 @@ pub enum Selection {
 }
 
 pub(crate) type Exempt = Arc<dyn Fn(&RequestHead<'_>) -> bool + Send + Sync>;
+pub(crate) type ChargeIf = Arc<dyn Fn(&ResponseHead<'_>) -> bool + Send + Sync>;
 pub(crate) type OnDenied = Arc<dyn Fn(&Denial<'_>) -> Response<Bytes> + Send + Sync>;
 
 /// Shows a refusal to the function that answers it.
@@ -83,6 +87,8 @@ impl Options {
             headers: Headers::default(),
             on_denied: None,
             on_error: OnError::default(),
+            charge_if: None,
+            shape: None,
             dry_run: false,
             response_extension: false,
         }
@@ -167,6 +173,41 @@ impl Options {
         self
     }
 
+    /// Looks at the response, and gives the charge back where `charge_if` returns false: `|response|
+    /// response.status() == 401` counts failed logins only.
+    ///
+    /// A request is charged before its handler runs, so that no more than the limit are under way. What
+    /// is given back goes to the windows that were charged and to no later ones, before the response is
+    /// sent. Its header fields tell of the limit as if the request had not been; what others did in
+    /// between is not in them. Where there is no response, the charge stays: the handler panics, the
+    /// service within fails, the client goes away. So it does where the storage fails to give back,
+    /// which is logged.
+    pub fn charge_if(
+        mut self,
+        charge_if: impl Fn(&ResponseHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.charge_if = Some(Arc::new(charge_if));
+        self
+    }
+
+    /// Lets requests wait for their turn by a leaky bucket before the handler is called, so that they
+    /// reach it evenly; by other algorithms nobody waits. In a dry run neither.
+    ///
+    /// They wait by the limiter's clock. A client that goes away while it waits gives its place back: at
+    /// once in a storage that answers at once; one that answers later is asked to, and nobody waits for
+    /// its answer.
+    pub fn shape(self) -> Self {
+        self.shape_at_most(Duration::MAX)
+    }
+
+    /// As `shape`, but refuses with 429 whose turn is further away than `at_most`; its place is given
+    /// back, and `Retry-After` says when it would be near enough.
+    /// The metrics count it as admitted, since the rule did.
+    pub fn shape_at_most(mut self, at_most: Duration) -> Self {
+        self.shape = Some(at_most);
+        self
+    }
+
     /// Decides, counts and writes header fields, but lets everything pass; a response that would have
     /// been a refusal has `X-RateLimit-Dry-Run: denied`.
     pub fn dry_run(mut self) -> Self {
@@ -198,6 +239,7 @@ impl fmt::Debug for Options {
             .field("added", &self.added)
             .field("methods", &self.methods)
             .field("headers", &self.headers)
+            .field("shape", &self.shape)
             .field("on_error", &self.on_error)
             .field("dry_run", &self.dry_run)
             .field("response_extension", &self.response_extension)
