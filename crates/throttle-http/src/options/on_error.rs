@@ -30,8 +30,11 @@ pub enum OnError {
     /// It passes without a limit; its response has `X-RateLimit-Degraded: unlimited`.
     Pass,
     /// It is refused with a response of one's own; see [`OnError::answer`].
-    Answer(Arc<dyn Fn(&Error) -> Response<Bytes> + Send + Sync>),
+    Answer(Answer),
 }
+
+/// Makes a response of an error.
+pub(crate) type Answer = Arc<dyn Fn(&Error) -> Response<Bytes> + Send + Sync>;
 
 impl OnError {
     /// Refuses with a response of one's own, which is sent as it is: set its status. The error is for
