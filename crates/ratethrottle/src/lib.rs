@@ -85,9 +85,11 @@ pub use throttle_core::{
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ConfigError, Denial, ExtractCost, Headers, Options, RequestHead, Selection, Source,
+    ConfigError, Denial, ExtractCost, Headers, OnError, Options, RequestHead, ResponseHead,
+    Selection, Source,
     identity::{
-        ClientIp, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, NoKey, TrustedProxies,
+        ClientIp, Cookie, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, Missing,
+        NoKey, RequestMethod, RequestPath, RoutePattern, TrustedProxies,
     },
 };
 #[cfg(feature = "memory")]

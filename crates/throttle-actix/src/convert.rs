@@ -12,7 +12,7 @@ use actix_web::{
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
-use throttle_http::{ForeignHead, Marks, Refusal};
+use throttle_http::{Exit, ForeignHead, Leaving, Marks, Refusal, ResponseHead};
 
 /// Copies a value from beside the request to where the functions among the options see it.
 pub(crate) type Carry = fn(&ActixExtensions, &mut Extensions);
@@ -31,11 +31,12 @@ pub(crate) struct Head<'a> {
     method: Method,
     uri: OnceLock<Uri>,
     headers: OnceLock<HeaderMap>,
+    route: Option<String>,
     extensions: Extensions,
 }
 
 impl<'a> Head<'a> {
-    pub(crate) fn new(request: &'a ServiceRequest, carried: &[Carry]) -> Self {
+    pub(crate) fn new(request: &'a ServiceRequest, carried: &[Carry], wants_route: bool) -> Self {
         let mut extensions = Extensions::new();
         if !carried.is_empty() {
             let from = request.extensions();
@@ -44,7 +45,8 @@ impl<'a> Head<'a> {
         // Both versions know the same methods, so that there is no error.
         let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
         let (uri, headers) = (OnceLock::new(), OnceLock::new());
-        Self { head: request.head(), method, uri, headers, extensions }
+        let route = if wants_route { request.match_pattern() } else { None };
+        Self { head: request.head(), method, uri, headers, route, extensions }
     }
 }
 
@@ -59,22 +61,34 @@ impl ForeignHead for Head<'_> {
     }
 
     fn headers(&self) -> &HeaderMap {
-        self.headers.get_or_init(|| {
-            let mut map = HeaderMap::with_capacity(self.head.headers.len());
-            for (name, value) in &self.head.headers {
-                let name = HeaderName::from_bytes(name.as_str().as_bytes());
-                let value = HeaderValue::from_bytes(value.as_bytes());
-                if let (Ok(name), Ok(value)) = (name, value) {
-                    map.append(name, value);
-                }
-            }
-            map
-        })
+        self.headers.get_or_init(|| fields_of(&self.head.headers))
     }
 
     fn extensions(&self) -> &Extensions {
         &self.extensions
     }
+
+    fn route(&self) -> Option<&str> {
+        self.route.as_deref()
+    }
+}
+
+fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(from.len());
+    for (name, value) in from {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes());
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// Shows a response to those who say whether its request counts.
+pub(crate) fn leave<B>(exit: Box<Exit>, response: &HttpResponse<B>) -> Result<Marks, Leaving> {
+    let status = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
+    exit.leave(&ResponseHead::new(status, &fields_of(response.headers())))
 }
 
 /// Returns the address of the connection, or what a server of one's own put beside the request: never

@@ -16,7 +16,7 @@ use actix_web::{
 };
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
-use throttle_http::{Marks, Throttle, Verdict};
+use throttle_http::{Entry, Exit, Leaving, Marks, Throttle, Verdict};
 
 use crate::{convert, service::Eithers};
 
@@ -46,6 +46,16 @@ pin_project! {
             marks: Option<Marks>,
         },
         Refused { response: Option<Eithers<B>> },
+        /// The request waits for its turn; boxed, as few requests do.
+        Entering { entering: Box<Entering<S>> },
+        /// The inner service is at work, and its response says what is charged.
+        Followed {
+            #[pin]
+            future: S::Future,
+            exit: Option<Box<Exit>>,
+        },
+        /// The charge is being given back.
+        Leaving { leaving: Box<(Leaving, Option<S::Response>)> },
     }
 }
 
@@ -54,6 +64,12 @@ struct Asking<S> {
     /// The inner service, and what to call it with.
     call: Option<(Rc<S>, ServiceRequest)>,
     throttle: Arc<Throttle>,
+}
+
+struct Entering<S> {
+    entry: Entry,
+    /// The inner service, and what to call it with.
+    call: Option<(Rc<S>, ServiceRequest)>,
 }
 
 impl<S, B> ThrottledFuture<S, B>
@@ -70,6 +86,11 @@ where
 
     pub(crate) fn refused(response: ServiceResponse) -> Self {
         Self { state: State::Refused { response: Some(response.map_into_right_body()) } }
+    }
+
+    pub(crate) fn entering(entry: Entry, inner: Rc<S>, request: ServiceRequest) -> Self {
+        let entering = Box::new(Entering { entry, call: Some((inner, request)) });
+        Self { state: State::Entering { entering } }
     }
 
     pub(crate) fn asking(
@@ -105,6 +126,9 @@ where
                             request.extensions_mut().insert(decisions);
                             State::Passed { future: inner.call(request), marks }
                         }
+                        Verdict::Undecided(marks) => {
+                            State::Passed { future: inner.call(request), marks: Some(marks) }
+                        }
                         Verdict::Refused(refusal) => {
                             let response = request.into_response(convert::refuse(refusal));
                             State::Refused { response: Some(response.map_into_right_body()) }
@@ -116,6 +140,47 @@ where
                     if let Some(marks) = marks.take() {
                         convert::mark(marks, response.response_mut());
                     }
+                    return Poll::Ready(Ok(response.map_into_left_body()));
+                }
+                StateProjection::Entering { entering } => {
+                    let entered = ready!(Pin::new(&mut entering.entry).poll(cx));
+                    let Some((inner, request)) = entering.call.take() else {
+                        return Poll::Pending; // polled after the end
+                    };
+                    match entered {
+                        Ok(passage) => {
+                            if let Some(decisions) = passage.decisions {
+                                request.extensions_mut().insert(decisions);
+                            }
+                            State::Followed {
+                                future: inner.call(request),
+                                exit: Some(passage.exit),
+                            }
+                        }
+                        Err(refusal) => {
+                            let response = request.into_response(convert::refuse(refusal));
+                            State::Refused { response: Some(response.map_into_right_body()) }
+                        }
+                    }
+                }
+                StateProjection::Followed { future, exit } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    let Some(exit) = exit.take() else { return Poll::Pending };
+                    match convert::leave(exit, response.response()) {
+                        Ok(marks) => {
+                            convert::mark(marks, response.response_mut());
+                            return Poll::Ready(Ok(response.map_into_left_body()));
+                        }
+                        Err(leaving) => {
+                            State::Leaving { leaving: Box::new((leaving, Some(response))) }
+                        }
+                    }
+                }
+                StateProjection::Leaving { leaving } => {
+                    let (leaving, response) = &mut **leaving;
+                    let marks = ready!(leaving.as_mut().poll(cx));
+                    let Some(mut response) = response.take() else { return Poll::Pending };
+                    convert::mark(marks, response.response_mut());
                     return Poll::Ready(Ok(response.map_into_left_body()));
                 }
                 StateProjection::Refused { response } => {
@@ -139,6 +204,9 @@ where
             State::Asking { .. } => "ThrottledFuture(asking)",
             State::Passed { .. } => "ThrottledFuture(passed)",
             State::Refused { .. } => "ThrottledFuture(refused)",
+            State::Entering { .. } => "ThrottledFuture(entering)",
+            State::Followed { .. } => "ThrottledFuture(followed)",
+            State::Leaving { .. } => "ThrottledFuture(leaving)",
         })
     }
 }

@@ -54,18 +54,25 @@ where
         let Some(throttle) = &self.throttle else {
             return refused(request, Throttle::misconfigured());
         };
-        let head = Head::new(&request, self.made_of.carried());
+        let head = Head::new(&request, self.made_of.carried(), throttle.wants_route());
         let admission = throttle.admit(&RequestHead::foreign(&head, convert::peer_of(&request)));
         let reply = match admission {
             Admission::Exempt => return ThrottledFuture::exempt(self.inner.call(request)),
             Admission::Refused(refusal) => return refused(request, refusal),
             Admission::Asked(reply) => reply,
+            Admission::Followed(followed) => {
+                let (entry, inner) = (throttle.follow(followed), Rc::clone(&self.inner));
+                return ThrottledFuture::entering(entry, inner, request);
+            }
         };
         match reply.into_ready() {
             Ok(answer) => match throttle.judge(answer) {
                 Verdict::Passed(decisions) => {
                     let marks = throttle.marks(&decisions);
                     request.extensions_mut().insert(decisions);
+                    ThrottledFuture::passed(self.inner.call(request), marks)
+                }
+                Verdict::Undecided(marks) => {
                     ThrottledFuture::passed(self.inner.call(request), marks)
                 }
                 Verdict::Refused(refusal) => refused(request, refusal),

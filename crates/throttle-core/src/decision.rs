@@ -289,6 +289,21 @@ impl Decision {
     }
 }
 
+impl Decision {
+    fn given_back(&self) -> Self {
+        let mut told = self.clone();
+        let verdict = &mut told.verdict;
+        if verdict.receipt.take().is_some() {
+            verdict.remaining = verdict.remaining.saturating_add(self.cost).min(self.limit());
+            if verdict.remaining == self.limit() {
+                verdict.reset_after = Micros::ZERO;
+            }
+            verdict.delay = Micros::ZERO;
+        }
+        told
+    }
+}
+
 /// Tells whether a request may pass, by all of its rules.
 #[derive(Clone, Debug)]
 pub struct Decisions {
@@ -335,6 +350,39 @@ impl Decisions {
     #[must_use]
     pub fn all(&self) -> &[Decision] {
         self.all.as_slice()
+    }
+
+    /// Returns how far away the request's turn is: the longest of its rules' delays, zero for a
+    /// request that is denied.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        let longest = || self.all().iter().map(Decision::delay).max().unwrap_or_default();
+        if self.is_allowed() { longest() } else { Duration::ZERO }
+    }
+
+    /// Returns what to tell of a request whose charge was given back: what it took is there again.
+    ///
+    /// It is the state of the decision without the charge; what other requests did since is not in
+    /// it, and `reset_after` is an upper bound unless nothing else is held.
+    #[must_use]
+    pub fn given_back(&self) -> Self {
+        Self::new(self.all().iter().map(Decision::given_back).collect())
+    }
+
+    /// Returns the refusal of a request that was admitted and whose turn is further away than
+    /// `at_most`, so that its charge was given back: it may come again when the rest is waited for.
+    #[must_use]
+    pub fn too_far(&self, at_most: Duration) -> Self {
+        let refuse = |decision: &Decision| {
+            let mut told = decision.given_back();
+            let rest = decision.delay().saturating_sub(at_most);
+            if !rest.is_zero() {
+                let nothing = Verdict { allowed: false, remaining: 0, ..told.verdict };
+                told.verdict = Verdict { retry_after: Some(rest.into()), ..nothing };
+            }
+            told
+        };
+        Self::new(self.all().iter().map(refuse).collect())
     }
 
     pub(crate) fn into_reported(self) -> Decision {

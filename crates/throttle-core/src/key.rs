@@ -89,6 +89,16 @@ impl<'a> Key<'a> {
         joined(keys.into_iter().map(|key| (key.is_digest(), key.as_bytes())))
     }
 
+    /// Sets the key apart by a mark: it equals only a key with the same identity and mark, and parts
+    /// of these two. Lists still see its address.
+    #[must_use]
+    pub fn apart(&self, mark: &str) -> Key<'static> {
+        let mark = (false, mark.as_bytes());
+        let mut apart = joined([mark, (self.is_digest(), self.as_bytes())].into_iter());
+        apart.address = self.address().map_or(Address::Never, Address::Known);
+        apart
+    }
+
     /// Returns the key of the network that `address` lies in, so that a client cannot change keys
     /// within it: an IPv4 address stands for itself, IPv6 is cut to `v6_prefix` bits (at most 128).
     #[must_use]
@@ -435,6 +445,16 @@ mod tests {
         assert_ne!(Key::join([&long, &two]), Key::join([&digest, &two]));
         let forged = [b"%sha256:", long.as_bytes()].concat();
         assert_ne!(Key::join([&long, &two]), Key::parts([&forged[..], b"c"]));
+    }
+
+    #[test]
+    fn a_key_that_is_set_apart_is_another_and_keeps_its_address() {
+        let key = Key::from("192.0.2.7");
+        let apart = key.apart("mark");
+        assert_ne!(apart, key);
+        assert_eq!(apart, Key::parts(["mark", "192.0.2.7"]));
+        assert_eq!(apart.address(), key.address());
+        assert!(Key::from("10.0.0.1").opaque().apart("mark").address().is_none());
     }
 
     #[test]

@@ -12,7 +12,11 @@ use http::{Extensions, HeaderMap, Method, Uri};
 pub struct RequestHead<'a> {
     parts: Parts<'a>,
     peer: Option<IpAddr>,
+    route_of: RouteOf,
 }
+
+/// Finds the pattern of the route beside the request.
+type RouteOf = fn(&Extensions) -> Option<&str>;
 
 #[derive(Copy, Clone, Debug)]
 enum Parts<'a> {
@@ -33,6 +37,10 @@ pub trait ForeignHead: fmt::Debug + Sync {
     fn headers(&self) -> &HeaderMap;
     /// Returns what stands beside the request.
     fn extensions(&self) -> &Extensions;
+    /// Returns the pattern of the route, such as `/users/{id}`, if there is one.
+    fn route(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<'a> RequestHead<'a> {
@@ -41,13 +49,20 @@ impl<'a> RequestHead<'a> {
         let (method, uri) = (request.method(), request.uri());
         let (headers, extensions) = (request.headers(), request.extensions());
         let parts = Parts::Own { method, uri, headers, extensions };
-        Self { parts, peer: peer.or_else(|| peer_of(extensions)) }
+        Self { parts, peer: peer.or_else(|| peer_of(extensions)), route_of: |_| None }
+    }
+
+    /// Says how the pattern of the route is found beside the request, if it is asked for.
+    #[must_use]
+    pub fn with_route(mut self, route_of: fn(&Extensions) -> Option<&str>) -> Self {
+        self.route_of = route_of;
+        self
     }
 
     /// Looks at a request of a framework that has types of its own.
     pub fn foreign(head: &'a dyn ForeignHead, peer: Option<IpAddr>) -> Self {
         let peer = peer.or_else(|| peer_of(head.extensions()));
-        Self { parts: Parts::Foreign(head), peer }
+        Self { parts: Parts::Foreign(head), peer, route_of: |_| None }
     }
 
     /// Returns the method.
@@ -72,6 +87,15 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.uri().path()
+    }
+
+    /// Returns the pattern of the route; not for all, since some frameworks make it only where a key
+    /// wants it.
+    pub(crate) fn route(&self) -> Option<&'a str> {
+        match self.parts {
+            Parts::Own { extensions, .. } => (self.route_of)(extensions),
+            Parts::Foreign(head) => head.route(),
+        }
     }
 
     /// Returns the header fields.

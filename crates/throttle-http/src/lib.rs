@@ -11,7 +11,9 @@
 //! - [`Throttle`]: the way of a request, but for calling the handler
 
 mod fields;
+mod follow;
 mod head;
+mod health;
 pub mod identity;
 mod option_methods;
 mod options;
@@ -23,8 +25,9 @@ mod throttle;
 pub use self::option_methods::macros;
 pub use self::{
     fields::Headers,
+    follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
     head::{ForeignHead, RequestHead},
-    options::{Denial, ExtractCost, Options, Selection},
+    options::{Denial, ExtractCost, OnError, Options, Selection},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     setup::{Setup, Source},
     throttle::{Admission, ConfigError, Marks, Refusal, Throttle, Verdict},

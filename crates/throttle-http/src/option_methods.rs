@@ -47,6 +47,12 @@ macro_rules! option_methods {
             self.with(|options| options.exempt(exempt))
         }
 
+        /// Lets CORS preflight requests pass uncharged: `OPTIONS` with `Origin` and
+        /// `Access-Control-Request-Method`. Browsers send them by themselves, and without keys.
+        pub fn exempt_preflight(self) -> Self {
+            self.with($crate::Options::exempt_preflight)
+        }
+
         /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
         pub fn headers(self, headers: $crate::Headers) -> Self {
             self.with(|options| options.headers(headers))
@@ -58,6 +64,48 @@ macro_rules! option_methods {
             answer: impl Fn(&$crate::Denial<'_>) -> $crate::macros::Response<T> + Send + Sync + 'static,
         ) -> Self {
             self.with(|options| options.on_denied(answer))
+        }
+
+        /// Says what it means that the storage failed; default
+        /// [`OnError::Refuse`](throttle_http::OnError::Refuse): 503.
+        ///
+        /// That it failed is logged once, and that it works again once, with how many requests were
+        /// not decided in between.
+        pub fn on_error(self, on_error: $crate::OnError) -> Self {
+            self.with(|options| options.on_error(on_error))
+        }
+
+        /// Looks at the response, and gives the charge back where `charge_if` returns false: `|response|
+        /// response.status() == 401` counts failed logins only.
+        ///
+        /// A request is charged before its handler runs, so that no more than the limit are under way. What
+        /// is given back goes to the windows that were charged and to no later ones, before the response is
+        /// sent. Its header fields tell of the limit as if the request had not been; what others did in
+        /// between is not in them. Where there is no response, the charge stays: the handler panics, the
+        /// service within fails, the client goes away. So it does where the storage fails to give back,
+        /// which is logged.
+        pub fn charge_if(
+            self,
+            charge_if: impl Fn(&$crate::ResponseHead<'_>) -> bool + Send + Sync + 'static,
+        ) -> Self {
+            self.with(|options| options.charge_if(charge_if))
+        }
+
+        /// Lets requests wait for their turn by a leaky bucket before the handler is called, so that they
+        /// reach it evenly; by other algorithms nobody waits. In a dry run neither.
+        ///
+        /// They wait by the limiter's clock. A client that goes away while it waits gives its place back: at
+        /// once in a storage that answers at once; one that answers later is asked to, and nobody waits for
+        /// its answer.
+        pub fn shape(self) -> Self {
+            self.with($crate::Options::shape)
+        }
+
+        /// As `shape`, but refuses with 429 whose turn is further away than `at_most`; its place is given
+        /// back, and `Retry-After` says when it would be near enough.
+        /// The metrics count it as admitted, since the rule did.
+        pub fn shape_at_most(self, at_most: std::time::Duration) -> Self {
+            self.with(|options| options.shape_at_most(at_most))
         }
 
         /// Decides, counts and writes header fields, but lets everything pass; a response that would

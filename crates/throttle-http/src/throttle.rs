@@ -10,8 +10,9 @@ use http::{
 use throttle_core::{Decisions, Error, InvalidRule, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, Denial, Options, RequestHead, Selection,
-    fields::{Fields, Values, write_dry_run},
+    CONTENT_TYPE, Denial, Followed, OnError, Options, RequestHead, ResponseHead, Selection,
+    fields::{Fields, Values, write_dry_run, write_unlimited},
+    health::Health,
     identity::{InvalidProxy, NoKey},
     problem,
 };
@@ -41,7 +42,11 @@ pub struct Throttle {
     limiter: Limiter,
     options: Options,
     fields: Fields,
+    health: Health,
     no_peer: Once,
+    wants_route: bool,
+    /// Whether an option wants more of a request than the limiter's answer.
+    follows: bool,
 }
 
 /// Says what is to be done with a request.
@@ -52,6 +57,9 @@ pub enum Admission {
     Exempt,
     /// The limiter was asked; hand its answer to [`Throttle::judge`].
     Asked(Reply<Decisions, Error>),
+    /// The limiter was asked, and an option wants more than its answer; hand it to
+    /// [`Throttle::follow`].
+    Followed(Box<Followed>),
     /// It is refused before the limiter was asked.
     Refused(Refusal),
 }
@@ -62,16 +70,19 @@ pub enum Admission {
 pub enum Verdict {
     /// The request passes; make of the decisions the [`Marks`] of its response.
     Passed(Decisions),
+    /// The request passes although it could not be decided; mark its response so.
+    Undecided(Marks),
     /// It is refused.
     Refused(Refusal),
 }
 
 /// What a response to a request that passed is marked with; made before the handler is called, so
 /// that nothing else need be kept until it has answered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Marks {
     values: Values,
     dry_run: bool,
+    undecided: bool,
     decisions: Option<Box<Decisions>>,
 }
 
@@ -94,7 +105,10 @@ impl Throttle {
         let probe = limiter.probe(names(&options.selection));
         probe.map_err(ConfigError::Rules)?;
         let fields = Fields::new(options.headers);
-        Ok(Self { limiter, options, fields, no_peer: Once::new() })
+        let (health, no_peer) = (Health::default(), Once::new());
+        let wants_route = options.key.wants_route();
+        let follows = options.charge_if.is_some() || options.shape.is_some();
+        Ok(Self { limiter, options, fields, health, no_peer, wants_route, follows })
     }
 
     /// Answers where no throttle could be made and the service runs all the same: 500; why is for the
@@ -110,6 +124,12 @@ impl Throttle {
         &self.limiter
     }
 
+    /// Returns whether the key looks at the pattern of the route.
+    #[must_use]
+    pub fn wants_route(&self) -> bool {
+        self.wants_route
+    }
+
     /// Asks the limiter about a request.
     #[inline]
     #[must_use]
@@ -123,7 +143,12 @@ impl Throttle {
         }
         match self.options.key.extract(head) {
             Ok(key) => {
-                Admission::Asked(self.limiter.begin(&key, names(&self.options.selection), cost))
+                let reply = self.limiter.begin(&key, names(&self.options.selection), cost);
+                if self.follows {
+                    let key = key.into_owned();
+                    return Admission::Followed(Box::new(Followed { key, reply }));
+                }
+                Admission::Asked(reply)
             }
             Err(no_key) => Admission::Refused(self.refuse_without_key(&no_key)),
         }
@@ -134,11 +159,14 @@ impl Throttle {
     #[must_use]
     pub fn judge(&self, answer: Result<Decisions, Error>) -> Verdict {
         match answer {
-            Ok(decisions) if decisions.is_allowed() || self.options.dry_run => {
-                Verdict::Passed(decisions)
+            Ok(decisions) => {
+                self.health.decided(&decisions);
+                if decisions.is_allowed() || self.options.dry_run {
+                    return Verdict::Passed(decisions);
+                }
+                Verdict::Refused(self.refuse(decisions))
             }
-            Ok(decisions) => Verdict::Refused(self.refuse(decisions)),
-            Err(error) => Verdict::Refused(refuse_undecided(&error)),
+            Err(error) => self.judge_undecided(&error),
         }
     }
 
@@ -152,12 +180,21 @@ impl Throttle {
         let dry_run = self.options.dry_run && !listed && !decisions.is_allowed();
         let extension = self.options.response_extension;
         let decisions = extension.then(|| Box::new(decisions.clone()));
-        Marks { values, dry_run, decisions }
+        Marks { values, dry_run, undecided: false, decisions }
     }
 
     /// Marks a response: [`Throttle::marks`] and [`Marks::write`] in one.
     pub fn mark<B>(&self, response: &mut Response<B>, decisions: Decisions) {
         self.marks(&decisions).write(response);
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Returns whether a request with this response counts.
+    pub(crate) fn counts(&self, head: &ResponseHead<'_>) -> bool {
+        self.options.charge_if.as_ref().is_none_or(|charge_if| charge_if(head))
     }
 
     #[inline]
@@ -176,7 +213,7 @@ impl Throttle {
     }
 
     #[inline(never)]
-    fn refuse(&self, decisions: Decisions) -> Refusal {
+    pub(crate) fn refuse(&self, decisions: Decisions) -> Refusal {
         let banned = is_banned(&decisions);
         let (mut response, values) = match &self.options.on_denied {
             Some(answer) if banned => (answer(&Denial { decisions: &decisions }), None),
@@ -203,6 +240,30 @@ impl Throttle {
         response
     }
 
+    /// Says what becomes of a request that could not be decided. Only a storage's failure is a matter of
+    /// choice: that a rule is gone is a mistake of the service, and no reason to lift its limits.
+    #[cold]
+    fn judge_undecided(&self, error: &Error) -> Verdict {
+        let on_error = match error {
+            Error::Storage(_) => &self.options.on_error,
+            _ => &OnError::Refuse,
+        };
+        match on_error {
+            OnError::Refuse => {
+                self.health.failed(error, "requests are refused with 503");
+                Verdict::Refused(refuse_undecided())
+            }
+            OnError::Pass => {
+                self.health.failed(error, "requests pass unlimited");
+                Verdict::Undecided(Marks { undecided: true, ..Marks::default() })
+            }
+            OnError::Answer(answer) => {
+                self.health.failed(error, "requests are refused by the service's own answer");
+                Verdict::Refused(answer(error))
+            }
+        }
+    }
+
     /// Refuses a request without a key; what the service forgot is logged once, and told to nobody.
     fn refuse_without_key(&self, no_key: &NoKey) -> Refusal {
         if *no_key == NoKey::NoPeer {
@@ -222,6 +283,9 @@ impl Marks {
         self.values.write(response.headers_mut());
         if self.dry_run {
             write_dry_run(response.headers_mut());
+        }
+        if self.undecided {
+            write_unlimited(response.headers_mut());
         }
         if let Some(decisions) = self.decisions {
             response.extensions_mut().insert(*decisions);
@@ -255,8 +319,7 @@ fn refuse_misconfigured(detail: &str) -> Refusal {
 }
 
 /// Refuses what could not be decided: a limit that is not kept would be worse than a retry.
-fn refuse_undecided(error: &Error) -> Refusal {
-    tracing::error!(%error, "a request was refused because its limit could not be decided");
+fn refuse_undecided() -> Refusal {
     let body = problem::reduced_capacity();
     let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, body);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -17,9 +17,15 @@ async fn call(throttle: &Throttle, request: Request<Bytes>) -> Response<Bytes> {
         Admission::Exempt => return handler(),
         Admission::Refused(refusal) => return refusal,
         Admission::Asked(reply) => reply.await,
+        Admission::Followed(_) => panic!("no case has an option that follows a request"),
     };
     match throttle.judge(answer) {
         Verdict::Refused(refusal) => refusal,
+        Verdict::Undecided(marks) => {
+            let mut response = handler();
+            marks.write(&mut response);
+            response
+        }
         Verdict::Passed(decisions) => {
             let mut response = handler();
             throttle.mark(&mut response, decisions);

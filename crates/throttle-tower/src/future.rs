@@ -11,7 +11,7 @@ use std::{
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
-use throttle_http::{Marks, Refusal, Throttle, Verdict};
+use throttle_http::{Entry, Exit, Leaving, Marks, Refusal, ResponseHead, Throttle, Verdict};
 use tower_service::Service;
 
 use crate::ResponseBody;
@@ -42,6 +42,16 @@ pin_project! {
             marks: Option<Marks>,
         },
         Refused { refusal: Option<Refusal> },
+        /// The request waits for its turn; boxed, as few requests do.
+        Entering { entering: Box<Entering<S, B>> },
+        /// The inner service is at work, and its response says what is charged.
+        Followed {
+            #[pin]
+            future: S::Future,
+            exit: Option<Box<Exit>>,
+        },
+        /// The charge is being given back.
+        Leaving { leaving: Box<(Leaving, Option<S::Response>)> },
     }
 }
 
@@ -50,6 +60,12 @@ struct Asking<S, B> {
     /// The inner service that was polled ready, and what to call it with.
     call: Option<(S, Request<B>)>,
     throttle: Arc<Throttle>,
+}
+
+struct Entering<S, B> {
+    entry: Entry,
+    /// The inner service that was polled ready, and what to call it with.
+    call: Option<(S, Request<B>)>,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -66,6 +82,11 @@ where
 
     pub(crate) fn refused(refusal: Refusal) -> Self {
         Self { state: State::Refused { refusal: Some(refusal) } }
+    }
+
+    pub(crate) fn entering(entry: Entry, ready: S, request: Request<B>) -> Self {
+        let entering = Box::new(Entering { entry, call: Some((ready, request)) });
+        Self { state: State::Entering { entering } }
     }
 
     pub(crate) fn misconfigured() -> Self {
@@ -101,8 +122,11 @@ where
                             request.extensions_mut().insert(decisions);
                             State::Passed { future: ready.call(request), marks }
                         }
+                        (Verdict::Undecided(marks), Some((mut ready, request))) => {
+                            State::Passed { future: ready.call(request), marks: Some(marks) }
+                        }
                         (Verdict::Refused(refusal), _) => State::Refused { refusal: Some(refusal) },
-                        (Verdict::Passed(_), None) => return Poll::Pending, // polled after the end
+                        (_, None) => return Poll::Pending, // polled after the end
                     }
                 }
                 StateProjection::Passed { future, marks } => {
@@ -110,6 +134,43 @@ where
                     if let Some(marks) = marks.take() {
                         marks.write(&mut response);
                     }
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                }
+                StateProjection::Entering { entering } => {
+                    let entered = ready!(Pin::new(&mut entering.entry).poll(cx));
+                    match (entered, entering.call.take()) {
+                        (Ok(passage), Some((mut ready, mut request))) => {
+                            if let Some(decisions) = passage.decisions {
+                                request.extensions_mut().insert(decisions);
+                            }
+                            State::Followed {
+                                future: ready.call(request),
+                                exit: Some(passage.exit),
+                            }
+                        }
+                        (Err(refusal), _) => State::Refused { refusal: Some(refusal) },
+                        (Ok(_), None) => return Poll::Pending, // polled after the end
+                    }
+                }
+                StateProjection::Followed { future, exit } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    let Some(exit) = exit.take() else { return Poll::Pending };
+                    let head = ResponseHead::new(response.status(), response.headers());
+                    match exit.leave(&head) {
+                        Ok(marks) => {
+                            marks.write(&mut response);
+                            return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                        }
+                        Err(leaving) => {
+                            State::Leaving { leaving: Box::new((leaving, Some(response))) }
+                        }
+                    }
+                }
+                StateProjection::Leaving { leaving } => {
+                    let (leaving, response) = &mut **leaving;
+                    let marks = ready!(leaving.as_mut().poll(cx));
+                    let Some(mut response) = response.take() else { return Poll::Pending };
+                    marks.write(&mut response);
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
                 StateProjection::Refused { refusal } => {
@@ -133,6 +194,9 @@ where
             State::Asking { .. } => "ResponseFuture(asking)",
             State::Passed { .. } => "ResponseFuture(passed)",
             State::Refused { .. } => "ResponseFuture(refused)",
+            State::Entering { .. } => "ResponseFuture(entering)",
+            State::Followed { .. } => "ResponseFuture(followed)",
+            State::Leaving { .. } => "ResponseFuture(leaving)",
         })
     }
 }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use throttle_http::{Admission, RequestHead, Throttle, Verdict};
 use tower_service::Service;
 
@@ -41,17 +41,26 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(throttle) = &self.throttle else { return ResponseFuture::misconfigured() };
-        let head = RequestHead::new(&request, peer_of(&request));
+        let head = RequestHead::new(&request, peer_of(&request)).with_route(route_of);
         let reply = match throttle.admit(&head) {
             Admission::Exempt => return ResponseFuture::exempt(self.inner.call(request)),
             Admission::Refused(refusal) => return ResponseFuture::refused(refusal),
             Admission::Asked(reply) => reply,
+            Admission::Followed(followed) => {
+                let entry = throttle.follow(followed);
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                return ResponseFuture::entering(entry, ready, request);
+            }
         };
         match reply.into_ready() {
             Ok(answer) => match throttle.judge(answer) {
                 Verdict::Passed(decisions) => {
                     let marks = throttle.marks(&decisions);
                     request.extensions_mut().insert(decisions);
+                    ResponseFuture::passed(self.inner.call(request), marks)
+                }
+                Verdict::Undecided(marks) => {
                     ResponseFuture::passed(self.inner.call(request), marks)
                 }
                 Verdict::Refused(refusal) => ResponseFuture::refused(refusal),
@@ -75,6 +84,16 @@ fn peer_of<B>(request: &Request<B>) -> Option<IpAddr> {
     let extensions = request.extensions();
     let info = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     info.or_else(|| extensions.get::<MockConnectInfo<SocketAddr>>().map(|info| info.0.ip()))
+}
+
+#[cfg(feature = "axum")]
+fn route_of(extensions: &Extensions) -> Option<&str> {
+    extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
+}
+
+#[cfg(not(feature = "axum"))]
+fn route_of(_: &Extensions) -> Option<&str> {
+    None
 }
 
 #[cfg(not(feature = "axum"))]

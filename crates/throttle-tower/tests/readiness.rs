@@ -95,6 +95,27 @@ async fn only_the_inner_service_that_was_polled_is_called_when_the_decision_come
 }
 
 #[tokio::test]
+async fn only_the_inner_service_that_was_polled_is_called_when_a_request_is_followed() {
+    let limiter = limiter(MemoryStorage::new(), 3);
+    let layer = RateThrottleLayer::new(limiter).shape().charge_if(|_| false);
+    let inner = Careful::default();
+    let mut service = layer.layer(inner.clone());
+    for _ in 0..5 {
+        assert_eq!(status(&mut service).await, StatusCode::OK);
+    }
+    assert_eq!(inner.calls.load(SeqCst), 5);
+}
+
+#[tokio::test]
+async fn a_followed_request_that_is_never_polled_gives_its_place_back() {
+    let limiter = limiter(MemoryStorage::new(), 3);
+    let mut service = RateThrottleLayer::new(&limiter).shape().layer(Careful::default());
+    let Ok(ready) = service.ready().await;
+    drop(ready.call(get_plain()));
+    assert_eq!(limiter.peek("192.0.2.1", "api").await.unwrap().remaining(), 3);
+}
+
+#[tokio::test]
 async fn what_is_exempt_is_called_on_the_service_that_was_polled() {
     let layer = RateThrottleLayer::new(limiter(Later::default(), 1)).exempt(|_| true);
     let mut service = layer.layer(Careful::default());

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Error, Inner, Limiter, check::Mode, rules};
-use crate::{Clock, Decision, Decisions, Key, SystemClock};
+use super::{Error, Limiter, check::Mode, rules};
+use crate::{Clock, Decision, Decisions, Key, Sleep, SystemClock};
 
 impl Limiter {
     /// Waits until a rule admits what one request costs, charges it, and returns the decision: for
@@ -26,13 +26,28 @@ impl Limiter {
         loop {
             let decision = self.try_quietly(&key, rule).await?;
             if decision.is_allowed() {
-                self.inner.sleep(decision.delay()).await;
+                self.wait_for(decision.delay()).await;
                 return Ok(decision);
             }
             match decision.retry_after() {
-                Some(wait) => self.inner.sleep(wait).await,
+                Some(wait) => self.wait_for(wait).await,
                 None => return Ok(decision),
             }
+        }
+    }
+
+    /// Waits for `span` by the limiter's own clock, or the machine's; on any executor.
+    #[must_use = "it waits when it is awaited"]
+    pub fn sleep(&self, span: Duration) -> Sleep {
+        match &self.inner.clock {
+            Some(clock) => clock.sleep(span),
+            None => SystemClock.sleep(span),
+        }
+    }
+
+    async fn wait_for(&self, span: Duration) {
+        if !span.is_zero() {
+            self.sleep(span).await;
         }
     }
 
@@ -46,17 +61,5 @@ impl Limiter {
             self.inner.ask_rules(key, &[(&active, cost)], Mode::Wait)
         };
         reply.await.map(Decisions::into_reported)
-    }
-}
-
-impl Inner {
-    async fn sleep(&self, span: Duration) {
-        if span.is_zero() {
-            return;
-        }
-        match &self.clock {
-            Some(clock) => clock.sleep(span).await,
-            None => SystemClock.sleep(span).await,
-        }
     }
 }

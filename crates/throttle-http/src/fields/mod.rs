@@ -17,6 +17,7 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const X_DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
 const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 
 /// Picks the header fields of responses.
@@ -236,6 +237,11 @@ impl Values {
 /// Marks the response to a request that would have been refused.
 pub(crate) fn write_dry_run(map: &mut HeaderMap) {
     map.insert(X_DRY_RUN, HeaderValue::from_static("denied"));
+}
+
+/// Marks the response to a request that passed because its limit could not be decided.
+pub(crate) fn write_unlimited(map: &mut HeaderMap) {
+    map.insert(X_DEGRADED, HeaderValue::from_static("unlimited"));
 }
 
 /// Returns how many seconds a client is told to wait: never 0 by a rule that refuses, and none where

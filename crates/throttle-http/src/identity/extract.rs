@@ -41,6 +41,12 @@ pub trait ExtractKey: Send + Sync + 'static {
     fn validate(&self) -> Result<(), InvalidProxy> {
         Ok(())
     }
+
+    /// Returns whether the pattern of the route is looked at; adapters that must make one do it only
+    /// then.
+    fn wants_route(&self) -> bool {
+        false
+    }
 }
 
 /// Says why a request has no key.
@@ -58,6 +64,9 @@ pub enum NoKey {
     /// The request lacks a header field; a mistake of the client.
     #[error("the request lacks the header field {0:?}")]
     NoHeader(String),
+    /// The request lacks a cookie; a mistake of the client.
+    #[error("the request lacks the cookie {0:?}")]
+    NoCookie(String),
     /// The function that picks keys returned none; a mistake of the client.
     #[error("the request does not say whose it is")]
     NotSaid,
@@ -137,6 +146,12 @@ macro_rules! tuple {
                 let ($($part,)+) = self;
                 $($part.validate()?;)+
                 Ok(())
+            }
+
+            fn wants_route(&self) -> bool {
+                #[expect(non_snake_case, reason = "the macro names a part after its type")]
+                let ($($part,)+) = self;
+                $($part.wants_route())||+
             }
         }
     };

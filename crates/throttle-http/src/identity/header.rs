@@ -3,18 +3,20 @@
 use http::HeaderName;
 use throttle_core::Key;
 
-use super::{ExtractKey, NoKey};
+use super::{ExtractKey, InvalidProxy, Missing, NoKey};
 use crate::RequestHead;
 
 /// Limits by the value of a header field: an API key, a tenant.
 ///
-/// The first value counts, as its bytes. A request without the field is refused with 400. Believe only
+/// The first value counts, as its bytes, whether they are text or not. A request without the field is
+/// refused with 400, unless [`Header::missing`] says otherwise. Believe only
 /// fields that your service or a proxy of yours has checked: a client that can send any value has as
 /// many limits as it likes.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Header {
     name: Result<HeaderName, String>,
+    missing: Missing,
 }
 
 impl Header {
@@ -23,7 +25,14 @@ impl Header {
     /// What can be no field's name is never there.
     pub fn new(name: impl AsRef<str>) -> Self {
         let name = name.as_ref();
-        Self { name: HeaderName::try_from(name).map_err(|_| name.to_owned()) }
+        let name = HeaderName::try_from(name).map_err(|_| name.to_owned());
+        Self { name, missing: Missing::Refuse }
+    }
+
+    /// Says what becomes of a request without the field; default [`Missing::Refuse`].
+    pub fn missing(mut self, missing: Missing) -> Self {
+        self.missing = missing;
+        self
     }
 }
 
@@ -32,10 +41,14 @@ impl ExtractKey for Header {
         match &self.name {
             Ok(name) => match head.headers().get(name) {
                 Some(value) => Ok(Key::from(value.as_bytes())),
-                None => Err(NoKey::NoHeader(name.as_str().to_owned())),
+                None => self.missing.key(head, || NoKey::NoHeader(name.as_str().to_owned())),
             },
-            Err(name) => Err(NoKey::NoHeader(name.clone())),
+            Err(name) => self.missing.key(head, || NoKey::NoHeader(name.clone())),
         }
+    }
+
+    fn validate(&self) -> Result<(), InvalidProxy> {
+        self.missing.validate()
     }
 }
 

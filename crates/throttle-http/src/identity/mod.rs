@@ -8,15 +8,19 @@
 //! - `proxies`: whom to believe
 //! - `x_forwarded_for`, `forwarded`: the hops of a request, the nearest first
 //! - `client`: the walk over them
-//! - [`ClientIp`], [`Header`], functions and tuples: [`ExtractKey`], what becomes the key
+//! - [`ClientIp`], [`Header`], [`Cookie`], [`RequestPath`], [`RequestMethod`], [`RoutePattern`],
+//!   functions and tuples: [`ExtractKey`], what becomes the key
 
 mod address;
 mod client;
 mod client_ip;
+mod cookie;
 mod extract;
 mod forwarded;
 mod header;
+mod missing;
 mod proxies;
+mod target;
 mod x_forwarded_for;
 
 pub use address::{canonical, parse_node};
@@ -24,6 +28,9 @@ use client_ip::IPV6_PREFIX;
 
 pub use client::{ForwardedHeader, client_address};
 pub use client_ip::ClientIp;
+pub use cookie::Cookie;
 pub use extract::{ExtractKey, IntoKey, NoKey};
 pub use header::Header;
+pub use missing::Missing;
 pub use proxies::{InvalidProxy, TrustedProxies};
+pub use target::{RequestMethod, RequestPath, RoutePattern};

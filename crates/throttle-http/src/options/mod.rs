@@ -1,18 +1,22 @@
 //! What both adapters let users choose.
 
 mod cost;
+mod on_error;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{
+    Method, Response,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
 use throttle_core::{Decision, Decisions};
 
-pub use self::cost::ExtractCost;
+pub use self::{cost::ExtractCost, on_error::OnError};
 use crate::{
-    Headers, RequestHead,
+    Headers, RequestHead, ResponseHead,
     identity::{ClientIp, ExtractKey},
 };
 
@@ -28,6 +32,10 @@ pub struct Options {
     pub(crate) exempt: Vec<Exempt>,
     pub(crate) headers: Headers,
     pub(crate) on_denied: Option<OnDenied>,
+    pub(crate) on_error: OnError,
+    pub(crate) charge_if: Option<ChargeIf>,
+    /// The longest wait of a request for its turn.
+    pub(crate) shape: Option<Duration>,
     pub(crate) dry_run: bool,
     pub(crate) response_extension: bool,
 }
@@ -43,6 +51,7 @@ pub enum Selection {
 }
 
 pub(crate) type Exempt = Arc<dyn Fn(&RequestHead<'_>) -> bool + Send + Sync>;
+pub(crate) type ChargeIf = Arc<dyn Fn(&ResponseHead<'_>) -> bool + Send + Sync>;
 pub(crate) type OnDenied = Arc<dyn Fn(&Denial<'_>) -> Response<Bytes> + Send + Sync>;
 
 /// Shows a refusal to the function that answers it.
@@ -77,6 +86,9 @@ impl Options {
             exempt: Vec::new(),
             headers: Headers::default(),
             on_denied: None,
+            on_error: OnError::default(),
+            charge_if: None,
+            shape: None,
             dry_run: false,
             response_extension: false,
         }
@@ -127,6 +139,16 @@ impl Options {
         self
     }
 
+    /// Lets CORS preflight requests pass uncharged: `OPTIONS` with `Origin` and
+    /// `Access-Control-Request-Method`. Browsers send them by themselves, and without keys.
+    pub fn exempt_preflight(self) -> Self {
+        self.exempt(|head| {
+            head.method() == Method::OPTIONS
+                && head.headers().contains_key(ORIGIN)
+                && head.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        })
+    }
+
     /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
     pub fn headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
@@ -139,6 +161,50 @@ impl Options {
         answer: impl Fn(&Denial<'_>) -> Response<T> + Send + Sync + 'static,
     ) -> Self {
         self.on_denied = Some(Arc::new(move |denial| answer(denial).map(Into::into)));
+        self
+    }
+
+    /// Says what it means that the storage failed; default [`OnError::Refuse`]: 503.
+    ///
+    /// That it failed is logged once, and that it works again once, with how many requests were not
+    /// decided in between.
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// Looks at the response, and gives the charge back where `charge_if` returns false: `|response|
+    /// response.status() == 401` counts failed logins only.
+    ///
+    /// A request is charged before its handler runs, so that no more than the limit are under way. What
+    /// is given back goes to the windows that were charged and to no later ones, before the response is
+    /// sent. Its header fields tell of the limit as if the request had not been; what others did in
+    /// between is not in them. Where there is no response, the charge stays: the handler panics, the
+    /// service within fails, the client goes away. So it does where the storage fails to give back,
+    /// which is logged.
+    pub fn charge_if(
+        mut self,
+        charge_if: impl Fn(&ResponseHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.charge_if = Some(Arc::new(charge_if));
+        self
+    }
+
+    /// Lets requests wait for their turn by a leaky bucket before the handler is called, so that they
+    /// reach it evenly; by other algorithms nobody waits. In a dry run neither.
+    ///
+    /// They wait by the limiter's clock. A client that goes away while it waits gives its place back: at
+    /// once in a storage that answers at once; one that answers later is asked to, and nobody waits for
+    /// its answer.
+    pub fn shape(self) -> Self {
+        self.shape_at_most(Duration::MAX)
+    }
+
+    /// As `shape`, but refuses with 429 whose turn is further away than `at_most`; its place is given
+    /// back, and `Retry-After` says when it would be near enough.
+    /// The metrics count it as admitted, since the rule did.
+    pub fn shape_at_most(mut self, at_most: Duration) -> Self {
+        self.shape = Some(at_most);
         self
     }
 
@@ -173,6 +239,8 @@ impl fmt::Debug for Options {
             .field("added", &self.added)
             .field("methods", &self.methods)
             .field("headers", &self.headers)
+            .field("shape", &self.shape)
+            .field("on_error", &self.on_error)
             .field("dry_run", &self.dry_run)
             .field("response_extension", &self.response_extension)
             .finish_non_exhaustive()

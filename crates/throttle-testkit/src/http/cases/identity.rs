@@ -3,17 +3,17 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use throttle_http::{
     Options, RequestHead,
-    identity::{ClientIp, ForwardedHeader, Header},
+    identity::{ClientIp, Cookie, ForwardedHeader, Header, Missing, RequestMethod, RequestPath},
 };
 
 use super::{
     super::{
         Answer, Case,
         answer::{passed, problem, refused},
-        case::{get, get_from, with},
+        case::{get, get_from, get_path, with},
     },
     api, modern,
 };
@@ -32,6 +32,10 @@ pub(super) fn cases() -> Vec<Case> {
         another_prefix(),
         a_tuple(),
         a_function(),
+        missing_and_anonymous(),
+        missing_and_by_address(),
+        keys_of_a_cookie(),
+        paths_and_methods(),
     ]
 }
 
@@ -189,4 +193,58 @@ fn a_function() -> Case {
 
 fn network_of_16_bits(address: IpAddr) -> String {
     address.to_string().split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+fn missing_and_anonymous() -> Case {
+    let options = modern().key(Header::new("x-api-key").missing(Missing::Anonymous));
+    case("those without a field share one limit, if they may", options)
+        .ask(get(), first())
+        .ask(get_from("198.51.100.7"), again())
+        .ask(key(""), first())
+        .ask(key("anonymous"), first())
+        .ask(key("%00anonymous"), first())
+        .ask(key("alice"), first())
+        .ask(key("alice"), again())
+}
+
+fn missing_and_by_address() -> Case {
+    let client = ClientIp::new().trusted_proxies(["10.0.0.1"]);
+    let options = modern().key(Header::new("x-api-key").missing(Missing::ClientIp(client)));
+    case("those without a field are limited by address, which no value can spend", options)
+        .change(|limiter| limiter.allow_list().add("198.51.100.0/24").unwrap())
+        .ask(key("192.0.2.1"), first())
+        .ask(get(), first())
+        .ask(get(), again())
+        .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.1"), again())
+        .ask(get_from("192.0.2.2"), first())
+        .ask(get_from("198.51.100.7"), passed())
+        .ask(get_from("198.51.100.7"), passed())
+}
+
+fn keys_of_a_cookie() -> Case {
+    let cookie = |line: &'static str| with(get(), "cookie", line);
+    let lacking = problem(400, "Bad Request", r#"the request lacks the cookie \"session\""#);
+    case("a cookie is the key", modern().key(Cookie::new("session")))
+        .ask(cookie("theme=dark; session=a"), first())
+        .ask(cookie("session=a; theme=light"), again())
+        .ask(with(cookie("theme=dark"), "cookie", "session=a"), again())
+        .ask(cookie("session=b"), first())
+        .ask(with(get(), "cookie", b"session=\xff"), first())
+        .ask(with(get(), "cookie", b"session=\xff"), again())
+        .ask(cookie("Session=b"), lacking)
+}
+
+fn paths_and_methods() -> Case {
+    let options = modern().key((RequestMethod, RequestPath, ClientIp::new()));
+    let path = |method: Method, path: &'static str| {
+        let mut request = get_path(path);
+        *request.method_mut() = method;
+        request
+    };
+    case("method and path are parts of a key, the query is not", options)
+        .ask(path(Method::GET, "/a?x=1"), first())
+        .ask(path(Method::GET, "/a?x=2"), again())
+        .ask(path(Method::POST, "/a"), first())
+        .ask(path(Method::GET, "/b"), first())
+        .ask(path(Method::GET, "/a/"), first())
 }

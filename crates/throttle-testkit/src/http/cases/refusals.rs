@@ -29,6 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
         no_peer_but_exempt(),
         a_cost_of_nought(),
         a_negative_cost(),
+        preflight(),
     ]
 }
 
@@ -138,4 +139,18 @@ fn a_negative_cost() -> Case {
         .rule(api(1))
         .ask(get(), passed())
         .ask(get(), passed())
+}
+
+fn preflight() -> Case {
+    let options = modern().exempt_preflight();
+    let asks = |request| with(request, "origin", "https://example.org");
+    let preflight = || with(asks(ask_by(Method::OPTIONS)), "access-control-request-method", "PUT");
+    let again = || refused(&["api"]).draft(POLICY, LIMITS).retry_after(60);
+    Case::new("a preflight passes uncharged, and nothing that only looks like one", options)
+        .rule(api(1))
+        .ask(preflight(), passed())
+        .ask(asks(ask_by(Method::OPTIONS)), passed().draft(POLICY, LIMITS))
+        .ask(preflight(), passed())
+        .ask(ask_by(Method::OPTIONS), again())
+        .ask(with(asks(get()), "access-control-request-method", "PUT"), again())
 }

@@ -1,0 +1,57 @@
+//! What becomes of a request that does not say whose it is.
+
+use throttle_core::Key;
+
+use super::{ClientIp, ExtractKey, InvalidProxy, NoKey};
+use crate::RequestHead;
+
+/// No field and no cookie can hold this byte, so that nobody can name such a key.
+const ANONYMOUS: &[u8] = b"\0anonymous";
+const CLIENT_IP: &str = "\0client";
+
+/// Says what becomes of a request that lacks the header field or cookie that is its key.
+///
+/// No client can name the keys of those that lack it: what it sends is never equal to them.
+///
+/// # Examples
+///
+/// ```
+/// use throttle_http::identity::{ClientIp, Header, Missing};
+///
+/// let strict = Header::new("x-api-key");
+/// let shared = Header::new("x-api-key").missing(Missing::Anonymous);
+/// let behind_a_proxy = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);
+/// let by_address = Header::new("x-api-key").missing(Missing::ClientIp(behind_a_proxy));
+/// ```
+#[derive(Clone, Default, Debug)]
+#[non_exhaustive]
+pub enum Missing {
+    /// It is refused with 400.
+    #[default]
+    Refuse,
+    /// All such requests share one limit.
+    Anonymous,
+    /// It is limited by the client's address, which the lists see too.
+    ClientIp(ClientIp),
+}
+
+impl Missing {
+    pub(super) fn key<'a>(
+        &'a self,
+        head: &RequestHead<'a>,
+        lacking: impl FnOnce() -> NoKey,
+    ) -> Result<Key<'a>, NoKey> {
+        match self {
+            Self::Refuse => Err(lacking()),
+            Self::Anonymous => Ok(Key::from(ANONYMOUS)),
+            Self::ClientIp(client) => Ok(client.extract(head)?.apart(CLIENT_IP)),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), InvalidProxy> {
+        match self {
+            Self::ClientIp(client) => client.validate(),
+            _ => Ok(()),
+        }
+    }
+}
