@@ -12,7 +12,7 @@ use axum::{
 };
 use ratethrottle::{
     Algorithm, ClientIp, Decisions, Denial, ForwardedHeader, Header, Headers, Limiter,
-    MemoryStorage, RateThrottleLayer, RequestHead, Rule,
+    MemoryStorage, Missing, OnError, RateThrottleLayer, RequestHead, RoutePattern, Rule,
 };
 
 #[tokio::main]
@@ -58,6 +58,7 @@ fn app() -> Result<Router, Box<dyn Error>> {
                 .ipv6_prefix(56),
         )
         .methods([Method::POST])
+        .charge_if(|response| response.status() != StatusCode::NOT_MODIFIED)
         .on_denied(|denial: &Denial<'_>| {
             let wait = denial.decision().retry_after().unwrap_or_default();
             let text = format!("too many attempts; try again in {} s\n", wait.as_secs() + 1);
@@ -69,13 +70,16 @@ fn app() -> Result<Router, Box<dyn Error>> {
     // Tenants have a limit for each of their clients.
     let upload = RateThrottleLayer::new(&limiter)
         .rule("upload")
-        .key((Header::new("x-tenant"), ClientIp::new()))
+        .key((Header::new("x-tenant").missing(Missing::Anonymous), RoutePattern, ClientIp::new()))
+        .exempt_preflight()
         .exempt(|head| head.method() == Method::OPTIONS)
+        .on_error(OnError::Pass)
         .build()?;
     // To see what a new limit would do before it does it.
     let beta = RateThrottleLayer::new(&limiter)
         .limit("beta", "1/minute")
         .headers(Headers::none().draft_10(true).retry_after(true))
+        .shape_at_most(Duration::from_secs(2)) // of a leaky bucket only; others never wait
         .dry_run()
         .build()?;
 
