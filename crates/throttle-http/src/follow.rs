@@ -96,6 +96,7 @@ pub type Leaving = Pin<Box<dyn Future<Output = Marks> + Send>>;
 
 impl Throttle {
     /// Follows a request to its turn.
+    #[expect(clippy::boxed_local, reason = "it comes boxed, so that an admission stays small")]
     pub fn follow(self: &Arc<Self>, followed: Box<Followed>) -> Entry {
         let throttle = Arc::clone(self);
         let Followed { key, reply } = *followed;
