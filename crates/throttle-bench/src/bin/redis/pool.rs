@@ -60,7 +60,7 @@ async fn exclusive(
     let pool = bb8::Pool::builder().max_size(connections).build(client).await;
     let pool = pool.expect("the server runs");
     // The storage has loaded the script; its digest is in the server's slow log.
-    let call = crate::throughput::the_call(server, Algorithm::TokenBucket).await;
+    let call = crate::throughput::the_call(server, rule(Algorithm::TokenBucket)).await;
     let call = std::sync::Arc::new(call);
     debug_assert!(!info(server, "server", "redis_version").is_empty());
     move |i| {

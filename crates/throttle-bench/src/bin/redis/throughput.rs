@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use throttle_core::Algorithm;
+use throttle_core::{Algorithm, Rule};
 use throttle_testbed::{Reply, Server};
 
 use crate::workload::{Run, limiter, median, rule, storage};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const TIMES: usize = 200_000;
 
 pub(crate) async fn run() {
@@ -22,7 +22,7 @@ pub(crate) async fn run() {
         [Algorithm::TokenBucket, Algorithm::SlidingWindowCounter, Algorithm::FixedWindow]
     {
         let server = Server::start();
-        let call = the_call(&server, algorithm).await;
+        let call = the_call(&server, rule(algorithm)).await;
         let digest = with_arguments(&server, &call);
         let key = String::from_utf8_lossy(&call[3]).into_owned();
         let mut figures = vec![Vec::new(); 5];
@@ -54,9 +54,9 @@ async fn ours(server: &Server, algorithm: Algorithm, connections: usize) -> f64 
 }
 
 /// Returns the words of the call that a check is, as the server's slow log has them.
-pub(crate) async fn the_call(server: &Server, algorithm: Algorithm) -> Vec<Vec<u8>> {
+pub(crate) async fn the_call(server: &Server, rule: Rule) -> Vec<Vec<u8>> {
     let storage = storage(server, 1).await;
-    let limiter = limiter(&storage, [rule(algorithm)]);
+    let limiter = limiter(&storage, [rule]);
     limiter.check("client-0000000000001", "api").await.expect("decided");
     server.command(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
     server.command(&["SLOWLOG", "RESET"]);
@@ -86,7 +86,7 @@ const SCRIPT: &str = concat!(
 
 /// Returns the digest of the same script with the arguments of a call written into it: redis-benchmark
 /// cannot send them, it ends words at a zero byte.
-fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
+pub(crate) fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
     let digest = server.command(&["SCRIPT", "LOAD", SCRIPT]).to_string();
     assert_eq!(digest.as_bytes(), call[1], "it is another script than the storage's");
     let quoted = |word: &Vec<u8>| {
@@ -98,7 +98,8 @@ fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
     server.command(&["SCRIPT", "LOAD", &script]).to_string()
 }
 
-fn benchmark(server: &Server, digest: &str, key: &str, pipeline: usize) -> f64 {
+/// Returns how many calls there were in a second.
+pub(crate) fn benchmark(server: &Server, digest: &str, key: &str, pipeline: usize) -> f64 {
     let output = Command::new("redis-benchmark")
         .args(["-p", &server.port().to_string(), "-c", "50", "--csv"])
         .args(["-n", &TIMES.to_string(), "-P", &pipeline.to_string()])
