@@ -40,7 +40,9 @@ async fn a_request_while_the_server_is_away_for_long_fails_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flushed_script_is_loaded_again_without_an_error() {
     let server = Server::start();
-    let storage = standalone(&server).await;
+    // One connection: others that are still being made would load the script by themselves.
+    let builder = RedisStorage::builder(&server.url()).max_connections(1);
+    let storage = builder.connect().await.unwrap();
     let limiter = limiter(&storage, [rule("r", 1_000)]);
     for round in 1..=3 {
         server.command(&["SCRIPT", "FLUSH"]);
