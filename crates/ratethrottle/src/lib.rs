@@ -79,9 +79,9 @@ pub use throttle_core::{
     Decisions, DenyList, Effect, Emulated, Error, InvalidEntry, InvalidRule, Key, Limiter,
     LimiterBuilder, ListEntry, ListFollower, ListStorage, Listed, MAX_KEY_LEN, MAX_LIMIT,
     MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW, ManualClock, Metrics, Micros, Outcome,
-    Rate, Receipt, Refund, Reply, Request, Rule, RuleMetrics, RuleStatus, Scope, SharedLists,
-    Sleep, State, States, Status, Storage, StorageError, SystemClock, UnknownAlgorithm, Value,
-    Verdict, Violation, async_trait, give_back, look, settle, settle_one,
+    OwnedCharge, Rate, Receipt, Refund, Reply, Request, Rule, RuleMetrics, RuleStatus, Scope,
+    SharedLists, Sleep, State, States, Status, Storage, StorageError, SystemClock,
+    UnknownAlgorithm, Value, Verdict, Violation, async_trait, give_back, look, settle, settle_one,
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{

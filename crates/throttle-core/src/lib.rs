@@ -41,9 +41,9 @@ pub use self::{
         Rate, Rule,
     },
     storage::{
-        AtomicStorage, Charge, Effect, Emulated, ListEntry, ListFollower, ListStorage, Refund,
-        Reply, Request, Scope, States, Storage, StorageError, Value, give_back, look, settle,
-        settle_one,
+        AtomicStorage, Charge, Effect, Emulated, ListEntry, ListFollower, ListStorage, OwnedCharge,
+        Refund, Reply, Request, Scope, States, Storage, StorageError, Value, give_back, look,
+        settle, settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use redis::{Cmd, Value};
 use throttle_core::{
-    Charge, CheckedRule, Clock, Key, Micros, Outcome, Refund, Reply, Request, StorageError,
+    Charge, Clock, Micros, Outcome, OwnedCharge, Refund, Reply, Request, StorageError,
 };
 
 use crate::{
@@ -20,7 +20,7 @@ pub(crate) fn decide(inner: &Arc<Inner>, request: &Request<'_>, op: Op) -> Reply
     let inner = Arc::clone(inner);
     let clock = request.clock();
     if parts.len() > 1 {
-        let charges: Vec<_> = charges.iter().map(Owned::new).collect();
+        let charges: Vec<_> = charges.iter().copied().map(Charge::to_owned).collect();
         let apart = Apart { inner, keys, charges, clock: clock.cloned() };
         return Reply::pending(async move { apart.decide(&parts, op).await });
     }
@@ -79,9 +79,9 @@ impl Call {
         let command = match clock {
             None => Command::Ready(script::acquire(op, &keys, charges, None)?),
             Some(clock) => {
-                let owned: Vec<_> = charges.iter().map(Owned::new).collect();
+                let owned: Vec<_> = charges.iter().copied().map(Charge::to_owned).collect();
                 let make = move |keys: &[String], now| {
-                    let charges: Vec<_> = owned.iter().map(Owned::borrow).collect();
+                    let charges: Vec<_> = owned.iter().map(OwnedCharge::borrow).collect();
                     script::acquire(op, keys, &charges, Some(now))
                 };
                 Command::Timed { clock: Arc::clone(clock), make: Box::new(make) }
@@ -98,7 +98,7 @@ impl Call {
         let command = match clock {
             None => Command::Ready(script::refund(&keys, refunds, None)?),
             Some(clock) => {
-                let own = |refund: &Refund<'_>| (Owned::new(&refund.charge()), refund.receipt());
+                let own = |refund: &Refund<'_>| (refund.charge().to_owned(), refund.receipt());
                 let owned: Vec<_> = refunds.iter().map(own).collect();
                 let make = move |keys: &[String], now| {
                     let refunds: Vec<_> = owned
@@ -134,7 +134,7 @@ impl Call {
 struct Apart {
     inner: Arc<Inner>,
     keys: Vec<String>,
-    charges: Vec<Owned>,
+    charges: Vec<OwnedCharge>,
     clock: Option<Arc<dyn Clock>>,
 }
 
@@ -179,7 +179,7 @@ impl Apart {
     }
 
     async fn ask(&self, part: &Range<usize>, op: Op) -> Result<Outcome, StorageError> {
-        let charges: Vec<_> = self.charges[part.clone()].iter().map(Owned::borrow).collect();
+        let charges: Vec<_> = self.charges[part.clone()].iter().map(OwnedCharge::borrow).collect();
         let keys = self.keys[part.clone()].to_vec();
         let call = Call::ask(keys, &charges, op, self.clock.as_ref())?;
         script::outcome(&call.send(&self.inner).await?, charges.len())
@@ -200,24 +200,6 @@ impl Apart {
             script::refunded(&call.send(&self.inner).await?)?;
         }
         Ok(())
-    }
-}
-
-/// A charge that borrows nothing.
-struct Owned {
-    key: Key<'static>,
-    rule: Arc<CheckedRule>,
-    cost: u64,
-}
-
-impl Owned {
-    fn new(charge: &Charge<'_>) -> Self {
-        let key = charge.key().clone().into_owned();
-        Self { key, rule: Arc::clone(charge.rule()), cost: charge.cost() }
-    }
-
-    fn borrow(&self) -> Charge<'_> {
-        Charge::new(&self.key, &self.rule, self.cost)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use throttle_core::StorageError;
 
 use crate::url::SCHEMES;
@@ -49,6 +49,13 @@ pub enum Error {
     /// There is no tokio runtime, which the connections live in.
     #[error("a Redis storage is made within a tokio runtime: call this from async code")]
     NoRuntime,
+}
+
+impl Error {
+    /// Says what the client of Redis found wrong with an address or a certificate.
+    pub(crate) fn unusable(error: RedisError) -> Self {
+        Self::InvalidUrl { what: error.to_string(), help: "see the cause".to_owned() }
+    }
 }
 
 /// What was asked and did not come about.
@@ -111,6 +118,14 @@ fn reason(last: &Option<RedisError>) -> String {
     match last {
         Some(error) => format!("{}{}", said(error), advice(error)),
         None => "it is being made".to_owned(),
+    }
+}
+
+/// Tells an answer from an error that is sent as one.
+pub(crate) fn checked(answer: Value) -> Result<Value, RedisError> {
+    match answer {
+        Value::ServerError(error) => Err(error.into()),
+        answer => Ok(answer),
     }
 }
 

@@ -63,20 +63,20 @@ impl Storage for RedisStorage {
                 command
             }
         };
-        match self.inner.call(&name, &command).await {
+        match self.inner.topology.call(name.as_bytes(), &command).await {
             Ok(Answer::Int(sum)) => Ok(sum),
             Ok(Answer::BulkString(sum)) => {
                 Value::from(sum).as_i64().ok_or_else(|| StorageError::not_an_integer(key))
             }
             Ok(answer) => Err(unexpected("INCRBY", &answer)),
-            Err(error) => {
-                let text = error.to_string();
-                if text.contains("overflow") {
+            Err(failure) => {
+                let said = failure.refusal().map(ToString::to_string).unwrap_or_default();
+                if said.contains("overflow") {
                     Err(StorageError::overflow(key))
-                } else if text.contains("not an integer") || text.contains("WRONGTYPE") {
+                } else if said.contains("not an integer") || said.contains("WRONGTYPE") {
                     Err(StorageError::not_an_integer(key))
                 } else {
-                    Err(error)
+                    Err(failure.into())
                 }
             }
         }
@@ -132,11 +132,11 @@ async fn clear(inner: &Inner, server: &Server) -> Result<u64, StorageError> {
         let answer = inner.topology.call_at(server, &scan).await?;
         let (next, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(answer)
             .map_err(|error| StorageError::not_carried_out(error.to_string()))?;
-        for key in keys {
-            // One by one: keys of several slots may not be in one command. Each goes where it lives.
+        // Keys of several slots may not be in one command, and each goes where it lives.
+        for together in keys.chunk_by(|one, two| inner.topology.share_a_server(one, two)) {
             let mut command = cmd("UNLINK");
-            command.arg(&key);
-            if let Answer::Int(count) = inner.topology.call(&key, &command).await? {
+            command.arg(together);
+            if let Answer::Int(count) = inner.topology.call(&together[0], &command).await? {
                 cleared += u64::try_from(count).unwrap_or(0);
             }
         }

@@ -91,6 +91,28 @@ async fn connections_are_bounded_however_many_tasks_ask() {
     assert_eq!(clients(&server), before, "connections outlive their storage");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_four_connections_are_made_however_many_are_allowed() {
+    let server = Server::start();
+    let storage = RedisStorage::builder(&server.url()).max_connections(50).connect().await.unwrap();
+    storm(&limiter(&storage, [rule("r", 1_000_000)]), "k", &["r"], 256, 20).await;
+    assert!(clients(&server) <= 4, "{}", clients(&server));
+    assert_eq!(storage.figures().max_connections, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_resp3_a_connection_that_is_closed_is_noticed_though_nobody_asks() {
+    let server = Server::start();
+    let storage = RedisStorage::builder(&server.url()).max_connections(1).connect().await.unwrap();
+    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let mut patience = 100;
+    while storage.figures().reconnects == 0 {
+        assert!(patience > 0, "{:?}", storage.figures());
+        patience -= 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn clients(server: &Server) -> usize {
     let list = server.command(&["CLIENT", "LIST", "TYPE", "normal"]).to_string();
     list.lines()

@@ -60,6 +60,14 @@ pub struct Charge<'a> {
     cost: u64,
 }
 
+/// Owns what a [`Charge`] borrows, for calls that outlive their request.
+#[derive(Clone, Debug)]
+pub struct OwnedCharge {
+    key: Key<'static>,
+    rule: Arc<CheckedRule>,
+    cost: u64,
+}
+
 /// Gives back one charge.
 #[derive(Copy, Clone, Debug)]
 pub struct Refund<'a> {
@@ -128,12 +136,27 @@ impl<'a> Charge<'a> {
         self.cost
     }
 
+    /// Returns the same charge with a lifetime of its own.
+    #[must_use]
+    pub fn to_owned(self) -> OwnedCharge {
+        let key = self.key.clone().into_owned();
+        OwnedCharge { key, rule: Arc::clone(self.rule), cost: self.cost }
+    }
+
     /// Returns the key of this charge in a storage of texts: `{identity}:rule`, where the identity is
     /// written as [`Key::to_word`] and the rule's name in the same way.
     #[must_use]
     pub fn storage_key(&self) -> String {
         let rule = Key::from(self.rule.name()).to_word();
         format!("{{{}}}:{rule}", self.key)
+    }
+}
+
+impl OwnedCharge {
+    /// Lends the charge.
+    #[must_use]
+    pub fn borrow(&self) -> Charge<'_> {
+        Charge::new(&self.key, &self.rule, self.cost)
     }
 }
 

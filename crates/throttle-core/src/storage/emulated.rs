@@ -13,11 +13,11 @@ use async_lock::MutexGuard;
 use async_trait::async_trait;
 
 use super::{
-    AtomicStorage, Charge, ListStorage, Refund, Reply, Request, Scope, Storage, StorageError,
-    Value,
+    AtomicStorage, Charge, ListStorage, OwnedCharge, Refund, Reply, Request, Scope, Storage,
+    StorageError, Value,
     settle::{give_back, look, settle},
 };
-use crate::{CheckedRule, Clock, Key, Micros, Outcome, State, SystemClock};
+use crate::{Clock, Micros, Outcome, State, SystemClock};
 
 /// Serves whole checks on a storage that has only the six operations.
 ///
@@ -49,7 +49,7 @@ impl<S: Storage + ?Sized> Emulated<S> {
         work: impl FnOnce(&[Charge<'_>], Micros, &mut Vec<State>) -> (T, Store) + Send + 'static,
     ) -> Reply<T> {
         let keys: Vec<_> = charges.clone().map(|charge| charge.storage_key()).collect();
-        let owned: Vec<_> = charges.map(OwnedCharge::new).collect();
+        let owned: Vec<_> = charges.map(Charge::to_owned).collect();
         let (storage, locks) = (Arc::clone(&self.storage), Arc::clone(&self.locks));
         let clock = clock.cloned();
         Reply::pending(async move {
@@ -103,23 +103,6 @@ fn is_ahead(states: &[State], now: Micros) -> bool {
     states.iter().any(|state| state.is_ahead(now))
 }
 
-struct OwnedCharge {
-    key: Key<'static>,
-    rule: Arc<CheckedRule>,
-    cost: u64,
-}
-
-impl OwnedCharge {
-    fn new(charge: Charge<'_>) -> Self {
-        let key = charge.key().clone().into_owned();
-        Self { key, rule: Arc::clone(charge.rule()), cost: charge.cost() }
-    }
-
-    fn borrow(&self) -> Charge<'_> {
-        Charge::new(&self.key, &self.rule, self.cost)
-    }
-}
-
 struct Writer<'a, S: ?Sized> {
     storage: &'a S,
     owned: &'a [OwnedCharge],
@@ -148,7 +131,7 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
     }
 
     async fn write(&self, i: usize, state: &State) -> Result<(), StorageError> {
-        let lifetime = state.lifetime(&self.owned[i].rule, self.moment);
+        let lifetime = state.lifetime(self.owned[i].borrow().rule(), self.moment);
         if lifetime == Micros::ZERO {
             return self.storage.delete(&self.keys[i]).await.map(|_| ());
         }

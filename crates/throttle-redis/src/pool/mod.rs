@@ -26,7 +26,11 @@ use tokio::{
 
 use self::lane::{Lane, Live};
 pub(crate) use self::source::{Source, address_of, connection_addr};
-use crate::{error::Failure, figures::Counters, options::Options};
+use crate::{
+    error::{Failure, checked},
+    figures::Counters,
+    options::Options,
+};
 
 /// More connections than this carry no more.
 const MOST_LANES: usize = 4;
@@ -97,7 +101,7 @@ impl Pool {
         let live = self.live(deadline).await?;
         let mut connection = live.connection();
         let answer = timeout_at(deadline, connection.send_packed_command(cmd)).await;
-        self.sorted(&live, answer.map(|answer| answer.and_then(no_error)))
+        self.sorted(&live, answer.map(|answer| answer.and_then(checked)))
     }
 
     /// Sends commands one right after the other, and returns the answers to the last `count`.
@@ -112,7 +116,7 @@ impl Pool {
         let mut connection = live.connection();
         let answer =
             timeout_at(deadline, connection.send_packed_commands(commands, skip, count)).await;
-        let answers = |values: Vec<Value>| values.into_iter().map(no_error).collect();
+        let answers = |values: Vec<Value>| values.into_iter().map(checked).collect();
         self.sorted(&live, answer.map(|answer| answer.and_then(answers)))
     }
 
@@ -281,12 +285,5 @@ impl fmt::Debug for Pool {
             .field("server", &self.shared.server)
             .field("connections", &self.connections())
             .finish_non_exhaustive()
-    }
-}
-
-fn no_error(value: Value) -> Result<Value, RedisError> {
-    match value {
-        Value::ServerError(error) => Err(error.into()),
-        value => Ok(value),
     }
 }

@@ -39,10 +39,10 @@ impl Source {
         let address = connection_addr(address, options)?;
         let info = address
             .into_connection_info()
-            .map_err(unusable)?
+            .map_err(Error::unusable)?
             .set_redis_settings(settings(&options.login, options))
             .set_tcp_settings(tcp());
-        Client::open(info).map(Self::Fixed).map_err(unusable)
+        Client::open(info).map(Self::Fixed).map_err(Error::unusable)
     }
 
     /// Makes the source that asks sentinels.
@@ -95,9 +95,9 @@ pub(crate) fn connection_addr(
     };
     pick_provider();
     let plain = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-    let info = plain.into_connection_info().map_err(unusable)?;
+    let info = plain.into_connection_info().map_err(Error::unusable)?;
     let client = Client::build_with_tls(info, certificates.clone());
-    client.map(|client| client.get_connection_info().addr().clone()).map_err(unusable)
+    client.map(|client| client.get_connection_info().addr().clone()).map_err(Error::unusable)
 }
 
 /// Reads an address that Redis wrote: `host:port`, where the host may be IPv6 without brackets.
@@ -125,8 +125,4 @@ fn settings(login: &Login, options: &Options) -> RedisConnectionInfo {
 /// A request is small and waits for its answer: it is sent at once.
 fn tcp() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
-}
-
-fn unusable(error: RedisError) -> Error {
-    Error::InvalidUrl { what: error.to_string(), help: "see the cause".to_owned() }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use redis::{Cmd, RedisFuture, Value, aio::ConnectionLike};
 
+use crate::error::checked;
+
 /// A connection that many can use at once, such as [`redis::aio::MultiplexedConnection`] or
 /// [`redis::aio::ConnectionManager`]: cheap to clone.
 ///
@@ -26,11 +28,6 @@ struct Boxed<C>(C);
 impl<C: SharedConnection> Given for Boxed<C> {
     fn send<'a>(&'a self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         let mut connection = self.0.clone();
-        Box::pin(async move {
-            match connection.req_packed_command(command).await? {
-                Value::ServerError(error) => Err(error.into()),
-                value => Ok(value),
-            }
-        })
+        Box::pin(async move { checked(connection.req_packed_command(command).await?) })
     }
 }

@@ -73,7 +73,7 @@ fn client(
     options: &Options,
 ) -> Result<SentinelClient, Error> {
     let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master);
-    let mut builder = builder.map_err(unusable)?;
+    let mut builder = builder.map_err(Error::unusable)?;
     if let Some(certificates) = &options.certificates {
         builder = builder
             .set_client_to_redis_tls_mode(TlsMode::Secure)
@@ -91,7 +91,7 @@ fn client(
     if let Some(password) = &options.sentinel_login.password {
         builder = builder.set_client_to_sentinel_password(password);
     }
-    builder.build().map_err(unusable)
+    builder.build().map_err(Error::unusable)
 }
 
 /// Makes the clients that listen.
@@ -108,7 +108,7 @@ fn listeners(addresses: Vec<ConnectionAddr>, options: &Options) -> Result<Vec<Cl
         let info = address.into_connection_info()?.set_redis_settings(settings);
         Client::open(info)
     };
-    addresses.into_iter().map(open).collect::<Result<_, RedisError>>().map_err(unusable)
+    addresses.into_iter().map(open).collect::<Result<_, RedisError>>().map_err(Error::unusable)
 }
 
 struct Listener {
@@ -164,8 +164,4 @@ impl Listener {
 /// Returns the next item of a stream.
 async fn next<S: futures_core::Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_next(cx)).await
-}
-
-fn unusable(error: RedisError) -> Error {
-    Error::InvalidUrl { what: error.to_string(), help: "see the cause".to_owned() }
 }

@@ -1,12 +1,4 @@
-//! A Redis server of a test's own, on a socket in a directory of its own.
-
-use std::{
-    env, fs,
-    path::PathBuf,
-    process::{self, Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::{Duration, Instant},
-};
+//! A Redis server of a test's own, and a connection that has loaded the script.
 
 use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult, Value};
 use throttle_core::{Charge, Micros, Outcome, Refund, StorageError};
@@ -15,28 +7,15 @@ use crate::script::{self, Op};
 
 /// Runs until it is dropped.
 pub(super) struct Server {
-    process: Child,
-    directory: PathBuf,
     connection: Connection,
+    _server: throttle_testbed::Server,
 }
 
 impl Server {
     pub(super) fn start() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("throttle-redis-{}-{}", process::id(), NEXT.fetch_add(1, Relaxed));
-        let directory = env::temp_dir().join(name);
-        fs::create_dir_all(&directory).unwrap();
-        let socket = directory.join("socket");
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(&socket)
-            .current_dir(&directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let client = Client::open(format!("redis+unix://{}", socket.display())).unwrap();
-        let connection = connect(&client);
-        let mut server = Self { process, directory, connection };
+        let server = throttle_testbed::Server::start();
+        let connection = Client::open(server.url()).unwrap().get_connection().unwrap();
+        let mut server = Self { connection, _server: server };
         assert_eq!(server.ask::<String>(&script::load()), Ok(script::sha().to_owned()));
         server
     }
@@ -86,23 +65,4 @@ impl Server {
 
 pub(super) fn storage_key(charge: &Charge<'_>) -> String {
     format!("rt:{}", charge.storage_key())
-}
-
-fn connect(client: &Client) -> Connection {
-    let started = Instant::now();
-    loop {
-        match client.get_connection() {
-            Ok(connection) => return connection,
-            Err(error) => assert!(started.elapsed() < Duration::from_secs(10), "{error}"),
-        }
-        std::thread::yield_now();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
 }
