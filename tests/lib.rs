@@ -12,6 +12,8 @@ mod guide {
     mod getting_started {}
     #[doc = include_str!("../docs/actix.md")]
     mod actix {}
+    #[doc = include_str!("../docs/recipes.md")]
+    mod recipes {}
     #[doc = include_str!("../docs/algorithms.md")]
     mod algorithms {}
     #[doc = include_str!("../docs/storage.md")]

@@ -85,8 +85,8 @@ pub use throttle_core::{
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ConfigError, Denial, ExtractCost, Headers, OnError, Options, RequestHead, ResponseHead,
-    Selection, Source,
+    ConfigError, Denial, ExtractCost, Headers, IntoRules, OnError, Options, PickedRules,
+    RequestHead, ResponseHead, Selection, Source,
     identity::{
         ClientIp, Cookie, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, Missing,
         NoKey, RequestMethod, RequestPath, RoutePattern, TrustedProxies,

@@ -35,6 +35,17 @@ fn a_rule_that_is_not_known_is_an_error_that_says_which_are() {
 }
 
 #[test]
+fn a_rule_that_is_declared_and_not_there_is_an_error() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let plans = || RateThrottle::new(&limiter).rules_by(|_, _| "api");
+    assert!(plans().declare_rules(["api"]).build().is_ok());
+    let text = error(plans().declare_rules(["api"]).declare_rules(["gold".to_owned()]));
+    for word in ["\"gold\"", "\"api\"", "add_rule"] {
+        assert!(text.contains(word), "{word} is not in: {text}");
+    }
+}
+
+#[test]
 fn a_rate_that_cannot_be_read_is_an_error_that_shows_it() {
     for rate in ["5 a minute", "", "5/fortnight"] {
         let text = error(of(1).limit("login", rate));

@@ -27,7 +27,7 @@ pub use self::{
     fields::Headers,
     follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
     head::{ForeignHead, RequestHead},
-    options::{Denial, ExtractCost, OnError, Options, Selection},
+    options::{Denial, ExtractCost, IntoRules, OnError, Options, PickedRules, Selection},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     setup::{Setup, Source},
     throttle::{Admission, ConfigError, Marks, Refusal, Throttle, Verdict},

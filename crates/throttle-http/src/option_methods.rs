@@ -17,6 +17,32 @@ macro_rules! option_methods {
             self.with(|options| options.limit(name, rate))
         }
 
+        /// Picks rules of the limiter for each request, by its key and head: plans, such as
+        /// `|key, _| if is_paid(key) { "pro" } else { "free" }`.
+        ///
+        /// They apply beside those that are named by `rule` and `limit`, and in place of all rules where
+        /// none is named. A request for which there is no rule at all passes unlimited. A rule that the
+        /// limiter does not have is a mistake of the service: it is logged, and the request is answered
+        /// with 500; those named by `declare_rules` are looked for when this is built.
+        ///
+        /// A key of more than [`MAX_KEY_LEN`](throttle_core::MAX_KEY_LEN) bytes is a digest here: look such
+        /// things up by the head.
+        pub fn rules_by<R: $crate::IntoRules>(
+            self,
+            pick: impl Fn(&$crate::macros::Key<'_>, &$crate::RequestHead<'_>) -> R
+            + Send
+            + Sync
+            + 'static,
+        ) -> Self {
+            self.with(|options| options.rules_by(pick))
+        }
+
+        /// Names the rules that `rules_by` may pick, so that one that the limiter does not have is an
+        /// error when this is built; may be said several times.
+        pub fn declare_rules(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+            self.with(|options| options.declare_rules(names))
+        }
+
         /// Says who is limited; default [`ClientIp`](throttle_http::identity::ClientIp).
         pub fn key(self, key: impl $crate::identity::ExtractKey) -> Self {
             self.with(|options| options.key(key))
@@ -121,4 +147,5 @@ macro_rules! option_methods {
 pub mod macros {
     pub use bytes::Bytes;
     pub use http::{Method, Response};
+    pub use throttle_core::Key;
 }

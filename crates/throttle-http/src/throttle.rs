@@ -7,13 +7,14 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
 };
-use throttle_core::{Decisions, Error, InvalidRule, Limiter, Listed, Reply, Rule};
+use throttle_core::{Decisions, Error, InvalidRule, Key, Limiter, Listed, Reply, Rule};
 
 use crate::{
     CONTENT_TYPE, Denial, Followed, OnError, Options, RequestHead, ResponseHead, Selection,
     fields::{Fields, Values, write_dry_run, write_unlimited},
     health::Health,
     identity::{InvalidProxy, NoKey},
+    options::RulesBy,
     problem,
 };
 
@@ -44,6 +45,7 @@ pub struct Throttle {
     fields: Fields,
     health: Health,
     no_peer: Once,
+    no_rule: Once,
     wants_route: bool,
     /// Whether an option wants more of a request than the limiter's answer.
     follows: bool,
@@ -95,8 +97,9 @@ impl Throttle {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a rate or rule that cannot be taken, a rule that is not known (the text has
-    /// those that are), a limiter without rules, and a trusted proxy that is no network.
+    /// [`ConfigError`] for a rate or rule that cannot be taken, a rule that is named or declared and not
+    /// known (the text has those that are), a limiter without rules, and a trusted proxy that is no
+    /// network.
     pub fn new(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
         for (name, rate) in &options.added {
             limiter.add_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
@@ -104,11 +107,14 @@ impl Throttle {
         options.key.validate()?;
         let probe = limiter.probe(names(&options.selection));
         probe.map_err(ConfigError::Rules)?;
+        for name in &options.declared {
+            limiter.probe(Some(&[name])).map_err(ConfigError::Rules)?;
+        }
         let fields = Fields::new(options.headers);
-        let (health, no_peer) = (Health::default(), Once::new());
+        let (health, no_peer, no_rule) = (Health::default(), Once::new(), Once::new());
         let wants_route = options.key.wants_route();
         let follows = options.charge_if.is_some() || options.shape.is_some();
-        Ok(Self { limiter, options, fields, health, no_peer, wants_route, follows })
+        Ok(Self { limiter, options, fields, health, no_peer, no_rule, wants_route, follows })
     }
 
     /// Answers where no throttle could be made and the service runs all the same: 500; why is for the
@@ -143,7 +149,13 @@ impl Throttle {
         }
         match self.options.key.extract(head) {
             Ok(key) => {
-                let reply = self.limiter.begin(&key, names(&self.options.selection), cost);
+                let reply = match &self.options.rules_by {
+                    None => self.limiter.begin(&key, names(&self.options.selection), cost),
+                    Some(pick) => match self.begin_picked(pick, &key, head, cost) {
+                        Some(reply) => reply,
+                        None => return Admission::Exempt,
+                    },
+                };
                 if self.follows {
                     let key = key.into_owned();
                     return Admission::Followed(Box::new(Followed { key, reply }));
@@ -197,6 +209,20 @@ impl Throttle {
         self.options.charge_if.as_ref().is_none_or(|charge_if| charge_if(head))
     }
 
+    /// Asks the limiter by the rules that are picked; none where there are none.
+    #[inline(never)]
+    fn begin_picked(
+        &self,
+        pick: &RulesBy,
+        key: &Key<'_>,
+        head: &RequestHead<'_>,
+        cost: Option<u64>,
+    ) -> Option<Reply<Decisions, Error>> {
+        let picked = pick(key, head);
+        let names = picked.join(names(&self.options.selection).unwrap_or_default());
+        (!names.is_empty()).then(|| self.limiter.begin(key, Some(&names[..]), cost))
+    }
+
     #[inline]
     fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
         let options = &self.options;
@@ -244,6 +270,19 @@ impl Throttle {
     /// choice: that a rule is gone is a mistake of the service, and no reason to lift its limits.
     #[cold]
     fn judge_undecided(&self, error: &Error) -> Verdict {
+        if let (Error::UnknownRule { .. } | Error::NoRules, true) =
+            (error, self.options.rules_by.is_some())
+        {
+            self.no_rule.call_once(|| {
+                tracing::error!(
+                    %error,
+                    "a rule that `rules_by` picked is not there; such requests are answered with 500: \
+                     add the rule, and name it in `declare_rules` to find this when the service starts"
+                );
+            });
+            let detail = "The server is not configured to limit this request.";
+            return Verdict::Refused(refuse_misconfigured(detail));
+        }
         let on_error = match error {
             Error::Storage(_) => &self.options.on_error,
             _ => &OnError::Refuse,

@@ -39,6 +39,17 @@ fn a_rule_that_is_not_known_is_an_error_that_says_which_are() {
 }
 
 #[test]
+fn a_rule_that_is_declared_and_not_there_is_an_error() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let plans = || RateThrottleLayer::new(&limiter).rules_by(|_, _| "api");
+    assert!(plans().declare_rules(["api"]).build().is_ok());
+    let text = error(plans().declare_rules(["api"]).declare_rules(["gold".to_owned()]));
+    for word in ["\"gold\"", "\"api\"", "add_rule"] {
+        assert!(text.contains(word), "{word} is not in: {text}");
+    }
+}
+
+#[test]
 fn a_rate_that_cannot_be_read_is_an_error_that_shows_it() {
     for rate in ["5 a minute", "", "5/fortnight"] {
         let text = error(of(1).limit("login", rate));
@@ -143,4 +154,18 @@ async fn the_peer_of_a_mocked_connection_is_known() {
     let request = http::Request::new(axum::body::Body::empty());
     assert_eq!(app.clone().oneshot(request).await.unwrap().status(), StatusCode::OK);
     assert_eq!(app.oneshot(get()).await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_picked_rule_that_is_not_there_is_logged_once_with_the_rules_that_are() {
+    let (log, _guard) = Log::start();
+    let app = router(of(1).rules_by(|_, _| "gold").build().unwrap());
+    for _ in 0..3 {
+        assert_eq!(app.clone().oneshot(get()).await.unwrap().status(), 500);
+    }
+    let logged = log.take();
+    assert_eq!(logged.matches("ERROR").count(), 1, "{logged}");
+    for word in ["\"gold\"", "\"api\"", "declare_rules"] {
+        assert!(logged.contains(word), "{word} is not in: {logged}");
+    }
 }

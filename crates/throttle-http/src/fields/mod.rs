@@ -6,7 +6,7 @@ mod tests;
 
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use throttle_core::{Decision, Decisions, Micros};
 
@@ -106,6 +106,9 @@ impl Default for Headers {
     }
 }
 
+/// How many combinations of rules are kept rendered besides the first.
+const MOST_LATER: usize = 64;
+
 /// Makes fields; what does not change per rule is rendered once.
 #[derive(Debug)]
 pub(crate) struct Fields {
@@ -113,8 +116,8 @@ pub(crate) struct Fields {
     /// Of the rules that came first: most services never change theirs, and then nothing is counted
     /// to read it.
     first: OnceLock<Rendered>,
-    /// Of those that came last.
-    latest: ArcSwapOption<Rendered>,
+    /// Of those that came later, as where requests have plans; the newest last.
+    later: ArcSwap<Vec<Arc<Rendered>>>,
 }
 
 /// Holds the values of the fields of one response.
@@ -139,7 +142,7 @@ struct Legacy {
 
 impl Fields {
     pub(crate) fn new(headers: Headers) -> Self {
-        Self { headers, first: OnceLock::new(), latest: ArcSwapOption::empty() }
+        Self { headers, first: OnceLock::new(), later: ArcSwap::default() }
     }
 
     /// Returns the values of the fields of a response; `now` is read where Unix time is told.
@@ -178,14 +181,15 @@ impl Fields {
         if first.is_of(decisions) {
             return work(first);
         }
-        let latest = self.latest.load();
-        if let Some(latest) = &*latest
-            && latest.is_of(decisions)
-        {
-            return work(latest);
+        let later = self.later.load();
+        if let Some(found) = later.iter().find(|one| one.is_of(decisions)) {
+            return work(found);
         }
         let new = Arc::new(Rendered::new(decisions));
-        self.latest.store(Some(Arc::clone(&new)));
+        // One that is lost to a request at the same time is made again.
+        let kept = later.len().saturating_sub(MOST_LATER - 1);
+        let newest = later.iter().skip(kept).chain([&new]).cloned().collect();
+        self.later.store(Arc::new(newest));
         work(&new)
     }
 

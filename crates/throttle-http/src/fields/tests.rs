@@ -192,14 +192,17 @@ fn what_was_rendered_of_a_rule_is_replaced_with_it_and_with_it_only() {
     let old = once(&limiter);
     assert_eq!(policy(&old), r#""api";q=1;w=60 of 1"#);
     policy(&once(&limiter));
-    assert!(fields.latest.load().is_none(), "the first is kept");
+    assert!(fields.later.load().is_empty(), "the first is kept");
 
     limiter.replace_rule(Rule::per_hour("api", 5)).unwrap();
     let new = once(&limiter);
     assert_eq!(policy(&new), r#""api";q=5;w=3600 of 5"#);
-    let latest = fields.latest.load_full().unwrap();
+    let latest = fields.later.load().last().cloned().unwrap();
     policy(&once(&limiter));
-    assert!(Arc::ptr_eq(&latest, &fields.latest.load_full().unwrap()), "the latest is kept");
+    assert!(
+        Arc::ptr_eq(&latest, &fields.later.load().last().cloned().unwrap()),
+        "the latest is kept"
+    );
     limiter.add_rule(Rule::per_day("daily", 9)).unwrap();
     let both = once(&limiter);
     assert_eq!(policy(&both), r#""api";q=5;w=3600, "daily";q=9;w=86400 of 5"#);
@@ -291,4 +294,30 @@ fn where_no_wait_helps_none_is_told() {
     assert!(!refused.is_allowed() && map.get(RETRY_AFTER).is_none());
     assert!(map.get(X_RESET).is_none() && map.get(X_REMAINING).is_some());
     assert_eq!(lines(&map, &RATE_LIMIT), [r#""api";r=5"#]);
+}
+
+#[test]
+fn many_combinations_of_rules_are_each_told_as_they_are() {
+    let rules = (0..=2 * MOST_LATER as u64).map(|i| Rule::per_minute(format!("r{i}"), i + 1));
+    let limiter = limiter(rules);
+    let fields = Fields::new(Headers::none().draft_10(true));
+    for round in 0..2 {
+        for i in 0..=2 * MOST_LATER as u64 {
+            let name = format!("r{i}");
+            let decisions = check(&limiter, Some(&[&name]), None);
+            let mut map = HeaderMap::new();
+            write(&fields, &decisions, &mut map);
+            let left = i.saturating_sub(round);
+            let policy = format!("\"{name}\";q={};w=60", i + 1);
+            assert_eq!(lines(&map, &RATE_LIMIT_POLICY), [policy]);
+            assert!(lines(&map, &RATE_LIMIT)[0].starts_with(&format!("\"{name}\";r={left};t=")));
+        }
+        assert!(fields.later.load().len() <= MOST_LATER);
+    }
+    // Those that came last are at hand.
+    let before: Vec<_> = fields.later.load().iter().map(Arc::as_ptr).collect();
+    let name = format!("r{}", 2 * MOST_LATER);
+    write(&fields, &check(&limiter, Some(&[&name]), None), &mut HeaderMap::new());
+    let after: Vec<_> = fields.later.load().iter().map(Arc::as_ptr).collect();
+    assert_eq!(before, after);
 }

@@ -2,6 +2,7 @@
 
 mod cost;
 mod on_error;
+mod rules_by;
 #[cfg(test)]
 mod tests;
 
@@ -12,9 +13,14 @@ use http::{
     Method, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
-use throttle_core::{Decision, Decisions};
+use throttle_core::{Decision, Decisions, Key};
 
-pub use self::{cost::ExtractCost, on_error::OnError};
+pub(crate) use self::rules_by::RulesBy;
+pub use self::{
+    cost::ExtractCost,
+    on_error::OnError,
+    rules_by::{IntoRules, PickedRules},
+};
 use crate::{
     Headers, RequestHead, ResponseHead,
     identity::{ClientIp, ExtractKey},
@@ -26,6 +32,9 @@ use crate::{
 pub struct Options {
     pub(crate) selection: Selection,
     pub(crate) added: Vec<(String, String)>,
+    pub(crate) rules_by: Option<RulesBy>,
+    /// What `rules_by` may pick.
+    pub(crate) declared: Vec<String>,
     pub(crate) key: Arc<dyn ExtractKey>,
     pub(crate) cost: Option<Arc<dyn ExtractCost>>,
     pub(crate) methods: Option<Vec<Method>>,
@@ -80,6 +89,8 @@ impl Options {
         Self {
             selection: Selection::All,
             added: Vec::new(),
+            rules_by: None,
+            declared: Vec::new(),
             key: Arc::new(ClientIp::new()),
             cost: None,
             methods: None,
@@ -109,6 +120,45 @@ impl Options {
         let name = name.into();
         self.added.push((name.clone(), rate.into()));
         self.rule(name)
+    }
+
+    /// Picks rules of the limiter for each request, by its key and head: plans.
+    ///
+    /// They apply beside those that are named by [`rule`](Self::rule) and [`limit`](Self::limit), and in
+    /// place of all rules where none is named. A request for which there is no rule at all passes
+    /// unlimited. A rule that the limiter does not have is a mistake of the service: it is logged, and
+    /// the request is answered with 500; see [`declare_rules`](Self::declare_rules).
+    ///
+    /// A key of more than [`MAX_KEY_LEN`](throttle_core::MAX_KEY_LEN) bytes is a digest here: look such
+    /// things up by the head.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{collections::HashMap, sync::Arc};
+    /// use throttle_http::{Options, identity::Header};
+    ///
+    /// let plans: HashMap<Vec<u8>, Arc<str>> = HashMap::from([(b"k-1".to_vec(), "pro".into())]);
+    /// let options = Options::new()
+    ///     .key(Header::new("x-api-key"))
+    ///     .declare_rules(["free", "pro"])
+    ///     .rules_by(move |key, _head| {
+    ///         plans.get(key.as_bytes()).cloned().unwrap_or_else(|| "free".into())
+    ///     });
+    /// ```
+    pub fn rules_by<R: IntoRules>(
+        mut self,
+        pick: impl Fn(&Key<'_>, &RequestHead<'_>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.rules_by = Some(Arc::new(move |key, head| PickedRules::new(pick(key, head))));
+        self
+    }
+
+    /// Names the rules that [`rules_by`](Self::rules_by) may pick, so that one that the limiter does not
+    /// have is an error when the middleware is built; may be said several times.
+    pub fn declare_rules(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.declared.extend(names.into_iter().map(Into::into));
+        self
     }
 
     /// Says who is limited; default [`ClientIp`].
@@ -237,6 +287,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("selection", &self.selection)
             .field("added", &self.added)
+            .field("declared", &self.declared)
             .field("methods", &self.methods)
             .field("headers", &self.headers)
             .field("shape", &self.shape)

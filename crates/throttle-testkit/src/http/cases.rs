@@ -4,6 +4,7 @@ mod fields;
 mod identity;
 mod limits;
 mod lists;
+mod plans;
 mod refusals;
 
 use std::time::Duration;
@@ -16,8 +17,15 @@ use super::Case;
 /// Returns the whole table.
 #[must_use]
 pub fn all() -> Vec<Case> {
-    [limits::cases(), fields::cases(), refusals::cases(), lists::cases(), identity::cases()]
-        .concat()
+    [
+        limits::cases(),
+        fields::cases(),
+        refusals::cases(),
+        lists::cases(),
+        identity::cases(),
+        plans::cases(),
+    ]
+    .concat()
 }
 
 /// Writes the draft's fields and `Retry-After`; said in full, whatever the defaults are.
