@@ -85,8 +85,9 @@ pub use throttle_core::{
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ConfigError, Denial, ExtractCost, Headers, IntoRules, OnError, Options, PickedRules,
-    RequestHead, ResponseHead, Selection, Source,
+    ConfigError, ContentLength, Denial, ExtractCost, Headers, IntoRules, InvalidCost, InvalidPath,
+    MissingLength, NoCost, OnError, Options, PickedRules, RequestHead, ResponseHead, Selection,
+    Source,
     identity::{
         ClientIp, Cookie, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, Missing,
         NoKey, RequestMethod, RequestPath, RoutePattern, TrustedProxies,

@@ -60,6 +60,10 @@ impl ForeignHead for Head<'_> {
         self.uri.get_or_init(|| Uri::try_from(self.head.uri.to_string()).unwrap_or_default())
     }
 
+    fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
     fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| fields_of(&self.head.headers))
     }

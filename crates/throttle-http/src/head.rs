@@ -33,6 +33,10 @@ pub trait ForeignHead: fmt::Debug + Sync {
     fn method(&self) -> &Method;
     /// Returns the target.
     fn uri(&self) -> &Uri;
+    /// Returns the path of the target, which may be at hand where the target is not.
+    fn path(&self) -> &str {
+        self.uri().path()
+    }
     /// Returns the header fields.
     fn headers(&self) -> &HeaderMap;
     /// Returns what stands beside the request.
@@ -86,7 +90,10 @@ impl<'a> RequestHead<'a> {
     /// Returns the path of the target.
     #[must_use]
     pub fn path(&self) -> &'a str {
-        self.uri().path()
+        match self.parts {
+            Parts::Own { uri, .. } => uri.path(),
+            Parts::Foreign(head) => head.path(),
+        }
     }
 
     /// Returns the pattern of the route; not for all, since some frameworks make it only where a key

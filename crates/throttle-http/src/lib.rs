@@ -27,7 +27,10 @@ pub use self::{
     fields::Headers,
     follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
     head::{ForeignHead, RequestHead},
-    options::{Denial, ExtractCost, IntoRules, OnError, Options, PickedRules, Selection},
+    options::{
+        ContentLength, Denial, ExtractCost, IntoRules, InvalidCost, InvalidPath, MissingLength,
+        NoCost, OnError, Options, PickedRules, Selection,
+    },
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     setup::{Setup, Source},
     throttle::{Admission, ConfigError, Marks, Refusal, Throttle, Verdict},

@@ -54,8 +54,9 @@ macro_rules! option_methods {
             self.with(|options| options.response_extension(leave))
         }
 
-        /// Says what a request costs, as a number or a function of the request; default: the rule's
-        /// cost. A function that returns 0 lets the request pass uncharged.
+        /// Says what a request costs, as a number, a function of the request, or by
+        /// [`ContentLength`](throttle_http::ContentLength); default: the rule's cost. A function that
+        /// returns 0 lets the request pass uncharged.
         pub fn cost(self, cost: impl $crate::ExtractCost) -> Self {
             self.with(|options| options.cost(cost))
         }
@@ -77,6 +78,24 @@ macro_rules! option_methods {
         /// `Access-Control-Request-Method`. Browsers send them by themselves, and without keys.
         pub fn exempt_preflight(self) -> Self {
             self.with($crate::Options::exempt_preflight)
+        }
+
+        /// Lets requests of these paths pass uncharged; may be said several times.
+        ///
+        /// A path is compared to the letter, as this middleware sees it and without its query: axum's `nest`
+        /// takes the prefix away before. With `/*` at its end it is all that is below: `/static/*` is
+        /// `/static/` and `/static/a.css`, not `/static`. A path with `..`, a backslash, or an escaped dot
+        /// or slash is below nothing.
+        ///
+        /// One that can be no path is an error when this is built.
+        pub fn exempt_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+            self.with(|options| options.exempt_paths(paths))
+        }
+
+        /// Lets health checks pass uncharged: `GET` and `HEAD` of `/health`, `/healthz`, `/livez`,
+        /// `/readyz`, `/startupz` and `/ping`.
+        pub fn exempt_health_checks(self) -> Self {
+            self.with($crate::Options::exempt_health_checks)
         }
 
         /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.

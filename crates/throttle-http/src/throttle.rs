@@ -10,7 +10,8 @@ use http::{
 use throttle_core::{Decisions, Error, InvalidRule, Key, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, Denial, Followed, OnError, Options, RequestHead, ResponseHead, Selection,
+    CONTENT_TYPE, Denial, Followed, InvalidCost, InvalidPath, NoCost, OnError, Options,
+    RequestHead, ResponseHead, Selection,
     fields::{Fields, Values, write_dry_run, write_unlimited},
     health::Health,
     identity::{InvalidProxy, NoKey},
@@ -31,6 +32,12 @@ pub enum ConfigError {
     /// A trusted proxy is no network.
     #[error(transparent)]
     InvalidProxy(#[from] InvalidProxy),
+    /// A path that is to be exempt can be none.
+    #[error(transparent)]
+    InvalidPath(#[from] InvalidPath),
+    /// A cost cannot be computed.
+    #[error(transparent)]
+    InvalidCost(#[from] InvalidCost),
     /// A middleware was made of a rule alone, and there is nowhere to keep its counts.
     #[error(
         "a rule alone needs a storage: build with the feature `memory`, or make a limiter of the rule"
@@ -105,6 +112,10 @@ impl Throttle {
             limiter.add_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
         }
         options.key.validate()?;
+        options.cost.as_ref().map_or(Ok(()), |cost| cost.validate())?;
+        if let Some(error) = &options.invalid_path {
+            return Err(error.clone().into());
+        }
         let probe = limiter.probe(names(&options.selection));
         probe.map_err(ConfigError::Rules)?;
         for name in &options.declared {
@@ -143,10 +154,12 @@ impl Throttle {
         if self.is_exempt(head) {
             return Admission::Exempt;
         }
-        let cost = self.options.cost.as_ref().map(|cost| cost.cost(head));
-        if cost == Some(0) {
-            return Admission::Exempt;
-        }
+        let cost = match self.options.cost.as_ref().map(|cost| cost.try_cost(head)) {
+            None => None,
+            Some(Ok(0)) => return Admission::Exempt,
+            Some(Ok(cost)) => Some(cost),
+            Some(Err(no_cost)) => return Admission::Refused(refuse_without_cost(no_cost)),
+        };
         match self.options.key.extract(head) {
             Ok(key) => {
                 let reply = match &self.options.rules_by {
@@ -350,6 +363,13 @@ fn problem_response(status: StatusCode, body: Bytes) -> Refusal {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE_FIELD, HeaderValue::from_static(CONTENT_TYPE));
     response
+}
+
+#[cold]
+fn refuse_without_cost(no_cost: NoCost) -> Refusal {
+    let NoCost::NoLength = no_cost;
+    let body = problem::plain(411, "Length Required", &no_cost.to_string());
+    problem_response(StatusCode::LENGTH_REQUIRED, body)
 }
 
 fn refuse_misconfigured(detail: &str) -> Refusal {

@@ -7,7 +7,10 @@ mod common;
 use axum::{Router, routing::get as on_get};
 use http::StatusCode;
 use throttle_core::{Limiter, Rule};
-use throttle_http::identity::{ClientIp, Header};
+use throttle_http::{
+    ContentLength,
+    identity::{ClientIp, Header},
+};
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
 use tower::ServiceExt;
@@ -47,6 +50,16 @@ fn a_rule_that_is_declared_and_not_there_is_an_error() {
     for word in ["\"gold\"", "\"api\"", "add_rule"] {
         assert!(text.contains(word), "{word} is not in: {text}");
     }
+}
+
+#[test]
+fn a_path_or_a_cost_that_cannot_be_used_is_an_error_that_shows_it() {
+    let text = error(of(1).exempt_paths(["/ok", "static/*"]).exempt_paths(["/also*"]));
+    assert!(text.contains("\"static/*\"") && text.contains("begin with"), "{text}");
+    let text = error(of(1).cost(ContentLength::in_units_of(0)));
+    assert!(text.contains("0 bytes") && text.contains("1024"), "{text}");
+    let text = error(of(1).cost(ContentLength::in_kib().at_most(0)));
+    assert!(text.contains("at most 0"), "{text}");
 }
 
 #[test]

@@ -6,6 +6,49 @@ use crate::RequestHead;
 pub trait ExtractCost: Send + Sync + 'static {
     /// Returns the cost; 0 lets the request pass uncharged.
     fn cost(&self, head: &RequestHead<'_>) -> u64;
+
+    /// Returns the cost, or says why it is not known, and the request is refused; by default it is.
+    ///
+    /// # Errors
+    ///
+    /// [`NoCost`] says what the request lacks.
+    fn try_cost(&self, head: &RequestHead<'_>) -> Result<u64, NoCost> {
+        Ok(self.cost(head))
+    }
+
+    /// Says whether what was configured can be used; asked once, when the middleware is built.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidCost`] says what cannot be.
+    fn validate(&self) -> Result<(), InvalidCost> {
+        Ok(())
+    }
+}
+
+/// Says why the cost of a request is not known.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoCost {
+    /// It does not say how long its body is; answered with 411.
+    #[error("the request lacks the header field \"content-length\"")]
+    NoLength,
+}
+
+/// Says that a cost cannot be computed as it was configured.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what} charges nothing right: {fix}")]
+pub struct InvalidCost {
+    what: String,
+    fix: String,
+}
+
+impl InvalidCost {
+    /// Says what cannot be, and what to write instead.
+    #[must_use]
+    pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { what: what.into(), fix: fix.into() }
+    }
 }
 
 impl ExtractCost for u64 {

@@ -1,6 +1,8 @@
 //! What both adapters let users choose.
 
+mod content_length;
 mod cost;
+mod exempt_paths;
 mod on_error;
 mod rules_by;
 #[cfg(test)]
@@ -15,9 +17,12 @@ use http::{
 };
 use throttle_core::{Decision, Decisions, Key};
 
+use self::exempt_paths::{ExemptPaths, is_health_check};
 pub(crate) use self::rules_by::RulesBy;
 pub use self::{
-    cost::ExtractCost,
+    content_length::{ContentLength, MissingLength},
+    cost::{ExtractCost, InvalidCost, NoCost},
+    exempt_paths::InvalidPath,
     on_error::OnError,
     rules_by::{IntoRules, PickedRules},
 };
@@ -39,6 +44,7 @@ pub struct Options {
     pub(crate) cost: Option<Arc<dyn ExtractCost>>,
     pub(crate) methods: Option<Vec<Method>>,
     pub(crate) exempt: Vec<Exempt>,
+    pub(crate) invalid_path: Option<InvalidPath>,
     pub(crate) headers: Headers,
     pub(crate) on_denied: Option<OnDenied>,
     pub(crate) on_error: OnError,
@@ -95,6 +101,7 @@ impl Options {
             cost: None,
             methods: None,
             exempt: Vec::new(),
+            invalid_path: None,
             headers: Headers::default(),
             on_denied: None,
             on_error: OnError::default(),
@@ -167,8 +174,8 @@ impl Options {
         self
     }
 
-    /// Says what a request costs, as a number or a function of the request; default: the rule's cost.
-    /// A function that returns 0 lets the request pass uncharged.
+    /// Says what a request costs, as a number, a function of the request, or by [`ContentLength`];
+    /// default: the rule's cost. A function that returns 0 lets the request pass uncharged.
     pub fn cost(mut self, cost: impl ExtractCost) -> Self {
         self.cost = Some(Arc::new(cost));
         self
@@ -197,6 +204,30 @@ impl Options {
                 && head.headers().contains_key(ORIGIN)
                 && head.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
         })
+    }
+
+    /// Lets requests of these paths pass uncharged; may be said several times.
+    ///
+    /// A path is compared to the letter, as the middleware sees it and without its query: axum's `nest`
+    /// takes the prefix away before. With `/*` at its end it is all that is below: `/static/*` is
+    /// `/static/` and `/static/a.css`, not `/static`. A path with `..`, a backslash, or an escaped dot or
+    /// slash is below nothing.
+    ///
+    /// One that can be no path is an error when the middleware is built.
+    pub fn exempt_paths(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        match ExemptPaths::new(paths.into_iter().map(Into::into)) {
+            Ok(paths) => self.exempt(move |head| paths.contains(head.path())),
+            Err(error) => {
+                self.invalid_path.get_or_insert(error);
+                self
+            }
+        }
+    }
+
+    /// Lets health checks pass uncharged: `GET` and `HEAD` of `/health`, `/healthz`, `/livez`, `/readyz`,
+    /// `/startupz` and `/ping`.
+    pub fn exempt_health_checks(self) -> Self {
+        self.exempt(is_health_check)
     }
 
     /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod costs;
 mod fields;
 mod identity;
 mod limits;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Case> {
         lists::cases(),
         identity::cases(),
         plans::cases(),
+        costs::cases(),
     ]
     .concat()
 }
