@@ -75,13 +75,14 @@ pub use throttle_actix::{
     NoDecisions, RateThrottle, ThrottleDecisions, ThrottledFuture, ThrottledService, http,
 };
 pub use throttle_core::{
-    Algorithm, AllowList, AtomicStorage, Charge, CheckedRule, Clock, CorruptState, Decision,
-    Decisions, DenyList, Effect, Emulated, Error, InvalidEntry, InvalidRule, Key, Limiter,
-    LimiterBuilder, ListEntry, ListFollower, ListStorage, Listed, MAX_KEY_LEN, MAX_LIMIT,
-    MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW, ManualClock, Metrics, Micros, Outcome,
-    OwnedCharge, Rate, Receipt, Refund, Reply, Request, Rule, RuleMetrics, RuleStatus, Scope,
-    SharedLists, Sleep, State, States, Status, Storage, StorageError, SystemClock,
-    UnknownAlgorithm, Value, Verdict, Violation, async_trait, give_back, look, settle, settle_one,
+    Algorithm, AllowList, AtomicStorage, Charge, CheckedRule, Clock, Concurrency, CorruptState,
+    Decision, Decisions, DenyList, Effect, Emulated, Entered, Error, HeldPlace, InvalidEntry,
+    InvalidRule, Key, Limiter, LimiterBuilder, ListEntry, ListFollower, ListStorage, Listed,
+    LocalPlaces, MAX_KEY_LEN, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW,
+    ManualClock, Metrics, Micros, Outcome, OwnedCharge, Place, PlaceStorage, PlacesOf, Rate,
+    Receipt, Refund, Reply, Request, Rule, RuleMetrics, RuleStatus, Scope, SharedLists, Sleep,
+    State, States, Status, Storage, StorageError, SystemClock, Taken, UnknownAlgorithm, Value,
+    Verdict, Violation, async_trait, give_back, look, settle, settle_one,
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{

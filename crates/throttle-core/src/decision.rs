@@ -166,12 +166,31 @@ pub struct Decision {
     cost: u64,
     degraded: bool,
     listed: Option<Listed>,
+    /// Whether it is about places, not about a rate.
+    places: bool,
 }
 
 impl Decision {
     #[inline]
     pub(crate) fn new(rule: Arc<CheckedRule>, verdict: Verdict, cost: u64, degraded: bool) -> Self {
-        Self { rule, verdict, cost, degraded, listed: None }
+        Self { rule, verdict, cost, degraded, listed: None, places: false }
+    }
+
+    /// Tells of a place among those that `rule` names.
+    pub(crate) fn places(
+        rule: Arc<CheckedRule>,
+        in_use: u64,
+        allowed: bool,
+        degraded: bool,
+    ) -> Self {
+        let remaining = rule.limit().saturating_sub(in_use);
+        let verdict = Verdict { allowed, remaining, ..Verdict::default() };
+        Self { rule, verdict, cost: 1, degraded, listed: None, places: true }
+    }
+
+    /// Says that it is about places.
+    pub(crate) fn of_places(self) -> Self {
+        Self { places: true, ..self }
     }
 
     pub(crate) fn listed_as(
@@ -189,7 +208,7 @@ impl Decision {
             retry_after: if allowed { None } else { left },
             ..Verdict::default()
         };
-        Self { rule, verdict, cost, degraded: false, listed: Some(listed) }
+        Self { rule, verdict, cost, degraded: false, listed: Some(listed), places: false }
     }
 
     /// Returns whether this rule admits the request.
@@ -252,6 +271,15 @@ impl Decision {
     #[must_use]
     pub fn listed(&self) -> Option<Listed> {
         self.listed
+    }
+
+    /// Returns whether it is about how many requests are under way ([`Concurrency`](crate::Concurrency)),
+    /// not about how many come in a time: then nobody knows when a place is free, and of the rule only
+    /// name and limit mean something.
+    #[inline]
+    #[must_use]
+    pub fn is_concurrency(&self) -> bool {
+        self.places
     }
 
     /// Returns the name of the rule.
@@ -324,6 +352,13 @@ impl Decisions {
         Self { all: Few::Many(all), reported }
     }
 
+    /// Collects decisions about one request; none where there are none.
+    #[must_use]
+    pub fn of(all: impl IntoIterator<Item = Decision>) -> Option<Self> {
+        let all: Vec<_> = all.into_iter().collect();
+        (!all.is_empty()).then(|| Self::new(all))
+    }
+
     /// Returns whether every rule admits, and so whether the request was charged.
     #[inline]
     #[must_use]
@@ -333,7 +368,7 @@ impl Decisions {
 
     /// Returns the decision to tell the client about: of a refusal the denial with the longest wait
     /// (no wait that helps is the longest), otherwise the one with the least remaining (of equals the
-    /// one with the longest reset).
+    /// one with the longest reset). What is about requests under way speaks after what is about rates.
     #[inline]
     #[must_use]
     pub fn reported(&self) -> &Decision {
@@ -404,10 +439,12 @@ fn reported(all: &[Decision]) -> usize {
 }
 
 fn speaks_before(one: &Decision, two: &Decision) -> bool {
+    let places = (one.places, two.places);
     let (one, two) = (&one.verdict, &two.verdict);
     match (one.allowed, two.allowed) {
         (false, true) => true,
         (true, false) => false,
+        _ if places.0 != places.1 => places.1,
         (false, false) => {
             let wait = |v: &Verdict| v.retry_after.unwrap_or(Micros::MAX);
             wait(one) > wait(two)

@@ -33,17 +33,17 @@ pub use self::{
     decision::{Decision, Decisions, Listed, Outcome, Receipt, Verdict},
     key::{Key, MAX_KEY_LEN},
     limiter::{
-        AllowList, DenyList, Error, InvalidEntry, Limiter, LimiterBuilder, Metrics, RuleMetrics,
-        RuleStatus, SharedLists, Status, Violation,
+        AllowList, Concurrency, DenyList, Entered, Error, InvalidEntry, Limiter, LimiterBuilder,
+        Metrics, Place, RuleMetrics, RuleStatus, SharedLists, Status, Violation,
     },
     rule::{
         CheckedRule, InvalidRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW,
         Rate, Rule,
     },
     storage::{
-        AtomicStorage, Charge, Effect, Emulated, ListEntry, ListFollower, ListStorage, OwnedCharge,
-        Refund, Reply, Request, Scope, States, Storage, StorageError, Value, give_back, look,
-        settle, settle_one,
+        AtomicStorage, Charge, Effect, Emulated, HeldPlace, ListEntry, ListFollower, ListStorage,
+        LocalPlaces, OwnedCharge, PlaceStorage, PlacesOf, Refund, Reply, Request, Scope, States,
+        Storage, StorageError, Taken, Value, give_back, look, settle, settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, Clock, ListStorage, Outcome, Refund, Reply, Request, Scope, Storage,
-    StorageError, Value, async_trait,
+    AtomicStorage, Clock, ListStorage, LocalPlaces, Outcome, PlaceStorage, Refund, Reply, Request,
+    Scope, Storage, StorageError, Value, async_trait,
 };
 
 use crate::{slots::Slots, values::Values};
@@ -34,6 +34,7 @@ pub struct MemoryStorage {
 struct Inner {
     slots: Slots,
     values: Values,
+    places: LocalPlaces,
 }
 
 /// Makes a [`MemoryStorage`] with options.
@@ -82,7 +83,8 @@ impl MemoryStorageBuilder {
     pub fn build(self) -> MemoryStorage {
         let slots = Slots::new(self.max_entries);
         let values = Values::new(self.max_entries);
-        MemoryStorage { inner: Arc::new(Inner { slots, values }) }
+        let places = LocalPlaces::new();
+        MemoryStorage { inner: Arc::new(Inner { slots, values, places }) }
     }
 }
 
@@ -125,7 +127,7 @@ impl Storage for MemoryStorage {
         Ok(self.inner.values.exists(key))
     }
 
-    /// Removes all values and all that limiters counted.
+    /// Removes all values and all that limiters counted, but for requests that are under way.
     async fn clear(&self) -> Result<u64, StorageError> {
         Ok(self.inner.values.clear() + self.inner.slots.clear())
     }
@@ -160,6 +162,10 @@ impl AtomicStorage for MemoryStorage {
 
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
         None // nobody outside this process reads them
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        Some(Arc::new(self.inner.places.clone()))
     }
 
     fn kind(&self) -> &str {

@@ -171,6 +171,16 @@ impl RedisStorageBuilder {
         self.with(|options| options.health_check_interval = interval)
     }
 
+    /// Frees the places of a server that died (see [`Limiter::concurrency`]) after so long, from 1 s to an
+    /// hour; default 10 s.
+    ///
+    /// What a living server holds is renewed in the background, after between a quarter and half of it.
+    ///
+    /// [`Limiter::concurrency`]: throttle_core::Limiter::concurrency
+    pub fn place_lease(self, lease: Duration) -> Self {
+        self.with(|options| options.place_lease = lease)
+    }
+
     /// Begins every key with this: 1 to 128 bytes without braces; default `ratethrottle:`.
     ///
     /// Storages that are to share limits have the same one, and `clear` removes what begins with it.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use throttle_core::{Charge, Key};
+use throttle_core::{Charge, Key, PlacesOf};
 
 /// Puts the prefix before every key, and hides identities when asked to.
 #[derive(Clone)]
@@ -41,6 +41,15 @@ impl Keys {
                 format!("{}{{{hidden}}}:{rule}", self.prefix)
             }
         }
+    }
+
+    /// Returns the key of places: `prefix{identity}:%places:name`.
+    pub(crate) fn of_places(&self, of: &PlacesOf<'_>) -> String {
+        let identity = match &self.secret {
+            None => of.key().to_word(),
+            Some(secret) => hidden(secret, of.key()),
+        };
+        format!("{}{{{identity}}}:{}", self.prefix, of.word())
     }
 }
 
@@ -92,11 +101,15 @@ mod tests {
             let mut seen = std::collections::HashSet::new();
             for identity in parts.iter().chain(&[""]) {
                 for rule in parts {
-                    let name = name(&keys, identity, rule);
-                    assert!(seen.insert(name.clone()), "{identity:?} and {rule:?} share {name}");
-                    assert_eq!(name.matches('{').count(), 1, "{name}");
-                    assert_eq!(name.matches('}').count(), 1, "{name}");
-                    assert!(!name.contains(' '), "{name}");
+                    let key = Key::from(*identity);
+                    let places = keys.of_places(&PlacesOf::new(rule, &key));
+                    for name in [name(&keys, identity, rule), places] {
+                        let new = seen.insert(name.clone());
+                        assert!(new, "{identity:?} and {rule:?} share {name}");
+                        assert_eq!(name.matches('{').count(), 1, "{name}");
+                        assert_eq!(name.matches('}').count(), 1, "{name}");
+                        assert!(!name.contains(' '), "{name}");
+                    }
                 }
             }
         }

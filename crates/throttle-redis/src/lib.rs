@@ -20,6 +20,7 @@ mod keys;
 mod lists;
 mod operations;
 mod options;
+mod places;
 mod pool;
 mod retry;
 mod script;

@@ -68,6 +68,7 @@ pub(crate) struct Options {
     pub(crate) response_timeout: Duration,
     pub(crate) retries: u32,
     pub(crate) health_check_interval: Duration,
+    pub(crate) place_lease: Duration,
     pub(crate) key_prefix: String,
     pub(crate) key_secret: Option<Secret>,
     pub(crate) tls: Option<Tls>,
@@ -91,6 +92,7 @@ impl Options {
             response_timeout: Duration::from_millis(500),
             retries: 10,
             health_check_interval: Duration::from_secs(30),
+            place_lease: Duration::from_secs(10),
             key_prefix: Self::DEFAULT_PREFIX.to_owned(),
             key_secret: None,
             tls: None,
@@ -117,6 +119,9 @@ impl Options {
         {
             let value = format!("{:?}", self.health_check_interval);
             return wrong("health_check_interval", value, "from 100 ms to a day");
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&self.place_lease) {
+            return wrong("place_lease", format!("{:?}", self.place_lease), "from 1 s to an hour");
         }
         if self.retries > 100 {
             return wrong("retries", self.retries.to_string(), "from 0 to 100");

@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use redis::Client;
-use throttle_core::{AtomicStorage, Clock, ListStorage, Outcome, Refund, Reply, Request, Scope};
+use throttle_core::{
+    AtomicStorage, Clock, ListStorage, Outcome, PlaceStorage, Refund, Reply, Request, Scope,
+};
 
 use crate::{
     Error, Figures, RedisStorageBuilder, SharedConnection, calls,
@@ -11,6 +13,7 @@ use crate::{
     lists::Lists,
     operations,
     options::{Address, Options, Place},
+    places::{Held, Places},
     script::Op,
     topology::Topology,
 };
@@ -43,6 +46,8 @@ pub(crate) struct Inner {
     /// Keeps requests in order whose limiter has a clock of its own: its times must reach Redis in the
     /// order in which they were read, or the clock would seem to step back.
     pub(crate) order: tokio::sync::Mutex<()>,
+    /// The places of requests under way in this process.
+    pub(crate) held: Held,
 }
 
 impl RedisStorage {
@@ -112,7 +117,8 @@ impl RedisStorage {
     pub(crate) fn of(topology: Topology, options: &Options) -> Self {
         let secret = options.key_secret.as_ref().map(|secret| &secret.0[..]);
         let keys = Keys::new(options.key_prefix.clone(), secret);
-        Self { inner: Arc::new(Inner { topology, keys, order: tokio::sync::Mutex::default() }) }
+        let (order, held) = (tokio::sync::Mutex::default(), Held::new(options.place_lease));
+        Self { inner: Arc::new(Inner { topology, keys, order, held }) }
     }
 
     /// Returns what happened to the connections so far.
@@ -153,6 +159,10 @@ impl AtomicStorage for RedisStorage {
 
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
         Some(Arc::new(Lists::new(&self.inner)))
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        Some(Arc::new(Places::new(&self.inner)))
     }
 
     fn kind(&self) -> &str {

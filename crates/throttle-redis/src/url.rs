@@ -14,7 +14,7 @@ pub(crate) const SCHEMES: &str =
     "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
 
 const PARAMETERS: &str = "max_connections, prefix, connect_timeout, response_timeout, retries, \
-     health_check_interval, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
+     health_check_interval, place_lease, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
      cert and key";
 
 /// Reads an address. No error shows a password.
@@ -106,6 +106,7 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Error> {
         "health_check_interval" => {
             options.health_check_interval = span("health_check_interval", value)?;
         }
+        "place_lease" => options.place_lease = span("place_lease", value)?,
         "client_name" => options.client_name = Some(value.to_owned()),
         "protocol" => match value {
             "2" | "resp2" => options.resp3 = false,

@@ -62,6 +62,10 @@ macro_rules! forwarded_facts {
             self.inner.storage.lists()
         }
 
+        fn places(&self) -> Option<std::sync::Arc<dyn throttle_core::PlaceStorage>> {
+            self.inner.storage.places()
+        }
+
         fn kind(&self) -> &str {
             self.inner.storage.kind()
         }

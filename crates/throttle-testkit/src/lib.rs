@@ -19,7 +19,8 @@
 //!
 //! The suite replays [`vectors`] of decisions that were worked out in exact arithmetic, checks the
 //! contract of the six operations, in real time too, and lets many tasks loose on few keys: never one
-//! request more than the arithmetic allows, never one fewer.
+//! request more than the arithmetic allows, never one fewer. Where the storage counts requests under way,
+//! never more than the limit hold a place, and none is lost.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
@@ -28,6 +29,7 @@ mod concurrency;
 pub mod http;
 mod keys;
 mod operations;
+mod places;
 mod refunds;
 mod rules;
 pub mod vectors;
@@ -92,6 +94,7 @@ where
         report.checks += refunds::check(&self.storage().await).await;
         report.checks += clocks::check(&self.storage().await).await;
         report.checks += concurrency::check(&self.storage().await).await;
+        report.checks += places::check(&self.storage().await).await;
         report.checks += operations::check_clear(&self.storage().await).await;
         report
     }

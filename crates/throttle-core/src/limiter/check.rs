@@ -136,7 +136,7 @@ impl Inner {
         }
     }
 
-    fn listed(&self, key: &Key<'_>) -> Option<(Listed, Option<Micros>)> {
+    pub(super) fn listed(&self, key: &Key<'_>) -> Option<(Listed, Option<Micros>)> {
         if let Some(left) = self.deny_list.find(key) {
             return Some((Listed::Denied, left));
         }
@@ -213,7 +213,7 @@ impl Inner {
     }
 
     #[cold]
-    fn failed(&self, error: StorageError) -> Error {
+    pub(super) fn failed(&self, error: StorageError) -> Error {
         self.errors.fetch_add(1, Relaxed);
         error.into()
     }

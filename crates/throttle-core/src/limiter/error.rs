@@ -32,6 +32,9 @@ pub enum Error {
     /// The storage cannot keep lists for several servers.
     #[error("the storage cannot keep lists that servers share; Redis can")]
     NoSharedLists,
+    /// The storage cannot count the places of requests under way.
+    #[error("the storage cannot count requests under way; those of this project can")]
+    NoPlaces,
     /// An entry for a list is no key and no network.
     #[error(transparent)]
     InvalidEntry(#[from] InvalidEntry),

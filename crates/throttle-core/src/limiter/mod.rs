@@ -2,6 +2,7 @@
 
 mod builder;
 mod check;
+mod concurrency;
 mod error;
 mod lists;
 mod metrics;
@@ -21,6 +22,7 @@ use std::{
 
 pub use self::{
     builder::LimiterBuilder,
+    concurrency::{Concurrency, Entered, Place},
     error::{Error, InvalidEntry},
     lists::{AllowList, DenyList},
     metrics::{Metrics, RuleMetrics},

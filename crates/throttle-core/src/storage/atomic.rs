@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{ListStorage, Reply, Storage};
+use super::{ListStorage, PlaceStorage, Reply, Storage};
 use crate::{CheckedRule, Clock, Key, Outcome, Receipt};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ pub trait AtomicStorage: Storage {
 
     /// Returns where lists can be kept that all servers share, if this storage can keep them.
     fn lists(&self) -> Option<Arc<dyn ListStorage>>;
+
+    /// Returns where the places of requests under way are counted, if this storage can count them.
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>>;
 
     /// Names the kind of storage for people: `memory`, `redis`.
     fn kind(&self) -> &str;

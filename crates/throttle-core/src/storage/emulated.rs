@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -13,8 +13,8 @@ use async_lock::MutexGuard;
 use async_trait::async_trait;
 
 use super::{
-    AtomicStorage, Charge, ListStorage, OwnedCharge, Refund, Reply, Request, Scope, Storage,
-    StorageError, Value,
+    AtomicStorage, Charge, ListStorage, LocalPlaces, OwnedCharge, PlaceStorage, Refund, Reply,
+    Request, Scope, Storage, StorageError, Value,
     settle::{give_back, look, settle},
 };
 use crate::{Clock, Micros, Outcome, State, SystemClock};
@@ -26,11 +26,15 @@ use crate::{Clock, Micros, Outcome, State, SystemClock};
 /// clones that share a storage never admit one request too many. Processes that share it are not kept
 /// apart: that takes a storage with an [`AtomicStorage`] of its own.
 ///
+/// The places of requests under way are counted in this process, too: for all limiters that were made of
+/// one `Arc` of the storage.
+///
 /// A write that fails after another of the same request was done is made up for by writing the old
 /// state back. A caller that goes away in the middle of several writes leaves the rules that were
 /// written charged.
 pub struct Emulated<S: ?Sized> {
     locks: Arc<Locks>,
+    places: Arc<LocalPlaces>,
     storage: Arc<S>,
 }
 
@@ -38,7 +42,10 @@ impl<S: Storage + ?Sized> Emulated<S> {
     /// Wraps a storage.
     #[must_use]
     pub fn new(storage: Arc<S>) -> Self {
-        Self { locks: Locks::of(TypeId::of::<S>()), storage }
+        let kind = TypeId::of::<S>();
+        // As long as this one lives, no other storage has its address.
+        let places = places_of((kind, Arc::as_ptr(&storage).cast::<()>() as usize));
+        Self { locks: Locks::of(kind), places, storage }
     }
 
     /// Runs `work` on the states of `charges` while nobody else does, and stores what it says.
@@ -138,6 +145,23 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
         let ttl = Duration::from(lifetime) + self.slack;
         self.storage.set(&self.keys[i], state.encode().into(), Some(ttl)).await
     }
+}
+
+/// The type of a storage, and where it is.
+type Address = (TypeId, usize);
+
+/// Returns the places of the storage of this type at this address.
+fn places_of(storage: Address) -> Arc<LocalPlaces> {
+    static ALL: Mutex<Vec<(Address, Weak<LocalPlaces>)>> = Mutex::new(Vec::new());
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|(_, places)| places.strong_count() > 0);
+    let mut found = all.iter().filter(|(other, _)| *other == storage);
+    if let Some(places) = found.find_map(|(_, places)| places.upgrade()) {
+        return places;
+    }
+    let places = Arc::new(LocalPlaces::new());
+    all.push((storage, Arc::downgrade(&places)));
+    places
 }
 
 /// One lock for each of many keys, shared by all storages of one type in the process.
@@ -261,6 +285,11 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
 
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
         None // six operations cannot say what was added
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        // Of those who hold a place none keeps the address taken: what is shared are the counts.
+        Some(Arc::new(LocalPlaces::clone(&self.places)))
     }
 
     fn kind(&self) -> &str {

@@ -5,6 +5,8 @@ mod atomic;
 mod emulated;
 mod error;
 mod lists;
+mod local_places;
+mod places;
 mod reply;
 mod settle;
 mod value;
@@ -18,6 +20,8 @@ pub use self::{
     emulated::Emulated,
     error::{Effect, StorageError},
     lists::{ListEntry, ListFollower, ListStorage},
+    local_places::LocalPlaces,
+    places::{HeldPlace, PlaceStorage, PlacesOf, Taken},
     reply::Reply,
     settle::{States, give_back, look, settle, settle_one},
     value::Value,

@@ -101,6 +101,16 @@ impl Topology {
 
     /// Sends a command about `key`, again if need be, until the response timeout.
     pub(crate) async fn call(&self, key: &[u8], command: &Cmd) -> Result<Value, Failure> {
+        self.call_script(key, command, script::load).await
+    }
+
+    /// The same for a call of another script, which `load` makes known to a server.
+    pub(crate) async fn call_script(
+        &self,
+        key: &[u8],
+        command: &Cmd,
+        load: fn() -> Cmd,
+    ) -> Result<Value, Failure> {
         let deadline = Instant::now() + self.options.response_timeout;
         let slot = self.slot_of(key);
         let mut server = self.server_of(slot, deadline).await?;
@@ -123,7 +133,7 @@ impl Topology {
                 Step::Load(server) => {
                     Counters::add(&self.counters.script_reloads);
                     // Not an asking one: the script is no key of the slot that moves.
-                    self.send(&server.plain(), &script::load(), deadline).await?;
+                    self.send(&server.plain(), &load(), deadline).await?;
                     server
                 }
                 Step::Later(server) => {

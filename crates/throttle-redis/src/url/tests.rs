@@ -31,7 +31,7 @@ fn every_scheme_of_the_guide_is_read() {
 fn every_parameter_is_taken() {
     let options = parse(
         "rediss://h?max_connections=50&prefix=app%3A&connect_timeout=5s&response_timeout=250ms\
-         &retries=1&health_check_interval=2m&client_name=web&protocol=2&db=4\
+         &retries=1&health_check_interval=2m&place_lease=30s&client_name=web&protocol=2&db=4\
          &sentinel_username=u&sentinel_password=p%26&ca=ca.pem&cert=c.crt&key=c.key",
     )
     .unwrap();
@@ -41,6 +41,7 @@ fn every_parameter_is_taken() {
     assert_eq!(options.response_timeout, Duration::from_millis(250));
     assert_eq!((options.retries, options.database, options.resp3), (1, 4, false));
     assert_eq!(options.health_check_interval, Duration::from_secs(120));
+    assert_eq!(options.place_lease, Duration::from_secs(30));
     assert_eq!(options.client_name.as_deref(), Some("web"));
     assert_eq!(options.sentinel_login.username.as_deref(), Some("u"));
     assert_eq!(options.sentinel_login.password.as_deref(), Some("p&"));

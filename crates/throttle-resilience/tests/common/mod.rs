@@ -15,8 +15,8 @@ use std::{
 };
 
 use throttle_core::{
-    Algorithm, AtomicStorage, Clock, Decision, Error, Limiter, ListStorage, Outcome, Refund, Reply,
-    Request, Rule, Scope, Storage, StorageError, Value, async_trait,
+    Algorithm, AtomicStorage, Clock, Decision, Error, Limiter, ListStorage, Outcome, PlaceStorage,
+    Refund, Reply, Request, Rule, Scope, Storage, StorageError, Value, async_trait,
 };
 use throttle_memory::MemoryStorage;
 
@@ -167,6 +167,10 @@ impl AtomicStorage for Moody {
 
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
         self.memory.lists()
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        self.memory.places()
     }
 
     fn kind(&self) -> &str {

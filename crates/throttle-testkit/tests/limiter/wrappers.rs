@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, Clock, Error, Limiter, ListStorage, Outcome, Refund, Reply, Request, Rule,
-    Scope, Storage, StorageError, Value, async_trait,
+    AtomicStorage, Clock, Error, Limiter, ListStorage, Outcome, PlaceStorage, Refund, Reply,
+    Request, Rule, Scope, Storage, StorageError, Value, async_trait,
 };
 use throttle_memory::MemoryStorage;
 
@@ -66,6 +66,10 @@ impl AtomicStorage for Wrapped {
 
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
         self.inner.lists()
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        self.inner.places()
     }
 
     fn kind(&self) -> &str {

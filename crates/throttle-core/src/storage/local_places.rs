@@ -1,0 +1,204 @@
+//! Places within one process.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{HeldPlace, PlaceStorage, PlacesOf, Reply, Taken};
+use crate::Key;
+
+/// Counts the places of one process; clones share them.
+///
+/// A key without a place in use takes no memory, so that what it holds is bounded by the requests that
+/// are under way.
+#[derive(Clone)]
+pub struct LocalPlaces {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shards: [Shard; SHARDS],
+    hasher: RandomState,
+}
+
+/// Keeps the locks of two shards out of one cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Counts>);
+
+/// How many places of each key are in use; never 0.
+type Counts = HashMap<Key<'static>, u64>;
+
+const SHARDS: usize = 32;
+/// A map this much larger than what it holds gives its memory back.
+const SPARE: usize = 4;
+const SMALL: usize = 64;
+
+impl LocalPlaces {
+    /// Begins with none in use.
+    #[must_use]
+    pub fn new() -> Self {
+        let shards = std::array::from_fn(|_| Shard::default());
+        Self { inner: Arc::new(Inner { shards, hasher: RandomState::new() }) }
+    }
+
+    /// Returns how many keys have a place in use.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        (0..SHARDS).map(|shard| self.inner.lock(shard).len()).sum()
+    }
+}
+
+impl PlaceStorage for LocalPlaces {
+    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+        let key = of.key().apart(of.name());
+        let shard = self.inner.shard_of(&key);
+        let in_use = {
+            let mut counts = self.inner.lock(shard);
+            let count = counts.get_mut(&key);
+            let in_use = count.as_deref().copied().unwrap_or_default();
+            if in_use >= limit {
+                return Reply::ready(Ok(Taken::full(in_use)));
+            }
+            match count {
+                Some(count) => *count += 1,
+                None => _ = counts.insert(key.clone(), 1),
+            }
+            in_use + 1
+        };
+        let guard = Guard { inner: Arc::clone(&self.inner), shard, key };
+        Reply::ready(Ok(Taken::place(HeldPlace::new(guard), in_use)))
+    }
+
+    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+        let key = of.key().apart(of.name());
+        let counts = self.inner.lock(self.inner.shard_of(&key));
+        Reply::ready(Ok(counts.get(&key).copied().unwrap_or_default()))
+    }
+}
+
+/// Gives a place back when it is dropped.
+struct Guard {
+    inner: Arc<Inner>,
+    shard: usize,
+    key: Key<'static>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut counts = self.inner.lock(self.shard);
+        // The key is not needed afterwards.
+        let key = std::mem::replace(&mut self.key, Key::from(&[][..]));
+        if let Entry::Occupied(mut count) = counts.entry(key) {
+            if *count.get() > 1 {
+                *count.get_mut() -= 1;
+                return;
+            }
+            count.remove();
+        }
+        if counts.capacity() > SMALL.max(SPARE * counts.len()) {
+            let kept = 2 * counts.len();
+            counts.shrink_to(kept);
+        }
+    }
+}
+
+impl Inner {
+    fn shard_of(&self, key: &Key<'_>) -> usize {
+        // The highest bits: the maps use others of another hasher anyway.
+        (self.hasher.hash_one(key) >> 32) as usize % SHARDS
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Counts> {
+        // No code of a user runs under the lock, and none that could leave a count half changed.
+        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for LocalPlaces {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for LocalPlaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalPlaces").field("keys", &self.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Barrier,
+            atomic::{AtomicU64, Ordering::SeqCst},
+        },
+        thread,
+    };
+
+    use super::*;
+
+    fn take(places: &LocalPlaces, name: &str, key: &str, limit: u64) -> Taken {
+        let key = Key::from(key);
+        places.take(&PlacesOf::new(name, &key), limit).into_ready().unwrap().unwrap()
+    }
+
+    fn in_use(places: &LocalPlaces, name: &str, key: &str) -> u64 {
+        let key = Key::from(key);
+        places.in_use(&PlacesOf::new(name, &key)).into_ready().unwrap().unwrap()
+    }
+
+    #[test]
+    fn names_and_keys_are_apart_and_a_dropped_place_is_free() {
+        let places = LocalPlaces::new();
+        let first = take(&places, "a", "k", 1).into_place().unwrap();
+        assert!(take(&places, "a", "k", 1).into_place().is_none());
+        let others = [take(&places, "b", "k", 1), take(&places, "a", "l", 1)];
+        assert!(others.iter().all(|taken| taken.in_use() == 1));
+        assert_eq!(places.keys(), 3);
+        drop((first, others));
+        assert_eq!((in_use(&places, "a", "k"), places.keys()), (0, 0));
+    }
+
+    #[test]
+    fn of_many_threads_never_more_than_the_limit_hold_a_place_and_none_is_left() {
+        const LIMIT: u64 = 5;
+        let (places, held) = (LocalPlaces::new(), AtomicU64::new(0));
+        let (most, barrier) = (AtomicU64::new(0), Barrier::new(8));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    for i in 0..20_000 {
+                        let taken = take(&places, "uploads", "k", LIMIT);
+                        assert!(taken.in_use() <= LIMIT);
+                        let Some(place) = taken.into_place() else { continue };
+                        most.fetch_max(held.fetch_add(1, SeqCst) + 1, SeqCst);
+                        if i % 3 == 0 {
+                            thread::yield_now();
+                        }
+                        held.fetch_sub(1, SeqCst);
+                        drop(place);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), LIMIT, "eight threads use all places, and no more");
+        assert_eq!((in_use(&places, "uploads", "k"), places.keys()), (0, 0));
+    }
+
+    #[test]
+    fn a_flood_of_keys_gives_its_memory_back() {
+        let places = LocalPlaces::new();
+        let key = |i: u64| format!("a long key that is not kept in place, number {i:06}");
+        let held: Vec<_> = (0..100_000).map(|i| take(&places, "a", &key(i), 1)).collect();
+        assert_eq!(places.keys(), 100_000);
+        drop(held);
+        let room: usize = (0..SHARDS).map(|shard| places.inner.lock(shard).capacity()).sum();
+        assert!(places.keys() == 0 && room <= SHARDS * 2 * SMALL, "room for {room}");
+    }
+}

@@ -1,0 +1,42 @@
+-- Keeps who holds a place of a key, as a sorted set of places by the millisecond at which each is free
+-- unless it is renewed.
+--
+--   KEYS  places
+--   ARGV  'take', lease in milliseconds, limit, place | 'renew' or 'restore', lease, places … | 'count'
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local key = KEYS[1]
+
+if ARGV[1] == 'take' or ARGV[1] == 'count' then
+  -- What was not renewed is free.
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  local in_use = redis.call('ZCARD', key)
+  if ARGV[1] == 'count' or in_use >= tonumber(ARGV[3]) then
+    return {0, in_use}
+  end
+end
+
+local ends = string.format('%.0f', now + ARGV[2])
+local absent = {}
+if ARGV[1] == 'take' then
+  redis.call('ZADD', key, ends, ARGV[4])
+else
+  for i = 3, #ARGV do
+    -- One that was given back meanwhile must not come back by its renewal.
+    if ARGV[1] == 'restore' or redis.call('ZSCORE', key, ARGV[i]) then
+      redis.call('ZADD', key, ends, ARGV[i])
+    else
+      absent[#absent + 1] = ARGV[i]
+    end
+  end
+end
+-- Servers may have other leases: the set ends with its last place.
+local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+if last then
+  redis.call('PEXPIREAT', key, last)
+end
+if ARGV[1] == 'take' then
+  return {1, redis.call('ZCARD', key)}
+end
+return absent

@@ -1,0 +1,117 @@
+//! Places of requests under way, as leases that end by themselves where a server dies.
+//!
+//! A place is a member of a sorted set by the time at which it is free again. What this process holds is
+//! renewed by one task for all of it; what a dead process held is not, and so is free after the lease.
+
+mod finish;
+mod held;
+mod renewal;
+
+use std::sync::{Arc, LazyLock};
+
+use redis::{Cmd, Script, Value, cmd};
+use throttle_core::{Effect, HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken};
+
+use self::finish::Finishing;
+pub(crate) use self::held::Held;
+use crate::storage::Inner;
+
+const TEXT: &str = include_str!("../lua/places.lua");
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(TEXT));
+
+/// The places of one prefix.
+pub(crate) struct Places {
+    inner: Arc<Inner>,
+}
+
+impl Places {
+    pub(crate) fn new(inner: &Arc<Inner>) -> Self {
+        Self { inner: Arc::clone(inner) }
+    }
+}
+
+impl PlaceStorage for Places {
+    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+        let inner = Arc::clone(&self.inner);
+        let key: Arc<str> = inner.keys.of_places(of).into();
+        // Whoever gives the call up meanwhile has it finished, so that its place is given back.
+        Reply::pending(Finishing::new(take(inner, key, limit)))
+    }
+
+    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+        let inner = Arc::clone(&self.inner);
+        let key = inner.keys.of_places(of);
+        Reply::pending(async move { Ok(call(&inner, &key, &command(&key, "count")).await?.1) })
+    }
+}
+
+async fn take(inner: Arc<Inner>, key: Arc<str>, limit: u64) -> Result<Taken, StorageError> {
+    let id = inner.held.next_id();
+    let mut take = command(&key, "take");
+    take.arg(inner.held.lease_millis()).arg(limit).arg(&*id);
+    match call(&inner, &key, &take).await {
+        Ok((1, in_use)) => {
+            renewal::begin(&inner);
+            inner.held.add(&key, &id);
+            Ok(Taken::place(HeldPlace::new(Guard { inner, key, id }), in_use))
+        }
+        Ok((_, in_use)) => Ok(Taken::full(in_use)),
+        Err(error) => {
+            if error.effect() == Effect::Unknown {
+                drop(Guard { inner, key, id }); // it may have been taken
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Gives a place back when it is dropped; if that fails, it is free when its lease is over.
+struct Guard {
+    inner: Arc<Inner>,
+    key: Arc<str>,
+    id: Arc<str>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.inner.held.remove(&self.id);
+        let (inner, key, id) =
+            (Arc::clone(&self.inner), Arc::clone(&self.key), Arc::clone(&self.id));
+        self.inner.held.spawn(async move { give_back(&inner, &key, &id).await });
+    }
+}
+
+async fn give_back(inner: &Inner, key: &str, id: &str) {
+    let mut remove = cmd("ZREM");
+    remove.arg(key).arg(id);
+    if let Err(error) = inner.topology.call(key.as_bytes(), &remove).await {
+        tracing::debug!(%error, "a place was not given back; it is free when its lease is over");
+    }
+}
+
+fn command(key: &str, op: &str) -> Cmd {
+    let mut command = cmd("EVALSHA");
+    command.arg(SCRIPT.get_hash()).arg(1).arg(key).arg(op);
+    command
+}
+
+/// Returns the command that makes the script known to a server.
+fn load() -> Cmd {
+    let mut command = cmd("SCRIPT");
+    command.arg("LOAD").arg(TEXT);
+    command
+}
+
+/// Returns whether a place was taken, and how many are in use.
+async fn call(inner: &Inner, key: &str, command: &Cmd) -> Result<(u64, u64), StorageError> {
+    answered(send(inner, key, command).await?)
+}
+
+async fn send(inner: &Inner, key: &str, command: &Cmd) -> Result<Value, StorageError> {
+    Ok(inner.topology.call_script(key.as_bytes(), command, load).await?)
+}
+
+fn answered<T: redis::FromRedisValue>(answer: Value) -> Result<T, StorageError> {
+    // What was done is known to Redis alone.
+    redis::from_redis_value(answer).map_err(|error| StorageError::other(error.to_string()))
+}

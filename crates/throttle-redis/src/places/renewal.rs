@@ -1,0 +1,104 @@
+//! The one task that renews what this process holds.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use throttle_core::StorageError;
+use tokio::task::JoinSet;
+
+use super::{answered, command, give_back, send};
+use crate::storage::Inner;
+
+/// A lease is renewed in its second quarter, so that a failure can be made good twice.
+const PARTS: u32 = 4;
+/// How many keys are renewed at once, and how many places of one key in one call.
+const AT_ONCE: usize = 32;
+const BATCH: usize = 500;
+
+/// Begins to renew, unless that was begun before.
+pub(super) fn begin(inner: &Arc<Inner>) {
+    inner.held.keep_renewing(|| keep(Arc::downgrade(inner), inner.held.lease() / PARTS));
+}
+
+/// Renews until the storage and all of its places are gone.
+async fn keep(inner: Weak<Inner>, pause: std::time::Duration) {
+    let mut well = true;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(inner) = inner.upgrade() else { return };
+        match renew_all(&inner, pause).await {
+            Ok(()) => well = true,
+            Err(error) if well => {
+                well = false;
+                let lease = inner.held.lease();
+                tracing::warn!(%error, ?lease, "places are not renewed; they are free after their lease");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn renew_all(inner: &Arc<Inner>, age: std::time::Duration) -> Result<(), StorageError> {
+    let mut renewing = JoinSet::new();
+    let mut all = Ok(());
+    for (key, ids) in inner.held.older_than(age) {
+        for ids in ids.chunks(BATCH) {
+            if renewing.len() >= AT_ONCE {
+                all = all.and(joined(renewing.join_next().await));
+            }
+            let (inner, key, ids) = (Arc::clone(inner), Arc::clone(&key), ids.to_vec());
+            renewing.spawn(async move { renew(&inner, &key, &ids).await });
+        }
+    }
+    while let Some(done) = renewing.join_next().await {
+        all = all.and(joined(Some(done)));
+    }
+    all
+}
+
+type Done = Result<Result<(), StorageError>, tokio::task::JoinError>;
+
+fn joined(done: Option<Done>) -> Result<(), StorageError> {
+    match done {
+        Some(Err(error)) => Err(StorageError::other(error)),
+        Some(Ok(done)) => done,
+        None => Ok(()),
+    }
+}
+
+async fn renew(inner: &Inner, key: &Arc<str>, ids: &[Arc<str>]) -> Result<(), StorageError> {
+    let sent = Instant::now();
+    let absent: Vec<String> = answered(lengthen(inner, key, "renew", ids).await?)?;
+    let is_absent = |id: &&Arc<str>| absent.iter().any(|absent| **absent == ***id);
+    inner.held.renewed(ids.iter().filter(|id| !is_absent(id)), sent);
+    // Their lease was over, or Redis began anew: those that are still held count again, if need be
+    // beyond the limit, so that nobody else gets in before as many have left.
+    let lost: Vec<_> = ids.iter().filter(is_absent).filter(|id| inner.held.has(id)).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    lengthen(inner, key, "restore", lost.iter().copied()).await?;
+    inner.held.renewed(lost.iter().copied(), sent);
+    for id in lost {
+        if !inner.held.has(id) {
+            give_back(inner, key, id).await; // its own return may have been before
+        }
+    }
+    Ok(())
+}
+
+async fn lengthen(
+    inner: &Inner,
+    key: &str,
+    op: &str,
+    ids: impl IntoIterator<Item = &Arc<str>>,
+) -> Result<redis::Value, StorageError> {
+    let mut renew = command(key, op);
+    renew.arg(inner.held.lease_millis());
+    for id in ids {
+        renew.arg(&**id);
+    }
+    send(inner, key, &renew).await
+}

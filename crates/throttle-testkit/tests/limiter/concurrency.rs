@@ -1,0 +1,83 @@
+//! How many requests may be under way: what the limiter adds to the places of its storage.
+
+use std::sync::Arc;
+
+use throttle_core::{Error, Limiter, Listed, Rule};
+use throttle_memory::MemoryStorage;
+
+use super::{limiter, six::SixOperations};
+
+#[tokio::test]
+async fn a_place_is_given_back_when_it_is_dropped_wherever_that_is() {
+    let (limiter, _) = limiter([]);
+    let uploads = limiter.concurrency("uploads", 2).unwrap();
+    let first = uploads.enter("k").await.unwrap();
+    assert_eq!((first.in_use(), first.remaining(), first.limit()), (1, 1, 2));
+    let place = uploads.enter("k").await.unwrap().into_place().unwrap();
+    assert!(!uploads.enter("k").await.unwrap().is_allowed());
+    let work = tokio::spawn(async move {
+        let _place = place;
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    assert!(work.await.is_err());
+    assert_eq!(uploads.in_use("k").await.unwrap(), 1);
+    drop(first);
+    assert_eq!(uploads.in_use("k").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_lists_of_the_limiter_hold() {
+    let (limiter, _) = limiter([]);
+    limiter.allow_list().add("10.0.0.0/8").unwrap();
+    limiter.deny_list().add("203.0.113.9").unwrap();
+    let uploads = limiter.concurrency("uploads", 1).unwrap();
+    let held = [uploads.enter("10.0.0.1").await.unwrap(), uploads.enter("10.0.0.1").await.unwrap()];
+    assert!(held.iter().all(|one| one.is_allowed() && one.in_use() == 0));
+    assert_eq!(uploads.in_use("10.0.0.1").await.unwrap(), 0, "it holds no place");
+    let denied = uploads.enter("203.0.113.9").await.unwrap();
+    assert_eq!((denied.is_allowed(), denied.decision().listed()), (false, Some(Listed::Denied)));
+}
+
+#[tokio::test]
+async fn metrics_and_violations_know_of_it() {
+    let (limiter, _) = limiter([]);
+    let uploads = limiter.concurrency("uploads", 1).unwrap();
+    let _place = uploads.enter("k").await.unwrap();
+    for _ in 0..2 {
+        assert!(!uploads.enter("k").await.unwrap().is_allowed());
+    }
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.allowed, metrics.denied, metrics.violations), (3, 1, 2, 2));
+    let violation = &metrics.recent_violations[0];
+    assert_eq!((violation.rule.as_str(), violation.limit), ("uploads", 1));
+    assert_eq!(violation.retry_after, None);
+}
+
+#[test]
+fn what_cannot_be_taken_is_an_error_that_says_so() {
+    let (limiter, _) = limiter([Rule::per_minute("api", 1)]);
+    let error = limiter.concurrency("uploads", 0).unwrap_err().to_string();
+    assert_eq!(error, "rule \"uploads\": limit is 0; it must be from 1 to 999999999999999");
+    assert!(matches!(limiter.concurrency("", 1), Err(Error::InvalidRule(_))));
+    assert!(matches!(limiter.concurrency("x".repeat(65), 1), Err(Error::InvalidRule(_))));
+    assert!(matches!(limiter.concurrency("api", 1), Err(Error::DuplicateRule(_))));
+}
+
+#[tokio::test]
+async fn limiters_on_one_storage_share_places_and_those_on_others_do_not() {
+    let memory = MemoryStorage::new();
+    let six = Arc::new(SixOperations::default());
+    let pairs = [
+        (Limiter::new(memory.clone()), Limiter::new(memory), Limiter::new(MemoryStorage::new())),
+        (Limiter::new(Arc::clone(&six)), Limiter::new(six), Limiter::new(SixOperations::default())),
+    ];
+    for (one, two, other) in pairs {
+        let [one, two, other] =
+            [one, two, other].map(|limiter| limiter.concurrency("uploads", 1).unwrap());
+        let place = one.enter("k").await.unwrap().into_place().unwrap();
+        assert!(!two.enter("k").await.unwrap().is_allowed());
+        assert!(other.enter("k").await.unwrap().is_allowed());
+        drop((one, place));
+        assert!(two.enter("k").await.unwrap().is_allowed());
+    }
+}
