@@ -12,7 +12,7 @@ use actix_web::{
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
-use throttle_http::{Exit, ForeignHead, Leaving, Marks, Refusal, ResponseHead};
+use throttle_http::{Exit, ForeignHead, Leaving, Marks, Protocol, Refusal, ResponseHead};
 
 /// Copies a value from beside the request to where the functions among the options see it.
 pub(crate) type Carry = fn(&ActixExtensions, &mut Extensions);
@@ -104,6 +104,15 @@ pub(crate) fn peer_of(request: &ServiceRequest) -> Option<IpAddr> {
         let socket = extensions.get::<SocketAddr>().map(SocketAddr::ip);
         socket.or_else(|| extensions.get::<IpAddr>().copied())
     })
+}
+
+/// Returns in which form the client reads a refusal.
+pub(crate) fn protocol_of(request: &ServiceRequest) -> Protocol {
+    if request.method() != actix_web::http::Method::POST {
+        return Protocol::Http;
+    }
+    let content_type = request.headers().get(actix::CONTENT_TYPE);
+    content_type.map_or(Protocol::Http, |value| Protocol::of_post(value.as_bytes()))
 }
 
 /// Makes a response of a refusal.

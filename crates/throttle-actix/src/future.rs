@@ -120,7 +120,8 @@ where
                     let Some((inner, request)) = asking.call.take() else {
                         return Poll::Pending; // polled after the end
                     };
-                    match asking.throttle.judge(answer) {
+                    let protocol = || convert::protocol_of(&request);
+                    match asking.throttle.judge_for(protocol, answer) {
                         Verdict::Passed(decisions) => {
                             let marks = Some(asking.throttle.marks(&decisions));
                             request.extensions_mut().insert(decisions);

@@ -52,7 +52,8 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let Some(throttle) = &self.throttle else {
-            return refused(request, Throttle::misconfigured());
+            let refusal = Throttle::misconfigured_for(convert::protocol_of(&request));
+            return refused(request, refusal);
         };
         let head = Head::new(&request, self.made_of.carried(), throttle.wants_route());
         let admission = throttle.admit(&RequestHead::foreign(&head, convert::peer_of(&request)));
@@ -66,7 +67,7 @@ where
             }
         };
         match reply.into_ready() {
-            Ok(answer) => match throttle.judge(answer) {
+            Ok(answer) => match throttle.judge_for(|| convert::protocol_of(&request), answer) {
                 Verdict::Passed(decisions) => {
                     let marks = throttle.marks(&decisions);
                     request.extensions_mut().insert(decisions);

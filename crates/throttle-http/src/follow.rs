@@ -16,7 +16,7 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply};
 
-use crate::{Marks, Refusal, Throttle, Verdict};
+use crate::{Marks, Protocol, Refusal, Throttle, Verdict};
 
 /// Shows the head of a response to the function that says whether its request counts.
 #[derive(Copy, Clone, Debug)]
@@ -56,6 +56,7 @@ impl<'a> ResponseHead<'a> {
 pub struct Followed {
     pub(crate) key: Key<'static>,
     pub(crate) reply: Reply<Decisions, Error>,
+    pub(crate) protocol: Protocol,
 }
 
 /// Answers when the request may pass, or is refused; while a request waits for its turn, to drop it is
@@ -89,6 +90,7 @@ struct Charged {
     throttle: Arc<Throttle>,
     key: Key<'static>,
     decisions: Decisions,
+    protocol: Protocol,
 }
 
 /// Answers with the marks of a response.
@@ -99,25 +101,30 @@ impl Throttle {
     #[expect(clippy::boxed_local, reason = "it comes boxed, so that an admission stays small")]
     pub fn follow(self: &Arc<Self>, followed: Box<Followed>) -> Entry {
         let throttle = Arc::clone(self);
-        let Followed { key, reply } = *followed;
+        let Followed { key, reply, protocol } = *followed;
         match reply.into_ready() {
             // The place is taken, and whoever drops the entry gives it back, polled or not.
-            Ok(answer) => Entry(Box::pin(turn(throttle.place(key, answer)))),
+            Ok(answer) => Entry(Box::pin(turn(throttle.place(key, protocol, answer)))),
             Err(pending) => Entry(Box::pin(async move {
                 let answer = pending.await;
-                turn(throttle.place(key, answer)).await
+                turn(throttle.place(key, protocol, answer)).await
             })),
         }
     }
 
-    fn place(self: Arc<Self>, key: Key<'static>, answer: Result<Decisions, Error>) -> Place {
-        match self.judge(answer) {
+    fn place(
+        self: Arc<Self>,
+        key: Key<'static>,
+        protocol: Protocol,
+        answer: Result<Decisions, Error>,
+    ) -> Place {
+        match self.judge_for(|| protocol, answer) {
             Verdict::Refused(refusal) => Place::Refused(refusal),
             Verdict::Undecided(marks) => {
                 Place::Free(Passage { decisions: None, exit: Exit::new(marks, None) })
             }
             Verdict::Passed(decisions) => {
-                Place::Taken(Taken(Some(Charged { throttle: self, key, decisions })))
+                Place::Taken(Taken(Some(Charged { throttle: self, key, decisions, protocol })))
             }
         }
     }
@@ -143,7 +150,7 @@ async fn turn(place: Place) -> Result<Passage, Refusal> {
             let Some(charged) = taken.0.take() else { return Err(Throttle::misconfigured()) };
             charged.give_back().await;
             let refusal = charged.decisions.too_far(at_most);
-            return Err(charged.throttle.refuse(refusal));
+            return Err(charged.throttle.refuse(charged.protocol, refusal));
         }
         limiter.sleep(delay).await;
     }

@@ -63,6 +63,13 @@ impl<'a> RequestHead<'a> {
         self
     }
 
+    /// Says where the connection comes from, if that is known.
+    #[must_use]
+    pub fn with_peer(mut self, peer: Option<IpAddr>) -> Self {
+        self.peer = peer;
+        self
+    }
+
     /// Looks at a request of a framework that has types of its own.
     pub fn foreign(head: &'a dyn ForeignHead, peer: Option<IpAddr>) -> Self {
         let peer = peer.or_else(|| peer_of(head.extensions()));

@@ -12,6 +12,7 @@
 
 mod fields;
 mod follow;
+mod grpc;
 mod head;
 mod health;
 pub mod identity;
@@ -26,6 +27,7 @@ pub use self::option_methods::macros;
 pub use self::{
     fields::Headers,
     follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
+    grpc::Protocol,
     head::{ForeignHead, RequestHead},
     options::{
         ContentLength, Denial, ExtractCost, IntoRules, InvalidCost, InvalidPath, MissingLength,

@@ -98,6 +98,37 @@ macro_rules! option_methods {
             self.with($crate::Options::exempt_health_checks)
         }
 
+        /// Says where the server leaves the address of the connection, for servers that do it otherwise
+        /// than axum, actix-web and those that put a [`SocketAddr`](std::net::SocketAddr) into the
+        /// request's extensions: by tonic it is
+        /// `|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr()`.
+        ///
+        /// It is asked only where no such address is there. Client addresses are then known to every key,
+        /// trusted proxies included. Where it returns none, they are not.
+        pub fn peer(
+            self,
+            peer: impl Fn(&$crate::macros::Extensions) -> Option<std::net::SocketAddr>
+            + Send
+            + Sync
+            + 'static,
+        ) -> Self {
+            self.with(|options| options.peer(peer))
+        }
+
+        /// Lets calls of the [gRPC health service] pass uncharged: load balancers ask it all the time.
+        ///
+        /// [gRPC health service]: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+        pub fn exempt_grpc_health(self) -> Self {
+            self.with($crate::Options::exempt_grpc_health)
+        }
+
+        /// Lets calls of the [gRPC reflection service] pass uncharged, `v1` and `v1alpha`.
+        ///
+        /// [gRPC reflection service]: https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
+        pub fn exempt_grpc_reflection(self) -> Self {
+            self.with($crate::Options::exempt_grpc_reflection)
+        }
+
         /// Picks the header fields; default: those of the IETF draft, and `Retry-After`.
         pub fn headers(self, headers: $crate::Headers) -> Self {
             self.with(|options| options.headers(headers))
@@ -165,6 +196,6 @@ macro_rules! option_methods {
 #[doc(hidden)]
 pub mod macros {
     pub use bytes::Bytes;
-    pub use http::{Method, Response};
+    pub use http::{Extensions, Method, Response};
     pub use throttle_core::Key;
 }

@@ -10,7 +10,7 @@ use http::{
 use throttle_core::{Decisions, Error, InvalidRule, Key, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, Denial, Followed, InvalidCost, InvalidPath, NoCost, OnError, Options,
+    CONTENT_TYPE, Denial, Followed, InvalidCost, InvalidPath, NoCost, OnError, Options, Protocol,
     RequestHead, ResponseHead, Selection,
     fields::{Fields, Values, write_dry_run, write_unlimited},
     health::Health,
@@ -132,7 +132,14 @@ impl Throttle {
     /// log, not for clients.
     #[must_use]
     pub fn misconfigured() -> Refusal {
-        refuse_misconfigured("The server is not configured to limit requests.")
+        Self::misconfigured_for(Protocol::Http)
+    }
+
+    /// As [`Throttle::misconfigured`], for a client that reads the protocol.
+    #[must_use]
+    pub fn misconfigured_for(protocol: Protocol) -> Refusal {
+        let refusal = refuse_misconfigured("The server is not configured to limit requests.");
+        protocol.undecided(refusal)
     }
 
     /// Returns the limiter.
@@ -151,6 +158,14 @@ impl Throttle {
     #[inline]
     #[must_use]
     pub fn admit(&self, head: &RequestHead<'_>) -> Admission {
+        let with_peer;
+        let head = match &self.options.peer {
+            Some(peer_of) if head.peer().is_none() => {
+                with_peer = head.with_peer(peer_of(head.extensions()));
+                &with_peer
+            }
+            _ => head,
+        };
         if self.is_exempt(head) {
             return Admission::Exempt;
         }
@@ -158,7 +173,10 @@ impl Throttle {
             None => None,
             Some(Ok(0)) => return Admission::Exempt,
             Some(Ok(cost)) => Some(cost),
-            Some(Err(no_cost)) => return Admission::Refused(refuse_without_cost(no_cost)),
+            Some(Err(no_cost)) => {
+                let refusal = refuse_without_cost(no_cost);
+                return Admission::Refused(Protocol::of_head(head).undecided(refusal));
+            }
         };
         match self.options.key.extract(head) {
             Ok(key) => {
@@ -170,28 +188,43 @@ impl Throttle {
                     },
                 };
                 if self.follows {
-                    let key = key.into_owned();
-                    return Admission::Followed(Box::new(Followed { key, reply }));
+                    let (key, protocol) = (key.into_owned(), Protocol::of_head(head));
+                    return Admission::Followed(Box::new(Followed { key, reply, protocol }));
                 }
                 Admission::Asked(reply)
             }
-            Err(no_key) => Admission::Refused(self.refuse_without_key(&no_key)),
+            Err(no_key) => {
+                let refusal = self.refuse_without_key(&no_key);
+                Admission::Refused(Protocol::of_head(head).undecided(refusal))
+            }
         }
     }
 
-    /// Makes of the limiter's answer a pass or a refusal.
+    /// Makes of the limiter's answer a pass, or a refusal as clients of HTTP read it.
     #[inline]
     #[must_use]
     pub fn judge(&self, answer: Result<Decisions, Error>) -> Verdict {
+        self.judge_for(|| Protocol::Http, answer)
+    }
+
+    /// As [`Throttle::judge`], with a refusal in the protocol that the client reads; that is asked for
+    /// only where there is one.
+    #[inline]
+    #[must_use]
+    pub fn judge_for(
+        &self,
+        protocol: impl FnOnce() -> Protocol,
+        answer: Result<Decisions, Error>,
+    ) -> Verdict {
         match answer {
             Ok(decisions) => {
                 self.health.decided(&decisions);
                 if decisions.is_allowed() || self.options.dry_run {
                     return Verdict::Passed(decisions);
                 }
-                Verdict::Refused(self.refuse(decisions))
+                Verdict::Refused(self.refuse(protocol(), decisions))
             }
-            Err(error) => self.judge_undecided(&error),
+            Err(error) => self.judge_undecided(protocol(), &error),
         }
     }
 
@@ -252,7 +285,7 @@ impl Throttle {
     }
 
     #[inline(never)]
-    pub(crate) fn refuse(&self, decisions: Decisions) -> Refusal {
+    pub(crate) fn refuse(&self, protocol: Protocol, decisions: Decisions) -> Refusal {
         let banned = is_banned(&decisions);
         let (mut response, values) = match &self.options.on_denied {
             Some(answer) if banned => (answer(&Denial { decisions: &decisions }), None),
@@ -273,6 +306,9 @@ impl Throttle {
             values.write(response.headers_mut());
             self.fields.write_retry_after(&decisions, response.headers_mut());
         }
+        if protocol != Protocol::Http {
+            response = protocol.denied(response, &decisions, self.options.on_denied.is_some());
+        }
         if self.options.response_extension {
             response.extensions_mut().insert(decisions);
         }
@@ -282,7 +318,7 @@ impl Throttle {
     /// Says what becomes of a request that could not be decided. Only a storage's failure is a matter of
     /// choice: that a rule is gone is a mistake of the service, and no reason to lift its limits.
     #[cold]
-    fn judge_undecided(&self, error: &Error) -> Verdict {
+    fn judge_undecided(&self, protocol: Protocol, error: &Error) -> Verdict {
         if let (Error::UnknownRule { .. } | Error::NoRules, true) =
             (error, self.options.rules_by.is_some())
         {
@@ -294,7 +330,7 @@ impl Throttle {
                 );
             });
             let detail = "The server is not configured to limit this request.";
-            return Verdict::Refused(refuse_misconfigured(detail));
+            return Verdict::Refused(protocol.undecided(refuse_misconfigured(detail)));
         }
         let on_error = match error {
             Error::Storage(_) => &self.options.on_error,
@@ -303,7 +339,7 @@ impl Throttle {
         match on_error {
             OnError::Refuse => {
                 self.health.failed(error, "requests are refused with 503");
-                Verdict::Refused(refuse_undecided())
+                Verdict::Refused(protocol.undecided(refuse_undecided()))
             }
             OnError::Pass => {
                 self.health.failed(error, "requests pass unlimited");
@@ -311,7 +347,7 @@ impl Throttle {
             }
             OnError::Answer(answer) => {
                 self.health.failed(error, "requests are refused by the service's own answer");
-                Verdict::Refused(answer(error))
+                Verdict::Refused(protocol.undecided(answer(error)))
             }
         }
     }

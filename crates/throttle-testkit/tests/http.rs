@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{Request, Response};
 use throttle_core::Limiter;
-use throttle_http::{Admission, Options, RequestHead, Throttle, Verdict};
+use throttle_http::{Admission, Options, Protocol, RequestHead, Throttle, Verdict};
 use throttle_memory::MemoryStorage;
 use throttle_testkit::http::{all, answers, handler, run};
 
@@ -19,7 +19,7 @@ async fn call(throttle: &Throttle, request: Request<Bytes>) -> Response<Bytes> {
         Admission::Asked(reply) => reply.await,
         Admission::Followed(_) => panic!("no case has an option that follows a request"),
     };
-    match throttle.judge(answer) {
+    match throttle.judge_for(|| Protocol::of(&request), answer) {
         Verdict::Refused(refusal) => refusal,
         Verdict::Undecided(marks) => {
             let mut response = handler();

@@ -11,7 +11,9 @@ use std::{
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
-use throttle_http::{Entry, Exit, Leaving, Marks, Refusal, ResponseHead, Throttle, Verdict};
+use throttle_http::{
+    Entry, Exit, Leaving, Marks, Protocol, Refusal, ResponseHead, Throttle, Verdict,
+};
 use tower_service::Service;
 
 use crate::ResponseBody;
@@ -62,6 +64,13 @@ struct Asking<S, B> {
     throttle: Arc<Throttle>,
 }
 
+impl<S, B> Asking<S, B> {
+    fn judge(&self, answer: Result<Decisions, Error>) -> Verdict {
+        let protocol = || self.call.as_ref().map(|(_, request)| Protocol::of(request));
+        self.throttle.judge_for(|| protocol().unwrap_or_default(), answer)
+    }
+}
+
 struct Entering<S, B> {
     entry: Entry,
     /// The inner service that was polled ready, and what to call it with.
@@ -89,8 +98,8 @@ where
         Self { state: State::Entering { entering } }
     }
 
-    pub(crate) fn misconfigured() -> Self {
-        Self::refused(Throttle::misconfigured())
+    pub(crate) fn misconfigured(protocol: Protocol) -> Self {
+        Self::refused(Throttle::misconfigured_for(protocol))
     }
 
     pub(crate) fn asking(
@@ -116,7 +125,7 @@ where
             let next = match state.as_mut().project() {
                 StateProjection::Asking { asking } => {
                     let answer = ready!(Pin::new(&mut asking.reply).poll(cx));
-                    match (asking.throttle.judge(answer), asking.call.take()) {
+                    match (asking.judge(answer), asking.call.take()) {
                         (Verdict::Passed(decisions), Some((mut ready, mut request))) => {
                             let marks = Some(asking.throttle.marks(&decisions));
                             request.extensions_mut().insert(decisions);

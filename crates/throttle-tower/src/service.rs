@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::{Extensions, Request, Response};
-use throttle_http::{Admission, RequestHead, Throttle, Verdict};
+use throttle_http::{Admission, Protocol, RequestHead, Throttle, Verdict};
 use tower_service::Service;
 
 use crate::{ResponseBody, ResponseFuture};
@@ -40,7 +40,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Some(throttle) = &self.throttle else { return ResponseFuture::misconfigured() };
+        let Some(throttle) = &self.throttle else {
+            return ResponseFuture::misconfigured(Protocol::of(&request));
+        };
         let head = RequestHead::new(&request, peer_of(&request)).with_route(route_of);
         let reply = match throttle.admit(&head) {
             Admission::Exempt => return ResponseFuture::exempt(self.inner.call(request)),
@@ -54,7 +56,7 @@ where
             }
         };
         match reply.into_ready() {
-            Ok(answer) => match throttle.judge(answer) {
+            Ok(answer) => match throttle.judge_for(|| Protocol::of(&request), answer) {
                 Verdict::Passed(decisions) => {
                     let marks = throttle.marks(&decisions);
                     request.extensions_mut().insert(decisions);

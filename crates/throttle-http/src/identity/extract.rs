@@ -57,8 +57,9 @@ pub enum NoKey {
     #[error(
         "the client address is not known: serve with \
          `into_make_service_with_connect_info::<SocketAddr>()` (axum), or say \
-         `TestRequest::peer_addr` (tests of actix-web), or put a `SocketAddr` into the request's \
-         extensions, or limit by another key with `.key(…)`"
+         `TestRequest::peer_addr` (tests of actix-web), or say by `.peer(…)` where the server leaves \
+         it (tonic: `extensions.get::<TcpConnectInfo>()?.remote_addr()`), or put a `SocketAddr` into \
+         the request's extensions, or limit by another key with `.key(…)`"
     )]
     NoPeer,
     /// The request lacks a header field; a mistake of the client.

@@ -3,7 +3,9 @@
 mod content_length;
 mod cost;
 mod exempt_paths;
+mod grpc;
 mod on_error;
+mod peer;
 mod rules_by;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,6 @@ use http::{
 };
 use throttle_core::{Decision, Decisions, Key};
 
-use self::exempt_paths::{ExemptPaths, is_health_check};
 pub(crate) use self::rules_by::RulesBy;
 pub use self::{
     content_length::{ContentLength, MissingLength},
@@ -25,6 +26,10 @@ pub use self::{
     exempt_paths::InvalidPath,
     on_error::OnError,
     rules_by::{IntoRules, PickedRules},
+};
+use self::{
+    exempt_paths::{ExemptPaths, is_health_check},
+    peer::PeerOf,
 };
 use crate::{
     Headers, RequestHead, ResponseHead,
@@ -41,6 +46,7 @@ pub struct Options {
     /// What `rules_by` may pick.
     pub(crate) declared: Vec<String>,
     pub(crate) key: Arc<dyn ExtractKey>,
+    pub(crate) peer: Option<PeerOf>,
     pub(crate) cost: Option<Arc<dyn ExtractCost>>,
     pub(crate) methods: Option<Vec<Method>>,
     pub(crate) exempt: Vec<Exempt>,
@@ -98,6 +104,7 @@ impl Options {
             rules_by: None,
             declared: Vec::new(),
             key: Arc::new(ClientIp::new()),
+            peer: None,
             cost: None,
             methods: None,
             exempt: Vec::new(),

@@ -9,8 +9,11 @@ use throttle_core::Micros;
 use super::BODY;
 
 /// The fields that are compared, in the order in which an answer lists them.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 11] = [
     "content-type",
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
     "ratelimit",
     "ratelimit-policy",
     "retry-after",
@@ -25,7 +28,8 @@ const FIELDS: [&str; 8] = [
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// `Content-Type`, `Retry-After` and every field of rate limits, one entry for each line.
+    /// `Content-Type`, `Retry-After`, the status of gRPC and every field of rate limits, one entry for
+    /// each line.
     pub fields: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
@@ -83,6 +87,16 @@ impl Answer {
         self.field("x-ratelimit-dry-run", "denied")
     }
 
+    /// Adds the status of gRPC.
+    pub(super) fn status(self, code: u8) -> Self {
+        self.field("grpc-status", code)
+    }
+
+    /// Adds details of a gRPC status.
+    pub(super) fn details(self, details: &str) -> Self {
+        self.field("grpc-status-details-bin", details)
+    }
+
     fn field(mut self, name: &'static str, value: impl ToString) -> Self {
         self.fields.push((name, value.to_string()));
         self.fields.sort_by_key(|(name, _)| *name);
@@ -129,6 +143,12 @@ pub(super) fn problem(status: u16, title: &str, detail: &str) -> Answer {
 /// Expects the refusal of a client that is on the deny list for good.
 pub(super) fn banned() -> Answer {
     problem(403, "Forbidden", "This client may not use the service.")
+}
+
+/// Expects a refusal that a gRPC client reads.
+pub(super) fn grpc(content_type: &'static str, code: u8, message: &str) -> Answer {
+    let answer = Answer::new(200, content_type, Bytes::new());
+    answer.status(code).field("grpc-message", message)
 }
 
 fn lines(map: &HeaderMap, name: &str) -> impl Iterator<Item = String> {

@@ -2,6 +2,7 @@
 
 mod costs;
 mod fields;
+mod grpc;
 mod identity;
 mod limits;
 mod lists;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         identity::cases(),
         plans::cases(),
         costs::cases(),
+        grpc::cases(),
     ]
     .concat()
 }

@@ -1,0 +1,117 @@
+//! The details of a status, as protocol buffers: a [google.rpc.Status] with a `RetryInfo` and a
+//! `QuotaFailure`.
+//!
+//! They are seven fields of four messages, so that they are written here and not by a library.
+//!
+//! [google.rpc.Status]: https://github.com/googleapis/googleapis/blob/master/google/rpc/status.proto
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use throttle_core::{Decision, Decisions};
+
+/// How many violations are told: clients commonly take 8 KiB of header fields.
+const MOST_VIOLATIONS: usize = 8;
+/// The longest `google.protobuf.Duration`.
+const LONGEST_SECONDS: u64 = 315_576_000_000;
+
+pub(super) struct Details<'a> {
+    pub(super) code: u8,
+    pub(super) message: &'a str,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) violated: Option<&'a Decisions>,
+}
+
+impl Details<'_> {
+    /// Returns the value of `grpc-status-details-bin`, or none where it would say no more than the
+    /// other fields.
+    pub(super) fn encode(&self) -> Option<HeaderValue> {
+        if self.retry_after.is_none() && self.violated.is_none() {
+            return None;
+        }
+        let mut status = Vec::new();
+        put_number(&mut status, 1, u64::from(self.code));
+        put_bytes(&mut status, 2, self.message.as_bytes());
+        if let Some(wait) = self.retry_after {
+            put_any(&mut status, "RetryInfo", &retry_info(wait));
+        }
+        if let Some(failure) = self.violated.map(quota_failure).filter(|it| !it.is_empty()) {
+            put_any(&mut status, "QuotaFailure", &failure);
+        }
+        HeaderValue::from_bytes(&base64(&status)).ok()
+    }
+}
+
+fn retry_info(wait: Duration) -> Vec<u8> {
+    let (mut duration, mut info) = (Vec::new(), Vec::new());
+    put_number(&mut duration, 1, wait.as_secs().min(LONGEST_SECONDS));
+    put_number(&mut duration, 2, u64::from(wait.subsec_nanos()));
+    put_bytes(&mut info, 1, &duration);
+    info
+}
+
+fn quota_failure(decisions: &Decisions) -> Vec<u8> {
+    let mut failure = Vec::new();
+    let by_rule = |decision: &&Decision| !decision.is_allowed() && decision.listed().is_none();
+    let denied = decisions.all().iter().filter(by_rule);
+    for decision in denied.take(MOST_VIOLATIONS) {
+        put_bytes(&mut failure, 1, &violation(decision));
+    }
+    failure
+}
+
+/// Names the rule, which is no secret; whose requests they were is not said.
+fn violation(decision: &Decision) -> Vec<u8> {
+    let mut violation = Vec::new();
+    let rule = decision.checked_rule();
+    let (name, limit, window) = (rule.name(), rule.limit(), Duration::from(rule.window()));
+    let description = format!("the limit {name:?} allows {limit} in {window:?}");
+    put_bytes(&mut violation, 2, description.as_bytes());
+    put_bytes(&mut violation, 5, name.as_bytes());
+    put_number(&mut violation, 7, limit); // at most MAX_LIMIT, far below the sign
+    violation
+}
+
+fn put_any(to: &mut Vec<u8>, name: &str, message: &[u8]) {
+    let mut any = Vec::new();
+    put_bytes(&mut any, 1, format!("type.googleapis.com/google.rpc.{name}").as_bytes());
+    put_bytes(&mut any, 2, message);
+    put_bytes(to, 3, &any);
+}
+
+/// Puts a field that is a number, or nothing for 0, which is the default.
+fn put_number(to: &mut Vec<u8>, field: u8, number: u64) {
+    if number != 0 {
+        to.push(field << 3);
+        put_varint(to, number);
+    }
+}
+
+/// Puts a field that is text, bytes or a message.
+fn put_bytes(to: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    to.push(field << 3 | 2);
+    put_varint(to, bytes.len() as u64);
+    to.extend_from_slice(bytes);
+}
+
+fn put_varint(to: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+/// Encodes without padding, as gRPC asks for.
+pub(super) fn base64(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for i in 0..=chunk.len() {
+            encoded.push(DIGITS[(bits >> (18 - 6 * i) & 63) as usize]);
+        }
+    }
+    encoded
+}

@@ -1,0 +1,186 @@
+//! Requests whose clients read gRPC.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use throttle_core::Limiter;
+use throttle_http::identity::Header;
+
+use super::{
+    super::{
+        Answer, Case,
+        answer::{grpc, passed, refused},
+        case::{ask_by, get_from_nowhere, with},
+    },
+    api, modern,
+};
+
+const POLICY: &str = r#""api";q=1;w=60"#;
+const LIMITS: &str = r#""api";r=0;t=60"#;
+const USED_UP: &str = r#"the limit "api" is used up; retry in 60s"#;
+/// Of code 8: a `RetryInfo` of 60 s, and a `QuotaFailure` of the rule.
+const DETAILS: &str = "CAgSKHRoZSBsaW1pdCAiYXBpIiBpcyB1c2VkIHVwOyByZXRyeSBpbiA2MHMaMAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIECgIIPBpZCit0eXBlLmdvb2dsZWFwaXMuY29tL2dvb2dsZS5ycGMuUXVvdGFGYWlsdXJlEioKKBIfdGhlIGxpbWl0ICJhcGkiIGFsbG93cyAxIGluIDYwcyoDYXBpOAE";
+/// Of code 14, with the text of the service's own: a `RetryInfo` of 60 s.
+const OWN_DETAILS: &str = "CA4SHm92ZXIgMTAwICUg4oCTIGNvbWUgYmFjayBsYXRlchowCih0eXBlLmdvb2dsZWFwaXMuY29tL2dvb2dsZS5ycGMuUmV0cnlJbmZvEgQKAgg8";
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        denied(),
+        kinds(),
+        no_grpc(),
+        banned(),
+        no_metadata(),
+        no_peer(),
+        own_answer(),
+        own_status(),
+        dry_run(),
+        health(),
+        reflection(),
+    ]
+}
+
+/// Calls a method as gRPC, or as what the content type says.
+fn call(content_type: &'static str) -> Request<Bytes> {
+    call_path("/shop.v1.Cart/Add", content_type)
+}
+
+fn call_path(path: &'static str, content_type: &'static str) -> Request<Bytes> {
+    let mut request = with(ask_by(Method::POST), "content-type", content_type);
+    *request.uri_mut() = path.parse().unwrap();
+    request
+}
+
+const GRPC: &str = "application/grpc";
+
+fn exhausted(content_type: &'static str) -> Answer {
+    grpc(content_type, 8, USED_UP).details(DETAILS).draft(POLICY, LIMITS).retry_after(60)
+}
+
+fn denied() -> Case {
+    Case::new("a gRPC client is refused with RESOURCE_EXHAUSTED", modern())
+        .rule(api(1))
+        .ask(call(GRPC), passed().draft(POLICY, LIMITS))
+        .ask(call(GRPC), exhausted(GRPC))
+}
+
+fn kinds() -> Case {
+    Case::new("every kind of gRPC is known, and answered as its kind", modern())
+        .rule(api(1))
+        .ask(call("application/grpc+proto"), passed().draft(POLICY, LIMITS))
+        .ask(call("application/grpc+proto"), exhausted(GRPC))
+        .ask(call("Application/gRPC; charset=utf-8"), exhausted(GRPC))
+        .ask(call("application/grpc-web"), exhausted("application/grpc-web+proto"))
+        .ask(call("application/grpc-web+proto"), exhausted("application/grpc-web+proto"))
+        .ask(call("application/grpc-web-text"), exhausted("application/grpc-web-text+proto"))
+}
+
+fn no_grpc() -> Case {
+    let refused = refused(&["api"]).draft(POLICY, LIMITS).retry_after(60);
+    let get = with(ask_by(Method::GET), "content-type", GRPC);
+    Case::new("what only looks like gRPC is refused as every request", modern())
+        .rule(api(1))
+        .ask(call("application/grpcx"), passed().draft(POLICY, LIMITS))
+        .ask(call("application/grpcx"), refused.clone())
+        .ask(call("application/json"), refused.clone())
+        .ask(call("text/plain; application/grpc"), refused.clone())
+        .ask(ask_by(Method::POST), refused.clone())
+        .ask(get, refused)
+}
+
+fn banned() -> Case {
+    let deny = |limiter: &Limiter| {
+        limiter.deny_list().add("192.0.2.1").unwrap();
+    };
+    let message = "This client may not use the service.";
+    Case::new("a gRPC client on the deny list is refused with PERMISSION_DENIED", modern())
+        .rule(api(1))
+        .change(deny)
+        .ask(call(GRPC), grpc(GRPC, 7, message))
+}
+
+fn no_metadata() -> Case {
+    let message = r#"the request lacks the header field "x-api-key""#;
+    let keyed = |key: &str| with(call(GRPC), "x-api-key", key);
+    Case::new(
+        "a call without its metadata is an INVALID_ARGUMENT",
+        modern().key(Header::new("x-api-key")),
+    )
+    .rule(api(1))
+    .ask(call(GRPC), grpc(GRPC, 3, message))
+    .ask(keyed("a"), passed().draft(POLICY, LIMITS))
+    .ask(keyed("a"), exhausted(GRPC))
+    .ask(keyed("b"), passed().draft(POLICY, LIMITS))
+}
+
+fn no_peer() -> Case {
+    let mut nowhere = with(get_from_nowhere(), "content-type", GRPC);
+    *nowhere.method_mut() = Method::POST;
+    let message = "The server is not configured to tell clients apart.";
+    Case::new("a connection from nowhere is an INTERNAL error", modern())
+        .rule(api(1))
+        .ask(nowhere, grpc(GRPC, 13, message))
+}
+
+fn own_answer() -> Case {
+    let options = modern().on_denied(|_| {
+        let mut response = Response::new("over 100 % – come back later");
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
+    });
+    let message = "over 100 %25 %E2%80%93 come back later";
+    let answer = grpc(GRPC, 14, message).details(OWN_DETAILS).draft(POLICY, LIMITS).retry_after(60);
+    Case::new("a refusal of the service's own is translated, its text too", options)
+        .rule(api(1))
+        .ask(call(GRPC), passed().draft(POLICY, LIMITS))
+        .ask(call(GRPC), answer)
+}
+
+fn own_status() -> Case {
+    let options = modern().on_denied(|_| {
+        let response = Response::builder().header("content-type", GRPC).header("grpc-status", 9);
+        response.body("").unwrap()
+    });
+    let answer = Answer::new(200, GRPC, "").status(9).draft(POLICY, LIMITS).retry_after(60);
+    Case::new("a refusal that has a gRPC status is sent as it is", options)
+        .rule(api(1))
+        .ask(call(GRPC), passed().draft(POLICY, LIMITS))
+        .ask(call(GRPC), answer)
+}
+
+fn dry_run() -> Case {
+    Case::new("in a dry run a gRPC client passes and is told", modern().dry_run())
+        .rule(api(1))
+        .ask(call(GRPC), passed().draft(POLICY, LIMITS))
+        .ask(call(GRPC), passed().draft(POLICY, LIMITS).dry_run())
+}
+
+fn health() -> Case {
+    let check = || call_path("/grpc.health.v1.Health/Check", GRPC);
+    Case::new("the health service passes uncharged if it is exempt", modern().exempt_grpc_health())
+        .rule(api(1))
+        .ask(check(), passed())
+        .ask(call_path("/grpc.health.v1.Health/Watch", GRPC), passed())
+        .ask(call(GRPC), passed().draft(POLICY, LIMITS))
+        .ask(check(), passed())
+        .ask(call_path("/grpc.health.v1.Healthy/Check", GRPC), exhausted(GRPC))
+        .ask(call_path("/shop.v1/grpc.health.v1.Health/Check", GRPC), exhausted(GRPC))
+        .ask(
+            call_path("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", GRPC),
+            exhausted(GRPC),
+        )
+}
+
+fn reflection() -> Case {
+    let info = || call_path("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", GRPC);
+    let alpha =
+        || call_path("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", GRPC);
+    Case::new(
+        "the reflection service passes uncharged if it is exempt",
+        modern().exempt_grpc_reflection(),
+    )
+    .rule(api(1))
+    .ask(info(), passed())
+    .ask(alpha(), passed())
+    .ask(call(GRPC), passed().draft(POLICY, LIMITS))
+    .ask(alpha(), passed())
+    .ask(call_path("/grpc.health.v1.Health/Check", GRPC), exhausted(GRPC))
+}

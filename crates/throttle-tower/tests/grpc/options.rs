@@ -1,0 +1,142 @@
+//! The options, where the client reads gRPC.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use throttle_core::{Algorithm, Limiter, Rule};
+use throttle_http::{Headers, OnError, identity::RequestPath};
+use throttle_memory::MemoryStorage;
+use throttle_tower::RateThrottleLayer;
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+
+use crate::{
+    assert_exhausted,
+    common::{Failing, Later, Log, limiter},
+    layer, on,
+    service::{Caller, serve},
+};
+
+#[tokio::test]
+async fn the_methods_of_a_service_are_limited_apart_by_their_paths() {
+    let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1)).key(RequestPath);
+    let mut caller = Caller::to(serve(layer).await).await;
+    let you = || Request::new("you".to_owned());
+    caller.call("/guide.v1.Greeter/Hello", you()).await.unwrap();
+    caller.call("/guide.v1.Greeter/Welcome", you()).await.unwrap();
+    let status = caller.call("/guide.v1.Greeter/Hello", you()).await.unwrap_err();
+    assert_exhausted(&status, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_say_where_connections_come_from_is_told_how_to() {
+    let (log, _guard) = Log::start();
+    let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1));
+    let status = Caller::to(serve(layer).await).await.hello().await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    assert_eq!(status.message(), "The server is not configured to tell clients apart.");
+    let logged = log.take();
+    let fix = "`.peer(…)` where the server leaves it (tonic: `extensions.get::<TcpConnectInfo>()";
+    assert!(logged.contains(fix), "{logged}");
+}
+
+#[tokio::test]
+async fn a_layer_that_cannot_be_built_is_an_internal_error() {
+    let mut caller = Caller::to(serve(layer(1).rule("unknown")).await).await;
+    assert_eq!(caller.code().await, Code::Internal);
+}
+
+#[tokio::test]
+async fn a_storage_that_fails_makes_calls_unavailable_or_lets_them_pass_or_as_the_service_says() {
+    let failing = || {
+        let failing = Failing::default();
+        failing.set_down(true);
+        on(limiter(failing, 1))
+    };
+    let status = Caller::to(serve(failing()).await).await.hello().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let wait = status.get_details_retry_info().unwrap().retry_delay;
+    assert_eq!(wait, Some(Duration::from_secs(1)));
+
+    let passes = failing().on_error(OnError::Pass);
+    let response = Caller::to(serve(passes).await).await.hello().await.unwrap();
+    assert_eq!(response.metadata().get("x-ratelimit-degraded").unwrap(), "unlimited");
+
+    let own = failing().on_error(OnError::answer(|_| {
+        let mut response = Response::new("closed for today");
+        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        response
+    }));
+    let status = Caller::to(serve(own).await).await.hello().await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "closed for today"));
+}
+
+#[tokio::test]
+async fn a_storage_that_answers_later_refuses_alike() {
+    let mut caller = Caller::to(serve(on(limiter(Later::default(), 1))).await).await;
+    caller.hello().await.unwrap();
+    assert_exhausted(&caller.hello().await.unwrap_err(), 1);
+}
+
+#[tokio::test]
+async fn calls_that_fail_need_not_count_and_those_that_do_are_refused_alike() {
+    let layer = layer(1).charge_if(|response| response.header("grpc-status") != Some("16"));
+    let mut caller = Caller::to(serve(layer).await).await;
+    let path = "/guide.v1.Greeter/Hello";
+    for _ in 0..2 {
+        let status = caller.call(path, Request::new("nobody".to_owned())).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+    caller.hello().await.unwrap();
+    assert_exhausted(&caller.hello().await.unwrap_err(), 1);
+}
+
+#[tokio::test]
+async fn a_call_whose_turn_is_too_far_away_is_refused_with_how_much_too_far() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    let rule = Rule::per_minute("even", 1).algorithm(Algorithm::LeakyBucket).burst(9);
+    limiter.add_rule(rule).unwrap();
+    let mut caller = Caller::to(serve(on(limiter).shape_at_most(Duration::ZERO)).await).await;
+    caller.hello().await.unwrap();
+    let status = caller.hello().await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(wait <= Duration::from_secs(60) && wait > Duration::from_secs(30), "{wait:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_lets_calls_pass_and_says_so_in_their_metadata() {
+    let mut caller = Caller::to(serve(layer(1).dry_run()).await).await;
+    let response = caller.hello().await.unwrap();
+    assert!(response.metadata().get("x-ratelimit-dry-run").is_none());
+    let response = caller.hello().await.unwrap();
+    assert_eq!(response.metadata().get("x-ratelimit-dry-run").unwrap(), "denied");
+}
+
+#[tokio::test]
+async fn without_header_fields_the_details_still_say_when_to_come_back() {
+    let mut caller = Caller::to(serve(layer(1).headers(Headers::none())).await).await;
+    let response = caller.hello().await.unwrap();
+    assert!(response.metadata().get("ratelimit").is_none());
+    let status = caller.hello().await.unwrap_err();
+    assert_exhausted(&status, 1);
+    assert!(status.metadata().get("retry-after").is_none());
+    assert!(status.metadata().get("ratelimit").is_none());
+}
+
+#[tokio::test]
+async fn a_client_on_the_deny_list_is_denied_permission_for_good_or_told_for_how_long() {
+    let limiter = limiter(MemoryStorage::new(), 9);
+    limiter.deny_list().add("127.0.0.1").unwrap();
+    let mut caller = Caller::to(serve(on(limiter.clone())).await).await;
+    assert_eq!(caller.code().await, Code::PermissionDenied);
+
+    limiter.deny_list().remove("127.0.0.1").unwrap();
+    limiter.deny_list().add_for("127.0.0.1", Duration::from_secs(5)).unwrap();
+    let status = caller.hello().await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.message(), "this client may not use the service for another 5s");
+    let details = status.get_error_details();
+    assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(5)));
+    assert!(details.quota_failure().is_none(), "no rule denied");
+}
