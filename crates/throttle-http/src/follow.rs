@@ -1,5 +1,5 @@
-//! Requests that are followed past the decision: they wait for their turn, or what they were charged
-//! depends on their response.
+//! Requests that are followed past the decision: they wait for their turn, what they were charged
+//! depends on their response, or their key is told in code.
 //!
 //! Only requests of a throttle with such an option come here, so that only they are boxed and keep
 //! their key.
@@ -118,7 +118,7 @@ impl Throttle {
         protocol: Protocol,
         answer: Result<Decisions, Error>,
     ) -> Place {
-        match self.judge_for(|| protocol, answer) {
+        match self.judge_keyed(Some(&key), || protocol, answer) {
             Verdict::Refused(refusal) => Place::Refused(refusal),
             Verdict::Undecided(marks) => {
                 Place::Free(Passage { decisions: None, exit: Exit::new(marks, None) })
@@ -150,7 +150,7 @@ async fn turn(place: Place) -> Result<Passage, Refusal> {
             let Some(charged) = taken.0.take() else { return Err(Throttle::misconfigured()) };
             charged.give_back().await;
             let refusal = charged.decisions.too_far(at_most);
-            return Err(charged.throttle.refuse(charged.protocol, refusal));
+            return Err(charged.throttle.refuse(Some(&charged.key), charged.protocol, refusal));
         }
         limiter.sleep(delay).await;
     }
@@ -181,7 +181,7 @@ impl Drop for Taken {
 
 impl Charged {
     fn pass(self) -> Passage {
-        let marks = self.throttle.marks(&self.decisions);
+        let marks = self.throttle.marks_for(Some(&self.key), &self.decisions);
         let decisions = Some(self.decisions.clone());
         let counts_always = self.throttle.options().charge_if.is_none();
         let charged = (!counts_always && self.is_charged()).then_some(self);
@@ -221,7 +221,8 @@ impl Exit {
         match charged {
             Some(charged) if !charged.throttle.counts(head) => Err(Box::pin(async move {
                 if charged.give_back().await {
-                    return charged.throttle.marks(&charged.decisions.given_back());
+                    let given_back = charged.decisions.given_back();
+                    return charged.throttle.marks_for(Some(&charged.key), &given_back);
                 }
                 marks
             })),

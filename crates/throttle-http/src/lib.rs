@@ -25,7 +25,7 @@ mod throttle;
 #[doc(hidden)]
 pub use self::option_methods::macros;
 pub use self::{
-    fields::Headers,
+    fields::{Headers, ShortSecret},
     follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
     grpc::Protocol,
     head::{ForeignHead, RequestHead},

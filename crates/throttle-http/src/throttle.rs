@@ -12,7 +12,7 @@ use throttle_core::{Decisions, Error, InvalidRule, Key, Limiter, Listed, Reply, 
 use crate::{
     CONTENT_TYPE, Denial, Followed, InvalidCost, InvalidPath, NoCost, OnError, Options, Protocol,
     RequestHead, ResponseHead, Selection,
-    fields::{Fields, Values, write_dry_run, write_unlimited},
+    fields::{Fields, ShortSecret, Values, write_dry_run, write_unlimited},
     health::Health,
     identity::{InvalidProxy, NoKey},
     options::RulesBy,
@@ -38,6 +38,9 @@ pub enum ConfigError {
     /// A cost cannot be computed.
     #[error(transparent)]
     InvalidCost(#[from] InvalidCost),
+    /// The secret of the partition key is too short.
+    #[error(transparent)]
+    ShortSecret(#[from] ShortSecret),
     /// A middleware was made of a rule alone, and there is nowhere to keep its counts.
     #[error(
         "a rule alone needs a storage: build with the feature `memory`, or make a limiter of the rule"
@@ -121,10 +124,10 @@ impl Throttle {
         for name in &options.declared {
             limiter.probe(Some(&[name])).map_err(ConfigError::Rules)?;
         }
-        let fields = Fields::new(options.headers);
+        let fields = Fields::new(options.headers)?;
         let (health, no_peer, no_rule) = (Health::default(), Once::new(), Once::new());
         let wants_route = options.key.wants_route();
-        let follows = options.charge_if.is_some() || options.shape.is_some();
+        let follows = options.charge_if.is_some() || options.shape.is_some() || fields.wants_key();
         Ok(Self { limiter, options, fields, health, no_peer, no_rule, wants_route, follows })
     }
 
@@ -216,13 +219,23 @@ impl Throttle {
         protocol: impl FnOnce() -> Protocol,
         answer: Result<Decisions, Error>,
     ) -> Verdict {
+        self.judge_keyed(None, protocol, answer)
+    }
+
+    #[inline]
+    pub(crate) fn judge_keyed(
+        &self,
+        key: Option<&Key<'_>>,
+        protocol: impl FnOnce() -> Protocol,
+        answer: Result<Decisions, Error>,
+    ) -> Verdict {
         match answer {
             Ok(decisions) => {
                 self.health.decided(&decisions);
                 if decisions.is_allowed() || self.options.dry_run {
                     return Verdict::Passed(decisions);
                 }
-                Verdict::Refused(self.refuse(protocol(), decisions))
+                Verdict::Refused(self.refuse(key, protocol(), decisions))
             }
             Err(error) => self.judge_undecided(protocol(), &error),
         }
@@ -233,7 +246,12 @@ impl Throttle {
     #[inline]
     #[must_use]
     pub fn marks(&self, decisions: &Decisions) -> Marks {
-        let values = self.values(decisions);
+        self.marks_for(None, decisions)
+    }
+
+    #[inline]
+    pub(crate) fn marks_for(&self, key: Option<&Key<'_>>, decisions: &Decisions) -> Marks {
+        let values = self.values(key, decisions);
         let listed = decisions.reported().listed() == Some(Listed::Allowed);
         let dry_run = self.options.dry_run && !listed && !decisions.is_allowed();
         let extension = self.options.response_extension;
@@ -277,20 +295,25 @@ impl Throttle {
     }
 
     #[inline]
-    fn values(&self, decisions: &Decisions) -> Values {
+    fn values(&self, key: Option<&Key<'_>>, decisions: &Decisions) -> Values {
         match decisions.reported().listed() {
             Some(Listed::Allowed) => Values::default(),
-            _ => self.fields.values(decisions, || self.limiter.now()),
+            _ => self.fields.values(decisions, key, || self.limiter.now()),
         }
     }
 
     #[inline(never)]
-    pub(crate) fn refuse(&self, protocol: Protocol, decisions: Decisions) -> Refusal {
+    pub(crate) fn refuse(
+        &self,
+        key: Option<&Key<'_>>,
+        protocol: Protocol,
+        decisions: Decisions,
+    ) -> Refusal {
         let banned = is_banned(&decisions);
         let (mut response, values) = match &self.options.on_denied {
             Some(answer) if banned => (answer(&Denial { decisions: &decisions }), None),
             Some(answer) => {
-                (answer(&Denial { decisions: &decisions }), Some(self.values(&decisions)))
+                (answer(&Denial { decisions: &decisions }), Some(self.values(key, &decisions)))
             }
             None if banned => {
                 let detail = "This client may not use the service.";
@@ -298,7 +321,7 @@ impl Throttle {
                 (problem_response(StatusCode::FORBIDDEN, body), None)
             }
             None => {
-                let (values, body) = self.fields.refusal(&decisions, || self.limiter.now());
+                let (values, body) = self.fields.refusal(&decisions, key, || self.limiter.now());
                 (problem_response(StatusCode::TOO_MANY_REQUESTS, body), Some(values))
             }
         };

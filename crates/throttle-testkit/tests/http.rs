@@ -1,23 +1,27 @@
 //! The table of HTTP cases, without any framework: what every adapter does with a `Throttle`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use throttle_core::Limiter;
-use throttle_http::{Admission, Options, Protocol, RequestHead, Throttle, Verdict};
+use throttle_http::{
+    Admission, Followed, Options, Protocol, RequestHead, ResponseHead, Throttle, Verdict,
+};
 use throttle_memory::MemoryStorage;
 use throttle_testkit::http::{all, answers, handler, run};
 
-async fn make(options: Options, limiter: Limiter) -> Throttle {
-    Throttle::new(limiter, options).unwrap()
+async fn make(options: Options, limiter: Limiter) -> Arc<Throttle> {
+    Arc::new(Throttle::new(limiter, options).unwrap())
 }
 
-async fn call(throttle: &Throttle, request: Request<Bytes>) -> Response<Bytes> {
+async fn call(throttle: &Arc<Throttle>, request: Request<Bytes>) -> Response<Bytes> {
     let answer = match throttle.admit(&RequestHead::new(&request, None)) {
         Admission::Exempt => return handler(),
         Admission::Refused(refusal) => return refusal,
         Admission::Asked(reply) => reply.await,
-        Admission::Followed(_) => panic!("no case has an option that follows a request"),
+        Admission::Followed(followed) => return follow(throttle, followed).await,
     };
     match throttle.judge_for(|| Protocol::of(&request), answer) {
         Verdict::Refused(refusal) => refusal,
@@ -29,6 +33,22 @@ async fn call(throttle: &Throttle, request: Request<Bytes>) -> Response<Bytes> {
         Verdict::Passed(decisions) => {
             let mut response = handler();
             throttle.mark(&mut response, decisions);
+            response
+        }
+    }
+}
+
+async fn follow(throttle: &Arc<Throttle>, followed: Box<Followed>) -> Response<Bytes> {
+    match throttle.follow(followed).await {
+        Err(refusal) => refusal,
+        Ok(passage) => {
+            let mut response = handler();
+            let head = ResponseHead::new(response.status(), response.headers());
+            let marks = match passage.exit.leave(&head) {
+                Ok(marks) => marks,
+                Err(leaving) => leaving.await,
+            };
+            marks.write(&mut response);
             response
         }
     }

@@ -8,7 +8,7 @@ use axum::{Router, routing::get as on_get};
 use http::StatusCode;
 use throttle_core::{Limiter, Rule};
 use throttle_http::{
-    ContentLength,
+    ContentLength, Headers,
     identity::{ClientIp, Header},
 };
 use throttle_memory::MemoryStorage;
@@ -60,6 +60,18 @@ fn a_path_or_a_cost_that_cannot_be_used_is_an_error_that_shows_it() {
     assert!(text.contains("0 bytes") && text.contains("1024"), "{text}");
     let text = error(of(1).cost(ContentLength::in_kib().at_most(0)));
     assert!(text.contains("at most 0"), "{text}");
+}
+
+#[test]
+fn a_secret_that_is_too_short_is_an_error_and_none_is_shown() {
+    let with = |secret: &str| of(1).headers(Headers::default().partition_key(secret));
+    let text = error(with("hunter2"));
+    assert!(text.contains("7 bytes") && text.contains("openssl"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let long = with("correct horse battery staple").build().unwrap();
+    let shown = format!("{long:?} {long:#?}");
+    let bytes = format!("{:?}", b"correct");
+    assert!(!shown.contains("horse") && !shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
 }
 
 #[test]

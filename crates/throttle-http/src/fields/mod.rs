@@ -1,5 +1,6 @@
 //! The header fields that tell clients about their limits.
 
+mod partition;
 mod rendered;
 #[cfg(test)]
 mod tests;
@@ -8,9 +9,13 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
-use throttle_core::{Decision, Decisions, Micros};
+use throttle_core::{Decision, Decisions, Key, Micros};
 
-use self::rendered::Rendered;
+pub use self::partition::ShortSecret;
+use self::{
+    partition::{Partition, Partitions, Secret},
+    rendered::Rendered,
+};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -56,17 +61,18 @@ pub struct Headers {
     legacy: bool,
     retry_after: bool,
     unix_reset: bool,
+    secret: Option<Secret>,
 }
 
 impl Headers {
     /// Writes no field.
     pub fn none() -> Self {
-        Self { draft_10: false, legacy: false, retry_after: false, unix_reset: false }
+        Self { draft_10: false, legacy: false, retry_after: false, unix_reset: false, secret: None }
     }
 
     /// Writes every field there is.
     pub fn all() -> Self {
-        Self { draft_10: true, legacy: true, retry_after: true, unix_reset: false }
+        Self { draft_10: true, legacy: true, retry_after: true, ..Self::none() }
     }
 
     /// Writes `RateLimit` and `RateLimit-Policy`; default yes.
@@ -76,6 +82,22 @@ impl Headers {
     /// under a second.
     pub fn draft_10(mut self, write: bool) -> Self {
         self.draft_10 = write;
+        self
+    }
+
+    /// Writes the partition key `pk` into the draft's fields, so that clients can tell whether two
+    /// responses are about one limit; default no.
+    ///
+    /// It is never the key itself, but the first 16 bytes of its HMAC-SHA-256 ([RFC 2104]) by a secret
+    /// of at least 16 random bytes, which all servers of a service share: without the secret nobody
+    /// learns from it who is limited. The secret is not shown by `Debug`. A shorter one is an error
+    /// when the middleware is built.
+    ///
+    /// Requests are slower by it: the code is made for each, and its key is kept until it is answered.
+    ///
+    /// [RFC 2104]: https://www.rfc-editor.org/rfc/rfc2104
+    pub fn partition_key(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.secret = Some(Secret::new(secret.as_ref()));
         self
     }
 
@@ -113,6 +135,7 @@ const MOST_LATER: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Fields {
     headers: Headers,
+    partitions: Option<Partitions>,
     /// Of the rules that came first: most services never change theirs, and then nothing is counted
     /// to read it.
     first: OnceLock<Rendered>,
@@ -141,27 +164,41 @@ struct Legacy {
 }
 
 impl Fields {
-    pub(crate) fn new(headers: Headers) -> Self {
-        Self { headers, first: OnceLock::new(), later: ArcSwap::default() }
+    /// Fails where the secret of the partition key is too short.
+    pub(crate) fn new(headers: Headers) -> Result<Self, ShortSecret> {
+        let secret = headers.secret.filter(|_| headers.draft_10);
+        let partitions = secret.map(|secret| secret.partitions()).transpose()?;
+        Ok(Self { headers, partitions, first: OnceLock::new(), later: ArcSwap::default() })
+    }
+
+    /// Returns whether the key of a request is told, if in code.
+    pub(crate) fn wants_key(&self) -> bool {
+        self.partitions.is_some()
     }
 
     /// Returns the values of the fields of a response; `now` is read where Unix time is told.
     #[inline]
-    pub(crate) fn values(&self, decisions: &Decisions, now: impl FnOnce() -> Micros) -> Values {
+    pub(crate) fn values(
+        &self,
+        decisions: &Decisions,
+        key: Option<&Key<'_>>,
+        now: impl FnOnce() -> Micros,
+    ) -> Values {
         if !self.headers.draft_10 && !self.headers.legacy {
             return Values::default();
         }
-        self.with_rendered(decisions, |rendered| self.values_by(rendered, decisions, now))
+        self.with_rendered(decisions, |rendered| self.values_by(rendered, decisions, key, now))
     }
 
     /// Returns the values of the fields of a refusal, and its body.
     pub(crate) fn refusal(
         &self,
         decisions: &Decisions,
+        key: Option<&Key<'_>>,
         now: impl FnOnce() -> Micros,
     ) -> (Values, bytes::Bytes) {
         self.with_rendered(decisions, |rendered| {
-            (self.values_by(rendered, decisions, now), rendered.problem(decisions))
+            (self.values_by(rendered, decisions, key, now), rendered.problem(decisions))
         })
     }
 
@@ -198,12 +235,15 @@ impl Fields {
         &self,
         rendered: &Rendered,
         decisions: &Decisions,
+        key: Option<&Key<'_>>,
         now: impl FnOnce() -> Micros,
     ) -> Values {
-        let draft_10 = self
-            .headers
-            .draft_10
-            .then(|| Draft10 { policy: rendered.policy(), limits: rendered.limits(decisions) });
+        let draft_10 = self.headers.draft_10.then(|| {
+            let partition = self.partition(key);
+            let partition = partition.as_ref().map(Partition::as_bytes);
+            let policy = partition.map_or_else(|| rendered.policy(), |it| rendered.policy_of(it));
+            Draft10 { policy, limits: rendered.limits(decisions, partition.unwrap_or_default()) }
+        });
         let legacy = self.headers.legacy.then(|| {
             let reported = decisions.reported();
             let reset = wait_secs(reported, decisions.is_allowed()).map(|secs| {
@@ -215,6 +255,13 @@ impl Fields {
             Box::new(Legacy { limit: rendered.limit(decisions), remaining, reset })
         });
         Values { draft_10, legacy }
+    }
+}
+
+impl Fields {
+    #[inline]
+    fn partition(&self, key: Option<&Key<'_>>) -> Option<Partition> {
+        Some(self.partitions.as_ref()?.of(key?))
     }
 }
 

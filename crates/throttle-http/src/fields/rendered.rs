@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use throttle_core::{CheckedRule, Decisions, Micros};
 
-use super::wait_secs;
+use super::{partition::PARTITION, wait_secs};
 use crate::problem;
 
 /// The greatest integer of a structured field (RFC 9651, section 3.3.1).
@@ -58,24 +58,33 @@ impl Rendered {
         self.policy.clone()
     }
 
-    /// Returns `"api";r=42;t=18, …`
-    pub(super) fn limits(&self, decisions: &Decisions) -> HeaderValue {
+    /// Returns `"api";q=100;w=60;pk=:…:, …`
+    pub(super) fn policy_of(&self, partition: &[u8]) -> HeaderValue {
+        let policies: Vec<_> =
+            self.rules.iter().map(|rule| [rule.policy().as_bytes(), partition].concat()).collect();
+        value(&policies.join(&b", "[..]))
+    }
+
+    /// Returns `"api";r=42;t=18, …`, each with what tells its partition.
+    pub(super) fn limits(&self, decisions: &Decisions, partition: &[u8]) -> HeaderValue {
         // On the stack where it fits, so that the value is the one allocation.
         const USUAL: usize = 128;
-        if self.longest_limits <= USUAL {
-            return self.limits_in(&mut [0; USUAL], decisions);
+        if self.longest_limits <= USUAL && partition.is_empty() {
+            return self.limits_in(&mut [0; USUAL], decisions, partition);
         }
-        self.limits_in(&mut vec![0; self.longest_limits], decisions)
+        let longest = self.longest_limits + self.rules.len() * PARTITION;
+        self.limits_in(&mut vec![0; longest], decisions, partition)
     }
 
     #[inline]
-    fn limits_in(&self, buffer: &mut [u8], decisions: &Decisions) -> HeaderValue {
+    fn limits_in(&self, buffer: &mut [u8], decisions: &Decisions, partition: &[u8]) -> HeaderValue {
         let allowed = decisions.is_allowed();
         let mut text = Backwards::new(buffer);
         for (rule, decision) in self.rules.iter().zip(decisions.all()).rev() {
             if text.is_begun() {
                 text.push(b", ");
             }
+            text.push(partition);
             if let Some(secs) = wait_secs(decision, allowed) {
                 text.push_number(secs.min(MAX_INTEGER));
                 text.push(b";t=");

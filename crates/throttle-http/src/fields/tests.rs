@@ -22,6 +22,10 @@ fn check(limiter: &Limiter, names: Option<&[&str]>, cost: Option<u64>) -> Decisi
     reply.into_ready().expect("memory answers at once").unwrap()
 }
 
+fn fields(headers: Headers) -> Fields {
+    Fields::new(headers).unwrap()
+}
+
 fn once(limiter: &Limiter) -> Decisions {
     check(limiter, None, None)
 }
@@ -32,13 +36,13 @@ fn api(limit: u64) -> Rule {
 
 fn written(headers: Headers, decisions: &Decisions) -> HeaderMap {
     let mut map = HeaderMap::new();
-    write(&Fields::new(headers), decisions, &mut map);
+    write(&fields(headers), decisions, &mut map);
     map
 }
 
 /// Writes as for a response to a request that was decided by a clock at 2026.
 fn write(fields: &Fields, decisions: &Decisions, map: &mut HeaderMap) {
-    fields.values(decisions, || Micros::new(1_767_225_600_000_000)).write(map);
+    fields.values(decisions, None, || Micros::new(1_767_225_600_000_000)).write(map);
     if !decisions.is_allowed() {
         fields.write_retry_after(decisions, map);
     }
@@ -96,7 +100,7 @@ proptest! {
         for rule in rules {
             limiter.replace_rule(rule).unwrap();
         }
-        let fields = Fields::new(Headers::all());
+        let fields = fields(Headers::all());
         for _ in 0..asked {
             let decisions = once(&limiter);
             let mut map = HeaderMap::new();
@@ -182,7 +186,7 @@ fn what_is_on_is_turned_off_by_false() {
 #[test]
 fn what_was_rendered_of_a_rule_is_replaced_with_it_and_with_it_only() {
     let limiter = limiter([api(1)]);
-    let fields = Fields::new(Headers::all());
+    let fields = fields(Headers::all());
     let policy = |decisions: &Decisions| {
         let mut map = HeaderMap::new();
         write(&fields, decisions, &mut map);
@@ -216,10 +220,10 @@ fn what_was_rendered_of_a_rule_is_replaced_with_it_and_with_it_only() {
 #[test]
 fn the_body_of_a_refusal_is_of_the_rules_that_refuse_then() {
     let limiter = limiter([api(1), Rule::per_minute("web", 1).algorithm(Algorithm::FixedWindow)]);
-    let fields = Fields::new(Headers::none());
+    let fields = fields(Headers::none());
     let violated = |decisions: &Decisions| {
         let body: serde_json::Value = {
-            let (_, body) = fields.refusal(decisions, || Micros::ZERO);
+            let (_, body) = fields.refusal(decisions, None, || Micros::ZERO);
             serde_json::from_slice(&body).unwrap()
         };
         body["violated-policies"].to_string()
@@ -236,7 +240,7 @@ fn layers_within_each_other_list_all_rules_but_tell_the_legacy_fields_once() {
     let (inner, outer) = (limiter([Rule::per_hour("inner", 1)]), limiter([api(9)]));
     let mut map = written(Headers::all(), &once(&inner));
     let of_inner = map.clone();
-    write(&Fields::new(Headers::all()), &once(&outer), &mut map);
+    write(&fields(Headers::all()), &once(&outer), &mut map);
     for name in [X_LIMIT, X_REMAINING, X_RESET] {
         assert_eq!(lines(&map, &name), lines(&of_inner, &name), "{name}");
     }
@@ -251,7 +255,7 @@ fn the_refusal_of_an_inner_layer_keeps_its_wait_when_the_outer_admits() {
     let (inner, outer) = (limiter([api(1)]), limiter([Rule::per_hour("outer", 9)]));
     once(&inner);
     let mut map = written(Headers::all(), &once(&inner));
-    write(&Fields::new(Headers::all()), &once(&outer), &mut map);
+    write(&fields(Headers::all()), &once(&outer), &mut map);
     assert_eq!(lines(&map, &RETRY_AFTER), ["60"]);
     assert_eq!(lines(&map, &X_REMAINING), ["0"]);
 }
@@ -260,7 +264,7 @@ fn the_refusal_of_an_inner_layer_keeps_its_wait_when_the_outer_admits() {
 fn the_legacy_fields_of_a_handler_are_its_own() {
     let mut map = HeaderMap::new();
     map.insert(X_LIMIT, HeaderValue::from_static("7"));
-    write(&Fields::new(Headers::all()), &once(&limiter([api(1)])), &mut map);
+    write(&fields(Headers::all()), &once(&limiter([api(1)])), &mut map);
     assert_eq!(lines(&map, &X_LIMIT), ["7"]);
     assert!(map.get(X_REMAINING).is_none() && map.get(RATE_LIMIT).is_some());
 }
@@ -300,7 +304,7 @@ fn where_no_wait_helps_none_is_told() {
 fn many_combinations_of_rules_are_each_told_as_they_are() {
     let rules = (0..=2 * MOST_LATER as u64).map(|i| Rule::per_minute(format!("r{i}"), i + 1));
     let limiter = limiter(rules);
-    let fields = Fields::new(Headers::none().draft_10(true));
+    let fields = fields(Headers::none().draft_10(true));
     for round in 0..2 {
         for i in 0..=2 * MOST_LATER as u64 {
             let name = format!("r{i}");

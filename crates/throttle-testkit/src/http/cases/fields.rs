@@ -10,7 +10,7 @@ use super::{
     super::{
         Answer, Case,
         answer::{passed, refused},
-        case::get,
+        case::{get, get_from},
     },
     api, every_field, fixed, modern, secs,
 };
@@ -54,6 +54,8 @@ pub(super) fn cases() -> Vec<Case> {
             60,
         ),
         unix_time(),
+        a_partition_key(),
+        a_partition_key_of_several_rules(),
         a_name_that_needs_escapes(),
         a_window_under_a_second(),
         a_window_of_no_whole_second(),
@@ -170,4 +172,33 @@ fn a_dry_run_without_fields() -> Case {
         .rule(api(1))
         .ask(get(), passed())
         .ask(get(), passed().dry_run())
+}
+
+fn with_partition() -> Options {
+    let headers = Headers::none().draft_10(true).retry_after(true);
+    Options::new().headers(headers.partition_key("0123456789abcdef"))
+}
+
+fn a_partition_key() -> Case {
+    let told = |answer: Answer, pk: &str| {
+        answer.draft(&format!("{POLICY};pk=:{pk}:"), &format!("{LIMITS};pk=:{pk}:"))
+    };
+    // The first half of HMAC-SHA-256 of the key, worked out elsewhere.
+    let (one, net) = ("g0ZI9nJMMGoHts6QK8LBDg==", "00PHBPFZ3+7be4FRTkQwgw==");
+    Case::new("a partition key tells limits apart, and whose they are to nobody", with_partition())
+        .rule(api(1))
+        .ask(get(), told(passed(), one))
+        .ask(get(), told(refused(&["api"]), one).retry_after(60))
+        .ask(get_from("2001:db8:1:2::1"), told(passed(), net))
+        .ask(get_from("2001:db8:1:2::2"), told(refused(&["api"]), net).retry_after(60))
+}
+
+fn a_partition_key_of_several_rules() -> Case {
+    let pk = ";pk=:g0ZI9nJMMGoHts6QK8LBDg==:";
+    let policy = format!(r#""a \"b\"";q=2;w=60{pk}, "c";q=9{pk}"#);
+    let limits = format!(r#""a \"b\"";r=1;t=60{pk}, "c";r=8;t=1{pk}"#);
+    Case::new("every rule has the partition key of the request", with_partition())
+        .rule(fixed(r#"a "b""#, 2, secs(60)))
+        .rule(fixed("c", 9, Duration::from_millis(500)))
+        .ask(get(), passed().draft(&policy, &limits))
 }

@@ -1,0 +1,176 @@
+//! The partition key of the draft: tells limits of one policy apart, and not whose they are.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use throttle_core::Key;
+
+/// The shortest secret, in bytes: a shorter one could be found by trial from a key that is known.
+const SHORTEST: usize = 16;
+/// How many bytes of the code are told: half, the least that [RFC 2104, section 5] recommends.
+///
+/// [RFC 2104, section 5]: https://www.rfc-editor.org/rfc/rfc2104#section-5
+const TOLD: usize = 16;
+const BLOCK: usize = 64;
+
+/// Says that the secret of a partition key is too short.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the secret of a partition key has {0} bytes, at least {SHORTEST} are needed: take random ones, such \
+     as `openssl rand -hex 32` writes"
+)]
+pub struct ShortSecret(usize);
+
+/// A secret as HMAC takes it: filled up to a block, or its digest where it is longer.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(super) enum Secret {
+    Short(usize),
+    Block([u8; BLOCK]),
+}
+
+/// `;pk=:MTIzNDU2Nzg5MDEyMzQ1Ng==:`, as a byte sequence of a structured field (RFC 9651, section 4.1.8).
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Partition([u8; PARTITION]);
+
+pub(super) const PARTITION: usize = 5 + TOLD.div_ceil(3) * 4 + 1;
+
+/// Makes partition keys.
+pub(super) struct Partitions(Hmac<Sha256>);
+
+impl Secret {
+    pub(super) fn new(secret: &[u8]) -> Self {
+        if secret.len() < SHORTEST {
+            return Self::Short(secret.len());
+        }
+        let digest = Sha256::digest(secret);
+        let secret = if secret.len() > BLOCK { &digest[..] } else { secret };
+        let mut block = [0; BLOCK];
+        for (place, byte) in block.iter_mut().zip(secret) {
+            *place = *byte;
+        }
+        Self::Block(block)
+    }
+
+    pub(super) fn partitions(&self) -> Result<Partitions, ShortSecret> {
+        match self {
+            Self::Short(len) => Err(ShortSecret(*len)),
+            Self::Block(block) => Ok(Partitions(Hmac::new(block.into()))),
+        }
+    }
+}
+
+impl Partitions {
+    pub(super) fn of(&self, key: &Key<'_>) -> Partition {
+        let mut code = self.0.clone();
+        code.update(key.as_bytes());
+        let code = code.finalize().into_bytes();
+        let mut text = *b";pk=:________________________:";
+        let places = text.get_mut(5..).unwrap_or_default().chunks_exact_mut(4);
+        let told = code.get(..TOLD).unwrap_or_default();
+        for (place, bytes) in places.zip(told.chunks(3)) {
+            place.copy_from_slice(&in_base64(bytes));
+        }
+        Partition(text)
+    }
+}
+
+impl Partition {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Writes up to three bytes as four digits ([RFC 4648, section 4]).
+///
+/// [RFC 4648, section 4]: https://www.rfc-editor.org/rfc/rfc4648#section-4
+fn in_base64(bytes: &[u8]) -> [u8; 4] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let byte = |i: usize| u32::from(bytes.get(i).copied().unwrap_or(0));
+    let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+    let digit = |shift: u32| DIGITS[(bits >> shift & 63) as usize];
+    let mut text = [digit(18), digit(12), digit(6), digit(0)];
+    for padded in text.iter_mut().skip(bytes.len() + 1) {
+        *padded = b'=';
+    }
+    text
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl fmt::Debug for Partitions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Partitions(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sfv::{BareItem, Item, Parser};
+
+    use super::*;
+
+    fn code(secret: &[u8], key: &[u8]) -> Vec<u8> {
+        let partitions = Secret::new(secret).partitions().unwrap();
+        let text = partitions.of(&Key::from(key));
+        let value = text.as_bytes().strip_prefix(b";pk=").unwrap();
+        let item: Item = Parser::new(value).parse().unwrap();
+        let BareItem::ByteSequence(bytes) = item.bare_item else { panic!("no byte sequence") };
+        bytes
+    }
+
+    #[test]
+    fn the_code_is_the_half_of_the_hmac_of_the_specification() {
+        // RFC 4231, test cases 1 (a key of 20 bytes), 6 and 7 (of 131 bytes, more than a block).
+        let codes: [(&[u8], &[u8], u128); 3] = [
+            (&[0x0b; 20], b"Hi There", 0xb0344c61d8db38535ca8afceaf0bf12b),
+            (
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First",
+                0x60e431591ee0b67f0d8a26aacbf5b77f,
+            ),
+            (
+                &[0xaa; 131],
+                b"This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm.",
+                0x9b09ffa71b942fcb27635fbcd5b0e944,
+            ),
+        ];
+        for (secret, key, expected) in codes {
+            assert_eq!(code(secret, key), expected.to_be_bytes());
+        }
+    }
+
+    #[test]
+    fn base64_is_that_of_the_specification() {
+        let tests =
+            [(&b"f"[..], b"Zg=="), (b"fo", b"Zm8="), (b"foo", b"Zm9v"), (b"\xff\xef\xbf", b"/++/")];
+        for (bytes, text) in tests {
+            assert_eq!(&in_base64(bytes), text);
+        }
+    }
+
+    #[test]
+    fn another_secret_or_key_is_another_code() {
+        let codes = [code(&[1; 16], b"a"), code(&[2; 16], b"a"), code(&[1; 16], b"b")];
+        assert!(codes[0] != codes[1] && codes[0] != codes[2]);
+        assert_eq!(codes[0], code(&[1; 16], b"a"));
+    }
+
+    #[test]
+    fn a_short_secret_is_an_error_and_no_secret_is_shown() {
+        for len in 0..SHORTEST {
+            let error = Secret::new(&vec![7; len]).partitions().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{len} bytes")) && error.contains("openssl"),
+                "{error}"
+            );
+        }
+        let secret = Secret::new(b"a secret that nobody sees");
+        let shown = format!("{secret:?} {:?}", secret.partitions());
+        assert_eq!(shown, "… Ok(Partitions(…))");
+    }
+}
