@@ -90,8 +90,9 @@ pub use throttle_http::{
     MissingLength, NoCost, OnError, Options, PickedRules, RequestHead, ResponseHead, Selection,
     Source,
     identity::{
-        ClientIp, Cookie, ExtractKey, ForwardedHeader, Header, IntoKey, InvalidProxy, Missing,
-        NoKey, RequestMethod, RequestPath, RoutePattern, TrustedProxies,
+        AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Header, IntoKey, IntoKeyed,
+        InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey, RequestMethod, RequestPath,
+        RoutePattern, TrustedProxies,
     },
 };
 #[cfg(feature = "memory")]

@@ -10,8 +10,8 @@ use http::{Request, StatusCode};
 use throttle_actix::RateThrottle;
 use throttle_core::{Limiter, Rule};
 use throttle_http::{
-    ContentLength, Headers,
-    identity::{ClientIp, Header},
+    ContentLength, Headers, RequestHead,
+    identity::{AsyncKey, ClientIp, Header, Missing},
 };
 use throttle_memory::MemoryStorage;
 
@@ -68,6 +68,16 @@ fn a_secret_that_is_too_short_is_an_error_and_none_is_shown() {
     let shown = format!("{long:?} {long:#?}");
     let bytes = format!("{:?}", b"correct");
     assert!(!shown.contains("horse") && !shown.contains(bytes.trim_matches(['[', ']'])), "{shown}");
+}
+
+#[test]
+fn a_key_that_is_waited_for_is_checked_as_others_are() {
+    let key = || AsyncKey::new(|_: &RequestHead<'_>| async { Ok::<_, std::fmt::Error>("key") });
+    let text = error(of(1).key(key()).rules_by(|_, _| "api"));
+    assert!(text.contains("Keyed::new"), "{text}");
+    let proxy = ClientIp::new().trusted_proxies(["proxy.internal"]);
+    let text = error(of(1).key((key().missing(Missing::ClientIp(proxy)), ClientIp::new())));
+    assert!(text.contains("\"proxy.internal\""), "{text}");
 }
 
 #[test]

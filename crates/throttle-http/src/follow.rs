@@ -1,5 +1,5 @@
-//! Requests that are followed past the decision: they wait for their turn, what they were charged
-//! depends on their response, or their key is told in code.
+//! Requests that are followed past the decision: their key or their turn is waited for, what they
+//! were charged depends on their response, or their key is told in code.
 //!
 //! Only requests of a throttle with such an option come here, so that only they are boxed and keep
 //! their key.
@@ -16,7 +16,10 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply};
 
-use crate::{Marks, Protocol, Refusal, Throttle, Verdict};
+use crate::{
+    Marks, Protocol, Refusal, Throttle, Verdict,
+    identity::{KeyError, LaterKey},
+};
 
 /// Shows the head of a response to the function that says whether its request counts.
 #[derive(Copy, Clone, Debug)]
@@ -54,9 +57,16 @@ impl<'a> ResponseHead<'a> {
 /// Is what [`Throttle::admit`] found out about a request that is to be followed.
 #[derive(Debug)]
 pub struct Followed {
-    pub(crate) key: Key<'static>,
-    pub(crate) reply: Reply<Decisions, Error>,
+    pub(crate) asked: Asked,
     pub(crate) protocol: Protocol,
+}
+
+/// Says how far a request has come.
+pub(crate) enum Asked {
+    /// The limiter was asked about it.
+    Limiter(Key<'static>, Reply<Decisions, Error>),
+    /// It is being asked whose it is, and then the limiter, with this cost.
+    Key(LaterKey, Option<u64>),
 }
 
 /// Answers when the request may pass, or is refused; while a request waits for its turn, to drop it is
@@ -101,7 +111,13 @@ impl Throttle {
     #[expect(clippy::boxed_local, reason = "it comes boxed, so that an admission stays small")]
     pub fn follow(self: &Arc<Self>, followed: Box<Followed>) -> Entry {
         let throttle = Arc::clone(self);
-        let Followed { key, reply, protocol } = *followed;
+        let Followed { asked, protocol } = *followed;
+        let (key, reply) = match asked {
+            Asked::Limiter(key, reply) => (key, reply),
+            Asked::Key(later, cost) => {
+                return Entry(Box::pin(throttle.find_key(later, cost, protocol)));
+            }
+        };
         match reply.into_ready() {
             // The place is taken, and whoever drops the entry gives it back, polled or not.
             Ok(answer) => Entry(Box::pin(turn(throttle.place(key, protocol, answer)))),
@@ -110,6 +126,33 @@ impl Throttle {
                 turn(throttle.place(key, protocol, answer)).await
             })),
         }
+    }
+
+    /// Waits for the key, and then for the decision.
+    async fn find_key(
+        self: Arc<Self>,
+        later: LaterKey,
+        cost: Option<u64>,
+        protocol: Protocol,
+    ) -> Result<Passage, Refusal> {
+        let (key, reply) = match later.await {
+            Ok(keyed) => match self.begin_keyed(&keyed, cost) {
+                Some(reply) => (keyed.key, reply),
+                None => {
+                    return Ok(Passage {
+                        decisions: None,
+                        exit: Exit::new(Marks::default(), None),
+                    });
+                }
+            },
+            Err(KeyError::NoKey(no_key)) => {
+                return Err(protocol.undecided(self.refuse_without_key(&no_key)));
+            }
+            // Nobody's: a request that is not decided needs no key.
+            Err(KeyError::Failed(error)) => (Key::from(&b""[..]), Reply::ready(Err(error.into()))),
+        };
+        let answer = reply.await;
+        turn(self.place(key, protocol, answer)).await
     }
 
     fn place(
@@ -236,6 +279,15 @@ impl Future for Entry {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Limiter(..) => "Limiter",
+            Self::Key(..) => "Key",
+        })
     }
 }
 

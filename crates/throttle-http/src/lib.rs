@@ -10,6 +10,7 @@
 //! - [`Setup`]: what a middleware is made of, before the first request
 //! - [`Throttle`]: the way of a request, but for calling the handler
 
+mod config_error;
 mod fields;
 mod follow;
 mod grpc;
@@ -25,6 +26,7 @@ mod throttle;
 #[doc(hidden)]
 pub use self::option_methods::macros;
 pub use self::{
+    config_error::ConfigError,
     fields::{Headers, ShortSecret},
     follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
     grpc::Protocol,
@@ -35,5 +37,5 @@ pub use self::{
     },
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     setup::{Setup, Source},
-    throttle::{Admission, ConfigError, Marks, Refusal, Throttle, Verdict},
+    throttle::{Admission, Marks, Refusal, Throttle, Verdict},
 };

@@ -7,46 +7,18 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
 };
-use throttle_core::{Decisions, Error, InvalidRule, Key, Limiter, Listed, Reply, Rule};
+use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, Denial, Followed, InvalidCost, InvalidPath, NoCost, OnError, Options, Protocol,
+    CONTENT_TYPE, ConfigError, Denial, Followed, NoCost, OnError, Options, PickedRules, Protocol,
     RequestHead, ResponseHead, Selection,
-    fields::{Fields, ShortSecret, Values, write_dry_run, write_unlimited},
+    fields::{Fields, Values, write_dry_run, write_unlimited},
+    follow::Asked,
     health::Health,
-    identity::{InvalidProxy, NoKey},
+    identity::{Keyed, NoKey},
     options::RulesBy,
     problem,
 };
-
-/// Says why a middleware cannot be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A rule or a rate cannot be taken.
-    #[error(transparent)]
-    InvalidRule(#[from] InvalidRule),
-    /// A rule is not known, is named twice, or there are none.
-    #[error(transparent)]
-    Rules(Error),
-    /// A trusted proxy is no network.
-    #[error(transparent)]
-    InvalidProxy(#[from] InvalidProxy),
-    /// A path that is to be exempt can be none.
-    #[error(transparent)]
-    InvalidPath(#[from] InvalidPath),
-    /// A cost cannot be computed.
-    #[error(transparent)]
-    InvalidCost(#[from] InvalidCost),
-    /// The secret of the partition key is too short.
-    #[error(transparent)]
-    ShortSecret(#[from] ShortSecret),
-    /// A middleware was made of a rule alone, and there is nowhere to keep its counts.
-    #[error(
-        "a rule alone needs a storage: build with the feature `memory`, or make a limiter of the rule"
-    )]
-    NoStorage,
-}
 
 /// Decides about requests by a limiter and [`Options`]; what adapters are made of.
 pub struct Throttle {
@@ -57,6 +29,7 @@ pub struct Throttle {
     no_peer: Once,
     no_rule: Once,
     wants_route: bool,
+    waits_for_key: bool,
     /// Whether an option wants more of a request than the limiter's answer.
     follows: bool,
 }
@@ -127,8 +100,22 @@ impl Throttle {
         let fields = Fields::new(options.headers)?;
         let (health, no_peer, no_rule) = (Health::default(), Once::new(), Once::new());
         let wants_route = options.key.wants_route();
+        let waits_for_key = options.key.is_async();
+        if waits_for_key && options.rules_by.is_some() {
+            return Err(ConfigError::RulesByLaterKey);
+        }
         let follows = options.charge_if.is_some() || options.shape.is_some() || fields.wants_key();
-        Ok(Self { limiter, options, fields, health, no_peer, no_rule, wants_route, follows })
+        Ok(Self {
+            limiter,
+            options,
+            fields,
+            health,
+            no_peer,
+            no_rule,
+            wants_route,
+            waits_for_key,
+            follows,
+        })
     }
 
     /// Answers where no throttle could be made and the service runs all the same: 500; why is for the
@@ -181,6 +168,11 @@ impl Throttle {
                 return Admission::Refused(Protocol::of_head(head).undecided(refusal));
             }
         };
+        if self.waits_for_key {
+            let asked = Asked::Key(self.options.key.extract_later(head), cost);
+            let protocol = Protocol::of_head(head);
+            return Admission::Followed(Box::new(Followed { asked, protocol }));
+        }
         match self.options.key.extract(head) {
             Ok(key) => {
                 let reply = match &self.options.rules_by {
@@ -191,8 +183,9 @@ impl Throttle {
                     },
                 };
                 if self.follows {
-                    let (key, protocol) = (key.into_owned(), Protocol::of_head(head));
-                    return Admission::Followed(Box::new(Followed { key, reply, protocol }));
+                    let asked = Asked::Limiter(key.into_owned(), reply);
+                    let protocol = Protocol::of_head(head);
+                    return Admission::Followed(Box::new(Followed { asked, protocol }));
                 }
                 Admission::Asked(reply)
             }
@@ -282,7 +275,27 @@ impl Throttle {
         head: &RequestHead<'_>,
         cost: Option<u64>,
     ) -> Option<Reply<Decisions, Error>> {
-        let picked = pick(key, head);
+        self.begin_by(&pick(key, head), key, cost)
+    }
+
+    /// Asks the limiter about a key that was looked up, by its rules if it has any.
+    pub(crate) fn begin_keyed(
+        &self,
+        keyed: &Keyed,
+        cost: Option<u64>,
+    ) -> Option<Reply<Decisions, Error>> {
+        if keyed.rules.is_empty() {
+            return Some(self.limiter.begin(&keyed.key, names(&self.options.selection), cost));
+        }
+        self.begin_by(&keyed.rules, &keyed.key, cost)
+    }
+
+    fn begin_by(
+        &self,
+        picked: &PickedRules,
+        key: &Key<'_>,
+        cost: Option<u64>,
+    ) -> Option<Reply<Decisions, Error>> {
         let names = picked.join(names(&self.options.selection).unwrap_or_default());
         (!names.is_empty()).then(|| self.limiter.begin(key, Some(&names[..]), cost))
     }
@@ -343,12 +356,12 @@ impl Throttle {
     #[cold]
     fn judge_undecided(&self, protocol: Protocol, error: &Error) -> Verdict {
         if let (Error::UnknownRule { .. } | Error::NoRules, true) =
-            (error, self.options.rules_by.is_some())
+            (error, self.options.rules_by.is_some() || self.waits_for_key)
         {
             self.no_rule.call_once(|| {
                 tracing::error!(
                     %error,
-                    "a rule that `rules_by` picked is not there; such requests are answered with 500: \
+                    "a rule that was picked is not there; such requests are answered with 500: \
                      add the rule, and name it in `declare_rules` to find this when the service starts"
                 );
             });
@@ -376,15 +389,22 @@ impl Throttle {
     }
 
     /// Refuses a request without a key; what the service forgot is logged once, and told to nobody.
-    fn refuse_without_key(&self, no_key: &NoKey) -> Refusal {
+    pub(crate) fn refuse_without_key(&self, no_key: &NoKey) -> Refusal {
         if *no_key == NoKey::NoPeer {
             self.no_peer
                 .call_once(|| tracing::error!("every request is answered with 500: {no_key}"));
             let detail = "The server is not configured to tell clients apart.";
             return refuse_misconfigured(detail);
         }
-        let body = problem::plain(400, "Bad Request", &no_key.to_string());
-        problem_response(StatusCode::BAD_REQUEST, body)
+        let status = match no_key {
+            NoKey::Status(status) if status.is_client_error() || status.is_server_error() => {
+                *status
+            }
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let title = status.canonical_reason().unwrap_or("Bad Request");
+        let body = problem::plain(status.as_u16(), title, &no_key.to_string());
+        problem_response(status, body)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use http::StatusCode;
 use throttle_core::Key;
 
-use super::InvalidProxy;
-use crate::RequestHead;
+use super::{InvalidProxy, KeyError, Keyed, LaterKey};
+use crate::{PickedRules, RequestHead};
 
 /// Says who is limited.
 ///
@@ -42,6 +43,18 @@ pub trait ExtractKey: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Returns whether the key must be waited for; then [`extract_later`](Self::extract_later) is asked.
+    fn is_async(&self) -> bool {
+        false
+    }
+
+    /// Returns the key of a request when it is awaited; by default that of [`extract`](Self::extract).
+    fn extract_later(&self, head: &RequestHead<'_>) -> LaterKey {
+        let key = self.extract(head).map(Key::into_owned).map_err(KeyError::NoKey);
+        let keyed = key.map(|key| Keyed { key, rules: PickedRules::default() });
+        Box::pin(std::future::ready(keyed))
+    }
+
     /// Returns whether the pattern of the route is looked at; adapters that must make one do it only
     /// then.
     fn wants_route(&self) -> bool {
@@ -71,6 +84,9 @@ pub enum NoKey {
     /// The function that picks keys returned none; a mistake of the client.
     #[error("the request does not say whose it is")]
     NotSaid,
+    /// As before, where [`Missing::Status`](super::Missing::Status) says how that is answered.
+    #[error("the request does not say whose it is")]
+    Status(StatusCode),
 }
 
 /// Is a key, or may be one: text, bytes, addresses, options of these.
@@ -147,6 +163,25 @@ macro_rules! tuple {
                 let ($($part,)+) = self;
                 $($part.validate()?;)+
                 Ok(())
+            }
+
+            fn is_async(&self) -> bool {
+                #[expect(non_snake_case, reason = "the macro names a part after its type")]
+                let ($($part,)+) = self;
+                $($part.is_async())||+
+            }
+
+            fn extract_later(&self, head: &RequestHead<'_>) -> LaterKey {
+                #[expect(non_snake_case, reason = "the macro names a part after its type")]
+                let ($($part,)+) = self;
+                let parts = [$($part.extract_later(head)),+];
+                Box::pin(async move {
+                    let mut keyed = Vec::with_capacity(parts.len());
+                    for part in parts {
+                        keyed.push(part.await?);
+                    }
+                    Ok(Keyed::join(keyed))
+                })
             }
 
             fn wants_route(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What becomes of a request that does not say whose it is.
 
+use http::StatusCode;
 use throttle_core::Key;
 
 use super::{ClientIp, ExtractKey, InvalidProxy, NoKey};
@@ -9,7 +10,8 @@ use crate::RequestHead;
 const ANONYMOUS: &[u8] = b"\0anonymous";
 const CLIENT_IP: &str = "\0client";
 
-/// Says what becomes of a request that lacks the header field or cookie that is its key.
+/// Says what becomes of a request that lacks the header field or cookie that is its key, or of which a
+/// lookup does not find whose it is.
 ///
 /// No client can name the keys of those that lack it: what it sends is never equal to them.
 ///
@@ -29,6 +31,12 @@ pub enum Missing {
     /// It is refused with 400.
     #[default]
     Refuse,
+    /// It is refused with this status; one that is neither 4xx nor 5xx is 400.
+    ///
+    /// [RFC 9110] wants a `WWW-Authenticate` field beside 401; a layer around this one can add it.
+    ///
+    /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2
+    Status(StatusCode),
     /// All such requests share one limit.
     Anonymous,
     /// It is limited by the client's address, which the lists see too.
@@ -43,6 +51,7 @@ impl Missing {
     ) -> Result<Key<'a>, NoKey> {
         match self {
             Self::Refuse => Err(lacking()),
+            Self::Status(status) => Err(NoKey::Status(*status)),
             Self::Anonymous => Ok(Key::from(ANONYMOUS)),
             Self::ClientIp(client) => Ok(client.extract(head)?.apart(CLIENT_IP)),
         }

@@ -9,7 +9,7 @@
 //! - `x_forwarded_for`, `forwarded`: the hops of a request, the nearest first
 //! - `client`: the walk over them
 //! - [`ClientIp`], [`Header`], [`Cookie`], [`RequestPath`], [`RequestMethod`], [`RoutePattern`],
-//!   functions and tuples: [`ExtractKey`], what becomes the key
+//!   functions, [`AsyncKey`] and tuples: [`ExtractKey`], what becomes the key
 
 mod address;
 mod client;
@@ -18,6 +18,7 @@ mod cookie;
 mod extract;
 mod forwarded;
 mod header;
+mod later;
 mod missing;
 mod proxies;
 mod target;
@@ -31,6 +32,7 @@ pub use client_ip::ClientIp;
 pub use cookie::Cookie;
 pub use extract::{ExtractKey, IntoKey, NoKey};
 pub use header::Header;
+pub use later::{AsyncKey, IntoKeyed, KeyError, Keyed, LaterKey};
 pub use missing::Missing;
 pub use proxies::{InvalidProxy, TrustedProxies};
 pub use target::{RequestMethod, RequestPath, RoutePattern};

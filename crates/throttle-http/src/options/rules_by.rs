@@ -55,6 +55,10 @@ impl PickedRules {
         picked
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// Joins the names with those that always apply; one that stands in both is asked once.
     pub(crate) fn join<'a>(&'a self, always: &'a [String]) -> SmallVec<[&'a str; 4]> {
         let mut all: SmallVec<[&str; 4]> = always.iter().map(String::as_str).collect();

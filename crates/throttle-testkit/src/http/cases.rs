@@ -6,6 +6,7 @@ mod grpc;
 mod identity;
 mod limits;
 mod lists;
+mod lookups;
 mod plans;
 mod refusals;
 
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         lists::cases(),
         identity::cases(),
         plans::cases(),
+        lookups::cases(),
         costs::cases(),
         grpc::cases(),
     ]

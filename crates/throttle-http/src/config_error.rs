@@ -1,0 +1,40 @@
+//! Why a middleware cannot be built.
+
+use throttle_core::{Error, InvalidRule};
+
+use crate::{InvalidCost, InvalidPath, ShortSecret, identity::InvalidProxy};
+
+/// Says why a middleware cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A rule or a rate cannot be taken.
+    #[error(transparent)]
+    InvalidRule(#[from] InvalidRule),
+    /// A rule is not known, is named twice, or there are none.
+    #[error(transparent)]
+    Rules(Error),
+    /// A trusted proxy is no network.
+    #[error(transparent)]
+    InvalidProxy(#[from] InvalidProxy),
+    /// A path that is to be exempt can be none.
+    #[error(transparent)]
+    InvalidPath(#[from] InvalidPath),
+    /// A cost cannot be computed.
+    #[error(transparent)]
+    InvalidCost(#[from] InvalidCost),
+    /// The secret of the partition key is too short.
+    #[error(transparent)]
+    ShortSecret(#[from] ShortSecret),
+    /// Rules are to be picked by a key that is known later than the request is there to be looked at.
+    #[error(
+        "`rules_by` cannot see a key that is waited for: let the `AsyncKey` answer with \
+         `Keyed::new(key, rules)`"
+    )]
+    RulesByLaterKey,
+    /// A middleware was made of a rule alone, and there is nowhere to keep its counts.
+    #[error(
+        "a rule alone needs a storage: build with the feature `memory`, or make a limiter of the rule"
+    )]
+    NoStorage,
+}

@@ -1,0 +1,177 @@
+//! Keys that must be waited for: an API key that is looked up in a database.
+
+use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+
+use throttle_core::{Key, StorageError};
+
+use super::{ExtractKey, IntoKey, InvalidProxy, Missing, NoKey};
+use crate::{IntoRules, PickedRules, RequestHead};
+
+/// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
+///
+/// The function sees the head of the request, takes what it needs from it, and returns a future that owns
+/// it. The future answers with something that [is a key](IntoKey), or with [`Keyed`], which says what rules
+/// apply to it.
+///
+/// - `Ok(None)`: the request does not say whose it is; refused with 400 unless
+///   [`missing`](Self::missing) says otherwise.
+/// - `Err(…)`: it could not be found out. That is as if the storage had failed:
+///   [`Options::on_error`](crate::Options::on_error) says what it means, and the log has one line for each
+///   change.
+///
+/// It is asked for each request that is not exempt, before the limit is: whoever makes many requests makes
+/// many lookups, so keep what was found for a while. It has no deadline of its own. Where the client
+/// goes away meanwhile, it is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+/// use throttle_http::{Options, RequestHead, identity::{AsyncKey, Missing}};
+///
+/// # async fn look_up(api_key: &str) -> Result<Option<u64>, io::Error> { Ok(None) }
+/// let customer = AsyncKey::new(|head: &RequestHead<'_>| {
+///     let api_key = head.header("x-api-key").map(str::to_owned);
+///     async move {
+///         match api_key {
+///             Some(api_key) => look_up(&api_key).await, // Ok(None) where nobody has it
+///             None => Ok(None),
+///         }
+///     }
+/// });
+/// let options = Options::new().key(customer.missing(Missing::Anonymous));
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct AsyncKey {
+    look_up: Arc<dyn Fn(&RequestHead<'_>) -> LookUp + Send + Sync>,
+    missing: Missing,
+}
+
+type LookUp = Pin<Box<dyn Future<Output = Result<Option<Keyed>, StorageError>> + Send>>;
+
+/// Is the key of a request when it is awaited.
+pub type LaterKey = Pin<Box<dyn Future<Output = Result<Keyed, KeyError>> + Send>>;
+
+/// Holds a key, and the rules that apply to it.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    pub(crate) key: Key<'static>,
+    pub(crate) rules: PickedRules,
+}
+
+/// Says why there is no key after all.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "it lacks, or it failed")]
+pub enum KeyError {
+    /// The request does not say whose it is.
+    NoKey(NoKey),
+    /// It could not be found out.
+    Failed(StorageError),
+}
+
+/// Is what an [`AsyncKey`] finds: a key, or a key with rules.
+pub trait IntoKeyed {
+    /// Returns it, if there is one.
+    fn into_keyed(self) -> Option<Keyed>;
+}
+
+impl Keyed {
+    /// Takes something that is a key, and picks rules for it, as
+    /// [`Options::rules_by`](crate::Options::rules_by) does; none where there is no key.
+    pub fn new(key: impl IntoKey, rules: impl IntoRules) -> Option<Self> {
+        key.into_key().map(|key| Self { key, rules: PickedRules::new(rules) })
+    }
+
+    /// Joins the keys of parts, and what rules they have.
+    pub(super) fn join(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut rules = PickedRules::default();
+        let mut keys = Vec::new();
+        for part in parts {
+            part.rules.add_to(&mut rules);
+            keys.push(part.key);
+        }
+        Self { key: Key::join(&keys), rules }
+    }
+}
+
+impl<K: IntoKey> IntoKeyed for K {
+    fn into_keyed(self) -> Option<Keyed> {
+        Keyed::new(self, PickedRules::default())
+    }
+}
+
+impl IntoKeyed for Keyed {
+    fn into_keyed(self) -> Option<Keyed> {
+        Some(self)
+    }
+}
+
+impl IntoKeyed for Option<Keyed> {
+    fn into_keyed(self) -> Option<Keyed> {
+        self
+    }
+}
+
+impl AsyncKey {
+    /// Looks keys up by a function of the request.
+    pub fn new<F, L, K, E>(look_up: F) -> Self
+    where
+        F: Fn(&RequestHead<'_>) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<K, E>> + Send + 'static,
+        K: IntoKeyed,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let look_up = Arc::new(move |head: &RequestHead<'_>| {
+            let found = look_up(head);
+            let found = async move {
+                let found = found.await.map_err(StorageError::other)?;
+                Ok(found.into_keyed())
+            };
+            Box::pin(found) as LookUp
+        });
+        Self { look_up, missing: Missing::Refuse }
+    }
+
+    /// Says what becomes of a request that does not say whose it is; default [`Missing::Refuse`].
+    pub fn missing(mut self, missing: Missing) -> Self {
+        self.missing = missing;
+        self
+    }
+}
+
+impl ExtractKey for AsyncKey {
+    /// Knows no key at once.
+    fn extract<'a>(&'a self, _: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
+        Err(NoKey::NotSaid)
+    }
+
+    fn is_async(&self) -> bool {
+        true
+    }
+
+    fn extract_later(&self, head: &RequestHead<'_>) -> LaterKey {
+        let found = (self.look_up)(head);
+        // The head is gone when it is known whether this is needed.
+        let missing = self.missing.key(head, || NoKey::NotSaid).map(Key::into_owned);
+        Box::pin(async move {
+            match found.await {
+                Ok(Some(keyed)) => Ok(keyed),
+                Ok(None) => missing
+                    .map(|key| Keyed { key, rules: PickedRules::default() })
+                    .map_err(KeyError::NoKey),
+                Err(error) => Err(KeyError::Failed(error)),
+            }
+        })
+    }
+
+    fn validate(&self) -> Result<(), InvalidProxy> {
+        self.missing.validate()
+    }
+}
+
+impl fmt::Debug for AsyncKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncKey").field("missing", &self.missing).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! Keys that are waited for: what happens meanwhile, and when they do not come.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::{
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Waker},
+};
+
+use axum::{Router, body::Body, routing::get as on_get};
+use http::Request;
+use throttle_core::Limiter;
+use throttle_http::{OnError, RequestHead, identity::AsyncKey};
+use throttle_memory::MemoryStorage;
+use throttle_tower::RateThrottleLayer;
+use tokio::task::{JoinSet, yield_now};
+use tower::ServiceExt;
+
+use common::{Later, Log, get, limiter};
+
+/// Looks up what the field says: `hang` never comes, `panic` panics, `down` fails.
+fn key() -> AsyncKey {
+    AsyncKey::new(|head: &RequestHead<'_>| {
+        let who = head.header("x-who").unwrap_or("someone").to_owned();
+        async move {
+            yield_now().await;
+            match &*who {
+                "hang" => std::future::pending().await,
+                "panic" => panic!("a lookup panicked, as this test wants it"),
+                "down" => Err(io::Error::other("the database is down")),
+                _ => Ok(who),
+            }
+        }
+    })
+}
+
+fn router(limiter: &Limiter, calls: &Arc<AtomicUsize>) -> Router {
+    let calls = Arc::clone(calls);
+    let handler = move || {
+        calls.fetch_add(1, SeqCst);
+        async { "hello" }
+    };
+    let layer = RateThrottleLayer::new(limiter).key(key());
+    Router::new().route("/", on_get(handler)).layer(layer.build().unwrap())
+}
+
+fn by(who: &'static str) -> Request<Body> {
+    let mut request = get();
+    request.headers_mut().insert("x-who", who.parse().unwrap());
+    request
+}
+
+async fn status(app: &Router, who: &'static str) -> u16 {
+    app.clone().oneshot(by(who)).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_request_that_is_dropped_while_its_key_is_looked_up_charges_and_calls_nobody() {
+    let (limiter, calls) = (limiter(MemoryStorage::new(), 1), Arc::default());
+    let app = router(&limiter, &calls);
+    let mut cx = Context::from_waker(Waker::noop());
+    for who in ["hang", "someone"] {
+        for polls in 0..2 {
+            let mut call = pin!(app.clone().oneshot(by(who)));
+            for _ in 0..polls {
+                assert!(call.as_mut().poll(&mut cx).is_pending());
+            }
+        }
+    }
+    assert_eq!(calls.load(SeqCst), 0);
+    assert_eq!((status(&app, "someone").await, status(&app, "someone").await), (200, 429));
+}
+
+#[tokio::test]
+async fn a_lookup_that_panics_poisons_nothing() {
+    let (limiter, calls) = (limiter(MemoryStorage::new(), 1), Arc::default());
+    let app = router(&limiter, &calls);
+    for _ in 0..2 {
+        let (app, request) = (app.clone(), by("panic"));
+        let panicked = tokio::spawn(async move { app.oneshot(request).await.unwrap().status() });
+        assert!(panicked.await.unwrap_err().is_panic());
+    }
+    assert_eq!((status(&app, "someone").await, status(&app, "someone").await), (200, 429));
+    assert_eq!(calls.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn many_at_once_are_counted_exactly_over_a_storage_that_answers_later_too() {
+    for limiter in [limiter(MemoryStorage::new(), 10), limiter(Later::default(), 10)] {
+        let calls = Arc::default();
+        let app = router(&limiter, &calls);
+        let mut all = JoinSet::new();
+        for i in 0..60 {
+            let (app, who) = (app.clone(), if i % 2 == 0 { "alice" } else { "bob" });
+            all.spawn(async move { status(&app, who).await });
+        }
+        let statuses = all.join_all().await;
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 20);
+        assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 40);
+        assert_eq!(calls.load(SeqCst), 20);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_a_matter_of_choice_and_logged_once() {
+    let (log, _guard) = Log::start();
+    let limiter = limiter(MemoryStorage::new(), 9);
+    let layer = RateThrottleLayer::new(&limiter).key(key()).on_error(OnError::Pass);
+    let app = Router::new().route("/", on_get(|| async { "hello" })).layer(layer.build().unwrap());
+    for _ in 0..3 {
+        let response = app.clone().oneshot(by("down")).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["x-ratelimit-degraded"], "unlimited");
+    }
+    let lines = log.take();
+    assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
+    assert!(lines.contains("the database is down"), "{lines}");
+    assert_eq!(status(&app, "someone").await, 200);
+    assert!(log.take().contains("requests=3"));
+}
