@@ -22,9 +22,12 @@ mod denials;
 mod error;
 mod fallback;
 mod forward;
+mod keyed;
+mod leases;
 mod observer;
 mod owned;
 mod resilience;
+mod servers;
 mod timer;
 
 pub use self::{
@@ -33,5 +36,7 @@ pub use self::{
     denials::{DenialFigures, LocalDenials},
     error::Error,
     fallback::{Fallback, FallbackChange, FallbackFigures, Mode, Modes},
+    leases::{Accuracy, LeaseFigures, Leases, LeasesBuilder},
     resilience::{Resilience, ResilienceFigures, Resilient},
+    servers::Servers,
 };

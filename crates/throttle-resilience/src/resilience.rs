@@ -6,15 +6,15 @@ use serde::Serialize;
 use throttle_core::{AtomicStorage, Storage, StorageError, Value, async_trait};
 
 use crate::{
-    Circuit, CircuitBreaker, CircuitFigures, Deadline, Deadlines, DenialFigures, Fallback,
-    FallbackFigures, LocalDenials, Modes,
+    Accuracy, Circuit, CircuitBreaker, CircuitFigures, Deadline, Deadlines, DenialFigures, Fallback,
+    FallbackFigures, LeaseFigures, Leases, LocalDenials, Modes, Servers,
 };
 
 /// Composes the wrappers in the order in which they belong.
 ///
 /// From the storage outwards: [`Deadline`], so that every call ends; [`CircuitBreaker`], which sees what
-/// was late; [`Fallback`], which answers for both; [`LocalDenials`], if wanted, which asks none of them.
-/// Deadline and breaker are there without being asked for; rules are closed.
+/// was late; [`Leases`], if wanted, whose batches both of them guard; [`Fallback`], which answers for all
+/// of them; [`LocalDenials`], if wanted, which asks none of them. Deadline and breaker are there without being asked for; rules are closed.
 ///
 /// # Examples
 ///
@@ -37,13 +37,17 @@ pub struct Resilience<S> {
     circuit: Circuit,
     modes: Modes,
     denials: Option<usize>,
+    leases: Vec<(String, Accuracy)>,
+    leased_keys: Option<usize>,
+    servers: Option<Servers>,
 }
 
 impl<S: Storage> Resilience<S> {
     /// Begins with the storage to protect.
     pub fn new(storage: S) -> Self {
         let (deadlines, circuit, modes) = Default::default();
-        Self { storage, deadlines, circuit, modes, denials: None }
+        let (denials, leases, leased_keys, servers) = Default::default();
+        Self { storage, deadlines, circuit, modes, denials, leases, leased_keys, servers }
     }
 
     /// Bounds how long calls take; a duration bounds decisions. Default [`Deadlines::new`].
@@ -70,18 +74,56 @@ impl<S: Storage> Resilience<S> {
         self
     }
 
+    /// Takes permits of this rule in batches, for keys that are asked for often: see [`Leases`], and say
+    /// how many servers there are ([`Resilience::servers`]). May be said for several rules.
+    ///
+    /// ```
+    /// # use throttle_core::Storage; use throttle_resilience::{Accuracy, Resilience, Resilient};
+    /// fn wrapped(redis: impl Storage) -> Resilient {
+    ///     Resilience::new(redis).servers(3).lease("api", Accuracy::percent(5)).build()
+    /// }
+    /// ```
+    pub fn lease(mut self, rule: impl Into<String>, accuracy: Accuracy) -> Self {
+        self.leases.push((rule.into(), accuracy));
+        self
+    }
+
+    /// Leases up to so many keys at once; default 10,000.
+    pub fn leased_keys(mut self, max_keys: usize) -> Self {
+        self.leased_keys = Some(max_keys);
+        self
+    }
+
+    /// Says how many servers share the limits, for leases; default: what [`Modes::local`] was given,
+    /// or 1.
+    pub fn servers(mut self, servers: impl Into<Servers>) -> Self {
+        self.servers = Some(servers.into());
+        self
+    }
+
     /// Wraps the storage.
     #[must_use]
     pub fn build(self) -> Resilient {
+        let of_modes = self.modes.local.as_ref().map(|local| local.servers.clone());
+        let servers = self.servers.or(of_modes).unwrap_or(Servers::given(1));
         let deadline = Deadline::new(self.storage, self.deadlines);
         let breaker = CircuitBreaker::new(deadline, self.circuit);
-        let fallback = Fallback::new(breaker.clone(), self.modes);
+        let leases = (!self.leases.is_empty()).then(|| {
+            let rules = self.leases.into_iter();
+            let leases = Leases::new(breaker.clone(), servers);
+            let leases = rules.fold(leases, |leases, (name, accuracy)| leases.rule(name, accuracy));
+            leases.max_keys(self.leased_keys.unwrap_or(10_000)).build()
+        });
+        let fallback = match &leases {
+            Some(leases) => Fallback::new(leases.clone(), self.modes),
+            None => Fallback::new(breaker.clone(), self.modes),
+        };
         let denials = self.denials.map(|keys| LocalDenials::new(fallback.clone(), keys));
         let outermost = match &denials {
             Some(denials) => Arc::new(denials.clone()).atomic(),
             None => Arc::new(fallback.clone()).atomic(),
         };
-        Resilient { outermost, breaker, fallback, denials }
+        Resilient { outermost, breaker, leases, fallback, denials }
     }
 }
 
@@ -90,6 +132,7 @@ impl<S: Storage> Resilience<S> {
 pub struct Resilient {
     outermost: Arc<dyn AtomicStorage>,
     breaker: CircuitBreaker,
+    leases: Option<Leases>,
     fallback: Fallback,
     denials: Option<LocalDenials>,
 }
@@ -100,6 +143,8 @@ pub struct Resilient {
 pub struct ResilienceFigures {
     /// The circuit breaker's.
     pub circuit: CircuitFigures,
+    /// What was taken in batches, if rules are leased.
+    pub leases: Option<LeaseFigures>,
     /// What was answered without the storage.
     pub fallback: FallbackFigures,
     /// What was refused without asking, if denials are kept at hand.
@@ -112,8 +157,16 @@ impl Resilient {
     pub fn figures(&self) -> ResilienceFigures {
         ResilienceFigures {
             circuit: self.breaker.figures(),
+            leases: self.leases.as_ref().map(Leases::figures),
             fallback: self.fallback.figures(),
             denials: self.denials.as_ref().map(LocalDenials::figures),
+        }
+    }
+
+    /// Gives back what is held in leases, and leases nothing from now on; for before the process ends.
+    pub async fn close(&self) {
+        if let Some(leases) = &self.leases {
+            leases.close().await;
         }
     }
 

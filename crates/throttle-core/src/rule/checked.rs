@@ -171,6 +171,31 @@ impl CheckedRule {
         let (limit, capacity) = (part(self.limit), part(self.capacity));
         Self { limit, capacity, cost: self.cost.min(capacity), ..self.clone() }
     }
+
+    /// Returns the same rule over a window that is longer by `span`.
+    ///
+    /// For the sliding window log whose charges are spent up to `span` later: what is spent within the
+    /// window was charged within the longer one.
+    #[must_use]
+    pub fn lengthened(&self, span: Micros) -> Self {
+        let longest = Micros::from(MAX_WINDOW).get().saturating_mul(2); // products still fit
+        let window = Micros::new(self.window.plus(span).get().min(longest));
+        Self { window, ..self.clone() }
+    }
+
+    /// Returns the same rule with a burst that is smaller by `reserve`, but at least 1; without a burst
+    /// of its own, as the windows have none, it stays as it is.
+    ///
+    /// For a bucket whose tokens are spent later than they were taken: the reserve is what is refilled
+    /// meanwhile.
+    #[must_use]
+    pub fn reserved(&self, reserve: u64) -> Self {
+        if !self.algorithm.is_bucket() {
+            return self.clone();
+        }
+        let capacity = self.capacity.saturating_sub(reserve).max(1);
+        Self { capacity, cost: self.cost.min(capacity), ..self.clone() }
+    }
 }
 
 /// A name must stand between quotes in a header field: printable ASCII (RFC 9651, section 3.3.3).
@@ -256,6 +281,21 @@ mod tests {
         let rule = Rule::new("r", MAX_LIMIT, MAX_WINDOW).check().unwrap();
         assert_eq!(rule.scaled(u64::MAX, servers(1)), rule, "never more than it was");
         assert_eq!(rule.scaled(0, servers(1)).limit(), 1);
+    }
+
+    #[test]
+    fn a_longer_window_and_a_smaller_burst_leave_the_rest_as_it_was() {
+        let log = Rule::per_second("r", 10).algorithm(Algorithm::SlidingWindowLog).check().unwrap();
+        let longer = log.lengthened(Micros::new(50_000));
+        assert_eq!((longer.window(), longer.limit()), (Micros::new(1_050_000), 10));
+        assert_eq!(log.lengthened(Micros::MAX).window().get(), 2 * Micros::from(MAX_WINDOW).get());
+        assert_eq!(log.reserved(3), log, "a window has no burst");
+
+        let bucket = Rule::per_second("r", 10).algorithm(Algorithm::TokenBucket).burst(8).cost(7);
+        let bucket = bucket.check().unwrap();
+        let less = bucket.reserved(2);
+        assert_eq!((less.capacity(), less.cost(), less.limit()), (6, 6, 10));
+        assert_eq!(bucket.reserved(u64::MAX).capacity(), 1);
     }
 
     #[test]

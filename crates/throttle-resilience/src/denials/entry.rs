@@ -8,6 +8,8 @@ use std::{
 use smallvec::SmallVec;
 use throttle_core::{Algorithm, Charge, CheckedRule, Clock, Micros, Outcome, Request, Verdict};
 
+use crate::keyed::same_clock;
+
 /// How old a denial may be that another server could have made void meanwhile.
 const HONOURED: Duration = Duration::from_secs(1);
 /// How old it is when one request asks again, and how soon another does if that one has no answer yet.
@@ -191,14 +193,6 @@ impl Denied {
             reset_after: self.verdict.reset_after.since(gone),
             ..self.verdict
         }
-    }
-}
-
-fn same_clock(one: Option<&Arc<dyn Clock>>, two: Option<&Arc<dyn Clock>>) -> bool {
-    match (one, two) {
-        (None, None) => true,
-        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
-        _ => false,
     }
 }
 

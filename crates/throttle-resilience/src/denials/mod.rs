@@ -37,6 +37,7 @@ use throttle_core::{
 use self::table::{Known, Table};
 use crate::{
     forward::{forwarded_facts, guarded_operations},
+    keyed::only_key,
     owned::OwnedRequest,
 };
 
@@ -173,12 +174,6 @@ impl LocalDenials {
         void.now();
         void
     }
-}
-
-/// Returns the one key that a request is about.
-fn only_key<'a>(request: &Request<'a>) -> Option<&'a Key<'a>> {
-    let (first, rest) = request.charges().split_first()?;
-    rest.iter().all(|charge| charge.key() == first.key()).then_some(first.key())
 }
 
 fn voiding(after: Void, reply: Reply<()>) -> Reply<()> {

@@ -2,7 +2,6 @@
 
 use std::{
     hash::BuildHasherDefault,
-    hash::Hasher,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -12,6 +11,7 @@ use smallvec::SmallVec;
 use throttle_core::{Key, Micros, Outcome, Request};
 
 use super::entry::{Age, Entry};
+use crate::keyed::AsIs;
 
 /// Remembers denials of up to a number of keys, spread over shards.
 pub(super) struct Table {
@@ -210,25 +210,5 @@ impl OfKey {
             self.entries.swap_remove(0);
         }
         self.entries.push(entry);
-    }
-}
-
-/// Passes on the hash that a key brings.
-#[derive(Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte); // keys are one u64 and nothing else
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }

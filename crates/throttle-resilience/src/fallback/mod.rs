@@ -21,6 +21,7 @@ use throttle_core::{AtomicStorage, Clock, Outcome, Refund, Reply, Request, Stora
 pub use self::modes::{FallbackChange, FallbackFigures, Mode, Modes};
 use self::{answer::Call, debts::Debts};
 use crate::{
+    Servers,
     forward::{forwarded_facts, guarded_operations},
     owned::OwnedRequest,
 };
@@ -61,7 +62,7 @@ pub struct Fallback {
 struct Inner {
     storage: Arc<dyn AtomicStorage>,
     modes: Modes,
-    servers: AtomicU64,
+    servers: Servers,
     debts: Debts,
     degraded: AtomicBool,
     repaying: AtomicBool,
@@ -90,13 +91,13 @@ impl Fallback {
                 "a rule is to be decided locally without a storage for it: it is closed"
             );
         }
-        let servers = modes.local.as_ref().map_or(1, |local| local.servers.get());
+        let servers = modes.local.as_ref().map_or(Servers::given(1), |local| local.servers.clone());
         Self {
             inner: Arc::new(Inner {
                 storage: Arc::new(storage).atomic(),
                 debts: Debts::new(modes.max_debts),
                 modes,
-                servers: AtomicU64::new(servers),
+                servers,
                 degraded: AtomicBool::new(false),
                 repaying: AtomicBool::new(false),
                 failed_at: AtomicU64::new(0),
@@ -109,7 +110,7 @@ impl Fallback {
 
     /// Sets how many servers share the limits, where that changes while they serve; 0 counts as 1.
     pub fn set_servers(&self, servers: u64) {
-        self.inner.servers.store(servers.max(1), Relaxed);
+        self.inner.servers.set(servers);
     }
 
     /// Returns what was answered without the storage so far.
@@ -211,7 +212,7 @@ impl AtomicStorage for Fallback {
 
 impl Inner {
     fn servers(&self) -> NonZeroU64 {
-        NonZeroU64::new(self.servers.load(Relaxed)).unwrap_or(NonZeroU64::MIN)
+        self.servers.count()
     }
 
     fn count(&self, counter: &AtomicU64) {

@@ -1,11 +1,11 @@
 //! What users choose for when the storage fails.
 
-use std::{collections::HashMap, fmt, num::NonZeroU64, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::Serialize;
 use throttle_core::{AtomicStorage, Storage};
 
-use crate::observer::Observers;
+use crate::{Servers, observer::Observers};
 
 /// Says what a rule does while the storage fails.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize)]
@@ -26,16 +26,16 @@ pub enum Mode {
 pub struct Modes {
     pub(super) otherwise: Mode,
     pub(super) rules: HashMap<String, Mode>,
-    pub(super) local: Option<Local>,
+    pub(crate) local: Option<Local>,
     pub(super) max_debts: usize,
     pub(super) observers: Observers<FallbackChange>,
 }
 
 /// Where limits are kept while the storage fails, and by how many servers.
 #[derive(Clone)]
-pub(super) struct Local {
+pub(crate) struct Local {
     pub(super) storage: Arc<dyn AtomicStorage>,
-    pub(super) servers: NonZeroU64,
+    pub(crate) servers: Servers,
 }
 
 impl Modes {
@@ -51,9 +51,9 @@ impl Modes {
 
     /// Decides by `storage`, such as one in memory, what the usual one cannot decide. `servers` is how
     /// many share the limits: each then keeps its share, rounded down, and at least 1. 0 counts as 1.
-    pub fn local(storage: impl Storage, servers: u64) -> Self {
-        let servers = NonZeroU64::new(servers).unwrap_or(NonZeroU64::MIN);
-        Self::of(Mode::Local, Some(Local { storage: Arc::new(storage).atomic(), servers }))
+    pub fn local(storage: impl Storage, servers: impl Into<Servers>) -> Self {
+        let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
+        Self::of(Mode::Local, Some(Local { storage, servers }))
     }
 
     fn of(otherwise: Mode, local: Option<Local>) -> Self {
@@ -108,7 +108,7 @@ impl fmt::Debug for Modes {
             .field("otherwise", &self.otherwise)
             .field("rules", &self.rules)
             .field("local", &self.local.as_ref().map(|local| local.storage.kind()))
-            .field("servers", &self.local.as_ref().map(|local| local.servers))
+            .field("servers", &self.local.as_ref().map(|local| &local.servers))
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,40 @@
+//! What is kept by key, by the wrappers that keep something.
+
+use std::{hash::Hasher, sync::Arc};
+
+use throttle_core::{Clock, Key, Request};
+
+/// Returns the one key that a request is about.
+pub(crate) fn only_key<'a>(request: &Request<'a>) -> Option<&'a Key<'a>> {
+    let (first, rest) = request.charges().split_first()?;
+    rest.iter().all(|charge| charge.key() == first.key()).then_some(first.key())
+}
+
+/// Returns whether both go by the same clock.
+pub(crate) fn same_clock(one: Option<&Arc<dyn Clock>>, two: Option<&Arc<dyn Clock>>) -> bool {
+    match (one, two) {
+        (None, None) => true,
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        _ => false,
+    }
+}
+
+/// Passes on the hash that a key brings.
+#[derive(Default)]
+pub(crate) struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte); // keys are one u64 and nothing else
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

@@ -1,0 +1,249 @@
+//! Asking the storage for a batch.
+
+use std::sync::Arc;
+
+use throttle_core::{
+    Charge, Clock, Effect, Key, Micros, Outcome, Reply, Request, StorageError, Verdict,
+};
+use tokio::runtime::Handle;
+
+use super::{
+    Inner,
+    gate::{Gate, Voided},
+    lease::{Batch, Lease},
+    plan::Plan,
+    table::Return,
+};
+
+/// A batch that is asked for. When it is dropped before it is answered, what it asked for is lost.
+pub(super) struct Fetch {
+    inner: Arc<Inner>,
+    key: Key<'static>,
+    hash: u64,
+    plan: Arc<Plan>,
+    clock: Option<Arc<dyn Clock>>,
+    gate: Arc<Gate>,
+    /// The least that is of use.
+    need: u64,
+    amount: u64,
+    /// When it is asked for, no later than it is granted.
+    sent: Micros,
+    tried: u8,
+    answered: bool,
+}
+
+/// What is to be done when an answer was taken in.
+enum Then {
+    /// Ask again, for less.
+    Again,
+    /// Give back what came after its lease had ended.
+    GiveBack(Return),
+    Nothing,
+}
+
+/// So often is asked for less, when the storage has not got so much.
+const TRIES: u8 = 2;
+
+impl Fetch {
+    /// Prepares to ask for `amount`, which the lease takes note of.
+    pub(super) fn ahead(
+        inner: &Arc<Inner>,
+        key: &Key<'_>,
+        hash: u64,
+        lease: &mut Lease,
+        clock: Option<&Arc<dyn Clock>>,
+        amount: u64,
+        now: Micros,
+    ) -> Self {
+        let gate = Arc::new(Gate::new());
+        lease.ask(amount, Arc::clone(&gate));
+        Self {
+            inner: Arc::clone(inner),
+            key: key.clone().into_owned(),
+            hash,
+            plan: Arc::clone(&lease.plan),
+            clock: clock.cloned(),
+            gate,
+            need: 1,
+            amount,
+            sent: now,
+            tried: 0,
+            answered: false,
+        }
+    }
+
+    /// Says how much is needed at least.
+    pub(super) fn for_need(mut self, need: u64) -> Self {
+        self.need = need.max(1);
+        self
+    }
+
+    /// Asks for it, after something was given back; in the background unless the storage answers at
+    /// once. Returns what to wait at.
+    pub(super) fn run(mut self, before: Vec<Return>) -> Option<Arc<Gate>> {
+        let gate = Arc::clone(&self.gate);
+        let before = match self.inner.give_back(before).into_ready() {
+            Ok(_) => None,
+            Err(pending) => Some(pending),
+        };
+        if before.is_none() {
+            loop {
+                let pending = match self.call().into_ready() {
+                    Ok(answer) => match self.take_in(answer) {
+                        Then::Again => continue,
+                        Then::GiveBack(late) => {
+                            self.inner.give_back_in_background(vec![late]);
+                            return None;
+                        }
+                        Then::Nothing => return None,
+                    },
+                    Err(pending) => pending,
+                };
+                return self.in_background(None, Some(pending)).then_some(gate);
+            }
+        }
+        self.in_background(before, None).then_some(gate)
+    }
+
+    fn in_background(self, before: Option<Reply<()>>, first: Option<Reply<Outcome>>) -> bool {
+        let Ok(runtime) = Handle::try_current() else {
+            self.inner.end_without_runtime();
+            return false;
+        };
+        runtime.spawn(async move {
+            let mut fetch = self;
+            if let Some(before) = before {
+                let _given_back = before.await;
+            }
+            let mut reply = match first {
+                Some(reply) => reply,
+                None => fetch.call(),
+            };
+            loop {
+                let answer = reply.await;
+                match fetch.take_in(answer) {
+                    Then::Again => reply = fetch.call(),
+                    Then::GiveBack(late) => {
+                        let _given_back = fetch.inner.give_back(vec![late]).await;
+                        return;
+                    }
+                    Then::Nothing => return,
+                }
+            }
+        });
+        true
+    }
+
+    fn call(&mut self) -> Reply<Outcome> {
+        self.tried += 1;
+        self.sent = self.inner.now(self.clock.as_ref());
+        self.inner.count(&self.inner.counts.fetched, 1);
+        let charge = [Charge::new(&self.key, &self.plan.charged, self.amount)];
+        self.inner.storage.acquire(&Request::new(&charge, self.clock.as_ref()))
+    }
+
+    fn take_in(&mut self, answer: Result<Outcome, StorageError>) -> Then {
+        let answer = answer.and_then(|outcome| match outcome.verdicts() {
+            [verdict] => Ok((*verdict, outcome.at())),
+            _ => Err(StorageError::other("it did not answer for every rule")),
+        });
+        match answer {
+            Ok((verdict, at)) if verdict.allowed => self.granted(&verdict, at),
+            Ok((verdict, at)) => self.denied(&verdict, at),
+            Err(error) => {
+                self.failed(&error);
+                Then::Nothing
+            }
+        }
+    }
+
+    fn granted(&mut self, verdict: &Verdict, at: Micros) -> Then {
+        let now = self.inner.now(self.clock.as_ref());
+        self.inner.count(&self.inner.counts.taken, self.amount);
+        let (until, ends) = self.plan.until(verdict, self.sent, self.clock.is_some());
+        let (receipt, taken) = (verdict.receipt, self.amount);
+        let batch = Batch { receipt, taken, left: taken, until, ends };
+        let gate = Arc::clone(&self.gate);
+        let held = self.with_lease(|lease| {
+            lease.hear(verdict, at, now);
+            lease.deposit(batch);
+            lease.answered();
+        });
+        self.answered = true;
+        if held {
+            gate.open();
+            return Then::Nothing;
+        }
+        if gate.voided() == Voided::Forget {
+            self.inner.count(&self.inner.counts.expired, taken);
+            return Then::Nothing;
+        }
+        Then::GiveBack(Return {
+            key: self.key.clone(),
+            hash: self.hash,
+            plan: Arc::clone(&self.plan),
+            clock: self.clock.clone(),
+            batches: [batch].into_iter().collect(),
+        })
+    }
+
+    fn denied(&mut self, verdict: &Verdict, at: Micros) -> Then {
+        let now = self.inner.now(self.clock.as_ref());
+        let room = verdict.remaining;
+        let less = self.need.max(room / 2).min(self.amount);
+        if room >= self.need && self.tried <= TRIES && less < self.amount {
+            // Half of what there is, so that other servers find something too.
+            self.amount = less;
+            if self.with_lease(|lease| lease.ask_less(less)) {
+                return Then::Again;
+            }
+        }
+        self.with_lease(|lease| {
+            lease.hear(verdict, at, now);
+            lease.rest(now);
+            lease.answered();
+        });
+        self.answered = true;
+        Then::Nothing
+    }
+
+    fn failed(&mut self, error: &StorageError) {
+        self.gate.fail(error);
+        self.give_up(error.effect() == Effect::Unknown);
+    }
+
+    /// Rests for a moment; what was asked for may have been charged, if nobody knows.
+    fn give_up(&mut self, unknown: bool) {
+        let now = self.inner.now(self.clock.as_ref());
+        let (amount, until) = (self.amount, self.plan.longest(self.sent));
+        if unknown {
+            self.inner.count(&self.inner.counts.expired, amount);
+        }
+        self.with_lease(|lease| {
+            if unknown {
+                lease.lose(amount, until);
+            }
+            lease.rest(now);
+            lease.answered();
+        });
+        self.answered = true;
+    }
+
+    /// Works on the lease that asked, if it has not ended meanwhile.
+    fn with_lease(&self, work: impl FnOnce(&mut Lease)) -> bool {
+        let mut shard = self.inner.table.lock(self.hash);
+        let of_key = shard.find(self.hash, &self.key);
+        let lease = of_key.and_then(|of_key| of_key.behind(&self.gate));
+        lease.map(work).is_some()
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.gate.fail(&StorageError::other("the call was given up"));
+            self.give_up(self.tried > 0);
+        }
+        self.gate.open();
+    }
+}

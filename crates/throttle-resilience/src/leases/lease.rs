@@ -1,0 +1,453 @@
+//! What a server holds of one key under one rule: arithmetic, with the time as a parameter.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use throttle_core::{Micros, Receipt, Verdict};
+
+use super::{gate::Gate, meter::Meter, plan::Plan};
+
+/// Holds permits that the storage has charged already, and what it said when it was asked last.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) plan: Arc<Plan>,
+    /// The oldest first.
+    batches: SmallVec<[Batch; 1]>,
+    left: u64,
+    /// Permits that are to be given back, and how many are not yet, in the storage.
+    returns: Returns,
+    returning: u64,
+    /// What may have been charged by calls whose answers are lost, and until when it may matter.
+    lost: u64,
+    lost_until: Micros,
+    /// What was asked for and is not answered yet.
+    pub(super) fetching: Option<Arc<Gate>>,
+    asked: u64,
+    /// Before this no batch is asked for.
+    rest_until: Micros,
+    told: Told,
+    meter: Meter,
+    latest: Micros,
+}
+
+/// Permits of one charge, or of several in one window.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Batch {
+    pub(super) receipt: Option<Receipt>,
+    pub(super) taken: u64,
+    pub(super) left: u64,
+    /// Spent before this.
+    pub(super) until: Micros,
+    /// No earlier than this they cease to matter, where they do.
+    pub(super) ends: Micros,
+}
+
+/// What the storage said last.
+#[derive(Copy, Clone, Default, Debug)]
+struct Told {
+    remaining: u64,
+    reset_after: Micros,
+    /// By the storage's clock.
+    at: Micros,
+    /// By ours.
+    came: Micros,
+}
+
+/// Permits that are held no longer, to be given back.
+pub(super) type Returns = SmallVec<[Batch; 1]>;
+
+/// After a denial or a failure no batch is asked for so long.
+const REST: Micros = Micros::new(10_000);
+/// More batches than this are not held at once.
+const MOST_BATCHES: usize = 8;
+
+impl Lease {
+    pub(super) fn new(plan: Arc<Plan>, now: Micros) -> Self {
+        let meter = Meter::new(now, plan.worth());
+        Self {
+            plan,
+            batches: SmallVec::new(),
+            left: 0,
+            returns: Returns::new(),
+            returning: 0,
+            lost: 0,
+            lost_until: Micros::ZERO,
+            fetching: None,
+            asked: 0,
+            rest_until: Micros::ZERO,
+            told: Told::default(),
+            meter,
+            latest: now,
+        }
+    }
+
+    /// Returns how much can be spent.
+    #[inline]
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Brings the lease to now: what may no longer be spent is to be given back. A clock that steps
+    /// back ends all.
+    #[inline]
+    pub(super) fn advance(&mut self, now: Micros) {
+        if now < self.latest {
+            self.end();
+            (self.rest_until, self.lost) = (Micros::ZERO, 0);
+            self.meter = Meter::new(now, self.plan.worth());
+        }
+        self.latest = now;
+        while let Some(batch) = self.batches.first()
+            && now >= batch.until
+        {
+            self.left -= batch.left;
+            let batch = self.batches.remove(0);
+            self.give_back(batch);
+        }
+        if self.lost > 0 && now >= self.lost_until {
+            self.lost = 0;
+        }
+    }
+
+    /// Takes note of a request, whether or not it is served.
+    #[inline]
+    pub(super) fn meet(&mut self, cost: u64, now: Micros) {
+        self.meter.add(cost, now);
+    }
+
+    /// Takes `cost`, of which there is enough, and says from which batch: from the oldest of those that
+    /// gave, so that what is given back is spent sooner rather than later.
+    #[inline]
+    pub(super) fn spend(&mut self, cost: u64) -> Option<Receipt> {
+        self.left -= cost;
+        let (mut cost, mut receipt) = (cost, None);
+        for batch in self.batches.iter_mut().filter(|batch| batch.left > 0) {
+            let part = cost.min(batch.left);
+            batch.left -= part;
+            cost -= part;
+            receipt = receipt.or(batch.receipt);
+            if cost == 0 {
+                break;
+            }
+        }
+        if !self.plan.is_of_windows() {
+            // Of a window they stay, for what is put back.
+            self.batches.retain(|batch| batch.left > 0);
+        }
+        receipt
+    }
+
+    /// Puts spent permits back, if what they were taken from is still held; otherwise the storage is to
+    /// get them.
+    pub(super) fn put_back(&mut self, receipt: Option<Receipt>, cost: u64, most: u64) -> bool {
+        if self.held().saturating_add(cost) > most {
+            return false;
+        }
+        let of_windows = self.plan.is_of_windows();
+        let same = |batch: &&mut Batch| match (batch.receipt, receipt) {
+            (Some(one), Some(two)) => one == two || of_windows && one.mark() == two.mark(),
+            _ => false,
+        };
+        let Some(batch) = self.batches.iter_mut().find(same) else { return false };
+        if batch.taken - batch.left < cost {
+            return false;
+        }
+        batch.left += cost;
+        self.left += cost;
+        true
+    }
+
+    /// Returns how much is held, or may be.
+    pub(super) fn held(&self) -> u64 {
+        let elsewhere = self.asked.saturating_add(self.lost).saturating_add(self.returning);
+        self.left.saturating_add(elsewhere)
+    }
+
+    /// Returns how much the key should have in stock, of at most `most`.
+    pub(super) fn wanted(&self, now: Micros, most: u64) -> u64 {
+        self.meter.in_time(self.plan.horizon, now).clamp(1, most.max(1))
+    }
+
+    /// Returns how much to ask for ahead of need, if it is time: half of what should be in stock is
+    /// spent.
+    #[inline]
+    pub(super) fn ahead(&self, now: Micros, most: u64) -> Option<u64> {
+        if self.fetching.is_some() || now < self.rest_until || self.batches.len() >= MOST_BATCHES {
+            return None;
+        }
+        let wanted = self.wanted(now, most);
+        if self.left >= wanted.div_ceil(2) {
+            return None;
+        }
+        let amount = wanted.saturating_sub(self.left).min(most.saturating_sub(self.held()));
+        (amount > 0).then_some(amount)
+    }
+
+    /// Returns how much to ask for so that `cost` can be spent; none if so much is never held.
+    pub(super) fn needed(&self, cost: u64, now: Micros, most: u64) -> Option<u64> {
+        let need = cost.saturating_sub(self.left);
+        let room = most.saturating_sub(self.held());
+        if now < self.rest_until || need > room || self.batches.len() >= MOST_BATCHES {
+            return None;
+        }
+        Some(self.wanted(now, most).saturating_sub(self.left).max(need).min(room))
+    }
+
+    /// Takes note that so much is asked for, behind a gate.
+    pub(super) fn ask(&mut self, amount: u64, gate: Arc<Gate>) {
+        self.asked = amount;
+        self.fetching = Some(gate);
+    }
+
+    /// Takes note that less is asked for, because the storage has not got so much.
+    pub(super) fn ask_less(&mut self, amount: u64) {
+        self.asked = amount;
+    }
+
+    /// Takes note that what was asked for is answered, and returns its gate.
+    pub(super) fn answered(&mut self) -> Option<Arc<Gate>> {
+        self.asked = 0;
+        self.fetching.take()
+    }
+
+    /// Takes in what the storage granted.
+    pub(super) fn deposit(&mut self, batch: Batch) {
+        self.left = self.left.saturating_add(batch.left);
+        let same = |one: &&mut Batch| match (one.receipt, batch.receipt) {
+            (Some(one), Some(two)) => one.mark() == two.mark(),
+            _ => false,
+        };
+        if self.plan.is_of_windows()
+            && let Some(old) = self.batches.iter_mut().find(same)
+        {
+            // Each of them knows a time that is before their window's end.
+            old.taken = old.taken.saturating_add(batch.taken);
+            old.left = old.left.saturating_add(batch.left);
+            (old.until, old.ends) = (old.until.max(batch.until), old.ends.max(batch.ends));
+            return;
+        }
+        self.batches.push(batch);
+    }
+
+    /// Takes note of what the storage says about the key.
+    pub(super) fn hear(&mut self, verdict: &Verdict, at: Micros, now: Micros) {
+        let (remaining, reset_after) = (verdict.remaining, verdict.reset_after);
+        self.told = Told { remaining, reset_after, at, came: now };
+    }
+
+    /// Asks for nothing for a moment.
+    pub(super) fn rest(&mut self, now: Micros) {
+        self.rest_until = now.plus(REST);
+    }
+
+    /// Takes note that so much may have been charged, nobody knows.
+    pub(super) fn lose(&mut self, amount: u64, until: Micros) {
+        self.lost = self.lost.saturating_add(amount);
+        self.lost_until = self.lost_until.max(until);
+    }
+
+    /// Returns what to tell of a request that is served by this lease, and the time by the storage.
+    #[inline]
+    pub(super) fn verdict(&self, receipt: Option<Receipt>, now: Micros) -> (Verdict, Micros) {
+        let gone = now.since(self.told.came);
+        let remaining = self.left.saturating_add(self.told.remaining);
+        let verdict = Verdict {
+            allowed: true,
+            remaining: remaining.min(self.plan.rule.capacity()),
+            reset_after: self.told.reset_after.since(gone),
+            receipt,
+            ..Verdict::default()
+        };
+        (verdict, self.told.at.plus(gone))
+    }
+
+    /// Returns whether the key is no longer worth its place.
+    pub(super) fn is_cold(&self, now: Micros) -> bool {
+        self.meter.per_second(now) < self.plan.worth() / 2
+    }
+
+    /// Returns whether nothing is held, asked for or lost.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held() == 0 && self.fetching.is_none()
+    }
+
+    /// Gives back what is more than twice what should be in stock, of the newest first.
+    pub(super) fn trim(&mut self, now: Micros, most: u64) {
+        let wanted = self.wanted(now, most);
+        if self.left <= wanted.saturating_mul(2) {
+            return;
+        }
+        let mut excess = self.left - wanted;
+        for place in (0..self.batches.len()).rev() {
+            let batch = &mut self.batches[place];
+            let part = excess.min(batch.left);
+            batch.left -= part;
+            batch.taken -= part;
+            self.left -= part;
+            excess -= part;
+            let part = Batch { taken: part, left: part, ..*batch };
+            self.give_back(part);
+        }
+    }
+
+    /// Ends all that is held.
+    pub(super) fn end(&mut self) {
+        while let Some(batch) = self.batches.pop() {
+            self.give_back(batch);
+        }
+        self.left = 0;
+    }
+
+    fn give_back(&mut self, batch: Batch) {
+        if batch.left > 0 {
+            self.returning = self.returning.saturating_add(batch.left);
+            self.returns.push(batch);
+        }
+    }
+
+    /// Takes out what is to be given back.
+    pub(super) fn take_returns(&mut self) -> Returns {
+        std::mem::take(&mut self.returns)
+    }
+
+    /// Takes note that so much was given back, or was lost on the way.
+    pub(super) fn returned(&mut self, amount: u64) {
+        self.returning = self.returning.saturating_sub(amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throttle_core::{Algorithm, Rule};
+
+    use super::*;
+    use crate::leases::{Accuracy, plan::Named};
+
+    const fn at(micros: u64) -> Micros {
+        Micros::new(micros)
+    }
+
+    fn lease(algorithm: Algorithm) -> Lease {
+        let named = Named::new("r".into(), Accuracy::percent(10));
+        let rule = Rule::per_second("r", 1_000).algorithm(algorithm).check().unwrap();
+        Lease::new(named.plan(&Arc::new(rule)), at(0))
+    }
+
+    fn batch(mark: u64, count: u64, until: u64) -> Batch {
+        let receipt = Some(Receipt::new(at(mark), 0));
+        Batch { receipt, taken: count, left: count, until: at(until), ends: at(until) }
+    }
+
+    #[test]
+    fn permits_are_spent_from_the_oldest_and_not_after_their_time() {
+        let mut lease = lease(Algorithm::TokenBucket);
+        lease.deposit(batch(1, 3, 100));
+        lease.deposit(batch(2, 5, 200));
+        assert_eq!((lease.spend(2), lease.left()), (batch(1, 0, 0).receipt, 6));
+        assert_eq!(lease.spend(3), batch(1, 0, 0).receipt, "of two, the oldest");
+        lease.advance(at(199));
+        assert_eq!((lease.left(), lease.take_returns().len()), (3, 0));
+        lease.advance(at(200));
+        assert_eq!((lease.left(), lease.take_returns()[0].left), (0, 3));
+        assert_eq!(lease.held(), 3, "until they are given back");
+        lease.returned(3);
+        assert!(lease.is_empty());
+    }
+
+    #[test]
+    fn permits_of_two_windows_are_spent_one_after_the_other() {
+        let mut lease = lease(Algorithm::FixedWindow);
+        lease.deposit(batch(1, 3, 100));
+        lease.deposit(batch(2, 5, 200));
+        lease.spend(3);
+        assert_eq!((lease.spend(4), lease.left()), (batch(2, 0, 0).receipt, 1));
+    }
+
+    #[test]
+    fn batches_of_one_window_are_one() {
+        let mut lease = lease(Algorithm::FixedWindow);
+        lease.deposit(batch(1, 3, 100));
+        lease.deposit(batch(1, 5, 90));
+        assert_eq!(lease.batches[..], [batch(1, 8, 100)]);
+        lease.spend(8);
+        assert!(lease.put_back(batch(1, 0, 0).receipt, 8, 100), "its window lives");
+        assert_eq!(lease.left(), 8);
+    }
+
+    #[test]
+    fn no_more_is_put_back_than_was_spent_and_than_may_be_held() {
+        for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindowLog] {
+            let mut lease = lease(algorithm);
+            lease.deposit(batch(1, 10, 100));
+            let receipt = lease.spend(3);
+            assert!(!lease.put_back(receipt, 4, 100), "more than was spent");
+            assert!(!lease.put_back(receipt, 3, 9), "more than may be held");
+            assert!(!lease.put_back(Some(Receipt::new(at(2), 0)), 3, 100), "another charge's");
+            assert!(!lease.put_back(None, 3, 100));
+            assert!(lease.put_back(receipt, 3, 100));
+            assert!(!lease.put_back(receipt, 1, 100), "all is there again");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_ends_the_lease() {
+        let mut lease = lease(Algorithm::SlidingWindowCounter);
+        lease.advance(at(50));
+        lease.deposit(batch(1, 10, 100));
+        lease.advance(at(49));
+        assert_eq!((lease.left(), lease.take_returns().len()), (0, 1));
+    }
+
+    #[test]
+    fn what_is_held_asked_for_and_lost_is_never_more_than_the_most() {
+        let mut lease = lease(Algorithm::FixedWindow);
+        for _ in 0..1_000 {
+            lease.meet(1, at(10));
+        }
+        assert_eq!(lease.ahead(at(10), 50), Some(50));
+        lease.deposit(batch(1, 20, 1_000_000));
+        assert_eq!(lease.ahead(at(10), 50), Some(30));
+        lease.lose(25, at(500));
+        assert_eq!(lease.ahead(at(10), 50), Some(5));
+        assert_eq!(lease.needed(25, at(10), 50), Some(5));
+        assert_eq!(lease.needed(26, at(10), 50), None, "so much is not held");
+        lease.ask(5, Arc::new(Gate::new()));
+        assert_eq!((lease.held(), lease.ahead(at(10), 50)), (50, None));
+        lease.answered();
+        lease.advance(at(500));
+        assert_eq!(lease.held(), 20, "what is lost is over when it no longer counts");
+        lease.rest(at(500));
+        assert_eq!(lease.needed(26, at(501), 50), None, "it rests");
+    }
+
+    #[test]
+    fn what_is_in_stock_follows_the_rate() {
+        let mut lease = lease(Algorithm::FixedWindow);
+        lease.deposit(batch(1, 100, 10_000_000));
+        for n in 0..400 {
+            lease.meet(1, at(n * 1_000)); // 1,000 a second, a quarter of which lasts a quarter second
+        }
+        assert!((225..=260).contains(&lease.wanted(at(400_000), 1_000)));
+        assert!(!lease.is_cold(at(400_000)));
+        lease.trim(at(400_000), 1_000);
+        assert!(lease.take_returns().is_empty());
+        // Then nothing for a second.
+        assert!(lease.is_cold(at(1_400_000)));
+        lease.trim(at(1_400_000), 1_000);
+        assert_eq!(lease.left() + lease.take_returns()[0].left, 100);
+        assert!(lease.left() < 50, "{}", lease.left());
+    }
+
+    #[test]
+    fn what_is_told_ages() {
+        let mut lease = lease(Algorithm::FixedWindow);
+        let verdict =
+            Verdict { remaining: 700, reset_after: at(5_000), ..Verdict::default() };
+        lease.hear(&verdict, at(1_000_000), at(10));
+        lease.deposit(batch(1, 10, 5_000));
+        let receipt = lease.spend(1);
+        let (told, by) = lease.verdict(receipt, at(110));
+        assert!(told.allowed && told.receipt == receipt);
+        assert_eq!((told.remaining, told.reset_after, by), (709, at(4_900), at(1_000_100)));
+    }
+}
