@@ -59,7 +59,7 @@
 //! | --- | --- |
 //! | `memory` (default) | [`MemoryStorage`]; layers and middleware made of a rule alone |
 //! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
-//! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, denials at hand |
+//! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, leases, denials at hand |
 //! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests |
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
@@ -104,9 +104,10 @@ pub use throttle_redis::{
 };
 #[cfg(feature = "resilience")]
 pub use throttle_resilience::{
-    Circuit, CircuitBreaker, CircuitChange, CircuitFigures, CircuitState, Deadline, Deadlines,
-    DenialFigures, Error as ResilienceError, Fallback, FallbackChange, FallbackFigures,
-    LocalDenials, Mode, Modes, Resilience, ResilienceFigures, Resilient,
+    Accuracy, Circuit, CircuitBreaker, CircuitChange, CircuitFigures, CircuitState, Deadline,
+    Deadlines, DenialFigures, Error as ResilienceError, Fallback, FallbackChange, FallbackFigures,
+    LeaseFigures, Leases, LeasesBuilder, LocalDenials, Mode, Modes, Resilience, ResilienceFigures,
+    Resilient, Servers,
 };
 #[cfg(feature = "tower")]
 pub use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture};

@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`Deadline`] | ends calls that take too long |
 //! | [`CircuitBreaker`] | leaves a storage alone that fails too often |
+//! | [`Leases`] | takes permits of hot keys in batches, and spends them here |
 //! | [`Fallback`] | answers what the storage could not: refuses, lets pass, or decides locally |
 //! | [`LocalDenials`] | refuses here what the storage has just refused |
 //!
@@ -13,7 +14,8 @@
 //!
 //! From the storage outwards as in the table; [`Resilience`] composes them so. The deadline is within
 //! the breaker, or the breaker would not see what is late: a call that its caller drops is not counted.
-//! Both are within the fallback, which answers for what either of them stops. Denials are outermost:
+//! Leases are outside of both, which guard the calls for batches, so that what is held is spent while the
+//! circuit is open. All of them are within the fallback, which answers for what any of them stops. Denials are outermost:
 //! what is refused at hand costs nothing further in, and answers of the fallback are not kept.
 
 mod breaker;

@@ -6,8 +6,8 @@ use serde::Serialize;
 use throttle_core::{AtomicStorage, Storage, StorageError, Value, async_trait};
 
 use crate::{
-    Accuracy, Circuit, CircuitBreaker, CircuitFigures, Deadline, Deadlines, DenialFigures, Fallback,
-    FallbackFigures, LeaseFigures, Leases, LocalDenials, Modes, Servers,
+    Accuracy, Circuit, CircuitBreaker, CircuitFigures, Deadline, Deadlines, DenialFigures,
+    Fallback, FallbackFigures, LeaseFigures, Leases, LocalDenials, Modes, Servers,
 };
 
 /// Composes the wrappers in the order in which they belong.

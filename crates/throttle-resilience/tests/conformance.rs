@@ -8,7 +8,8 @@ use throttle_core::{Scope, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_redis::RedisStorage;
 use throttle_resilience::{
-    Circuit, CircuitBreaker, Deadline, Deadlines, Fallback, LocalDenials, Modes, Resilience,
+    Accuracy, Circuit, CircuitBreaker, Deadline, Deadlines, Fallback, Leases, LocalDenials, Modes,
+    Resilience,
 };
 use throttle_testbed::Server;
 use throttle_testkit::Suite;
@@ -51,12 +52,37 @@ async fn denials_in_a_table_of_few_places_conform() {
     conforms(Scope::Process, || LocalDenials::new(MemoryStorage::new(), 1)).await;
 }
 
+/// What is leased counts by a rule that is tighter, and so not as the suite does; all else does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn leases_of_another_rule_conform() {
+    let percent = Accuracy::percent(10);
+    conforms(Scope::Process, || Leases::new(MemoryStorage::new(), 1).rule("x", percent).build())
+        .await;
+}
+
+/// Of which the accuracy leaves no permit to be held, so that all are asked for one by one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn leases_of_so_many_servers_that_none_can_hold_anything_conform_in_what_they_count() {
+    let leases = || {
+        let leases = Leases::new(MemoryStorage::new(), u64::MAX);
+        ["r", "narrow", "wide"]
+            .into_iter()
+            .fold(leases, |leases, name| leases.rule(name, Accuracy::percent(0.000_1)))
+    };
+    conforms(Scope::Process, || leases().build()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn all_of_them_around_a_storage_that_answers_later_conform() {
     conforms(Scope::Shared, || {
         let storage = Moody::new(Behaviour::Later(Duration::ZERO));
         let modes = Modes::local(MemoryStorage::new(), 3);
-        Resilience::new(storage).deadline(deadlines()).mode(modes).denials(1_000).build()
+        Resilience::new(storage)
+            .deadline(deadlines())
+            .mode(modes)
+            .denials(1_000)
+            .lease("x", Accuracy::percent(5))
+            .build()
     })
     .await;
 }

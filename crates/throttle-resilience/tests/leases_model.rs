@@ -1,6 +1,8 @@
 //! Servers that lease beside one that counts each request: nothing passes that would not have passed
 //! there, and little is refused that would have.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     future::Future,
     mem,
@@ -181,9 +183,8 @@ fn a_server_alone_admits_all_of_a_window_however_its_permits_are_taken() {
         let leases = Leases::new(storage, 1).rule("r", Accuracy::percent(10)).build();
         let limiter = Limiter::builder(leases.clone()).clock(clock).build();
         limiter.add_rule(Rule::per_hour("r", 10_000).algorithm(algorithm)).unwrap();
-        let passed = (0..12_000)
-            .filter(|_| now(limiter.check("k", "r")).unwrap().is_allowed())
-            .count();
+        let passed =
+            (0..12_000).filter(|_| now(limiter.check("k", "r")).unwrap().is_allowed()).count();
         // A bucket has a reserve.
         let most = if algorithm == Algorithm::TokenBucket { 9_000 } else { 10_000 };
         assert_eq!(passed, most, "{algorithm}");

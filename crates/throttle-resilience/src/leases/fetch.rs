@@ -82,27 +82,23 @@ impl Fetch {
     /// once. Returns what to wait at.
     pub(super) fn run(mut self, before: Vec<Return>) -> Option<Arc<Gate>> {
         let gate = Arc::clone(&self.gate);
-        let before = match self.inner.give_back(before).into_ready() {
-            Ok(_) => None,
-            Err(pending) => Some(pending),
-        };
-        if before.is_none() {
-            loop {
-                let pending = match self.call().into_ready() {
-                    Ok(answer) => match self.take_in(answer) {
-                        Then::Again => continue,
-                        Then::GiveBack(late) => {
-                            self.inner.give_back_in_background(vec![late]);
-                            return None;
-                        }
-                        Then::Nothing => return None,
-                    },
-                    Err(pending) => pending,
-                };
-                return self.in_background(None, Some(pending)).then_some(gate);
+        if let Err(before) = self.inner.give_back(before).into_ready() {
+            return self.in_background(Some(before), None).then_some(gate);
+        }
+        loop {
+            let answer = match self.call().into_ready() {
+                Ok(answer) => answer,
+                Err(pending) => return self.in_background(None, Some(pending)).then_some(gate),
+            };
+            match self.take_in(answer) {
+                Then::Again => {}
+                Then::GiveBack(late) => {
+                    self.inner.give_back_in_background(vec![late]);
+                    return None;
+                }
+                Then::Nothing => return None,
             }
         }
-        self.in_background(before, None).then_some(gate)
     }
 
     fn in_background(self, before: Option<Reply<()>>, first: Option<Reply<Outcome>>) -> bool {

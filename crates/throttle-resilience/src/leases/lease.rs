@@ -441,8 +441,7 @@ mod tests {
     #[test]
     fn what_is_told_ages() {
         let mut lease = lease(Algorithm::FixedWindow);
-        let verdict =
-            Verdict { remaining: 700, reset_after: at(5_000), ..Verdict::default() };
+        let verdict = Verdict { remaining: 700, reset_after: at(5_000), ..Verdict::default() };
         lease.hear(&verdict, at(1_000_000), at(10));
         lease.deposit(batch(1, 10, 5_000));
         let receipt = lease.spend(1);

@@ -41,6 +41,7 @@ mod lease;
 mod meter;
 mod path;
 mod plan;
+mod refund;
 mod sketch;
 mod table;
 mod tidy;
@@ -276,7 +277,8 @@ impl Inner {
     #[inline]
     fn named(&self, rule: &CheckedRule) -> Option<&Named> {
         let hash = rule.name_hash();
-        let own = self.named.iter().find(|(own, named)| *own == hash && named.name() == rule.name());
+        let own =
+            self.named.iter().find(|(own, named)| *own == hash && named.name() == rule.name());
         own.map(|(_, named)| named)
     }
 

@@ -304,9 +304,8 @@ mod tests {
     #[test]
     fn of_a_name_the_plan_asked_for_last_is_current_and_few_are_kept() {
         let named = Named::new("r".into(), Accuracy::percent(5));
-        let rules: Vec<_> = (1..=6)
-            .map(|n| Arc::new(Rule::per_second("r", 1_000 * n).check().unwrap()))
-            .collect();
+        let rules: Vec<_> =
+            (1..=6).map(|n| Arc::new(Rule::per_second("r", 1_000 * n).check().unwrap())).collect();
         for rule in &rules {
             assert_eq!(named.plan(rule).rule, *rule);
         }

@@ -40,7 +40,7 @@ impl Inner {
                     inner.tidying.store(false, Relaxed);
                     // One that came meanwhile saw that there was somebody who looks after it.
                     if inner.table.is_empty() || inner.tidying.swap(true, Relaxed) {
-                        tidying.0 = Weak::new();
+                        tidying.another_does();
                         return;
                     }
                 }
@@ -299,6 +299,12 @@ impl Drop for Inner {
 
 /// Says that leases are looked after, until it is dropped: also when the runtime ends the task.
 struct Tidying(Weak<Inner>);
+
+impl Tidying {
+    fn another_does(&mut self) {
+        self.0 = Weak::new();
+    }
+}
 
 impl Drop for Tidying {
     fn drop(&mut self) {

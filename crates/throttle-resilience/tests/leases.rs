@@ -1,0 +1,350 @@
+//! Leases beside what can happen to them: refunds, resets, other rules, failures, idleness, the end.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{Behaviour, Moody, admitted, fixed, limiter, until};
+use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
+use throttle_memory::MemoryStorage;
+use throttle_resilience::{Accuracy, Leases, Mode, Modes, Resilience, Servers};
+
+/// A rule without end, of which 1,000 permits may be held.
+fn wide(name: &str) -> Rule {
+    fixed(name, 10_000)
+}
+
+fn leases(storage: impl throttle_core::Storage) -> Leases {
+    Leases::new(storage, 1).rule("r", Accuracy::percent(10)).build()
+}
+
+/// Asks until requests are answered from stock.
+async fn warm(limiter: &Limiter, key: &str) -> u64 {
+    admitted(limiter, key, "r", 100).await
+}
+
+#[tokio::test]
+async fn giving_back_more_than_was_taken_makes_no_more_than_the_limit() {
+    let memory = MemoryStorage::new();
+    let leases = leases(memory);
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    let mut passed = warm(&limiter, "k").await;
+    let decision = limiter.check("k", "r").await.unwrap();
+    passed += 1;
+    assert!(leases.figures().held > 0, "{:?}", leases.figures());
+    for _ in 0..500 {
+        limiter.give_back("k", std::slice::from_ref(&decision)).await.unwrap();
+    }
+    limiter.refund("k", "r", 1_000_000).await.unwrap();
+    let more = admitted(&limiter, "k", "r", 12_000).await;
+    assert!(passed > 0 && more == 10_000, "{more} passed after all was given back");
+}
+
+#[tokio::test]
+async fn a_refund_goes_into_the_stock_that_it_was_taken_from() {
+    let storage = Moody::new(Behaviour::AtOnce);
+    let leases = leases(storage.clone());
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    warm(&limiter, "k").await;
+    let before = leases.figures();
+    let decision = limiter.check("k", "r").await.unwrap();
+    let (calls, left) = (storage.calls(), decision.remaining());
+    limiter.give_back("k", &[decision]).await.unwrap();
+    assert_eq!(storage.calls(), calls, "without a call");
+    assert_eq!(leases.figures().held, before.held);
+    assert_eq!(limiter.check("k", "r").await.unwrap().remaining(), left);
+
+    // When the stock is gone, the storage gets it.
+    let decision = limiter.check("k", "r").await.unwrap();
+    leases.flush().await;
+    let left = limiter.peek("k", "r").await.unwrap().remaining();
+    limiter.give_back("k", &[decision]).await.unwrap();
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), left + 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_steps_back_admits_nothing_more() {
+    for algorithm in Algorithm::ALL {
+        let clock = ManualClock::default();
+        clock.set(Micros::new(1_767_225_600_500_000).to_system_time());
+        let leases = leases(MemoryStorage::new());
+        let limiter = Limiter::builder(leases.clone()).clock(clock.clone()).build();
+        limiter.add_rule(Rule::per_second("r", 1_000).algorithm(algorithm)).unwrap();
+        let mut passed = admitted(&limiter, "k", "r", 500).await;
+        clock.set(Micros::new(1_000_000_000_000_000).to_system_time());
+        passed += admitted(&limiter, "k", "r", 2_000).await;
+        assert!(passed <= 1_000, "{algorithm}: {passed}");
+        assert!(passed >= 890, "{algorithm}: {passed}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_ends_the_lease_and_frees_the_key() {
+    let leases = leases(MemoryStorage::new());
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    admitted(&limiter, "k", "r", 12_000).await;
+    assert!(!limiter.check("k", "r").await.unwrap().is_allowed());
+    limiter.reset("k", "r").await.unwrap();
+    assert_eq!(leases.figures().held, 0);
+    assert_eq!(admitted(&limiter, "k", "r", 12_000).await, 10_000);
+
+    warm(&limiter, "other").await;
+    assert!(leases.figures().held > 0);
+    limiter.storage().clear().await.unwrap();
+    assert_eq!(leases.figures().held, 0);
+    assert_eq!(admitted(&limiter, "other", "r", 12_000).await, 10_000);
+}
+
+#[tokio::test]
+async fn a_rule_that_denies_beside_a_leased_one_charges_nothing() {
+    let leases = leases(MemoryStorage::new());
+    let limiter = limiter(leases.clone(), [wide("r"), fixed("narrow", 50)]);
+    let mut passed = warm(&limiter, "k").await;
+    for rules in [["r", "narrow"], ["narrow", "r"]].iter().cycle().take(200) {
+        let decisions = limiter.check_all("k", rules).await.unwrap();
+        passed += u64::from(decisions.is_allowed());
+        if !decisions.is_allowed() {
+            assert_eq!(decisions.reported().rule(), "narrow");
+            let wide = decisions.all().iter().find(|one| one.rule() == "r").unwrap();
+            assert!(wide.is_allowed() && wide.remaining() >= 10_000 - passed, "{wide:?}");
+        }
+    }
+    assert_eq!(passed, 150);
+    assert!(leases.figures().held > 0);
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 10_000 - passed);
+    assert_eq!(passed + admitted(&limiter, "k", "r", 12_000).await, 10_000);
+}
+
+#[tokio::test]
+async fn of_two_leased_rules_both_are_charged_and_neither_asks() {
+    let storage = Moody::new(Behaviour::AtOnce);
+    let leases = Leases::new(storage.clone(), 1);
+    let leases = leases.rule("r", Accuracy::percent(10)).rule("s", Accuracy::percent(1)).build();
+    let limiter = limiter(leases.clone(), [wide("r"), fixed("s", 5_000)]);
+    let mut passed = 0_u64;
+    for _ in 0..6_000 {
+        let decisions = limiter.check_all("k", &["s", "r"]).await.unwrap();
+        passed += u64::from(decisions.is_allowed());
+        if passed == 2_000 {
+            assert!(storage.calls() < 500, "{} calls", storage.calls());
+        }
+    }
+    assert_eq!(passed, 5_000);
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 5_000);
+}
+
+#[tokio::test]
+async fn a_replaced_rule_is_leased_anew_and_counts_go_on() {
+    let leases = leases(MemoryStorage::new());
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    warm(&limiter, "k").await;
+    limiter.replace_rule(fixed("r", 500)).unwrap();
+    assert_eq!(admitted(&limiter, "k", "r", 2_000).await, 400);
+    limiter.replace_rule(Rule::per_day("r", 300).algorithm(Algorithm::LeakyBucket)).unwrap();
+    assert_eq!(admitted(&limiter, "k", "r", 2_000).await, 300, "another algorithm begins anew");
+    leases.flush().await;
+    assert!(!limiter.check("k", "r").await.unwrap().is_allowed(), "and nothing was credited to it");
+}
+
+#[tokio::test]
+async fn blocks_are_kept_because_rules_that_block_are_not_leased() {
+    let leases = leases(MemoryStorage::new());
+    let limiter = limiter(leases.clone(), [wide("r").block(Duration::from_secs(60))]);
+    assert_eq!(admitted(&limiter, "k", "r", 10_001).await, 10_000);
+    assert!(limiter.check("k", "r").await.unwrap().is_blocked());
+    assert_eq!(leases.figures().fetched, 0);
+}
+
+#[tokio::test]
+async fn cold_keys_are_not_leased_and_hot_ones_only_as_far_as_there_is_room() {
+    let leases = Leases::new(MemoryStorage::new(), 1).rule("r", Accuracy::percent(10));
+    let leases = leases.max_keys(4).build();
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    for key in 0..2_000 {
+        admitted(&limiter, &format!("cold-{key}"), "r", 3).await;
+    }
+    assert!(leases.figures().keys <= 1, "{:?}", leases.figures());
+    for key in 0..100 {
+        assert_eq!(admitted(&limiter, &format!("hot-{key}"), "r", 100).await, 100);
+    }
+    let figures = leases.figures();
+    assert!((1..=4).contains(&figures.keys), "{figures:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_spent_is_given_back_when_the_key_cools_down() {
+    let memory = MemoryStorage::new();
+    let leases = leases(memory.clone());
+    let leased = limiter(leases.clone(), [wide("r")]);
+    warm(&leased, "k").await;
+    assert!(leases.figures().held > 0);
+    until("the stock to be given back", Duration::from_secs(20), || async {
+        let figures = leases.figures();
+        figures.held == 0 && figures.keys == 0
+    })
+    .await;
+    let plain = limiter(memory, [wide("r")]);
+    assert_eq!(plain.peek("k", "r").await.unwrap().remaining(), 9_900);
+    assert_eq!(leases.figures().taken, leases.figures().given_back + leases.figures().spent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_end_what_is_held_is_given_back() {
+    let memory = MemoryStorage::new();
+    let plain = limiter(memory.clone(), [wide("r")]);
+    let storage = Moody::new(Behaviour::Later(Duration::from_millis(1)));
+    let later = limiter(storage.memory.clone(), [wide("r")]);
+
+    let closed = leases(memory.clone());
+    let own = limiter(closed.clone(), [wide("r")]);
+    warm(&own, "k").await;
+    closed.close().await;
+    assert_eq!(plain.peek("k", "r").await.unwrap().remaining(), 9_900);
+    warm(&own, "k").await;
+    assert_eq!(closed.figures().held, 0, "nothing is leased when it is closed");
+
+    let dropped = leases(memory);
+    let own = limiter(dropped.clone(), [wide("r")]);
+    warm(&own, "k").await;
+    drop((own, dropped));
+    assert_eq!(plain.peek("k", "r").await.unwrap().remaining(), 9_700);
+
+    let dropped = leases(storage);
+    let own = limiter(dropped.clone(), [wide("r")]);
+    warm(&own, "k").await;
+    drop((own, dropped));
+    until("a storage that answers later to get it", Duration::from_secs(20), || async {
+        later.peek("k", "r").await.unwrap().remaining() == 9_900
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_tasks_over_a_storage_that_answers_later_pass_exactly_the_limit() {
+    let storage = Moody::new(Behaviour::Later(Duration::from_millis(1)));
+    let leases = leases(storage.clone());
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    let tasks: Vec<_> = (0..32)
+        .map(|_| limiter.clone())
+        .map(|limiter| {
+            tokio::spawn(async move {
+                let mut passed = 0;
+                for _ in 0..50 {
+                    passed += admitted(&limiter, "k", "r", 10).await;
+                    tokio::task::yield_now().await;
+                }
+                passed
+            })
+        })
+        .collect();
+    let mut passed = 0;
+    for task in tasks {
+        passed += task.await.unwrap();
+    }
+    // Of 16,000; the last ones may be held by a batch that came too late for them.
+    passed += admitted(&limiter, "k", "r", 1_100).await;
+    let figures = leases.figures();
+    assert_eq!(passed, 10_000, "{figures:?}");
+    assert!(figures.answered > 8_000 && figures.waited > 0, "{figures:?}");
+}
+
+#[tokio::test]
+async fn while_the_storage_fails_what_is_held_is_spent_and_then_the_mode_answers() {
+    let storage = Moody::new(Behaviour::AtOnce);
+    let modes = Modes::local(MemoryStorage::new(), 1).rule("r", Mode::Closed);
+    let wrapped = Resilience::new(storage.clone()).mode(modes).lease("r", Accuracy::percent(10));
+    let wrapped = wrapped.build();
+    let limiter = limiter(wrapped.clone(), [wide("r")]);
+    warm(&limiter, "k").await;
+    let held = wrapped.figures().leases.unwrap().held;
+    assert!(held > 10);
+    storage.be(Behaviour::Fails);
+    for _ in 0..held {
+        let decision = limiter.check("k", "r").await.unwrap();
+        assert!(decision.is_allowed() && !decision.is_degraded());
+    }
+    let error = limiter.check("k", "r").await.unwrap_err();
+    assert!(error.to_string().contains("it is down"), "{error}");
+    assert!(wrapped.figures().fallback.closed > 0);
+    storage.be(Behaviour::AtOnce);
+    until("the storage to decide again", Duration::from_secs(20), || async {
+        limiter.check("k", "r").await.is_ok_and(|decision| !decision.is_degraded())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_calls_without_an_answer_may_have_taken_counts_as_held() {
+    let storage = Moody::new(Behaviour::AtOnce);
+    let leases = leases(storage.clone());
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    let mut passed = warm(&limiter, "k").await;
+    storage.be(Behaviour::LosesAnswers);
+    let mut failed = 0;
+    for _ in 0..200 {
+        for _ in 0..20 {
+            let answer = limiter.check("k", "r").await;
+            failed += u64::from(answer.is_err());
+            passed += u64::from(answer.is_ok_and(|decision| decision.is_allowed()));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await; // so that it tries again
+    }
+    storage.be(Behaviour::AtOnce);
+    assert!(failed > 1_000);
+    leases.flush().await;
+    // Each request that failed may be charged, like without leases; the batches took at most a tenth.
+    let left = limiter.peek("k", "r").await.unwrap().remaining();
+    assert!(left + failed + passed + 1_000 >= 10_000, "{left} {failed} {passed}");
+}
+
+#[tokio::test]
+async fn the_log_says_once_why_a_rule_is_not_leased() {
+    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let writer = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || Line(Arc::clone(&writer)))
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let leases = leases(MemoryStorage::new());
+    let limiter = limiter(leases, [Rule::per_day("r", 100).algorithm(Algorithm::LeakyBucket)]);
+    admitted(&limiter, "k", "r", 50).await;
+    drop(guard);
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("WARN") && log.contains("take a token bucket"), "{log}");
+}
+
+struct Line(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn several_servers_hold_no_more_than_the_accuracy_says() {
+    let memory = MemoryStorage::new();
+    let servers: Vec<_> = (0..5)
+        .map(|_| {
+            let leases = Leases::new(memory.clone(), Servers::given(5));
+            leases.rule("r", Accuracy::percent(10)).build()
+        })
+        .collect();
+    let mut passed = 0;
+    for leases in &servers {
+        let limiter = limiter(leases.clone(), [wide("r")]);
+        passed += admitted(&limiter, "k", "r", 1_500).await;
+        let held = leases.figures().held;
+        assert!((1..=200).contains(&held), "{held}");
+    }
+    assert_eq!(passed, 7_500);
+    let limiter = limiter(memory, [wide("r")]);
+    let left = limiter.peek("k", "r").await.unwrap().remaining();
+    assert!((1_500..2_500).contains(&left), "{left}");
+}
