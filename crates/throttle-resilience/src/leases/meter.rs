@@ -35,13 +35,14 @@ impl Meter {
     #[inline]
     pub(super) fn per_second(&self, now: Micros) -> u64 {
         let gone = now.since(self.since).get();
-        let here = self.met.saturating_mul(SECOND) / gone.max(LEAST);
+        let in_slice = |gone: u64| self.met.saturating_mul(SECOND) / gone.clamp(LEAST, SLICE);
         if gone < SLICE {
-            return self.per_second.max(here); // of a part of a slice only more is believed
+            return self.per_second.max(in_slice(gone)); // of a part of a slice only more is believed
         }
-        // Halved for each slice that went by.
-        let before = self.per_second.checked_shr(u32::try_from(gone / SLICE).unwrap_or(u32::MAX));
-        before.unwrap_or(0).saturating_add(here / 2)
+        // Halved for each slice that went by since.
+        let ended = (self.per_second / 2).saturating_add(in_slice(gone) / 2);
+        let idle = u32::try_from(gone / SLICE - 1).unwrap_or(u32::MAX);
+        ended.checked_shr(idle).unwrap_or(0)
     }
 
     /// Returns how many permits are asked for in a span.
