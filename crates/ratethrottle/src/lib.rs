@@ -60,7 +60,7 @@
 //! | `memory` (default) | [`MemoryStorage`]; layers and middleware made of a rule alone |
 //! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
 //! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, leases, denials at hand |
-//! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests |
+//! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests, gRPC among them; [`Outgoing`], limits in front of clients |
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
 //!
@@ -90,9 +90,9 @@ pub use throttle_http::{
     MissingLength, NoCost, OnError, Options, PickedRules, RequestHead, ResponseHead, Selection,
     Source,
     identity::{
-        AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Header, IntoKey, IntoKeyed,
-        InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey, RequestMethod, RequestPath,
-        RoutePattern, TrustedProxies,
+        AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Global, Header, IntoKey,
+        IntoKeyed, InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey, RequestHost,
+        RequestMethod, RequestPath, RoutePattern, TrustedProxies,
     },
 };
 #[cfg(feature = "memory")]
@@ -110,4 +110,7 @@ pub use throttle_resilience::{
     Resilient, Servers,
 };
 #[cfg(feature = "tower")]
-pub use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture};
+pub use throttle_tower::{
+    BoxError, NotSent, Outgoing, OutgoingFuture, OutgoingPermit, OutgoingService,
+    RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture,
+};

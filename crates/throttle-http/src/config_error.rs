@@ -37,4 +37,9 @@ pub enum ConfigError {
         "a rule alone needs a storage: build with the feature `memory`, or make a limiter of the rule"
     )]
     NoStorage,
+    /// The calls of a client are told apart by a key that must be waited for.
+    #[error(
+        "calls cannot be told apart by an AsyncKey; look the key up, and then ask with `wait_for`"
+    )]
+    OutgoingByLaterKey,
 }

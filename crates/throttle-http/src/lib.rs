@@ -19,6 +19,7 @@ mod health;
 pub mod identity;
 mod option_methods;
 mod options;
+pub mod outgoing;
 mod problem;
 mod setup;
 mod throttle;

@@ -257,6 +257,11 @@ impl Throttle {
         self.marks(&decisions).write(response);
     }
 
+    /// Notes that the storage decided.
+    pub(crate) fn note_decided(&self, decisions: &Decisions) {
+        self.health.decided(decisions);
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }
@@ -301,7 +306,7 @@ impl Throttle {
     }
 
     #[inline]
-    fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
+    pub(crate) fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
         let options = &self.options;
         options.methods.as_ref().is_some_and(|methods| !methods.contains(head.method()))
             || options.exempt.iter().any(|exempt| exempt(head))
@@ -430,7 +435,7 @@ fn is_banned(decisions: &Decisions) -> bool {
     reported.listed() == Some(Listed::Denied) && reported.retry_after().is_none()
 }
 
-fn names(selection: &Selection) -> Option<&[String]> {
+pub(crate) fn names(selection: &Selection) -> Option<&[String]> {
     match selection {
         Selection::All => None,
         Selection::Named(names) => Some(names),

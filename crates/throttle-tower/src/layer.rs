@@ -78,10 +78,10 @@ impl RateThrottleLayer {
 }
 
 #[cfg(feature = "memory")]
-const MEMORY: Option<fn() -> Limiter> =
+pub(crate) const MEMORY: Option<fn() -> Limiter> =
     Some(|| Limiter::new(throttle_memory::MemoryStorage::new()));
 #[cfg(not(feature = "memory"))]
-const MEMORY: Option<fn() -> Limiter> = None;
+pub(crate) const MEMORY: Option<fn() -> Limiter> = None;
 
 impl<S> Layer<S> for RateThrottleLayer {
     type Service = RateThrottleService<S>;

@@ -18,10 +18,20 @@
 mod body;
 mod future;
 mod layer;
+mod outgoing;
 mod service;
 
 pub use self::{
-    body::ResponseBody, future::ResponseFuture, layer::RateThrottleLayer,
+    body::ResponseBody,
+    future::ResponseFuture,
+    layer::RateThrottleLayer,
+    outgoing::{Outgoing, OutgoingFuture, OutgoingService},
     service::RateThrottleService,
 };
-pub use throttle_http::Source;
+pub use throttle_http::{
+    Source,
+    outgoing::{NotSent, OutgoingPermit},
+};
+
+/// Is what a call can fail with; see [`Outgoing`].
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -242,7 +242,7 @@ fn one_admitted(
 }
 
 /// Looks the rules up, and says what each is charged.
-fn select<'a, N: AsRef<str>>(
+pub(super) fn select<'a, N: AsRef<str>>(
     rules: &'a [ActiveRule],
     names: Option<&[N]>,
     cost: Option<u64>,

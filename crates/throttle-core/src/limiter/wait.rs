@@ -2,8 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Error, Limiter, check::Mode, rules};
-use crate::{Clock, Decision, Decisions, Key, Sleep, SystemClock};
+use smallvec::SmallVec;
+
+use super::{
+    Error, Limiter,
+    check::{Asked, Mode, select},
+};
+use crate::{Clock, Decision, Decisions, Key, Reply, Sleep, SystemClock};
 
 impl Limiter {
     /// Waits until a rule admits what one request costs, charges it, and returns the decision: for
@@ -24,7 +29,8 @@ impl Limiter {
     ) -> Result<Decision, Error> {
         let key = key.into();
         loop {
-            let decision = self.try_quietly(&key, rule).await?;
+            let decisions = self.begin_waiting(&key, Some(&[rule]), None).await?;
+            let decision = decisions.into_reported();
             if decision.is_allowed() {
                 self.wait_for(decision.delay()).await;
                 return Ok(decision);
@@ -34,6 +40,37 @@ impl Limiter {
                 None => return Ok(decision),
             }
         }
+    }
+
+    /// Charges as [`Limiter::begin`] does, for callers who wait where they are denied and ask again:
+    /// a denial is not counted, is no violation, and shuts nobody out.
+    pub fn begin_waiting<N: AsRef<str>>(
+        &self,
+        key: &Key<'_>,
+        rules: Option<&[N]>,
+        cost: Option<u64>,
+    ) -> Reply<Decisions, Error> {
+        if cost == Some(0) {
+            return Reply::ready(Err(Error::ZeroCost));
+        }
+        let active = self.inner.rules.load();
+        let asked = match select(&active, rules, cost) {
+            Ok(asked) => asked,
+            Err(error) => return Reply::ready(Err(error)),
+        };
+        let shut = |one: &Asked<'_>| one.0.rule.block().is_some();
+        if !asked.iter().any(shut) {
+            return self.inner.ask_rules(key, &asked, Mode::Wait);
+        }
+        let open = asked.iter().map(|(active, cost)| {
+            let mut active = (*active).clone();
+            active.rule = Arc::new(active.rule.without_block());
+            (active, *cost)
+        });
+        let open: SmallVec<[_; 4]> = open.collect();
+        let asked: SmallVec<[Asked<'_>; 4]> =
+            open.iter().map(|(active, cost)| (active, *cost)).collect();
+        self.inner.ask_rules(key, &asked, Mode::Wait)
     }
 
     /// Waits for `span` by the limiter's own clock, or the machine's; on any executor.
@@ -49,17 +86,5 @@ impl Limiter {
         if !span.is_zero() {
             self.sleep(span).await;
         }
-    }
-
-    async fn try_quietly(&self, key: &Key<'_>, rule: &str) -> Result<Decision, Error> {
-        let reply = {
-            let mut active = rules::find(&self.inner.rules.load(), rule)?.clone();
-            if active.rule.block().is_some() {
-                active.rule = Arc::new(active.rule.without_block());
-            }
-            let cost = active.rule.cost();
-            self.inner.ask_rules(key, &[(&active, cost)], Mode::Wait)
-        };
-        reply.await.map(Decisions::into_reported)
     }
 }

@@ -81,6 +81,11 @@ pub enum NoKey {
     /// The request lacks a cookie; a mistake of the client.
     #[error("the request lacks the cookie {0:?}")]
     NoCookie(String),
+    /// Neither the target nor the `Host` field names a host.
+    #[error(
+        "the request names no host: give it a whole URI, or pick another key, such as `.key(Global)`"
+    )]
+    NoHost,
     /// The function that picks keys returned none; a mistake of the client.
     #[error("the request does not say whose it is")]
     NotSaid,

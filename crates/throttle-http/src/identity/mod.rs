@@ -8,8 +8,8 @@
 //! - `proxies`: whom to believe
 //! - `x_forwarded_for`, `forwarded`: the hops of a request, the nearest first
 //! - `client`: the walk over them
-//! - [`ClientIp`], [`Header`], [`Cookie`], [`RequestPath`], [`RequestMethod`], [`RoutePattern`],
-//!   functions, [`AsyncKey`] and tuples: [`ExtractKey`], what becomes the key
+//! - [`ClientIp`], [`Header`], [`Cookie`], [`RequestPath`], [`RequestMethod`], [`RequestHost`],
+//!   [`RoutePattern`], [`Global`], functions, [`AsyncKey`] and tuples: [`ExtractKey`], what becomes the key
 
 mod address;
 mod client;
@@ -35,4 +35,4 @@ pub use header::Header;
 pub use later::{AsyncKey, IntoKeyed, KeyError, Keyed, LaterKey};
 pub use missing::Missing;
 pub use proxies::{InvalidProxy, TrustedProxies};
-pub use target::{RequestMethod, RequestPath, RoutePattern};
+pub use target::{Global, RequestHost, RequestMethod, RequestPath, RoutePattern};

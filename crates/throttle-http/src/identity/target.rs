@@ -1,5 +1,6 @@
 //! What is asked for as a key, or as a part of one.
 
+use http::uri::Authority;
 use throttle_core::Key;
 
 use super::{ExtractKey, NoKey};
@@ -31,6 +32,44 @@ pub struct RequestMethod;
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
 pub struct RoutePattern;
 
+/// Limits all requests together, whoever makes them: one key.
+#[derive(Copy, Clone, Default, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
+pub struct Global;
+
+/// Limits by the host and port that are asked for: what calls that a client makes are told apart by.
+///
+/// They are those of the target, or, where it has none, of the `Host` field, in lower case, and without
+/// the port that the scheme has by default. On a server they are what the client wrote; whoever makes
+/// hosts up has a limit for each.
+#[derive(Copy, Clone, Default, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
+pub struct RequestHost;
+
+impl ExtractKey for Global {
+    fn extract<'a>(&'a self, _: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
+        Ok(Key::from("global").opaque())
+    }
+}
+
+impl ExtractKey for RequestHost {
+    fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
+        let of_field = || head.header("host");
+        let host = head.uri().authority().map(Authority::as_str).or_else(of_field);
+        // What is before the `@` are credentials.
+        let host = host.and_then(|host| host.rsplit('@').next()).unwrap_or_default();
+        let default_port = match head.uri().scheme_str() {
+            Some("https") => ":443",
+            _ => ":80",
+        };
+        let host = host.strip_suffix(default_port).unwrap_or(host);
+        match host {
+            "" => Err(NoKey::NoHost),
+            host => Ok(Key::from(host.to_ascii_lowercase()).opaque()),
+        }
+    }
+}
+
 impl ExtractKey for RequestPath {
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
         Ok(Key::from(head.path().as_bytes()))
@@ -50,5 +89,69 @@ impl ExtractKey for RoutePattern {
 
     fn wants_route(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn host(target: &str, field: Option<&str>) -> Result<Key<'static>, NoKey> {
+        let mut request = Request::get(target);
+        if let Some(field) = field {
+            request = request.header("host", field);
+        }
+        let request = request.body(()).unwrap();
+        RequestHost.extract(&RequestHead::new(&request, None)).map(Key::into_owned)
+    }
+
+    #[test]
+    fn all_requests_have_one_key_together() {
+        let (one, two) =
+            (Request::get("/a").body(()).unwrap(), Request::post("/b").body(()).unwrap());
+        let peer = Some([192, 0, 2, 1].into());
+        let key = Global.extract(&RequestHead::new(&one, peer)).unwrap();
+        assert_eq!(key, Global.extract(&RequestHead::new(&two, None)).unwrap());
+        assert_eq!(key.as_bytes(), b"global");
+    }
+
+    #[test]
+    fn a_host_is_one_however_it_is_written() {
+        let same = [
+            ("https://api.example.com/a", None),
+            ("https://API.Example.com:443/b?c", None),
+            ("https://user:word@api.example.com/", None),
+            ("http://api.example.com:80", None),
+            ("/path", Some("api.example.com")),
+            ("/path", Some("Api.example.com:80")),
+            ("https://api.example.com/", Some("another.example.com")),
+        ];
+        for (target, field) in same {
+            let key = host(target, field).unwrap();
+            assert_eq!(key.as_bytes(), b"api.example.com", "{target} {field:?}");
+        }
+    }
+
+    #[test]
+    fn another_port_or_name_is_another_host() {
+        for target in
+            ["https://api.example.com:80/", "http://api.example.com:443/", "http://[::1]/"]
+        {
+            assert_ne!(host(target, None).unwrap().as_bytes(), b"api.example.com", "{target}");
+        }
+        assert_eq!(host("http://[::1]:8080/", None).unwrap().as_bytes(), b"[::1]:8080");
+    }
+
+    #[test]
+    fn a_host_that_reads_like_an_address_is_none_to_the_lists() {
+        assert_eq!(host("http://192.0.2.1/", None).unwrap().address(), None);
+    }
+
+    #[test]
+    fn a_target_without_a_host_has_no_key() {
+        assert_eq!(host("/path", None), Err(NoKey::NoHost));
+        assert_eq!(host("/path", Some("")), Err(NoKey::NoHost));
     }
 }

@@ -1,0 +1,320 @@
+//! Limits of the calls that a client makes: they wait until they may be sent.
+//!
+//! - [`Departures`]: decides when a call may be sent
+//! - [`OutgoingPermit`]: lets it be sent, and is shown the response
+//! - [`NotSent`]: says why it was not
+//! - `advice`: what the server asks for; `pauses`: for whom it is obeyed, and until when
+
+mod advice;
+mod not_sent;
+mod pauses;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use http::{HeaderMap, StatusCode};
+use throttle_core::{Decisions, Error, Key, Micros, Reply};
+
+pub use self::not_sent::NotSent;
+use self::{pauses::Pauses, place::Place};
+use crate::{ConfigError, OnError, RequestHead, Throttle, Verdict, throttle::names};
+
+/// The longest pause that a server can be obeyed in: a year.
+pub const MAX_PAUSE: Duration = Duration::from_secs(365 * 86_400);
+
+/// Says how long calls wait, and whom they listen to.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "adapters make it, field by field")]
+pub struct Patience {
+    /// The longest wait of one call, all in all.
+    pub max_wait: Duration,
+    /// The longest pause that a server is obeyed in, at most [`MAX_PAUSE`]; none if it is not.
+    pub obey: Option<Duration>,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { max_wait: Duration::from_secs(30), obey: None }
+    }
+}
+
+/// Decides when calls may be sent.
+#[derive(Debug)]
+pub struct Departures {
+    throttle: Arc<Throttle>,
+    patience: Patience,
+    pauses: Pauses,
+}
+
+/// Says when a call may be sent.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "adapters match on it once")]
+pub enum Departure {
+    /// It is sent now.
+    Now(OutgoingPermit),
+    /// It is sent when this says so.
+    Later(Later),
+    /// It is not sent.
+    Never(NotSent),
+}
+
+/// Answers when the call may be sent; to drop it before is to give its place back.
+#[must_use = "it waits when it is awaited"]
+pub struct Later(Pin<Box<dyn Future<Output = Result<OutgoingPermit, NotSent>> + Send>>);
+
+/// Lets one call be sent. Show it the response where the server is to be obeyed; else it can be dropped.
+#[derive(Debug)]
+pub struct OutgoingPermit(Option<(Arc<Departures>, Key<'static>)>);
+
+/// What was answered to a call.
+enum Answer {
+    Passes(OutgoingPermit),
+    /// It has a place, whose turn may have to be waited for.
+    Placed(Place),
+    /// It may ask again by this rule after this long.
+    Wait(String, Duration),
+}
+
+impl Departures {
+    /// Sends calls by a throttle's limiter, rules, key, cost and exemptions.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::OutgoingByLaterKey`] for a key that must be waited for.
+    pub fn new(throttle: Arc<Throttle>, patience: Patience) -> Result<Self, ConfigError> {
+        if throttle.options().key.is_async() {
+            return Err(ConfigError::OutgoingByLaterKey);
+        }
+        let obey = patience.obey.map(|longest| longest.min(MAX_PAUSE));
+        let patience = Patience { obey, ..patience };
+        Ok(Self { throttle, patience, pauses: Pauses::default() })
+    }
+
+    /// Asks whether a call may be sent.
+    #[must_use]
+    pub fn depart(self: &Arc<Self>, head: &RequestHead<'_>) -> Departure {
+        let options = self.throttle.options();
+        if self.throttle.is_exempt(head) {
+            return Departure::Now(OutgoingPermit(None));
+        }
+        let cost = match options.cost.as_ref().map(|cost| cost.try_cost(head)).transpose() {
+            Ok(Some(0)) => return Departure::Now(OutgoingPermit(None)),
+            Ok(cost) => cost,
+            Err(no_cost) => return Departure::Never(NotSent::NoCost(no_cost)),
+        };
+        match options.key.extract(head) {
+            Ok(key) => self.depart_by(&key, cost),
+            Err(no_key) => Departure::Never(NotSent::NoKey(no_key)),
+        }
+    }
+
+    /// As [`Departures::depart`], by a key that is known.
+    #[must_use]
+    pub fn depart_by(self: &Arc<Self>, key: &Key<'_>, cost: Option<u64>) -> Departure {
+        if self.pause_left(key).is_some() {
+            return self.later(key, cost, None, None);
+        }
+        match self.ask(key, cost).into_ready() {
+            Err(pending) => self.later(key, cost, None, Some(pending)),
+            Ok(answer) => match self.judge(key, answer) {
+                Err(not_sent) => Departure::Never(not_sent),
+                Ok(Answer::Passes(permit)) => Departure::Now(permit),
+                Ok(Answer::Placed(place)) if place.turn().is_zero() => {
+                    place.take();
+                    Departure::Now(self.permit(key))
+                }
+                Ok(answer) => self.later(key, cost, Some(answer), None),
+            },
+        }
+    }
+
+    fn later(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        cost: Option<u64>,
+        answer: Option<Answer>,
+        pending: Option<Reply<Decisions, Error>>,
+    ) -> Departure {
+        let (this, key) = (Arc::clone(self), key.clone().into_owned());
+        // What it has taken is given back if this is dropped, polled or not.
+        Departure::Later(Later(Box::pin(this.wait(key, cost, answer, pending))))
+    }
+
+    async fn wait(
+        self: Arc<Self>,
+        key: Key<'static>,
+        cost: Option<u64>,
+        mut answer: Option<Answer>,
+        mut pending: Option<Reply<Decisions, Error>>,
+    ) -> Result<OutgoingPermit, NotSent> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let known = match (answer.take(), pending.take()) {
+                (Some(answer), _) => answer,
+                (None, Some(reply)) => self.judge(&key, reply.await)?,
+                (None, None) => {
+                    self.wait_out_pauses(&key, &mut waited).await?;
+                    let reply = self.ask(&key, cost);
+                    self.judge(&key, reply.await)?
+                }
+            };
+            match known {
+                Answer::Passes(permit) => return Ok(permit),
+                Answer::Wait(rule, span) => {
+                    self.sleep(span, &mut waited, |wait, left| NotSent::TooLong {
+                        rule,
+                        wait,
+                        left,
+                    })
+                    .await?;
+                }
+                Answer::Placed(place) => {
+                    let done = self.wait_for_turn(&place, &key, &mut waited).await;
+                    return match done {
+                        Ok(()) => {
+                            place.take();
+                            Ok(self.permit(&key))
+                        }
+                        Err(not_sent) => {
+                            place.give_back().await;
+                            Err(not_sent)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// A pause that a server asked for in the meantime is obeyed, too.
+    async fn wait_for_turn(
+        &self,
+        place: &Place,
+        key: &Key<'static>,
+        waited: &mut Duration,
+    ) -> Result<(), NotSent> {
+        let rule = place.rule().to_owned();
+        self.sleep(place.turn(), waited, |wait, left| NotSent::TooLong { rule, wait, left })
+            .await?;
+        self.wait_out_pauses(key, waited).await
+    }
+
+    async fn wait_out_pauses(
+        &self,
+        key: &Key<'static>,
+        waited: &mut Duration,
+    ) -> Result<(), NotSent> {
+        while let Some(left) = self.pause_left(key) {
+            self.sleep(left, waited, |wait, left| NotSent::Paused { wait, left }).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits, unless that is longer than the call may.
+    async fn sleep(
+        &self,
+        span: Duration,
+        waited: &mut Duration,
+        too_long: impl FnOnce(Duration, Duration) -> NotSent,
+    ) -> Result<(), NotSent> {
+        let left = self.patience.max_wait.saturating_sub(*waited);
+        if span > left {
+            return Err(too_long(span, left));
+        }
+        if !span.is_zero() {
+            self.throttle.limiter().sleep(span).await;
+            *waited = waited.saturating_add(span);
+        }
+        Ok(())
+    }
+
+    fn ask(&self, key: &Key<'_>, cost: Option<u64>) -> Reply<Decisions, Error> {
+        let names = names(&self.throttle.options().selection);
+        self.throttle.limiter().begin_waiting(key, names, cost)
+    }
+
+    fn judge(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        answer: Result<Decisions, Error>,
+    ) -> Result<Answer, NotSent> {
+        let decisions = match answer {
+            Ok(decisions) => decisions,
+            Err(error @ Error::Storage(_)) => return self.judge_undecided(key, error),
+            Err(error) => return Err(NotSent::Limiter(error)),
+        };
+        self.throttle.note_decided(&decisions);
+        if decisions.is_allowed() {
+            let limiter = self.throttle.limiter().clone();
+            return Ok(Answer::Placed(Place::new(limiter, key.clone().into_owned(), decisions)));
+        }
+        let reported = decisions.reported();
+        let rule = reported.rule().to_owned();
+        match reported.retry_after() {
+            Some(wait) => Ok(Answer::Wait(rule, wait)),
+            None if reported.listed().is_some() => Err(NotSent::Banned),
+            None => Err(NotSent::TooCostly { rule, limit: reported.limit() }),
+        }
+    }
+
+    #[cold]
+    fn judge_undecided(self: &Arc<Self>, key: &Key<'_>, error: Error) -> Result<Answer, NotSent> {
+        match self.throttle.options().on_error {
+            OnError::Pass => {
+                // Logged once for each change, as for requests that come in.
+                let passed = self.throttle.judge(Err(error));
+                debug_assert!(matches!(passed, Verdict::Undecided(_)));
+                Ok(Answer::Passes(self.permit(key)))
+            }
+            _ => Err(NotSent::Limiter(error)),
+        }
+    }
+
+    fn permit(self: &Arc<Self>, key: &Key<'_>) -> OutgoingPermit {
+        let obeys = self.patience.obey.is_some();
+        OutgoingPermit(obeys.then(|| (Arc::clone(self), key.clone().into_owned())))
+    }
+
+    fn pause_left(&self, key: &Key<'_>) -> Option<Duration> {
+        let longest = self.patience.obey?;
+        self.pauses.left(key, || self.throttle.limiter().now(), longest)
+    }
+
+    /// Listens to what a server answered to a call of the key.
+    pub fn heed(&self, key: &Key<'_>, status: StatusCode, headers: &HeaderMap) {
+        let now = self.throttle.limiter().now();
+        let asked = advice::asked_pause(status, headers, now);
+        if let (Some(longest), Some(asked)) = (self.patience.obey, asked) {
+            let pause = asked.min(longest);
+            tracing::debug!(?pause, "the server asks for a pause");
+            self.pauses.add(key.clone().into_owned(), now, Micros::from(pause));
+        }
+    }
+}
+
+impl OutgoingPermit {
+    /// Shows the response: if the server asks for a pause, later calls of the key wait for its end.
+    pub fn heed(self, status: StatusCode, headers: &HeaderMap) {
+        if let Some((departures, key)) = self.0 {
+            departures.heed(&key, status, headers);
+        }
+    }
+}
+
+impl Future for Later {
+    type Output = Result<OutgoingPermit, NotSent>;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Later")
+    }
+}
