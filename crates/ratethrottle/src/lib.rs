@@ -86,9 +86,9 @@ pub use throttle_core::{
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ConfigError, ContentLength, Denial, ExtractCost, Headers, IntoRules, InvalidCost, InvalidPath,
-    MissingLength, NoCost, OnError, Options, PickedRules, RequestHead, ResponseHead, Selection,
-    Source,
+    ActualCost, ConfigError, ContentLength, Denial, ExtractCost, Headers, InFlight, IntoRules,
+    InvalidCost, InvalidPath, KeptPlaces, MissingLength, NoCost, OnError, Options, PickedRules,
+    RequestHead, ResponseHead, Selection, Source,
     identity::{
         AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Global, Header, IntoKey,
         IntoKeyed, InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey, RequestHost,

@@ -12,7 +12,10 @@ use actix_web::{
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
-use throttle_http::{Exit, ForeignHead, Leaving, Marks, Protocol, Refusal, ResponseHead};
+use throttle_http::{
+    ActualCost, Departure, Exit, ForeignHead, InFlight, Leaving, Marks, Passage, Protocol, Refusal,
+    ResponseHead,
+};
 
 /// Copies a value from beside the request to where the functions among the options see it.
 pub(crate) type Carry = fn(&ActixExtensions, &mut Extensions);
@@ -89,8 +92,25 @@ fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
     map
 }
 
-/// Shows a response to those who say whether its request counts.
-pub(crate) fn leave<B>(exit: Box<Exit>, response: &HttpResponse<B>) -> Result<Marks, Leaving> {
+/// Puts into a request what a handler finds there.
+pub(crate) fn pass(passage: Passage, extensions: &mut ActixExtensions) -> Box<Exit> {
+    let Passage { decisions, in_flight, actual_cost, exit } = passage;
+    if let Some(decisions) = decisions {
+        extensions.insert(decisions);
+    }
+    if let Some(in_flight) = in_flight {
+        let in_flight = in_flight.beside(extensions.get::<InFlight>());
+        extensions.insert(in_flight);
+    }
+    if let Some(cost) = actual_cost {
+        let cost = cost.beside(extensions.get::<ActualCost>());
+        extensions.insert(cost);
+    }
+    exit
+}
+
+/// Shows a response to those who say what its request is charged.
+pub(crate) fn leave<B>(exit: Box<Exit>, response: &HttpResponse<B>) -> Result<Departure, Leaving> {
     let status = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
     exit.leave(&ResponseHead::new(status, &fields_of(response.headers())))
 }

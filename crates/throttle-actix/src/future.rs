@@ -11,14 +11,14 @@ use std::{
 
 use actix_web::{
     HttpMessage,
-    body::MessageBody,
+    body::{EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse},
 };
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
-use throttle_http::{Entry, Exit, Leaving, Marks, Throttle, Verdict};
+use throttle_http::{Departure, Entry, Exit, Leaving, Marks, Throttle, Verdict};
 
-use crate::{convert, service::Eithers};
+use crate::{body, convert, service::Eithers};
 
 pin_project! {
     /// Answers with the inner service's response, or with a refusal.
@@ -48,13 +48,13 @@ pin_project! {
         Refused { response: Option<Eithers<B>> },
         /// The request waits for its turn; boxed, as few requests do.
         Entering { entering: Box<Entering<S>> },
-        /// The inner service is at work, and its response says what is charged.
+        /// The inner service is at work, and something is to be done when it has answered.
         Followed {
             #[pin]
             future: S::Future,
             exit: Option<Box<Exit>>,
         },
-        /// The charge is being given back.
+        /// The charge is being given back, or settled.
         Leaving { leaving: Box<(Leaving, Option<S::Response>)> },
     }
 }
@@ -107,7 +107,7 @@ where
 impl<S, B> Future for ThrottledFuture<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
     type Output = Result<Eithers<B>, S::Error>;
 
@@ -150,13 +150,8 @@ where
                     };
                     match entered {
                         Ok(passage) => {
-                            if let Some(decisions) = passage.decisions {
-                                request.extensions_mut().insert(decisions);
-                            }
-                            State::Followed {
-                                future: inner.call(request),
-                                exit: Some(passage.exit),
-                            }
+                            let exit = convert::pass(passage, &mut request.extensions_mut());
+                            State::Followed { future: inner.call(request), exit: Some(exit) }
                         }
                         Err(refusal) => {
                             let response = request.into_response(convert::refuse(refusal));
@@ -165,13 +160,10 @@ where
                     }
                 }
                 StateProjection::Followed { future, exit } => {
-                    let mut response = ready!(future.poll(cx))?;
+                    let response = ready!(future.poll(cx))?;
                     let Some(exit) = exit.take() else { return Poll::Pending };
                     match convert::leave(exit, response.response()) {
-                        Ok(marks) => {
-                            convert::mark(marks, response.response_mut());
-                            return Poll::Ready(Ok(response.map_into_left_body()));
-                        }
+                        Ok(departure) => return Poll::Ready(Ok(depart(departure, response))),
                         Err(leaving) => {
                             State::Leaving { leaving: Box::new((leaving, Some(response))) }
                         }
@@ -179,10 +171,9 @@ where
                 }
                 StateProjection::Leaving { leaving } => {
                     let (leaving, response) = &mut **leaving;
-                    let marks = ready!(leaving.as_mut().poll(cx));
-                    let Some(mut response) = response.take() else { return Poll::Pending };
-                    convert::mark(marks, response.response_mut());
-                    return Poll::Ready(Ok(response.map_into_left_body()));
+                    let departure = ready!(leaving.as_mut().poll(cx));
+                    let Some(response) = response.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(depart(departure, response)));
                 }
                 StateProjection::Refused { response } => {
                     return match response.take() {
@@ -194,6 +185,18 @@ where
             state.set(next);
         }
     }
+}
+
+fn depart<B: MessageBody + 'static>(
+    departure: Departure,
+    mut response: ServiceResponse<B>,
+) -> Eithers<B> {
+    let Departure { marks, hold } = departure;
+    convert::mark(marks, response.response_mut());
+    response.map_body(|_, body| match hold {
+        Some(hold) => EitherBody::right(body::held(body, hold)),
+        None => EitherBody::left(body),
+    })
 }
 
 impl<S, B> fmt::Debug for ThrottledFuture<S, B>

@@ -18,6 +18,7 @@
 //! Functions among the options see the request as those of `throttle-tower` do, in the types of
 //! [`http`] 1, which are not those of `actix_web::http`.
 
+mod body;
 mod convert;
 mod extract;
 mod future;

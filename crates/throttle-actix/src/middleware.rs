@@ -160,7 +160,7 @@ pub(crate) const MEMORY: Option<fn() -> Limiter> = None;
 impl<S, B> Transform<S, ServiceRequest> for RateThrottle
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
     type Response = Eithers<B>;
     type Error = S::Error;

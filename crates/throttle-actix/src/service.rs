@@ -40,7 +40,7 @@ impl<S> ThrottledService<S> {
 impl<S, B> Service<ServiceRequest> for ThrottledService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
     type Response = Eithers<B>;
     type Error = S::Error;

@@ -319,14 +319,22 @@ impl Decision {
 
 impl Decision {
     fn given_back(&self) -> Self {
+        let mut told = self.settled(0);
+        if told.verdict.receipt.take().is_some() {
+            told.verdict.delay = Micros::ZERO;
+        }
+        told
+    }
+
+    fn settled(&self, actual: u64) -> Self {
         let mut told = self.clone();
         let verdict = &mut told.verdict;
-        if verdict.receipt.take().is_some() {
-            verdict.remaining = verdict.remaining.saturating_add(self.cost).min(self.limit());
+        if verdict.receipt.is_some() {
+            let before = verdict.remaining.saturating_add(self.cost);
+            verdict.remaining = before.saturating_sub(actual).min(self.limit());
             if verdict.remaining == self.limit() {
                 verdict.reset_after = Micros::ZERO;
             }
-            verdict.delay = Micros::ZERO;
         }
         told
     }
@@ -402,6 +410,13 @@ impl Decisions {
     #[must_use]
     pub fn given_back(&self) -> Self {
         Self::new(self.all().iter().map(Decision::given_back).collect())
+    }
+
+    /// Returns what to tell of a request that was settled to what it turned out to cost, in the way of
+    /// [`given_back`](Self::given_back).
+    #[must_use]
+    pub fn settled(&self, actual: u64) -> Self {
+        Self::new(self.all().iter().map(|decision| decision.settled(actual)).collect())
     }
 
     /// Returns the refusal of a request that was admitted and whose turn is further away than

@@ -21,6 +21,7 @@ mod option_methods;
 mod options;
 pub mod outgoing;
 mod problem;
+mod rules;
 mod setup;
 mod throttle;
 
@@ -29,7 +30,10 @@ pub use self::option_methods::macros;
 pub use self::{
     config_error::ConfigError,
     fields::{Headers, ShortSecret},
-    follow::{Entry, Exit, Followed, Leaving, Passage, ResponseHead},
+    follow::{
+        ActualCost, Departure, Entry, Exit, Followed, Hold, InFlight, KeptPlaces, Leaving, Passage,
+        ResponseHead,
+    },
     grpc::Protocol,
     head::{ForeignHead, RequestHead},
     options::{

@@ -167,12 +167,55 @@ macro_rules! option_methods {
             self.with(|options| options.charge_if(charge_if))
         }
 
+        /// Limits how many requests of a key are under way at once; may be said several times.
+        ///
+        /// A place is taken before the rules are asked, and given back when the body of the response has
+        /// ended or failed, when the handler panics, and when the client goes away. All or nothing: a rule
+        /// that refuses gives the place back, and a place that is refused charges no rule. As `rule` it
+        /// picks: rules that are not named then do not apply. Exempt requests hold no place, a dry run
+        /// refuses none.
+        ///
+        /// It is refused with 429 and the draft's `RateLimit-Policy: "uploads";q=5;qu="concurrent-requests"`,
+        /// without `Retry-After` and `t`, since nobody knows when a place is free. A handler whose work goes
+        /// on after the response, as that of a WebSocket does, keeps the place by
+        /// [`InFlight`](throttle_http::InFlight) in the extensions of the request.
+        pub fn concurrency(self, concurrency: $crate::macros::Concurrency) -> Self {
+            self.with(|options| options.concurrency(concurrency))
+        }
+
+        /// Takes the `cost` as an estimate, and settles it when the handler has said what the request turned
+        /// out to cost, by [`ActualCost`](throttle_http::ActualCost) in the extensions of the request: at the
+        /// end of the body, so that a body that is streamed can say it, too.
+        ///
+        /// What was charged too much is given back to the windows that were charged, and to no later ones.
+        /// What was charged too little is charged at the end, to each rule as far as its limit has room
+        /// then; the rest is forgiven. Where the handler panics or the client goes away, the request is
+        /// settled to what was said by then; where nothing was said the estimate stands. The header fields
+        /// tell of the estimate, since they are sent before.
+        pub fn charge_actual(self) -> Self {
+            self.with($crate::Options::charge_actual)
+        }
+
+        /// As `charge_actual`; a request whose cost `known` finds in the head of the response is settled to
+        /// that, before the response is sent, and its header fields tell of it.
+        pub fn charge_actual_by(
+            self,
+            known: impl Fn(&$crate::ResponseHead<'_>) -> Option<u64> + Send + Sync + 'static,
+        ) -> Self {
+            self.with(|options| options.charge_actual_by(known))
+        }
+
+        /// As `charge_actual`; the bytes of the body of the response are added to the cost as they are
+        /// sent.
+        pub fn charge_bytes_sent(self) -> Self {
+            self.with($crate::Options::charge_bytes_sent)
+        }
+
         /// Lets requests wait for their turn by a leaky bucket before the handler is called, so that they
         /// reach it evenly; by other algorithms nobody waits. In a dry run neither.
         ///
         /// They wait by the limiter's clock. A client that goes away while it waits gives its place back: at
-        /// once in a storage that answers at once; one that answers later is asked to, and nobody waits for
-        /// its answer.
+        /// once in a storage that answers at once; by a task in the background in one that answers later.
         pub fn shape(self) -> Self {
             self.with($crate::Options::shape)
         }
@@ -197,5 +240,5 @@ macro_rules! option_methods {
 pub mod macros {
     pub use bytes::Bytes;
     pub use http::{Extensions, Method, Response};
-    pub use throttle_core::Key;
+    pub use throttle_core::{Concurrency, Key};
 }

@@ -10,12 +10,12 @@ use http::{
 use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, ConfigError, Denial, Followed, NoCost, OnError, Options, PickedRules, Protocol,
-    RequestHead, ResponseHead, Selection,
+    CONTENT_TYPE, ConfigError, Denial, Followed, NoCost, OnError, Options, Protocol, RequestHead,
+    ResponseHead, Selection,
     fields::{Fields, Values, write_dry_run, write_unlimited},
     follow::Asked,
     health::Health,
-    identity::{Keyed, NoKey},
+    identity::NoKey,
     options::RulesBy,
     problem,
 };
@@ -92,8 +92,9 @@ impl Throttle {
         if let Some(error) = &options.invalid_path {
             return Err(error.clone().into());
         }
-        let probe = limiter.probe(names(&options.selection));
-        probe.map_err(ConfigError::Rules)?;
+        if !options.selection.is_empty() || options.concurrency.is_empty() {
+            limiter.probe(names(&options.selection)).map_err(ConfigError::Rules)?;
+        }
         for name in &options.declared {
             limiter.probe(Some(&[name])).map_err(ConfigError::Rules)?;
         }
@@ -104,7 +105,10 @@ impl Throttle {
         if waits_for_key && options.rules_by.is_some() {
             return Err(ConfigError::RulesByLaterKey);
         }
-        let follows = options.charge_if.is_some() || options.shape.is_some() || fields.wants_key();
+        let follows = options.charge_if.is_some()
+            || options.shape.is_some()
+            || options.actual.is_some()
+            || fields.wants_key();
         Ok(Self {
             limiter,
             options,
@@ -174,6 +178,9 @@ impl Throttle {
             return Admission::Followed(Box::new(Followed { asked, protocol }));
         }
         match self.options.key.extract(head) {
+            Ok(key) if !self.options.concurrency.is_empty() => {
+                self.admit_to_places(key, head, cost)
+            }
             Ok(key) => {
                 let reply = match &self.options.rules_by {
                     None => self.limiter.begin(&key, names(&self.options.selection), cost),
@@ -280,29 +287,20 @@ impl Throttle {
         head: &RequestHead<'_>,
         cost: Option<u64>,
     ) -> Option<Reply<Decisions, Error>> {
-        self.begin_by(&pick(key, head), key, cost)
+        self.begin_rules(key, Some(&pick(key, head)), cost)
     }
 
-    /// Asks the limiter about a key that was looked up, by its rules if it has any.
-    pub(crate) fn begin_keyed(
+    #[inline(never)]
+    fn admit_to_places(
         &self,
-        keyed: &Keyed,
+        key: Key<'_>,
+        head: &RequestHead<'_>,
         cost: Option<u64>,
-    ) -> Option<Reply<Decisions, Error>> {
-        if keyed.rules.is_empty() {
-            return Some(self.limiter.begin(&keyed.key, names(&self.options.selection), cost));
-        }
-        self.begin_by(&keyed.rules, &keyed.key, cost)
-    }
-
-    fn begin_by(
-        &self,
-        picked: &PickedRules,
-        key: &Key<'_>,
-        cost: Option<u64>,
-    ) -> Option<Reply<Decisions, Error>> {
-        let names = picked.join(names(&self.options.selection).unwrap_or_default());
-        (!names.is_empty()).then(|| self.limiter.begin(key, Some(&names[..]), cost))
+    ) -> Admission {
+        let picked = self.options.rules_by.as_ref().map(|pick| pick(&key, head));
+        let asked = Asked::Places { key: key.into_owned(), cost, picked };
+        let protocol = Protocol::of_head(head);
+        Admission::Followed(Box::new(Followed { asked, protocol }))
     }
 
     #[inline]

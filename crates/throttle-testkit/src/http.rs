@@ -23,6 +23,8 @@ mod answer;
 mod case;
 mod cases;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE};
 use throttle_core::{Clock, Limiter, ManualClock, Micros, Storage, SystemClock};
@@ -74,11 +76,21 @@ pub async fn run<St: Storage, S>(
         for rule in case.rules {
             limiter.add_rule(rule).unwrap();
         }
-        let service = make(case.options, limiter.clone()).await;
+        let limit = |(name, limit)| limiter.concurrency(name, limit).unwrap();
+        let limits: Vec<_> = case.concurrency.into_iter().map(limit).collect();
+        let options = limits.iter().cloned().fold(case.options, Options::concurrency);
+        let service = make(options, limiter.clone()).await;
+        let mut under_way = VecDeque::new();
         for step in case.steps {
             match step {
                 Step::Advance(span) => clock.advance(span),
                 Step::Change(change) => change(&limiter),
+                Step::Begin(client) => {
+                    for limit in &limits {
+                        under_way.push_back(limit.enter(client).await.unwrap());
+                    }
+                }
+                Step::End => drop(under_way.drain(..limits.len())),
                 Step::Ask(request, expected) => {
                     let about = format!("{} {}", request.method(), request.uri());
                     let mut answer = Answer::of(&call(&service, (*request).clone()).await);

@@ -44,11 +44,12 @@ async fn follow(throttle: &Arc<Throttle>, followed: Box<Followed>) -> Response<B
         Ok(passage) => {
             let mut response = handler();
             let head = ResponseHead::new(response.status(), response.headers());
-            let marks = match passage.exit.leave(&head) {
-                Ok(marks) => marks,
+            let departure = match passage.exit.leave(&head) {
+                Ok(departure) => departure,
                 Err(leaving) => leaving.await,
             };
-            marks.write(&mut response);
+            departure.marks.write(&mut response);
+            drop(departure.hold); // the body has ended
             response
         }
     }

@@ -8,11 +8,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
 use throttle_http::{
-    Entry, Exit, Leaving, Marks, Protocol, Refusal, ResponseHead, Throttle, Verdict,
+    ActualCost, Departure, Entry, Exit, InFlight, Leaving, Marks, Passage, Protocol, Refusal,
+    ResponseHead, Throttle, Verdict,
 };
 use tower_service::Service;
 
@@ -46,13 +47,13 @@ pin_project! {
         Refused { refusal: Option<Refusal> },
         /// The request waits for its turn; boxed, as few requests do.
         Entering { entering: Box<Entering<S, B>> },
-        /// The inner service is at work, and its response says what is charged.
+        /// The inner service is at work, and something is to be done when it has answered.
         Followed {
             #[pin]
             future: S::Future,
             exit: Option<Box<Exit>>,
         },
-        /// The charge is being given back.
+        /// The charge is being given back, or settled.
         Leaving { leaving: Box<(Leaving, Option<S::Response>)> },
     }
 }
@@ -149,27 +150,19 @@ where
                     let entered = ready!(Pin::new(&mut entering.entry).poll(cx));
                     match (entered, entering.call.take()) {
                         (Ok(passage), Some((mut ready, mut request))) => {
-                            if let Some(decisions) = passage.decisions {
-                                request.extensions_mut().insert(decisions);
-                            }
-                            State::Followed {
-                                future: ready.call(request),
-                                exit: Some(passage.exit),
-                            }
+                            let exit = Some(pass(passage, request.extensions_mut()));
+                            State::Followed { future: ready.call(request), exit }
                         }
                         (Err(refusal), _) => State::Refused { refusal: Some(refusal) },
                         (Ok(_), None) => return Poll::Pending, // polled after the end
                     }
                 }
                 StateProjection::Followed { future, exit } => {
-                    let mut response = ready!(future.poll(cx))?;
+                    let response = ready!(future.poll(cx))?;
                     let Some(exit) = exit.take() else { return Poll::Pending };
                     let head = ResponseHead::new(response.status(), response.headers());
                     match exit.leave(&head) {
-                        Ok(marks) => {
-                            marks.write(&mut response);
-                            return Poll::Ready(Ok(response.map(ResponseBody::inner)));
-                        }
+                        Ok(departure) => return Poll::Ready(Ok(depart(departure, response))),
                         Err(leaving) => {
                             State::Leaving { leaving: Box::new((leaving, Some(response))) }
                         }
@@ -177,10 +170,9 @@ where
                 }
                 StateProjection::Leaving { leaving } => {
                     let (leaving, response) = &mut **leaving;
-                    let marks = ready!(leaving.as_mut().poll(cx));
-                    let Some(mut response) = response.take() else { return Poll::Pending };
-                    marks.write(&mut response);
-                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                    let departure = ready!(leaving.as_mut().poll(cx));
+                    let Some(response) = response.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(depart(departure, response)));
                 }
                 StateProjection::Refused { refusal } => {
                     return match refusal.take() {
@@ -192,6 +184,32 @@ where
             state.set(next);
         }
     }
+}
+
+/// Puts into a request what a handler finds there.
+fn pass(passage: Passage, extensions: &mut Extensions) -> Box<Exit> {
+    let Passage { decisions, in_flight, actual_cost, exit } = passage;
+    if let Some(decisions) = decisions {
+        extensions.insert(decisions);
+    }
+    if let Some(in_flight) = in_flight {
+        let in_flight = in_flight.beside(extensions.get::<InFlight>());
+        extensions.insert(in_flight);
+    }
+    if let Some(cost) = actual_cost {
+        let cost = cost.beside(extensions.get::<ActualCost>());
+        extensions.insert(cost);
+    }
+    exit
+}
+
+fn depart<R>(departure: Departure, mut response: Response<R>) -> Response<ResponseBody<R>> {
+    let Departure { marks, hold } = departure;
+    marks.write(&mut response);
+    response.map(|body| match hold {
+        Some(hold) => ResponseBody::held(body, hold),
+        None => ResponseBody::inner(body),
+    })
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

@@ -6,6 +6,7 @@
     reason = "every program uses another part of it"
 )]
 
+mod chunks;
 #[path = "../../../throttle-tower/tests/common/later.rs"]
 mod later;
 #[path = "../../../throttle-tower/tests/common/log.rs"]
@@ -27,6 +28,7 @@ use throttle_actix::RateThrottle;
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule, Storage};
 
 pub use self::{
+    chunks::{Begun, Chunks, Sender},
     later::{Failing, Later},
     log::Log,
     server::{Answered, Runtime, Server},

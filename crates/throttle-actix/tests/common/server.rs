@@ -54,6 +54,7 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         let serve = move || async move {
             let mut server = HttpServer::new(factory).workers(workers).disable_signals();
+            server = server.h1_allow_half_closed(false); // who is gone is noticed
             for listener in listeners {
                 server = server.listen(listener).unwrap();
             }

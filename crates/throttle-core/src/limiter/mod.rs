@@ -7,6 +7,7 @@ mod error;
 mod lists;
 mod metrics;
 mod rules;
+mod settle;
 mod shared;
 mod status;
 mod violations;
@@ -209,42 +210,6 @@ impl Limiter {
             let rules = self.inner.rules.load();
             let charge = Charge::new(&key, &rules::find(&rules, rule)?.rule, cost);
             self.inner.storage.refund(&[Refund::new(charge, None)], self.inner.clock.as_ref())
-        };
-        Ok(reply.await?)
-    }
-
-    /// Gives back what decisions charged to `key`, to just the windows and moments that were charged:
-    /// a later window, another request's charge are not touched.
-    ///
-    /// A rule that was removed since, or replaced by one that counts otherwise, gets nothing back.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Storage`] when the storage could not do it.
-    pub async fn give_back<'k>(
-        &self,
-        key: impl Into<Key<'k>>,
-        decisions: &[Decision],
-    ) -> Result<(), Error> {
-        let reply = {
-            let key = key.into();
-            let rules = self.inner.rules.load();
-            let refunds: Vec<_> = decisions
-                .iter()
-                .filter_map(|decision| {
-                    let receipt = decision.receipt()?;
-                    let rule = &rules::find(&rules, decision.rule()).ok()?.rule;
-                    let then = decision.checked_rule();
-                    let same =
-                        rule.algorithm() == then.algorithm() && rule.window() == then.window();
-                    let charge = Charge::new(&key, rule, decision.cost());
-                    same.then(|| Refund::new(charge, Some(receipt)))
-                })
-                .collect();
-            if refunds.is_empty() {
-                return Ok(());
-            }
-            self.inner.storage.refund(&refunds, self.inner.clock.as_ref())
         };
         Ok(reply.await?)
     }

@@ -40,7 +40,8 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 ///
 /// Times are whole seconds, rounded up, so that a client that obeys them passes; a refusal never says
 /// 0. On a refusal `t` and `X-RateLimit-Reset` equal `Retry-After`; otherwise they say when all of the
-/// limit is free again. Where no wait helps, all three are left out.
+/// limit is free again. Where no wait helps, all three are left out; so they are of a limit of requests
+/// under way, whose policy has `qu="concurrent-requests"`.
 ///
 /// # Examples
 ///
@@ -296,8 +297,11 @@ pub(crate) fn write_unlimited(map: &mut HeaderMap) {
 }
 
 /// Returns how many seconds a client is told to wait: never 0 by a rule that refuses, and none where
-/// no wait helps.
+/// no wait helps, or nobody knows.
 fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
+    if decision.is_concurrency() && decision.listed().is_none() {
+        return None; // nobody knows when a place is free
+    }
     let verdict = decision.verdict();
     if request_allowed || verdict.allowed {
         return Some(verdict.reset_after.as_secs_ceil());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use throttle_core::{CheckedRule, Decisions, Micros};
+use throttle_core::{CheckedRule, Decision, Decisions, Micros};
 
 use super::{partition::PARTITION, wait_secs};
 use crate::problem;
@@ -23,6 +23,8 @@ pub(super) struct Rendered {
 #[derive(Debug)]
 struct RenderedRule {
     rule: Arc<CheckedRule>,
+    /// Whether it limits requests under way.
+    concurrency: bool,
     /// `"api"`
     name: String,
     /// `"api";r=`
@@ -34,8 +36,7 @@ struct RenderedRule {
 
 impl Rendered {
     pub(super) fn new(decisions: &Decisions) -> Self {
-        let rules: Vec<_> =
-            decisions.all().iter().map(|one| one.checked_rule()).map(RenderedRule::new).collect();
+        let rules: Vec<_> = decisions.all().iter().map(RenderedRule::new).collect();
         let policies: Vec<_> = rules.iter().map(RenderedRule::policy).collect();
         const NUMBERS: usize = "999999999999999;t=999999999999999, ".len();
         let longest_limits = rules.iter().map(|rule| rule.opening.len() + NUMBERS).sum();
@@ -114,11 +115,13 @@ impl Rendered {
 }
 
 impl RenderedRule {
-    fn new(rule: &Arc<CheckedRule>) -> Self {
+    fn new(decision: &Decision) -> Self {
+        let rule = decision.checked_rule();
         let name = quoted(rule.name());
         Self {
             opening: format!("{name};r=").into_bytes().into(),
             name,
+            concurrency: decision.is_concurrency(),
             limit: number(rule.capacity()),
             problem: problem::quota_exceeded([rule.name()]),
             rule: Arc::clone(rule),
@@ -127,6 +130,9 @@ impl RenderedRule {
 
     fn policy(&self) -> String {
         let (name, quota) = (&self.name, self.rule.capacity());
+        if self.concurrency {
+            return format!("{name};q={quota};qu=\"concurrent-requests\"");
+        }
         match restored_in(&self.rule) {
             restored if restored < Micros::new(1_000_000) => format!("{name};q={quota}"),
             restored => format!("{name};q={quota};w={}", restored.as_secs_ceil()),

@@ -1,5 +1,6 @@
 //! What both adapters let users choose.
 
+mod actual;
 mod content_length;
 mod cost;
 mod exempt_paths;
@@ -17,9 +18,9 @@ use http::{
     Method, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
-use throttle_core::{Decision, Decisions, Key};
+use throttle_core::{Concurrency, Decision, Decisions, Key};
 
-pub(crate) use self::rules_by::RulesBy;
+pub(crate) use self::{actual::Actual, rules_by::RulesBy};
 pub use self::{
     content_length::{ContentLength, MissingLength},
     cost::{ExtractCost, InvalidCost, NoCost},
@@ -55,6 +56,8 @@ pub struct Options {
     pub(crate) on_denied: Option<OnDenied>,
     pub(crate) on_error: OnError,
     pub(crate) charge_if: Option<ChargeIf>,
+    pub(crate) actual: Option<Actual>,
+    pub(crate) concurrency: Vec<Concurrency>,
     /// The longest wait of a request for its turn.
     pub(crate) shape: Option<Duration>,
     pub(crate) dry_run: bool,
@@ -69,6 +72,13 @@ pub enum Selection {
     All,
     /// The rules of these names.
     Named(Vec<String>),
+}
+
+impl Selection {
+    /// Returns whether no rule applies.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Named(names) if names.is_empty())
+    }
 }
 
 pub(crate) type Exempt = Arc<dyn Fn(&RequestHead<'_>) -> bool + Send + Sync>;
@@ -113,6 +123,8 @@ impl Options {
             on_denied: None,
             on_error: OnError::default(),
             charge_if: None,
+            actual: None,
+            concurrency: Vec::new(),
             shape: None,
             dry_run: false,
             response_extension: false,
@@ -278,12 +290,62 @@ impl Options {
         self
     }
 
+    /// Limits how many requests of a key are under way at once; may be said several times.
+    ///
+    /// A place is taken before the rules are asked, and given back when the body of the response has ended
+    /// or failed, when the handler panics, and when the client goes away. All or nothing: a rule that
+    /// refuses gives the place back, and a place that is refused charges no rule. As
+    /// [`rule`](Self::rule) it picks: rules that are not named then do not apply. Exempt requests hold no
+    /// place, a dry run refuses none.
+    ///
+    /// It is refused with 429 and the draft's `RateLimit-Policy: "uploads";q=5;qu="concurrent-requests"`,
+    /// without `Retry-After` and `t`, since nobody knows when a place is free. A handler whose work goes on
+    /// after the response, as that of a WebSocket does, keeps the place by [`InFlight`](crate::InFlight) in
+    /// the extensions of the request.
+    pub fn concurrency(mut self, concurrency: Concurrency) -> Self {
+        if self.selection == Selection::All {
+            self.selection = Selection::Named(Vec::new());
+        }
+        self.concurrency.push(concurrency);
+        self
+    }
+
+    /// Takes the [`cost`](Self::cost) as an estimate, and settles it when the handler has said what the
+    /// request turned out to cost, by [`ActualCost`](crate::ActualCost) in the extensions of the request:
+    /// at the end of the body, so that a body that is streamed can say it, too.
+    ///
+    /// What was charged too much is given back to the windows that were charged, and to no later ones.
+    /// What was charged too little is charged at the end, to each rule as far as its limit has room then;
+    /// the rest is forgiven. Where the handler panics or the client goes away, the request is settled to
+    /// what was said by then; where nothing was said the estimate stands. The header fields tell of the
+    /// estimate, since they are sent before.
+    pub fn charge_actual(mut self) -> Self {
+        self.actual.get_or_insert_default();
+        self
+    }
+
+    /// As [`charge_actual`](Self::charge_actual); a request whose cost `known` finds in the head of the
+    /// response is settled to that, before the response is sent, and its header fields tell of it.
+    pub fn charge_actual_by(
+        mut self,
+        known: impl Fn(&ResponseHead<'_>) -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.actual.get_or_insert_default().by = Some(Arc::new(known));
+        self
+    }
+
+    /// As [`charge_actual`](Self::charge_actual); the bytes of the body of the response are added to the
+    /// cost as they are sent.
+    pub fn charge_bytes_sent(mut self) -> Self {
+        self.actual.get_or_insert_default().bytes_sent = true;
+        self
+    }
+
     /// Lets requests wait for their turn by a leaky bucket before the handler is called, so that they
     /// reach it evenly; by other algorithms nobody waits. In a dry run neither.
     ///
     /// They wait by the limiter's clock. A client that goes away while it waits gives its place back: at
-    /// once in a storage that answers at once; one that answers later is asked to, and nobody waits for
-    /// its answer.
+    /// once in a storage that answers at once; by a task in the background in one that answers later.
     pub fn shape(self) -> Self {
         self.shape_at_most(Duration::MAX)
     }
@@ -329,6 +391,8 @@ impl fmt::Debug for Options {
             .field("methods", &self.methods)
             .field("headers", &self.headers)
             .field("shape", &self.shape)
+            .field("concurrency", &self.concurrency)
+            .field("charge_actual", &self.actual)
             .field("on_error", &self.on_error)
             .field("dry_run", &self.dry_run)
             .field("response_extension", &self.response_extension)

@@ -18,6 +18,8 @@ pub struct Case {
     pub rules: Vec<Rule>,
     /// The options of the adapter.
     pub options: Options,
+    /// The limits of requests under way, with their names, which are made of the limiter.
+    pub concurrency: Vec<(&'static str, u64)>,
     /// Whether the history begins now instead of at [`START`](super::START).
     pub in_real_time: bool,
     /// What happens, in this order.
@@ -32,18 +34,36 @@ pub enum Step {
     Advance(Duration),
     /// The limiter is changed: its rules, its lists.
     Change(fn(&Limiter)),
+    /// A request of this client begins elsewhere, and holds a place of each limit of requests under way.
+    Begin(&'static str),
+    /// The request that began first of those that are under way elsewhere ends.
+    End,
     /// A request is made, and this is the answer.
     Ask(Box<Request<Bytes>>, Answer),
 }
 
 impl Case {
     pub(super) fn new(title: &'static str, options: Options) -> Self {
-        Self { title, rules: Vec::new(), options, in_real_time: false, steps: Vec::new() }
+        let (rules, concurrency, steps) = Default::default();
+        Self { title, rules, options, concurrency, in_real_time: false, steps }
     }
 
     pub(super) fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
+    }
+
+    pub(super) fn concurrency(mut self, name: &'static str, limit: u64) -> Self {
+        self.concurrency.push((name, limit));
+        self
+    }
+
+    pub(super) fn begin(self, client: &'static str) -> Self {
+        self.step(Step::Begin(client))
+    }
+
+    pub(super) fn end(self) -> Self {
+        self.step(Step::End)
     }
 
     pub(super) fn in_real_time(mut self) -> Self {
@@ -74,6 +94,8 @@ impl fmt::Debug for Step {
         match self {
             Self::Advance(span) => f.debug_tuple("Advance").field(span).finish(),
             Self::Change(_) => f.write_str("Change"),
+            Self::Begin(client) => f.debug_tuple("Begin").field(client).finish(),
+            Self::End => f.write_str("End"),
             Self::Ask(request, answer) => {
                 f.debug_tuple("Ask").field(request).field(answer).finish()
             }

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod concurrency;
 mod costs;
 mod fields;
 mod grpc;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         lookups::cases(),
         costs::cases(),
         grpc::cases(),
+        concurrency::cases(),
     ]
     .concat()
 }

@@ -6,6 +6,7 @@
     reason = "every program uses another part of it"
 )]
 
+mod chunks;
 mod later;
 mod log;
 
@@ -18,6 +19,7 @@ use http_body_util::{BodyExt, Full};
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule, Storage};
 
 pub use self::{
+    chunks::{Chunks, Sender},
     later::{Failing, Later},
     log::Log,
 };

@@ -1,58 +1,39 @@
-//! Requests that are followed past the decision: their key or their turn is waited for, what they
-//! were charged depends on their response, or their key is told in code.
+//! Requests that are followed past the decision: their key or their turn is waited for, they hold a place
+//! until their response has ended, what they were charged depends on that, or their key is told in code.
 //!
 //! Only requests of a throttle with such an option come here, so that only they are boxed and keep
 //! their key.
 
+mod actual;
+mod asking;
+mod background;
+mod enter;
+mod exit;
+mod in_flight;
+mod response;
+
 use std::{
     fmt,
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode};
 use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply};
 
+pub use self::{
+    actual::ActualCost,
+    exit::{Departure, Exit, Hold, Leaving},
+    in_flight::{InFlight, KeptPlaces},
+    response::ResponseHead,
+};
+use self::{actual::Settlement, asking::Asking, enter::enter, exit::Bill};
 use crate::{
-    Marks, Protocol, Refusal, Throttle, Verdict,
+    Marks, PickedRules, Protocol, Refusal, Throttle, Verdict,
     identity::{KeyError, LaterKey},
 };
-
-/// Shows the head of a response to the function that says whether its request counts.
-#[derive(Copy, Clone, Debug)]
-pub struct ResponseHead<'a> {
-    status: StatusCode,
-    headers: &'a HeaderMap,
-}
-
-impl<'a> ResponseHead<'a> {
-    /// Looks at a response.
-    #[must_use]
-    pub fn new(status: StatusCode, headers: &'a HeaderMap) -> Self {
-        Self { status, headers }
-    }
-
-    /// Returns the status; it can be compared to a number.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// Returns the header fields, without those of this limit.
-    #[must_use]
-    pub fn headers(&self) -> &'a HeaderMap {
-        self.headers
-    }
-
-    /// Returns the first value of a header field, if it is there and is visible ASCII.
-    #[must_use]
-    pub fn header(&self, name: impl AsRef<str>) -> Option<&'a str> {
-        self.headers.get(name.as_ref())?.to_str().ok()
-    }
-}
 
 /// Is what [`Throttle::admit`] found out about a request that is to be followed.
 #[derive(Debug)]
@@ -65,6 +46,8 @@ pub struct Followed {
 pub(crate) enum Asked {
     /// The limiter was asked about it.
     Limiter(Key<'static>, Reply<Decisions, Error>),
+    /// Places are taken before the limiter is asked.
+    Places { key: Key<'static>, cost: Option<u64>, picked: Option<PickedRules> },
     /// It is being asked whose it is, and then the limiter, with this cost.
     Key(LaterKey, Option<u64>),
 }
@@ -72,8 +55,8 @@ pub(crate) enum Asked {
 /// Answers when the request may pass, or is refused; while a request waits for its turn, to drop it is
 /// to give the turn back.
 ///
-/// A storage that answers at once has it back then. One that answers later is asked once, and nobody
-/// waits for its answer: the place may stay taken until it drains.
+/// A storage that answers at once has it back then. One that answers later has it back when it has
+/// answered, in a task of the tokio runtime that serves the request; without a runtime it is asked once.
 #[must_use = "it waits when it is awaited"]
 pub struct Entry(Pin<Box<dyn Future<Output = Result<Passage, Refusal>> + Send>>);
 
@@ -83,15 +66,12 @@ pub struct Entry(Pin<Box<dyn Future<Output = Result<Passage, Refusal>> + Send>>)
 pub struct Passage {
     /// What goes into the request's extensions.
     pub decisions: Option<Decisions>,
+    /// What goes there too, [beside](InFlight::beside) what is there.
+    pub in_flight: Option<InFlight>,
+    /// As before.
+    pub actual_cost: Option<ActualCost>,
     /// What the response is marked with.
     pub exit: Box<Exit>,
-}
-
-/// Is waited for when the handler has answered; to drop it before is to leave the charge as it is.
-#[derive(Debug)]
-pub struct Exit {
-    marks: Marks,
-    charged: Option<Charged>,
 }
 
 /// Knows what was charged, and so what can be given back.
@@ -103,28 +83,29 @@ struct Charged {
     protocol: Protocol,
 }
 
-/// Answers with the marks of a response.
-pub type Leaving = Pin<Box<dyn Future<Output = Marks> + Send>>;
-
 impl Throttle {
     /// Follows a request to its turn.
-    #[expect(clippy::boxed_local, reason = "it comes boxed, so that an admission stays small")]
     pub fn follow(self: &Arc<Self>, followed: Box<Followed>) -> Entry {
         let throttle = Arc::clone(self);
         let Followed { asked, protocol } = *followed;
         let (key, reply) = match asked {
             Asked::Limiter(key, reply) => (key, reply),
+            Asked::Places { key, cost, picked } => {
+                let request = Request { throttle, key, protocol };
+                return Entry(Box::pin(enter(request, cost, picked)));
+            }
             Asked::Key(later, cost) => {
                 return Entry(Box::pin(throttle.find_key(later, cost, protocol)));
             }
         };
+        let request = Request { throttle, key, protocol };
         match reply.into_ready() {
             // The place is taken, and whoever drops the entry gives it back, polled or not.
-            Ok(answer) => Entry(Box::pin(turn(throttle.place(key, protocol, answer)))),
-            Err(pending) => Entry(Box::pin(async move {
-                let answer = pending.await;
-                turn(throttle.place(key, protocol, answer)).await
-            })),
+            Ok(answer) => Entry(Box::pin(turn(request.place(answer)))),
+            Err(pending) => {
+                let asking = Asking::new(request, pending, Vec::new());
+                Entry(Box::pin(async move { turn(asking.await).await }))
+            }
         }
     }
 
@@ -135,39 +116,45 @@ impl Throttle {
         cost: Option<u64>,
         protocol: Protocol,
     ) -> Result<Passage, Refusal> {
-        let (key, reply) = match later.await {
-            Ok(keyed) => match self.begin_keyed(&keyed, cost) {
-                Some(reply) => (keyed.key, reply),
-                None => {
-                    return Ok(Passage {
-                        decisions: None,
-                        exit: Exit::new(Marks::default(), None),
-                    });
-                }
-            },
+        let throttle = self;
+        let keyed = match later.await {
+            Ok(keyed) => keyed,
             Err(KeyError::NoKey(no_key)) => {
-                return Err(protocol.undecided(self.refuse_without_key(&no_key)));
+                return Err(protocol.undecided(throttle.refuse_without_key(&no_key)));
             }
-            // Nobody's: a request that is not decided needs no key.
-            Err(KeyError::Failed(error)) => (Key::from(&b""[..]), Reply::ready(Err(error.into()))),
+            Err(KeyError::Failed(error)) => {
+                // Nobody's: a request that is not decided needs no key.
+                let request = Request { throttle, key: Key::from(&b""[..]), protocol };
+                return turn(request.place(Err(error.into()))).await;
+            }
         };
-        let answer = reply.await;
-        turn(self.place(key, protocol, answer)).await
+        let picked = (!keyed.rules.is_empty()).then_some(keyed.rules);
+        let request = Request { throttle, key: keyed.key, protocol };
+        if !request.throttle.options().concurrency.is_empty() {
+            return enter(request, cost, picked).await;
+        }
+        match request.throttle.begin_rules(&request.key, picked.as_ref(), cost) {
+            Some(reply) => turn(Asking::new(request, reply, Vec::new()).await).await,
+            None => Ok(Passage::new(Marks::default(), None, Bill::Paid)),
+        }
     }
+}
 
-    fn place(
-        self: Arc<Self>,
-        key: Key<'static>,
-        protocol: Protocol,
-        answer: Result<Decisions, Error>,
-    ) -> Place {
-        match self.judge_keyed(Some(&key), || protocol, answer) {
+/// Is a request whose key is known.
+struct Request {
+    throttle: Arc<Throttle>,
+    key: Key<'static>,
+    protocol: Protocol,
+}
+
+impl Request {
+    fn place(self, answer: Result<Decisions, Error>) -> Place {
+        let Self { throttle, key, protocol } = self;
+        match throttle.judge_keyed(Some(&key), || protocol, answer) {
             Verdict::Refused(refusal) => Place::Refused(refusal),
-            Verdict::Undecided(marks) => {
-                Place::Free(Passage { decisions: None, exit: Exit::new(marks, None) })
-            }
+            Verdict::Undecided(marks) => Place::Free(Passage::new(marks, None, Bill::Paid)),
             Verdict::Passed(decisions) => {
-                Place::Taken(Taken(Some(Charged { throttle: self, key, decisions, protocol })))
+                Place::Taken(Taken(Some(Charged { throttle, key, decisions, protocol })))
             }
         }
     }
@@ -216,8 +203,7 @@ impl Drop for Taken {
     fn drop(&mut self) {
         let Some(charged) = self.0.take() else { return };
         if charged.throttle.options().shape.is_some() {
-            // There is no task to wait in; memory is done at the first poll.
-            let _ = pin!(charged.give_back()).poll(&mut Context::from_waker(Waker::noop()));
+            background::finish(async move { _ = charged.give_back().await });
         }
     }
 }
@@ -226,9 +212,18 @@ impl Charged {
     fn pass(self) -> Passage {
         let marks = self.throttle.marks_for(Some(&self.key), &self.decisions);
         let decisions = Some(self.decisions.clone());
-        let counts_always = self.throttle.options().charge_if.is_none();
-        let charged = (!counts_always && self.is_charged()).then_some(self);
-        Passage { decisions, exit: Exit::new(marks, charged) }
+        let options = self.throttle.options();
+        let (settles, may_not_count) = (options.actual.is_some(), options.charge_if.is_some());
+        let bill = match self.is_charged() {
+            true if settles => Bill::Open(Settlement::new(self)),
+            true if may_not_count => Bill::Charged(self),
+            _ => Bill::Paid,
+        };
+        Passage::new(marks, decisions, bill)
+    }
+
+    fn marks(&self, decisions: &Decisions) -> Marks {
+        self.throttle.marks_for(Some(&self.key), decisions)
     }
 
     fn is_charged(&self) -> bool {
@@ -244,33 +239,26 @@ impl Charged {
         }
         given.is_ok()
     }
+
+    /// Returns whether it worked.
+    async fn settle(&self, actual: u64) -> bool {
+        let limiter = self.throttle.limiter();
+        let settled = limiter.settle(&self.key, self.decisions.all(), actual).await;
+        if let Err(error) = &settled {
+            tracing::warn!(%error, "a charge was not settled");
+        }
+        settled.is_ok()
+    }
 }
 
-impl Exit {
-    /// Boxed, so that the futures of requests that are not followed have no place for it.
-    fn new(marks: Marks, charged: Option<Charged>) -> Box<Self> {
-        Box::new(Self { marks, charged })
-    }
-
-    /// Returns the marks of the response, at once if the request counts; else when its charge was given
-    /// back, which is to be waited for before the response is sent, so that the next request of the
-    /// client finds it there.
-    ///
-    /// # Errors
-    ///
-    /// What is to be waited for; it is no mistake.
-    pub fn leave(self: Box<Self>, head: &ResponseHead<'_>) -> Result<Marks, Leaving> {
-        let Self { marks, charged } = *self;
-        match charged {
-            Some(charged) if !charged.throttle.counts(head) => Err(Box::pin(async move {
-                if charged.give_back().await {
-                    let given_back = charged.decisions.given_back();
-                    return charged.throttle.marks_for(Some(&charged.key), &given_back);
-                }
-                marks
-            })),
-            _ => Ok(marks),
-        }
+impl Passage {
+    fn new(marks: Marks, decisions: Option<Decisions>, bill: Bill) -> Self {
+        let actual_cost = match &bill {
+            Bill::Open(settlement) => Some(ActualCost::of(settlement.cell())),
+            _ => None,
+        };
+        let exit = Box::new(Exit { marks, bill, places: None });
+        Self { decisions, in_flight: None, actual_cost, exit }
     }
 }
 
@@ -286,6 +274,7 @@ impl fmt::Debug for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Limiter(..) => "Limiter",
+            Self::Places { .. } => "Places",
             Self::Key(..) => "Key",
         })
     }

@@ -1,0 +1,138 @@
+//! Charges that are given back, or settled to what a request turned out to cost.
+
+use std::sync::Arc;
+
+use super::{Error, Limiter, rules};
+use crate::{Charge, CheckedRule, Decision, Key, Receipt, Refund, Request};
+
+/// A rule that was charged, and how much.
+struct Charged {
+    rule: Arc<CheckedRule>,
+    receipt: Receipt,
+    cost: u64,
+}
+
+impl Limiter {
+    /// Gives back what decisions charged to `key`, to just the windows and moments that were charged:
+    /// a later window, another request's charge are not touched.
+    ///
+    /// A rule that was removed since, or replaced by one that counts otherwise, gets nothing back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] when the storage could not do it.
+    pub async fn give_back<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        decisions: &[Decision],
+    ) -> Result<(), Error> {
+        let key = key.into().into_owned();
+        self.refund_all(&key, &self.charged(decisions)).await
+    }
+
+    /// Changes what decisions charged to `key` to what the request turned out to cost, by each of their
+    /// rules, and returns how much of it found no room.
+    ///
+    /// What was charged too much is given back as by [`Limiter::give_back`]. What was charged too little
+    /// is charged now, by each rule as far as its limit has room, but neither denied nor counted in the
+    /// metrics; what finds no room is forgiven. While a key is shut nothing more is charged to it. The
+    /// rule with the least room says what is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`] when the storage could not do it, or not all of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # async fn call() -> u64 { 900 }
+    /// # async fn example(limiter: throttle_core::Limiter) -> Result<(), throttle_core::Error> {
+    /// let reserved = limiter.check_cost("user:42", "tokens", 1_000).await?;
+    /// if reserved.is_allowed() {
+    ///     let tokens = call().await;
+    ///     limiter.settle("user:42", &[reserved], tokens).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn settle<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        decisions: &[Decision],
+        actual: u64,
+    ) -> Result<u64, Error> {
+        let key = key.into().into_owned();
+        let charged = self.charged(decisions);
+        let too_much = charged.iter().filter(|one| one.cost > actual).map(|one| Charged {
+            rule: Arc::clone(&one.rule),
+            receipt: one.receipt,
+            cost: one.cost - actual,
+        });
+        self.refund_all(&key, &too_much.collect::<Vec<_>>()).await?;
+        let mut no_room = 0;
+        for one in &charged {
+            let excess = actual.saturating_sub(one.cost);
+            if excess > 0 {
+                let found = self.charge_up_to(&key, &one.rule, excess).await?;
+                no_room = no_room.max(excess - found);
+            }
+        }
+        Ok(no_room)
+    }
+
+    /// Returns what was charged, by rules that still count so.
+    fn charged(&self, decisions: &[Decision]) -> Vec<Charged> {
+        let rules = self.inner.rules.load();
+        let still_counts = |decision: &Decision| {
+            let receipt = decision.receipt()?;
+            let rule = &rules::find(&rules, decision.rule()).ok()?.rule;
+            let then = decision.checked_rule();
+            let same = rule.algorithm() == then.algorithm() && rule.window() == then.window();
+            let cost = decision.cost();
+            same.then(|| Charged { rule: Arc::clone(rule), receipt, cost })
+        };
+        decisions.iter().filter_map(still_counts).collect()
+    }
+
+    async fn refund_all(&self, key: &Key<'_>, charged: &[Charged]) -> Result<(), Error> {
+        if charged.is_empty() {
+            return Ok(());
+        }
+        let reply = {
+            let refunds: Vec<_> = charged
+                .iter()
+                .map(|one| Refund::new(Charge::new(key, &one.rule, one.cost), Some(one.receipt)))
+                .collect();
+            self.inner.storage.refund(&refunds, self.inner.clock.as_ref())
+        };
+        Ok(reply.await?)
+    }
+
+    /// Charges what there is room for, and returns how much that was.
+    async fn charge_up_to(
+        &self,
+        key: &Key<'_>,
+        rule: &CheckedRule,
+        cost: u64,
+    ) -> Result<u64, Error> {
+        /// Others may take the room that was seen.
+        const TRIES: usize = 4;
+        let rule = Arc::new(rule.without_block()); // a denial shuts nobody out
+        let mut asked = cost.min(rule.capacity());
+        for _ in 0..TRIES {
+            let reply = {
+                let charge = [Charge::new(key, &rule, asked)];
+                self.inner.storage.acquire(&Request::new(&charge, self.inner.clock.as_ref()))
+            };
+            let outcome = reply.await?;
+            match outcome.verdicts().first() {
+                Some(verdict) if verdict.allowed => return Ok(asked),
+                Some(verdict) if !verdict.blocked => asked = verdict.remaining.min(asked - 1),
+                _ => return Ok(0),
+            }
+            if asked == 0 {
+                return Ok(0);
+            }
+        }
+        Ok(0)
+    }
+}

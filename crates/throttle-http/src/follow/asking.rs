@@ -1,0 +1,75 @@
+//! A storage that is asked for a turn and answers later.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use throttle_core::{Decision, Decisions, Error, Reply};
+
+use super::{Place, Request, background};
+
+/// Answers with the turn of a request. If it is dropped before, and the request was to be shaped, the turn is given
+/// back when it is there.
+pub(super) struct Asking {
+    of: Option<Asked>,
+    begun: bool,
+}
+
+struct Asked {
+    request: Request,
+    reply: Reply<Decisions, Error>,
+    /// What places said, to be told beside what rules say.
+    told: Vec<Decision>,
+}
+
+impl Asking {
+    pub(super) fn new(
+        request: Request,
+        reply: Reply<Decisions, Error>,
+        told: Vec<Decision>,
+    ) -> Self {
+        Self { of: Some(Asked { request, reply, told }), begun: false }
+    }
+}
+
+impl Asked {
+    fn conclude(self, answer: Result<Decisions, Error>) -> Place {
+        let Self { request, told, .. } = self;
+        // A rule that refuses gives the places back, so that nothing is told of them.
+        let beside =
+            |rules: Decisions| match rules.is_allowed() || request.throttle.options().dry_run {
+                true => Decisions::of(rules.all().iter().cloned().chain(told)).unwrap_or(rules),
+                false => rules,
+            };
+        let answer = answer.map(beside);
+        request.place(answer)
+    }
+}
+
+impl Future for Asking {
+    type Output = Place;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place> {
+        self.begun = true;
+        let Some(asked) = &mut self.of else { return Poll::Pending }; // polled after the end
+        let answer = ready!(Pin::new(&mut asked.reply).poll(cx));
+        match self.of.take() {
+            Some(asked) => Poll::Ready(asked.conclude(answer)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let Some(mut asked) = self.of.take() else { return };
+        if self.begun && asked.request.throttle.options().shape.is_some() {
+            background::finish(async move {
+                let answer = (&mut asked.reply).await;
+                drop(asked.conclude(answer));
+            });
+        }
+    }
+}

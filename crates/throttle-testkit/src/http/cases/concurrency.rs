@@ -1,0 +1,157 @@
+//! Requests under way, of which a client may have so many at once.
+
+use http::{Method, Response};
+
+use super::{
+    super::{
+        Answer, Case,
+        answer::{banned, passed, refused},
+        case::{ask_by, get, get_from, get_from_nowhere},
+    },
+    api, every_field, fixed, modern, secs,
+};
+
+const POLICY: &str = r#""uploads";q=2;qu="concurrent-requests""#;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        alone(),
+        with_a_rule(),
+        two_limits(),
+        in_a_dry_run(),
+        of_clients_on_lists(),
+        exempt(),
+        with_an_answer_of_ones_own(),
+        without_a_key(),
+    ]
+}
+
+fn alone() -> Case {
+    let left = |left: u64| {
+        let limits = format!(r#""uploads";r={left}"#);
+        passed().draft(POLICY, &limits).legacy_without_reset(2, left)
+    };
+    let full = refused(&["uploads"]).draft(POLICY, r#""uploads";r=0"#).legacy_without_reset(2, 0);
+    Case::new(
+        "as many as the limit are under way, and nobody is told when to come back",
+        every_field(),
+    )
+    .rule(api(1)) // does not apply, since only the limit of requests under way was picked
+    .concurrency("uploads", 2)
+    .ask(get(), left(1))
+    .ask(get(), left(1))
+    .begin("192.0.2.1")
+    .ask(get(), left(0))
+    .begin("192.0.2.1")
+    .ask(get(), full.clone())
+    .ask(get_from("192.0.2.2"), left(1))
+    .advance(secs(3600))
+    .ask(get(), full)
+    .end()
+    .ask(get(), left(0))
+}
+
+fn with_a_rule() -> Case {
+    let policy = format!(r#""api";q=3;w=60, {POLICY}"#);
+    let both = |api: u64, uploads: u64| {
+        passed().draft(&policy, &format!(r#""api";r={api};t=60, "uploads";r={uploads}"#))
+    };
+    let no_place = refused(&["uploads"]).draft(POLICY, r#""uploads";r=0"#);
+    let no_rate = refused(&["api"]).draft(r#""api";q=3;w=60"#, r#""api";r=0;t=60"#).retry_after(60);
+    Case::new("a place and a rate are had together or not at all", modern().rule("api"))
+        .rule(api(3))
+        .concurrency("uploads", 2)
+        .ask(get(), both(2, 1))
+        .begin("192.0.2.1")
+        .begin("192.0.2.1")
+        .ask(get(), no_place.clone())
+        .ask(get(), no_place)
+        .end()
+        .ask(get(), both(1, 0))
+        .ask(get(), both(0, 0))
+        .ask(get(), no_rate.clone())
+        .ask(get(), no_rate)
+        // What the rate refused gave its place back.
+        .advance(secs(60))
+        .ask(get(), both(2, 0))
+}
+
+fn two_limits() -> Case {
+    let few = r#""few";q=1;qu="concurrent-requests""#;
+    let policy = format!("{POLICY}, {few}");
+    let full = refused(&["few"]).draft(few, r#""few";r=0"#);
+    Case::new("the place of one limit is given back where another has none", modern())
+        .concurrency("uploads", 2)
+        .concurrency("few", 1)
+        .ask(get(), passed().draft(&policy, r#""uploads";r=1, "few";r=0"#))
+        .begin("192.0.2.1")
+        .ask(get(), full.clone())
+        .ask(get(), full)
+        .end()
+        .ask(get(), passed().draft(&policy, r#""uploads";r=1, "few";r=0"#))
+}
+
+fn in_a_dry_run() -> Case {
+    let policy = format!(r#""api";q=9;w=60, {POLICY}"#);
+    let told = |limits: &str| passed().draft(&policy, limits);
+    Case::new("a dry run refuses no place, and says that it would", modern().rule("api").dry_run())
+        .rule(api(9))
+        .concurrency("uploads", 2)
+        .begin("192.0.2.1")
+        .ask(get(), told(r#""api";r=8;t=60, "uploads";r=0"#))
+        .begin("192.0.2.1")
+        .ask(get(), told(r#""api";r=7;t=60, "uploads";r=0"#).dry_run())
+        .end()
+        .ask(get(), told(r#""api";r=6;t=60, "uploads";r=0"#))
+}
+
+fn of_clients_on_lists() -> Case {
+    let denied = refused(&["uploads"]).draft(POLICY, r#""uploads";r=0;t=30"#).retry_after(30);
+    Case::new("who is allowed holds no place, and who is denied gets none", modern())
+        .concurrency("uploads", 2)
+        .change(|limiter| limiter.allow_list().add("192.0.2.1").unwrap())
+        .change(|limiter| limiter.deny_list().add("192.0.2.2").unwrap())
+        .change(|limiter| limiter.deny_list().add_for("192.0.2.3", secs(30)).unwrap())
+        .begin("192.0.2.1")
+        .begin("192.0.2.1")
+        .ask(get(), passed())
+        .ask(get_from("192.0.2.2"), banned())
+        .ask(get_from("192.0.2.3"), denied)
+}
+
+fn exempt() -> Case {
+    let options = modern().methods([Method::POST]);
+    Case::new("what is exempt holds no place", options)
+        .concurrency("uploads", 2)
+        .begin("192.0.2.1")
+        .begin("192.0.2.1")
+        .ask(get(), passed())
+        .ask(ask_by(Method::POST), refused(&["uploads"]).draft(POLICY, r#""uploads";r=0"#))
+}
+
+fn with_an_answer_of_ones_own() -> Case {
+    let options = modern().on_denied(|denial| {
+        let decision = denial.decision();
+        let body = match decision.is_concurrency() {
+            true => format!("{} at once", decision.limit()),
+            false => "slower".to_owned(),
+        };
+        Response::builder().status(503).header("content-type", "text/plain").body(body).unwrap()
+    });
+    let full = Answer::new(503, "text/plain", "2 at once").draft(POLICY, r#""uploads";r=0"#);
+    Case::new("an answer of one's own can tell a place from a rate", options.rule("slow"))
+        .rule(fixed("slow", 1, secs(1)))
+        .concurrency("uploads", 2)
+        .begin("192.0.2.1")
+        .begin("192.0.2.1")
+        .ask(get(), full)
+}
+
+fn without_a_key() -> Case {
+    let detail = "The server is not configured to tell clients apart.";
+    let answer = super::super::answer::problem(500, "Internal Server Error", detail);
+    Case::new("a request without a key gets no place", modern())
+        .concurrency("uploads", 2)
+        .ask(get_from_nowhere(), answer)
+        .ask(get(), passed().draft(POLICY, r#""uploads";r=1"#))
+}
