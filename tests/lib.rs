@@ -14,6 +14,10 @@ mod guide {
     mod actix {}
     #[doc = include_str!("../docs/recipes.md")]
     mod recipes {}
+    #[doc = include_str!("../docs/counting-by-outcome.md")]
+    mod counting_by_outcome {}
+    #[doc = include_str!("../docs/concurrency.md")]
+    mod concurrency {}
     #[doc = include_str!("../docs/algorithms.md")]
     mod algorithms {}
     #[doc = include_str!("../docs/storage.md")]
