@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod load;
+#[cfg(test)]
+mod over_redis;
 
 /// Compiles the programs of the guide, and runs those that can be run.
 #[cfg(doctest)]
