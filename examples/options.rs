@@ -19,7 +19,9 @@ use ratethrottle::{
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt::init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    println!("listening on http://127.0.0.1:3000: /search, /login, /upload, /beta, /health");
+    println!(
+        "listening on http://127.0.0.1:3000: /search, /login, /upload, /download, /beta, /health"
+    );
     axum::serve(listener, app()?.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
@@ -75,6 +77,15 @@ fn app() -> Result<Router, Box<dyn Error>> {
         .exempt(|head| head.method() == Method::OPTIONS)
         .on_error(OnError::Pass)
         .build()?;
+    // A gigabyte a day, and two at once; a megabyte is reserved before it is known how much is sent.
+    let download = RateThrottleLayer::new(&limiter)
+        .limit("bytes", "1000000000/day")
+        .concurrency(limiter.concurrency("downloads", 2)?)
+        .cost(1_000_000)
+        .charge_bytes_sent()
+        // What a cache answered costs what the cache says.
+        .charge_actual_by(|response| response.header("x-cached-cost")?.parse().ok())
+        .build()?;
     // To see what a new limit would do before it does it.
     let beta = RateThrottleLayer::new(&limiter)
         .limit("beta", "1/minute")
@@ -87,6 +98,7 @@ fn app() -> Result<Router, Box<dyn Error>> {
         .route("/search", get(search_handler).layer(search))
         .route("/login", post(|| async { "welcome\n" }).layer(login))
         .route("/upload", post(|| async { "stored\n" }).layer(upload))
+        .route("/download", get(|| async { "five!" }).layer(download))
         .route("/beta", get(|| async { "new\n" }).layer(beta))
         .route("/health", get(|| async { "ok\n" })))
 }
@@ -138,6 +150,24 @@ mod tests {
         let (status, headers, body) = send(&app, Request::post("/login")).await;
         assert!(status == 429 && body.starts_with("too many attempts"), "{body}");
         assert_eq!(headers["retry-after"], "900", "the block of a quarter of an hour");
+    }
+
+    #[tokio::test]
+    async fn a_download_costs_what_is_sent_and_two_are_under_way_at_most() {
+        let app = app().unwrap();
+        let peer: SocketAddr = "203.0.113.7:1".parse().unwrap();
+        let begin = async || {
+            let request = Request::get("/download").extension(ConnectInfo(peer));
+            app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+        };
+        let (first, second) = (begin().await, begin().await);
+        assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
+        assert_eq!(begin().await.status(), StatusCode::TOO_MANY_REQUESTS);
+        drop(second); // nothing of it was sent, and nobody said what it cost: the estimate stands
+        assert_eq!(to_bytes(first.into_body(), 9).await.unwrap(), "five!");
+        let (_, headers, _) = send(&app, Request::get("/download")).await;
+        let fields = headers["ratelimit"].to_str().unwrap();
+        assert!(fields.starts_with("\"bytes\";r=997999995;"), "{fields}");
     }
 
     #[tokio::test]

@@ -216,7 +216,8 @@ async fn who_leaves_while_redis_takes_its_place_holds_none() {
         .collect();
     until(&direct, "k", 20).await;
     asking.iter().for_each(|one| one.abort());
-    until(&direct, "k", 0).await;
+    let took = until(&direct, "k", 0).await;
+    assert!(took < Duration::from_secs(5), "{took:?}: long before the lease of ten seconds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
