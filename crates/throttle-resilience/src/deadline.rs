@@ -2,7 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use throttle_core::{AtomicStorage, Clock, Outcome, Refund, Reply, Request, Storage, StorageError};
+use throttle_core::{
+    AtomicStorage, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Request, Storage,
+    StorageError, Taken,
+};
 
 use crate::{
     Error,
@@ -152,7 +155,29 @@ impl AtomicStorage for Deadline {
         in_time(self.inner.storage.reset(request), self.inner.deadlines.reset)
     }
 
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        let (places, deadlines) = (self.inner.storage.places()?, self.inner.deadlines);
+        Some(Arc::new(BoundedPlaces { places, deadlines }))
+    }
+
     forwarded_facts!();
+}
+
+/// Bounds how long questions for places may take: as decisions. A place whose answer is late is given back
+/// by the storage, since nobody waits for it any more.
+struct BoundedPlaces {
+    places: Arc<dyn PlaceStorage>,
+    deadlines: Deadlines,
+}
+
+impl PlaceStorage for BoundedPlaces {
+    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+        in_time(self.places.take(of, limit), self.deadlines.acquire)
+    }
+
+    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+        in_time(self.places.in_use(of), self.deadlines.peek)
+    }
 }
 
 /// Passes on what is there; gives what is on its way so long.

@@ -62,14 +62,19 @@ macro_rules! forwarded_facts {
             self.inner.storage.lists()
         }
 
-        fn places(&self) -> Option<std::sync::Arc<dyn throttle_core::PlaceStorage>> {
-            self.inner.storage.places()
-        }
-
         fn kind(&self) -> &str {
             self.inner.storage.kind()
         }
     };
 }
 
-pub(crate) use {forwarded_facts, guarded_operations};
+/// Hands questions for places through to the storage.
+macro_rules! forwarded_places {
+    () => {
+        fn places(&self) -> Option<std::sync::Arc<dyn throttle_core::PlaceStorage>> {
+            self.inner.storage.places()
+        }
+    };
+}
+
+pub(crate) use {forwarded_facts, forwarded_places, guarded_operations};

@@ -8,7 +8,10 @@ mod tests;
 
 use std::{fmt, future::Future, ops::Deref, sync::Arc, time::Instant};
 
-use throttle_core::{AtomicStorage, Clock, Outcome, Refund, Reply, Request, Storage, StorageError};
+use throttle_core::{
+    AtomicStorage, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Request, Storage,
+    StorageError, Taken,
+};
 
 pub use self::circuit::{Circuit, CircuitChange, CircuitFigures, CircuitState};
 use self::machine::{Machine, Permit, Went};
@@ -129,7 +132,28 @@ impl AtomicStorage for CircuitBreaker {
         self.call(|storage| storage.reset(request))
     }
 
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        let (breaker, places) = (self.clone(), self.inner.storage.places()?);
+        Some(Arc::new(WatchedPlaces { breaker, places }))
+    }
+
     forwarded_facts!();
+}
+
+/// Asks for places through the breaker, as for decisions.
+struct WatchedPlaces {
+    breaker: CircuitBreaker,
+    places: Arc<dyn PlaceStorage>,
+}
+
+impl PlaceStorage for WatchedPlaces {
+    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+        self.breaker.call(|_| self.places.take(of, limit))
+    }
+
+    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+        self.breaker.call(|_| self.places.in_use(of))
+    }
 }
 
 fn rejected() -> StorageError {

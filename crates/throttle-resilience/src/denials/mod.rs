@@ -36,7 +36,7 @@ use throttle_core::{
 
 use self::table::{Known, Table};
 use crate::{
-    forward::{forwarded_facts, guarded_operations},
+    forward::{forwarded_facts, forwarded_places, guarded_operations},
     keyed::only_key,
     owned::OwnedRequest,
 };
@@ -165,6 +165,7 @@ impl AtomicStorage for LocalDenials {
     }
 
     forwarded_facts!();
+    forwarded_places!();
 }
 
 impl LocalDenials {

@@ -3,6 +3,7 @@
 mod answer;
 mod debts;
 mod modes;
+mod places;
 mod repay;
 
 use std::{
@@ -16,10 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use throttle_core::{AtomicStorage, Clock, Outcome, Refund, Reply, Request, Storage, StorageError};
+use throttle_core::{
+    AtomicStorage, Clock, Outcome, PlaceStorage, Refund, Reply, Request, Storage, StorageError,
+};
 
 pub use self::modes::{FallbackChange, FallbackFigures, Mode, Modes};
-use self::{answer::Call, debts::Debts};
+use self::{answer::Call, debts::Debts, places::FallbackPlaces};
 use crate::{
     Servers,
     forward::{forwarded_facts, guarded_operations},
@@ -205,6 +208,11 @@ impl AtomicStorage for Fallback {
                 shared.await
             }),
         }
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        let (inner, places) = (Arc::clone(&self.inner), self.inner.storage.places()?);
+        Some(Arc::new(FallbackPlaces::new(inner, places)))
     }
 
     forwarded_facts!();

@@ -71,7 +71,7 @@ use self::{
 };
 use crate::{
     Servers,
-    forward::{forwarded_facts, guarded_operations},
+    forward::{forwarded_facts, forwarded_places, guarded_operations},
 };
 
 /// Takes permits of keys that are asked for often in batches, and spends them here, so that not every
@@ -265,6 +265,7 @@ impl AtomicStorage for Leases {
     }
 
     forwarded_facts!();
+    forwarded_places!();
 }
 
 impl Inner {

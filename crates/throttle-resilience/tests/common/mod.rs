@@ -16,7 +16,8 @@ use std::{
 
 use throttle_core::{
     Algorithm, AtomicStorage, Clock, Decision, Error, Limiter, ListStorage, Outcome, PlaceStorage,
-    Refund, Reply, Request, Rule, Scope, Storage, StorageError, Value, async_trait,
+    PlacesOf, Refund, Reply, Request, Rule, Scope, Storage, StorageError, Taken, Value,
+    async_trait,
 };
 use throttle_memory::MemoryStorage;
 
@@ -170,11 +171,27 @@ impl AtomicStorage for Moody {
     }
 
     fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        self.memory.places()
+        let (moody, places) = (self.clone(), self.memory.places()?);
+        Some(Arc::new(MoodyPlaces { moody, places }))
     }
 
     fn kind(&self) -> &str {
         "moody"
+    }
+}
+
+struct MoodyPlaces {
+    moody: Moody,
+    places: Arc<dyn PlaceStorage>,
+}
+
+impl PlaceStorage for MoodyPlaces {
+    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+        self.moody.reply(|| self.places.take(of, limit))
+    }
+
+    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+        self.places.in_use(of)
     }
 }
 
