@@ -14,7 +14,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
 use throttle_http::{
     ActualCost, Departure, Exit, ForeignHead, InFlight, Leaving, Marks, Passage, Protocol, Refusal,
-    ResponseHead,
+    ResponseHead, look_at_nested,
 };
 
 /// Copies a value from beside the request to where the functions among the options see it.
@@ -96,7 +96,7 @@ fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
 pub(crate) fn pass(passage: Passage, extensions: &mut ActixExtensions) -> Box<Exit> {
     let Passage { decisions, in_flight, actual_cost, exit } = passage;
     if let Some(decisions) = decisions {
-        extensions.insert(decisions);
+        leave_decisions(extensions, decisions);
     }
     if let Some(in_flight) = in_flight {
         let in_flight = in_flight.beside(extensions.get::<InFlight>());
@@ -133,6 +133,13 @@ pub(crate) fn protocol_of(request: &ServiceRequest) -> Protocol {
     }
     let content_type = request.headers().get(actix::CONTENT_TYPE);
     content_type.map_or(Protocol::Http, |value| Protocol::of_post(value.as_bytes()))
+}
+
+/// Leaves the decisions for the handler.
+pub(crate) fn leave_decisions(extensions: &mut ActixExtensions, decisions: Decisions) {
+    if let (Some(outer), Some(inner)) = (extensions.insert(decisions), extensions.get()) {
+        look_at_nested(&outer, inner);
+    }
 }
 
 /// Makes a response of a refusal.

@@ -124,7 +124,7 @@ where
                     match asking.throttle.judge_for(protocol, answer) {
                         Verdict::Passed(decisions) => {
                             let marks = Some(asking.throttle.marks(&decisions));
-                            request.extensions_mut().insert(decisions);
+                            convert::leave_decisions(&mut request.extensions_mut(), decisions);
                             State::Passed { future: inner.call(request), marks }
                         }
                         Verdict::Undecided(marks) => {

@@ -39,7 +39,8 @@ use crate::{
 ///   unless each runs in an actix `System` of its own. Nothing is shared outside the threads of
 ///   workers: apps of tests are apart.
 ///
-/// A [`Limiter`] over a storage in memory that is made inside the factory is one for each worker.
+/// A [`Limiter`] over a storage in memory that is made inside the factory is one for each worker; a line
+/// of the log says so.
 ///
 /// # Errors
 ///
@@ -102,6 +103,10 @@ impl RateThrottle {
         {
             let setup = Setup::new(shared.limiter.clone(), options);
             return Self { setup, carried: Arc::default(), shared: Some(shared) };
+        }
+        #[cfg(feature = "memory")]
+        if let Source::Limiter(limiter) = &source {
+            workers::look_at(limiter);
         }
         let limiter = source.into_limiter(MEMORY).map_err(Arc::new);
         Self {

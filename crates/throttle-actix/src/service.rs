@@ -70,7 +70,7 @@ where
             Ok(answer) => match throttle.judge_for(|| convert::protocol_of(&request), answer) {
                 Verdict::Passed(decisions) => {
                     let marks = throttle.marks(&decisions);
-                    request.extensions_mut().insert(decisions);
+                    convert::leave_decisions(&mut request.extensions_mut(), decisions);
                     ThrottledFuture::passed(self.inner.call(request), marks)
                 }
                 Verdict::Undecided(marks) => {

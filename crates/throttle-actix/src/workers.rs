@@ -8,13 +8,13 @@ use std::{
     cell::RefCell,
     mem,
     panic::Location,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Once, PoisonError, Weak},
     thread,
 };
 
 use actix_web::rt::System;
-use throttle_core::{Limiter, Rule};
-use throttle_http::{ConfigError, Source};
+use throttle_core::{AtomicStorage, Limiter, Rule, Scope};
+use throttle_http::{ConfigError, Mistake, Source};
 
 use crate::middleware::MEMORY;
 
@@ -29,12 +29,18 @@ struct Place {
     /// The system that the server runs in; none where Tokio alone runs it.
     system: Option<usize>,
     location: &'static Location<'static>,
-    rule: Rule,
+    /// None of a limiter.
+    rule: Option<Rule>,
 }
 
 /// What is shared in this process: no more entries than there are living throttles, and those that
 /// died since the last was made.
 static SHARED: Mutex<Vec<(Place, usize, Weak<Shared>)>> = Mutex::new(Vec::new());
+
+/// The storages of the limiters that workers use, by the first who did.
+static LIMITERS: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
+type Seen = (Place, usize, Weak<dyn AtomicStorage>);
+static LOGGED: Once = Once::new();
 
 #[derive(Default)]
 struct Made {
@@ -55,8 +61,7 @@ pub(crate) fn shared(rule: &Rule) -> Option<Arc<Shared>> {
     if !is_worker(thread::current().name()?) {
         return None;
     }
-    let system = System::try_current().map(|system| system.id());
-    let place = Place { system, location: Location::caller(), rule: rule.clone() };
+    let place = Place::new(Location::caller(), Some(rule.clone()));
     let nth = MADE.with_borrow_mut(|made| made.count(&place));
     let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|(_, _, shared)| shared.strong_count() > 0);
@@ -64,16 +69,43 @@ pub(crate) fn shared(rule: &Rule) -> Option<Arc<Shared>> {
     if let Some(shared) = found.find_map(|(_, _, shared)| shared.upgrade()) {
         return Some(shared);
     }
-    let limiter = Source::Rule(place.rule.clone()).into_limiter(MEMORY).map_err(Arc::new);
+    let limiter = Source::Rule(rule.clone()).into_limiter(MEMORY).map_err(Arc::new);
     let shared = Arc::new(Shared { limiter });
     all.push((place, nth, Arc::downgrade(&shared)));
     Some(shared)
+}
+
+/// Looks at a limiter that a worker uses: if what the others use at this place of the code counts for
+/// itself, the limiter was meant to be made outside of the factory.
+#[track_caller]
+pub(crate) fn look_at(limiter: &Limiter) {
+    if limiter.storage().scope() != Scope::Process
+        || !thread::current().name().is_some_and(is_worker)
+    {
+        return;
+    }
+    let place = Place::new(Location::caller(), None);
+    let nth = MADE.with_borrow_mut(|made| made.count(&place));
+    let mut all = LIMITERS.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|(_, _, storage)| storage.strong_count() > 0);
+    let mut found = all.iter().filter(|(other, n, _)| *n == nth && *other == place);
+    match found.find_map(|(_, _, storage)| storage.upgrade()) {
+        None => all.push((place, nth, Arc::downgrade(limiter.storage()))),
+        Some(storage) if Arc::ptr_eq(&storage, limiter.storage()) => {}
+        Some(_) => LOGGED.call_once(|| Mistake::LimiterPerWorker.log()),
+    }
 }
 
 /// Notes that services are being made in this thread: the next throttle comes from another call of the
 /// factory, for another listener.
 pub(crate) fn factory_is_done() {
     MADE.with_borrow_mut(|made| made.done = true);
+}
+
+impl Place {
+    fn new(location: &'static Location<'static>, rule: Option<Rule>) -> Self {
+        Self { system: System::try_current().map(|system| system.id()), location, rule }
+    }
 }
 
 impl Made {

@@ -8,6 +8,7 @@
 //! - [`Options`]: what both adapters let users choose, under the same names
 //! - [`Headers`]: which header fields tell clients about their limits
 //! - [`Setup`]: what a middleware is made of, before the first request
+//! - [`Mistake`]: what the log says of a configuration that looks wrong
 //! - [`Throttle`]: the way of a request, but for calling the handler
 
 mod config_error;
@@ -17,6 +18,7 @@ mod grpc;
 mod head;
 mod health;
 pub mod identity;
+mod mistakes;
 mod option_methods;
 mod options;
 pub mod outgoing;
@@ -36,6 +38,7 @@ pub use self::{
     },
     grpc::Protocol,
     head::{ForeignHead, RequestHead},
+    mistakes::{Mistake, look_at_nested},
     options::{
         ContentLength, Denial, ExtractCost, IntoRules, InvalidCost, InvalidPath, MissingLength,
         NoCost, OnError, Options, PickedRules, Selection,

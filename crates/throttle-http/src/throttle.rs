@@ -16,6 +16,7 @@ use crate::{
     follow::Asked,
     health::Health,
     identity::NoKey,
+    mistakes::{Watch, look_at_gone},
     options::RulesBy,
     problem,
 };
@@ -26,6 +27,7 @@ pub struct Throttle {
     options: Options,
     fields: Fields,
     health: Health,
+    watch: Watch,
     no_peer: Once,
     no_rule: Once,
     wants_route: bool,
@@ -100,6 +102,7 @@ impl Throttle {
         }
         let fields = Fields::new(options.headers)?;
         let (health, no_peer, no_rule) = (Health::default(), Once::new(), Once::new());
+        let watch = Watch::new(&options.key);
         let wants_route = options.key.wants_route();
         let waits_for_key = options.key.is_async();
         if waits_for_key && options.rules_by.is_some() {
@@ -110,6 +113,7 @@ impl Throttle {
             || options.actual.is_some()
             || fields.wants_key();
         Ok(Self {
+            watch,
             limiter,
             options,
             fields,
@@ -173,6 +177,9 @@ impl Throttle {
             }
         };
         if self.waits_for_key {
+            if self.watch.is_on() {
+                self.watch.look(&*self.options.key, head, None);
+            }
             let asked = Asked::Key(self.options.key.extract_later(head), cost);
             let protocol = Protocol::of_head(head);
             return Admission::Followed(Box::new(Followed { asked, protocol }));
@@ -182,6 +189,9 @@ impl Throttle {
                 self.admit_to_places(key, head, cost)
             }
             Ok(key) => {
+                if self.watch.is_on() {
+                    self.watch.look(&*self.options.key, head, Some(&key));
+                }
                 let reply = match &self.options.rules_by {
                     None => self.limiter.begin(&key, names(&self.options.selection), cost),
                     Some(pick) => match self.begin_picked(pick, &key, head, cost) {
@@ -297,6 +307,9 @@ impl Throttle {
         head: &RequestHead<'_>,
         cost: Option<u64>,
     ) -> Admission {
+        if self.watch.is_on() {
+            self.watch.look(&*self.options.key, head, Some(&key));
+        }
         let picked = self.options.rules_by.as_ref().map(|pick| pick(&key, head));
         let asked = Asked::Places { key: key.into_owned(), cost, picked };
         let protocol = Protocol::of_head(head);
@@ -465,6 +478,12 @@ fn refuse_undecided() -> Refusal {
     let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, body);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        look_at_gone(&self.limiter);
+    }
 }
 
 impl fmt::Debug for Throttle {

@@ -17,7 +17,7 @@ use throttle_http::{
 };
 use tower_service::Service;
 
-use crate::ResponseBody;
+use crate::{ResponseBody, service::leave};
 
 pin_project! {
     /// Answers with the inner service's response, or with a refusal.
@@ -129,7 +129,7 @@ where
                     match (asking.judge(answer), asking.call.take()) {
                         (Verdict::Passed(decisions), Some((mut ready, mut request))) => {
                             let marks = Some(asking.throttle.marks(&decisions));
-                            request.extensions_mut().insert(decisions);
+                            leave(request.extensions_mut(), decisions);
                             State::Passed { future: ready.call(request), marks }
                         }
                         (Verdict::Undecided(marks), Some((mut ready, request))) => {
@@ -190,7 +190,7 @@ where
 fn pass(passage: Passage, extensions: &mut Extensions) -> Box<Exit> {
     let Passage { decisions, in_flight, actual_cost, exit } = passage;
     if let Some(decisions) = decisions {
-        extensions.insert(decisions);
+        leave(extensions, decisions);
     }
     if let Some(in_flight) = in_flight {
         let in_flight = in_flight.beside(extensions.get::<InFlight>());

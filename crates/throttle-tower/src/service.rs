@@ -8,7 +8,8 @@ use std::{
 };
 
 use http::{Extensions, Request, Response};
-use throttle_http::{Admission, Protocol, RequestHead, Throttle, Verdict};
+use throttle_core::Decisions;
+use throttle_http::{Admission, Protocol, RequestHead, Throttle, Verdict, look_at_nested};
 use tower_service::Service;
 
 use crate::{ResponseBody, ResponseFuture};
@@ -59,7 +60,7 @@ where
             Ok(answer) => match throttle.judge_for(|| Protocol::of(&request), answer) {
                 Verdict::Passed(decisions) => {
                     let marks = throttle.marks(&decisions);
-                    request.extensions_mut().insert(decisions);
+                    leave(request.extensions_mut(), decisions);
                     ResponseFuture::passed(self.inner.call(request), marks)
                 }
                 Verdict::Undecided(marks) => {
@@ -74,6 +75,13 @@ where
                 ResponseFuture::asking(pending, ready, request, Arc::clone(throttle))
             }
         }
+    }
+}
+
+/// Leaves the decisions for the handler.
+pub(crate) fn leave(extensions: &mut Extensions, decisions: Decisions) {
+    if let (Some(outer), Some(inner)) = (extensions.insert(decisions), extensions.get()) {
+        look_at_nested(&outer, inner);
     }
 }
 

@@ -3,7 +3,7 @@
 use throttle_core::Key;
 
 use super::{ExtractKey, ForwardedHeader, InvalidProxy, NoKey, TrustedProxies, client_address};
-use crate::RequestHead;
+use crate::{Mistake, RequestHead};
 
 /// How many bits of an IPv6 address are one client: what a provider gives to one customer at least
 /// (RFC 6177).
@@ -98,6 +98,17 @@ impl ExtractKey for ClientIp {
 
     fn validate(&self) -> Result<(), InvalidProxy> {
         self.proxies().map(|_| ())
+    }
+
+    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+        let proxies = self.proxies.as_ref().ok()?;
+        let Some(head) = head else {
+            return proxies.trusts_everybody().then_some(Mistake::TrustsEverybody);
+        };
+        let fields = ["x-forwarded-for", "forwarded"];
+        let field = fields.into_iter().find(|field| head.headers().contains_key(*field))?;
+        let peer = head.peer().filter(|_| proxies.is_empty())?.to_canonical();
+        Some(Mistake::UntrustedProxy { peer, field })
     }
 }
 

@@ -4,7 +4,7 @@ use http::header::COOKIE;
 use throttle_core::Key;
 
 use super::{ExtractKey, InvalidProxy, Missing, NoKey};
-use crate::RequestHead;
+use crate::{Mistake, RequestHead};
 
 /// Limits by the value of a cookie: a session.
 ///
@@ -53,6 +53,10 @@ impl ExtractKey for Cookie {
 
     fn validate(&self) -> Result<(), InvalidProxy> {
         self.missing.validate()
+    }
+
+    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+        self.missing.mistake(head)
     }
 }
 

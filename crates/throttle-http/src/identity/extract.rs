@@ -6,7 +6,7 @@ use http::StatusCode;
 use throttle_core::Key;
 
 use super::{InvalidProxy, KeyError, Keyed, LaterKey};
-use crate::{PickedRules, RequestHead};
+use crate::{Mistake, PickedRules, RequestHead};
 
 /// Says who is limited.
 ///
@@ -53,6 +53,13 @@ pub trait ExtractKey: Send + Sync + 'static {
         let key = self.extract(head).map(Key::into_owned).map_err(KeyError::NoKey);
         let keyed = key.map(|key| Keyed { key, rules: PickedRules::default() });
         Box::pin(std::future::ready(keyed))
+    }
+
+    /// Says what looks like a mistake in the configuration, when the middleware is built (without a
+    /// head) or by one of its first requests; it is logged once.
+    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+        let _ = head;
+        None
     }
 
     /// Returns whether the pattern of the route is looked at; adapters that must make one do it only
@@ -168,6 +175,12 @@ macro_rules! tuple {
                 let ($($part,)+) = self;
                 $($part.validate()?;)+
                 Ok(())
+            }
+
+            fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+                #[expect(non_snake_case, reason = "the macro names a part after its type")]
+                let ($($part,)+) = self;
+                None$(.or_else(|| $part.mistake(head)))+
             }
 
             fn is_async(&self) -> bool {

@@ -4,7 +4,7 @@ use http::HeaderName;
 use throttle_core::Key;
 
 use super::{ExtractKey, InvalidProxy, Missing, NoKey};
-use crate::RequestHead;
+use crate::{Mistake, RequestHead};
 
 /// Limits by the value of a header field: an API key, a tenant.
 ///
@@ -49,6 +49,10 @@ impl ExtractKey for Header {
 
     fn validate(&self) -> Result<(), InvalidProxy> {
         self.missing.validate()
+    }
+
+    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+        self.missing.mistake(head)
     }
 }
 

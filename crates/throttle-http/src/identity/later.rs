@@ -5,7 +5,7 @@ use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 use throttle_core::{Key, StorageError};
 
 use super::{ExtractKey, IntoKey, InvalidProxy, Missing, NoKey};
-use crate::{IntoRules, PickedRules, RequestHead};
+use crate::{IntoRules, Mistake, PickedRules, RequestHead};
 
 /// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
 ///
@@ -167,6 +167,10 @@ impl ExtractKey for AsyncKey {
 
     fn validate(&self) -> Result<(), InvalidProxy> {
         self.missing.validate()
+    }
+
+    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+        self.missing.mistake(head)
     }
 }
 

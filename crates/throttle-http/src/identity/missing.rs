@@ -4,7 +4,7 @@ use http::StatusCode;
 use throttle_core::Key;
 
 use super::{ClientIp, ExtractKey, InvalidProxy, NoKey};
-use crate::RequestHead;
+use crate::{Mistake, RequestHead};
 
 /// No field and no cookie can hold this byte, so that nobody can name such a key.
 const ANONYMOUS: &[u8] = b"\0anonymous";
@@ -54,6 +54,13 @@ impl Missing {
             Self::Status(status) => Err(NoKey::Status(*status)),
             Self::Anonymous => Ok(Key::from(ANONYMOUS)),
             Self::ClientIp(client) => Ok(client.extract(head)?.apart(CLIENT_IP)),
+        }
+    }
+
+    pub(super) fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+        match self {
+            Self::ClientIp(client) => client.mistake(head),
+            _ => None,
         }
     }
 

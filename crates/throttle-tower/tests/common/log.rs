@@ -21,6 +21,13 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber.finish()))
     }
 
+    /// Begins to keep what all threads log, but those that keep their own; once in a program.
+    pub fn start_everywhere() -> Self {
+        let log = Self::default();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).init();
+        log
+    }
+
     /// Returns what was logged, and begins anew.
     pub fn take(&self) -> String {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap());

@@ -1,0 +1,69 @@
+//! What looks like a mistake is a line of the log that names what to do. This program has one test for
+//! what is logged once in a process.
+#![cfg(feature = "memory")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod common;
+
+use std::time::Duration;
+
+use actix_web::{App, test::init_service, web};
+use throttle_actix::RateThrottle;
+use throttle_core::{Limiter, Rule};
+use throttle_memory::MemoryStorage;
+
+use common::{Log, Runtime, Server, call, get, limiter};
+
+fn made() -> Limiter {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("api", 9)).unwrap();
+    limiter
+}
+
+#[test]
+fn a_limiter_for_each_worker_is_noticed_and_one_for_all_is_none() {
+    let log = Log::start_everywhere();
+    let outside = made();
+    let other = made();
+    let right = move || {
+        let one = App::new().wrap(RateThrottle::new(&outside));
+        one.wrap(RateThrottle::new(&other)).route("/", web::get().to(async || "hello"))
+    };
+    for runtime in [Runtime::System, Runtime::Tokio] {
+        let server = Server::start(runtime, 3, 2, right.clone());
+        assert_eq!(server.get("/").status(), 200);
+    }
+    assert!(!log.take().contains("each worker"), "all have the limiter of outside");
+
+    let wrong =
+        || App::new().wrap(RateThrottle::new(made())).route("/", web::get().to(async || "hello"));
+    let server = Server::start(Runtime::System, 3, 1, wrong);
+    assert_eq!(server.get("/").status(), 200);
+    // The workers begin one after the other.
+    let mut lines = String::new();
+    for _ in 0..200 {
+        lines += &log.take();
+        if lines.contains("each worker") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(server);
+    lines += &log.take();
+    assert_eq!(lines.matches("each worker").count(), 1, "{lines}");
+    assert!(lines.contains("HttpServer::new"), "{lines}");
+}
+
+#[actix_web::test]
+async fn requests_that_are_charged_twice_by_one_rule_are_noticed() {
+    let (log, _guard) = Log::start();
+    let limiter = limiter(MemoryStorage::new(), 99);
+    let app = App::new().wrap(RateThrottle::new(&limiter)).wrap(RateThrottle::new(&limiter));
+    let app = init_service(app.default_service(web::to(async || "hello"))).await;
+    for _ in 0..16 {
+        assert_eq!(call(&app, get()).await.status(), 200);
+    }
+    let lines = log.take();
+    assert_eq!(lines.matches("twice").count(), 1, "{lines}");
+    assert!(lines.contains("\"api\""), "{lines}");
+}
