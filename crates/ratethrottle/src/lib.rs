@@ -1,5 +1,5 @@
-//! A rate limiter for Rust services: five algorithms, middleware for Axum, Tower and Actix,
-//! storages of your choice.
+//! A rate limiter for Rust services: five algorithms, middleware for Axum, Tower, tonic and Actix, limits in
+//! front of clients, storages of your choice.
 //!
 //! # Axum, nothing to install, nothing to configure
 //!
@@ -33,6 +33,21 @@
 //! # }
 //! ```
 //!
+//! # Calls to others
+//!
+//! ```
+//! # #[cfg(all(feature = "memory", feature = "tower"))]
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use ratethrottle::{Algorithm, Outgoing, Rule};
+//!
+//! // Ten a second to each host, evenly, and as its `Retry-After` and `RateLimit` ask.
+//! let evenly = Rule::per_second("partner", 10).algorithm(Algorithm::LeakyBucket);
+//! let outgoing = Outgoing::new(evenly).max_wait(Duration::from_secs(5)).obey_server().build()?;
+//! let permit = outgoing.wait_for("api.example.com").await?; // or as a layer around the client
+//! # drop(permit); Ok(()) }
+//! ```
+//!
 //! # The engine alone
 //!
 //! ```
@@ -64,8 +79,8 @@
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
 //!
-//! The guide is in the folder `docs` of the repository: getting started, Actix, algorithms, storage, Redis,
-//! distributed deployments, keys and proxies, header fields, testing with a manual clock, performance.
+//! The guide is in the folder `docs` of the repository: from getting started with Axum, Actix, gRPC and clients to
+//! running limits on Redis, and coming from other limiters. `examples` has whole programs.
 
 mod connect;
 
