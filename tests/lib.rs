@@ -14,6 +14,8 @@ mod guide {
     mod getting_started {}
     #[doc = include_str!("../docs/actix.md")]
     mod actix {}
+    #[doc = include_str!("../docs/grpc.md")]
+    mod grpc {}
     #[doc = include_str!("../docs/recipes.md")]
     mod recipes {}
     #[doc = include_str!("../docs/counting-by-outcome.md")]
