@@ -171,33 +171,23 @@ impl Departures {
                     .await?;
                 }
                 Answer::Placed(place) => {
-                    let done = self.wait_for_turn(&place, &key, &mut waited).await;
-                    return match done {
-                        Ok(()) => {
-                            place.take();
-                            Ok(self.permit(&key))
-                        }
-                        Err(not_sent) => {
-                            place.give_back().await;
-                            Err(not_sent)
-                        }
-                    };
+                    let turn = self.wait_for_turn(&place, &mut waited).await;
+                    if turn.is_ok() && self.pause_left(&key).is_none() {
+                        place.take();
+                        return Ok(self.permit(&key));
+                    }
+                    // A turn that comes in a pause is over; all whose turns came in it would be sent at
+                    // once at its end, so each asks for another then.
+                    place.give_back().await;
+                    turn?;
                 }
             }
         }
     }
 
-    /// A pause that a server asked for in the meantime is obeyed, too.
-    async fn wait_for_turn(
-        &self,
-        place: &Place,
-        key: &Key<'static>,
-        waited: &mut Duration,
-    ) -> Result<(), NotSent> {
+    async fn wait_for_turn(&self, place: &Place, waited: &mut Duration) -> Result<(), NotSent> {
         let rule = place.rule().to_owned();
-        self.sleep(place.turn(), waited, |wait, left| NotSent::TooLong { rule, wait, left })
-            .await?;
-        self.wait_out_pauses(key, waited).await
+        self.sleep(place.turn(), waited, |wait, left| NotSent::TooLong { rule, wait, left }).await
     }
 
     async fn wait_out_pauses(

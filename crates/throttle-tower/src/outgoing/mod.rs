@@ -35,7 +35,9 @@ use crate::layer::MEMORY;
 /// answers later is asked to, and nobody waits for its answer. What was sent is not given back.
 ///
 /// Waiting calls are not queued: of several, any may be the next. By a leaky bucket each has its
-/// turn, in the order in which they came, and asks the storage once: take that one where many wait.
+/// turn, in the order in which they came, and asks the storage once: take that one where many wait. A turn
+/// that comes while the server's pause lasts is given back, and the call asks for another after it, so that
+/// the server is not met by all who waited at once.
 ///
 /// # Errors
 ///

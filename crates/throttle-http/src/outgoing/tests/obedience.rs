@@ -116,9 +116,31 @@ async fn a_pause_that_comes_while_a_call_waits_for_its_turn_is_obeyed_too() {
     refuse_for(first, "90");
     clock.advance(secs(60));
     assert_waits(&mut waits);
-    assert_eq!(remaining(&limiter, "leaky").await, 2, "it keeps its place");
+    assert_eq!(remaining(&limiter, "leaky").await, 3, "its turn is over, and charged no more");
     clock.advance(secs(30));
     assert_passes(&mut waits);
+}
+
+#[test]
+fn calls_whose_turns_come_in_a_pause_are_sent_one_by_one_after_it_and_not_all_at_once() {
+    let clock = clock();
+    let calls = departures(&limiter(&clock, leaky(10)), Options::new(), obedient(3_600, 3_600));
+    let first = now(&calls);
+    let mut waiting: Vec<_> = (0..3).map(|_| later(&calls)).collect();
+    waiting.iter_mut().for_each(assert_waits);
+    refuse_for(first, "200");
+    clock.advance(secs(190)); // all turns have come
+    waiting.iter_mut().for_each(assert_waits);
+
+    clock.advance(secs(10));
+    for left in (0..3).rev() {
+        assert_passes(&mut waiting.remove(0));
+        assert_eq!(waiting.len(), left);
+        waiting.iter_mut().for_each(assert_waits);
+        clock.advance(secs(60) - Duration::from_micros(1));
+        waiting.iter_mut().for_each(assert_waits);
+        clock.advance(Duration::from_micros(1));
+    }
 }
 
 #[test]
