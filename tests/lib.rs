@@ -16,6 +16,8 @@ mod guide {
     mod actix {}
     #[doc = include_str!("../docs/grpc.md")]
     mod grpc {}
+    #[doc = include_str!("../docs/clients.md")]
+    mod clients {}
     #[doc = include_str!("../docs/recipes.md")]
     mod recipes {}
     #[doc = include_str!("../docs/counting-by-outcome.md")]
