@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Extensions, Request, Response};
+use http::{Extensions, Method, Request, Response};
 use pin_project_lite::pin_project;
 use throttle_core::{Decisions, Error, Reply};
 use throttle_http::{
@@ -17,7 +17,7 @@ use throttle_http::{
 };
 use tower_service::Service;
 
-use crate::{ResponseBody, service::leave};
+use crate::{ResponseBody, refusal, service::leave};
 
 pin_project! {
     /// Answers with the inner service's response, or with a refusal.
@@ -90,17 +90,13 @@ where
         Self { state: State::Passed { future, marks: Some(marks) } }
     }
 
-    pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self { state: State::Refused { refusal: Some(refusal) } }
+    pub(crate) fn refused(method: &Method, refusal: Refusal) -> Self {
+        Self { state: State::refused(method, refusal) }
     }
 
     pub(crate) fn entering(entry: Entry, ready: S, request: Request<B>) -> Self {
         let entering = Box::new(Entering { entry, call: Some((ready, request)) });
         Self { state: State::Entering { entering } }
-    }
-
-    pub(crate) fn misconfigured(protocol: Protocol) -> Self {
-        Self::refused(Throttle::misconfigured_for(protocol))
     }
 
     pub(crate) fn asking(
@@ -111,6 +107,15 @@ where
     ) -> Self {
         let asking = Box::new(Asking { reply, call: Some((ready, request)), throttle });
         Self { state: State::Asking { asking } }
+    }
+}
+
+impl<S, B> State<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn refused(method: &Method, refusal: Refusal) -> Self {
+        Self::Refused { refusal: Some(refusal::fit(method, refusal)) }
     }
 }
 
@@ -135,7 +140,9 @@ where
                         (Verdict::Undecided(marks), Some((mut ready, request))) => {
                             State::Passed { future: ready.call(request), marks: Some(marks) }
                         }
-                        (Verdict::Refused(refusal), _) => State::Refused { refusal: Some(refusal) },
+                        (Verdict::Refused(refusal), Some((_, request))) => {
+                            State::refused(request.method(), refusal)
+                        }
                         (_, None) => return Poll::Pending, // polled after the end
                     }
                 }
@@ -153,8 +160,10 @@ where
                             let exit = Some(pass(passage, request.extensions_mut()));
                             State::Followed { future: ready.call(request), exit }
                         }
-                        (Err(refusal), _) => State::Refused { refusal: Some(refusal) },
-                        (Ok(_), None) => return Poll::Pending, // polled after the end
+                        (Err(refusal), Some((_, request))) => {
+                            State::refused(request.method(), refusal)
+                        }
+                        (_, None) => return Poll::Pending, // polled after the end
                     }
                 }
                 StateProjection::Followed { future, exit } => {

@@ -19,6 +19,7 @@ mod body;
 mod future;
 mod layer;
 mod outgoing;
+mod refusal;
 mod service;
 
 pub use self::{

@@ -42,12 +42,15 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(throttle) = &self.throttle else {
-            return ResponseFuture::misconfigured(Protocol::of(&request));
+            let refusal = Throttle::misconfigured_for(Protocol::of(&request));
+            return ResponseFuture::refused(request.method(), refusal);
         };
         let head = RequestHead::new(&request, peer_of(&request)).with_route(route_of);
         let reply = match throttle.admit(&head) {
             Admission::Exempt => return ResponseFuture::exempt(self.inner.call(request)),
-            Admission::Refused(refusal) => return ResponseFuture::refused(refusal),
+            Admission::Refused(refusal) => {
+                return ResponseFuture::refused(request.method(), refusal);
+            }
             Admission::Asked(reply) => reply,
             Admission::Followed(followed) => {
                 let entry = throttle.follow(followed);
@@ -66,7 +69,7 @@ where
                 Verdict::Undecided(marks) => {
                     ResponseFuture::passed(self.inner.call(request), marks)
                 }
-                Verdict::Refused(refusal) => ResponseFuture::refused(refusal),
+                Verdict::Refused(refusal) => ResponseFuture::refused(request.method(), refusal),
             },
             Err(pending) => {
                 // The one that was polled ready is the one to call; its clone takes its place here.
