@@ -177,25 +177,39 @@ const X_LIMIT: &str = "x-ratelimit-limit";
 static RATE_LIMIT: actix::HeaderName = actix::HeaderName::from_static("ratelimit");
 static RATE_LIMIT_POLICY: actix::HeaderName = actix::HeaderName::from_static("ratelimit-policy");
 
-/// Writes fields; lists go beside those that are there, everything else takes their place.
+/// Writes fields; lists go on one line with what is there, everything else takes its place.
 fn write(fields: &HeaderMap, to: &mut actix::HeaderMap) {
     for name in fields.keys() {
-        let known = match name.as_str() {
-            "ratelimit" => Ok(RATE_LIMIT.clone()),
-            "ratelimit-policy" => Ok(RATE_LIMIT_POLICY.clone()),
-            other => {
-                let name = actix::HeaderName::from_bytes(other.as_bytes());
-                if let Ok(name) = &name {
-                    to.remove(name);
-                }
-                name
-            }
+        let (known, is_list) = match name.as_str() {
+            "ratelimit" => (Ok(RATE_LIMIT.clone()), true),
+            "ratelimit-policy" => (Ok(RATE_LIMIT_POLICY.clone()), true),
+            other => (actix::HeaderName::from_bytes(other.as_bytes()), false),
         };
         let Ok(name_there) = known else { continue };
+        if !is_list {
+            to.remove(&name_there);
+        } else if let Some(line) = on_one_line(to.get_all(&name_there), fields.get_all(name)) {
+            to.insert(name_there, line);
+            continue;
+        }
         for value in fields.get_all(name) {
             if let Ok(value) = actix::HeaderValue::from_bytes(value.as_bytes()) {
                 to.append(name_there.clone(), value);
             }
         }
     }
+}
+
+/// Joins the lines of a list, if there are some already.
+fn on_one_line<'a>(
+    mut there: impl Iterator<Item = &'a actix::HeaderValue>,
+    added: http::header::GetAll<'a, HeaderValue>,
+) -> Option<actix::HeaderValue> {
+    let mut line = there.next()?.as_bytes().to_vec();
+    let added = added.iter().map(HeaderValue::as_bytes);
+    for more in there.map(actix::HeaderValue::as_bytes).chain(added) {
+        line.extend_from_slice(b", ");
+        line.extend_from_slice(more);
+    }
+    actix::HeaderValue::from_bytes(&line).ok()
 }

@@ -17,7 +17,7 @@ use throttle_actix::RateThrottle;
 use throttle_core::Limiter;
 use throttle_http::Options;
 use throttle_memory::MemoryStorage;
-use throttle_testkit::http::{answers, handler, run};
+use throttle_testkit::http::{answers, handler, nested_answers, run, run_nested};
 
 use common::{Later, call};
 
@@ -63,6 +63,25 @@ async fn compat(
 ) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
     let app = App::new().wrap(Compat::new(throttle(options, limiter)));
     init_service(app.default_service(web::to(respond))).await
+}
+
+async fn twice(
+    outer: Options,
+    inner: Options,
+    limiter: Limiter,
+) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
+    let app = App::new().wrap(throttle(inner, limiter.clone())).wrap(throttle(outer, limiter));
+    init_service(app.default_service(web::to(respond))).await
+}
+
+async fn resource_in_an_app(
+    outer: Options,
+    inner: Options,
+    limiter: Limiter,
+) -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
+    let inner = throttle(inner, limiter.clone());
+    let resource = web::resource(["/", "/{path:.*}"]).wrap(inner).to(respond);
+    init_service(App::new().wrap(throttle(outer, limiter)).service(resource)).await
 }
 
 #[actix_web::test]
@@ -111,4 +130,15 @@ async fn a_resource_over_a_storage_that_answers_later_answers_as_the_table_says(
         run(Later::default, resource, async |app, request| call(app, request).await).await,
         answers()
     );
+}
+
+#[actix_web::test]
+async fn throttles_within_each_other_answer_as_the_table_says() {
+    let answers = nested_answers();
+    let ask = async |app: &_, request| call(app, request).await;
+    assert_eq!(run_nested(MemoryStorage::new, twice, ask).await, answers);
+    let ask = async |app: &_, request| call(app, request).await;
+    assert_eq!(run_nested(MemoryStorage::new, resource_in_an_app, ask).await, answers);
+    let ask = async |app: &_, request| call(app, request).await;
+    assert_eq!(run_nested(Later::default, twice, ask).await, answers);
 }

@@ -126,8 +126,8 @@ async fn of_nested_throttles_the_handler_sees_the_inner_and_the_outside_the_oute
     let response = call(&app, get_path("/in")).await;
     let decisions = response.extensions().get::<Decisions>().expect("decisions");
     assert_eq!(decisions.reported().rule(), "api");
-    assert_eq!(lines(&response, "ratelimit"), [r#""inner";r=4;t=3600"#, r#""api";r=9;t=60"#]);
-    let policies = [r#""inner";q=5;w=3600"#, r#""api";q=10;w=60"#];
+    assert_eq!(lines(&response, "ratelimit"), [r#""inner";r=4;t=3600, "api";r=9;t=60"#]);
+    let policies = [r#""inner";q=5;w=3600, "api";q=10;w=60"#];
     assert_eq!(lines(&response, "ratelimit-policy"), policies);
     assert_eq!(response.body(), "inner 4");
     assert_eq!(call(&app, get_path("/out")).await.body(), "api 8");

@@ -208,10 +208,9 @@ async fn nested_throttles_hold_a_place_each_and_give_back_both() {
     assert_eq!(used().await, (1, 1));
     let refused = app.begin("").await;
     let policies: Vec<_> = refused.fields.get_all("ratelimit-policy").iter().collect();
-    let (each_one, all_of_them) =
-        (r#""each";q=1;qu="concurrent-requests""#, r#""all";q=3;qu="concurrent-requests""#);
+    let both = r#""each";q=1;qu="concurrent-requests", "all";q=3;qu="concurrent-requests""#;
     assert_eq!(refused.status, 429);
-    assert_eq!(policies, [each_one, all_of_them]);
+    assert_eq!(policies, [both]);
     drop(refused);
     assert_eq!(used().await, (1, 1), "the outer one is given back");
     drop(first);

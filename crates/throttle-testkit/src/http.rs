@@ -33,7 +33,7 @@ use throttle_http::Options;
 pub use self::{
     answer::Answer,
     case::{Case, Step},
-    cases::all,
+    cases::{all, nested},
 };
 
 /// The body that the handler behind the adapter answers with.
@@ -53,8 +53,18 @@ pub fn handler() -> Response<Bytes> {
 /// Returns how many answers the table holds.
 #[must_use]
 pub fn answers() -> usize {
+    answers_of(&all())
+}
+
+/// Returns how many answers the cases of a layer within another hold.
+#[must_use]
+pub fn nested_answers() -> usize {
+    answers_of(&nested())
+}
+
+fn answers_of(cases: &[Case]) -> usize {
     let is_ask = |step: &&Step| matches!(step, Step::Ask(..));
-    all().iter().map(|case| case.steps.iter().filter(is_ask).count()).sum()
+    cases.iter().map(|case| case.steps.iter().filter(is_ask).count()).sum()
 }
 
 /// Runs the table through an adapter, each case on a storage of its own, and returns how many answers
@@ -68,8 +78,34 @@ pub async fn run<St: Storage, S>(
     make: impl AsyncFn(Options, Limiter) -> S,
     call: impl AsyncFn(&S, Request<Bytes>) -> Response<Bytes>,
 ) -> usize {
+    run_cases(all(), storage, async |options, _, limiter| make(options, limiter).await, call).await
+}
+
+/// As [`run`], with the cases of a layer within another: the adapter is given the options of the outer
+/// layer, those of the inner one, and the limiter of both.
+///
+/// # Panics
+///
+/// As [`run`].
+pub async fn run_nested<St: Storage, S>(
+    storage: impl Fn() -> St,
+    make: impl AsyncFn(Options, Options, Limiter) -> S,
+    call: impl AsyncFn(&S, Request<Bytes>) -> Response<Bytes>,
+) -> usize {
+    let make = async |outer, inner: Option<_>, limiter| {
+        make(outer, inner.expect("each of these cases has one"), limiter).await
+    };
+    run_cases(nested(), storage, make, call).await
+}
+
+async fn run_cases<St: Storage, S>(
+    cases: Vec<Case>,
+    storage: impl Fn() -> St,
+    make: impl AsyncFn(Options, Option<Options>, Limiter) -> S,
+    call: impl AsyncFn(&S, Request<Bytes>) -> Response<Bytes>,
+) -> usize {
     let (mut compared, mut wrong) = (0, Vec::new());
-    for case in all() {
+    for case in cases {
         let start = if case.in_real_time { SystemClock.now() } else { START };
         let clock = ManualClock::at(start.to_system_time());
         let limiter = Limiter::builder(storage()).clock(clock.clone()).build();
@@ -78,8 +114,12 @@ pub async fn run<St: Storage, S>(
         }
         let limit = |(name, limit)| limiter.concurrency(name, limit).unwrap();
         let limits: Vec<_> = case.concurrency.into_iter().map(limit).collect();
-        let options = limits.iter().cloned().fold(case.options, Options::concurrency);
-        let service = make(options, limiter.clone()).await;
+        let with_limits = |options| limits.iter().cloned().fold(options, Options::concurrency);
+        let (options, within) = match case.within {
+            Some(within) => (case.options, Some(with_limits(within))),
+            None => (with_limits(case.options), None),
+        };
+        let service = make(options, within, limiter.clone()).await;
         let mut under_way = VecDeque::new();
         for step in case.steps {
             match step {

@@ -10,7 +10,7 @@ use throttle_http::{
     Admission, Followed, Options, Protocol, RequestHead, ResponseHead, Throttle, Verdict,
 };
 use throttle_memory::MemoryStorage;
-use throttle_testkit::http::{all, answers, handler, run};
+use throttle_testkit::http::{all, answers, handler, nested, run};
 
 async fn make(options: Options, limiter: Limiter) -> Arc<Throttle> {
     Arc::new(Throttle::new(limiter, options).unwrap())
@@ -63,7 +63,7 @@ async fn a_bare_throttle_answers_as_the_table_says() {
 
 #[test]
 fn every_case_has_a_title_of_its_own() {
-    let mut titles: Vec<_> = all().iter().map(|case| case.title).collect();
+    let mut titles: Vec<_> = all().iter().chain(&nested()).map(|case| case.title).collect();
     titles.sort_unstable();
     assert!(titles.windows(2).all(|pair| pair[0] != pair[1]), "{titles:?}");
 }

@@ -121,7 +121,7 @@ async fn of_nested_layers_the_handler_sees_the_inner_and_the_outside_the_outer()
     let decisions = response.extensions().get::<Decisions>().expect("decisions");
     assert_eq!(decisions.reported().rule(), "api");
     let lines = |name| response.headers().get_all(name).iter().collect::<Vec<_>>();
-    assert_eq!(lines("ratelimit"), [r#""inner";r=4;t=3600"#, r#""api";r=9;t=60"#]);
-    assert_eq!(lines("ratelimit-policy"), [r#""inner";q=5;w=3600"#, r#""api";q=10;w=60"#]);
+    assert_eq!(lines("ratelimit"), [r#""inner";r=4;t=3600, "api";r=9;t=60"#]);
+    assert_eq!(lines("ratelimit-policy"), [r#""inner";q=5;w=3600, "api";q=10;w=60"#]);
     assert_eq!(whole(response).await.body(), "inner 4");
 }

@@ -8,7 +8,10 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{Entry, RETRY_AFTER},
+};
 use throttle_core::{Decision, Decisions, Key, Micros};
 
 pub use self::partition::ShortSecret;
@@ -271,8 +274,8 @@ impl Values {
     #[inline]
     pub(crate) fn write(self, map: &mut HeaderMap) {
         if let Some(Draft10 { policy, limits }) = self.draft_10 {
-            map.append(RATE_LIMIT_POLICY, policy);
-            map.append(RATE_LIMIT, limits);
+            list(map, RATE_LIMIT_POLICY, policy);
+            list(map, RATE_LIMIT, limits);
         }
         if let Some(legacy) = self.legacy
             && !map.contains_key(&X_LIMIT)
@@ -282,6 +285,24 @@ impl Values {
             if let Some(reset) = legacy.reset {
                 map.insert(X_RESET, reset);
             }
+        }
+    }
+}
+
+/// Writes a field that is a list ([RFC 9110, section 5.3]), after what is there already: on one line, since
+/// there are clients that read no more than the first.
+///
+/// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
+#[inline]
+fn list(map: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    match map.entry(name) {
+        Entry::Vacant(none) => {
+            none.insert(value);
+        }
+        Entry::Occupied(mut there) => {
+            let lines: Vec<_> = there.iter().chain([&value]).map(HeaderValue::as_bytes).collect();
+            let line = HeaderValue::from_bytes(&lines.join(&b", "[..]));
+            there.insert(line.unwrap_or(value));
         }
     }
 }

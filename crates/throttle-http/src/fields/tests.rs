@@ -69,9 +69,10 @@ fn parsed(value: &str) -> Vec<(String, Vec<(String, i64)>)> {
         .collect()
 }
 
-/// Reads one field as all of its lines are read: as one list.
-fn parsed_lines(map: &HeaderMap, name: &HeaderName) -> Vec<(String, Vec<(String, i64)>)> {
-    parsed(&lines(map, name).join(", "))
+/// Reads a field that has one line.
+fn parsed_line(map: &HeaderMap, name: &HeaderName) -> Vec<(String, Vec<(String, i64)>)> {
+    let [line] = lines(map, name)[..] else { panic!("{name}: {map:?}") };
+    parsed(line)
 }
 
 prop_compose! {
@@ -106,7 +107,7 @@ proptest! {
             let mut map = HeaderMap::new();
             write(&fields, &decisions, &mut map);
             let (policies, limits) =
-                (parsed_lines(&map, &RATE_LIMIT_POLICY), parsed_lines(&map, &RATE_LIMIT));
+                (parsed_line(&map, &RATE_LIMIT_POLICY), parsed_line(&map, &RATE_LIMIT));
             prop_assert_eq!(policies.len(), decisions.all().len());
             prop_assert_eq!(limits.len(), decisions.all().len());
             for ((decision, policy), limit) in decisions.all().iter().zip(policies).zip(limits) {
@@ -125,7 +126,7 @@ proptest! {
                 let state = state.map(|(key, value)| (key.to_owned(), value)).to_vec();
                 prop_assert_eq!(limit, (rule.name().to_owned(), state));
             }
-            let told = parsed_lines(&map, &RATE_LIMIT).into_iter().map(|(_, params)| params[1].1);
+            let told = parsed_line(&map, &RATE_LIMIT).into_iter().map(|(_, params)| params[1].1);
             let longest = told.max().unwrap();
             match lines(&map, &RETRY_AFTER)[..] {
                 [] => prop_assert!(decisions.is_allowed()),
@@ -245,9 +246,20 @@ fn layers_within_each_other_list_all_rules_but_tell_the_legacy_fields_once() {
         assert_eq!(lines(&map, &name), lines(&of_inner, &name), "{name}");
     }
     for name in [RATE_LIMIT, RATE_LIMIT_POLICY] {
-        let names = parsed_lines(&map, &name).into_iter().map(|(name, _)| name);
+        let names = parsed_line(&map, &name).into_iter().map(|(name, _)| name);
         assert!(names.eq(["inner", "api"]), "{name}");
     }
+}
+
+#[test]
+fn a_list_of_several_lines_becomes_one_and_loses_nothing() {
+    let mut map = HeaderMap::new();
+    map.append(RATE_LIMIT, HeaderValue::from_static(r#""a";r=1"#));
+    map.append(RATE_LIMIT, HeaderValue::from_bytes(b"\"b\";x=\"\xff\"").unwrap());
+    write(&fields(Headers::all()), &once(&limiter([api(9)])), &mut map);
+    let [line] = map.get_all(RATE_LIMIT).iter().collect::<Vec<_>>()[..] else { panic!("{map:?}") };
+    assert_eq!(line.as_bytes(), b"\"a\";r=1, \"b\";x=\"\xff\", \"api\";r=8;t=60");
+    assert_eq!(lines(&map, &RATE_LIMIT_POLICY), [r#""api";q=9;w=60"#]);
 }
 
 #[test]

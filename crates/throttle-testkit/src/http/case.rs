@@ -18,7 +18,10 @@ pub struct Case {
     pub rules: Vec<Rule>,
     /// The options of the adapter.
     pub options: Options,
-    /// The limits of requests under way, with their names, which are made of the limiter.
+    /// The options of a layer within, if there is one.
+    pub within: Option<Options>,
+    /// The limits of requests under way, with their names, which are made of the limiter; the layer within
+    /// has them, if there is one.
     pub concurrency: Vec<(&'static str, u64)>,
     /// Whether the history begins now instead of at [`START`](super::START).
     pub in_real_time: bool,
@@ -45,7 +48,12 @@ pub enum Step {
 impl Case {
     pub(super) fn new(title: &'static str, options: Options) -> Self {
         let (rules, concurrency, steps) = Default::default();
-        Self { title, rules, options, concurrency, in_real_time: false, steps }
+        Self { title, rules, options, within: None, concurrency, in_real_time: false, steps }
+    }
+
+    pub(super) fn within(mut self, options: Options) -> Self {
+        self.within = Some(options);
+        self
     }
 
     pub(super) fn rule(mut self, rule: Rule) -> Self {

@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod attacks;
 mod concurrency;
 mod costs;
 mod fields;
@@ -8,8 +9,11 @@ mod identity;
 mod limits;
 mod lists;
 mod lookups;
+mod missing;
+mod nested;
 mod plans;
 mod refusals;
+mod targets;
 
 use std::time::Duration;
 
@@ -18,7 +22,7 @@ use throttle_http::{Headers, Options};
 
 use super::Case;
 
-/// Returns the whole table.
+/// Returns the table of one layer.
 #[must_use]
 pub fn all() -> Vec<Case> {
     [
@@ -27,6 +31,9 @@ pub fn all() -> Vec<Case> {
         refusals::cases(),
         lists::cases(),
         identity::cases(),
+        missing::cases(),
+        attacks::cases(),
+        targets::cases(),
         plans::cases(),
         lookups::cases(),
         costs::cases(),
@@ -34,6 +41,12 @@ pub fn all() -> Vec<Case> {
         concurrency::cases(),
     ]
     .concat()
+}
+
+/// Returns the cases of a layer within another.
+#[must_use]
+pub fn nested() -> Vec<Case> {
+    nested::cases()
 }
 
 /// Writes the draft's fields and `Retry-After`; said in full, whatever the defaults are.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use throttle_http::{
     Options, RequestHead,
-    identity::{ClientIp, Cookie, ForwardedHeader, Header, Missing, RequestMethod, RequestPath},
+    identity::{ClientIp, Cookie, ForwardedHeader, Header, RequestMethod, RequestPath},
 };
 
 use super::{
@@ -32,28 +32,27 @@ pub(super) fn cases() -> Vec<Case> {
         another_prefix(),
         a_tuple(),
         a_function(),
-        missing_and_anonymous(),
-        missing_and_by_address(),
         keys_of_a_cookie(),
         paths_and_methods(),
     ]
 }
 
 /// Says that a request is the first of its client, who may make one in a minute.
-fn first() -> Answer {
+pub(super) fn first() -> Answer {
     passed().draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#)
 }
 
 /// Says that its client made one already.
-fn again() -> Answer {
+pub(super) fn again() -> Answer {
     refused(&["api"]).draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#).retry_after(60)
 }
 
-fn case(title: &'static str, options: Options) -> Case {
+/// Begins a case in which every client may make one request in a minute.
+pub(super) fn case(title: &'static str, options: Options) -> Case {
     Case::new(title, options).rule(api(1))
 }
 
-fn key(value: impl AsRef<[u8]>) -> Request<Bytes> {
+pub(super) fn key(value: impl AsRef<[u8]>) -> Request<Bytes> {
     with(get(), "x-api-key", value)
 }
 
@@ -112,7 +111,7 @@ fn a_spoofed_field() -> Case {
 }
 
 /// Asks through a proxy that wrote this.
-fn via(proxy: &str, name: &'static str, value: &str) -> Request<Bytes> {
+pub(super) fn via(proxy: &str, name: &'static str, value: &str) -> Request<Bytes> {
     with(get_from(proxy), name, value)
 }
 
@@ -193,32 +192,6 @@ fn a_function() -> Case {
 
 fn network_of_16_bits(address: IpAddr) -> String {
     address.to_string().split('.').take(2).collect::<Vec<_>>().join(".")
-}
-
-fn missing_and_anonymous() -> Case {
-    let options = modern().key(Header::new("x-api-key").missing(Missing::Anonymous));
-    case("those without a field share one limit, if they may", options)
-        .ask(get(), first())
-        .ask(get_from("198.51.100.7"), again())
-        .ask(key(""), first())
-        .ask(key("anonymous"), first())
-        .ask(key("%00anonymous"), first())
-        .ask(key("alice"), first())
-        .ask(key("alice"), again())
-}
-
-fn missing_and_by_address() -> Case {
-    let client = ClientIp::new().trusted_proxies(["10.0.0.1"]);
-    let options = modern().key(Header::new("x-api-key").missing(Missing::ClientIp(client)));
-    case("those without a field are limited by address, which no value can spend", options)
-        .change(|limiter| limiter.allow_list().add("198.51.100.0/24").unwrap())
-        .ask(key("192.0.2.1"), first())
-        .ask(get(), first())
-        .ask(get(), again())
-        .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.1"), again())
-        .ask(get_from("192.0.2.2"), first())
-        .ask(get_from("198.51.100.7"), passed())
-        .ask(get_from("198.51.100.7"), passed())
 }
 
 fn keys_of_a_cookie() -> Case {

@@ -1,0 +1,92 @@
+//! Requests that do not say whose they are.
+
+use http::StatusCode;
+use throttle_http::identity::{ClientIp, Cookie, Header, Missing};
+
+use super::{
+    super::{
+        Case,
+        answer::{passed, problem},
+        case::{get, get_from, with},
+    },
+    identity::{again, case, first, key, via},
+    modern,
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        missing_and_anonymous(),
+        missing_and_by_address(),
+        missing_and_refused(),
+        missing_and_refused_by_no_error(),
+        a_cookie_that_is_missing(),
+        a_part_that_is_missing(),
+    ]
+}
+
+fn missing_and_anonymous() -> Case {
+    let options = modern().key(Header::new("x-api-key").missing(Missing::Anonymous));
+    case("those without a field share one limit, if they may", options)
+        .ask(get(), first())
+        .ask(get_from("198.51.100.7"), again())
+        .ask(key(""), first())
+        .ask(key("anonymous"), first())
+        .ask(key("%00anonymous"), first())
+        .ask(key("alice"), first())
+        .ask(key("alice"), again())
+}
+
+fn missing_and_by_address() -> Case {
+    let client = ClientIp::new().trusted_proxies(["10.0.0.1"]);
+    let options = modern().key(Header::new("x-api-key").missing(Missing::ClientIp(client)));
+    case("those without a field are limited by address, which no value can spend", options)
+        .change(|limiter| limiter.allow_list().add("198.51.100.0/24").unwrap())
+        .ask(key("192.0.2.1"), first())
+        .ask(get(), first())
+        .ask(get(), again())
+        .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.1"), again())
+        .ask(get_from("192.0.2.2"), first())
+        .ask(get_from("198.51.100.7"), passed())
+        .ask(get_from("198.51.100.7"), passed())
+}
+
+fn missing_and_refused() -> Case {
+    let missing = Missing::Status(StatusCode::UNAUTHORIZED);
+    let lacking = r#"the request does not say whose it is"#;
+    let answer = problem(401, "Unauthorized", lacking);
+    let options = modern().key(Header::new("x-api-key").missing(missing));
+    case("those without a field are refused by a status of choice", options)
+        .ask(get(), answer.clone())
+        .ask(key("alice"), first())
+        .ask(get(), answer)
+        .ask(key("alice"), again())
+}
+
+fn missing_and_refused_by_no_error() -> Case {
+    let lacking = r#"the request does not say whose it is"#;
+    let options = modern().key(Header::new("x-api-key").missing(Missing::Status(StatusCode::OK)));
+    case("a status that is no error refuses as a bad request", options)
+        .ask(get(), problem(400, "Bad Request", lacking))
+        .ask(key("alice"), first())
+}
+
+fn a_cookie_that_is_missing() -> Case {
+    let options = modern().key(Cookie::new("session").missing(Missing::Anonymous));
+    case("those without a cookie share one limit, if they may", options)
+        .ask(get(), first())
+        .ask(with(get_from("198.51.100.7"), "cookie", "theme=dark"), again())
+        .ask(with(get(), "cookie", "session=anonymous"), first())
+        .ask(with(get(), "cookie", "session=a"), first())
+        .ask(with(get(), "cookie", "session="), first())
+}
+
+fn a_part_that_is_missing() -> Case {
+    let tenant = Header::new("x-tenant").missing(Missing::Anonymous);
+    let options = modern().key((tenant, ClientIp::new()));
+    case("a part of a tuple that is missing leaves the others as they are", options)
+        .ask(get(), first())
+        .ask(get(), again())
+        .ask(get_from("192.0.2.2"), first())
+        .ask(with(get(), "x-tenant", "a"), first())
+        .ask(with(get(), "x-tenant", ""), first())
+}
