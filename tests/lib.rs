@@ -1,9 +1,15 @@
 //! What crosses crates: a real server, a real client, and the programs of the guide.
 
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
+mod one_process;
+#[cfg(test)]
 mod over_redis;
+#[cfg(test)]
+mod servers;
 
 /// Compiles the programs of the guide, and runs those that can be run.
 #[cfg(doctest)]
