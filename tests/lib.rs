@@ -30,6 +30,8 @@ mod guide {
     mod counting_by_outcome {}
     #[doc = include_str!("../docs/concurrency.md")]
     mod concurrency {}
+    #[doc = include_str!("../docs/shaping.md")]
+    mod shaping {}
     #[doc = include_str!("../docs/algorithms.md")]
     mod algorithms {}
     #[doc = include_str!("../docs/storage.md")]
