@@ -1,7 +1,7 @@
 //! RateThrottle beside its peers, in the same run.
 //!
-//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `-- decision` or
-//! `-- resilience` prints one. Variants take turns, round by round, and each figure is the median over
+//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `-- decision`,
+//! `-- resilience` or `-- leases` prints one. Variants take turns, round by round, and each figure is the median over
 //! the rounds, so that a noisy machine disturbs all alike. `--bin allocations` counts allocations and
 //! bytes, with an allocator that would slow the clocks of this program.
 
@@ -9,10 +9,16 @@ mod actix;
 mod decision;
 mod harness;
 mod layer;
+mod leases;
 mod resilience;
 
 fn main() {
     let only: Vec<_> = std::env::args().skip(1).collect();
+    if let [first, arguments @ ..] = &only[..]
+        && first == leases::CHILD
+    {
+        return leases::child(arguments);
+    }
     let wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
     println!("{}", harness::machine());
     if wanted("layer") {
@@ -26,5 +32,8 @@ fn main() {
     }
     if wanted("resilience") {
         resilience::run();
+    }
+    if wanted("leases") {
+        leases::run();
     }
 }

@@ -111,7 +111,8 @@ impl Fallback {
         }
     }
 
-    /// Sets how many servers share the limits, where that changes while they serve; 0 counts as 1.
+    /// Sets how many servers share the limits, where that changes while they serve; 0 counts as 1. Where
+    /// the number is [learnt](Servers::learnt), it is what is known until they are counted again.
     pub fn set_servers(&self, servers: u64) {
         self.inner.servers.set(servers);
     }
@@ -122,6 +123,7 @@ impl Fallback {
         let inner = &self.inner;
         FallbackFigures {
             degraded: inner.degraded.load(Relaxed),
+            servers: inner.servers().get(),
             outages: inner.counts.outages.load(Relaxed),
             closed: inner.counts.closed.load(Relaxed),
             open: inner.counts.open.load(Relaxed),
@@ -182,6 +184,7 @@ guarded_operations!(Fallback);
 
 impl AtomicStorage for Fallback {
     fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+        self.inner.servers.learn_from(&self.inner.storage);
         self.decide(request, self.inner.storage.acquire(request), Call::Acquire)
     }
 

@@ -50,7 +50,8 @@ impl Modes {
     }
 
     /// Decides by `storage`, such as one in memory, what the usual one cannot decide. `servers` is how
-    /// many share the limits: each then keeps its share, rounded down, and at least 1. 0 counts as 1.
+    /// many share the limits, a number or [learnt](Servers::learnt): each then keeps its share, rounded
+    /// down, and at least 1. 0 counts as 1.
     pub fn local(storage: impl Storage, servers: impl Into<Servers>) -> Self {
         let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
         Self::of(Mode::Local, Some(Local { storage, servers }))
@@ -132,6 +133,8 @@ pub enum FallbackChange {
 pub struct FallbackFigures {
     /// Whether calls failed within the last second, or charges are due.
     pub degraded: bool,
+    /// How many servers share the limits, as it was given or learnt.
+    pub servers: u64,
     /// How often the storage began to fail.
     pub outages: u64,
     /// Requests that failed, because one of their rules is closed.

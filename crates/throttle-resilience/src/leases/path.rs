@@ -82,6 +82,7 @@ impl Inner {
     /// Answers a request for which there is not enough in stock: asks for a batch, if the key is worth
     /// it, and waits for it; what that does not serve goes to the storage.
     pub(super) fn acquire(self: &Arc<Self>, request: &Request<'_>) -> Reply<Outcome> {
+        self.servers.learn_from(&self.storage);
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
         let Some(key) = only_key(request) else {
