@@ -10,18 +10,21 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use redis::{
-    AsyncConnectionConfig, PushInfo, PushKind, RedisError, aio::MultiplexedConnection, cmd,
+    AsyncConnectionConfig, Cmd, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection,
+    cmd,
 };
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
-use super::{Shared, Source};
+use super::{Shared, Source, batches::Batches};
 use crate::{figures::Counters, options::Options, retry::Backoff, script};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
+/// How many requests may stand between those who ask and the socket, before asking waits.
+const QUEUE: usize = 1_024;
 
 /// A place for one connection.
 #[derive(Default)]
@@ -32,6 +35,7 @@ pub(super) struct Lane {
 /// A connection that was made.
 pub(super) struct Live {
     connection: MultiplexedConnection,
+    batches: Arc<Batches>,
     since: Instant,
     signs: Arc<Signs>,
 }
@@ -67,6 +71,11 @@ impl Live {
         self.connection.clone()
     }
 
+    /// Sends a command, together with others that come at the same time.
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        self.batches.send(&self.connection, command).await
+    }
+
     pub(super) fn mark_broken(&self) {
         self.signs.break_up();
     }
@@ -99,7 +108,8 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
         match timeout(options.connect_timeout, open(source, options, &signs)).await {
             Ok(Ok((connection, address))) => {
                 backoff.reset();
-                let live = Arc::new(Live { connection, since: Instant::now(), signs });
+                let (batches, since) = (Arc::default(), Instant::now());
+                let live = Arc::new(Live { connection, batches, since, signs });
                 shared.lanes[index].live.store(Some(Arc::clone(&live)));
                 if again {
                     Counters::add(&shared.counters.reconnects);
@@ -167,7 +177,8 @@ async fn open(
     let client = source.client().await?;
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(options.connect_timeout))
-        .set_response_timeout(None); // each request has a deadline of its own
+        .set_response_timeout(None) // each request has a deadline of its own
+        .set_pipeline_buffer_size(QUEUE);
     if options.resp3 {
         let signs = Arc::clone(signs);
         config = config.set_push_sender(move |push: PushInfo| {

@@ -5,6 +5,7 @@
 //! makes another when it breaks; a request only ever picks one that is there. One that may be broken
 //! (an answer was late) is not picked until it has answered a PING.
 
+mod batches;
 mod lane;
 mod source;
 
@@ -99,9 +100,8 @@ impl Pool {
     /// Sends a command, and returns what came back before the deadline.
     pub(crate) async fn send(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, Failure> {
         let live = self.live(deadline).await?;
-        let mut connection = live.connection();
-        let answer = timeout_at(deadline, connection.send_packed_command(cmd)).await;
-        self.sorted(&live, answer.map(|answer| answer.and_then(checked)))
+        let answer = timeout_at(deadline, live.send(cmd)).await;
+        self.sorted(&live, answer)
     }
 
     /// Sends commands one right after the other, and returns the answers to the last `count`.
