@@ -101,10 +101,10 @@ mod tests {
         let client = Client::new();
         let (status, headers) = client.ask("GET", "/search").await;
         assert_eq!(status, 200);
-        let policies: Vec<_> = headers.get_all("ratelimit-policy").iter().collect();
-        assert_eq!(policies, [r#""search";q=20;w=120"#, r#""service";q=1000;w=60"#]);
+        let policies = &headers["ratelimit-policy"];
+        assert_eq!(policies, r#""search";q=20;w=120, "service";q=1000;w=60"#);
         let (_, headers) = client.ask("GET", "/no/such/route").await;
-        assert_eq!(headers.get_all("ratelimit-policy").iter().count(), 1);
+        assert_eq!(headers["ratelimit-policy"], r#""service";q=1000;w=60"#);
     }
 
     #[tokio::test]
@@ -115,8 +115,8 @@ mod tests {
         }
         let (status, headers) = client.ask("POST", "/reports").await;
         assert_eq!(status, 429);
-        let service = headers.get_all("ratelimit").iter().next_back().unwrap();
-        assert!(service.to_str().unwrap().starts_with(r#""service";r=994;"#), "{service:?}");
+        let limits = headers["ratelimit"].to_str().unwrap();
+        assert!(limits.contains(r#", "service";r=994;"#), "{limits}");
         assert_eq!(client.get("/reports").await, 200, "reading is not limited so");
         let (_, headers) = client.ask("GET", "/healthz").await;
         assert!(!headers.contains_key("ratelimit"));
