@@ -48,6 +48,8 @@ mod guide {
     mod resilience {}
     #[doc = include_str!("../docs/performance.md")]
     mod performance {}
+    #[doc = include_str!("../docs/coming-from.md")]
+    mod coming_from {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
 }
