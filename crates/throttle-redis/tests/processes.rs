@@ -3,11 +3,13 @@
 mod common;
 
 use std::{
-    env,
+    env, fs,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
 use common::{fixed, limiter, storm};
+use throttle_core::{Clock, SystemClock};
 use throttle_redis::RedisStorage;
 use throttle_testbed::Server;
 
@@ -29,32 +31,72 @@ async fn child() {
     let tally = storm(&limiter(&storage, rules_known), "shared", rules, 64, 80).await;
     assert_eq!(tally.failed(), 0);
     println!("admitted={}", tally.admitted());
+    println!("clock={}", SystemClock.now().get() / 1_000_000);
 }
 
-fn spawn(server: &Server, rules: &str) -> Child {
-    Command::new(env::current_exe().expect("a test knows itself"))
+fn process(server: &Server, rules: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("a test knows itself"));
+    command
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env(URL, server.url())
         .env(RULES, rules)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a process starts")
+        .stdout(Stdio::piped());
+    command
+}
+
+/// What a process said when it had ended.
+struct Said {
+    admitted: u64,
+    /// Its clock, in seconds since 1970.
+    clock: u64,
+}
+
+fn end(child: Child) -> Said {
+    let output = child.wait_with_output().expect("the process ends");
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("it prints text");
+    let number = |what: &str| {
+        let rest = text.split(what).nth(1)?;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    let (admitted, clock) = (number("admitted="), number("clock="));
+    Said { admitted: admitted.expect("it says how many"), clock: clock.expect("it says when") }
 }
 
 /// Runs three processes of 64 tasks with 80 requests each, and says how many passed in all.
 fn admitted(rules: &str) -> u64 {
     let server = Server::start();
-    let children: Vec<_> = (0..3).map(|_| spawn(&server, rules)).collect();
-    let mut sum = 0;
-    for child in children {
-        let output = child.wait_with_output().expect("the process ends");
-        assert!(output.status.success());
-        let text = String::from_utf8(output.stdout).expect("it prints text");
-        let number = text.split("admitted=").nth(1).expect("the child says how many");
-        sum +=
-            number.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).expect("a number");
-    }
-    sum
+    let spawn = |_| process(&server, rules).spawn().expect("a process starts");
+    let children: Vec<_> = (0..3).map(spawn).collect();
+    children.into_iter().map(|child| end(child).admitted).sum()
+}
+
+/// Returns the library that gives a process another clock (Debian: `libfaketime`).
+fn libfaketime() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?.flatten();
+    let mut files = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+    files.find(|file| file.exists())
+}
+
+#[test]
+fn servers_whose_clocks_differ_by_an_hour_share_a_limit_exactly() {
+    let Some(library) = libfaketime() else {
+        eprintln!("skipped: libfaketime is not installed (Debian: apt-get install libfaketime)");
+        return;
+    };
+    let server = Server::start();
+    let right = process(&server, "one").spawn().expect("a process starts");
+    let fast = process(&server, "one")
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME", "+1h")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .spawn()
+        .expect("a process starts");
+    let (right, fast) = (end(right), end(fast));
+    let apart = fast.clock - right.clock;
+    assert!((3_500..3_700).contains(&apart), "the clocks are {apart} s apart");
+    assert_eq!(right.admitted + fast.admitted, 10_000);
+    assert!(right.admitted > 0 && fast.admitted > 0);
 }
 
 #[test]
