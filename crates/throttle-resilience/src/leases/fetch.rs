@@ -194,9 +194,13 @@ impl Fetch {
                 return Then::Again;
             }
         }
+        let whole = verdict.retry_after.filter(|_| room < self.need);
         self.with_lease(|lease| {
             lease.hear(verdict, at, now);
-            lease.rest(now);
+            match whole {
+                Some(whole) => lease.refuse(self.need, whole, self.sent),
+                None => lease.rest(now),
+            }
             lease.answered();
         });
         self.answered = true;

@@ -25,8 +25,10 @@ pub struct LeaseFigures {
     /// Permits that came to nothing: their window ended, or a call failed that took them or gave them
     /// back.
     pub expired: u64,
-    /// Requests that were answered without asking the storage.
+    /// Requests that were admitted without asking the storage.
     pub answered: u64,
+    /// Requests that were refused without asking it, because it had nothing left a moment before.
+    pub refused: u64,
     /// Requests that waited for a batch.
     pub waited: u64,
 }
@@ -60,6 +62,7 @@ impl Inner {
             figures.held += shard.held();
             figures.spent += shard.spent;
             figures.answered += shard.answered;
+            figures.refused += shard.refused;
         });
         figures
     }

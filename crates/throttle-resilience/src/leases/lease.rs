@@ -25,6 +25,8 @@ pub(super) struct Lease {
     asked: u64,
     /// Before this no batch is asked for.
     rest_until: Micros,
+    /// What the storage has not got: who needs so much more than is held is refused for a while.
+    refused: Option<Refused>,
     told: Told,
     meter: Meter,
     latest: Micros,
@@ -53,11 +55,20 @@ struct Told {
     came: Micros,
 }
 
+/// Says that the storage had less than `need`, and until when that is taken for granted.
+#[derive(Copy, Clone, Debug)]
+struct Refused {
+    need: u64,
+    until: Micros,
+}
+
 /// Permits that are held no longer, to be given back.
 pub(super) type Returns = SmallVec<[Batch; 1]>;
 
 /// After a denial or a failure no batch is asked for so long.
 const REST: Micros = Micros::new(10_000);
+/// A denial is taken for granted no longer than this, so that others may free the key.
+const GRANTED: Micros = Micros::new(500_000);
 /// More batches than this are not held at once.
 const MOST_BATCHES: usize = 8;
 
@@ -75,6 +86,7 @@ impl Lease {
             fetching: None,
             asked: 0,
             rest_until: Micros::ZERO,
+            refused: None,
             told: Told::default(),
             meter,
             latest: now,
@@ -93,7 +105,7 @@ impl Lease {
     pub(super) fn advance(&mut self, now: Micros) {
         if now < self.latest {
             self.end();
-            (self.rest_until, self.lost) = (Micros::ZERO, 0);
+            (self.rest_until, self.lost, self.refused) = (Micros::ZERO, 0, None);
             self.meter = Meter::new(now, self.plan.worth());
         }
         self.latest = now;
@@ -212,6 +224,7 @@ impl Lease {
 
     /// Takes in what the storage granted.
     pub(super) fn deposit(&mut self, batch: Batch) {
+        self.refused = None;
         self.left = self.left.saturating_add(batch.left);
         let same = |one: &&mut Batch| match (one.receipt, batch.receipt) {
             (Some(one), Some(two)) => one.mark() == two.mark(),
@@ -238,6 +251,29 @@ impl Lease {
     /// Asks for nothing for a moment.
     pub(super) fn rest(&mut self, now: Micros) {
         self.rest_until = now.plus(REST);
+    }
+
+    /// Refuses what needs as much as `need` more than is held, for half as long as it takes until the whole
+    /// amount is there that was asked for: until then less is unclaimed in the storage than this server may
+    /// hold. Then the next batch is asked for.
+    pub(super) fn refuse(&mut self, need: u64, whole: Micros, sent: Micros) {
+        let wait = (whole.get() / 2).max(REST.get().min(whole.get())).min(GRANTED.get());
+        let until = sent.plus(Micros::new(wait));
+        self.refused = Some(Refused { need, until });
+        self.rest_until = until;
+    }
+
+    /// Returns what to tell a request that is refused without asking the storage.
+    #[inline]
+    pub(super) fn refusal(&self, cost: u64, now: Micros) -> Option<(Verdict, Micros)> {
+        let refused = self.refused.filter(|refused| now < refused.until)?;
+        if cost.saturating_sub(self.left) < refused.need {
+            return None;
+        }
+        let (verdict, by) = self.verdict(None, now);
+        let remaining = verdict.remaining.min(cost.saturating_sub(1));
+        let retry_after = Some(refused.until.since(now));
+        Some((Verdict { allowed: false, remaining, retry_after, ..verdict }, by))
     }
 
     /// Takes note that so much may have been charged, nobody knows.
@@ -317,136 +353,4 @@ impl Lease {
 }
 
 #[cfg(test)]
-mod tests {
-    use throttle_core::{Algorithm, Rule};
-
-    use super::*;
-    use crate::leases::{Accuracy, plan::Named};
-
-    const fn at(micros: u64) -> Micros {
-        Micros::new(micros)
-    }
-
-    fn lease(algorithm: Algorithm) -> Lease {
-        let named = Named::new("r".into(), Accuracy::percent(10));
-        let rule = Rule::per_second("r", 1_000).algorithm(algorithm).check().unwrap();
-        Lease::new(named.plan(&Arc::new(rule)), at(0))
-    }
-
-    fn batch(mark: u64, count: u64, until: u64) -> Batch {
-        let receipt = Some(Receipt::new(at(mark), 0));
-        Batch { receipt, taken: count, left: count, until: at(until), ends: at(until) }
-    }
-
-    #[test]
-    fn permits_are_spent_from_the_oldest_and_not_after_their_time() {
-        let mut lease = lease(Algorithm::TokenBucket);
-        lease.deposit(batch(1, 3, 100));
-        lease.deposit(batch(2, 5, 200));
-        assert_eq!((lease.spend(2), lease.left()), (batch(1, 0, 0).receipt, 6));
-        assert_eq!(lease.spend(3), batch(1, 0, 0).receipt, "of two, the oldest");
-        lease.advance(at(199));
-        assert_eq!((lease.left(), lease.take_returns().len()), (3, 0));
-        lease.advance(at(200));
-        assert_eq!((lease.left(), lease.take_returns()[0].left), (0, 3));
-        assert_eq!(lease.held(), 3, "until they are given back");
-        lease.returned(3);
-        assert!(lease.is_empty());
-    }
-
-    #[test]
-    fn permits_of_two_windows_are_spent_one_after_the_other() {
-        let mut lease = lease(Algorithm::FixedWindow);
-        lease.deposit(batch(1, 3, 100));
-        lease.deposit(batch(2, 5, 200));
-        lease.spend(3);
-        assert_eq!((lease.spend(4), lease.left()), (batch(2, 0, 0).receipt, 1));
-    }
-
-    #[test]
-    fn batches_of_one_window_are_one() {
-        let mut lease = lease(Algorithm::FixedWindow);
-        lease.deposit(batch(1, 3, 100));
-        lease.deposit(batch(1, 5, 90));
-        assert_eq!(lease.batches[..], [batch(1, 8, 100)]);
-        lease.spend(8);
-        assert!(lease.put_back(batch(1, 0, 0).receipt, 8, 100), "its window lives");
-        assert_eq!(lease.left(), 8);
-    }
-
-    #[test]
-    fn no_more_is_put_back_than_was_spent_and_than_may_be_held() {
-        for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindowLog] {
-            let mut lease = lease(algorithm);
-            lease.deposit(batch(1, 10, 100));
-            let receipt = lease.spend(3);
-            assert!(!lease.put_back(receipt, 4, 100), "more than was spent");
-            assert!(!lease.put_back(receipt, 3, 9), "more than may be held");
-            assert!(!lease.put_back(Some(Receipt::new(at(2), 0)), 3, 100), "another charge's");
-            assert!(!lease.put_back(None, 3, 100));
-            assert!(lease.put_back(receipt, 3, 100));
-            assert!(!lease.put_back(receipt, 1, 100), "all is there again");
-        }
-    }
-
-    #[test]
-    fn a_clock_that_steps_back_ends_the_lease() {
-        let mut lease = lease(Algorithm::SlidingWindowCounter);
-        lease.advance(at(50));
-        lease.deposit(batch(1, 10, 100));
-        lease.advance(at(49));
-        assert_eq!((lease.left(), lease.take_returns().len()), (0, 1));
-    }
-
-    #[test]
-    fn what_is_held_asked_for_and_lost_is_never_more_than_the_most() {
-        let mut lease = lease(Algorithm::FixedWindow);
-        for _ in 0..1_000 {
-            lease.meet(1, at(10));
-        }
-        assert_eq!(lease.ahead(at(10), 50), Some(50));
-        lease.deposit(batch(1, 20, 1_000_000));
-        assert_eq!(lease.ahead(at(10), 50), Some(30));
-        lease.lose(25, at(500));
-        assert_eq!(lease.ahead(at(10), 50), Some(5));
-        assert_eq!(lease.needed(25, at(10), 50), Some(5));
-        assert_eq!(lease.needed(26, at(10), 50), None, "so much is not held");
-        lease.ask(5, Arc::new(Gate::new()));
-        assert_eq!((lease.held(), lease.ahead(at(10), 50)), (50, None));
-        lease.answered();
-        lease.advance(at(500));
-        assert_eq!(lease.held(), 20, "what is lost is over when it no longer counts");
-        lease.rest(at(500));
-        assert_eq!(lease.needed(26, at(501), 50), None, "it rests");
-    }
-
-    #[test]
-    fn what_is_in_stock_follows_the_rate() {
-        let mut lease = lease(Algorithm::FixedWindow);
-        lease.deposit(batch(1, 100, 10_000_000));
-        for n in 0..400 {
-            lease.meet(1, at(n * 1_000)); // 1,000 a second, a quarter of which lasts a quarter second
-        }
-        assert!((225..=260).contains(&lease.wanted(at(400_000), 1_000)));
-        assert!(!lease.is_cold(at(400_000)));
-        lease.trim(at(400_000), 1_000);
-        assert!(lease.take_returns().is_empty());
-        // Then nothing for a second.
-        assert!(lease.is_cold(at(1_400_000)));
-        lease.trim(at(1_400_000), 1_000);
-        assert_eq!(lease.left() + lease.take_returns()[0].left, 100);
-        assert!(lease.left() < 50, "{}", lease.left());
-    }
-
-    #[test]
-    fn what_is_told_ages() {
-        let mut lease = lease(Algorithm::FixedWindow);
-        let verdict = Verdict { remaining: 700, reset_after: at(5_000), ..Verdict::default() };
-        lease.hear(&verdict, at(1_000_000), at(10));
-        lease.deposit(batch(1, 10, 5_000));
-        let receipt = lease.spend(1);
-        let (told, by) = lease.verdict(receipt, at(110));
-        assert!(told.allowed && told.receipt == receipt);
-        assert_eq!((told.remaining, told.reset_after, by), (709, at(4_900), at(1_000_100)));
-    }
-}
+mod tests;

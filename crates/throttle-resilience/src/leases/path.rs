@@ -19,7 +19,8 @@ pub(super) type Plans = SmallVec<[Option<Arc<Plan>>; 2]>;
 type Gates = SmallVec<[Arc<Gate>; 2]>;
 
 impl Inner {
-    /// Answers a request all of whose rules have enough in stock.
+    /// Answers a request all of whose rules have enough in stock, or one of a single rule whose storage had
+    /// not enough a moment ago.
     #[inline]
     pub(super) fn from_stock(self: &Arc<Self>, request: &Request<'_>) -> Option<Outcome> {
         let key = only_key(request)?;
@@ -33,7 +34,13 @@ impl Inner {
                 let lease = of_key.of(charge.rule(), request.clock())?;
                 lease.advance(now);
                 if lease.left() < charge.cost() {
-                    return None;
+                    let (verdict, at) = lease.refusal(charge.cost(), now)?;
+                    if request.charges().len() > 1 {
+                        return None; // what the others say is for the storage to tell
+                    }
+                    lease.meet(charge.cost(), now);
+                    shard.refused += 1;
+                    return Some(Outcome::one(verdict, at));
                 }
             }
             let mut at = Micros::ZERO;

@@ -30,8 +30,9 @@ struct Padded(Mutex<Shard>);
 pub(super) struct Shard {
     keys: IndexMap<u64, OfKey, BuildHasherDefault<AsIs>>,
     most: usize,
-    /// Requests that were answered from stock, and the permits that they took.
+    /// Requests that were answered from stock or refused, and the permits that were taken.
     pub(super) answered: u64,
+    pub(super) refused: u64,
     pub(super) spent: u64,
 }
 
