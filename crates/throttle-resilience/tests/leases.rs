@@ -74,7 +74,8 @@ async fn a_clock_that_steps_back_admits_nothing_more() {
         clock.set(Micros::new(1_000_000_000_000_000).to_system_time());
         passed += admitted(&limiter, "k", "r", 2_000).await;
         assert!(passed <= 1_000, "{algorithm}: {passed}");
-        assert!(passed >= 890, "{algorithm}: {passed}");
+        // 5 % of a bucket's burst are kept back, and 10 % may be refused too early.
+        assert!(passed >= 850, "{algorithm}: {passed}");
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::{
     Inner,
     gate::{Gate, Voided},
-    lease::{Batch, Lease},
+    lease::{Batch, Lease, REST},
     plan::Plan,
     table::Return,
 };
@@ -29,6 +29,8 @@ pub(super) struct Fetch {
     /// When it is asked for, no later than it is granted.
     sent: Micros,
     tried: u8,
+    /// Until when a part of what was asked for is taken for all that there is.
+    pause: Option<Micros>,
     answered: bool,
 }
 
@@ -43,6 +45,8 @@ enum Then {
 
 /// So often is asked for less, when the storage has not got so much.
 const TRIES: u8 = 2;
+/// So long at most a part of what was asked for is taken for all that there is.
+const PAUSE: Micros = Micros::new(100_000);
 
 impl Fetch {
     /// Prepares to ask for `amount`, which the lease takes note of.
@@ -68,6 +72,7 @@ impl Fetch {
             amount,
             sent: now,
             tried: 0,
+            pause: None,
             answered: false,
         }
     }
@@ -163,6 +168,9 @@ impl Fetch {
         let held = self.with_lease(|lease| {
             lease.hear(verdict, at, now);
             lease.deposit(batch);
+            if let Some(until) = self.pause {
+                lease.pause(1, until);
+            }
             lease.answered();
         });
         self.answered = true;
@@ -189,6 +197,7 @@ impl Fetch {
         let less = self.need.max(room / 2).min(self.amount);
         if room >= self.need && self.tried <= TRIES && less < self.amount {
             // Half of what there is, so that other servers find something too.
+            self.pause = self.pause.or_else(|| self.pause_for(verdict));
             self.amount = less;
             if self.with_lease(|lease| lease.ask_less(less)) {
                 return Then::Again;
@@ -197,14 +206,24 @@ impl Fetch {
         let whole = verdict.retry_after.filter(|_| room < self.need);
         self.with_lease(|lease| {
             lease.hear(verdict, at, now);
-            match whole {
-                Some(whole) => lease.refuse(self.need, whole, self.sent),
-                None => lease.rest(now),
+            match (whole, self.pause) {
+                (Some(whole), _) => lease.refuse(self.need, whole, self.sent),
+                (None, Some(until)) => lease.pause(self.need, until),
+                (None, None) => lease.rest(now),
             }
             lease.answered();
         });
         self.answered = true;
         Then::Nothing
+    }
+
+    /// Says until when not to ask again after a part was granted: where permits come back so fast that
+    /// there would be a call for every few of them. Elsewhere the rest is soon asked for, by halves.
+    fn pause_for(&self, verdict: &Verdict) -> Option<Micros> {
+        let whole = verdict.retry_after?;
+        let short = u128::from(self.amount.saturating_sub(verdict.remaining));
+        let is_fast = 2 * u128::from(whole.get()) <= short * u128::from(REST.get());
+        is_fast.then(|| self.sent.plus(Micros::new(whole.get() / 2).min(PAUSE)))
     }
 
     fn failed(&mut self, error: &StorageError) {

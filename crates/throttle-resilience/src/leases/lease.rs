@@ -66,7 +66,7 @@ struct Refused {
 pub(super) type Returns = SmallVec<[Batch; 1]>;
 
 /// After a denial or a failure no batch is asked for so long.
-const REST: Micros = Micros::new(10_000);
+pub(super) const REST: Micros = Micros::new(10_000);
 /// A denial is taken for granted no longer than this, so that others may free the key.
 const GRANTED: Micros = Micros::new(500_000);
 /// More batches than this are not held at once.
@@ -254,11 +254,15 @@ impl Lease {
     }
 
     /// Refuses what needs as much as `need` more than is held, for half as long as it takes until the whole
-    /// amount is there that was asked for: until then less is unclaimed in the storage than this server may
-    /// hold. Then the next batch is asked for.
+    /// amount is there that was asked for at `sent`: until then less is unclaimed in the storage than this
+    /// server may hold. Then the next batch is asked for.
     pub(super) fn refuse(&mut self, need: u64, whole: Micros, sent: Micros) {
         let wait = (whole.get() / 2).max(REST.get().min(whole.get())).min(GRANTED.get());
-        let until = sent.plus(Micros::new(wait));
+        self.pause(need, sent.plus(Micros::new(wait)));
+    }
+
+    /// Asks for nothing, and refuses what needs as much as `need` more than is held, until then.
+    pub(super) fn pause(&mut self, need: u64, until: Micros) {
         self.refused = Some(Refused { need, until });
         self.rest_until = until;
     }
