@@ -1,7 +1,7 @@
 //! What follows a request past its decision, over a real Redis: it answers later, and is not waited for where
 //! a client has left.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -15,7 +15,7 @@ use ratethrottle::{
     ActualCost, Algorithm, Concurrency, Limiter, RateThrottleLayer, RedisStorage, Rule,
 };
 use throttle_testbed::Server;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 use tower::ServiceExt;
 
 const CLIENT: &str = "203.0.113.7";
@@ -23,11 +23,15 @@ const CLIENT: &str = "203.0.113.7";
 /// Has a handler that answers with the status and says the cost that the path names; 0 waits for ever.
 fn app(layer: RateThrottleLayer) -> Router {
     let handler = async |Path((status, cost)): Path<(u16, u64)>,
-                         actual: Option<Extension<ActualCost>>| {
+                         actual: Option<Extension<ActualCost>>,
+                         reached: Option<Extension<Arc<Notify>>>| {
         if let Some(Extension(actual)) = actual {
             actual.set(cost);
         }
         if status == 0 {
+            if let Some(Extension(reached)) = reached {
+                reached.notify_one();
+            }
             std::future::pending::<()>().await;
         }
         (StatusCode::from_u16(status).expect("a path names a status"), "hello")
@@ -146,18 +150,38 @@ async fn who_leaves_while_redis_is_asked_for_a_turn_gives_it_back() {
 async fn a_request_is_settled_to_what_it_cost_also_where_the_client_has_left() {
     let server = Server::start();
     let limiter = limiter(&server, a_day(1_000)).await;
-    let app = app(RateThrottleLayer::new(&limiter).cost(100).charge_actual());
+    let reached = Arc::new(Notify::new());
+    let app = app(RateThrottleLayer::new(&limiter).cost(100).charge_actual())
+        .layer(Extension(Arc::clone(&reached)));
     assert_eq!(status(&app, "/200/7").await, 200);
     until_left(&limiter, 993).await;
     assert_eq!(status(&app, "/200/293").await, 200);
     until_left(&limiter, 700).await;
     let asking = start(&app, "/0/20");
-    until_left(&limiter, 600).await;
+    reached.notified().await;
     asking.abort();
     until_left(&limiter, 680).await;
     assert_eq!(status(&app, "/200/5000").await, 200);
     until_left(&limiter, 0).await;
     assert_eq!(limiter.metrics().denied, 0, "what finds no room is forgiven");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_before_the_handler_is_called_has_the_estimate_given_back() {
+    let server = Server::start();
+    let limiter = limiter(&server, a_day(1_000)).await;
+    let app = app(RateThrottleLayer::new(&limiter).cost(10).charge_actual());
+    assert_eq!(status(&app, "/200/0").await, 200);
+    for turn in 0..60_u64 {
+        let asking = start(&app, "/0/0"); // costs nothing where the handler is called
+        let stop = std::time::Instant::now() + Duration::from_micros(turn * 10);
+        while std::time::Instant::now() < stop {
+            tokio::task::yield_now().await;
+        }
+        asking.abort();
+    }
+    sleep(Duration::from_millis(100)).await;
+    until_left(&limiter, 1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,10 @@ use std::{
 
 use throttle_core::{Decision, Decisions, Error, Reply};
 
-use super::{Place, Request, background};
+use super::{Place, Request, background, goes_back};
 
-/// Answers with the turn of a request. If it is dropped before, and the request was to be shaped, the turn is given
-/// back when it is there.
+/// Answers with the turn of a request. If it is dropped before, and what the request was charged [goes
+/// back then](super::goes_back), it is given back when it is known.
 pub(super) struct Asking {
     of: Option<Asked>,
     begun: bool,
@@ -65,7 +65,7 @@ impl Future for Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let Some(mut asked) = self.of.take() else { return };
-        if self.begun && asked.request.throttle.options().shape.is_some() {
+        if self.begun && goes_back(&asked.request.throttle) {
             background::finish(async move {
                 let answer = (&mut asked.reply).await;
                 drop(asked.conclude(answer));

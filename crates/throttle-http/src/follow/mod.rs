@@ -160,6 +160,12 @@ impl Request {
     }
 }
 
+/// Returns whether a request whose client leaves before the handler is called has its charge given back: its turn
+/// goes to others, or the handler would have said what it costs.
+fn goes_back(throttle: &Throttle) -> bool {
+    throttle.options().shape.is_some() || throttle.options().actual.is_some()
+}
+
 enum Place {
     Refused(Refusal),
     Free(Passage),
@@ -202,7 +208,7 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         let Some(charged) = self.0.take() else { return };
-        if charged.throttle.options().shape.is_some() {
+        if goes_back(&charged.throttle) {
             background::finish(async move { _ = charged.give_back().await });
         }
     }
