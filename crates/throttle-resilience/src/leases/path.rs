@@ -197,6 +197,11 @@ impl Inner {
                             receipt,
                             clock: request.clock().cloned(),
                         });
+                    } else if let ([_], Some((verdict, at))) =
+                        (request.charges(), lease.refusal(charge.cost(), now))
+                    {
+                        shard.refused += 1; // what it waited for did not come
+                        return Reply::ready(Ok(Outcome::one(verdict, at)));
                     }
                 }
             }
