@@ -22,6 +22,7 @@
 mod answer;
 mod case;
 mod cases;
+mod panics;
 
 use std::collections::VecDeque;
 
@@ -34,6 +35,7 @@ pub use self::{
     answer::Answer,
     case::{Case, Step},
     cases::{all, nested},
+    panics::{Trap, run_panics, run_panics_over_connections},
 };
 
 /// The body that the handler behind the adapter answers with.
