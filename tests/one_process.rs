@@ -30,11 +30,11 @@ impl Program {
 }
 
 fn layer_of(limiter: &Arc<Limiter>) -> RateThrottleLayer {
-    RateThrottleLayer::new(&**limiter).rule("api")
+    RateThrottleLayer::new(limiter).rule("api")
 }
 
 fn throttle_of(limiter: &Arc<Limiter>) -> RateThrottle {
-    RateThrottle::new(&**limiter).rule("api")
+    RateThrottle::new(Arc::clone(limiter)).rule("api")
 }
 
 async fn status(client: &reqwest::Client, url: &str) -> u16 {

@@ -4,20 +4,23 @@
 
 mod common;
 
-use std::sync::OnceLock;
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use actix_web::{
-    App, Error,
-    body::BoxBody,
-    dev::{Service, ServiceRequest, ServiceResponse, Transform, fn_service},
+    App, Error, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse, Transform, fn_service},
     test::{TestRequest, init_service},
     web,
 };
 use throttle_actix::{RateThrottle, ThrottledFuture, ThrottledService};
-use throttle_core::{Limiter, Rule};
+use throttle_core::{Limiter, Rule, Storage};
 use throttle_memory::MemoryStorage;
 
-use common::{Later, PEER, call, get, get_path, limiter};
+use common::{Later, PEER, Served, call, get, get_path, limiter};
 
 /// What a user keeps beside the rest of a program's state.
 #[derive(Clone, Debug)]
@@ -82,6 +85,76 @@ async fn the_service_and_the_future_have_names() {
         assert_eq!(future.await.unwrap().status().as_u16(), 200);
         assert_eq!(kept.ask().await.unwrap().status().as_u16(), 429);
     }
+}
+
+#[actix_web::test]
+async fn a_limiter_behind_a_pointer_and_a_storage_of_any_type_make_throttles() {
+    let boxed: Box<dyn Storage> = Box::new(Later::default());
+    let storages: [Arc<dyn Storage>; 2] = [Arc::new(MemoryStorage::new()), Arc::from(boxed)];
+    for storage in storages {
+        let limiter = Arc::new(limiter(storage, 2));
+        let one = Served::new(RateThrottle::new(&limiter)).await;
+        let other = Served::new(RateThrottle::new(limiter)).await;
+        let statuses =
+            [one.status(get()).await, other.status(get()).await, one.status(get()).await];
+        assert_eq!(statuses, [200, 200, 429]);
+    }
+}
+
+/// An app whose middleware stands in a function of its own.
+fn app_of(
+    throttle: RateThrottle,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    App::new().wrap(throttle).default_service(web::to(async || "hello"))
+}
+
+#[actix_web::test]
+async fn an_app_with_a_throttle_can_be_returned_from_a_function() {
+    let throttle = throttle_of(&limiter(MemoryStorage::new(), 1));
+    let (one, other) = (app_of(throttle.clone()), app_of(throttle));
+    assert_eq!(call(&init_service(one).await, get()).await.status(), 200);
+    assert_eq!(call(&init_service(other).await, get()).await.status(), 429);
+}
+
+/// What services of any type have in common.
+type Boxed = Box<dyn Fn(ServiceRequest) -> Answer>;
+type Answer = Pin<Box<dyn Future<Output = Result<ServiceResponse, Error>>>>;
+
+async fn boxed<S, B>(throttle: &RateThrottle, inner: S) -> Boxed
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let Ok(service) = throttle.new_transform(inner).await else { panic!("it is always made") };
+    Box::new(move |request| {
+        let answer = service.call(request);
+        Box::pin(async move { Ok(answer.await?.map_into_boxed_body()) })
+    })
+}
+
+#[actix_web::test]
+async fn services_of_a_throttle_can_be_boxed() {
+    let throttle = throttle_of(&limiter(MemoryStorage::new(), 1));
+    let gone =
+        fn_service(async |request: ServiceRequest| Ok(request.into_response(HttpResponse::Gone())));
+    let hello = fn_service(async |request: ServiceRequest| {
+        Ok(request.into_response(HttpResponse::Ok().message_body("hello")?))
+    });
+    let services = [boxed(&throttle, gone).await, boxed(&throttle, hello).await];
+    let mut statuses = Vec::new();
+    for service in services {
+        let request = TestRequest::default().peer_addr(PEER).to_srv_request();
+        statuses.push(service(request).await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses, [410, 429]);
 }
 
 #[test]

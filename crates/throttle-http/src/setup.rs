@@ -50,6 +50,18 @@ impl From<&Limiter> for Source {
     }
 }
 
+impl From<Arc<Limiter>> for Source {
+    fn from(limiter: Arc<Limiter>) -> Self {
+        Self::from(&*limiter)
+    }
+}
+
+impl From<&Arc<Limiter>> for Source {
+    fn from(limiter: &Arc<Limiter>) -> Self {
+        Self::from(&**limiter)
+    }
+}
+
 #[cfg(feature = "rule-sources")]
 impl From<Rule> for Source {
     fn from(rule: Rule) -> Self {

@@ -4,16 +4,16 @@
 
 mod common;
 
-use std::{convert::Infallible, future::Future};
+use std::{convert::Infallible, future::Future, sync::Arc};
 
 use axum::{Router, body::Body, routing::get as on_get};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use throttle_core::{Limiter, Rule};
+use throttle_core::{Limiter, Rule, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use common::{Later, get, get_plain, limiter};
 
@@ -123,6 +123,51 @@ async fn clones_of_a_service_share_one_limit() {
     assert_eq!(response.status(), StatusCode::OK);
     let Ok(response) = service.oneshot(get_plain()).await;
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_limiter_behind_a_pointer_and_a_storage_of_any_type_make_layers() {
+    let boxed: Box<dyn Storage> = Box::new(Later::default());
+    let storages: [Arc<dyn Storage>; 2] = [Arc::new(MemoryStorage::new()), Arc::from(boxed)];
+    for storage in storages {
+        let limiter = Arc::new(limiter(storage, 2));
+        let layers = [RateThrottleLayer::new(&limiter), RateThrottleLayer::new(limiter)];
+        let [one, other] = layers.map(|layer| layer.layer(Hello));
+        let statuses = [
+            one.clone().oneshot(get_plain()).await.unwrap().status(),
+            other.oneshot(get_plain()).await.unwrap().status(),
+            one.oneshot(get_plain()).await.unwrap().status(),
+        ];
+        assert_eq!(statuses.map(|status| status.as_u16()), [200, 200, 429]);
+    }
+}
+
+/// Services whose types differ, behind one type.
+type Boxed = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>;
+
+fn boxed<S>(layer: &RateThrottleLayer, inner: S) -> Boxed
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    let layers =
+        ServiceBuilder::new().map_response(|response: Response<_>| response.map(Body::new));
+    BoxCloneSyncService::new(layers.layer(layer).service(inner))
+}
+
+#[tokio::test]
+async fn services_of_a_layer_can_be_boxed() {
+    let layer = layer_of(&limiter(MemoryStorage::new(), 1));
+    let gone =
+        service_fn(async |_| Ok(Response::builder().status(410).body(Full::default()).unwrap()));
+    let services = [boxed(&layer, gone), boxed(&layer, Hello)];
+    let mut statuses = Vec::new();
+    for service in services {
+        let Ok(response) = service.oneshot(get_plain()).await;
+        statuses.push(response.status().as_u16());
+    }
+    assert_eq!(statuses, [410, 429]);
 }
 
 #[test]
