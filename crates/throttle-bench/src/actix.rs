@@ -10,10 +10,12 @@ use std::{
 
 use actix_extensible_rate_limit::{
     RateLimiter,
-    backend::{SimpleInputFunctionBuilder, memory::InMemoryBackend},
+    backend::{
+        SimpleInputFunctionBuilder, SimpleInputFuture, SimpleOutput, memory::InMemoryBackend,
+    },
 };
 use actix_web::{
-    App, Error,
+    App, Error, Route,
     dev::{Service, ServiceFactory, ServiceRequest, ServiceResponse},
     rt::System,
     test::init_service,
@@ -81,9 +83,24 @@ async fn ours(rule: Rule) -> Send {
 
 async fn peer(limit: u64) -> Send {
     let backend = InMemoryBackend::builder().with_gc_interval(None).build();
+    sender(App::new().wrap(extensible(backend, limit))).await
+}
+
+/// Makes the peer's limit, in windows of a day.
+pub(crate) fn extensible(
+    backend: InMemoryBackend,
+    limit: u64,
+) -> RateLimiter<
+    InMemoryBackend,
+    SimpleOutput,
+    impl Fn(&ServiceRequest) -> SimpleInputFuture + 'static,
+> {
     let input = SimpleInputFunctionBuilder::new(Duration::from_secs(86_400), limit).peer_ip_key();
-    let limiter = RateLimiter::builder(backend, input.build()).add_headers().build();
-    sender(App::new().wrap(limiter)).await
+    RateLimiter::builder(backend, input.build()).add_headers().build()
+}
+
+pub(crate) fn hello() -> Route {
+    web::get().to(async || "hello")
 }
 
 async fn sender<T, B>(app: App<T>) -> Send
@@ -97,7 +114,7 @@ where
         > + 'static,
     B: actix_web::body::MessageBody + 'static,
 {
-    let service = init_service(app.route("/", web::get().to(async || "hello"))).await;
+    let service = init_service(app.route("/", hello())).await;
     Box::new(move |client| {
         // A step that is prime to the number of clients: no two neighbours follow each other.
         let address = Ipv4Addr::from_bits(0x0a00_0000 + client.wrapping_mul(7_919) % KEYS);

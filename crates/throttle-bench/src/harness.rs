@@ -18,6 +18,7 @@ pub(crate) fn machine() -> String {
     for name in [
         "governor",
         "tower_governor",
+        "axum-governor",
         "limitador",
         "moka",
         "axum",

@@ -3,6 +3,7 @@
 use std::{
     hint::black_box,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
@@ -14,12 +15,11 @@ use axum::{
     http::{Request, StatusCode},
     routing::get,
 };
+use axum_governor::{Quota, extractor::PeerIp, nz};
 use throttle_core::{Algorithm, Rule};
 use throttle_tower::RateThrottleLayer;
 use tower::Service;
-use tower_governor::{
-    GovernorLayer, governor::GovernorConfigBuilder, key_extractor::PeerIpKeyExtractor,
-};
+use tower_governor::key_extractor::PeerIpKeyExtractor;
 
 use crate::harness::{Variant, median, now, take_turns};
 
@@ -28,17 +28,22 @@ const ROUNDS: usize = 41;
 
 pub(crate) fn run() {
     println!("\nlayer: nanoseconds added to a request, with header fields, {KEYS} clients");
-    println!("| scenario | tower_governor | RateThrottle | ratio |\n| --- | --- | --- | --- |");
+    println!(
+        "| scenario | axum-governor | tower_governor | RateThrottle | by the better peer |\n\
+         | --- | --- | --- | --- | --- |"
+    );
     let rule = || Rule::per_second("api", 1_000_000).algorithm(Algorithm::TokenBucket);
-    table("admitted", 20_000, StatusCode::OK, governor(1_000_000), ours(rule()));
+    let peers = |limit: u32| [axum_governor(limit), tower_governor(limit)];
+    table("admitted", 20_000, StatusCode::OK, peers(1_000_000), ours(rule()));
     let counter = Rule::per_second("api", 1_000_000);
-    table("admitted, sliding counter", 20_000, StatusCode::OK, governor(1_000_000), ours(counter));
+    table("admitted, sliding counter", 20_000, StatusCode::OK, peers(1_000_000), ours(counter));
     let rule = Rule::per_day("api", 1).algorithm(Algorithm::TokenBucket);
-    table("refused", 5_000, StatusCode::TOO_MANY_REQUESTS, governor(1), ours(rule));
+    table("refused", 5_000, StatusCode::TOO_MANY_REQUESTS, peers(1), ours(rule));
 }
 
-fn table(name: &str, times: usize, expected: StatusCode, peer: Router, ours: Router) {
-    let mut routers = [served(bare()), peer, ours];
+fn table(name: &str, times: usize, expected: StatusCode, peers: [Router; 2], ours: Router) {
+    let [one, other] = peers;
+    let mut routers = [served(bare()), one, other, ours];
     for router in &mut routers[1..] {
         (0..2 * KEYS).for_each(|i| {
             send(router, i);
@@ -56,8 +61,8 @@ fn table(name: &str, times: usize, expected: StatusCode, peer: Router, ours: Rou
     let taken = take_turns(&mut variants, ROUNDS, times);
     let added =
         |of: &[f64]| median(of.iter().zip(&taken[0]).map(|(one, bare)| one - bare).collect());
-    let (peer, ours) = (added(&taken[1]), added(&taken[2]));
-    println!("| {name} | +{peer:.0} | +{ours:.0} | {:.2} |", ours / peer);
+    let [one, other, ours] = [1, 2, 3].map(|i| added(&taken[i]));
+    println!("| {name} | +{one:.0} | +{other:.0} | +{ours:.0} | {:.2} |", ours / one.min(other));
 }
 
 fn send(router: &mut Router, client: u32) -> StatusCode {
@@ -68,7 +73,7 @@ fn send(router: &mut Router, client: u32) -> StatusCode {
     now(router.call(request)).unwrap_or_default().status()
 }
 
-fn bare() -> Router {
+pub(crate) fn bare() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
 
@@ -77,18 +82,35 @@ fn served(app: Router) -> Router {
     app.with_state(())
 }
 
-fn ours(rule: Rule) -> Router {
+pub(crate) fn ours(rule: Rule) -> Router {
     served(bare().layer(RateThrottleLayer::new(rule)))
 }
 
-fn governor(burst: u32) -> Router {
+/// Admits a million a second, or one a day.
+pub(crate) fn tower_governor(burst: u32) -> Router {
     let period = if burst == 1 { Duration::from_secs(86_400) } else { Duration::from_micros(1) };
-    let config = GovernorConfigBuilder::default()
+    let config = tower_governor::governor::GovernorConfigBuilder::default()
         .period(period)
         .burst_size(burst)
         .key_extractor(PeerIpKeyExtractor)
         .use_headers()
         .finish();
     let config = Arc::new(config.expect("burst and period are not 0"));
-    served(bare().layer(GovernorLayer::new(config)))
+    served(bare().layer(tower_governor::GovernorLayer::new(config)))
+}
+
+/// As [`tower_governor`]; its header fields are those that it has unasked.
+pub(crate) fn axum_governor(burst: u32) -> Router {
+    let quota = match NonZeroU32::new(burst) {
+        Some(many) if burst > 1 => Quota::requests_per_second(many),
+        _ => Quota::seconds_per_request(nz!(86_400_u32)),
+    };
+    let config = axum_governor::GovernorConfigBuilder::default()
+        .with_extractor(PeerIp::default())
+        .expect_connect_info()
+        .quota_default(quota)
+        .gc_disable()
+        .finish();
+    let config = config.expect("there is a quota");
+    served(bare().layer(axum_governor::GovernorLayer::new(config)))
 }

@@ -1,15 +1,16 @@
 //! RateThrottle beside its peers, in the same run.
 //!
-//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `-- decision`,
-//! `-- resilience` or `-- leases` prints one. Variants take turns, round by round, and each figure is the median over
-//! the rounds, so that a noisy machine disturbs all alike. `--bin allocations` counts allocations and
-//! bytes, with an allocator that would slow the clocks of this program.
+//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `-- loopback`,
+//! `-- decision`, `-- resilience` or `-- leases` prints one. Variants take turns, round by round, and each
+//! figure is the median over the rounds, so that a noisy machine disturbs all alike. `--bin allocations`
+//! counts allocations and bytes, with an allocator that would slow the clocks of this program.
 
 mod actix;
 mod decision;
 mod harness;
 mod layer;
 mod leases;
+mod loopback;
 mod resilience;
 
 fn main() {
@@ -19,6 +20,11 @@ fn main() {
     {
         return leases::child(arguments);
     }
+    if let [first, arguments @ ..] = &only[..]
+        && first == loopback::CHILD
+    {
+        return loopback::child(arguments);
+    }
     let wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
     println!("{}", harness::machine());
     if wanted("layer") {
@@ -26,6 +32,9 @@ fn main() {
     }
     if wanted("actix") {
         actix::run();
+    }
+    if wanted("loopback") {
+        loopback::run();
     }
     if wanted("decision") {
         decision::run();

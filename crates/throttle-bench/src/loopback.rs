@@ -1,0 +1,174 @@
+//! What a limit leaves of a server's throughput: servers of one thread on loopback, each in a process of its
+//! own, and `wrk` with another thread, by turns.
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use actix_extensible_rate_limit::backend::memory::InMemoryBackend;
+use actix_web::{App, HttpServer};
+use axum::Router;
+use throttle_actix::RateThrottle;
+use throttle_core::{Algorithm, Rule};
+use tokio::net::TcpListener;
+
+use crate::{
+    actix::{extensible, hello},
+    harness::median,
+    layer::{axum_governor, bare, ours, tower_governor},
+};
+
+/// What a process is told that this one starts: the variant, and whether it admits.
+pub(crate) const CHILD: &str = "loopback-child";
+
+const ROUNDS: usize = 15;
+const SECONDS: &str = "1s";
+const CONNECTIONS: &str = "16";
+const AXUM: [&str; 4] = ["axum, bare", "axum-governor", "tower_governor", "RateThrottle, axum"];
+const ACTIX: [&str; 3] = ["actix, bare", "actix-extensible-rate-limit", "RateThrottle, actix"];
+const ADMITTED: u32 = 1_000_000;
+const REFUSED: u32 = 1;
+
+pub(crate) fn run() {
+    if Command::new("wrk").arg("-v").output().is_err() {
+        println!("\nloopback: wrk is not installed (Debian: wrk), skipped");
+        return;
+    }
+    println!(
+        "\nloopback: requests in a second of one client by {CONNECTIONS} connections (wrk), one thread for the \
+         server and one for wrk\n| server | admitted | of bare | refused | of bare |\n\
+         | --- | --- | --- | --- | --- |"
+    );
+    table(&AXUM);
+    table(&ACTIX);
+}
+
+/// The first is the bare one.
+fn table(variants: &[&str]) {
+    let columns = [ADMITTED, REFUSED].map(|limit| {
+        let servers: Vec<_> = variants.iter().map(|name| Served::start(name, limit)).collect();
+        let mut rounds = vec![Vec::new(); servers.len()];
+        for round in 0..ROUNDS {
+            for turn in 0..servers.len() {
+                let i = (turn + round) % servers.len();
+                rounds[i].push(servers[i].load(limit == REFUSED && i > 0));
+            }
+        }
+        rounds
+    });
+    for (i, name) in variants.iter().enumerate() {
+        let mut row = format!("| {name} |");
+        for rounds in &columns {
+            let ratios = rounds[i].iter().zip(&rounds[0]).map(|(one, bare)| one / bare);
+            let (all, ratio) = (median(rounds[i].clone()), median(ratios.collect()));
+            let _ = write!(row, " {all:.0} | {ratio:.2} |");
+        }
+        println!("{row}");
+    }
+}
+
+/// Is a server in a process of its own, which ends with this.
+struct Served {
+    process: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(variant: &str, limit: u32) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("a program knows itself"))
+            .args([CHILD, variant, &limit.to_string()])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process starts");
+        let stdout = process.stdout.take().expect("it is piped");
+        let mut address = String::new();
+        BufReader::new(stdout).read_line(&mut address).expect("it tells its address");
+        Self { process, address: address.trim().to_owned() }
+    }
+
+    /// Returns how many requests were answered in a second.
+    fn load(&self, refused: bool) -> f64 {
+        let url = format!("http://{}/", self.address);
+        let output = Command::new("wrk")
+            .args(["-t1", "-c", CONNECTIONS, "-d", SECONDS, &url])
+            .output()
+            .expect("wrk runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let after = |name: &str| {
+            let (_, rest) = text.split_once(name)?;
+            rest.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        let others = after("Non-2xx or 3xx responses:").unwrap_or_default();
+        assert_eq!(others > 0.0, refused, "{text}");
+        assert!(!text.contains("Socket errors"), "{text}");
+        after("Requests/sec:").unwrap_or_else(|| panic!("wrk says no figure: {text}"))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+/// Serves until it is killed, as one of the processes that [`run`] starts.
+pub(crate) fn child(arguments: &[String]) {
+    let [variant, limit] = arguments else { panic!("it is started by this program") };
+    let limit: u32 = limit.parse().expect("a number");
+    let rule = match limit {
+        REFUSED => Rule::per_day("api", 1),
+        many => Rule::per_second("api", u64::from(many)),
+    };
+    match &variant[..] {
+        "axum, bare" => serve(bare()),
+        "axum-governor" => serve(axum_governor(limit)),
+        "tower_governor" => serve(tower_governor(limit)),
+        "RateThrottle, axum" => serve(ours(rule.algorithm(Algorithm::TokenBucket))),
+        name => serve_actix(name, rule.algorithm(Algorithm::FixedWindow), limit),
+    }
+}
+
+fn serve(app: Router) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime starts").block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        tell(listener.local_addr().expect("it is bound"));
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, app).await.expect("it serves");
+    });
+}
+
+fn serve_actix(name: &str, rule: Rule, limit: u32) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    tell(listener.local_addr().expect("it is bound"));
+    actix_web::rt::System::new().block_on(async {
+        let server = match name {
+            "actix, bare" => HttpServer::new(|| App::new().route("/", hello()))
+                .workers(1)
+                .listen(listener)
+                .map(HttpServer::run),
+            "RateThrottle, actix" => {
+                let throttle = RateThrottle::new(rule);
+                let app = move || App::new().wrap(throttle.clone()).route("/", hello());
+                HttpServer::new(app).workers(1).listen(listener).map(HttpServer::run)
+            }
+            _ => {
+                let backend = InMemoryBackend::builder().build();
+                let a_day = if limit == REFUSED { 1 } else { u64::MAX };
+                let app =
+                    move || App::new().wrap(extensible(backend.clone(), a_day)).route("/", hello());
+                HttpServer::new(app).workers(1).listen(listener).map(HttpServer::run)
+            }
+        };
+        server.expect("it listens").await.expect("it serves");
+    });
+}
+
+fn tell(address: SocketAddr) {
+    println!("{address}");
+    std::io::stdout().flush().expect("somebody reads it");
+}
