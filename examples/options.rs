@@ -1,9 +1,12 @@
-//! Every option of the layer, once.
+//! Every option of the layer, which are those of Actix' throttle, too.
 //!
 //! `cargo run --example options`, then for instance
 //! `curl -i -H 'x-api-key: demo' http://127.0.0.1:3000/search?q=rust`.
+//!
+//! What gRPC needs is in `grpc/main.rs`, the options of limits in front of clients are in `outgoing.rs`, and those
+//! of storages and limiters in `storage_options.rs`.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{error::Error, io, net::SocketAddr, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -11,25 +14,32 @@ use axum::{
     routing::{get, post},
 };
 use ratethrottle::{
-    Algorithm, ClientIp, Decisions, Denial, ForwardedHeader, Header, Headers, Limiter,
-    MemoryStorage, Missing, OnError, RateThrottleLayer, RequestHead, RoutePattern, Rule,
+    ActualCost, Algorithm, AsyncKey, ClientIp, ContentLength, Cookie, Decision, Decisions, Denial,
+    ForwardedHeader, Global, Header, Headers, Keyed, Limiter, MemoryStorage, Missing,
+    MissingLength, OnError, RateThrottleLayer, RequestHead, RequestHost, RequestMethod,
+    RequestPath, RoutePattern, Rule,
 };
+
+type Layer = Result<RateThrottleLayer, Box<dyn Error>>;
+
+/// Clients are told by a code of it whether two responses are about one limit; all servers have the same.
+const SECRET: &[u8] = b"sixteen random bytes, or more";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt::init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!(
-        "listening on http://127.0.0.1:3000: /search, /login, /upload, /download, /beta, /health"
+        "listening on http://127.0.0.1:3000: /search, /login, /upload, /download, /account, /cart, /jobs, \
+         /model, /beta, /health"
     );
     axum::serve(listener, app()?.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
 
 fn app() -> Result<Router, Box<dyn Error>> {
-    // One limiter for all routes; at most 100,000 clients are remembered.
-    let storage = MemoryStorage::builder().max_entries(100_000).build();
-    let limiter = Limiter::builder(storage).recent_violations(50).build();
+    // One limiter for all routes; the rules that several layers name stand here.
+    let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
     limiter.add_rule(Rule::new("daily", 10_000, Duration::from_secs(86_400)))?;
     limiter.add_rule(
@@ -37,76 +47,176 @@ fn app() -> Result<Router, Box<dyn Error>> {
             .algorithm(Algorithm::SlidingWindowLog)
             .block(Duration::from_secs(900)),
     )?;
-    limiter.add_rule(Rule::per_hour("upload", 100).cost(2))?;
+    limiter.add_rule(Rule::per_hour("upload", 10_240))?;
+    limiter.add_rule(Rule::per_hour("free", 60))?;
+    limiter.add_rule(Rule::per_hour("pro", 6_000).cost(2))?;
+    limiter.add_rule(Rule::per_second("jobs", 5).algorithm(Algorithm::LeakyBucket).burst(10))?;
+    limiter.add_rule(Rule::per_minute("tokens", 1_000).algorithm(Algorithm::TokenBucket))?;
     limiter.allow_list().add("10.0.0.0/8")?;
     limiter.deny_list().add_for("203.0.113.9", Duration::from_secs(3600))?;
     limiter.on_violation(|violation| eprintln!("refused: {violation:?}"));
 
-    // Two rules at once, all or nothing; clients are told apart by their API key.
-    let search = RateThrottleLayer::new(&limiter)
+    Ok(Router::new()
+        .route("/search", get(show_decisions).layer(search(&limiter)?))
+        .route("/login", post(|| async { "welcome\n" }).layer(login(&limiter)?))
+        .route("/upload", post(|| async { "stored\n" }).layer(upload(&limiter)?))
+        .route("/download", get(|| async { "five!" }).layer(download(&limiter)?))
+        .route("/account", get(|| async { "yours\n" }).layer(account(&limiter)?))
+        .route("/cart", get(|| async { "empty\n" }).layer(cart(&limiter)?))
+        .route("/jobs", post(|| async { "done\n" }).layer(jobs(&limiter)?))
+        .route("/model", post(think).layer(model(&limiter)?))
+        .route("/beta", get(|| async { "new\n" }).layer(beta(&limiter)?))
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/static/{file}", get(|| async { "a file\n" }))
+        .layer(service(&limiter)?))
+}
+
+/// Two rules at once, all or nothing; clients are told apart by their API key.
+fn search(limiter: &Limiter) -> Layer {
+    let layer = RateThrottleLayer::new(limiter)
         .rule("burst")
         .rule("daily")
         .key(Header::new("x-api-key"))
         .cost(|head: &RequestHead<'_>| if head.uri().query().is_some() { 5 } else { 1 })
-        .headers(Headers::all().legacy_reset_as_unix_time(true))
-        .build()?;
-    // Behind proxies in 192.0.2.0/24, which write `Forwarded`; only attempts count.
-    let login = RateThrottleLayer::new(&limiter)
+        .headers(Headers::all().legacy_reset_as_unix_time(true));
+    Ok(layer.build()?)
+}
+
+/// Behind proxies in 192.0.2.0/24, which write `Forwarded`; who had the page in a cache did not attempt.
+fn login(limiter: &Limiter) -> Layer {
+    let client = ClientIp::new()
+        .trusted_proxies(["192.0.2.0/24"])
+        .header(ForwardedHeader::Forwarded)
+        .ipv6_prefix(56);
+    let layer = RateThrottleLayer::new(limiter)
         .rule("login")
-        .key(
-            ClientIp::new()
-                .trusted_proxies(["192.0.2.0/24"])
-                .header(ForwardedHeader::Forwarded)
-                .ipv6_prefix(56),
-        )
+        .key(client)
         .methods([Method::POST])
         .charge_if(|response| response.status() != StatusCode::NOT_MODIFIED)
         .on_denied(|denial: &Denial<'_>| {
             let wait = denial.decision().retry_after().unwrap_or_default();
             let text = format!("too many attempts; try again in {} s\n", wait.as_secs() + 1);
-            let mut response = Response::new(text);
-            *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-            response
-        })
-        .build()?;
-    // Tenants have a limit for each of their clients.
-    let upload = RateThrottleLayer::new(&limiter)
+            answer(StatusCode::TOO_MANY_REQUESTS, text)
+        });
+    Ok(layer.build()?)
+}
+
+/// Tenants have a limit for each of their clients, in KiB; who does not say how long a body is pays for a
+/// MiB. A storage that fails stops no upload.
+fn upload(limiter: &Limiter) -> Layer {
+    let layer = RateThrottleLayer::new(limiter)
         .rule("upload")
         .key((Header::new("x-tenant").missing(Missing::Anonymous), RoutePattern, ClientIp::new()))
+        .cost(ContentLength::in_kib().at_most(1024).missing(MissingLength::Costs(1024)))
         .exempt_preflight()
-        .exempt(|head| head.method() == Method::OPTIONS)
-        .on_error(OnError::Pass)
-        .build()?;
-    // A gigabyte a day, and two at once; a megabyte is reserved before it is known how much is sent.
-    let download = RateThrottleLayer::new(&limiter)
+        .exempt(|head| head.header("x-purpose") == Some("probe"))
+        .on_error(OnError::Pass);
+    Ok(layer.build()?)
+}
+
+/// A gigabyte a day, and two at once; a megabyte is reserved before it is known how much is sent.
+fn download(limiter: &Limiter) -> Layer {
+    let layer = RateThrottleLayer::new(limiter)
         .limit("bytes", "1000000000/day")
         .concurrency(limiter.concurrency("downloads", 2)?)
         .cost(1_000_000)
         .charge_bytes_sent()
         // What a cache answered costs what the cache says.
-        .charge_actual_by(|response| response.header("x-cached-cost")?.parse().ok())
-        .build()?;
-    // To see what a new limit would do before it does it.
-    let beta = RateThrottleLayer::new(&limiter)
-        .limit("beta", "1/minute")
-        .headers(Headers::none().draft_10(true).retry_after(true))
-        .shape_at_most(Duration::from_secs(2)) // of a leaky bucket only; others never wait
-        .dry_run()
-        .build()?;
-
-    Ok(Router::new()
-        .route("/search", get(search_handler).layer(search))
-        .route("/login", post(|| async { "welcome\n" }).layer(login))
-        .route("/upload", post(|| async { "stored\n" }).layer(upload))
-        .route("/download", get(|| async { "five!" }).layer(download))
-        .route("/beta", get(|| async { "new\n" }).layer(beta))
-        .route("/health", get(|| async { "ok\n" })))
+        .charge_actual_by(|response| response.header("x-cached-cost")?.parse().ok());
+    Ok(layer.build()?)
 }
 
-/// Handlers can read what was decided.
-async fn search_handler(Extension(decisions): Extension<Decisions>) -> String {
-    let left = |one: &ratethrottle::Decision| format!("{}: {} left\n", one.rule(), one.remaining());
+/// Whose a key is, and what it has paid for, is looked up; a storage or a database that fails is a 503 of
+/// the service's own.
+fn account(limiter: &Limiter) -> Layer {
+    let customer = AsyncKey::new(|head: &RequestHead<'_>| {
+        let api_key = head.header("x-api-key").map(str::to_owned);
+        async move {
+            let Some(api_key) = api_key else { return Ok(None) };
+            let customer = find_customer(&api_key).await?;
+            Ok::<_, io::Error>(customer.and_then(|(number, plan)| Keyed::new(number, plan)))
+        }
+    });
+    let layer = RateThrottleLayer::new(limiter)
+        .key(customer.missing(Missing::Status(StatusCode::UNAUTHORIZED)))
+        .declare_rules(["free", "pro"])
+        .on_error(OnError::answer(|_error| {
+            answer(StatusCode::SERVICE_UNAVAILABLE, "back in a minute\n")
+        }));
+    Ok(layer.build()?)
+}
+
+/// Sessions; reads and writes are counted apart, and members have more of both.
+fn cart(limiter: &Limiter) -> Layer {
+    let session = Cookie::new("session").missing(Missing::ClientIp(ClientIp::new()));
+    let layer = RateThrottleLayer::new(limiter)
+        .key((session, RequestMethod))
+        .declare_rules(["free", "pro"])
+        .rules_by(|_key, head| if head.header("x-member").is_some() { "pro" } else { "free" })
+        .headers(Headers::default().partition_key(SECRET));
+    Ok(layer.build()?)
+}
+
+/// Everybody's requests wait in one line, so that five a second begin.
+fn jobs(limiter: &Limiter) -> Layer {
+    let layer = RateThrottleLayer::new(limiter).rule("jobs").key(Global).shape();
+    Ok(layer.build()?)
+}
+
+/// Fifty tokens are reserved; the handler says how many there were.
+fn model(limiter: &Limiter) -> Layer {
+    let layer = RateThrottleLayer::new(limiter).rule("tokens").cost(50).charge_actual();
+    Ok(layer.build()?)
+}
+
+/// To see what a new limit would do before it does it.
+fn beta(limiter: &Limiter) -> Layer {
+    let layer = RateThrottleLayer::new(limiter)
+        .limit("beta", "1/minute")
+        .headers(Headers::none().draft_10(true).legacy(true).retry_after(true))
+        .shape_at_most(Duration::from_secs(2)) // of a leaky bucket only; others never wait
+        .dry_run();
+    Ok(layer.build()?)
+}
+
+/// Around all routes, for each path of each host; layers around this one find the decisions, too.
+fn service(limiter: &Limiter) -> Layer {
+    let layer = RateThrottleLayer::new(limiter)
+        .limit("service", "1000/minute")
+        .key((RequestHost, RequestPath, ClientIp::new()))
+        .exempt_paths(["/static/*"])
+        .exempt_health_checks()
+        .headers(Headers::none()) // the layers within tell enough
+        .response_extension(true)
+        .on_error(OnError::Refuse); // as without it
+    Ok(layer.build()?)
+}
+
+fn answer<T>(status: StatusCode, body: T) -> Response<T> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+/// Asks a database for a customer's number and plan.
+async fn find_customer(api_key: &str) -> Result<Option<(u64, &'static str)>, io::Error> {
+    match api_key {
+        "k-pro" => Ok(Some((1, "pro"))),
+        "k-free" => Ok(Some((2, "free"))),
+        "k-broken" => Err(io::Error::other("the database is down")),
+        _ => Ok(None),
+    }
+}
+
+/// Handlers can read what was decided, by the layer that is nearest.
+async fn show_decisions(Extension(decisions): Extension<Decisions>) -> String {
+    let left = |one: &Decision| format!("{}: {} left\n", one.rule(), one.remaining());
     decisions.all().iter().map(left).collect()
+}
+
+async fn think(Extension(cost): Extension<ActualCost>) -> &'static str {
+    cost.set(3);
+    "forty-two\n"
 }
 
 #[cfg(test)]
@@ -122,7 +232,8 @@ mod tests {
 
     async fn send(app: &Router, request: Builder) -> (u16, axum::http::HeaderMap, String) {
         let peer: SocketAddr = "203.0.113.7:1".parse().unwrap();
-        let request = request.extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+        let request =
+            request.header("host", "h").extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
         let response = app.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = to_bytes(body, 1 << 20).await.unwrap();
@@ -157,7 +268,8 @@ mod tests {
         let app = app().unwrap();
         let peer: SocketAddr = "203.0.113.7:1".parse().unwrap();
         let begin = async || {
-            let request = Request::get("/download").extension(ConnectInfo(peer));
+            let request =
+                Request::get("/download").header("host", "h").extension(ConnectInfo(peer));
             app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
         };
         let (first, second) = (begin().await, begin().await);
@@ -179,8 +291,77 @@ mod tests {
             assert_eq!(headers.contains_key("x-ratelimit-dry-run"), turn > 0);
         }
         assert_eq!(send(&app, Request::get("/health")).await.0, 200);
-        let upload = Request::post("/upload").header("x-tenant", "acme");
-        let (_, headers, _) = send(&app, upload).await;
-        assert!(headers["ratelimit"].to_str().unwrap().starts_with("\"upload\";r=98;t="));
+    }
+
+    /// Returns the field that says what is left.
+    async fn left(app: &Router, request: Builder) -> String {
+        let (status, headers, body) = send(app, request).await;
+        assert_eq!(status, 200, "{body}");
+        headers["ratelimit"].to_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn an_upload_costs_its_length_and_browsers_ask_for_free_whether_they_may() {
+        let app = app().unwrap();
+        let upload = |length: &str| {
+            Request::post("/upload").header("x-tenant", "acme").header("content-length", length)
+        };
+        assert!(left(&app, upload("2500")).await.starts_with("\"upload\";r=10237;t="));
+        assert!(left(&app, upload("99999999")).await.starts_with("\"upload\";r=9213;t="));
+        let preflight = Request::options("/upload")
+            .header("origin", "https://example.com")
+            .header("access-control-request-method", "POST");
+        assert!(!send(&app, preflight).await.1.contains_key("ratelimit"));
+    }
+
+    #[tokio::test]
+    async fn a_customer_is_looked_up_and_has_the_limit_of_its_plan() {
+        let app = app().unwrap();
+        let account = |api_key: &str| Request::get("/account").header("x-api-key", api_key);
+        assert!(left(&app, account("k-pro")).await.starts_with("\"pro\";r=5998;t="));
+        assert!(left(&app, account("k-free")).await.starts_with("\"free\";r=59;t="));
+        assert_eq!(send(&app, account("k-unknown")).await.0, 401);
+        let (status, _, body) = send(&app, account("k-broken")).await;
+        assert_eq!((status, body.as_str()), (503, "back in a minute\n"));
+    }
+
+    #[tokio::test]
+    async fn a_session_has_a_limit_for_each_method_and_a_code_that_is_not_its_name() {
+        let app = app().unwrap();
+        let cart = || Request::get("/cart").header("cookie", "session=s-1");
+        assert!(left(&app, cart().header("x-member", "1")).await.starts_with("\"pro\";r=5998;"));
+        let (first, second) = (left(&app, cart()).await, left(&app, Request::get("/cart")).await);
+        let code = |field: &str| field.split(";pk=").nth(1).unwrap().to_owned();
+        assert!(first.starts_with("\"free\";r=59;") && second.starts_with("\"free\";r=59;"));
+        assert_ne!(code(&first), code(&second), "another client");
+        assert_eq!(code(&first), code(&left(&app, cart()).await));
+        // `HEAD` has a handler, too, and is another method.
+        assert!(left(&app, cart().method(Method::HEAD)).await.starts_with("\"free\";r=59;"));
+    }
+
+    #[tokio::test]
+    async fn jobs_wait_for_their_turn_and_the_model_pays_for_what_it_said() {
+        let app = app().unwrap();
+        let begin = std::time::Instant::now();
+        for _ in 0..3 {
+            assert_eq!(send(&app, Request::post("/jobs")).await.0, 200);
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(390), "two turns of a fifth of a second");
+        assert!(left(&app, Request::post("/model")).await.starts_with("\"tokens\";r=950;"));
+        let next = left(&app, Request::post("/model")).await;
+        assert!(next.starts_with("\"tokens\";r=947;"), "47 came back: {next}");
+    }
+
+    #[tokio::test]
+    async fn files_and_health_checks_are_free_and_layers_around_find_the_decisions() {
+        let app = app().unwrap();
+        let peer: SocketAddr = "203.0.113.7:1".parse().unwrap();
+        let around = async |path: &str| {
+            let request = Request::get(path).header("host", "h").extension(ConnectInfo(peer));
+            let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            response.extensions().get::<Decisions>().map(|one| one.reported().rule().to_owned())
+        };
+        assert_eq!(around("/beta").await.as_deref(), Some("service"));
+        assert_eq!((around("/static/a.css").await, around("/health").await), (None, None));
     }
 }

@@ -46,7 +46,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     println!("a second later, calls that may not wait, by reqwest, whose limit is the same:");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let hasty = reqwest_client(outgoing.max_wait(Duration::ZERO).build()?);
+    let hasty = outgoing.max_wait(Duration::ZERO).obey_server().pass_on_error().build()?;
+    let hasty = reqwest_client(hasty);
     for _ in 0..3 {
         match call(hasty.clone(), partner).await {
             Ok(status) => tell(status.to_string()),

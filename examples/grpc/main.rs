@@ -54,6 +54,7 @@ fn layer(limiter: &Limiter) -> Result<RateThrottleLayer, Box<dyn Error>> {
         // Where tonic leaves the address of the connection.
         .peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr())
         .exempt_grpc_health()
+        .exempt_grpc_reflection()
         .build()?;
     Ok(layer)
 }

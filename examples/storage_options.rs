@@ -1,0 +1,163 @@
+//! Every option of the storages, of what wraps them when they fail, and of a limiter.
+//!
+//! `cargo run --features redis,resilience --example storage_options -- redis://127.0.0.1:6379/0`, or with the
+//! addresses of sentinels in place of that of Redis, and passwords in REDIS_PASSWORD and SENTINEL_PASSWORD. All
+//! options have defaults: leave out what you do not need.
+//!
+//! TLS is in `redis_tls.rs`, a cluster in `redis_cluster.rs`.
+
+use std::{env, error::Error, time::Duration};
+
+use ratethrottle::{
+    Accuracy, Circuit, Deadlines, Leases, Limiter, LimiterBuilder, MemoryStorage, Mode, Modes,
+    RedisStorage, RedisStorageBuilder, Resilience, Resilient, Rule, Servers, Storage,
+};
+
+const USER: &str = "limits";
+/// Keys stand in Redis as a code that is made by it; all servers have the same.
+const SECRET: &[u8] = b"sixteen random bytes, or more";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt::init(); // what fails is logged once, and that it is back
+    println!("in memory: {}", ask(&limiter(leased(memory(), 1)).build()).await?);
+
+    let addresses: Vec<_> = env::args().skip(1).collect();
+    let mut redis = match &addresses[..] {
+        [] => RedisStorage::builder("redis://127.0.0.1:6379/0"),
+        [url] if url.contains("://") => RedisStorage::builder(url),
+        hosts => sentinels(hosts, "mymaster", &env::var("SENTINEL_PASSWORD")?),
+    };
+    if let Ok(password) = env::var("REDIS_PASSWORD") {
+        redis = redis.username(USER).password(password); // or in the address
+    }
+    // The service comes up while Redis is down, too; `connect` waits until it has answered.
+    let storage = resilient(with_options(redis).connect_in_background()?);
+    let limiter = limiter(storage.clone()).build();
+    println!("in Redis: {}", ask(&limiter).await?);
+    storage.close().await; // gives back what is leased
+    Ok(())
+}
+
+/// Counts in memory.
+fn memory() -> MemoryStorage {
+    MemoryStorage::builder().max_entries(100_000).build()
+}
+
+/// Names the master's sentinels, which have logins of their own.
+fn sentinels(addresses: &[String], master: &str, password: &str) -> RedisStorageBuilder {
+    RedisStorage::sentinel(addresses, master).sentinel_username(USER).sentinel_password(password)
+}
+
+fn with_options(redis: RedisStorageBuilder) -> RedisStorageBuilder {
+    redis
+        .database(2)
+        .client_name("web-1") // what CLIENT LIST shows
+        .resp3(true)
+        .max_connections(8)
+        .connect_timeout(Duration::from_secs(5))
+        .response_timeout(Duration::from_millis(300))
+        .retries(3) // of what was not carried out for certain
+        .health_check_interval(Duration::from_secs(10))
+        .place_lease(Duration::from_secs(5)) // after which places of a server that died are free
+        .key_prefix("storage-options:")
+        .hash_keys(SECRET)
+}
+
+/// Wraps a storage, so that requests are answered while it fails, and a flood does not reach it.
+fn resilient(storage: impl Storage) -> Resilient {
+    let deadlines = Deadlines::new()
+        .acquire(Duration::from_millis(50))
+        .peek(Duration::from_millis(50))
+        .refund(Duration::from_millis(500))
+        .reset(Duration::from_millis(500))
+        .operations(Duration::from_millis(500)) // get, set, and the others of the six
+        .clear(Duration::from_secs(30));
+    let circuit = Circuit::new()
+        .window(200)
+        .least_calls(20)
+        .share(0.3)
+        .slow_after(Duration::from_millis(40))
+        .open_for(Duration::from_secs(1))
+        .probes(3)
+        .on_change(|change| eprintln!("the circuit: {change:?}"));
+    // How many servers there are is counted in the storage; until that is known, there are three.
+    let servers = Servers::learnt(3).every(Duration::from_secs(10));
+    let modes = Modes::local(memory(), servers.clone())
+        .rule("login", Mode::Closed)
+        .otherwise(Mode::Local) // what `local` begins with
+        .max_debts(50_000)
+        .on_change(|change| eprintln!("decided locally: {change:?}"));
+    Resilience::new(storage)
+        .deadline(deadlines)
+        .breaker(circuit)
+        .mode(modes)
+        .denials(100_000)
+        .servers(servers)
+        .lease("api", Accuracy::percent(5))
+        .leased_keys(10_000)
+        .build()
+}
+
+/// Leases without the rest.
+fn leased(storage: impl Storage, servers: u64) -> Leases {
+    let leases = Leases::new(storage, Servers::given(servers));
+    leases.rule("api", Accuracy::percent(0.5)).max_keys(1_000).build()
+}
+
+fn limiter(storage: impl Storage) -> LimiterBuilder {
+    Limiter::builder(storage).recent_violations(50)
+}
+
+async fn ask(limiter: &Limiter) -> Result<String, ratethrottle::Error> {
+    limiter.add_rule(Rule::per_minute("api", 1_000))?;
+    limiter.add_rule(Rule::per_minute("login", 5).block(Duration::from_secs(900)))?;
+    let decisions = limiter.check_all("user:42", &["api", "login"]).await?;
+    let left =
+        decisions.all().iter().map(|one| format!("{}: {} left", one.rule(), one.remaining()));
+    Ok(left.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use ratethrottle::ManualClock;
+    use throttle_testbed::{Sentinels, Server};
+    use tokio::task::block_in_place;
+
+    use super::*;
+
+    const LEFT: &str = "api: 999 left, login: 4 left";
+
+    #[tokio::test]
+    async fn a_redis_with_all_options_decides_and_reads_no_names() {
+        let server = Server::builder().acl_user(USER, "secret", "~storage-options:* +@all").start();
+        let redis = RedisStorage::builder(&server.url()).username(USER).password("secret");
+        let storage = resilient(with_options(redis).connect().await.unwrap());
+        let limiter = limiter(storage.clone()).build();
+        assert_eq!(ask(&limiter).await.unwrap(), LEFT);
+        storage.close().await;
+        let list = "redis.call('SELECT', 2) return table.concat(redis.call('KEYS', '*'), ' ')";
+        let keys = server.command(&["EVAL", list, "0"]).to_string();
+        assert!(keys.contains("storage-options:") && !keys.contains("user:42"), "{keys}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sentinels_with_logins_name_the_master() {
+        let redis = block_in_place(|| {
+            let redis = Sentinels::builder().sentinel_password("not ours");
+            redis.sentinel_acl_user(USER, "secret", "~* &* +@all").start()
+        });
+        let storage = sentinels(&redis.sentinel_addresses(), redis.master_name(), "secret");
+        let limiter = limiter(storage.connect().await.unwrap()).build();
+        assert_eq!(ask(&limiter).await.unwrap(), LEFT);
+    }
+
+    #[tokio::test]
+    async fn leases_and_memory_decide_by_a_clock_of_ones_own() {
+        let clock = ManualClock::default();
+        let limiter = limiter(leased(memory(), 3)).clock(clock.clone()).build();
+        assert_eq!(ask(&limiter).await.unwrap(), LEFT);
+        clock.advance(Duration::from_secs(120));
+        assert_eq!(ask(&limiter).await.unwrap(), LEFT);
+    }
+}
