@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use super::{
     Inner,
     gate::{Gate, Voided},
-    lease::{Batch, Lease, REST},
+    lease::{Batch, Lease, REST, Short},
     plan::Plan,
     table::Return,
 };
@@ -29,8 +29,8 @@ pub(super) struct Fetch {
     /// When it is asked for, no later than it is granted.
     sent: Micros,
     tried: u8,
-    /// Until when a part of what was asked for is taken for all that there is.
-    pause: Option<Micros>,
+    /// That a part of what was asked for is taken for all that there is, for a moment.
+    short: Option<Short>,
     answered: bool,
 }
 
@@ -72,7 +72,7 @@ impl Fetch {
             amount,
             sent: now,
             tried: 0,
-            pause: None,
+            short: None,
             answered: false,
         }
     }
@@ -168,8 +168,10 @@ impl Fetch {
         let held = self.with_lease(|lease| {
             lease.hear(verdict, at, now);
             lease.deposit(batch);
-            if let Some(until) = self.pause {
-                lease.pause(1, until);
+            match self.short {
+                Some(short) => lease.came_short(1, short, PAUSE, self.sent),
+                None if self.tried == 1 => lease.came_whole(),
+                None => {}
             }
             lease.answered();
         });
@@ -197,7 +199,7 @@ impl Fetch {
         let less = self.need.max(room / 2).min(self.amount);
         if room >= self.need && self.tried <= TRIES && less < self.amount {
             // Half of what there is, so that other servers find something too.
-            self.pause = self.pause.or_else(|| self.pause_for(verdict));
+            self.short = self.short.or_else(|| self.fast(verdict));
             self.amount = less;
             if self.with_lease(|lease| lease.ask_less(less)) {
                 return Then::Again;
@@ -206,9 +208,9 @@ impl Fetch {
         let whole = verdict.retry_after.filter(|_| room < self.need);
         self.with_lease(|lease| {
             lease.hear(verdict, at, now);
-            match (whole, self.pause) {
+            match (whole, self.short) {
                 (Some(whole), _) => lease.refuse(self.need, whole, self.sent),
-                (None, Some(until)) => lease.pause(self.need, until),
+                (None, Some(short)) => lease.came_short(self.need, short, PAUSE, self.sent),
                 (None, None) => lease.rest(now),
             }
             lease.answered();
@@ -217,13 +219,15 @@ impl Fetch {
         Then::Nothing
     }
 
-    /// Says until when not to ask again after a part was granted: where permits come back so fast that
-    /// there would be a call for every few of them. Elsewhere the rest is soon asked for, by halves.
-    fn pause_for(&self, verdict: &Verdict) -> Option<Micros> {
-        let whole = verdict.retry_after?;
-        let short = u128::from(self.amount.saturating_sub(verdict.remaining));
+    /// Says what there is short of, where permits come back so fast that there would be a call for every few
+    /// of them. Elsewhere the rest is soon asked for, by halves.
+    fn fast(&self, verdict: &Verdict) -> Option<Short> {
+        let (whole, room) = (verdict.retry_after?, verdict.remaining);
+        let short = u128::from(self.amount.saturating_sub(room));
         let is_fast = 2 * u128::from(whole.get()) <= short * u128::from(REST.get());
-        is_fast.then(|| self.sent.plus(Micros::new(whole.get() / 2).min(PAUSE)))
+        // Alone, it finds half of a batch after half of the time.
+        let others_took = u128::from(room) * 5 < u128::from(self.amount) * 2;
+        is_fast.then_some(Short { whole, others_took })
     }
 
     fn failed(&mut self, error: &StorageError) {

@@ -27,6 +27,8 @@ pub(super) struct Lease {
     rest_until: Micros,
     /// What the storage has not got: who needs so much more than is held is refused for a while.
     refused: Option<Refused>,
+    /// How often others had taken what was asked for, less how often they had not.
+    crowd: u32,
     told: Told,
     meter: Meter,
     latest: Micros,
@@ -62,6 +64,15 @@ struct Refused {
     until: Micros,
 }
 
+/// Says that the storage had less than a batch.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Short {
+    /// How long it takes until it has a whole one.
+    pub(super) whole: Micros,
+    /// Whether it had so little that others must have taken what came back.
+    pub(super) others_took: bool,
+}
+
 /// Permits that are held no longer, to be given back.
 pub(super) type Returns = SmallVec<[Batch; 1]>;
 
@@ -69,6 +80,8 @@ pub(super) type Returns = SmallVec<[Batch; 1]>;
 pub(super) const REST: Micros = Micros::new(10_000);
 /// A denial is taken for granted no longer than this, so that others may free the key.
 const GRANTED: Micros = Micros::new(500_000);
+/// A wait is doubled no oftener than this.
+const MOST_CROWD: u32 = 16;
 /// More batches than this are not held at once.
 const MOST_BATCHES: usize = 8;
 
@@ -87,6 +100,7 @@ impl Lease {
             asked: 0,
             rest_until: Micros::ZERO,
             refused: None,
+            crowd: 0,
             told: Told::default(),
             meter,
             latest: now,
@@ -105,7 +119,7 @@ impl Lease {
     pub(super) fn advance(&mut self, now: Micros) {
         if now < self.latest {
             self.end();
-            (self.rest_until, self.lost, self.refused) = (Micros::ZERO, 0, None);
+            (self.rest_until, self.lost, self.refused, self.crowd) = (Micros::ZERO, 0, None, 0);
             self.meter = Meter::new(now, self.plan.worth());
         }
         self.latest = now;
@@ -257,8 +271,34 @@ impl Lease {
     /// amount is there that was asked for at `sent`: until then less is unclaimed in the storage than this
     /// server may hold. Then the next batch is asked for.
     pub(super) fn refuse(&mut self, need: u64, whole: Micros, sent: Micros) {
-        let wait = (whole.get() / 2).max(REST.get().min(whole.get())).min(GRANTED.get());
+        let wait = (whole.get() / 2).max(REST.get().min(whole.get()));
+        let wait = wait.max(self.crowded(whole)).min(GRANTED.get());
+        self.crowd = (self.crowd + 1).min(MOST_CROWD);
         self.pause(need, sent.plus(Micros::new(wait)));
+    }
+
+    /// Takes a part of a batch for all there is, for half as long as it takes until the whole is there, but
+    /// no longer than `most`.
+    pub(super) fn came_short(&mut self, need: u64, short: Short, most: Micros, sent: Micros) {
+        let whole = short.whole;
+        let wait = (whole.get() / 2).max(self.crowded(whole)).min(most.get());
+        self.crowd = match short.others_took {
+            true => (self.crowd + 1).min(MOST_CROWD),
+            false => self.crowd.saturating_sub(1),
+        };
+        self.pause(need, sent.plus(Micros::new(wait)));
+    }
+
+    /// Takes note that a whole batch came.
+    pub(super) fn came_whole(&mut self) {
+        self.crowd = self.crowd.saturating_sub(1);
+    }
+
+    /// Returns how long to wait where others take what comes back: twice as long each time, so that many
+    /// servers do not ask for every permit by turns.
+    fn crowded(&self, whole: Micros) -> u64 {
+        let doubled = whole.get().saturating_mul(1 << self.crowd) / 2;
+        self.plan.patience().map_or(0, |most| doubled.min(most.get()))
     }
 
     /// Asks for nothing, and refuses what needs as much as `need` more than is held, until then.

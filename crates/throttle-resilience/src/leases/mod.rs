@@ -32,6 +32,11 @@
 //! What servers hold and do not spend. Together that is at most the accuracy's part of the limit: what a
 //! server holds, has asked for, may have lost in a call without an answer, or is about to give back, is at
 //! most that part divided by the number of servers.
+//!
+//! Where the limit is used up and permits come back evenly, by a sliding counter or a bucket, servers that
+//! find that others took what came back wait longer each time, so that they do not ask for every permit by
+//! turns: until half of that part can have come back. If all others stop asking at that moment, so much is
+//! unclaimed for as long as one waits, beside what they hold and give back.
 
 mod accuracy;
 mod fetch;

@@ -118,6 +118,18 @@ impl Plan {
         sent.plus(self.life.unwrap_or(self.rule.window()))
     }
 
+    /// Returns how long to ask for nothing at most while others take what comes back: half of what all may
+    /// hold comes back in it. None where permits do not come back evenly.
+    pub(super) fn patience(&self) -> Option<Micros> {
+        let evenly = matches!(
+            self.rule.algorithm(),
+            Algorithm::SlidingWindowCounter | Algorithm::TokenBucket
+        );
+        let span = u128::from(self.rule.window().get()) * u128::from(self.slack)
+            / (2 * u128::from(self.rule.limit().max(1)));
+        evenly.then(|| Micros::new(u64::try_from(span).unwrap_or(u64::MAX)))
+    }
+
     /// Returns whether permits that were not spent still count after their end.
     pub(super) fn outlives(&self) -> bool {
         self.rule.algorithm() != Algorithm::FixedWindow

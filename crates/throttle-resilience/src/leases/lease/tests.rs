@@ -148,6 +148,37 @@ fn what_the_storage_has_not_got_is_refused_until_half_of_a_batch_could_be_there(
 }
 
 #[test]
+fn where_others_take_what_comes_back_waits_double_until_half_of_what_all_may_hold_comes_back() {
+    let waited = |lease: &mut Lease, others_took| {
+        lease.came_short(1, Short { whole: at(2_000), others_took }, at(100_000), at(0));
+        lease.rest_until.get()
+    };
+    // All may hold 90 of a bucket (10 % of what is not its reserve) and 100 of a counter.
+    for (algorithm, most) in
+        [(Algorithm::TokenBucket, 45_000), (Algorithm::SlidingWindowCounter, 50_000)]
+    {
+        let mut lease = lease(algorithm);
+        let waits: Vec<_> = (0..7).map(|_| waited(&mut lease, true)).collect();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, most], "{algorithm}");
+        lease.refuse(1, at(2_000), at(0));
+        assert_eq!(lease.rest_until, at(most));
+        (0..100).for_each(|_| assert!(waited(&mut lease, true) <= most));
+        assert_eq!(waited(&mut lease, true), most);
+        (0..MOST_CROWD).for_each(|_| lease.came_whole());
+        assert_eq!(waited(&mut lease, false), 1_000, "nobody takes it any more");
+        waited(&mut lease, true);
+        waited(&mut lease, true);
+        assert_eq!([waited(&mut lease, false), waited(&mut lease, false)], [4_000, 2_000]);
+    }
+    // What comes back at once is there when it is said to be.
+    for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindowLog] {
+        let mut lease = lease(algorithm);
+        let waits: Vec<_> = (0..3).map(|_| waited(&mut lease, true)).collect();
+        assert_eq!(waits, [1_000; 3], "{algorithm}");
+    }
+}
+
+#[test]
 fn what_is_told_ages() {
     let mut lease = lease(Algorithm::FixedWindow);
     let verdict = Verdict { remaining: 700, reset_after: at(5_000), ..Verdict::default() };
