@@ -18,6 +18,8 @@ mod guide {
     mod readme {}
     #[doc = include_str!("../docs/getting-started.md")]
     mod getting_started {}
+    #[doc = include_str!("../docs/axum.md")]
+    mod axum {}
     #[doc = include_str!("../docs/actix.md")]
     mod actix {}
     #[doc = include_str!("../docs/grpc.md")]
