@@ -64,6 +64,12 @@ pub(crate) enum Failure {
     /// No connection is there.
     #[error("no connection to Redis ({server}): {}", reason(.last))]
     NotConnected { server: String, last: Option<RedisError> },
+    /// It was not sent.
+    #[error(
+        "Redis ({server}) is asked for more than it can do: {waiting} calls wait for one connection \
+         already, so that this one was not sent. Look at its slow log, and at the guide's page on sizing"
+    )]
+    Overload { server: String, waiting: usize },
     /// Redis answered that it did not do it.
     #[error("Redis ({server}) did not do it: {}{}", said(.source), advice(.source))]
     Refused { server: String, source: RedisError },
@@ -106,7 +112,7 @@ impl Failure {
 impl From<Failure> for StorageError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::NotConnected { .. } | Failure::Refused { .. } => {
+            Failure::NotConnected { .. } | Failure::Overload { .. } | Failure::Refused { .. } => {
                 Self::not_carried_out(failure)
             }
             Failure::Late { .. } | Failure::Lost { .. } => Self::other(failure),

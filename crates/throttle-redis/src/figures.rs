@@ -20,6 +20,8 @@ pub struct Figures {
     pub script_reloads: u64,
     /// How many answers did not come in time.
     pub late_answers: u64,
+    /// How many requests were not sent because thousands waited for the connection already.
+    pub overloads: u64,
     /// How often a node of a cluster named another one (MOVED or ASK).
     pub redirections: u64,
     /// How many requests were sent again after an answer that they were not carried out.
@@ -32,6 +34,7 @@ pub(crate) struct Counters {
     pub(crate) failovers: AtomicU64,
     pub(crate) script_reloads: AtomicU64,
     pub(crate) late: AtomicU64,
+    pub(crate) overloads: AtomicU64,
     pub(crate) redirections: AtomicU64,
     pub(crate) retries: AtomicU64,
 }
@@ -49,6 +52,7 @@ impl Counters {
             failovers: self.failovers.load(Relaxed),
             script_reloads: self.script_reloads.load(Relaxed),
             late_answers: self.late.load(Relaxed),
+            overloads: self.overloads.load(Relaxed),
             redirections: self.redirections.load(Relaxed),
             retries: self.retries.load(Relaxed),
         }

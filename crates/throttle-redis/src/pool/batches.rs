@@ -3,9 +3,12 @@
 //! Each request that is sent alone costs a write to the socket, a wake of the task that does it, and
 //! on the other side a read. Those that find others under way wait until every task that can run now
 //! has had its turn, and go in one write.
+//!
+//! What Redis has not answered is bounded, and so is what waits: of a load that it cannot carry, those
+//! whose callers have gone away are never sent, and those that find no room are told so at once.
 
 use std::{
-    mem,
+    collections::VecDeque,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -13,24 +16,50 @@ use std::{
 };
 
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value, aio::MultiplexedConnection};
-use tokio::{sync::oneshot, task::yield_now};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::yield_now,
+};
 
 use crate::error::checked;
 
+/// So many batches may be unanswered, so that answers that take long keep nobody waiting.
+const MOST_BATCHES: usize = 32;
+/// So many commands go in one batch.
+const LARGEST: usize = 512;
+/// So many commands wait: what Redis does in a tenth of a second.
+pub(super) const MOST_WAITING: usize = 16_384;
+
 /// Gathers what is to be sent on one connection.
-#[derive(Default)]
 pub(super) struct Batches {
     under_way: AtomicUsize,
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<VecDeque<Waiting>>,
+    unanswered: Semaphore,
 }
 
 struct Waiting {
     command: Cmd,
-    answer: oneshot::Sender<Result<Value, RedisError>>,
+    answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<Value, RedisError>>;
+
+/// Says that a command was not sent, because too many wait.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) struct Full;
 
 /// Counts a request as under way until it is dropped.
 struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self {
+            under_way: AtomicUsize::default(),
+            waiting: Mutex::default(),
+            unanswered: Semaphore::new(MOST_BATCHES),
+        }
+    }
+}
 
 impl Batches {
     /// Sends a command, at once where it is the only one.
@@ -38,36 +67,46 @@ impl Batches {
         self: &Arc<Self>,
         connection: &MultiplexedConnection,
         command: &Cmd,
-    ) -> Result<Value, RedisError> {
+    ) -> Result<Result<Value, RedisError>, Full> {
         let others = self.under_way.fetch_add(1, Relaxed);
         let _under_way = UnderWay(&self.under_way);
         if others == 0 {
-            return connection.clone().send_packed_command(command).await.and_then(checked);
+            let answer = connection.clone().send_packed_command(command).await;
+            return Ok(answer.and_then(checked));
         }
         let (answer, answered) = oneshot::channel();
-        let is_first = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.push(Waiting { command: command.clone(), answer });
-            waiting.len() == 1
-        };
-        if is_first {
+        if self.wait(Waiting { command: command.clone(), answer })? {
             // A task of its own: the caller may go away, and the others' commands must not.
-            let (batches, connection) = (Arc::clone(self), connection.clone());
-            tokio::spawn(async move { batches.send_waiting(connection).await });
+            self.send_waiting(connection.clone());
         }
-        answered.await.unwrap_or_else(|_| Err(ended()))
+        Ok(answered.await.unwrap_or_else(|_| Err(ended())))
     }
 
-    async fn send_waiting(&self, mut connection: MultiplexedConnection) {
-        yield_now().await;
-        let waiting = mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut commands = Pipeline::with_capacity(waiting.len());
-        let mut answers = Vec::with_capacity(waiting.len());
-        // Whoever has gone away is not charged.
-        for one in waiting.into_iter().filter(|one| !one.answer.is_closed()) {
-            commands.add_command(one.command);
-            answers.push(one.answer);
+    /// Returns whether it is the only one, so that there is nobody yet who sends it.
+    fn wait(&self, one: Waiting) -> Result<bool, Full> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= MOST_WAITING {
+            // Who came first leaves first.
+            if waiting.front().is_some_and(|first| !first.answer.is_closed()) {
+                return Err(Full);
+            }
+            waiting.retain(|one| !one.answer.is_closed());
         }
+        waiting.push_back(one);
+        Ok(waiting.len() == 1)
+    }
+
+    fn send_waiting(self: &Arc<Self>, connection: MultiplexedConnection) {
+        let batches = Arc::clone(self);
+        tokio::spawn(async move {
+            yield_now().await;
+            batches.send_batch(connection).await;
+        });
+    }
+
+    async fn send_batch(self: &Arc<Self>, mut connection: MultiplexedConnection) {
+        let Ok(_permit) = self.unanswered.acquire().await else { return };
+        let (commands, answers) = self.batch(&connection);
         if answers.is_empty() {
             return;
         }
@@ -83,6 +122,26 @@ impl Batches {
                 }
             }
         }
+    }
+
+    /// Takes those that came first and whose callers are still there. Others follow, if there are more.
+    fn batch(self: &Arc<Self>, connection: &MultiplexedConnection) -> (Pipeline, Vec<Answer>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = waiting.len().min(LARGEST);
+        let (mut commands, mut answers) = (Pipeline::with_capacity(room), Vec::with_capacity(room));
+        while answers.len() < LARGEST
+            && let Some(one) = waiting.pop_front()
+        {
+            // Whoever has gone away is not charged.
+            if !one.answer.is_closed() {
+                commands.add_command(one.command);
+                answers.push(one.answer);
+            }
+        }
+        if !waiting.is_empty() {
+            self.send_waiting(connection.clone());
+        }
+        (commands, answers)
     }
 }
 
@@ -126,7 +185,7 @@ mod tests {
                 tokio::spawn(async move {
                     let mut command = cmd(if i % 10 == 7 { "INCR" } else { "ECHO" });
                     command.arg(if i % 10 == 7 { "text".to_owned() } else { i.to_string() });
-                    batches.send(&connection, &command).await
+                    batches.send(&connection, &command).await.unwrap()
                 })
             })
             .collect();
@@ -165,7 +224,7 @@ mod tests {
             drop(leaving);
             staying.await
         };
-        both.await.unwrap();
+        both.await.unwrap().unwrap();
         assert_eq!(server.command(&["GET", "count"]).to_string(), "2");
     }
 
@@ -179,7 +238,7 @@ mod tests {
             .map(|_| {
                 let (connection, batches) = (connection.clone(), Arc::clone(&batches));
                 let block = block.clone();
-                tokio::spawn(async move { batches.send(&connection, &block).await })
+                tokio::spawn(async move { batches.send(&connection, &block).await.unwrap() })
             })
             .collect();
         while !server.command(&["CLIENT", "LIST"]).to_string().contains("cmd=blpop") {
@@ -189,5 +248,46 @@ mod tests {
         for task in tasks {
             assert!(task.await.unwrap().unwrap_err().is_unrecoverable_error());
         }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
+        let server = Server::start();
+        let (connection, batches) = (connected(&server).await, Arc::new(Batches::default()));
+        let mut count = cmd("INCR");
+        count.arg("count");
+        server.pause();
+        let ask = || {
+            let (connection, batches) = (connection.clone(), Arc::clone(&batches));
+            let count = count.clone();
+            tokio::spawn(async move { batches.send(&connection, &count).await })
+        };
+        // One alone, batches as large as may be unanswered, and as many as may wait.
+        let mut sent = vec![ask()];
+        tokio::task::yield_now().await;
+        for _ in 0..MOST_BATCHES {
+            sent.extend((0..LARGEST).map(|_| ask()));
+            while batches.unanswered.available_permits() + sent.len() / LARGEST > MOST_BATCHES {
+                tokio::task::yield_now().await;
+            }
+        }
+        let leaving: Vec<_> = (0..MOST_WAITING).map(|_| ask()).collect();
+        while batches.waiting.lock().unwrap().len() < MOST_WAITING {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ask().await.unwrap(), Err(Full), "told at once, while Redis hangs");
+        leaving.iter().for_each(tokio::task::JoinHandle::abort);
+        for one in leaving {
+            assert!(one.await.unwrap_err().is_cancelled());
+        }
+        let staying = ask();
+        server.resume();
+        let total = sent.len() + 1;
+        for one in sent {
+            one.await.unwrap().unwrap().unwrap();
+        }
+        assert_eq!(staying.await.unwrap(), Ok(Ok(Value::Int(i64::try_from(total).unwrap()))));
+        assert_eq!(server.command(&["GET", "count"]).to_string(), total.to_string());
+        assert_eq!(batches.unanswered.available_permits(), MOST_BATCHES);
     }
 }

@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Shared, Source, batches::Batches};
+use super::{
+    Shared, Source,
+    batches::{Batches, Full},
+};
 use crate::{figures::Counters, options::Options, retry::Backoff, script};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
@@ -72,7 +75,7 @@ impl Live {
     }
 
     /// Sends a command, together with others that come at the same time.
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Result<Value, RedisError>, Full> {
         self.batches.send(&self.connection, command).await
     }
 

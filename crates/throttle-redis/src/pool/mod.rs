@@ -25,8 +25,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::lane::{Lane, Live};
 pub(crate) use self::source::{Source, address_of, connection_addr};
+use self::{
+    batches::{Full, MOST_WAITING},
+    lane::{Lane, Live},
+};
 use crate::{
     error::{Failure, checked},
     figures::Counters,
@@ -100,7 +103,11 @@ impl Pool {
     /// Sends a command, and returns what came back before the deadline.
     pub(crate) async fn send(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, Failure> {
         let live = self.live(deadline).await?;
-        let answer = timeout_at(deadline, live.send(cmd)).await;
+        let answer = match timeout_at(deadline, live.send(cmd)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Full)) => return Err(self.full()),
+            Err(late) => Err(late),
+        };
         self.sorted(&live, answer)
     }
 
@@ -192,6 +199,11 @@ impl Pool {
                 return Err(self.shared.not_connected());
             }
         }
+    }
+
+    fn full(&self) -> Failure {
+        Counters::add(&self.shared.counters.overloads);
+        Failure::Overload { server: self.shared.server.clone(), waiting: MOST_WAITING }
     }
 
     fn sorted<T>(

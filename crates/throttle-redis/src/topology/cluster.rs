@@ -135,6 +135,7 @@ impl Cluster {
     pub(super) fn learn_from(&self, failure: &Failure) {
         let doubtful = match failure {
             Failure::NotConnected { .. } | Failure::Lost { .. } | Failure::Late { .. } => true,
+            Failure::Overload { .. } => false,
             Failure::Refused { source, .. } => {
                 matches!(source.code(), Some("MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN"))
                     || crate::error::is_read_only(source)
