@@ -22,6 +22,8 @@
 mod answer;
 mod case;
 mod cases;
+mod following;
+mod mistakes;
 mod panics;
 
 use std::collections::VecDeque;
@@ -35,6 +37,8 @@ pub use self::{
     answer::Answer,
     case::{Case, Step},
     cases::{all, nested},
+    following::{Handler, run_following},
+    mistakes::run_mistakes,
     panics::{Trap, run_panics, run_panics_over_connections},
 };
 

@@ -16,7 +16,7 @@ mod server;
 use std::{net::SocketAddr, pin::Pin, time::SystemTime};
 
 use actix_web::{
-    App, Error,
+    App, Error, HttpResponse,
     body::{self, MessageBody},
     dev::{Service, ServiceResponse},
     test::{TestRequest, init_service},
@@ -98,6 +98,16 @@ pub fn to_actix(request: Request<Bytes>) -> actix_http::Request {
         made = made.set_payload(body);
     }
     made.to_request()
+}
+
+/// Makes a response of Actix.
+pub fn to_actix_response(response: Response<Bytes>) -> HttpResponse {
+    let status = actix_web::http::StatusCode::from_u16(response.status().as_u16()).unwrap();
+    let mut made = HttpResponse::build(status);
+    for (name, value) in response.headers() {
+        made.append_header((name.as_str(), value.as_bytes()));
+    }
+    made.body(response.into_body())
 }
 
 /// Reads a response to its end.

@@ -11,6 +11,7 @@ use throttle_core::{Concurrency, Limiter, ManualClock, Storage};
 use throttle_http::Options;
 use tokio::task::yield_now;
 
+pub(super) use self::table::Down;
 use self::table::{Case, Setup, When};
 pub use self::trap::Trap;
 use super::{Answer, START};

@@ -236,7 +236,7 @@ fn own() -> Response<Bytes> {
 }
 
 /// Fails at all times.
-pub(super) struct Down;
+pub(in crate::http) struct Down;
 
 fn down<T>() -> Result<T, StorageError> {
     Err(StorageError::not_carried_out("connection refused"))

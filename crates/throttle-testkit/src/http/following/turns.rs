@@ -1,0 +1,76 @@
+//! Requests that wait for their turn.
+
+use std::{pin::pin, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use throttle_core::{Limiter, Storage};
+use throttle_http::Options;
+
+use super::{Adapter, Handler, go_on};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+impl<St, S, F, M, C> Adapter<F, M, C>
+where
+    St: Storage,
+    F: Fn() -> St,
+    M: AsyncFn(Options, Limiter, Handler) -> S,
+    C: AsyncFn(&S, Request<Bytes>) -> Response<Bytes>,
+{
+    pub(super) async fn turns(&self) {
+        self.a_request_waits_for_its_turn().await;
+        self.a_turn_that_is_too_far_away_is_refused_and_given_back().await;
+        self.who_leaves_while_it_waits_gives_its_turn_back().await;
+        self.a_dry_run_waits_for_no_turn().await;
+    }
+
+    async fn a_request_waits_for_its_turn(&self) {
+        let app = self.queue(3, Options::new().shape()).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        let mut second = pin!(app.ask("200"));
+        assert!(go_on(second.as_mut()).await.is_none(), "the second waits");
+        app.clock.advance(SECOND - MILLISECOND);
+        assert!(go_on(second.as_mut()).await.is_none(), "for all of its second");
+        assert_eq!(app.handler.calls(), 1);
+        app.clock.advance(MILLISECOND);
+        let response = go_on(second).await.expect("its turn has come");
+        assert_eq!((response.status().as_u16(), app.handler.calls()), (200, 2));
+    }
+
+    async fn a_turn_that_is_too_far_away_is_refused_and_given_back(&self) {
+        let app = self.queue(5, Options::new().shape_at_most(SECOND / 2)).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        for _ in 0..3 {
+            let response = app.ask("200").await;
+            assert_eq!(response.status(), 429);
+            assert_eq!(response.headers()["retry-after"], "1");
+            let body = String::from_utf8_lossy(response.body());
+            assert!(body.contains(r#""violated-policies":["api"]"#), "{body}");
+            assert_eq!(app.left().await, 4, "its turn was given back");
+        }
+        assert_eq!(app.handler.calls(), 1);
+    }
+
+    async fn who_leaves_while_it_waits_gives_its_turn_back(&self) {
+        let app = self.queue(5, Options::new().shape()).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        {
+            let mut waiting = Box::pin(app.ask("200"));
+            assert!(go_on(waiting.as_mut()).await.is_none(), "it waits");
+            assert_eq!(app.left().await, 3);
+        }
+        app.has_left(4, "its turn is for others").await;
+        app.clock.advance(SECOND);
+        assert_eq!(app.handler.calls(), 1);
+    }
+
+    async fn a_dry_run_waits_for_no_turn(&self) {
+        let app = self.queue(2, Options::new().shape().dry_run()).await;
+        for mark in ["", "", "denied"] {
+            let answer = go_on(pin!(app.field("200", "x-ratelimit-dry-run"))).await;
+            assert_eq!(answer, Some((200, mark.to_owned())), "without waiting");
+        }
+    }
+}
