@@ -58,7 +58,9 @@ impl Circuit {
         self
     }
 
-    /// Stays open for so long before one request probes whether the storage is back; default 500 ms.
+    /// Stays open for so long before one request probes whether the storage is back; default 500 ms. Each
+    /// time it is shorter by up to a quarter, at random: servers do not probe all at once, and a storage that
+    /// comes and goes by a beat of its own is not missed each time.
     pub fn open_for(mut self, span: Duration) -> Self {
         self.open_for = span;
         self

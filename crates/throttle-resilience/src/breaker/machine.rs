@@ -190,7 +190,8 @@ impl Machine {
 
     fn open(&self, locked: &mut Locked, generation: u64) {
         locked.good_probes = 0;
-        let open_for = u64::try_from(self.circuit.open_for.as_micros()).unwrap_or(u64::MAX);
+        let longest = u64::try_from(self.circuit.open_for.as_micros()).unwrap_or(u64::MAX);
+        let open_for = longest - fastrand::u64(0..=longest / 4);
         self.next_probe(self.elapsed().saturating_add(open_for), generation);
     }
 
@@ -241,3 +242,23 @@ impl Machine {
 }
 
 type Change = (CircuitState, CircuitState);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn how_long_it_stays_open_differs_and_is_never_longer_than_what_was_said() {
+        let machine = Machine::new(Circuit::new().open_for(Duration::from_secs(1)));
+        let mut ends = BTreeSet::new();
+        for _ in 0..100 {
+            machine.open(&mut machine.lock(), 1);
+            let left = machine.probe_at.load(Relaxed) - machine.elapsed();
+            assert!((740_000..=1_000_000).contains(&left), "{left}");
+            ends.insert(left / 10_000);
+        }
+        assert!(ends.len() > 10, "{ends:?}");
+    }
+}
