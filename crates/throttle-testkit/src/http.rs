@@ -25,6 +25,7 @@ mod cases;
 mod following;
 mod mistakes;
 mod panics;
+mod warnings;
 
 use std::collections::VecDeque;
 
@@ -40,6 +41,7 @@ pub use self::{
     following::{Handler, run_following},
     mistakes::run_mistakes,
     panics::{Trap, run_panics, run_panics_over_connections},
+    warnings::run_warnings,
 };
 
 /// The body that the handler behind the adapter answers with.
