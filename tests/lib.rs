@@ -1,6 +1,8 @@
 //! What crosses crates: a real server, a real client, and the programs of the guide.
 
 #[cfg(test)]
+mod broken_off;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod load;

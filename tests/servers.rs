@@ -73,6 +73,7 @@ impl Server {
                     App::new().wrap(throttle.clone()).route("/", web::get().to(handler.clone()))
                 };
                 let server = HttpServer::new(app).workers(2).disable_signals();
+                let server = server.h1_allow_half_closed(false); // who is gone is noticed
                 let server = server.shutdown_timeout(0).listen(listener).unwrap().run();
                 sender.send(server.handle()).unwrap();
                 server.await.unwrap();
