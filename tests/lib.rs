@@ -50,6 +50,8 @@ mod guide {
     mod headers {}
     #[doc = include_str!("../docs/resilience.md")]
     mod resilience {}
+    #[doc = include_str!("../docs/sizing.md")]
+    mod sizing {}
     #[doc = include_str!("../docs/performance.md")]
     mod performance {}
     #[doc = include_str!("../docs/coming-from.md")]
