@@ -1,0 +1,215 @@
+//! Random calls, and what their callers see.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use throttle_core::{Decision, Error};
+use throttle_resilience::Mode;
+
+use crate::{
+    clock,
+    oracle::{Call, Event},
+    tally::Count,
+    world::{Node, World},
+};
+
+/// How many tasks call each server.
+const TASKS: usize = 8;
+/// Few keys are asked for often, many seldom.
+const HOT: u32 = 3;
+const COLD: u32 = 50_000;
+/// To every third key something is given back at times, or it is reset.
+const GENEROUS: u32 = 3;
+/// No call takes longer than this, but for what the machine is late.
+const LONGEST: Duration = Duration::from_secs(1);
+/// A call that is not answered by then never is.
+const NEVER: Duration = Duration::from_secs(20);
+
+/// Calls until the soak is over.
+pub(crate) async fn load(world: Arc<World>, random: &mut fastrand::Rng) {
+    let tasks: Vec<_> = (0..world.nodes.len() * TASKS)
+        .map(|task| {
+            let (world, random) = (Arc::clone(&world), random.fork());
+            tokio::spawn(async move {
+                let mut client = Client { node: &world.nodes[task / TASKS], world: &world, random };
+                while !world.is_over() {
+                    client.step().await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        // A panic is counted by the hook.
+        let _ = task.await;
+    }
+}
+
+struct Client<'a> {
+    world: &'a World,
+    node: &'a Node,
+    random: fastrand::Rng,
+}
+
+impl Client<'_> {
+    async fn step(&mut self) {
+        let key = if self.random.u8(..10) < 8 {
+            self.random.u32(..HOT)
+        } else {
+            HOT + self.random.u32(..COLD)
+        };
+        let is_generous = key.is_multiple_of(GENEROUS);
+        let rule = self.random.usize(..self.world.slots.len());
+        match self.random.u32(..10_000) {
+            0 if is_generous => self.reset(rule, key).await,
+            1..30 if is_generous => self.refund(rule, key).await,
+            30..3_000 => {
+                let other = self.random.usize(..self.world.slots.len());
+                if other != rule {
+                    self.check_both([rule, other], key).await;
+                }
+            }
+            _ => self.check(rule, key).await,
+        }
+        // Some come in bursts, as people's requests do.
+        if self.random.u8(..4) > 0 {
+            tokio::time::sleep(Duration::from_millis(self.random.u64(..6))).await;
+        }
+    }
+
+    async fn check(&mut self, rule: usize, key: u32) {
+        let (world, node) = (self.world, self.node);
+        let name = &world.slots[rule].name;
+        let word = format!("k{key}");
+        let most = node.limiter.rule(name).map_or(1, |rule| rule.capacity().min(12));
+        let cost = if self.random.u8(..8) == 0 { self.random.u64(1..=most) } else { 1 };
+        let (call, answer) = timed(world, cost, node.limiter.check_cost(&word, name, cost)).await;
+        let answer = answer.map(|decision| vec![decision]);
+        self.note(&[rule], key, call, answer).await;
+    }
+
+    async fn check_both(&mut self, rules: [usize; 2], key: u32) {
+        let (world, node) = (self.world, self.node);
+        let names = rules.map(|rule| &world.slots[rule].name[..]);
+        let word = format!("k{key}");
+        let (call, answer) = timed(world, 1, node.limiter.check_all(&word, &names)).await;
+        let answer = answer.map(|decisions| decisions.all().to_vec());
+        self.note(&rules, key, call, answer).await;
+    }
+
+    /// Tells the oracle what came of a call.
+    async fn note(
+        &mut self,
+        rules: &[usize],
+        key: u32,
+        call: Call,
+        answer: Result<Vec<Decision>, Error>,
+    ) {
+        let (world, tally) = (self.world, &self.world.tally);
+        let decisions = match answer {
+            Ok(decisions) => decisions,
+            Err(error) => return self.failed(rules, call, &error),
+        };
+        let is_allowed = decisions.iter().all(Decision::is_allowed);
+        tally.add(if is_allowed { Count::Admitted } else { Count::Denied });
+        if decisions.iter().any(Decision::is_degraded) {
+            tally.add(Count::Degraded);
+            world.tell(Event::Trouble { from: call.start, to: call.end });
+        }
+        let is_generous = key.is_multiple_of(GENEROUS);
+        let gives_back = is_allowed && is_generous && self.random.u8(..10) == 0;
+        for (rule, decision) in rules.iter().copied().zip(&decisions) {
+            let call = Call { cost: decision.cost(), ..call };
+            let slot = &world.slots[rule];
+            if decision.rule() != slot.name {
+                world.wrong(format!("{} was asked and {} answered", slot.name, decision.rule()));
+            }
+            if decision.is_degraded() {
+                self.degraded(rule, key, call, is_allowed);
+            } else if is_allowed && !gives_back {
+                world.tell(Event::Admitted { rule, key, alone: None, call });
+            } else if !decision.is_allowed() && !is_generous && !slot.blocks() {
+                world.tell(Event::Refused { rule, key, call });
+            }
+        }
+        if gives_back {
+            // It does not count, whatever comes of it: nothing is stated about when it ceases to.
+            tally.add(Count::GivenBack);
+            let _ = self.node.limiter.give_back(&format!("k{key}"), &decisions).await;
+        }
+    }
+
+    /// Holds an answer that the storage did not give to the mode of its rule.
+    fn degraded(&self, rule: usize, key: u32, call: Call, is_allowed: bool) {
+        let (world, node) = (self.world, self.node);
+        match node.modes[rule] {
+            Mode::Local if is_allowed => {
+                world.tell(Event::Admitted { rule, key, alone: Some(node.number), call });
+            }
+            Mode::Local | Mode::Open => {}
+            _ => world.wrong(format!(
+                "server {}: the closed rule {} was answered without the storage",
+                node.number, world.slots[rule].name
+            )),
+        }
+    }
+
+    fn failed(&self, rules: &[usize], call: Call, error: &Error) {
+        let world = self.world;
+        world.tally.add(Count::Errors);
+        world.tell(Event::Trouble { from: call.start, to: call.end });
+        let is_closed = rules.iter().any(|rule| self.node.modes[*rule] == Mode::Closed);
+        if !matches!(error, Error::Storage(_)) || !is_closed {
+            let names: Vec<_> = rules.iter().map(|rule| &world.slots[*rule].name).collect();
+            world.wrong(format!("rules {names:?}, none of them closed, failed: {error}"));
+        }
+    }
+
+    async fn reset(&mut self, rule: usize, key: u32) {
+        let (word, name) = (format!("k{key}"), &self.world.slots[rule].name);
+        self.world.tally.add(Count::Resets);
+        let start = clock::now();
+        // Before it is done, for what is admitted right after it.
+        self.world.tell(Event::Reset { rule, key, call: Call { start, end: start, cost: 0 } });
+        let _ = self.node.limiter.reset(&word, name).await;
+        self.world.tell(Event::Reset {
+            rule,
+            key,
+            call: Call { start, end: clock::now(), cost: 0 },
+        });
+    }
+
+    async fn refund(&mut self, rule: usize, key: u32) {
+        let (word, name) = (format!("k{key}"), &self.world.slots[rule].name);
+        self.world.tally.add(Count::Refunds);
+        let cost = self.random.u64(1..4);
+        let start = clock::now();
+        self.world.tell(Event::Refunded { rule, key, call: Call { start, end: start, cost } });
+        let _ = self.node.limiter.refund(&word, name, cost).await;
+    }
+}
+
+/// Waits for an answer, and says from when to when.
+async fn timed<T>(
+    world: &World,
+    cost: u64,
+    call: impl Future<Output = Result<T, Error>>,
+) -> (Call, Result<T, Error>) {
+    let (began, start) = (Instant::now(), clock::now());
+    world.tally.add(Count::Calls);
+    let answer = tokio::time::timeout(NEVER, call).await;
+    let (end, took) = (clock::now().max(start), began.elapsed());
+    world.tally.took(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    if took > LONGEST && took > LONGEST + world.lag.since(began) {
+        world.wrong(format!(
+            "a call took {took:?}, the machine was late by {:?}",
+            world.lag.since(began)
+        ));
+    }
+    let answer = answer.unwrap_or_else(|_| {
+        let never = throttle_core::StorageError::other("no answer came at all");
+        Err(Error::Storage(never))
+    });
+    (Call { start, end, cost }, answer)
+}

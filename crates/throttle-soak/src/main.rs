@@ -1,0 +1,143 @@
+//! Random rules, keys, costs, faults and rule changes against a real Redis, for as long as it is told to,
+//! while an oracle counts what passes and memory and descriptors are watched.
+//!
+//! It prints the seed that everything is drawn from, and fails if anything was violated.
+
+mod changes;
+mod clock;
+mod faults;
+mod lag;
+mod load;
+mod options;
+mod oracle;
+mod process;
+mod report;
+mod rules;
+mod tally;
+mod world;
+
+use std::{
+    env,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    faults::Broken,
+    lag::Lag,
+    options::Options,
+    oracle::{Event, Oracle},
+    process::Sample,
+    world::{SERVERS, World},
+};
+
+/// How often memory and descriptors are looked at.
+const SAMPLED: Duration = Duration::from_millis(500);
+/// How often a line is printed.
+const TOLD: Duration = Duration::from_secs(10);
+/// 99.9 % of the calls are answered within this, on a busy machine too.
+const SLOW: Duration = Duration::from_secs(1);
+/// A soak that admits less in a second says nothing.
+const FEWEST: u64 = 50;
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+fn main() -> ExitCode {
+    let options = match Options::parse(env::args().skip(1)) {
+        Ok(options) => options,
+        Err(what) => {
+            eprintln!("{what}\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("soak: seed {seed}, for {:?}", options.duration);
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICS.fetch_add(1, Relaxed);
+        told(info);
+    }));
+    let runtime = tokio::runtime::Runtime::new().expect("the machine has threads");
+    let violations = runtime.block_on(soak(seed, options.duration));
+    if violations.is_empty() {
+        println!("soak: nothing was violated");
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("soak: FAILED with seed {seed}, {} violations:", violations.len());
+    for what in violations.iter().take(20) {
+        eprintln!("  {what}");
+    }
+    eprintln!("run it again: scripts/soak {}s --seed {seed}", options.duration.as_secs());
+    ExitCode::FAILURE
+}
+
+/// Runs a soak, prints how it went, and returns what was violated.
+async fn soak(seed: u64, duration: Duration) -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (events, heard) = mpsc::channel();
+    let lag = Arc::<Lag>::default();
+    let world = World::start(&mut random, duration, events, Arc::clone(&lag)).await;
+    let world = Arc::new(world.expect("rules that were drawn can be taken"));
+    let watching = tokio::spawn(async move { lag.watch().await });
+    let (oracle, tally) = (Oracle::new(world.slots.clone(), SERVERS), Arc::clone(&world.tally));
+    let judging = thread::spawn(move || oracle.run(&heard, &tally));
+
+    let broken = Arc::<Broken>::default();
+    let breaking = faults::break_things(Arc::clone(&world), Arc::clone(&broken), random.fork());
+    let breaking = tokio::spawn(breaking);
+    let changing = tokio::spawn(changes::change(Arc::clone(&world), random.fork()));
+    let sampling = tokio::spawn(sample(Arc::clone(&world)));
+    load::load(Arc::clone(&world), &mut random).await;
+    let _ = (breaking.await, changing.await); // the hook counts panics
+    let samples = sampling.await.unwrap_or_default();
+    watching.abort();
+
+    world.tell(Event::Over);
+    let oracle = tokio::task::spawn_blocking(|| judging.join()).await;
+    let oracle = oracle.expect("joining does not panic").expect("the oracle does not panic");
+    for node in &world.nodes {
+        node.storage.close().await;
+    }
+    print!("{}", report::summary(seed, &world, &broken, &oracle, &samples));
+    let mut violations = oracle.violations;
+    violations.extend(world.wrongs());
+    violations.extend(process::grown(&samples));
+    let (answered, panics) = (world.tally.within(999), PANICS.load(Relaxed));
+    if answered > SLOW {
+        violations
+            .push(format!("99.9 % of the calls were answered within {answered:?}, not {SLOW:?}"));
+    }
+    if panics > 0 {
+        violations.push(format!("{panics} panics, whose words stand above"));
+    }
+    if oracle.judged.0 < duration.as_secs() * FEWEST {
+        violations.push(format!("hardly anything was judged: {:?}", oracle.judged));
+    }
+    violations
+}
+
+/// Looks at the process until the soak is over, and prints a line at times.
+async fn sample(world: Arc<World>) -> Vec<Sample> {
+    let (began, mut samples, mut told) = (Instant::now(), Vec::new(), Duration::ZERO);
+    while !world.is_over() {
+        tokio::time::sleep(SAMPLED).await;
+        match Sample::take() {
+            Ok(sample) => samples.push(sample),
+            Err(error) => {
+                world.wrong(format!("the process cannot be looked at: {error}"));
+                return samples;
+            }
+        }
+        if began.elapsed() >= told + TOLD {
+            told += TOLD;
+            report::line(told, &world, samples[samples.len() - 1]);
+        }
+    }
+    samples
+}

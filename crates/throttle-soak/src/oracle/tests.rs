@@ -1,0 +1,116 @@
+use throttle_core::{Algorithm, Rule};
+
+use super::*;
+
+const RULE: usize = 0;
+const KEY: u32 = 1;
+const SECOND: u64 = 1_000_000;
+/// Past the time that anything before it could matter.
+const NOW: u64 = 1_767_225_600 * SECOND;
+
+/// An oracle of rules of every algorithm and 10 a second.
+fn oracle(algorithm: Algorithm) -> Oracle {
+    let mut slots = Slot::draw_all(&mut fastrand::Rng::with_seed(1));
+    for slot in &mut slots {
+        slot.rule = Rule::per_second(&slot.name, 10).algorithm(algorithm);
+    }
+    Oracle::new(slots, 2)
+}
+
+fn call(millis: u64) -> Call {
+    Call { start: NOW + 1_000 * millis, end: NOW + 1_000 * millis + 300, cost: 1 }
+}
+
+fn admit(oracle: &mut Oracle, alone: Option<usize>, millis: impl IntoIterator<Item = u64>) {
+    for at in millis {
+        oracle.note(Event::Admitted { rule: RULE, key: KEY, alone, call: call(at) });
+    }
+}
+
+fn violations(mut oracle: Oracle) -> usize {
+    oracle.judge(NOW + 4 * SECOND);
+    oracle.judge(NOW + 5 * SECOND);
+    oracle.violations.len()
+}
+
+#[test]
+fn one_planted_admission_too_many_is_told_once() {
+    for algorithm in Algorithm::ALL {
+        let mut all_well = oracle(algorithm);
+        admit(&mut all_well, None, 0..10);
+        assert_eq!(violations(all_well), 0, "{algorithm}");
+
+        let mut planted = oracle(algorithm);
+        admit(&mut planted, None, 0..11);
+        assert_eq!(violations(planted), 1, "{algorithm}");
+
+        let mut of_others = oracle(algorithm);
+        admit(&mut of_others, None, 0..10);
+        let call = call(10);
+        of_others.note(Event::Admitted { rule: RULE, key: KEY + 1, alone: None, call });
+        of_others.note(Event::Admitted { rule: RULE + 1, key: KEY, alone: None, call });
+        assert_eq!(violations(of_others), 0, "{algorithm}");
+    }
+}
+
+#[test]
+fn servers_alone_are_held_to_their_shares() {
+    for algorithm in Algorithm::ALL {
+        let mut shares = oracle(algorithm);
+        admit(&mut shares, None, 0..10);
+        admit(&mut shares, Some(0), 10..15);
+        admit(&mut shares, Some(1), 10..15);
+        assert_eq!(violations(shares), 0, "{algorithm}");
+
+        let mut planted = oracle(algorithm);
+        admit(&mut planted, Some(1), 10..16);
+        assert_eq!(violations(planted), 1, "{algorithm}");
+    }
+}
+
+#[test]
+fn what_is_given_back_forgotten_or_lost_makes_no_violation() {
+    let reset = call(15);
+    let excuses = [
+        Event::Refunded { rule: RULE, key: KEY, call: Call { cost: 10, ..call(15) } },
+        Event::Reset { rule: RULE, key: KEY, call: reset },
+        Event::Lost { from: reset.start, to: reset.end },
+    ];
+    for excuse in excuses {
+        let mut excused = oracle(Algorithm::SlidingWindowLog);
+        admit(&mut excused, None, (0..10).chain(20..30));
+        excused.note(excuse);
+        assert_eq!(violations(excused), 0);
+    }
+    let mut planted = oracle(Algorithm::SlidingWindowLog);
+    admit(&mut planted, None, (0..10).chain(20..30));
+    assert_eq!(violations(planted), 1);
+}
+
+#[test]
+fn around_a_change_the_greater_limit_holds() {
+    let changed = |limit| {
+        let mut oracle = oracle(Algorithm::FixedWindow);
+        let bound = Bound { limit, burst: limit, ..oracle.slots[RULE].bound() };
+        oracle.note(Event::Changed { rule: RULE, at: NOW + 5_000, bound });
+        admit(&mut oracle, None, 0..12);
+        violations(oracle)
+    };
+    assert_eq!([changed(12), changed(11), changed(3)], [0, 1, 1]);
+}
+
+#[test]
+fn a_refusal_must_be_deserved_if_nothing_is_broken() {
+    let refused = |admitted, trouble| {
+        let mut oracle = oracle(Algorithm::SlidingWindowLog);
+        admit(&mut oracle, None, 0..admitted);
+        oracle.note(Event::Refused { rule: RULE, key: KEY, call: call(50) });
+        if trouble {
+            oracle.note(Event::Trouble { from: NOW - 3 * SECOND, to: NOW - 2 * SECOND });
+        }
+        violations(oracle)
+    };
+    assert_eq!(refused(10, false), 0);
+    assert_eq!(refused(9, false), 1);
+    assert_eq!(refused(9, true), 0);
+}

@@ -1,0 +1,162 @@
+//! Which bound holds when, while a rule is replaced and a server forgets.
+
+use super::bound::{Bound, Call};
+
+/// For so long after a moment something that was sent before it may still arrive, held up by a fault, or be
+/// held in a lease. Longer than any fault lasts and twice any window.
+pub(crate) const LINGER: u64 = 8_000_000;
+/// Twice the longest window: so far back a count matters.
+pub(crate) const LEAD: u64 = 4_000_000;
+
+/// Holds a rule's bounds, each since a moment, and the times of which nothing is stated.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    versions: Vec<(u64, Bound)>,
+    gaps: Vec<Gap>,
+}
+
+/// A time in which a count was lost, or means something else than before.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Gap {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl Gap {
+    /// Returns the gap after which nothing that was sent before its end is under way any more.
+    pub(crate) fn lingering(from: u64, to: u64) -> Self {
+        Self { from, to: to + LINGER }
+    }
+
+    pub(crate) fn overlaps(self, from: u64, to: u64) -> bool {
+        self.from <= to && from <= self.to
+    }
+}
+
+impl Timeline {
+    pub(crate) fn new(bound: Bound) -> Self {
+        Self { versions: vec![(0, bound)], gaps: Vec::new() }
+    }
+
+    /// Takes note of a rule that is replaced.
+    ///
+    /// Where the counts mean the same by both, the looser bound holds around the change; elsewhere
+    /// nothing is stated until the old one is forgotten.
+    pub(crate) fn change(&mut self, at: u64, bound: Bound, same_counts: bool) {
+        let old = self.versions.last().map(|(_, old)| *old);
+        if !same_counts || !old.is_some_and(|old| old.counts_as(&bound)) {
+            self.forget(Gap::lingering(at, at));
+        }
+        self.versions.push((at, bound));
+    }
+
+    pub(crate) fn forget(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+    }
+
+    /// Drops what no call after `before` needs.
+    pub(crate) fn prune(&mut self, before: u64) {
+        self.gaps.retain(|gap| gap.to >= before);
+        let needed = self.versions.iter().rposition(|(at, _)| at + LINGER < before).unwrap_or(0);
+        self.versions.drain(..needed);
+    }
+
+    /// Returns the bounds in force from `from` to `to`, if nothing was forgotten then.
+    pub(crate) fn in_force(&self, from: u64, to: u64) -> Option<Vec<Bound>> {
+        if self.gaps.iter().any(|gap| gap.overlaps(from, to)) {
+            return None;
+        }
+        let first = self.versions.iter().rposition(|(at, _)| *at <= from).unwrap_or(0);
+        let until = |(at, _): &&(u64, Bound)| *at <= to;
+        Some(self.versions[first..].iter().take_while(until).map(|(_, bound)| *bound).collect())
+    }
+
+    /// Cuts calls into stretches in which one bound holds; `gaps` are the key's own.
+    pub(crate) fn stretches(&self, calls: &[Call], gaps: &[Gap]) -> Vec<(Bound, Vec<Call>)> {
+        let gaps: Vec<_> = self.gaps.iter().chain(gaps).copied().collect();
+        let mut cuts: Vec<_> = gaps.iter().flat_map(|gap| [gap.from, gap.to]).collect();
+        for (at, _) in &self.versions[1..] {
+            cuts.extend([at.saturating_sub(LEAD), at + LINGER]);
+        }
+        cuts.extend([0, u64::MAX]);
+        cuts.sort_unstable();
+        cuts.dedup();
+        let mut stretches = Vec::new();
+        for cut in cuts.windows(2) {
+            let &[from, to] = cut else { continue };
+            let within: Vec<_> =
+                calls.iter().filter(|c| c.start > from && c.end < to).copied().collect();
+            let middle = from + (to - from) / 2;
+            if within.is_empty() || gaps.iter().any(|gap| gap.overlaps(middle, middle)) {
+                continue;
+            }
+            stretches.push((self.around(middle), within));
+        }
+        stretches
+    }
+
+    /// Returns the loosest of the bounds whose changes are near, of those that count as the one at `at`.
+    fn around(&self, at: u64) -> Bound {
+        let place = self.versions.iter().rposition(|(since, _)| *since <= at).unwrap_or(0);
+        let now = self.versions[place].1;
+        let replaced_before =
+            |i: usize| self.versions.get(i + 1).is_some_and(|(end, _)| end + LINGER < at);
+        let near = self.versions.iter().enumerate().filter(|(i, (since, bound))| {
+            !replaced_before(*i) && since.saturating_sub(LEAD) <= at && bound.counts_as(&now)
+        });
+        near.fold(now, |now, (_, (_, bound))| now.looser(*bound))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throttle_core::Algorithm;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn bound(limit: u64) -> Bound {
+        let (algorithm, window) = (Algorithm::SlidingWindowLog, SECOND);
+        Bound { algorithm, limit, burst: limit, window }
+    }
+
+    fn calls(seconds: impl IntoIterator<Item = u64>) -> Vec<Call> {
+        let call = |at| Call { start: at * SECOND + 1, end: at * SECOND + 2, cost: 1 };
+        seconds.into_iter().map(call).collect()
+    }
+
+    #[test]
+    fn around_a_change_the_looser_bound_holds_and_later_the_new_one() {
+        let mut timeline = Timeline::new(bound(10));
+        timeline.change(100 * SECOND, bound(3), true);
+        let limits: Vec<_> = timeline
+            .stretches(&calls([90, 97, 101, 107, 109, 120]), &[])
+            .into_iter()
+            .map(|(bound, calls)| (bound.limit, calls.len()))
+            .collect();
+        assert_eq!(limits, [(10, 1), (10, 3), (3, 2)]);
+
+        timeline.change(200 * SECOND, bound(7), true);
+        let limits = |at| timeline.stretches(&calls([at]), &[])[0].0.limit;
+        assert_eq!([limits(190), limits(197), limits(201), limits(209)], [3, 7, 7, 7]);
+    }
+
+    #[test]
+    fn of_what_was_forgotten_nothing_is_stated_and_counts_do_not_go_over_it() {
+        let mut timeline = Timeline::new(bound(10));
+        let longer = Bound { window: 2 * SECOND, ..bound(5) };
+        timeline.change(100 * SECOND, longer, true);
+        let stretches = timeline.stretches(&calls([98, 101, 107, 109]), &[]);
+        let limits: Vec<_> =
+            stretches.iter().map(|(bound, calls)| (bound.limit, calls.len())).collect();
+        assert_eq!(limits, [(10, 1), (5, 1)]);
+        assert!(timeline.in_force(99 * SECOND, 101 * SECOND).is_none());
+        assert_eq!(timeline.in_force(109 * SECOND, 110 * SECOND), Some(vec![longer]));
+
+        let own = [Gap { from: 115 * SECOND, to: 116 * SECOND }];
+        assert_eq!(timeline.stretches(&calls([114, 115, 117]), &own).len(), 2);
+        timeline.prune(200 * SECOND);
+        assert_eq!(timeline.around(0).limit, 5);
+    }
+}

@@ -1,0 +1,52 @@
+//! What is printed.
+
+use std::{fmt::Write as _, time::Duration};
+
+use crate::{faults::Broken, oracle::Oracle, process::Sample, world::World};
+
+/// Prints how it goes.
+pub(crate) fn line(elapsed: Duration, world: &World, sample: Sample) {
+    println!(
+        "{:>5} s: {}; {} MiB, {} descriptors",
+        elapsed.as_secs(),
+        world.tally,
+        sample.resident >> 20,
+        sample.descriptors
+    );
+}
+
+/// Returns how it went.
+pub(crate) fn summary(
+    seed: u64,
+    world: &World,
+    broken: &Broken,
+    oracle: &Oracle,
+    samples: &[Sample],
+) -> String {
+    let mut text = format!("soak: seed {seed}\n  {}\n", world.tally);
+    let _ =
+        writeln!(text, "  judged: {} admissions, {} refusals", oracle.judged.0, oracle.judged.1);
+    let faults: Vec<_> = broken.kinds().iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let _ = writeln!(text, "  faults: {}", faults.join(", "));
+    let reconnects: u64 = world.nodes.iter().map(|node| node.redis.figures().reconnects).sum();
+    let opened: u64 = world.nodes.iter().map(|node| node.storage.figures().circuit.opened).sum();
+    let back = broken.longest();
+    let _ = writeln!(
+        text,
+        "  {reconnects} reconnects, circuits opened {opened} times, back within {back:?}"
+    );
+    let leases = world.nodes.iter().filter_map(|node| node.storage.figures().leases);
+    let answered: u64 = leases.map(|figures| figures.answered).sum();
+    let denials = world.nodes.iter().filter_map(|node| node.storage.figures().denials);
+    let refused: u64 = denials.map(|figures| figures.answered).sum();
+    let _ = writeln!(text, "  {answered} answered from leases, {refused} denials at hand");
+    if let (Some(first), Some(last)) = (samples.get(samples.len() / 4), samples.last()) {
+        let [before, after] = [first, last].map(|sample| sample.resident >> 20);
+        let _ = writeln!(
+            text,
+            "  memory {before} MiB when warm, {after} MiB at the end; descriptors {}, {}",
+            first.descriptors, last.descriptors
+        );
+    }
+    text
+}

@@ -1,0 +1,154 @@
+//! A Redis, and servers that share limits in it, each through a proxy of its own.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::{Duration, Instant},
+};
+
+use throttle_core::{Error, Limiter, Rule};
+use throttle_memory::MemoryStorage;
+use throttle_redis::RedisStorage;
+use throttle_resilience::{Circuit, Mode, Modes, Resilience, Resilient};
+use throttle_testbed::{Proxy, Server};
+
+use crate::{
+    lag::Lag,
+    oracle::Event,
+    rules::{Slot, draw_mode},
+    tally::Tally,
+};
+
+pub(crate) const SERVERS: usize = 4;
+/// A rule that nobody reaches the limit of, to see whether the storage is back.
+pub(crate) const PROBE: &str = "probe";
+
+/// All that the tasks of a soak share.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) redis: Server,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) lag: Arc<Lag>,
+    pub(crate) end: Instant,
+    events: mpsc::Sender<Event>,
+    /// What was violated that the oracle does not look at.
+    wrong: Mutex<Vec<String>>,
+}
+
+/// One of the servers that share the limits.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) number: usize,
+    pub(crate) proxy: Proxy,
+    pub(crate) limiter: Limiter,
+    pub(crate) storage: Resilient,
+    pub(crate) redis: RedisStorage,
+    /// By the number of the rule.
+    pub(crate) modes: Vec<Mode>,
+}
+
+impl World {
+    /// Starts everything.
+    ///
+    /// # Errors
+    ///
+    /// What could not be started.
+    pub(crate) async fn start(
+        random: &mut fastrand::Rng,
+        duration: Duration,
+        events: mpsc::Sender<Event>,
+        lag: Arc<Lag>,
+    ) -> Result<Self, Error> {
+        let redis = Server::start();
+        let slots = Slot::draw_all(random);
+        let mut nodes = Vec::new();
+        for number in 0..SERVERS {
+            nodes.push(Node::start(number, &redis, &slots, random).await?);
+        }
+        let (tally, wrong) = (Arc::new(Tally::new()), Mutex::default());
+        Ok(Self { redis, nodes, slots, tally, lag, end: Instant::now() + duration, events, wrong })
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    /// Tells the oracle.
+    pub(crate) fn tell(&self, event: Event) {
+        self.events.send(event).expect("the oracle listens until it is told that all is over");
+    }
+
+    /// Takes note of a violation that can be seen at once.
+    pub(crate) fn wrong(&self, what: String) {
+        eprintln!("soak: VIOLATION: {what}");
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    /// Returns what was violated so far, but for what the oracle found.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Node {
+    async fn start(
+        number: usize,
+        server: &Server,
+        slots: &[Slot],
+        random: &mut fastrand::Rng,
+    ) -> Result<Self, Error> {
+        let proxy = Proxy::start(server.address()).await;
+        let redis = RedisStorage::builder(&format!("redis://{}", proxy.address()))
+            .key_prefix("soak:")
+            .max_connections(random.usize(1..=4))
+            .resp3(random.bool())
+            .connect_timeout(Duration::from_millis(random.u64(200..400)))
+            .response_timeout(Duration::from_millis(random.u64(150..400)))
+            .connect_in_background()
+            .expect("the options are in range");
+        let modes: Vec<_> = slots.iter().map(|_| draw_mode(random)).collect();
+        let storage = protected(&redis, slots, &modes, random);
+        let limiter = Limiter::new(storage.clone());
+        for slot in slots {
+            limiter.add_rule(slot.rule.clone())?;
+        }
+        limiter.add_rule(Rule::per_second(PROBE, 1_000_000))?;
+        Ok(Self { number, proxy, limiter, storage, redis, modes })
+    }
+
+    /// Returns whether the shared storage decides.
+    pub(crate) async fn is_served(&self) -> bool {
+        let key = format!("node {}", self.number);
+        self.limiter.check(&key, PROBE).await.is_ok_and(|decision| !decision.is_degraded())
+    }
+}
+
+fn protected(
+    redis: &RedisStorage,
+    slots: &[Slot],
+    modes: &[Mode],
+    random: &mut fastrand::Rng,
+) -> Resilient {
+    let circuit = Circuit::new()
+        .window(random.usize(40..200))
+        .share(0.2 + 0.4 * random.f64())
+        .open_for(Duration::from_millis(random.u64(50..250)));
+    let by_rule = slots.iter().zip(modes);
+    let modes = Modes::local(MemoryStorage::new(), SERVERS as u64).otherwise(Mode::Closed);
+    let modes = by_rule.fold(modes, |modes, (slot, mode)| modes.rule(&slot.name, *mode));
+    let mut storage = Resilience::new(redis.clone())
+        .deadline(Duration::from_millis(random.u64(50..150)))
+        .breaker(circuit)
+        .servers(SERVERS as u64)
+        .mode(modes);
+    for slot in slots {
+        if let Some(accuracy) = slot.accuracy() {
+            storage = storage.lease(&slot.name, accuracy);
+        }
+    }
+    if random.bool() {
+        storage = storage.denials(random.usize(100..10_000));
+    }
+    storage.build()
+}
