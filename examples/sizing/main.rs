@@ -5,12 +5,16 @@
 //! fleets of 10,000. It writes what it saw to `docs/pictures/sizing.csv`, draws it in
 //! `docs/pictures/sizing_*.svg`, and prints the tables of `docs/sizing.md`.
 //!
+//! With the argument `flood` it lets a client that is denied flood servers with denials at hand, for 16 s,
+//! and writes nothing.
+//!
 //! The servers are the limiter's own code: each has its `Leases`, all have one storage, in memory, which
 //! counts its calls. Time is a clock that the program moves; in each microsecond comes a request or none,
 //! and each goes to a server at random, all by a seed. So two runs see the same.
 
 mod counted;
 mod fleet;
+mod flood;
 mod plot;
 mod tables;
 
@@ -30,6 +34,7 @@ use ratethrottle::Algorithm;
 
 use self::{
     fleet::{Seen, Setting, run},
+    flood::flood,
     tables::{tables, to_csv},
 };
 
@@ -37,6 +42,9 @@ const SEED: u64 = 1;
 pub(crate) const PERCENTS: [f64; 5] = [1.0, 2.0, 5.0, 10.0, 20.0];
 
 fn main() -> Result<(), Box<dyn Error>> {
+    if std::env::args().any(|argument| argument == "flood") {
+        return floods();
+    }
     let settings = settings();
     let seen = run_all(&settings)?;
     let rows: Vec<_> = settings.into_iter().zip(seen).collect();
@@ -46,6 +54,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{}", path(name).display());
     }
     println!("{}", tables(&rows)?);
+    Ok(())
+}
+
+/// Floods servers by one client that is denied.
+fn floods() -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    for servers in [1, 10, 100, 1_000] {
+        let flood = runtime.block_on(flood(servers, Duration::from_secs(4)))?;
+        let seconds = flood.took.as_secs_f64();
+        let (requests, calls) = (flood.requests as f64 / seconds, flood.calls as f64 / seconds);
+        println!("{servers} servers: {requests:.0} requests and {calls:.0} calls a second");
+    }
     Ok(())
 }
 
@@ -187,6 +207,20 @@ mod tests {
             let measured = seen.calls_a_second(&setting);
             assert!((0.75..1.25).contains(&(measured / calls)), "{measured} {calls} {setting:?}");
             assert_eq!(seen.admitted, seen.asked);
+        }
+    }
+
+    #[test]
+    fn no_fleet_admits_more_than_the_rule_allows() {
+        let algorithms =
+            [Algorithm::FixedWindow, Algorithm::SlidingWindowCounter, Algorithm::TokenBucket];
+        for (seed, algorithm) in algorithms.into_iter().enumerate() {
+            let setting = Setting { percent: Some(20.0), ..super::small(algorithm, 10, 120) };
+            run(&setting, seed as u64).unwrap(); // it is an error
+            let round_trip = Duration::from_millis(20);
+            if algorithm != Algorithm::TokenBucket {
+                run(&Setting { round_trip, ..setting }, seed as u64).unwrap();
+            }
         }
     }
 

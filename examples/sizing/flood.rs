@@ -1,0 +1,63 @@
+//! A client that is denied and goes on: what that costs the storage, with denials at hand.
+//!
+//! They go by the machine's own clock, so that this takes its time and is no part of the simulation.
+
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
+
+use ratethrottle::{Algorithm, Limiter, LocalDenials, Rule};
+
+use crate::counted::Counted;
+
+/// What a flood cost.
+pub(crate) struct Flood {
+    pub(crate) requests: u64,
+    pub(crate) calls: u64,
+    pub(crate) took: Duration,
+}
+
+/// Asks servers in turn, as fast as they answer, for a key whose limit is used up.
+pub(crate) async fn flood(servers: usize, span: Duration) -> Result<Flood, Box<dyn Error>> {
+    let storage = Counted::new(Duration::ZERO);
+    // Its window is not over before the year is.
+    let rule = Rule::new("client", 1, Duration::from_secs(365 * 86_400));
+    let rule = rule.algorithm(Algorithm::TokenBucket);
+    let server = |_| -> Result<Limiter, ratethrottle::Error> {
+        let limiter = Limiter::new(LocalDenials::new(storage.clone(), 100));
+        limiter.add_rule(rule.clone())?;
+        Ok(limiter)
+    };
+    let servers = (0..servers).map(server).collect::<Result<Vec<_>, _>>()?;
+    for server in &servers {
+        server.check("key", "client").await?; // the first one takes all there is
+    }
+    let (before, began) = (storage.calls(), Instant::now());
+    let mut requests = 0;
+    while began.elapsed() < span {
+        for server in &servers {
+            requests += 1;
+            if server.check("key", "client").await?.is_allowed() {
+                return Err("one was admitted".into());
+            }
+        }
+    }
+    Ok(Flood { requests, calls: storage.calls() - before, took: began.elapsed() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_server_asks_twice_a_second_however_many_requests_there_are() {
+        let servers = 20;
+        let flood = flood(servers, Duration::from_millis(1_100)).await.unwrap();
+        let halves = u64::try_from(flood.took.as_millis() / 500).unwrap();
+        let most = (halves + 2) * servers as u64;
+        assert!(flood.calls <= most, "{} calls in {:?}", flood.calls, flood.took);
+        assert!(flood.calls >= servers as u64, "it is asked whether anything changed");
+        assert!(flood.requests > 10 * flood.calls, "{} requests", flood.requests);
+    }
+}
