@@ -126,3 +126,38 @@ fn settings(login: &Login, options: &Options) -> RedisConnectionInfo {
 fn tcp() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use redis::sentinel::SentinelServerType;
+    use throttle_testbed::Sentinels;
+
+    use super::*;
+    use crate::options::Place;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_deposed_master_is_not_connected_to_for_a_while_though_the_sentinels_name_it() {
+        let sentinels = tokio::task::block_in_place(Sentinels::start);
+        let urls = sentinels.sentinel_addresses().into_iter().map(|at| format!("redis://{at}"));
+        let client = SentinelClient::build(
+            urls.collect(),
+            sentinels.master_name().into(),
+            None,
+            SentinelServerType::Master,
+        );
+        let source =
+            Source::sentinel(client.unwrap(), &Options::new(Place::Cluster { nodes: Vec::new() }));
+        let master = async || {
+            source.client().await.map(|client| client.get_connection_info().addr().to_string())
+        };
+        let address = master().await.unwrap();
+        source.depose("127.0.0.1:1");
+        assert_eq!(master().await.unwrap(), address, "another was deposed");
+        source.depose(&address);
+        assert!(master().await.unwrap_err().to_string().contains("no master any more"));
+        let Source::Sentinel { deposed, .. } = &source else { unreachable!() };
+        let long_ago = Instant::now().checked_sub(DEPOSED).unwrap();
+        *deposed.lock().unwrap() = Some((address.clone(), long_ago));
+        assert_eq!(master().await.unwrap(), address, "it may have been put in its place again");
+    }
+}
