@@ -141,7 +141,7 @@ mod tests {
         let urls = sentinels.sentinel_addresses().into_iter().map(|at| format!("redis://{at}"));
         let client = SentinelClient::build(
             urls.collect(),
-            sentinels.master_name().into(),
+            sentinels.master_name(),
             None,
             SentinelServerType::Master,
         );
