@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use throttle_core::{Decision, Decisions, Error, Reply};
@@ -53,11 +53,14 @@ impl Future for Asking {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place> {
         self.begun = true;
-        let Some(asked) = &mut self.of else { return Poll::Pending }; // polled after the end
-        let answer = ready!(Pin::new(&mut asked.reply).poll(cx));
-        match self.of.take() {
-            Some(asked) => Poll::Ready(asked.conclude(answer)),
-            None => Poll::Pending,
+        // While it is polled it is not here: what has panicked must not be asked again when this is dropped.
+        let Some(mut asked) = self.of.take() else { return Poll::Pending }; // polled after the end
+        match Pin::new(&mut asked.reply).poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(asked.conclude(answer)),
+            Poll::Pending => {
+                self.of = Some(asked);
+                Poll::Pending
+            }
         }
     }
 }

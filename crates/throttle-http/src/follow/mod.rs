@@ -6,7 +6,7 @@
 
 mod actual;
 mod asking;
-mod background;
+pub(crate) mod background;
 mod enter;
 mod exit;
 mod in_flight;

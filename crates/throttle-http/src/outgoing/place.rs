@@ -1,13 +1,10 @@
 //! What a call was charged, until it is sent.
 
-use std::{
-    future::Future,
-    pin::pin,
-    task::{Context, Waker},
-    time::Duration,
-};
+use std::{pin::pin, time::Duration};
 
 use throttle_core::{Decisions, Key, Limiter};
+
+use crate::follow::background;
 
 /// Gives what was charged back when it is dropped before it is taken.
 pub(super) struct Place(Option<Charged>);
@@ -59,7 +56,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(charged) = self.0.take() {
             // There is no task to wait in; a storage that answers at once is done at the first poll.
-            let _ = pin!(charged.give_back()).poll(&mut Context::from_waker(Waker::noop()));
+            let _ = background::begin(pin!(charged.give_back()));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Functions of the user's that panic: what comes after is answered as if nothing had been.
 
+mod storages;
 mod table;
 mod trap;
 
@@ -11,9 +12,12 @@ use throttle_core::{Concurrency, Limiter, ManualClock, Storage};
 use throttle_http::Options;
 use tokio::task::yield_now;
 
-pub(super) use self::table::Down;
-use self::table::{Case, Setup, When};
+pub(super) use self::storages::Down;
 pub use self::trap::Trap;
+use self::{
+    storages::Trapped,
+    table::{Case, Setup, When},
+};
 use super::{Answer, START};
 
 /// The field by which the clients of these cases are told apart.
@@ -23,7 +27,7 @@ const PLACES: u64 = 8;
 /// The window of the rule.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Lets each function among the options panic once, and the handler, in each setup: a rule alone, places,
+/// Lets each function among the options panic, the handler, and a storage, in each setup: a rule alone, places,
 /// turns, costs that are settled. Returns how many panics there were.
 ///
 /// The adapter makes a service of the options and the limiter, around a handler that calls
@@ -68,12 +72,13 @@ async fn run<St: Storage, S>(
                 continue; // a turn that is too far ahead is no violation
             }
             let clock = ManualClock::at(START.to_system_time());
+            let (trap, at_handler) = (Trap::default(), Trap::default());
             let limiter = match case.when {
-                When::StorageFails => Limiter::builder(table::Down),
+                When::StorageFails => Limiter::builder(Down),
+                When::InStorage => Limiter::builder(Trapped::new(trap.clone())),
                 _ => Limiter::builder(storage()),
             };
             let limiter = limiter.clock(clock.clone()).build();
-            let (trap, at_handler) = (Trap::default(), Trap::default());
             let options = (case.options)(setup.options(&limiter, case.names_rules), trap.clone());
             if case.is_callback {
                 let trap = trap.clone();

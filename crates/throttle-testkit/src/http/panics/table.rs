@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use throttle_core::{
-    Algorithm, Concurrency, Limiter, Rule, Storage, StorageError, Value, async_trait,
-};
+use throttle_core::{Algorithm, Concurrency, Limiter, Rule, StorageError};
 use throttle_http::{
     OnError, Options, RequestHead,
     identity::{AsyncKey, Header, Keyed},
@@ -25,6 +23,8 @@ pub(super) enum When {
     Always,
     Denied,
     StorageFails,
+    /// It is the storage, a user's own, that the trap is set into.
+    InStorage,
 }
 
 /// One function of the user's.
@@ -124,6 +124,7 @@ pub(super) fn of_connections() -> Vec<Case> {
         Case::new("the handler", |options, _| options),
         Case::new("a callback of violations", |options, _| options),
     ];
+    let in_storage = Case::new("a storage of one's own", |options, _| options);
     handler.is_handler = true;
     callback.is_callback = true;
     vec![
@@ -139,6 +140,7 @@ pub(super) fn of_connections() -> Vec<Case> {
         Case::new("charge_actual_by", charge_actual_by).charged(),
         handler.charged(),
         callback.when(When::Denied, 429),
+        in_storage.when(When::InStorage, 200),
     ]
 }
 
@@ -233,38 +235,4 @@ fn own() -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(b"the service's own"));
     *response.status_mut() = OWN.try_into().expect("it is a status");
     response
-}
-
-/// Fails at all times.
-pub(in crate::http) struct Down;
-
-fn down<T>() -> Result<T, StorageError> {
-    Err(StorageError::not_carried_out("connection refused"))
-}
-
-#[async_trait]
-impl Storage for Down {
-    async fn get(&self, _: &str) -> Result<Option<Value>, StorageError> {
-        down()
-    }
-
-    async fn set(&self, _: &str, _: Value, _: Option<Duration>) -> Result<(), StorageError> {
-        down()
-    }
-
-    async fn increment(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, StorageError> {
-        down()
-    }
-
-    async fn delete(&self, _: &str) -> Result<bool, StorageError> {
-        down()
-    }
-
-    async fn exists(&self, _: &str) -> Result<bool, StorageError> {
-        down()
-    }
-
-    async fn clear(&self) -> Result<u64, StorageError> {
-        down()
-    }
 }
