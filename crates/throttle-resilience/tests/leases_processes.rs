@@ -144,7 +144,7 @@ fn three_processes_on_a_hot_key_one_of_them_killed() {
 }
 
 #[test]
-#[ignore = "it takes a minute"]
+#[ignore = "it takes a minute and both cores; scripts/test runs it alone"]
 fn three_processes_on_a_hot_key_for_a_minute() {
     run(60);
 }
