@@ -170,7 +170,7 @@ impl Fetch {
             lease.deposit(batch);
             match self.short {
                 Some(short) => lease.came_short(1, short, PAUSE, self.sent),
-                None if self.tried == 1 => lease.came_whole(),
+                None if self.tried == 1 => lease.came_whole(verdict.remaining),
                 None => {}
             }
             lease.answered();

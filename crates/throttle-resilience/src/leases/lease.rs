@@ -80,6 +80,8 @@ pub(super) type Returns = SmallVec<[Batch; 1]>;
 pub(super) const REST: Micros = Micros::new(10_000);
 /// A denial is taken for granted no longer than this, so that others may free the key.
 const GRANTED: Micros = Micros::new(500_000);
+/// Batches of which nobody holds as much as this are hardly worth asking for by turns.
+const SMALL: u64 = 8;
 /// A wait is doubled no oftener than this.
 const MOST_CROWD: u32 = 16;
 /// More batches than this are not held at once.
@@ -202,7 +204,7 @@ impl Lease {
             return None;
         }
         let wanted = self.wanted(now, most);
-        if self.left >= wanted.div_ceil(2) {
+        if self.left >= wanted.div_ceil(2) || self.is_hand_to_mouth(most) {
             return None;
         }
         let amount = wanted.saturating_sub(self.left).min(most.saturating_sub(self.held()));
@@ -216,7 +218,16 @@ impl Lease {
         if now < self.rest_until || need > room || self.batches.len() >= MOST_BATCHES {
             return None;
         }
+        if self.is_hand_to_mouth(most) {
+            return Some(need);
+        }
         Some(self.wanted(now, most).saturating_sub(self.left).max(need).min(room))
+    }
+
+    /// Returns whether no more is asked for than is needed: where a batch is so small that others take a part of
+    /// it meanwhile, to ask for all of it and then for less would be more calls than requests.
+    fn is_hand_to_mouth(&self, most: u64) -> bool {
+        self.crowd > 0 && most < SMALL
     }
 
     /// Takes note that so much is asked for, behind a gate.
@@ -289,9 +300,11 @@ impl Lease {
         self.pause(need, sent.plus(Micros::new(wait)));
     }
 
-    /// Takes note that a whole batch came.
-    pub(super) fn came_whole(&mut self) {
-        self.crowd = self.crowd.saturating_sub(1);
+    /// Takes note that all came that was asked for, and that so much remains in the storage.
+    pub(super) fn came_whole(&mut self, remaining: u64) {
+        if remaining >= SMALL {
+            self.crowd = self.crowd.saturating_sub(1);
+        }
     }
 
     /// Returns how long to wait where others take what comes back: twice as long each time, so that many

@@ -164,7 +164,7 @@ fn where_others_take_what_comes_back_waits_double_until_half_of_what_all_may_hol
         assert_eq!(lease.rest_until, at(most));
         (0..100).for_each(|_| assert!(waited(&mut lease, true) <= most));
         assert_eq!(waited(&mut lease, true), most);
-        (0..MOST_CROWD).for_each(|_| lease.came_whole());
+        (0..MOST_CROWD).for_each(|_| lease.came_whole(8));
         assert_eq!(waited(&mut lease, false), 1_000, "nobody takes it any more");
         waited(&mut lease, true);
         waited(&mut lease, true);
@@ -176,6 +176,21 @@ fn where_others_take_what_comes_back_waits_double_until_half_of_what_all_may_hol
         let waits: Vec<_> = (0..3).map(|_| waited(&mut lease, true)).collect();
         assert_eq!(waits, [1_000; 3], "{algorithm}");
     }
+}
+
+#[test]
+fn of_a_small_batch_no_more_is_asked_for_than_is_needed_while_others_take_what_comes_back() {
+    let mut lease = lease(Algorithm::TokenBucket);
+    (0..50).for_each(|_| lease.meet(1, at(0)));
+    let small = SMALL - 1;
+    assert_eq!((lease.needed(1, at(0), small), lease.ahead(at(0), small)), (Some(7), Some(7)));
+    lease.came_short(1, Short { whole: at(0), others_took: true }, at(100_000), at(0));
+    assert_eq!((lease.needed(1, at(0), small), lease.ahead(at(0), small)), (Some(1), None));
+    assert_eq!((lease.needed(1, at(0), SMALL), lease.ahead(at(0), SMALL)), (Some(8), Some(8)));
+    lease.came_whole(SMALL - 1);
+    assert_eq!(lease.needed(1, at(0), small), Some(1), "there is hardly more");
+    lease.came_whole(SMALL);
+    assert_eq!((lease.needed(1, at(0), small), lease.ahead(at(0), small)), (Some(7), Some(7)));
 }
 
 #[test]
