@@ -6,7 +6,7 @@ use throttle_core::Algorithm;
 
 use super::{
     bound::{Bound, Call},
-    timeline::{Gap, Timeline},
+    timeline::{Gap, LEAD, Timeline},
 };
 use crate::rules::Slot;
 
@@ -35,18 +35,19 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// Returns how many refusals were judged, and what was violated. That is told once: the calls that
-    /// show it are dropped.
+    /// show it are dropped, and nothing more is said of their time.
     pub(crate) fn judge(&self, ledger: &mut Ledger, now: u64) -> (u64, Vec<String>) {
         let mut found = Vec::new();
         let given_back = ledger.refunds.iter().map(|call| call.cost).sum();
-        let resets = &ledger.resets;
-        if let Some(what) = self.too_many(&ledger.shared, resets, given_back, |bound| bound) {
+        if let Some(what) = self.too_many(&ledger.shared, &ledger.resets, given_back, |bound| bound)
+        {
             found.push(format!("all servers together: {what}"));
             ledger.shared.clear();
+            ledger.resets.push(Gap { from: 0, to: now });
         }
         for (server, calls) in &mut ledger.alone {
             let share = |bound: Bound| bound.share(self.servers);
-            if let Some(what) = self.too_many(calls, resets, given_back, share) {
+            if let Some(what) = self.too_many(calls, &ledger.resets, given_back, share) {
                 found.push(format!("server {server} alone, by its share: {what}"));
                 calls.clear();
             }
@@ -75,6 +76,10 @@ impl View<'_> {
         let is_settled = |call: &Call| call.end + SETTLED < now;
         let mut judged = 0;
         for refused in ledger.refused.iter().filter(|call| is_settled(call)) {
+            let from = refused.start.saturating_sub(LEAD);
+            if ledger.resets.iter().chain(self.trouble).any(|gap| gap.overlaps(from, refused.end)) {
+                continue;
+            }
             let Some((least, counted)) = self.must_be_used_up(refused) else { continue };
             judged += 1;
             let charged = ledger.shared.iter().filter(|call| {
@@ -105,10 +110,7 @@ impl View<'_> {
             // A bucket that was never empty in this time has let through what is in it.
             _ => (bound.burst * bound.window).div_ceil(bound.limit),
         };
-        let from = refused.start.saturating_sub(super::timeline::LEAD);
-        if self.trouble.iter().any(|gap| gap.overlaps(from, refused.end)) {
-            return None;
-        }
+        let from = refused.start.saturating_sub(LEAD);
         let bounds = self.timeline.in_force(from, refused.end)?;
         let held = match self.slot.accuracy() {
             None => 0,
