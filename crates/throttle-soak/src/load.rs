@@ -136,6 +136,9 @@ impl Client<'_> {
         if gives_back {
             // It does not count, whatever comes of it: nothing is stated about when it ceases to.
             tally.add(Count::GivenBack);
+            if self.random.u8(..4) == 0 {
+                tokio::time::sleep(Duration::from_millis(self.random.u64(..400))).await;
+            }
             let _ = self.node.limiter.give_back(&format!("k{key}"), &decisions).await;
         }
     }
