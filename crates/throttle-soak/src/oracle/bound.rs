@@ -23,6 +23,9 @@ pub(crate) struct Bound {
     pub(crate) limit: u64,
     pub(crate) burst: u64,
     pub(crate) window: u64,
+    /// Whether a counter's windows begin where the window divides the time since the epoch. They do not
+    /// after the window was replaced, for as long as a key is asked for.
+    pub(crate) aligned: bool,
 }
 
 /// Tells of more than a bound allows, from one moment to another.
@@ -37,13 +40,13 @@ pub(crate) struct Excess {
 impl Bound {
     pub(crate) fn of(rule: &CheckedRule) -> Self {
         let (algorithm, window) = (rule.algorithm(), rule.window().get());
-        Self { algorithm, limit: rule.limit(), burst: rule.capacity(), window }
+        Self { algorithm, limit: rule.limit(), burst: rule.capacity(), window, aligned: true }
     }
 
     /// Returns what one of so many servers admits by itself while the storage is gone.
     pub(crate) fn share(self, servers: u64) -> Self {
         let share = |whole: u64| (whole / servers).max(1);
-        Self { limit: share(self.limit), burst: share(self.burst), ..self }
+        Self { limit: share(self.limit), burst: share(self.burst), aligned: false, ..self }
     }
 
     /// Returns whether what was counted by one means the same by the other.
@@ -57,7 +60,7 @@ impl Bound {
     /// Returns the looser of two that count the same.
     pub(crate) fn looser(self, other: Self) -> Self {
         let (limit, burst) = (self.limit.max(other.limit), self.burst.max(other.burst));
-        Self { limit, burst, ..self }
+        Self { limit, burst, aligned: self.aligned && other.aligned, ..self }
     }
 
     /// Finds the worst stretch in which more passed than the bound and `given_back` allow. Only calls that
@@ -66,7 +69,9 @@ impl Bound {
         let worst = match self.algorithm {
             Algorithm::FixedWindow => self.of_windows(calls),
             Algorithm::SlidingWindowLog => self.of_log(calls),
-            Algorithm::SlidingWindowCounter => self.of_flow(self.limit, calls, given_back),
+            Algorithm::SlidingWindowCounter => self
+                .of_flow(self.limit, calls, given_back)
+                .or_else(|| if self.aligned { self.of_fading(calls) } else { None }),
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
                 self.of_flow(self.burst, calls, given_back)
             }
@@ -103,6 +108,41 @@ impl Bound {
             }
             if first.end < to {
                 passed -= first.cost;
+            }
+        }
+        worst
+    }
+
+    /// At most the limit in each aligned window, with what is left of the one before it.
+    ///
+    /// Of the one before all calls count that lie within it, faded by when a call ended; of its own those
+    /// that ended before it began.
+    fn of_fading(&self, calls: &[Call]) -> Option<Excess> {
+        let mut windows = BTreeMap::<u64, Vec<Call>>::new();
+        for call in calls.iter().filter(|c| c.start / self.window == c.end / self.window) {
+            windows.entry(call.start / self.window).or_default().push(*call);
+        }
+        let mut worst: Option<Excess> = None;
+        for (number, by_start) in &mut windows.clone() {
+            let from = number * self.window;
+            let before = number.checked_sub(1).and_then(|before| windows.get(&before));
+            let before: u64 = before.map_or(0, |calls| calls.iter().map(|call| call.cost).sum());
+            let mut by_end = by_start.clone();
+            by_start.sort_unstable_by_key(|call| call.start);
+            by_end.sort_unstable_by_key(|call| call.end);
+            let (mut ended, mut passed) = (by_end.iter().peekable(), 0);
+            for call in by_start {
+                while let Some(earlier) = ended.next_if(|earlier| earlier.end < call.start) {
+                    passed += earlier.cost;
+                }
+                let left = from + self.window - call.end;
+                let faded =
+                    (u128::from(before) * u128::from(left)).div_ceil(u128::from(self.window));
+                let faded = u64::try_from(faded).unwrap_or(u64::MAX);
+                let passed = faded.saturating_add(passed + call.cost);
+                if worst.is_none_or(|worst| worst.passed < passed) {
+                    worst = Some(Excess { from, to: call.end, passed, most: self.limit });
+                }
             }
         }
         worst

@@ -123,7 +123,9 @@ impl Oracle {
                 let same_counts = !self.slots[rule].is_leased();
                 self.timelines[rule].change(at, bound, same_counts);
             }
-            Event::Lost { from, to } => self.forget_all(Gap::lingering(from, to)),
+            Event::Lost { from, to } => {
+                self.timelines.iter_mut().for_each(|timeline| timeline.lose(from, to));
+            }
             Event::Trouble { from, to } => self.trouble.push(Gap::lingering(from, to)),
             Event::Over => {}
         }

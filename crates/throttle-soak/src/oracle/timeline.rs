@@ -43,11 +43,24 @@ impl Timeline {
     /// Where the counts mean the same by both, the looser bound holds around the change; elsewhere
     /// nothing is stated until the old one is forgotten.
     pub(crate) fn change(&mut self, at: u64, bound: Bound, same_counts: bool) {
-        let old = self.versions.last().map(|(_, old)| *old);
-        if !same_counts || !old.is_some_and(|old| old.counts_as(&bound)) {
+        let old = self.last();
+        if !same_counts || !old.counts_as(&bound) {
             self.forget(Gap::lingering(at, at));
         }
-        self.versions.push((at, bound));
+        let starts_anew = old.algorithm != bound.algorithm;
+        let aligned = starts_anew || old.aligned && old.window == bound.window;
+        self.versions.push((at, Bound { aligned, ..bound }));
+    }
+
+    /// Takes note of a storage that lost all counts: windows are aligned anew.
+    pub(crate) fn lose(&mut self, from: u64, to: u64) {
+        self.forget(Gap::lingering(from, to));
+        let bound = self.last();
+        self.versions.push((from, Bound { aligned: true, ..bound }));
+    }
+
+    fn last(&self) -> Bound {
+        self.versions[self.versions.len() - 1].1
     }
 
     pub(crate) fn forget(&mut self, gap: Gap) {
@@ -118,7 +131,7 @@ mod tests {
 
     fn bound(limit: u64) -> Bound {
         let (algorithm, window) = (Algorithm::SlidingWindowLog, SECOND);
-        Bound { algorithm, limit, burst: limit, window }
+        Bound { algorithm, limit, burst: limit, window, aligned: true }
     }
 
     fn calls(seconds: impl IntoIterator<Item = u64>) -> Vec<Call> {
@@ -143,6 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_was_replaced_is_not_aligned_until_all_is_lost() {
+        let mut timeline = Timeline::new(Bound { aligned: true, ..bound(10) });
+        timeline.change(100 * SECOND, bound(5), true);
+        assert!(timeline.last().aligned);
+        timeline.change(200 * SECOND, Bound { window: SECOND / 2, ..bound(5) }, true);
+        timeline.change(300 * SECOND, Bound { window: SECOND / 2, ..bound(7) }, true);
+        assert!(!timeline.last().aligned);
+        timeline.lose(400 * SECOND, 401 * SECOND);
+        let aligned = |at| timeline.stretches(&calls([at]), &[])[0].0.aligned;
+        assert_eq!(
+            [aligned(150), aligned(250), aligned(350), aligned(450)],
+            [true, false, false, true]
+        );
+    }
+
+    #[test]
     fn of_what_was_forgotten_nothing_is_stated_and_counts_do_not_go_over_it() {
         let mut timeline = Timeline::new(bound(10));
         let longer = Bound { window: 2 * SECOND, ..bound(5) };
@@ -152,7 +181,8 @@ mod tests {
             stretches.iter().map(|(bound, calls)| (bound.limit, calls.len())).collect();
         assert_eq!(limits, [(10, 1), (5, 1)]);
         assert!(timeline.in_force(99 * SECOND, 101 * SECOND).is_none());
-        assert_eq!(timeline.in_force(109 * SECOND, 110 * SECOND), Some(vec![longer]));
+        let unaligned = Bound { aligned: false, ..longer };
+        assert_eq!(timeline.in_force(109 * SECOND, 110 * SECOND), Some(vec![unaligned]));
 
         let own = [Gap { from: 115 * SECOND, to: 116 * SECOND }];
         assert_eq!(timeline.stretches(&calls([114, 115, 117]), &own).len(), 2);

@@ -4,7 +4,7 @@ const WINDOW: u64 = 1_000_000;
 const ALL: [Algorithm; 5] = Algorithm::ALL;
 
 fn bound(algorithm: Algorithm) -> Bound {
-    Bound { algorithm, limit: 10, burst: 10, window: WINDOW }
+    Bound { algorithm, limit: 10, burst: 10, window: WINDOW, aligned: true }
 }
 
 /// Calls that took 200 µs, at times in milliseconds.
@@ -28,14 +28,15 @@ fn the_limit_at_once_is_no_violation_and_one_more_is() {
 #[test]
 fn one_too_many_is_found_amid_hours_of_what_is_allowed() {
     for algorithm in ALL {
-        let mut all = calls((0..36_000).map(|i| 1_000_000 + 100 * i));
+        // Nine in most seconds, and never all ten in a stretch of one.
+        let mut all = calls((0..36_000).map(|i| 1_000_000 + 112 * i));
         assert_eq!(bound(algorithm).exceeded(&all, 0), None, "{algorithm}");
-        // The bucket was never used up, and the counter may admit what the log does not.
-        let (extra, at) = match algorithm {
-            Algorithm::TokenBucket | Algorithm::LeakyBucket => (10, 2_000_050),
-            Algorithm::SlidingWindowCounter => (10, 2_000_050),
-            _ => (1, 2_000_050),
+        // A bucket has kept some, and the counter may admit what the log does not.
+        let extra = match algorithm {
+            Algorithm::FixedWindow | Algorithm::SlidingWindowLog => 3,
+            _ => 11,
         };
+        let at = 2_000_050;
         all.extend(calls(std::iter::repeat_n(at, extra)));
         assert!(bound(algorithm).exceeded(&all, 0).is_some(), "{algorithm}");
     }
@@ -75,4 +76,15 @@ fn costs_and_bursts_count() {
     let share = Bound { limit: 7, ..token }.share(3);
     assert_eq!((share.limit, share.burst), (2, 1));
     assert_eq!(token.share(100).burst, 1);
+}
+
+#[test]
+fn a_counter_of_aligned_windows_is_held_to_what_is_left_of_the_one_before() {
+    let counter = bound(Algorithm::SlidingWindowCounter);
+    // Ten at the beginning of a window have faded by half in the middle of the next.
+    let ten = |at: u64, n: u64| calls((0..10).map(|i| 5_100 + i).chain((0..n).map(|i| at + i)));
+    assert_eq!(counter.exceeded(&ten(6_505, 5), 0), None);
+    let excess = counter.exceeded(&ten(6_495, 6), 0).expect("one too many");
+    assert_eq!((excess.passed, excess.most), (11, 10));
+    assert_eq!(Bound { aligned: false, ..counter }.exceeded(&ten(6_495, 6), 0), None);
 }
