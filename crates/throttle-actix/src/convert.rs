@@ -13,8 +13,8 @@ use actix_web::{
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
 use throttle_http::{
-    ActualCost, Departure, Exit, ForeignHead, InFlight, Leaving, Marks, Passage, Protocol, Refusal,
-    ResponseHead, look_at_nested,
+    ActualCost, Departure, Exit, FieldMap, ForeignHead, InFlight, Leaving, Marks, Passage,
+    Protocol, Refusal, ResponseHead, look_at_nested,
 };
 
 /// Copies a value from beside the request to where the functions among the options see it.
@@ -147,7 +147,12 @@ pub(crate) fn refuse(refusal: Refusal) -> HttpResponse {
     let (mut parts, body) = refusal.into_parts();
     let status = StatusCode::from_u16(parts.status.as_u16());
     let mut response = HttpResponse::with_body(status.unwrap_or_default(), body);
-    write(&parts.headers, response.headers_mut());
+    let fields = response.headers_mut();
+    for (name, value) in &parts.headers {
+        if let (Ok(name), Ok(value)) = (name_of(name), value_of(value)) {
+            fields.append(name, value);
+        }
+    }
     if let Some(decisions) = parts.extensions.remove::<Decisions>() {
         response.extensions_mut().insert(decisions);
     }
@@ -157,59 +162,52 @@ pub(crate) fn refuse(refusal: Refusal) -> HttpResponse {
 /// Writes what a response to a request that passed is marked with: header fields, and the decisions into
 /// its extensions where that was asked for.
 pub(crate) fn mark<B>(marks: Marks, response: &mut HttpResponse<B>) {
-    let mut fields = http::Response::new(());
-    // Those that a throttle within has written stay.
-    let has_legacy = response.headers().contains_key(X_LIMIT);
-    if has_legacy {
-        fields.headers_mut().insert(X_LIMIT, HeaderValue::from_static(""));
-    }
-    marks.write(&mut fields);
-    if has_legacy {
-        fields.headers_mut().remove(X_LIMIT);
-    }
-    write(fields.headers(), response.headers_mut());
-    if let Some(decisions) = fields.extensions_mut().remove::<Decisions>() {
+    if let Some(decisions) = marks.write_fields(&mut Fields(response.headers_mut())) {
         response.extensions_mut().insert(decisions);
     }
 }
 
-const X_LIMIT: &str = "x-ratelimit-limit";
-static RATE_LIMIT: actix::HeaderName = actix::HeaderName::from_static("ratelimit");
-static RATE_LIMIT_POLICY: actix::HeaderName = actix::HeaderName::from_static("ratelimit-policy");
+/// Takes fields in the types of `http` 1.
+struct Fields<'a>(&'a mut actix::HeaderMap);
 
-/// Writes fields; lists go on one line with what is there, everything else takes its place.
-fn write(fields: &HeaderMap, to: &mut actix::HeaderMap) {
-    for name in fields.keys() {
-        let (known, is_list) = match name.as_str() {
-            "ratelimit" => (Ok(RATE_LIMIT.clone()), true),
-            "ratelimit-policy" => (Ok(RATE_LIMIT_POLICY.clone()), true),
-            other => (actix::HeaderName::from_bytes(other.as_bytes()), false),
-        };
-        let Ok(name_there) = known else { continue };
-        if !is_list {
-            to.remove(&name_there);
-        } else if let Some(line) = on_one_line(to.get_all(&name_there), fields.get_all(name)) {
-            to.insert(name_there, line);
-            continue;
+impl FieldMap for Fields<'_> {
+    fn has(&self, name: &HeaderName) -> bool {
+        self.0.contains_key(name.as_str())
+    }
+
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        if let (Ok(name), Ok(value)) = (name_of(&name), value_of(&value)) {
+            self.0.insert(name, value);
         }
-        for value in fields.get_all(name) {
-            if let Ok(value) = actix::HeaderValue::from_bytes(value.as_bytes()) {
-                to.append(name_there.clone(), value);
+    }
+
+    fn extend_list(&mut self, name: HeaderName, value: HeaderValue) {
+        let (Ok(name), Ok(added)) = (name_of(&name), value_of(&value)) else { return };
+        let before: Vec<_> = self.0.insert(name.clone(), added).collect();
+        if !before.is_empty() {
+            let lines = before.iter().map(actix::HeaderValue::as_bytes);
+            let line = Self::joined(lines.chain([value.as_bytes()]));
+            if let Ok(line) = actix::HeaderValue::from_bytes(&line) {
+                self.0.insert(name, line);
             }
         }
     }
 }
 
-/// Joins the lines of a list, if there are some already.
-fn on_one_line<'a>(
-    mut there: impl Iterator<Item = &'a actix::HeaderValue>,
-    added: http::header::GetAll<'a, HeaderValue>,
-) -> Option<actix::HeaderValue> {
-    let mut line = there.next()?.as_bytes().to_vec();
-    let added = added.iter().map(HeaderValue::as_bytes);
-    for more in there.map(actix::HeaderValue::as_bytes).chain(added) {
-        line.extend_from_slice(b", ");
-        line.extend_from_slice(more);
+static RATE_LIMIT: actix::HeaderName = actix::HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: actix::HeaderName = actix::HeaderName::from_static("ratelimit-policy");
+
+/// Converts a name; those of every response are at hand.
+fn name_of(name: &HeaderName) -> Result<actix::HeaderName, actix::InvalidHeaderName> {
+    match name.as_str() {
+        "ratelimit" => Ok(RATE_LIMIT.clone()),
+        "ratelimit-policy" => Ok(RATE_LIMIT_POLICY.clone()),
+        "retry-after" => Ok(actix::RETRY_AFTER),
+        "content-type" => Ok(actix::CONTENT_TYPE),
+        other => actix::HeaderName::from_bytes(other.as_bytes()),
     }
-    actix::HeaderValue::from_bytes(&line).ok()
+}
+
+fn value_of(value: &HeaderValue) -> Result<actix::HeaderValue, actix::InvalidHeaderValue> {
+    actix::HeaderValue::from_bytes(value.as_bytes())
 }

@@ -12,7 +12,7 @@ use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply, Rule};
 use crate::{
     CONTENT_TYPE, ConfigError, Denial, Followed, NoCost, OnError, Options, Protocol, RequestHead,
     ResponseHead, Selection,
-    fields::{Fields, Values, write_dry_run, write_unlimited},
+    fields::{FieldMap, Fields, Values, write_dry_run, write_unlimited},
     follow::Asked,
     health::Health,
     identity::NoKey,
@@ -426,17 +426,24 @@ impl Throttle {
 
 impl Marks {
     /// Marks a response.
+    #[inline]
     pub fn write<B>(self, response: &mut Response<B>) {
-        self.values.write(response.headers_mut());
+        if let Some(decisions) = self.write_fields(response.headers_mut()) {
+            response.extensions_mut().insert(decisions);
+        }
+    }
+
+    /// Writes the fields, and returns what is to stand beside the response.
+    #[inline]
+    pub fn write_fields(self, map: &mut impl FieldMap) -> Option<Decisions> {
+        self.values.write(map);
         if self.dry_run {
-            write_dry_run(response.headers_mut());
+            write_dry_run(map);
         }
         if self.undecided {
-            write_unlimited(response.headers_mut());
+            write_unlimited(map);
         }
-        if let Some(decisions) = self.decisions {
-            response.extensions_mut().insert(*decisions);
-        }
+        self.decisions.map(|decisions| *decisions)
     }
 }
 

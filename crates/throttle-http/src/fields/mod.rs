@@ -1,5 +1,6 @@
 //! The header fields that tell clients about their limits.
 
+mod map;
 mod partition;
 mod rendered;
 #[cfg(test)]
@@ -8,13 +9,10 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{Entry, RETRY_AFTER},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use throttle_core::{Decision, Decisions, Key, Micros};
 
-pub use self::partition::ShortSecret;
+pub use self::{map::FieldMap, partition::ShortSecret};
 use self::{
     partition::{Partition, Partitions, Secret},
     rendered::Rendered,
@@ -272,49 +270,31 @@ impl Fields {
 impl Values {
     /// Writes the fields; layers within this one may have written theirs before.
     #[inline]
-    pub(crate) fn write(self, map: &mut HeaderMap) {
+    pub(crate) fn write(self, map: &mut impl FieldMap) {
         if let Some(Draft10 { policy, limits }) = self.draft_10 {
-            list(map, RATE_LIMIT_POLICY, policy);
-            list(map, RATE_LIMIT, limits);
+            map.extend_list(RATE_LIMIT_POLICY, policy);
+            map.extend_list(RATE_LIMIT, limits);
         }
         if let Some(legacy) = self.legacy
-            && !map.contains_key(&X_LIMIT)
+            && !map.has(&X_LIMIT)
         {
-            map.insert(X_LIMIT, legacy.limit);
-            map.insert(X_REMAINING, legacy.remaining);
+            map.set(X_LIMIT, legacy.limit);
+            map.set(X_REMAINING, legacy.remaining);
             if let Some(reset) = legacy.reset {
-                map.insert(X_RESET, reset);
+                map.set(X_RESET, reset);
             }
         }
     }
 }
 
-/// Writes a field that is a list ([RFC 9110, section 5.3]), after what is there already: on one line, since
-/// there are clients that read no more than the first.
-///
-/// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
-#[inline]
-fn list(map: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
-    match map.entry(name) {
-        Entry::Vacant(none) => {
-            none.insert(value);
-        }
-        Entry::Occupied(mut there) => {
-            let lines: Vec<_> = there.iter().chain([&value]).map(HeaderValue::as_bytes).collect();
-            let line = HeaderValue::from_bytes(&lines.join(&b", "[..]));
-            there.insert(line.unwrap_or(value));
-        }
-    }
-}
-
 /// Marks the response to a request that would have been refused.
-pub(crate) fn write_dry_run(map: &mut HeaderMap) {
-    map.insert(X_DRY_RUN, HeaderValue::from_static("denied"));
+pub(crate) fn write_dry_run(map: &mut impl FieldMap) {
+    map.set(X_DRY_RUN, HeaderValue::from_static("denied"));
 }
 
 /// Marks the response to a request that passed because its limit could not be decided.
-pub(crate) fn write_unlimited(map: &mut HeaderMap) {
-    map.insert(X_DEGRADED, HeaderValue::from_static("unlimited"));
+pub(crate) fn write_unlimited(map: &mut impl FieldMap) {
+    map.set(X_DEGRADED, HeaderValue::from_static("unlimited"));
 }
 
 /// Returns how many seconds a client is told to wait: never 0 by a rule that refuses, and none where

@@ -1,0 +1,52 @@
+//! Where header fields are written.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
+
+/// Takes header fields; for frameworks whose maps of fields are not those of `http`.
+pub trait FieldMap {
+    /// Returns whether there is such a field.
+    fn has(&self, name: &HeaderName) -> bool;
+
+    /// Writes a field, in place of what is there.
+    fn set(&mut self, name: HeaderName, value: HeaderValue);
+
+    /// Writes a field that is a list ([RFC 9110, section 5.3]), after what is there already: on one line,
+    /// by [`joined`](FieldMap::joined), since there are clients that read no more than the first.
+    ///
+    /// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
+    fn extend_list(&mut self, name: HeaderName, value: HeaderValue);
+
+    /// Makes one line of several.
+    fn joined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8>
+    where
+        Self: Sized,
+    {
+        lines.collect::<Vec<_>>().join(&b", "[..])
+    }
+}
+
+impl FieldMap for HeaderMap {
+    #[inline]
+    fn has(&self, name: &HeaderName) -> bool {
+        self.contains_key(name)
+    }
+
+    #[inline]
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.insert(name, value);
+    }
+
+    #[inline]
+    fn extend_list(&mut self, name: HeaderName, value: HeaderValue) {
+        match self.entry(name) {
+            Entry::Vacant(none) => {
+                none.insert(value);
+            }
+            Entry::Occupied(mut there) => {
+                let lines = there.iter().chain([&value]).map(HeaderValue::as_bytes);
+                let line = HeaderValue::from_bytes(&Self::joined(lines));
+                there.insert(line.unwrap_or(value));
+            }
+        }
+    }
+}
