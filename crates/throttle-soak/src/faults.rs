@@ -66,11 +66,12 @@ pub(crate) async fn break_things(
     loop {
         // Refusals are judged in the long ones.
         let calm = if random.u8(..5) == 0 { 14_000..20_000 } else { 500..3_000 };
-        tokio::time::sleep(Duration::from_millis(random.u64(calm))).await;
+        let calm = Duration::from_millis(random.u64(calm));
         let time = Duration::from_millis(random.u64(50..1_500));
-        if Instant::now() + time + BACK >= world.end {
-            return;
+        if Instant::now() + calm + time + BACK >= world.end {
+            return; // it stays calm
         }
+        tokio::time::sleep(calm).await;
         let start = clock::now();
         let ends = start + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         world.tell(Event::Trouble { from: start, to: ends });
