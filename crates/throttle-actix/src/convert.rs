@@ -10,6 +10,7 @@ use actix_web::{
     dev::{Extensions as ActixExtensions, RequestHead as ActixHead, ServiceRequest},
     http::{StatusCode, header as actix},
 };
+use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
 use throttle_http::{
@@ -181,15 +182,16 @@ impl FieldMap for Fields<'_> {
         }
     }
 
-    fn extend_list(&mut self, name: HeaderName, value: HeaderValue) {
-        let (Ok(name), Ok(added)) = (name_of(&name), value_of(&value)) else { return };
+    fn extend_list(&mut self, name: HeaderName, value: Bytes) {
+        let added = actix::HeaderValue::from_maybe_shared(value);
+        let (Ok(name), Ok(added)) = (name_of(&name), added) else { return };
         let before: Vec<_> = self.0.insert(name.clone(), added).collect();
-        if !before.is_empty() {
-            let lines = before.iter().map(actix::HeaderValue::as_bytes);
-            let line = Self::joined(lines.chain([value.as_bytes()]));
-            if let Ok(line) = actix::HeaderValue::from_bytes(&line) {
-                self.0.insert(name, line);
-            }
+        if before.is_empty() {
+            return;
+        }
+        let lines = before.iter().chain(self.0.get(&name)).map(actix::HeaderValue::as_bytes);
+        if let Ok(line) = actix::HeaderValue::from_bytes(&Self::joined(lines)) {
+            self.0.insert(name, line);
         }
     }
 }

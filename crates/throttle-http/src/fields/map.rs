@@ -1,5 +1,6 @@
 //! Where header fields are written.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
 /// Takes header fields; for frameworks whose maps of fields are not those of `http`.
@@ -11,10 +12,11 @@ pub trait FieldMap {
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 
     /// Writes a field that is a list ([RFC 9110, section 5.3]), after what is there already: on one line,
-    /// by [`joined`](FieldMap::joined), since there are clients that read no more than the first.
+    /// by [`joined`](FieldMap::joined), since there are clients that read no more than the first. What is no
+    /// value of a field is left out; those of this crate are visible ASCII.
     ///
     /// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
-    fn extend_list(&mut self, name: HeaderName, value: HeaderValue);
+    fn extend_list(&mut self, name: HeaderName, value: Bytes);
 
     /// Makes one line of several.
     fn joined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8>
@@ -37,15 +39,18 @@ impl FieldMap for HeaderMap {
     }
 
     #[inline]
-    fn extend_list(&mut self, name: HeaderName, value: HeaderValue) {
+    fn extend_list(&mut self, name: HeaderName, value: Bytes) {
         match self.entry(name) {
             Entry::Vacant(none) => {
-                none.insert(value);
+                if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+                    none.insert(value);
+                }
             }
             Entry::Occupied(mut there) => {
-                let lines = there.iter().chain([&value]).map(HeaderValue::as_bytes);
-                let line = HeaderValue::from_bytes(&Self::joined(lines));
-                there.insert(line.unwrap_or(value));
+                let lines = there.iter().map(HeaderValue::as_bytes).chain([&value[..]]);
+                if let Ok(line) = HeaderValue::from_bytes(&Self::joined(lines)) {
+                    there.insert(line);
+                }
             }
         }
     }

@@ -9,6 +9,7 @@ mod tests;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use throttle_core::{Decision, Decisions, Key, Micros};
 
@@ -152,10 +153,11 @@ pub(crate) struct Values {
     legacy: Option<Box<Legacy>>,
 }
 
+/// Holds bytes, which are a value in the types of any framework without being copied again.
 #[derive(Debug)]
 struct Draft10 {
-    policy: HeaderValue,
-    limits: HeaderValue,
+    policy: Bytes,
+    limits: Bytes,
 }
 
 #[derive(Debug)]
@@ -198,7 +200,7 @@ impl Fields {
         decisions: &Decisions,
         key: Option<&Key<'_>>,
         now: impl FnOnce() -> Micros,
-    ) -> (Values, bytes::Bytes) {
+    ) -> (Values, Bytes) {
         self.with_rendered(decisions, |rendered| {
             (self.values_by(rendered, decisions, key, now), rendered.problem(decisions))
         })

@@ -15,7 +15,7 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 #[derive(Debug)]
 pub(super) struct Rendered {
     rules: Vec<RenderedRule>,
-    policy: HeaderValue,
+    policy: Bytes,
     /// How many bytes the limits take at most.
     longest_limits: usize,
 }
@@ -40,7 +40,7 @@ impl Rendered {
         let policies: Vec<_> = rules.iter().map(RenderedRule::policy).collect();
         const NUMBERS: usize = "999999999999999;t=999999999999999, ".len();
         let longest_limits = rules.iter().map(|rule| rule.opening.len() + NUMBERS).sum();
-        Self { policy: value(policies.join(", ").as_bytes()), rules, longest_limits }
+        Self { policy: policies.join(", ").into(), rules, longest_limits }
     }
 
     /// Returns whether these are the rules of the decisions, as they were then.
@@ -55,19 +55,19 @@ impl Rendered {
     }
 
     /// Returns `"api";q=100;w=60, …`
-    pub(super) fn policy(&self) -> HeaderValue {
+    pub(super) fn policy(&self) -> Bytes {
         self.policy.clone()
     }
 
     /// Returns `"api";q=100;w=60;pk=:…:, …`
-    pub(super) fn policy_of(&self, partition: &[u8]) -> HeaderValue {
+    pub(super) fn policy_of(&self, partition: &[u8]) -> Bytes {
         let policies: Vec<_> =
             self.rules.iter().map(|rule| [rule.policy().as_bytes(), partition].concat()).collect();
-        value(&policies.join(&b", "[..]))
+        policies.join(&b", "[..]).into()
     }
 
     /// Returns `"api";r=42;t=18, …`, each with what tells its partition.
-    pub(super) fn limits(&self, decisions: &Decisions, partition: &[u8]) -> HeaderValue {
+    pub(super) fn limits(&self, decisions: &Decisions, partition: &[u8]) -> Bytes {
         // On the stack where it fits, so that the value is the one allocation.
         const USUAL: usize = 128;
         if self.longest_limits <= USUAL && partition.is_empty() {
@@ -78,7 +78,7 @@ impl Rendered {
     }
 
     #[inline]
-    fn limits_in(&self, buffer: &mut [u8], decisions: &Decisions, partition: &[u8]) -> HeaderValue {
+    fn limits_in(&self, buffer: &mut [u8], decisions: &Decisions, partition: &[u8]) -> Bytes {
         let allowed = decisions.is_allowed();
         let mut text = Backwards::new(buffer);
         for (rule, decision) in self.rules.iter().zip(decisions.all()).rev() {
@@ -93,7 +93,7 @@ impl Rendered {
             text.push_number(decision.remaining().min(MAX_INTEGER));
             text.push(&rule.opening);
         }
-        value(text.as_bytes())
+        Bytes::copy_from_slice(text.as_bytes())
     }
 
     /// Returns the limit of the rule that is reported.
