@@ -14,8 +14,8 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
 use throttle_http::{
-    ActualCost, Departure, Exit, FieldMap, ForeignHead, InFlight, Leaving, Marks, Passage,
-    Protocol, Refusal, ResponseHead, look_at_nested,
+    ActualCost, Departure, Exit, FieldMap, ForeignHead, InFlight, Leaving, ListField, Marks,
+    Passage, Protocol, Refusal, ResponseHead, look_at_nested,
 };
 
 /// Copies a value from beside the request to where the functions among the options see it.
@@ -182,13 +182,12 @@ impl FieldMap for Fields<'_> {
         }
     }
 
-    fn extend_list(&mut self, name: HeaderName, value: Bytes) {
-        let added = actix::HeaderValue::from_maybe_shared(value);
-        let (Ok(name), Ok(added)) = (name_of(&name), added) else { return };
-        let before: Vec<_> = self.0.insert(name.clone(), added).collect();
-        if before.is_empty() {
-            return;
-        }
+    fn extend_list(&mut self, list: ListField, value: Bytes) {
+        let Ok(added) = actix::HeaderValue::from_maybe_shared(value) else { return };
+        let mut before = self.0.insert(name_of_list(list), added);
+        let Some(first) = before.next() else { return };
+        let name = name_of_list(list);
+        let before: Vec<_> = [first].into_iter().chain(before).collect();
         let lines = before.iter().chain(self.0.get(&name)).map(actix::HeaderValue::as_bytes);
         if let Ok(line) = actix::HeaderValue::from_bytes(&Self::joined(lines)) {
             self.0.insert(name, line);
@@ -196,14 +195,18 @@ impl FieldMap for Fields<'_> {
     }
 }
 
-static RATE_LIMIT: actix::HeaderName = actix::HeaderName::from_static("ratelimit");
-static RATE_LIMIT_POLICY: actix::HeaderName = actix::HeaderName::from_static("ratelimit-policy");
+fn name_of_list(list: ListField) -> actix::HeaderName {
+    match list {
+        ListField::RateLimit => const { actix::HeaderName::from_static("ratelimit") },
+        ListField::RateLimitPolicy => const { actix::HeaderName::from_static("ratelimit-policy") },
+    }
+}
 
-/// Converts a name; those of every response are at hand.
+/// Converts a name; those of every refusal are at hand.
 fn name_of(name: &HeaderName) -> Result<actix::HeaderName, actix::InvalidHeaderName> {
     match name.as_str() {
-        "ratelimit" => Ok(RATE_LIMIT.clone()),
-        "ratelimit-policy" => Ok(RATE_LIMIT_POLICY.clone()),
+        "ratelimit" => Ok(name_of_list(ListField::RateLimit)),
+        "ratelimit-policy" => Ok(name_of_list(ListField::RateLimitPolicy)),
         "retry-after" => Ok(actix::RETRY_AFTER),
         "content-type" => Ok(actix::CONTENT_TYPE),
         other => actix::HeaderName::from_bytes(other.as_bytes()),

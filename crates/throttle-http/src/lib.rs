@@ -31,7 +31,7 @@ mod throttle;
 pub use self::option_methods::macros;
 pub use self::{
     config_error::ConfigError,
-    fields::{FieldMap, Headers, ShortSecret},
+    fields::{FieldMap, Headers, ListField, ShortSecret},
     follow::{
         ActualCost, Departure, Entry, Exit, Followed, Hold, InFlight, KeptPlaces, Leaving, Passage,
         ResponseHead,

@@ -3,6 +3,28 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
+/// Names a field that is a list.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "an adapter has a name for each")]
+pub enum ListField {
+    /// `RateLimit`
+    RateLimit,
+    /// `RateLimit-Policy`
+    RateLimitPolicy,
+}
+
+impl ListField {
+    /// Returns the name in lower case.
+    #[inline]
+    #[must_use]
+    pub fn name(self) -> HeaderName {
+        match self {
+            Self::RateLimit => const { HeaderName::from_static("ratelimit") },
+            Self::RateLimitPolicy => const { HeaderName::from_static("ratelimit-policy") },
+        }
+    }
+}
+
 /// Takes header fields; for frameworks whose maps of fields are not those of `http`.
 pub trait FieldMap {
     /// Returns whether there is such a field.
@@ -11,12 +33,12 @@ pub trait FieldMap {
     /// Writes a field, in place of what is there.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 
-    /// Writes a field that is a list ([RFC 9110, section 5.3]), after what is there already: on one line,
+    /// Writes one of the fields that are lists ([RFC 9110, section 5.3]), after what is there already: on one line,
     /// by [`joined`](FieldMap::joined), since there are clients that read no more than the first. What is no
     /// value of a field is left out; those of this crate are visible ASCII.
     ///
     /// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
-    fn extend_list(&mut self, name: HeaderName, value: Bytes);
+    fn extend_list(&mut self, list: ListField, value: Bytes);
 
     /// Makes one line of several.
     fn joined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8>
@@ -39,8 +61,8 @@ impl FieldMap for HeaderMap {
     }
 
     #[inline]
-    fn extend_list(&mut self, name: HeaderName, value: Bytes) {
-        match self.entry(name) {
+    fn extend_list(&mut self, list: ListField, value: Bytes) {
+        match self.entry(list.name()) {
             Entry::Vacant(none) => {
                 if let Ok(value) = HeaderValue::from_maybe_shared(value) {
                     none.insert(value);

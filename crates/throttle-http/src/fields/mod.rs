@@ -13,14 +13,15 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use throttle_core::{Decision, Decisions, Key, Micros};
 
-pub use self::{map::FieldMap, partition::ShortSecret};
+pub use self::{
+    map::{FieldMap, ListField},
+    partition::ShortSecret,
+};
 use self::{
     partition::{Partition, Partitions, Secret},
     rendered::Rendered,
 };
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
@@ -274,8 +275,8 @@ impl Values {
     #[inline]
     pub(crate) fn write(self, map: &mut impl FieldMap) {
         if let Some(Draft10 { policy, limits }) = self.draft_10 {
-            map.extend_list(RATE_LIMIT_POLICY, policy);
-            map.extend_list(RATE_LIMIT, limits);
+            map.extend_list(ListField::RateLimitPolicy, policy);
+            map.extend_list(ListField::RateLimit, limits);
         }
         if let Some(legacy) = self.legacy
             && !map.has(&X_LIMIT)
