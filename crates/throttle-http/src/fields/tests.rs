@@ -7,6 +7,9 @@ use throttle_memory::MemoryStorage;
 
 use super::*;
 
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 /// Returns a limiter whose clock stands at the epoch, where every window begins.
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> Limiter {
     let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
