@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use throttle_core::{Algorithm, AtomicStorage, Rule};
+use throttle_core::{Algorithm, AtomicStorage, Limiter, Rule};
 
 use crate::{limiter_at_2026, unique};
 
@@ -12,10 +12,12 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
         a_reset_frees_a_key_and_opens_it(storage, algorithm).await;
         a_block_ends(storage, algorithm).await;
         a_new_limit_keeps_what_was_counted(storage, algorithm).await;
+        a_limit_that_was_lowered_admits_when_it_says(storage, algorithm).await;
+        while_servers_differ_no_more_passes_than_by_the_larger_limit(storage, algorithm).await;
     }
     what_is_shut_stays_shut_under_another_algorithm(storage).await;
     the_answer_is_the_longest_denial_or_the_least_remaining(storage).await;
-    4 * Algorithm::ALL.len() + 2
+    6 * Algorithm::ALL.len() + 2
 }
 
 async fn a_rule_that_admits_is_not_charged_when_another_denies(
@@ -85,6 +87,64 @@ async fn a_new_limit_keeps_what_was_counted(
     let two_days = Rule::new("r", 5, Duration::from_secs(2 * 86_400)).algorithm(algorithm);
     limiter.replace_rule(two_days).unwrap();
     assert!(!limiter.check(&key, "r").await.unwrap().is_allowed(), "{algorithm}: another window");
+}
+
+async fn a_limit_that_was_lowered_admits_when_it_says(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    let (limiter, clock) = limiter_at_2026(storage);
+    let key = unique("lowered");
+    limiter.add_rule(Rule::per_minute("r", 100).algorithm(algorithm)).unwrap();
+    limiter.check_cost(&key, "r", 100).await.unwrap();
+    for _ in 0..2 {
+        limiter.replace_rule(Rule::per_minute("r", 7).algorithm(algorithm)).unwrap();
+        clock.advance(Duration::from_secs(1));
+        let wait = limiter.check(&key, "r").await.unwrap().retry_after().unwrap();
+        assert!(wait <= Duration::from_secs(2 * 60), "{algorithm}: {wait:?}");
+        let before = wait - Duration::from_micros(1);
+        let first = Duration::from_millis(10);
+        for part in [first, before - first] {
+            clock.advance(part);
+            let denial = limiter.check(&key, "r").await.unwrap();
+            assert!(!denial.is_allowed(), "{algorithm}: too early");
+        }
+        clock.advance(Duration::from_micros(1));
+        let decision = limiter.check(&key, "r").await.unwrap();
+        assert!(decision.is_allowed(), "{algorithm}: after {wait:?}, {decision:?}");
+        // Once more, from a limit that is not used up.
+        clock.advance(Duration::from_secs(300));
+        limiter.replace_rule(Rule::per_minute("r", 200).algorithm(algorithm)).unwrap();
+        limiter.check_cost(&key, "r", 150).await.unwrap();
+    }
+}
+
+async fn while_servers_differ_no_more_passes_than_by_the_larger_limit(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    const LARGER: u64 = 60;
+    let (larger, clock) = limiter_at_2026(storage);
+    let smaller = Limiter::builder(Arc::clone(storage)).clock(clock.clone()).build();
+    larger.add_rule(Rule::per_minute("r", LARGER).algorithm(algorithm)).unwrap();
+    smaller.add_rule(Rule::per_minute("r", 6).algorithm(algorithm)).unwrap();
+    let key = unique("differ");
+    let (mut passed, mut given_back) = (0, 0);
+    for second in 0..60 {
+        for limiter in [&larger, &smaller] {
+            for _ in 0..8 {
+                passed += u64::from(limiter.check(&key, "r").await.unwrap().is_allowed());
+            }
+        }
+        if second % 10 == 0 {
+            smaller.refund(&key, "r", 1).await.unwrap();
+            given_back += 1;
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    // A minute of a bucket, or two windows: the full limit and what comes back.
+    assert!(passed <= 2 * LARGER + given_back, "{algorithm}: {passed}, {given_back} given back");
+    assert!(passed >= LARGER, "{algorithm}: {passed}");
 }
 
 async fn what_is_shut_stays_shut_under_another_algorithm(storage: &Arc<dyn AtomicStorage>) {

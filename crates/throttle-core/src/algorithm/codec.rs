@@ -9,7 +9,7 @@
 //! | 1 | fixed window: start, used |
 //! | 2 | sliding window counter: start, previous count, current count |
 //! | 3 | sliding window log: entries, then for each: moment (from the one before), cost |
-//! | 4 | bucket: backlog, moment, window |
+//! | 4 | bucket: backlog, moment, window, rate |
 
 use super::{Block, Bucket, FixedWindow, SlidingCounter, SlidingLog, State, Usage, Wide};
 use crate::Micros;
@@ -54,6 +54,7 @@ impl State {
                 put(&mut out, state.backlog.get());
                 put(&mut out, state.at.get());
                 put(&mut out, state.window.get());
+                put(&mut out, state.rate);
             }
         }
         out
@@ -86,6 +87,7 @@ impl State {
                 backlog: Wide::new(input.number()?),
                 at: input.moment()?,
                 window: input.moment()?,
+                rate: input.count()?,
             }),
             _ => return Err(CorruptState("its tag is unknown")),
         };

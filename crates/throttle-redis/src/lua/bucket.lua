@@ -2,7 +2,8 @@
   --
   -- A request of cost c adds c·W to the backlog, which drains by N each microsecond; B·W is the most it
   -- holds. It is kept as whole tokens and a part of one, `tokens`·W + `part` with `part` < W: so the
-  -- numbers stay small, and a limit that is replaced keeps the tokens that are taken.
+  -- numbers stay small, and a limit that is replaced keeps the tokens that are taken. What is beyond the
+  -- capacity drains as fast as by the rule that let it in, if that is faster: by `rate` each microsecond.
   if kind == 3 or kind == 5 then
     -- Returns how long a backlog takes to drain, rounded up to the microsecond.
     local function drain_time(tokens, part, limit, window)
@@ -28,39 +29,70 @@
       return tokens, part
     end
 
-    local tokens, part, at, unit = 0, 0, now, window
+    local tokens, part, at, unit, rate = 0, 0, now, window, limit
     if value then
-      tokens, part, at, unit = struct.unpack('>dddd', value, 2)
+      tokens, part, at, unit, rate = struct.unpack('>ddddd', value, 2)
       if not (is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
-        and part < unit and unit <= 1000000000000000) then
+        and is_whole(rate) and part < unit and unit <= 1000000000000000
+        and rate <= 999999999999999) then
         return nil, i .. ': a number of its bucket is out of range'
       end
     end
 
     -- is_ahead, advance
     ahead = ahead or at > now
-    if unit ~= window and part > 0 then
-      -- As many tokens in the unit of another window, rounded up.
-      local whole, over = mul_div(part, window, unit)
-      part = over > 0 and whole + 1 or whole
-      if part == window then
-        tokens, part = tokens + 1, 0
+    if unit ~= window then
+      if part > 0 then
+        -- As many tokens in the unit of another window, rounded up.
+        local whole, over = mul_div(part, window, unit)
+        part = over > 0 and whole + 1 or whole
+        if part == window then
+          tokens, part = tokens + 1, 0
+        end
+      end
+      rate = mul_div(rate, window, unit)
+      if rate > 999999999999999 then
+        rate = 999999999999999
       end
     end
-    if at < now and (tokens > 0 or part > 0) then
-      local gone, part_gone = mul_div(now - at, limit, window)
-      tokens, part = less(tokens, part, gone, part_gone, window)
-    end
-    if tokens >= capacity then
-      tokens, part = capacity, 0
-    end
+    local fast = rate > limit and rate or limit
     -- It is now's, also when the clock stepped back: nothing drained, nothing lost.
+    local since, gone, part_gone = at < now and now - at or 0, nil, nil
+    -- How long it takes until the capacity has room for all of the backlog, and how much that is then.
+    local beyond, within, part_within, find_within = 0, nil, nil, nil
+    if tokens > capacity or tokens == capacity and part > 0 then
+      find_within = function()
+        beyond, within, part_within = 0, tokens, part
+        if tokens > capacity or tokens == capacity and part > 0 then
+          beyond = drain_time(tokens - capacity, part, fast, window)
+          gone, part_gone = mul_div(beyond, fast, window)
+          within, part_within = less(tokens, part, gone, part_gone, window)
+        end
+      end
+      find_within()
+      if since < beyond then
+        gone, part_gone = mul_div(since, fast, window)
+        tokens, part = less(tokens, part, gone, part_gone, window)
+        since, beyond = 0, beyond - since
+      else
+        tokens, part, since, beyond = within, part_within, since - beyond, 0
+      end
+    end
+    if beyond == 0 then
+      if since > 0 and (tokens > 0 or part > 0) then
+        gone, part_gone = mul_div(since, limit, window)
+        tokens, part = less(tokens, part, gone, part_gone, window)
+      end
+      rate, within, part_within = limit, tokens, part
+    end
 
     -- decide
     if asks then
-      local over = tokens + cost - capacity
-      if over > 0 or over == 0 and part > 0 then
-        allowed, wait = false, drain_time(over, part, limit, window)
+      local over = within + cost - capacity
+      if over > 0 or over == 0 and part_within > 0 then
+        allowed, wait = false, beyond + drain_time(over, part_within, limit, window)
+      elseif beyond > 0 then
+        allowed, wait = false, beyond
       elseif kind == 5 and (tokens > 0 or part > 0) then
         wait = drain_time(tokens, part, limit, window)
       end
@@ -70,13 +102,16 @@
     -- the last to drain of the backlog that its receipt names.
     if refunds then
       if mark >= 0 and now > mark then
-        local gone, part_gone = mul_div(now - mark, limit, window)
+        gone, part_gone = mul_div(now - mark, rate > limit and rate or limit, window)
         level, rest = less(level, rest, gone, part_gone, window)
       end
       if mark < 0 or level >= cost then
         level, rest = cost, 0
       end
       tokens, part = less(tokens, part, level, rest, window)
+      if find_within then
+        find_within()
+      end
     end
 
     admitted, reply = settle(i + 1, admitted and allowed)
@@ -94,6 +129,10 @@
 
     -- standing, lifetime
     remaining = capacity - tokens - (part > 0 and 1 or 0)
-    lifetime = drain_time(tokens, part, limit, window)
-    format, a, b, c, d = '>Bdddd', tokens, part, now, window
+    if beyond > 0 then
+      lifetime = beyond + drain_time(within, part_within, limit, window)
+    else
+      lifetime = drain_time(tokens, part, limit, window)
+    end
+    format, a, b, c, d, e = '>Bddddd', tokens, part, now, window, rate
   end

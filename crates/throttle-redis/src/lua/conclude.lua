@@ -12,7 +12,7 @@
     end
     local ttl = math.floor((lifetime + 999) / 1000) + slack
     local bytes = lifetime > 0
-      and struct.pack(format, (kind == 5 and 3 or kind) + (opens > 0 and 128 or 0), a, b, c, d)
+      and struct.pack(format, (kind == 5 and 3 or kind) + (opens > 0 and 128 or 0), a, b, c, d, e)
     if opens > 0 then
       bytes = bytes .. struct.pack('>dd', opens, length)
     end

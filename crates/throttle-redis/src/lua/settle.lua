@@ -15,7 +15,7 @@ local function settle(i, admitted)
   --
   --   1  fixed window            start, used
   --   2  sliding window counter  start, previous count, current count
-  --   3  bucket                  tokens, part of a token, moment, window
+  --   3  bucket                  tokens, part of a token, moment, window, rate
   --   4  sliding window log      a list: its header (sum, newest, base, last), then its entries
   local value, entries
   local is_list = kind == 4
@@ -44,7 +44,8 @@ local function settle(i, admitted)
     if has_block then
       tag, size = tag - 128, size - 16
     end
-    if tag < 1 or tag > 4 or is_list ~= (tag == 4) or size ~= (is_list and 32 or 8 * tag + 8) then
+    if tag < 1 or tag > 4 or is_list ~= (tag == 4)
+      or size ~= (tag == 3 and 40 or is_list and 32 or 8 * tag + 8) then
       return nil, i .. ': it is no state'
     end
     if has_block then
@@ -68,5 +69,5 @@ local function settle(i, admitted)
 
   -- What an algorithm tells: whether it charged and its receipt, where the key stands, the numbers of
   -- its state, and for a log what becomes of its entries.
-  local charges, level_hi, level_lo, remaining, lifetime, format, a, b, c, d
+  local charges, level_hi, level_lo, remaining, lifetime, format, a, b, c, d, e
   local fresh, dropped, cut, place, replaced, removed, entry

@@ -177,8 +177,8 @@ fn a_number_that_no_state_has_is_an_error_and_stays() {
     let states = [
         (Algorithm::FixedWindow, 1, vec![1e15, 3.0]),
         (Algorithm::SlidingWindowCounter, 2, vec![1e15, 3.0, 2.0]),
-        (Algorithm::TokenBucket, 3, vec![3.0, 1.0, 1e15, 6e7]),
-        (Algorithm::LeakyBucket, 3, vec![3.0, 1.0, 1e15, 6e7]),
+        (Algorithm::TokenBucket, 3, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
+        (Algorithm::LeakyBucket, 3, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
         (Algorithm::SlidingWindowLog, 4, vec![2.0, 1.7672256e15, 7.0, 2.0]),
     ];
     for (algorithm, tag, numbers) in states {
@@ -214,7 +214,7 @@ fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
     // A list that is headed by the state of a bucket.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
-        cmd.arg(key).arg(&bytes(3, &[3.0, 1.0, 1e15, 6e7])[..]);
+        cmd.arg(key).arg(&bytes(3, &[3.0, 1.0, 1e15, 6e7, 100.0])[..]);
         cmd
     });
     // A header that speaks of less than the entries hold.
