@@ -99,7 +99,7 @@ pub(crate) fn tower_governor(burst: u32) -> Router {
     served(bare().layer(tower_governor::GovernorLayer::new(config)))
 }
 
-/// As [`tower_governor`]; its header fields are those that it has unasked.
+/// As `tower_governor`; its header fields are those that it has unasked.
 pub(crate) fn axum_governor(burst: u32) -> Router {
     let quota = match NonZeroU32::new(burst) {
         Some(many) if burst > 1 => Quota::requests_per_second(many),

@@ -18,6 +18,7 @@ mod grpc;
 mod head;
 mod health;
 pub mod identity;
+mod marks;
 mod mistakes;
 mod option_methods;
 mod options;
@@ -38,6 +39,7 @@ pub use self::{
     },
     grpc::Protocol,
     head::{ForeignHead, RequestHead},
+    marks::Marks,
     mistakes::{Mistake, look_at_nested},
     options::{
         ContentLength, Denial, ExtractCost, IntoRules, InvalidCost, InvalidPath, MissingLength,
@@ -45,5 +47,5 @@ pub use self::{
     },
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     setup::{Setup, Source},
-    throttle::{Admission, Marks, Refusal, Throttle, Verdict},
+    throttle::{Admission, Refusal, Throttle, Verdict},
 };

@@ -10,9 +10,9 @@ use http::{
 use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, ConfigError, Denial, Followed, NoCost, OnError, Options, Protocol, RequestHead,
-    ResponseHead, Selection,
-    fields::{FieldMap, Fields, Values, write_dry_run, write_unlimited},
+    CONTENT_TYPE, ConfigError, Denial, Followed, Marks, NoCost, OnError, Options, Protocol,
+    RequestHead, ResponseHead, Selection,
+    fields::{Fields, Values},
     follow::Asked,
     health::Health,
     identity::NoKey,
@@ -61,16 +61,6 @@ pub enum Verdict {
     Undecided(Marks),
     /// It is refused.
     Refused(Refusal),
-}
-
-/// What a response to a request that passed is marked with; made before the handler is called, so
-/// that nothing else need be kept until it has answered.
-#[derive(Debug, Default)]
-pub struct Marks {
-    values: Values,
-    dry_run: bool,
-    undecided: bool,
-    decisions: Option<Box<Decisions>>,
 }
 
 /// The response to a refused request; with [`Options::response_extension`] the decisions are in its
@@ -421,29 +411,6 @@ impl Throttle {
         let title = status.canonical_reason().unwrap_or("Bad Request");
         let body = problem::plain(status.as_u16(), title, &no_key.to_string());
         problem_response(status, body)
-    }
-}
-
-impl Marks {
-    /// Marks a response.
-    #[inline]
-    pub fn write<B>(self, response: &mut Response<B>) {
-        if let Some(decisions) = self.write_fields(response.headers_mut()) {
-            response.extensions_mut().insert(decisions);
-        }
-    }
-
-    /// Writes the fields, and returns what is to stand beside the response.
-    #[inline]
-    pub fn write_fields(self, map: &mut impl FieldMap) -> Option<Decisions> {
-        self.values.write(map);
-        if self.dry_run {
-            write_dry_run(map);
-        }
-        if self.undecided {
-            write_unlimited(map);
-        }
-        self.decisions.map(|decisions| *decisions)
     }
 }
 

@@ -1,0 +1,39 @@
+//! What a response to a request that passed is marked with.
+
+use http::Response;
+use throttle_core::Decisions;
+
+use crate::fields::{FieldMap, Values, write_dry_run, write_unlimited};
+
+/// What a response to a request that passed is marked with; made before the handler is called, so
+/// that nothing else need be kept until it has answered.
+#[derive(Debug, Default)]
+pub struct Marks {
+    pub(crate) values: Values,
+    pub(crate) dry_run: bool,
+    pub(crate) undecided: bool,
+    pub(crate) decisions: Option<Box<Decisions>>,
+}
+
+impl Marks {
+    /// Marks a response.
+    #[inline]
+    pub fn write<B>(self, response: &mut Response<B>) {
+        if let Some(decisions) = self.write_fields(response.headers_mut()) {
+            response.extensions_mut().insert(decisions);
+        }
+    }
+
+    /// Writes the fields, and returns what is to stand beside the response.
+    #[inline]
+    pub fn write_fields(self, map: &mut impl FieldMap) -> Option<Decisions> {
+        self.values.write(map);
+        if self.dry_run {
+            write_dry_run(map);
+        }
+        if self.undecided {
+            write_unlimited(map);
+        }
+        self.decisions.map(|decisions| *decisions)
+    }
+}
