@@ -6,8 +6,9 @@
 //!
 //! What is believed is the greatest of: the period before, the one before that, and as many as there are
 //! in this one by now. So one that could not count itself for a moment is not forgotten. A server that
-//! was kept from counting itself for a whole period takes it that others were, too, and goes by what it
-//! knew; so does one whose own count is gone, because somebody cleared the storage.
+//! was kept from counting itself for a whole period takes it that others were, too, and for some periods
+//! longer than itself, and goes meanwhile by what it knew; so does one whose own count is gone, because
+//! somebody cleared the storage.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,10 +28,15 @@ pub(super) struct Learner {
     /// How many there were in the period before the one before.
     earlier: u64,
     known: u64,
+    /// Before this period what was known is not forgotten.
+    held_until: u64,
     /// How soon it looks again; grows to a period.
     again: Duration,
     clock: Option<Arc<CheckedRule>>,
 }
+
+/// So many periods after one that was missed, or a storage that was cleared, others may yet come back.
+const GRACE: u64 = 4;
 
 /// A failed call is tried again so many times in a period.
 const TRIES: u32 = 8;
@@ -46,6 +52,7 @@ impl Learner {
             is_known: false,
             earlier: at_first,
             known: at_first,
+            held_until: 0,
             again: every / 16,
             clock: rule.ok().map(Arc::new),
         }
@@ -84,18 +91,22 @@ impl Learner {
         self.is_known = true;
         let (here, before) = (here.max(0).unsigned_abs(), before.max(0).unsigned_abs());
         if missed || before == 0 {
-            self.known = self.known.max(here);
-        } else {
-            self.known = here.max(before).max(self.earlier);
-            if anew && self.again >= self.every {
-                self.earlier = before;
-            }
+            self.held_until = period.saturating_add(GRACE);
         }
+        self.believe(period, here, before, anew);
         let gone = Duration::from_micros(u64::try_from(now.as_micros() % every).unwrap_or(0));
         let next = self.every.saturating_sub(gone).saturating_add(self.phase);
         let pause = next.min(self.again);
         self.again = self.again.saturating_mul(2).min(self.every.saturating_mul(2));
         Ok(pause)
+    }
+
+    fn believe(&mut self, period: u64, here: u64, before: u64, anew: bool) {
+        let counted = here.max(before).max(self.earlier);
+        self.known = if period < self.held_until { self.known.max(counted) } else { counted };
+        if anew && self.again >= self.every {
+            self.earlier = before;
+        }
     }
 
     /// Reads the storage's clock.
@@ -113,4 +124,40 @@ impl Learner {
 
 fn number(value: Option<Value>) -> i64 {
     value.and_then(|value| value.as_i64()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learner() -> Learner {
+        let mut learner = Learner::new(Duration::from_secs(1), 1);
+        learner.again = learner.every; // it has begun
+        for period in 0..3 {
+            learner.believe(period, 1, 3, true);
+        }
+        assert_eq!(learner.known, 3);
+        learner
+    }
+
+    #[test]
+    fn one_that_is_gone_is_forgotten_after_two_periods() {
+        let mut learner = learner();
+        learner.believe(3, 1, 2, true);
+        assert_eq!(learner.known, 3, "it may have been kept from it");
+        learner.believe(4, 1, 2, true);
+        assert_eq!(learner.known, 2);
+    }
+
+    #[test]
+    fn after_an_outage_others_have_time_to_come_back() {
+        let mut learner = learner();
+        learner.held_until = 10 + GRACE;
+        for period in 10..10 + GRACE {
+            learner.believe(period, 1, 1, true);
+            assert_eq!(learner.known, 3, "in period {period}");
+        }
+        learner.believe(10 + GRACE, 1, 1, true);
+        assert_eq!(learner.known, 1, "they had time");
+    }
 }
