@@ -349,3 +349,18 @@ async fn several_servers_hold_no_more_than_the_accuracy_says() {
     let left = limiter.peek("k", "r").await.unwrap().remaining();
     assert!((1_500..2_500).contains(&left), "{left}");
 }
+
+#[tokio::test]
+async fn a_storage_that_panics_at_the_end_does_not_end_the_process() {
+    let storage = Moody::new(Behaviour::AtOnce);
+    let leases = leases(storage.clone());
+    let limiter = limiter(leases.clone(), [wide("r")]);
+    warm(&limiter, "k").await;
+    assert!(leases.figures().held > 0);
+    storage.be(Behaviour::Panics);
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _dropped = (limiter, leases);
+        std::panic::resume_unwind(Box::new("in a handler"));
+    }));
+    assert_eq!(panic.unwrap_err().downcast_ref::<&str>(), Some(&"in a handler"));
+}

@@ -1,6 +1,7 @@
 //! Giving back what is not spent.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -268,9 +269,19 @@ impl Shard {
     }
 }
 
-/// Gives back what is held when the last handle goes, as far as there is a runtime for it.
+/// Gives back what is held when the last handle goes, as far as there is a runtime for it. A storage that
+/// panics does not end the process, where a panic is why the handle goes.
 impl Drop for Inner {
     fn drop(&mut self) {
+        let give_back = AssertUnwindSafe(|| self.give_all_back());
+        if catch_unwind(give_back).is_err() {
+            tracing::error!("permits were not given back: that panicked");
+        }
+    }
+}
+
+impl Inner {
+    fn give_all_back(&mut self) {
         let mut returns = Vec::new();
         self.table.each(|shard| {
             shard.visit(|hash, of_key| {

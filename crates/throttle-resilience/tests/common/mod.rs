@@ -49,6 +49,7 @@ pub(crate) enum Behaviour {
     Spoilt,
     /// Does it, and never answers.
     Hangs,
+    Panics,
 }
 
 /// A storage in memory that behaves as a test says.
@@ -93,6 +94,7 @@ impl Moody {
                 Reply::ready(Err(StorageError::other("the answer is lost")))
             }
             Behaviour::Spoilt => Reply::ready(Err(StorageError::of_key("the key is spoilt"))),
+            Behaviour::Panics => std::panic::resume_unwind(Box::new("in the storage")),
             Behaviour::Hangs => {
                 drop(call());
                 Reply::pending(pending())
