@@ -62,8 +62,13 @@ impl Slot {
         let bound = bound_of(now);
         if random.u8(..4) > 0 {
             let limit = (bound.limit * random.u64(50..200) / 100).max(1);
-            let limit = limit.max((bound.burst * bound.window).div_ceil(LONGEST * 2_000));
-            return self.rule_of(bound.algorithm, limit, bound.window / 1_000, bound.burst, random);
+            let burst = if random.bool() || self.is_leased() {
+                bound.burst
+            } else {
+                (bound.burst * random.u64(20..300) / 100).clamp(1, 10_000)
+            };
+            let limit = limit.max((burst * bound.window).div_ceil(LONGEST * 2_000));
+            return self.rule_of(bound.algorithm, limit, bound.window / 1_000, burst, random);
         }
         let algorithm = if random.bool() || self.is_leased() {
             bound.algorithm

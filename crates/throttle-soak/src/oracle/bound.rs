@@ -51,10 +51,7 @@ impl Bound {
 
     /// Returns whether what was counted by one means the same by the other.
     pub(crate) fn counts_as(&self, other: &Self) -> bool {
-        let bucket = matches!(self.algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket);
-        self.algorithm == other.algorithm
-            && self.window == other.window
-            && (!bucket || self.burst == other.burst)
+        self.algorithm == other.algorithm && self.window == other.window
     }
 
     /// Returns the looser of two that count the same.
