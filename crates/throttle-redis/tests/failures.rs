@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{fixed, limiter, rule, standalone, storm, until_answered};
-use throttle_core::{Algorithm, Rule, Storage};
+use throttle_core::{Algorithm, Effect, Error, Rule, Storage};
 use throttle_redis::RedisStorage;
 use throttle_testbed::Server;
 
@@ -118,6 +118,44 @@ fn clients(server: &Server) -> usize {
     list.lines()
         .filter(|line| line.contains("lib-name=ratethrottle") || line.contains("addr=127"))
         .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_room_to_wait_is_told_at_once_and_not_charged() {
+    const ASKED: u64 = 40_000; // 32 writes of 512 may be unanswered, 16,384 wait, and one was alone
+    const LIMIT: u64 = 1_000_000;
+    let server = Server::start();
+    let builder = RedisStorage::builder(&server.url()).max_connections(1);
+    let storage = builder.response_timeout(Duration::from_secs(60)).connect().await.unwrap();
+    let limiter = limiter(&storage, [fixed("r", LIMIT)]);
+    server.pause();
+    let asking: Vec<_> = (0..ASKED)
+        .map(|_| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move { limiter.check("k", "r").await })
+        })
+        .collect();
+    let mut patience = 1_000;
+    while storage.figures().overloads < ASKED - 32 * 512 - 16_384 - 1 {
+        assert!(patience > 0, "{:?}", storage.figures());
+        patience -= 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.resume();
+    let (mut passed, mut refused) = (0, 0);
+    for one in asking {
+        match one.await.unwrap() {
+            Ok(decision) => passed += u64::from(decision.is_allowed()),
+            Err(Error::Storage(error)) => {
+                assert_eq!(error.effect(), Effect::None, "{error}");
+                assert!(error.to_string().contains("asked for more than it can do"), "{error}");
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((passed + refused, refused), (ASKED, storage.figures().overloads));
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), LIMIT - passed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,9 +15,12 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
         a_limit_that_was_lowered_admits_when_it_says(storage, algorithm).await;
         while_servers_differ_no_more_passes_than_by_the_larger_limit(storage, algorithm).await;
     }
+    for bucket in [Algorithm::TokenBucket, Algorithm::LeakyBucket] {
+        what_a_lower_burst_has_no_room_for_drains_as_before(storage, bucket).await;
+    }
     what_is_shut_stays_shut_under_another_algorithm(storage).await;
     the_answer_is_the_longest_denial_or_the_least_remaining(storage).await;
-    6 * Algorithm::ALL.len() + 2
+    6 * Algorithm::ALL.len() + 4
 }
 
 async fn a_rule_that_admits_is_not_charged_when_another_denies(
@@ -117,6 +120,26 @@ async fn a_limit_that_was_lowered_admits_when_it_says(
         limiter.replace_rule(Rule::per_minute("r", 200).algorithm(algorithm)).unwrap();
         limiter.check_cost(&key, "r", 150).await.unwrap();
     }
+}
+
+async fn what_a_lower_burst_has_no_room_for_drains_as_before(
+    storage: &Arc<dyn AtomicStorage>,
+    bucket: Algorithm,
+) {
+    let (limiter, clock) = limiter_at_2026(storage);
+    let key = unique("beyond");
+    limiter.add_rule(Rule::per_minute("r", 100).algorithm(bucket)).unwrap();
+    limiter.check_cost(&key, "r", 100).await.unwrap();
+    limiter.replace_rule(Rule::per_minute("r", 10).algorithm(bucket)).unwrap();
+    // 90 of them by 100 a minute, then one by 10 a minute.
+    for (gone, left) in [(0, 60), (30, 30), (24, 6)] {
+        clock.advance(Duration::from_secs(gone));
+        let decision = limiter.check(&key, "r").await.unwrap();
+        assert_eq!(decision.retry_after(), Some(Duration::from_secs(left)), "{bucket}");
+    }
+    clock.advance(Duration::from_secs(6));
+    let decision = limiter.check(&key, "r").await.unwrap();
+    assert_eq!((decision.is_allowed(), decision.remaining()), (true, 0), "{bucket}");
 }
 
 async fn while_servers_differ_no_more_passes_than_by_the_larger_limit(
