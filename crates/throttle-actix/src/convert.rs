@@ -15,7 +15,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use throttle_core::Decisions;
 use throttle_http::{
     ActualCost, Departure, Exit, FieldMap, ForeignHead, InFlight, Leaving, ListField, Marks,
-    Passage, Protocol, Refusal, ResponseHead, look_at_nested,
+    Passage, Protocol, Refusal, ResponseHead, look_at_nested, on_one_line,
 };
 
 /// Copies a value from beside the request to where the functions among the options see it.
@@ -189,7 +189,7 @@ impl FieldMap for Fields<'_> {
         let name = name_of_list(list);
         let before: Vec<_> = [first].into_iter().chain(before).collect();
         let lines = before.iter().chain(self.0.get(&name)).map(actix::HeaderValue::as_bytes);
-        if let Ok(line) = actix::HeaderValue::from_bytes(&Self::joined(lines)) {
+        if let Ok(line) = actix::HeaderValue::from_bytes(&on_one_line(lines)) {
             self.0.insert(name, line);
         }
     }

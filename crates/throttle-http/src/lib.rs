@@ -32,7 +32,7 @@ mod throttle;
 pub use self::option_methods::macros;
 pub use self::{
     config_error::ConfigError,
-    fields::{FieldMap, Headers, ListField, ShortSecret},
+    fields::{FieldMap, Headers, ListField, ShortSecret, on_one_line},
     follow::{
         ActualCost, Departure, Entry, Exit, Followed, Hold, InFlight, KeptPlaces, Leaving, Passage,
         ResponseHead,

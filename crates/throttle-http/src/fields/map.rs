@@ -34,19 +34,17 @@ pub trait FieldMap {
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 
     /// Writes one of the fields that are lists ([RFC 9110, section 5.3]), after what is there already: on one line,
-    /// by [`joined`](FieldMap::joined), since there are clients that read no more than the first. What is no
+    /// by [`on_one_line`], since there are clients that read no more than the first. What is no
     /// value of a field is left out; those of this crate are visible ASCII.
     ///
     /// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
     fn extend_list(&mut self, list: ListField, value: Bytes);
+}
 
-    /// Makes one line of several.
-    fn joined<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8>
-    where
-        Self: Sized,
-    {
-        lines.collect::<Vec<_>>().join(&b", "[..])
-    }
+/// Makes one line of several, as [`FieldMap::extend_list`] is to write it.
+#[must_use]
+pub fn on_one_line<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    lines.collect::<Vec<_>>().join(&b", "[..])
 }
 
 impl FieldMap for HeaderMap {
@@ -70,7 +68,7 @@ impl FieldMap for HeaderMap {
             }
             Entry::Occupied(mut there) => {
                 let lines = there.iter().map(HeaderValue::as_bytes).chain([&value[..]]);
-                if let Ok(line) = HeaderValue::from_bytes(&Self::joined(lines)) {
+                if let Ok(line) = HeaderValue::from_bytes(&on_one_line(lines)) {
                     there.insert(line);
                 }
             }

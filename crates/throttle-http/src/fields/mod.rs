@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 use throttle_core::{Decision, Decisions, Key, Micros};
 
 pub use self::{
-    map::{FieldMap, ListField},
+    map::{FieldMap, ListField, on_one_line},
     partition::ShortSecret,
 };
 use self::{
