@@ -7,6 +7,7 @@ mod common;
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{Router, body::Body, response::IntoResponse, routing::any};
@@ -17,7 +18,7 @@ use throttle_core::{Concurrency, Limiter, Rule, Storage};
 use throttle_http::{InFlight, KeptPlaces, OnError, RequestHead};
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
-use tokio::{sync::Notify, task::spawn as start};
+use tokio::{sync::Semaphore, task::spawn as start, time::timeout};
 use tower::{Layer, ServiceExt, service_fn};
 
 use common::{Chunks, Failing, Later, Sender, get, get_plain, whole};
@@ -28,7 +29,8 @@ const CLIENT: &str = "192.0.2.1";
 #[derive(Clone)]
 struct Served {
     router: Router,
-    notify: Arc<Notify>,
+    /// Handlers wait until it is closed, those too that come to it later.
+    gate: Arc<Semaphore>,
     /// The bodies that are being sent.
     bodies: Arc<Mutex<Vec<Sender>>>,
     /// What handlers kept.
@@ -37,15 +39,15 @@ struct Served {
 
 impl Served {
     fn new(layers: impl IntoIterator<Item = RateThrottleLayer>) -> Self {
-        let notify = Arc::new(Notify::new());
+        let gate = Arc::new(Semaphore::new(0));
         let (bodies, kept) = (Arc::<Mutex<Vec<Sender>>>::default(), Arc::default());
-        let (awaited, sent) = (Arc::clone(&notify), Arc::clone(&bodies));
+        let (awaited, sent) = (Arc::clone(&gate), Arc::clone(&bodies));
         let keeps: Arc<Mutex<Vec<KeptPlaces>>> = Arc::clone(&kept);
         let handler = async move |request: Request<Body>| {
             let what = request.headers().get("x-do").map_or("", |what| what.to_str().unwrap());
             match what {
                 "panic" => std::panic::resume_unwind(Box::new("on purpose")),
-                "wait" => awaited.notified().await,
+                "wait" => drop(awaited.acquire().await),
                 "stream" => {
                     let (sender, body) = Chunks::new();
                     sent.lock().unwrap().push(sender);
@@ -63,7 +65,7 @@ impl Served {
         for layer in layers {
             router = router.layer(layer.build().unwrap());
         }
-        Self { router, notify, bodies, kept }
+        Self { router, gate, bodies, kept }
     }
 
     async fn begin(&self, what: &'static str) -> Response<Body> {
@@ -292,11 +294,14 @@ async fn of_many_requests_at_once_never_more_than_the_limit_reach_the_handler() 
             start(async move { app.ask("wait").await.status() })
         })
         .collect();
-    while tasks.iter().filter(|task| task.is_finished()).count() < 97 {
-        tokio::task::yield_now().await;
-    }
+    let refused = async {
+        while tasks.iter().filter(|task| task.is_finished()).count() < 97 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), refused).await.unwrap();
     assert_eq!(in_use(&uploads).await, 3);
-    app.notify.notify_waiters();
+    app.gate.close();
     let mut passed = 0;
     for task in tasks {
         passed += usize::from(task.await.unwrap() == 200);
