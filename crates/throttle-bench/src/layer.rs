@@ -33,7 +33,8 @@ pub(crate) fn run() {
          | --- | --- | --- | --- | --- |"
     );
     let rule = || Rule::per_second("api", 1_000_000).algorithm(Algorithm::TokenBucket);
-    let peers = |limit: u32| [axum_governor(limit), tower_governor(limit)];
+    let peers = |limit: u32| [axum_governor(bare(), limit), tower_governor(bare(), limit)];
+    let ours = |rule: Rule| ours(bare(), rule);
     table("admitted", 20_000, StatusCode::OK, peers(1_000_000), ours(rule()));
     let counter = Rule::per_second("api", 1_000_000);
     table("admitted, sliding counter", 20_000, StatusCode::OK, peers(1_000_000), ours(counter));
@@ -73,7 +74,7 @@ fn send(router: &mut Router, client: u32) -> StatusCode {
     now(router.call(request)).unwrap_or_default().status()
 }
 
-pub(crate) fn bare() -> Router {
+fn bare() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
 
@@ -82,12 +83,12 @@ fn served(app: Router) -> Router {
     app.with_state(())
 }
 
-pub(crate) fn ours(rule: Rule) -> Router {
-    served(bare().layer(RateThrottleLayer::new(rule)))
+pub(crate) fn ours(app: Router, rule: Rule) -> Router {
+    served(app.layer(RateThrottleLayer::new(rule)))
 }
 
 /// Admits a million a second, or one a day.
-pub(crate) fn tower_governor(burst: u32) -> Router {
+pub(crate) fn tower_governor(app: Router, burst: u32) -> Router {
     let period = if burst == 1 { Duration::from_secs(86_400) } else { Duration::from_micros(1) };
     let config = tower_governor::governor::GovernorConfigBuilder::default()
         .period(period)
@@ -96,11 +97,11 @@ pub(crate) fn tower_governor(burst: u32) -> Router {
         .use_headers()
         .finish();
     let config = Arc::new(config.expect("burst and period are not 0"));
-    served(bare().layer(tower_governor::GovernorLayer::new(config)))
+    served(app.layer(tower_governor::GovernorLayer::new(config)))
 }
 
 /// As `tower_governor`; its header fields are those that it has unasked.
-pub(crate) fn axum_governor(burst: u32) -> Router {
+pub(crate) fn axum_governor(app: Router, burst: u32) -> Router {
     let quota = match NonZeroU32::new(burst) {
         Some(many) if burst > 1 => Quota::requests_per_second(many),
         _ => Quota::seconds_per_request(nz!(86_400_u32)),
@@ -112,5 +113,5 @@ pub(crate) fn axum_governor(burst: u32) -> Router {
         .gc_disable()
         .finish();
     let config = config.expect("there is a quota");
-    served(bare().layer(axum_governor::GovernorLayer::new(config)))
+    served(app.layer(axum_governor::GovernorLayer::new(config)))
 }

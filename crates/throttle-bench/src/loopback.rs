@@ -9,8 +9,9 @@ use std::{
 };
 
 use actix_extensible_rate_limit::backend::memory::InMemoryBackend;
-use actix_web::{App, HttpServer};
-use axum::Router;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+use serde::Serialize;
 use throttle_actix::RateThrottle;
 use throttle_core::{Algorithm, Rule};
 use tokio::net::TcpListener;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use crate::{
     actix::{extensible, hello},
     harness::median,
-    layer::{axum_governor, bare, ours, tower_governor},
+    layer::{axum_governor, ours, tower_governor},
 };
 
 /// What a process is told that this one starts: the variant, and whether it admits.
@@ -29,6 +30,9 @@ const SECONDS: &str = "1s";
 const CONNECTIONS: &str = "16";
 const AXUM: [&str; 4] = ["axum, bare", "axum-governor", "tower_governor", "RateThrottle, axum"];
 const ACTIX: [&str; 3] = ["actix, bare", "actix-extensible-rate-limit", "RateThrottle, actix"];
+/// A handler that does next to nothing, and one that does a little.
+const HELLO: &str = "/";
+const LIST: &str = "/list";
 const ADMITTED: u32 = 1_000_000;
 const REFUSED: u32 = 1;
 
@@ -37,24 +41,26 @@ pub(crate) fn run() {
         println!("\nloopback: wrk is not installed (Debian: wrk), skipped");
         return;
     }
-    println!(
-        "\nloopback: requests in a second of one client by {CONNECTIONS} connections (wrk), one thread for the \
-         server and one for wrk\n| server | admitted | of bare | refused | of bare |\n\
-         | --- | --- | --- | --- | --- |"
-    );
-    table(&AXUM);
-    table(&ACTIX);
+    for (path, what) in [(HELLO, "says \"hello\""), (LIST, "lists ten products as JSON")] {
+        println!(
+            "\nloopback: requests in a second of one client by {CONNECTIONS} connections (wrk), one thread for \
+             the server and one for wrk; its handler {what}\n| server | admitted | of bare | refused | of bare |\n\
+             | --- | --- | --- | --- | --- |"
+        );
+        table(&AXUM, path);
+        table(&ACTIX, path);
+    }
 }
 
 /// The first is the bare one.
-fn table(variants: &[&str]) {
+fn table(variants: &[&str], path: &str) {
     let columns = [ADMITTED, REFUSED].map(|limit| {
         let servers: Vec<_> = variants.iter().map(|name| Served::start(name, limit)).collect();
         let mut rounds = vec![Vec::new(); servers.len()];
         for round in 0..ROUNDS {
             for turn in 0..servers.len() {
                 let i = (turn + round) % servers.len();
-                rounds[i].push(servers[i].load(limit == REFUSED && i > 0));
+                rounds[i].push(servers[i].load(path, limit == REFUSED && i > 0));
             }
         }
         rounds
@@ -90,8 +96,8 @@ impl Served {
     }
 
     /// Returns how many requests were answered in a second.
-    fn load(&self, refused: bool) -> f64 {
-        let url = format!("http://{}/", self.address);
+    fn load(&self, path: &str, refused: bool) -> f64 {
+        let url = format!("http://{}{path}", self.address);
         let output = Command::new("wrk")
             .args(["-t1", "-c", CONNECTIONS, "-d", SECONDS, &url])
             .output()
@@ -124,12 +130,17 @@ pub(crate) fn child(arguments: &[String]) {
         many => Rule::per_second("api", u64::from(many)),
     };
     match &variant[..] {
-        "axum, bare" => serve(bare()),
-        "axum-governor" => serve(axum_governor(limit)),
-        "tower_governor" => serve(tower_governor(limit)),
-        "RateThrottle, axum" => serve(ours(rule.algorithm(Algorithm::TokenBucket))),
+        "axum, bare" => serve(routes()),
+        "axum-governor" => serve(axum_governor(routes(), limit)),
+        "tower_governor" => serve(tower_governor(routes(), limit)),
+        "RateThrottle, axum" => serve(ours(routes(), rule.algorithm(Algorithm::TokenBucket))),
         name => serve_actix(name, rule.algorithm(Algorithm::FixedWindow), limit),
     }
+}
+
+fn routes() -> Router {
+    let list = async || ([(CONTENT_TYPE, "application/json")], products());
+    Router::new().route(HELLO, get(async || "hello")).route(LIST, get(list))
 }
 
 fn serve(app: Router) {
@@ -147,25 +158,53 @@ fn serve_actix(name: &str, rule: Rule, limit: u32) {
     tell(listener.local_addr().expect("it is bound"));
     actix_web::rt::System::new().block_on(async {
         let server = match name {
-            "actix, bare" => HttpServer::new(|| App::new().route("/", hello()))
+            "actix, bare" => HttpServer::new(|| App::new().configure(actix_routes))
                 .workers(1)
                 .listen(listener)
                 .map(HttpServer::run),
             "RateThrottle, actix" => {
                 let throttle = RateThrottle::new(rule);
-                let app = move || App::new().wrap(throttle.clone()).route("/", hello());
+                let app = move || App::new().wrap(throttle.clone()).configure(actix_routes);
                 HttpServer::new(app).workers(1).listen(listener).map(HttpServer::run)
             }
             _ => {
                 let backend = InMemoryBackend::builder().build();
                 let a_day = if limit == REFUSED { 1 } else { u64::MAX };
-                let app =
-                    move || App::new().wrap(extensible(backend.clone(), a_day)).route("/", hello());
+                let app = move || {
+                    App::new().wrap(extensible(backend.clone(), a_day)).configure(actix_routes)
+                };
                 HttpServer::new(app).workers(1).listen(listener).map(HttpServer::run)
             }
         };
         server.expect("it listens").await.expect("it serves");
     });
+}
+
+fn actix_routes(app: &mut web::ServiceConfig) {
+    let list = async || HttpResponse::Ok().content_type("application/json").body(products());
+    app.route(HELLO, hello()).route(LIST, web::get().to(list));
+}
+
+#[derive(Serialize)]
+struct Product {
+    id: u32,
+    name: &'static str,
+    cents: u32,
+    in_stock: bool,
+    tags: [&'static str; 2],
+}
+
+/// Returns some 800 bytes of JSON, made anew.
+fn products() -> String {
+    let product = |id| Product {
+        id,
+        name: "Kettle, enamelled",
+        cents: 2_490 + id,
+        in_stock: id % 3 > 0,
+        tags: ["kitchen", "tea"],
+    };
+    let products: Vec<_> = (1..=10).map(product).collect();
+    serde_json::to_string(&products).expect("nothing in it can fail")
 }
 
 fn tell(address: SocketAddr) {
