@@ -5,25 +5,53 @@
 mod common;
 
 use std::{
+    convert::Infallible,
     future::pending,
     pin::Pin,
     rc::Rc,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
 };
 
 use actix_web::{
-    App, Error, HttpMessage, HttpRequest, HttpResponse, rt::spawn as start, test::init_service, web,
+    App, Error, HttpMessage, HttpRequest, HttpResponse,
+    body::{BodySize, MessageBody},
+    rt::spawn as start,
+    test::init_service,
+    web,
 };
+use bytes::Bytes;
 use throttle_actix::RateThrottle;
 use throttle_core::{Concurrency, Limiter, Rule};
-use throttle_http::{InFlight, KeptPlaces, RequestHead};
+use throttle_http::{InFlight, KeptPlaces, OnError, RequestHead};
 use throttle_memory::MemoryStorage;
 
-use common::{Begun, Chunks, Later, Sender, get};
+use common::{Begun, Chunks, Failing, Later, Sender, get};
 
 const CLIENT: &str = "192.0.2.1";
 
 type Answer = Pin<Box<dyn Future<Output = Begun>>>;
+
+/// Is a body of which one piece can be had.
+struct Half(Option<&'static str>);
+
+impl MessageBody for Half {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let Some(piece) = self.0.take() else {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        };
+        Poll::Ready(Some(Ok(piece.into())))
+    }
+}
 
 /// What handlers leave with the test.
 #[derive(Clone, Default)]
@@ -36,6 +64,7 @@ async fn handler(request: HttpRequest, left: web::Data<Left>) -> Result<HttpResp
     let what = request.headers().get("x-do").map_or("", |what| what.to_str().unwrap()).to_owned();
     match &what[..] {
         "panic" => std::panic::resume_unwind(Box::new("on purpose")),
+        "half" => Ok(HttpResponse::Ok().body(Half(Some("half")))),
         "wait" => pending().await,
         "fail" => Err(actix_web::error::ErrorBadGateway("no upstream")),
         "stream" => {
@@ -161,6 +190,43 @@ async fn a_handler_that_panics_or_fails_gives_the_place_back() {
     assert_eq!(app.status("fail").await, 502);
     assert_eq!(in_use(&uploads).await, 0);
     assert!(start(async move { app.status("panic").await }).await.is_err());
+    assert_eq!(in_use(&uploads).await, 0);
+}
+
+#[actix_web::test]
+async fn a_body_that_panics_half_way_gives_the_place_back() {
+    let (app, uploads) = served(1).await;
+    let mut response = app.begin("half").await;
+    assert_eq!(response.next().await.unwrap().unwrap(), "half");
+    assert_eq!(in_use(&uploads).await, 1);
+    assert!(start(response.rest()).await.is_err());
+    assert_eq!((in_use(&uploads).await, app.status("").await), (0, 200));
+}
+
+#[actix_web::test]
+async fn a_place_that_is_kept_outlives_the_response() {
+    let (app, uploads) = served(1).await;
+    assert_eq!(app.status("keep").await, 200);
+    assert_eq!((in_use(&uploads).await, app.status("").await), (1, 429));
+    app.left.kept.lock().unwrap().clear();
+    assert_eq!(in_use(&uploads).await, 0);
+}
+
+#[actix_web::test]
+async fn a_storage_that_fails_is_a_matter_of_choice_and_loses_no_place() {
+    let storage = Failing::default();
+    let limiter = Limiter::new(storage.clone());
+    limiter.add_rule(Rule::per_minute("api", 5)).unwrap();
+    let uploads = limiter.concurrency("uploads", 2).unwrap();
+    let throttle = || RateThrottle::new(&limiter).rule("api").concurrency(uploads.clone());
+    let nothing = || RateThrottle::new(Rule::per_second("all", 1_000_000));
+    let strict = Served::new(nothing(), throttle()).await;
+    let open = Served::new(nothing(), throttle().on_error(OnError::Pass)).await;
+    storage.set_down(true);
+    assert_eq!((strict.status("").await, in_use(&uploads).await), (503, 0));
+    let passed = open.begin("").await;
+    assert_eq!((passed.status, in_use(&uploads).await), (200, 1), "its place is counted");
+    drop(passed);
     assert_eq!(in_use(&uploads).await, 0);
 }
 

@@ -6,13 +6,16 @@ mod common;
 
 use std::{
     convert::Infallible,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Router, body::Body, response::IntoResponse, routing::any};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt, Empty};
 use throttle_core::{Concurrency, Limiter, Rule, Storage};
 use throttle_http::{InFlight, KeptPlaces, OnError, RequestHead};
@@ -24,6 +27,24 @@ use tower::{Layer, ServiceExt, service_fn};
 use common::{Chunks, Failing, Later, Sender, get, get_plain, whole};
 
 const CLIENT: &str = "192.0.2.1";
+
+/// Is a body of which one piece can be had.
+struct Half(Option<&'static str>);
+
+impl http_body::Body for Half {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(piece) = self.0.take() else {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+    }
+}
 
 /// Has a handler that does what the request says.
 #[derive(Clone)]
@@ -47,6 +68,7 @@ impl Served {
             let what = request.headers().get("x-do").map_or("", |what| what.to_str().unwrap());
             match what {
                 "panic" => std::panic::resume_unwind(Box::new("on purpose")),
+                "half" => return Body::new(Half(Some("half"))).into_response(),
                 "wait" => drop(awaited.acquire().await),
                 "stream" => {
                     let (sender, body) = Chunks::new();
@@ -170,6 +192,16 @@ async fn a_handler_that_panics_gives_the_place_back() {
     let (app, uploads) = served(1);
     assert!(start(async move { app.ask("panic").await }).await.is_err());
     assert_eq!(in_use(&uploads).await, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_panics_half_way_gives_the_place_back() {
+    let (app, uploads) = served(1);
+    let mut response = app.begin("half").await;
+    let frame = response.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!((frame.into_data().unwrap(), in_use(&uploads).await), ("half".into(), 1));
+    assert!(start(whole(response)).await.is_err());
+    assert_eq!((in_use(&uploads).await, app.ask("").await.status().as_u16()), (0, 200));
 }
 
 #[tokio::test]
