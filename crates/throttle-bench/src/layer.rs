@@ -12,13 +12,14 @@ use axum::{
     Router,
     body::Body,
     extract::ConnectInfo,
-    http::{Request, StatusCode},
+    http::{HeaderName, HeaderValue, Request, StatusCode},
+    response::Response,
     routing::get,
 };
 use axum_governor::{Quota, extractor::PeerIp, nz};
 use throttle_core::{Algorithm, Rule};
 use throttle_tower::RateThrottleLayer;
-use tower::Service;
+use tower::{Service, util::MapResponseLayer};
 use tower_governor::key_extractor::PeerIpKeyExtractor;
 
 use crate::harness::{Variant, median, now, take_turns};
@@ -40,6 +41,26 @@ pub(crate) fn run() {
     table("admitted, sliding counter", 20_000, StatusCode::OK, peers(1_000_000), ours(counter));
     let rule = Rule::per_day("api", 1).algorithm(Algorithm::TokenBucket);
     table("refused", 5_000, StatusCode::TOO_MANY_REQUESTS, peers(1), ours(rule));
+    floor();
+}
+
+/// Says how much of it any layer takes that writes fields.
+fn floor() {
+    println!("\nof that\n| a layer that | adds |\n| --- | --- |");
+    let nothing = MapResponseLayer::new(|response: Response| response);
+    let fields = MapResponseLayer::new(|mut response: Response| {
+        for name in ["ratelimit", "ratelimit-policy"] {
+            let name = HeaderName::from_static(name);
+            response.headers_mut().insert(name, HeaderValue::from_static("1"));
+        }
+        response
+    });
+    let mut routers = [bare(), bare().layer(nothing), bare().layer(fields)].map(served);
+    let mut variants: Vec<_> = routers.iter_mut().map(|router| requests("floor", router)).collect();
+    let taken = take_turns(&mut variants, ROUNDS, 20_000);
+    for (i, what) in [(1, "does nothing"), (2, "writes two fields that never change")] {
+        println!("| {what} | +{:.0} |", added(&taken[i], &taken[0]));
+    }
 }
 
 fn table(name: &str, times: usize, expected: StatusCode, peers: [Router; 2], ours: Router) {
@@ -51,19 +72,21 @@ fn table(name: &str, times: usize, expected: StatusCode, peers: [Router; 2], our
         }); // refused from now on, if it is to be
         assert_eq!(send(router, 0), expected, "{name}");
     }
-    let mut variants: Vec<_> = routers
-        .iter_mut()
-        .map(|router| {
-            Variant::new(name, |i| {
-                black_box(send(router, i as u32));
-            })
-        })
-        .collect();
+    let mut variants: Vec<_> = routers.iter_mut().map(|router| requests(name, router)).collect();
     let taken = take_turns(&mut variants, ROUNDS, times);
-    let added =
-        |of: &[f64]| median(of.iter().zip(&taken[0]).map(|(one, bare)| one - bare).collect());
-    let [one, other, ours] = [1, 2, 3].map(|i| added(&taken[i]));
+    let [one, other, ours] = [1, 2, 3].map(|i| added(&taken[i], &taken[0]));
     println!("| {name} | +{one:.0} | +{other:.0} | +{ours:.0} | {:.2} |", ours / one.min(other));
+}
+
+fn requests<'a>(name: &'a str, router: &'a mut Router) -> Variant<'a> {
+    Variant::new(name, |i| {
+        black_box(send(router, i as u32));
+    })
+}
+
+/// Returns the median of what was added in each round.
+fn added(layered: &[f64], bare: &[f64]) -> f64 {
+    median(layered.iter().zip(bare).map(|(one, bare)| one - bare).collect())
 }
 
 fn send(router: &mut Router, client: u32) -> StatusCode {
