@@ -49,6 +49,10 @@ impl Bound {
         Self { limit: share(self.limit), burst: share(self.burst), aligned: false, ..self }
     }
 
+    pub(crate) fn is_bucket(&self) -> bool {
+        matches!(self.algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket)
+    }
+
     /// Returns whether what was counted by one means the same by the other.
     pub(crate) fn counts_as(&self, other: &Self) -> bool {
         self.algorithm == other.algorithm && self.window == other.window

@@ -6,7 +6,7 @@ use throttle_core::Algorithm;
 
 use super::{
     bound::{Bound, Call},
-    timeline::{Gap, LEAD, Timeline},
+    timeline::{Gap, LEAD, LINGER, Timeline},
 };
 use crate::rules::Slot;
 
@@ -110,8 +110,15 @@ impl View<'_> {
             // A bucket that was never empty in this time has let through what is in it.
             _ => (bound.burst * bound.window).div_ceil(bound.limit),
         };
-        let from = refused.start.saturating_sub(LEAD);
-        let bounds = self.timeline.in_force(from, refused.end)?;
+        let mut bounds = self.timeline.in_force(refused.start.saturating_sub(LEAD), refused.end)?;
+        let is_bucket = bounds.iter().any(Bound::is_bucket);
+        if is_bucket {
+            let from = refused.start.saturating_sub(LEAD + LINGER);
+            bounds = self.timeline.in_force(from, refused.end)?;
+        }
+        let counted = bounds.iter().map(counted_by);
+        // What was taken by a greater burst is still in a bucket when it is lowered, and drains first.
+        let counted = if is_bucket { counted.sum() } else { counted.max()? };
         let held = match self.slot.accuracy() {
             None => 0,
             Some(accuracy) if bounds.iter().all(|b| b.algorithm == Algorithm::FixedWindow) => {
@@ -120,7 +127,7 @@ impl View<'_> {
             Some(_) => return None,
         };
         let whole = bounds.iter().map(whole_by).min()?;
-        Some((whole.saturating_sub(held), bounds.iter().map(counted_by).max()?))
+        Some((whole.saturating_sub(held), counted))
     }
 }
 

@@ -22,8 +22,8 @@ use crate::{clock, rules::Slot, tally::Tally};
 
 /// How often all ledgers are checked.
 const TURN: Duration = Duration::from_millis(1_000);
-/// How long calls are kept that may still count: more than four of the longest windows.
-const KEPT: u64 = 12_000_000;
+/// How long is kept what may still count: as far as refusals look back, and until they are judged.
+const KEPT: u64 = 16_000_000;
 /// A clock that stepped back by more than this is told of, and what it blurs is not judged.
 const STEP: i128 = 2_000;
 

@@ -1,4 +1,5 @@
-use throttle_core::{Algorithm, Rule};
+use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
+use throttle_memory::MemoryStorage;
 
 use super::*;
 
@@ -113,4 +114,54 @@ fn a_refusal_must_be_deserved_if_nothing_is_broken() {
     assert_eq!(refused(10, false), 0);
     assert_eq!(refused(9, false), 1);
     assert_eq!(refused(9, true), 0);
+}
+
+/// Asks a real limiter twice as often as it admits, lowers the burst meanwhile, and tells an oracle all of
+/// it; then that one more was refused, `later` milliseconds after.
+async fn lowered(algorithm: Algorithm, later: Option<u64>) -> usize {
+    let rule = |limit, burst| {
+        let rule = Rule::new("r", limit, Duration::from_millis(335));
+        rule.algorithm(algorithm).burst(burst)
+    };
+    let (before, after) = (rule(27, 80), rule(14, 29));
+    let bound = |rule: &Rule| crate::rules::bound_of(rule);
+    let slots: Vec<_> = Slot::draw_all(&mut fastrand::Rng::with_seed(1));
+    let mut oracle = Oracle::new(slots, 2);
+    oracle.note(Event::Changed { rule: RULE, at: NOW - 60 * SECOND, bound: bound(&before) });
+    let clock = ManualClock::at(Micros::new(NOW).to_system_time());
+    let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
+    limiter.add_rule(before).unwrap();
+    for millis in (0..20_000).step_by(5) {
+        clock.set(Micros::new(NOW + 1_000 * millis).to_system_time());
+        if millis == 8_000 {
+            let at = call(millis).start;
+            oracle.note(Event::Changed { rule: RULE, at, bound: bound(&after) });
+            limiter.replace_rule(after.clone()).unwrap();
+        }
+        let call = call(millis);
+        oracle.note(match limiter.check("k", "r").await.unwrap().is_allowed() {
+            true => Event::Admitted { rule: RULE, key: KEY, alone: None, call },
+            false => Event::Refused { rule: RULE, key: KEY, call },
+        });
+        if millis.is_multiple_of(1_000) {
+            oracle.judge(call.end);
+        }
+    }
+    if let Some(later) = later {
+        let call = call(20_000 + later);
+        oracle.note(Event::Refused { rule: RULE, key: KEY, call });
+        oracle.judge(call.end);
+    }
+    oracle.judge(NOW + 60 * SECOND);
+    assert!(oracle.judged.1 > 500, "{algorithm}: {:?}", oracle.judged);
+    oracle.violations.len()
+}
+
+#[tokio::test]
+async fn what_a_greater_burst_let_in_drains_first() {
+    for algorithm in [Algorithm::TokenBucket, Algorithm::LeakyBucket] {
+        assert_eq!(lowered(algorithm, None).await, 0, "{algorithm}");
+        assert_eq!(lowered(algorithm, Some(0)).await, 0, "{algorithm}");
+        assert_eq!(lowered(algorithm, Some(800)).await, 1, "{algorithm}, which is empty by then");
+    }
 }
