@@ -16,6 +16,8 @@ use crate::{
 
 /// So soon after a fault the shared storage decides again, but for what the machine is late.
 const BACK: Duration = Duration::from_secs(1);
+/// So soon after another server of Redis took over.
+const BACK_ELSEWHERE: Duration = Duration::from_secs(5);
 /// How long is waited for it at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -32,9 +34,6 @@ const OF_A_PROXY: [&str; 10] = [
     "slow close",
     "cut answers",
 ];
-/// What can happen to Redis itself.
-const OF_REDIS: [&str; 4] = ["Redis paused", "Redis killed", "scripts flushed", "Redis full"];
-
 /// Counts faults by kind, and how long it took until the service was back.
 #[derive(Default, Debug)]
 pub(crate) struct Broken {
@@ -75,23 +74,14 @@ pub(crate) async fn break_things(
         let start = clock::now();
         let ends = start + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         world.tell(Event::Trouble { from: start, to: ends });
-        let hit = if random.u8(..4) == 0 {
-            break_redis(&world, &broken, time, &mut random).await;
+        let has_proxies = world.nodes.iter().all(|node| node.proxy.is_some());
+        let hit = if !has_proxies || random.u8(..4) == 0 {
+            break_shared(&world, &broken, start, time, random.fork()).await;
             (0..world.nodes.len()).collect()
         } else {
             break_proxies(&world, &broken, time, &mut random).await
         };
-        let mended = Instant::now();
-        let mut waiting: Vec<_> = Vec::new();
-        for number in hit {
-            let (world, broken) = (Arc::clone(&world), Arc::clone(&broken));
-            waiting.push(tokio::spawn(async move {
-                is_back(&world, &world.nodes[number], &broken, mended).await;
-            }));
-        }
-        for one in waiting {
-            let _ = one.await; // a panic is counted by the hook
-        }
+        are_back(&world, &broken, hit).await;
         world.tell(Event::Trouble { from: start, to: clock::now() });
     }
 }
@@ -109,14 +99,20 @@ async fn break_proxies(
     for number in &hit {
         let (kind, faults, resets) = draw(random);
         broken.add(kind);
-        world.nodes[*number].proxy.set(faults).await;
+        set(&world.nodes[*number], faults).await;
         ends_with_reset.push(resets);
     }
     tokio::time::sleep(time).await;
     for (number, reset) in hit.iter().zip(ends_with_reset) {
-        world.nodes[*number].proxy.set(Faults { reset, ..Faults::default() }).await;
+        set(&world.nodes[*number], Faults { reset, ..Faults::default() }).await;
     }
     hit
+}
+
+async fn set(node: &Node, faults: Faults) {
+    if let Some(proxy) = &node.proxy {
+        proxy.set(faults).await;
+    }
 }
 
 /// Draws a fault, and whether it ends with a reset: what a slow line still has to bring is gone then, and
@@ -143,41 +139,59 @@ fn draw(random: &mut fastrand::Rng) -> (&'static str, Faults, bool) {
     (kind, faults, must_reset || random.u8(..4) == 0)
 }
 
-async fn break_redis(
+/// Has something happen to what the servers share. Where another server of Redis takes over, its clients are
+/// back before the one that is gone is.
+async fn break_shared(
     world: &Arc<World>,
-    broken: &Broken,
+    broken: &Arc<Broken>,
+    start: u64,
     time: Duration,
-    random: &mut fastrand::Rng,
+    mut random: fastrand::Rng,
 ) {
-    let kind = OF_REDIS[random.usize(..OF_REDIS.len())];
+    let kind = world.shared.draw(&mut random);
     broken.add(kind);
-    let on_redis = |what: fn(&World)| {
+    tell_of_loss(world, kind, start);
+    let begun = {
         let world = Arc::clone(world);
-        async move {
-            let _ = tokio::task::spawn_blocking(move || what(&world)).await; // the hook counts panics
-        }
+        tokio::task::spawn_blocking(move || world.shared.begin(kind, &mut random)).await
     };
-    match kind {
-        "Redis paused" => {
-            on_redis(|world| world.redis.pause()).await;
-            tokio::time::sleep(time).await;
-            on_redis(|world| world.redis.resume()).await;
-        }
-        "Redis killed" => {
-            let from = clock::now();
-            world.tell(Event::Lost { from, to: from });
-            on_redis(|world| world.redis.kill()).await;
-            tokio::time::sleep(time).await;
-            on_redis(|world| world.redis.restart()).await;
-            world.tell(Event::Lost { from, to: clock::now() });
-        }
-        "Redis full" => {
-            on_redis(|world| drop(world.redis.command(&["CONFIG", "SET", "maxmemory", "1mb"])))
-                .await;
-            tokio::time::sleep(time).await;
-            on_redis(|world| drop(world.redis.command(&["CONFIG", "SET", "maxmemory", "0"]))).await;
-        }
-        _ => on_redis(|world| drop(world.redis.command(&["SCRIPT", "FLUSH"]))).await,
+    tell_of_loss(world, kind, start);
+    let Ok(fault) = begun else { return }; // the hook counts panics
+    if world.shared.is_replicated() {
+        are_back(world, broken, (0..world.nodes.len()).collect()).await;
+        world.tell(Event::Trouble { from: start, to: clock::now() });
+    }
+    tokio::time::sleep(time).await;
+    let ended = {
+        let world = Arc::clone(world);
+        tokio::task::spawn_blocking(move || world.shared.end(fault)).await
+    };
+    drop(ended); // the hook counts panics
+    tell_of_loss(world, kind, start);
+}
+
+fn tell_of_loss(world: &World, kind: &str, from: u64) {
+    if world.shared.loses(kind) {
+        let to = clock::now();
+        world.tell(match world.shared.is_replicated() {
+            true => Event::Blurred { from, to },
+            false => Event::Lost { from, to },
+        });
+    }
+}
+
+/// Waits until the shared storage decides for servers again.
+async fn are_back(world: &Arc<World>, broken: &Arc<Broken>, hit: Vec<usize>) {
+    let mended = Instant::now();
+    let mut waiting: Vec<_> = Vec::new();
+    for number in hit {
+        let (world, broken) = (Arc::clone(world), Arc::clone(broken));
+        waiting.push(tokio::spawn(async move {
+            is_back(&world, &world.nodes[number], &broken, mended).await;
+        }));
+    }
+    for one in waiting {
+        let _ = one.await; // the hook counts panics
     }
 }
 
@@ -189,7 +203,8 @@ async fn is_back(world: &World, node: &Node, broken: &Broken, mended: Instant) {
     let (took, lag) = (mended.elapsed(), world.lag.since(mended));
     let mut longest = broken.longest.lock().unwrap_or_else(PoisonError::into_inner);
     *longest = longest.max(took);
-    if took > BACK + lag {
+    let back = if world.shared.is_replicated() { BACK_ELSEWHERE } else { BACK };
+    if took > back + lag {
         let (number, figures) = (node.number, node.storage.figures());
         let connections = node.redis.figures();
         world.wrong(format!(

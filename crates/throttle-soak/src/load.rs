@@ -18,7 +18,7 @@ use crate::{
 /// How many tasks call each server.
 const TASKS: usize = 8;
 /// Few keys are asked for often, many seldom.
-const HOT: u32 = 3;
+pub(crate) const HOT: u32 = 3;
 const COLD: u32 = 50_000;
 /// To every third key something is given back at times, or it is reset.
 const GENEROUS: u32 = 3;

@@ -13,6 +13,7 @@ mod oracle;
 mod process;
 mod report;
 mod rules;
+mod shared;
 mod tally;
 mod world;
 
@@ -57,14 +58,15 @@ fn main() -> ExitCode {
         }
     };
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("soak: seed {seed}, for {:?}", options.duration);
+    let (duration, topology) = (options.duration, options.topology);
+    println!("soak: seed {seed}, for {duration:?}, on {}", topology.as_str());
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         PANICS.fetch_add(1, Relaxed);
         told(info);
     }));
     let runtime = tokio::runtime::Runtime::new().expect("the machine has threads");
-    let violations = runtime.block_on(soak(seed, options.duration));
+    let violations = runtime.block_on(soak(seed, options));
     if violations.is_empty() {
         println!("soak: nothing was violated");
         return ExitCode::SUCCESS;
@@ -73,16 +75,18 @@ fn main() -> ExitCode {
     for what in violations.iter().take(20) {
         eprintln!("  {what}");
     }
-    eprintln!("run it again: scripts/soak {}s --seed {seed}", options.duration.as_secs());
+    let (duration, topology) = (duration.as_secs(), topology.as_str());
+    eprintln!("run it again: scripts/soak {duration}s --seed {seed} --topology {topology}");
     ExitCode::FAILURE
 }
 
 /// Runs a soak, prints how it went, and returns what was violated.
-async fn soak(seed: u64, duration: Duration) -> Vec<String> {
+async fn soak(seed: u64, options: Options) -> Vec<String> {
+    let Options { duration, topology, .. } = options;
     let mut random = fastrand::Rng::with_seed(seed);
     let (events, heard) = mpsc::channel();
     let lag = Arc::<Lag>::default();
-    let world = World::start(&mut random, duration, events, Arc::clone(&lag)).await;
+    let world = World::start(&mut random, topology, duration, events, Arc::clone(&lag)).await;
     let world = Arc::new(world.expect("rules that were drawn can be taken"));
     let watching = tokio::spawn(async move { lag.watch().await });
     let (oracle, tally) = (Oracle::new(world.slots.clone(), SERVERS), Arc::clone(&world.tally));

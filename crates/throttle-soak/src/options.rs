@@ -2,16 +2,41 @@
 
 use std::time::Duration;
 
-pub(crate) const USAGE: &str = "usage: soak [DURATION] [--seed N]
+pub(crate) const USAGE: &str = "usage: soak [DURATION] [--seed N] [--topology T]
 
-  DURATION   such as 90s, 30m or 2h; default 2m
-  --seed N   draws what a run with this seed drew; default: another seed each time";
+  DURATION       such as 90s, 30m or 2h; default 2m
+  --seed N       draws what a run with this seed drew; default: another seed each time
+  --topology T   what the servers share: redis (the default), tls, sentinel or cluster";
 
-/// How long, and from which seed.
+/// What the servers share.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Topology {
+    #[default]
+    Redis,
+    Tls,
+    Sentinel,
+    Cluster,
+}
+
+impl Topology {
+    const ALL: [Self; 4] = [Self::Redis, Self::Tls, Self::Sentinel, Self::Cluster];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Tls => "tls",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
+/// How long, from which seed, and on what.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Options {
     pub(crate) duration: Duration,
     pub(crate) seed: Option<u64>,
+    pub(crate) topology: Topology,
 }
 
 impl Options {
@@ -21,7 +46,8 @@ impl Options {
     ///
     /// What is wrong, for whoever typed it.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { duration: Duration::from_secs(120), seed: None };
+        let (seed, topology) = Default::default();
+        let mut options = Self { duration: Duration::from_secs(120), seed, topology };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             if argument == "--seed" {
@@ -29,6 +55,12 @@ impl Options {
                 let seed = number.parse();
                 options.seed =
                     Some(seed.map_err(|_| format!("{number:?} is no seed: a whole number is"))?);
+            } else if argument == "--topology" {
+                let name = arguments.next().unwrap_or_default();
+                let named = Topology::ALL.into_iter().find(|one| one.as_str() == name);
+                options.topology = named.ok_or_else(|| {
+                    format!("{name:?} is no topology: redis, tls, sentinel and cluster are")
+                })?;
             } else {
                 options.duration = duration(&argument).ok_or_else(|| {
                     format!("{argument:?} is no duration of 5s or more: 90s, 30m, 2h are")
@@ -59,12 +91,18 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_seeds_are_read() {
-        let of = |seconds, seed| Ok(Options { duration: Duration::from_secs(seconds), seed });
-        assert_eq!(parse(""), of(120, None));
-        assert_eq!(parse("90s"), of(90, None));
-        assert_eq!(parse("30m --seed 7"), of(1_800, Some(7)));
-        assert_eq!(parse("--seed 18446744073709551615 2h"), of(7_200, Some(u64::MAX)));
+    fn durations_seeds_and_topologies_are_read() {
+        let of = |seconds, seed, topology| {
+            Ok(Options { duration: Duration::from_secs(seconds), seed, topology })
+        };
+        assert_eq!(parse(""), of(120, None, Topology::Redis));
+        assert_eq!(parse("90s --topology tls"), of(90, None, Topology::Tls));
+        assert_eq!(
+            parse("30m --seed 7 --topology sentinel"),
+            of(1_800, Some(7), Topology::Sentinel)
+        );
+        let line = "--topology cluster --seed 18446744073709551615 2h";
+        assert_eq!(parse(line), of(7_200, Some(u64::MAX), Topology::Cluster));
     }
 
     #[test]
@@ -75,5 +113,8 @@ mod tests {
             assert!(parse(line).is_err(), "{line}");
         }
         assert!(parse("--seed x").unwrap_err().contains("seed"));
+        for line in ["--topology", "--topology Redis"] {
+            assert!(parse(line).unwrap_err().contains("sentinel"), "{line}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A Redis, and servers that share limits in it, each through a proxy of its own.
+//! A Redis, and servers that share limits in it, each through a proxy of its own where it can have one.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -7,25 +7,29 @@ use std::{
 
 use throttle_core::{Error, Limiter, Rule};
 use throttle_memory::MemoryStorage;
-use throttle_redis::RedisStorage;
+use throttle_redis::{RedisStorage, RedisStorageBuilder};
 use throttle_resilience::{Circuit, Mode, Modes, Resilience, Resilient};
-use throttle_testbed::{Proxy, Server};
+use throttle_testbed::Proxy;
 
 use crate::{
     lag::Lag,
+    options::Topology,
     oracle::Event,
     rules::{Slot, draw_mode},
+    shared::Shared,
     tally::Tally,
 };
 
 pub(crate) const SERVERS: usize = 4;
 /// A rule that nobody reaches the limit of, to see whether the storage is back.
 pub(crate) const PROBE: &str = "probe";
+/// So many keys of it lie on every master of a cluster, very likely.
+const PROBES: usize = 8;
 
 /// All that the tasks of a soak share.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) redis: Server,
+    pub(crate) shared: Shared,
     pub(crate) nodes: Vec<Node>,
     pub(crate) slots: Vec<Slot>,
     pub(crate) tally: Arc<Tally>,
@@ -40,7 +44,7 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) number: usize,
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: Option<Proxy>,
     pub(crate) limiter: Limiter,
     pub(crate) storage: Resilient,
     pub(crate) redis: RedisStorage,
@@ -56,18 +60,23 @@ impl World {
     /// What could not be started.
     pub(crate) async fn start(
         random: &mut fastrand::Rng,
+        topology: Topology,
         duration: Duration,
         events: mpsc::Sender<Event>,
         lag: Arc<Lag>,
     ) -> Result<Self, Error> {
-        let redis = Server::start();
+        let shared = tokio::task::spawn_blocking(move || Shared::start(topology));
+        let shared = shared.await.expect("Redis starts");
         let slots = Slot::draw_all(random);
         let mut nodes = Vec::new();
         for number in 0..SERVERS {
-            nodes.push(Node::start(number, &redis, &slots, random).await?);
+            let proxy = shared.proxy().await;
+            let storage = shared.storage(topology, proxy.as_ref());
+            nodes.push(Node::start(number, proxy, storage, &slots, random)?);
         }
         let (tally, wrong) = (Arc::new(Tally::new()), Mutex::default());
-        Ok(Self { redis, nodes, slots, tally, lag, end: Instant::now() + duration, events, wrong })
+        let end = Instant::now() + duration;
+        Ok(Self { shared, nodes, slots, tally, lag, end, events, wrong })
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -92,14 +101,14 @@ impl World {
 }
 
 impl Node {
-    async fn start(
+    fn start(
         number: usize,
-        server: &Server,
+        proxy: Option<Proxy>,
+        redis: RedisStorageBuilder,
         slots: &[Slot],
         random: &mut fastrand::Rng,
     ) -> Result<Self, Error> {
-        let proxy = Proxy::start(server.address()).await;
-        let redis = RedisStorage::builder(&format!("redis://{}", proxy.address()))
+        let redis = redis
             .key_prefix("soak:")
             .max_connections(random.usize(1..=4))
             .resp3(random.bool())
@@ -119,8 +128,14 @@ impl Node {
 
     /// Returns whether the shared storage decides.
     pub(crate) async fn is_served(&self) -> bool {
-        let key = format!("node {}", self.number);
-        self.limiter.check(&key, PROBE).await.is_ok_and(|decision| !decision.is_degraded())
+        for part in 0..PROBES {
+            let key = format!("node {} {part}", self.number);
+            let decision = self.limiter.check(&key, PROBE).await;
+            if !decision.is_ok_and(|decision| !decision.is_degraded()) {
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -40,8 +40,10 @@ pub(crate) enum Event {
     Reset { rule: usize, key: u32, call: Call },
     /// A rule is about to be replaced.
     Changed { rule: usize, at: u64, bound: Bound },
-    /// Redis loses its data.
+    /// Redis loses all its data.
     Lost { from: u64, to: u64 },
+    /// Redis may lose some of its data.
+    Blurred { from: u64, to: u64 },
     /// Something is broken, or a call failed: what was charged meanwhile is not known.
     Trouble { from: u64, to: u64 },
     /// Nothing more comes.
@@ -126,6 +128,7 @@ impl Oracle {
             Event::Lost { from, to } => {
                 self.timelines.iter_mut().for_each(|timeline| timeline.lose(from, to));
             }
+            Event::Blurred { from, to } => self.forget_all(Gap::lingering(from, to)),
             Event::Trouble { from, to } => self.trouble.push(Gap::lingering(from, to)),
             Event::Over => {}
         }

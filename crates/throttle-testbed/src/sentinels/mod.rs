@@ -126,6 +126,24 @@ impl Sentinels {
         })
     }
 
+    /// Waits until all is well: every running Sentinel names the same master, which takes writes, and all
+    /// other servers that run are its replicas and in sync.
+    ///
+    /// # Panics
+    ///
+    /// If that is not so after `timeout`.
+    pub fn wait_until_ok(&self, timeout: Duration) {
+        wait::until("the replicas to be in sync", timeout, || {
+            let masters = self.masters();
+            let master = *masters.first()?;
+            let agreed = masters.iter().all(|other| other.port() == master.port());
+            let mut others =
+                self.servers.iter().filter(|one| one.is_running() && one.port() != master.port());
+            let well = agreed && is_master(master) && others.all(|one| follows(one, master));
+            well.then_some(())
+        });
+    }
+
     /// Returns whom each of the running Sentinels names.
     fn masters(&self) -> Vec<&Server> {
         let running = self.sentinels.iter().filter(|sentinel| sentinel.is_running());
@@ -138,6 +156,12 @@ impl Sentinels {
         let named = self.servers.iter().find(|server| i64::from(server.port()) == port);
         named.unwrap_or_else(|| panic!("a Sentinel names {reply:?}, which is none of ours"))
     }
+}
+
+fn follows(server: &Server, master: &Server) -> bool {
+    let says = server.try_command(&["INFO", "replication"]).map(|said| said.to_string());
+    let port = format!("master_port:{}", master.port());
+    says.is_ok_and(|says| says.contains("master_link_status:up") && says.contains(&port))
 }
 
 fn is_master(server: &Server) -> bool {
