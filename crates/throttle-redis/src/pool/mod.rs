@@ -152,10 +152,17 @@ impl Pool {
         }
     }
 
-    /// Makes no connection to this address for a while: it is no master any more, though a sentinel
-    /// that did not hear of it yet, and the server itself, may say that it is.
-    pub(crate) fn depose(&self, address: &str) {
-        self.source.depose(address);
+    /// Follows a sentinel that says that one address took the place of another as the master. The other one
+    /// is not connected to for a while, though a sentinel that did not hear of it yet, and the server itself,
+    /// may say that it is master still.
+    pub(crate) fn switch(&self, old: &str, new: &str) {
+        // Whatever was said of it before, maybe late and by another sentinel.
+        self.source.reinstate(new);
+        // The other sentinels say the same.
+        if self.address().as_deref() != Some(new) {
+            self.source.depose(old);
+            self.renew(Instant::now());
+        }
     }
 
     pub(crate) fn is_connected(&self) -> bool {

@@ -56,10 +56,21 @@ impl Source {
         }
     }
 
+    /// Leads to no such address for a while, until it is reinstated.
     pub(super) fn depose(&self, address: &str) {
         if let Self::Sentinel { deposed, .. } = self {
             let now = Some((address.to_owned(), Instant::now()));
             *deposed.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        }
+    }
+
+    /// Leads to this address again: a sentinel says that it is master now.
+    pub(super) fn reinstate(&self, address: &str) {
+        if let Self::Sentinel { deposed, .. } = self {
+            deposed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take_if(|(old, _)| old == address);
         }
     }
 
@@ -155,9 +166,13 @@ mod tests {
         assert_eq!(master().await.unwrap(), address, "another was deposed");
         source.depose(&address);
         assert!(master().await.unwrap_err().to_string().contains("no master any more"));
+        source.reinstate("127.0.0.1:1");
+        assert!(master().await.is_err(), "another was reinstated");
+        source.reinstate(&address);
+        assert_eq!(master().await.unwrap(), address, "it was put in its place again");
         let Source::Sentinel { deposed, .. } = &source else { unreachable!() };
         let long_ago = Instant::now().checked_sub(DEPOSED).unwrap();
         *deposed.lock().unwrap() = Some((address.clone(), long_ago));
-        assert_eq!(master().await.unwrap(), address, "it may have been put in its place again");
+        assert_eq!(master().await.unwrap(), address, "by now all sentinels know");
     }
 }

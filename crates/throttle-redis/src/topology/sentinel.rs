@@ -149,12 +149,7 @@ impl Listener {
                 && name == self.master
                 && let Some(pool) = self.pool.upgrade()
             {
-                let now = format!("{new_host}:{new_port}");
-                // The other sentinels say the same.
-                if pool.address().as_deref() != Some(&now) {
-                    pool.depose(&format!("{old_host}:{old_port}"));
-                    pool.renew(Instant::now());
-                }
+                pool.switch(&format!("{old_host}:{old_port}"), &format!("{new_host}:{new_port}"));
             }
         }
         Ok(())
