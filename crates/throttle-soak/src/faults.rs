@@ -50,6 +50,11 @@ impl Broken {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn took(&self, time: Duration) {
+        let mut longest = self.longest.lock().unwrap_or_else(PoisonError::into_inner);
+        *longest = longest.max(time);
+    }
+
     /// Returns how long it took at most, until the service was back.
     pub(crate) fn longest(&self) -> Duration {
         *self.longest.lock().unwrap_or_else(PoisonError::into_inner)
@@ -201,15 +206,15 @@ async fn is_back(world: &World, node: &Node, broken: &Broken, mended: Instant) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (took, lag) = (mended.elapsed(), world.lag.since(mended));
-    let mut longest = broken.longest.lock().unwrap_or_else(PoisonError::into_inner);
-    *longest = longest.max(took);
+    broken.took(took);
     let back = if world.shared.is_replicated() { BACK_ELSEWHERE } else { BACK };
     if took > back + lag {
         let (number, figures) = (node.number, node.storage.figures());
         let connections = node.redis.figures();
+        let answers = node.answers().await;
         world.wrong(format!(
             "server {number} was not served by Redis for {took:?} after the end of a fault, the machine \
-             was late by {lag:?}: {figures:?} {connections:?}"
+             was late by {lag:?}: {figures:?} {connections:?} {answers}"
         ));
     }
 }

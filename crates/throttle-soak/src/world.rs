@@ -126,6 +126,23 @@ impl Node {
         Ok(Self { number, proxy, limiter, storage, redis, modes })
     }
 
+    /// Says what Redis answers to each of the probes, without anything between.
+    pub(crate) async fn answers(&self) -> String {
+        let limiter = Limiter::new(self.redis.clone());
+        let mut answers = Vec::new();
+        if let Err(error) = limiter.add_rule(Rule::per_second(PROBE, 1_000_000)) {
+            answers.push(error.to_string());
+        }
+        for part in 0..PROBES {
+            let key = format!("node {} {part}", self.number);
+            answers.push(match limiter.check(&key, PROBE).await {
+                Ok(_) => "an answer".to_owned(),
+                Err(error) => error.to_string(),
+            });
+        }
+        answers.join("; ")
+    }
+
     /// Returns whether the shared storage decides.
     pub(crate) async fn is_served(&self) -> bool {
         for part in 0..PROBES {
