@@ -116,6 +116,25 @@ async fn when_a_master_is_killed_its_replica_is_found_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_master_that_hangs_is_left_though_nobody_waits_as_long_as_the_response_timeout() {
+    let nodes = Cluster::start();
+    let limiter = limiter(&cluster(&nodes).await, [fixed("r", LIMIT)]);
+    let hung = nodes.node_of_slot(nodes.slot_of("{k}"));
+    let ask = || tokio::time::timeout(Duration::from_millis(50), limiter.check("k", "r"));
+    ask().await.expect("it is well").expect("it is well");
+    tokio::task::block_in_place(|| {
+        hung.pause();
+        nodes.wait_until_ok(Duration::from_secs(30));
+    });
+    let elected = std::time::Instant::now();
+    while !matches!(ask().await, Ok(Ok(_))) {
+        assert!(elected.elapsed() < Duration::from_secs(5), "the hung one is asked still");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("answered {:?} after the election", elected.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clear_reaches_every_master() {
     let nodes = Cluster::builder().without_replicas().start();
     let storage = cluster(&nodes).await;

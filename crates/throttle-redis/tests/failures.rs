@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{fixed, limiter, rule, standalone, storm, until_answered};
 use throttle_core::{Algorithm, Effect, Error, Rule, Storage};
 use throttle_redis::RedisStorage;
-use throttle_testbed::Server;
+use throttle_testbed::{Faults, Proxy, Server};
 
 const SOON: Duration = Duration::from_secs(3);
 
@@ -110,6 +110,34 @@ async fn by_resp3_a_connection_that_is_closed_is_noticed_though_nobody_asks() {
         assert!(patience > 0, "{:?}", storage.figures());
         patience -= 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_hangs_is_replaced_though_nobody_waits_as_long_as_the_response_timeout() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address()).await;
+    let storage = RedisStorage::builder(&format!("redis://{}", proxy.address()))
+        .max_connections(2)
+        .connect()
+        .await
+        .unwrap();
+    let limiter = limiter(&storage, [rule("r", 1_000_000)]);
+    // What is open hangs for good, as when a router forgot it.
+    proxy.set(Faults { hold_requests: true, ..Faults::default() }).await;
+    let began = Instant::now();
+    let ask = async || {
+        let asked = tokio::time::timeout(Duration::from_millis(50), limiter.check("k", "r")).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        asked
+    };
+    while storage.figures().connections > 0 {
+        let _ = ask().await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", storage.figures());
+    }
+    proxy.heal().await;
+    while !matches!(ask().await, Ok(Ok(_))) {
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", storage.figures());
     }
 }
 

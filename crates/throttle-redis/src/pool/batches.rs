@@ -35,6 +35,8 @@ pub(super) struct Batches {
     under_way: AtomicUsize,
     waiting: Mutex<VecDeque<Waiting>>,
     unanswered: Semaphore,
+    /// Closed when nothing will be answered any more.
+    over: Semaphore,
 }
 
 struct Waiting {
@@ -57,6 +59,7 @@ impl Default for Batches {
             under_way: AtomicUsize::default(),
             waiting: Mutex::default(),
             unanswered: Semaphore::new(MOST_BATCHES),
+            over: Semaphore::new(0),
         }
     }
 }
@@ -82,6 +85,19 @@ impl Batches {
         Ok(answered.await.unwrap_or_else(|_| Err(ended())))
     }
 
+    /// Lets go of a connection that hangs: what was not answered yet never will be.
+    pub(super) fn give_up(&self) {
+        self.unanswered.close();
+        self.over.close();
+        self.forget_waiting();
+    }
+
+    fn forget_waiting(&self) {
+        let waiting =
+            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(waiting); // not under the lock: it wakes those who wait
+    }
+
     /// Returns whether it is the only one, so that there is nobody yet who sends it.
     fn wait(&self, one: Waiting) -> Result<bool, Full> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,12 +121,19 @@ impl Batches {
     }
 
     async fn send_batch(self: &Arc<Self>, mut connection: MultiplexedConnection) {
-        let Ok(_permit) = self.unanswered.acquire().await else { return };
+        let Ok(_permit) = self.unanswered.acquire().await else {
+            return self.forget_waiting();
+        };
         let (commands, answers) = self.batch(&connection);
         if answers.is_empty() {
             return;
         }
-        match connection.send_packed_commands(&commands, 0, answers.len()).await {
+        let sent = connection.send_packed_commands(&commands, 0, answers.len());
+        let answered = tokio::select! {
+            answered = sent => answered,
+            _ = self.over.acquire() => Err(ended()),
+        };
+        match answered {
             Ok(values) => {
                 for (answer, value) in answers.into_iter().zip(values) {
                     let _ = answer.send(checked(value)); // it may have gone away meanwhile
@@ -248,6 +271,34 @@ mod tests {
         for task in tasks {
             assert!(task.await.unwrap().unwrap_err().is_unrecoverable_error());
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
+        let server = Server::start();
+        let (connection, batches) = (connected(&server).await, Arc::new(Batches::default()));
+        server.pause();
+        let count = cmd("INCR").arg("count").to_owned();
+        let ask = || {
+            let (connection, batches, count) =
+                (connection.clone(), Arc::clone(&batches), count.clone());
+            tokio::spawn(async move { batches.send(&connection, &count).await })
+        };
+        let alone = ask();
+        tokio::task::yield_now().await;
+        let together: Vec<_> = (0..3).map(|_| ask()).collect();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(Arc::strong_count(&batches) > 1);
+        batches.give_up();
+        for one in together {
+            assert!(one.await.unwrap().unwrap().unwrap_err().is_io_error());
+        }
+        assert!(ask().await.unwrap().unwrap().is_err(), "who comes too late is not left waiting");
+        alone.abort();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(Arc::strong_count(&batches), 1);
     }
 
     #[tokio::test]

@@ -26,6 +26,10 @@ use crate::{figures::Counters, options::Options, retry::Backoff, script};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
+/// A caller who waited for so long and went away has given the connection up.
+const PATIENT: Duration = Duration::from_millis(10);
+/// A connection that answered so short a time ago is not asked whether it does.
+const PROOF: Duration = Duration::from_millis(50);
 /// How many requests may stand between those who ask and the socket, before asking waits.
 const QUEUE: usize = 1_024;
 
@@ -47,7 +51,10 @@ pub(super) struct Live {
 #[derive(Default)]
 struct Signs {
     broken: AtomicBool,
+    /// It was late, and nobody uses it before it has answered.
     suspect: AtomicBool,
+    /// Somebody did not wait for its answer.
+    doubted: AtomicBool,
     changed: Notify,
 }
 
@@ -69,7 +76,35 @@ impl Lane {
     }
 }
 
+/// Waits for an answer on a connection. Who gives the wait up, for a deadline of their own, does not see that
+/// the answer is late: that the connection may hang is noted for them.
+pub(super) struct Waiting<'a> {
+    signs: &'a Signs,
+    since: Instant,
+    ended: bool,
+}
+
+impl Waiting<'_> {
+    /// Ends the wait, however it came out.
+    pub(super) fn end(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.ended && self.since.elapsed() >= PATIENT {
+            self.signs.doubt();
+        }
+    }
+}
+
 impl Live {
+    /// Begins to wait for an answer.
+    pub(super) fn waiting(&self) -> Waiting<'_> {
+        Waiting { signs: &self.signs, since: Instant::now(), ended: false }
+    }
+
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
@@ -93,6 +128,12 @@ impl Live {
 impl Signs {
     fn is_good(&self) -> bool {
         !self.broken.load(Relaxed) && !self.suspect.load(Relaxed)
+    }
+
+    fn doubt(&self) {
+        if !self.doubted.swap(true, Relaxed) {
+            self.changed.notify_one();
+        }
     }
 
     fn break_up(&self) {
@@ -119,7 +160,9 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 }
                 again = true;
                 shared.connected(&address);
-                watch(&live, shared).await;
+                if watch(&live, shared).await == End::Hung {
+                    live.batches.give_up();
+                }
                 shared.lanes[index].live.store(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
@@ -136,22 +179,47 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
     }
 }
 
-/// Returns when the connection is broken.
-async fn watch(live: &Live, shared: &Shared) {
-    let options = &shared.options;
+/// How a connection ends.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum End {
+    /// It is closed: what waits for an answer is told by the connection itself.
+    Broken,
+    /// It answers no more.
+    Hung,
+}
+
+/// Returns when the connection cannot be used any more.
+async fn watch(live: &Live, shared: &Shared) -> End {
+    let (options, signs) = (&shared.options, &live.signs);
+    let mut proven = Instant::now();
     loop {
-        let rest = timeout(options.health_check_interval, live.signs.changed.notified()).await;
-        if live.signs.broken.load(Relaxed) {
-            return;
+        let rest = options.health_check_interval;
+        // What became suspect during a PING is not told again.
+        let is_due =
+            !signs.suspect.load(Relaxed) && timeout(rest, signs.changed.notified()).await.is_err();
+        if signs.broken.load(Relaxed) {
+            return End::Broken;
         }
-        if rest.is_err() || live.signs.suspect.load(Relaxed) {
-            let answered = ping(live, options.connect_timeout).await;
-            if !answered {
-                return;
+        let is_suspect = signs.suspect.load(Relaxed);
+        if is_suspect {
+            shared.troubled();
+        }
+        if is_due || is_suspect {
+            if !ping(live, options.connect_timeout).await {
+                return End::Hung;
             }
-            live.signs.suspect.store(false, Relaxed);
+            signs.suspect.store(false, Relaxed);
             shared.changed.notify_waiters();
+        } else if signs.doubted.swap(false, Relaxed) && proven.elapsed() >= PROOF {
+            // It is used meanwhile: that somebody goes away says little.
+            if !ping(live, options.response_timeout).await {
+                signs.suspect.store(true, Relaxed);
+                continue;
+            }
+        } else {
+            continue;
         }
+        proven = Instant::now();
     }
 }
 

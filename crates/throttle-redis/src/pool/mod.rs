@@ -57,6 +57,8 @@ struct Shared {
     state: Mutex<State>,
     counters: Arc<Counters>,
     options: Arc<Options>,
+    /// Told when a connection is gone or does not answer.
+    trouble: Option<Arc<Notify>>,
 }
 
 #[derive(Default)]
@@ -68,12 +70,14 @@ struct State {
 }
 
 impl Pool {
-    /// Begins to connect; `server` is what errors call it.
+    /// Begins to connect; `server` is what errors call it, and `trouble` is told when a connection is gone or
+    /// does not answer.
     pub(crate) fn start(
         server: String,
         source: Source,
         options: &Arc<Options>,
         counters: &Arc<Counters>,
+        trouble: Option<Arc<Notify>>,
     ) -> Self {
         let lanes = Self::size(options);
         let shared = Arc::new(Shared {
@@ -85,6 +89,7 @@ impl Pool {
             state: Mutex::new(State { down_since: Some(Instant::now()), ..State::default() }),
             counters: Arc::clone(counters),
             options: Arc::clone(options),
+            trouble,
         });
         let source = Arc::new(source);
         let keep = |index| {
@@ -103,7 +108,10 @@ impl Pool {
     /// Sends a command, and returns what came back before the deadline.
     pub(crate) async fn send(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, Failure> {
         let live = self.live(deadline).await?;
-        let answer = match timeout_at(deadline, live.send(cmd)).await {
+        let waiting = live.waiting();
+        let answer = timeout_at(deadline, live.send(cmd)).await;
+        waiting.end();
+        let answer = match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Full)) => return Err(self.full()),
             Err(late) => Err(late),
@@ -121,8 +129,10 @@ impl Pool {
     ) -> Result<Vec<Value>, Failure> {
         let live = self.live(deadline).await?;
         let mut connection = live.connection();
+        let waiting = live.waiting();
         let answer =
             timeout_at(deadline, connection.send_packed_commands(commands, skip, count)).await;
+        waiting.end();
         let answers = |values: Vec<Value>| values.into_iter().map(checked).collect();
         self.sorted(&live, answer.map(|answer| answer.and_then(answers)))
     }
@@ -292,8 +302,15 @@ impl Shared {
 
     /// Notes that a connection is gone.
     fn disconnected(&self) {
+        self.troubled();
         if self.lanes.iter().all(|lane| lane.usable().is_none()) {
             self.state().down_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn troubled(&self) {
+        if let Some(trouble) = &self.trouble {
+            trouble.notify_one();
         }
     }
 }

@@ -48,8 +48,8 @@ struct Shared {
     map: ArcSwap<Map>,
     /// All nodes that are or were needed.
     nodes: Mutex<HashMap<Address, Arc<Pool>>>,
-    /// Woken when the map is to be read again.
-    doubt: Notify,
+    /// Woken when the map is to be read again: it may be wrong.
+    doubt: Arc<Notify>,
     /// Woken when it was, well or not.
     read: Notify,
     options: Arc<Options>,
@@ -79,7 +79,7 @@ impl Cluster {
             seeds: seeds.to_vec(),
             map: ArcSwap::from_pointee(Map::empty()),
             nodes: Mutex::default(),
-            doubt: Notify::new(),
+            doubt: Arc::default(),
             read: Notify::new(),
             options: Arc::clone(options),
             counters: Arc::clone(counters),
@@ -251,7 +251,9 @@ impl Shared {
             return Ok(Arc::clone(pool));
         }
         let source = Source::fixed(address, &self.options)?;
-        let pool = Pool::start(address.to_string(), source, &self.options, &self.counters);
+        let (options, counters) = (&self.options, &self.counters);
+        let trouble = Some(Arc::clone(&self.doubt));
+        let pool = Pool::start(address.to_string(), source, options, counters, trouble);
         let pool = Arc::new(pool);
         nodes.insert(address.clone(), Arc::clone(&pool));
         Ok(pool)

@@ -53,7 +53,7 @@ pub(super) fn start(
         .collect::<Result<_, _>>()?;
     let source = Source::sentinel(client(addresses.clone(), master, options)?, options);
     let server = format!("master {master}");
-    let pool = Arc::new(Pool::start(server, source, options, counters));
+    let pool = Arc::new(Pool::start(server, source, options, counters, None));
     let listen = |client| {
         let listener = Listener {
             client,

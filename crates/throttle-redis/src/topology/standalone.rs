@@ -16,6 +16,6 @@ pub(super) fn start(
     counters: &Arc<Counters>,
 ) -> Result<Single, Error> {
     let source = Source::fixed(address, options)?;
-    let pool = Arc::new(Pool::start(address.to_string(), source, options, counters));
+    let pool = Arc::new(Pool::start(address.to_string(), source, options, counters, None));
     Ok(Single { pool, kind: "standalone", _watch: None })
 }
