@@ -115,7 +115,11 @@ impl<S: Storage> Resilience<S> {
             leases.max_keys(self.leased_keys.unwrap_or(10_000)).build()
         });
         let fallback = match &leases {
-            Some(leases) => Fallback::new(leases.clone(), self.modes),
+            Some(leases) => {
+                // One that waits for a batch makes several calls, and is one decision.
+                let deadlines = self.deadlines.of_decisions_alone();
+                Fallback::new(Deadline::new(leases.clone(), deadlines), self.modes)
+            }
             None => Fallback::new(breaker.clone(), self.modes),
         };
         let denials = self.denials.map(|keys| LocalDenials::new(fallback.clone(), keys));

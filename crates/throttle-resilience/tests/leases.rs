@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use common::{Behaviour, Moody, admitted, fixed, limiter, until};
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
@@ -348,6 +351,52 @@ async fn several_servers_hold_no_more_than_the_accuracy_says() {
     let limiter = limiter(memory, [wide("r")]);
     let left = limiter.peek("k", "r").await.unwrap().remaining();
     assert!((1_500..2_500).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn a_decision_that_waits_for_batches_has_one_deadline() {
+    let storage = Moody::default();
+    let deadline = Duration::from_millis(300);
+    let resilient = Resilience::new(storage.clone()).deadline(deadline);
+    let resilient = resilient.lease("r", Accuracy::percent(50)).build();
+    let limiter = limiter(resilient, [fixed("r", 100)]);
+    let mut passed = admitted(&limiter, "k", "r", 60).await;
+    // Others leave so little that a batch is denied, and asked for again by half.
+    let others = common::limiter(storage.memory.clone(), [fixed("r", 100)]);
+    while others.peek("k", "r").await.unwrap().remaining() > 4 {
+        passed += u64::from(others.check("k", "r").await.unwrap().is_allowed());
+    }
+    storage.be(Behaviour::Later(Duration::from_millis(200)));
+    let mut longest = Duration::ZERO;
+    for _ in 0..40 {
+        let began = Instant::now();
+        passed += u64::from(limiter.check("k", "r").await.is_ok_and(|d| d.is_allowed()));
+        longest = longest.max(began.elapsed());
+    }
+    assert!(longest > Duration::from_millis(290), "none waited for two calls: {longest:?}");
+    assert!(longest < Duration::from_millis(390), "two calls of 200 ms: {longest:?}");
+    assert!(passed <= 100, "{passed}");
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the task that tidies up is not to come first")]
+async fn nobody_waits_for_what_is_given_back_before_a_batch() {
+    let storage = Moody::default();
+    let leases = leases(storage.clone());
+    let bucket = Rule::per_second("r", 2_000).algorithm(Algorithm::TokenBucket);
+    let limiter = limiter(leases.clone(), [bucket]);
+    admitted(&limiter, "k", "r", 600).await;
+    assert!(leases.figures().held > 0, "{:?}", leases.figures());
+    storage.be(Behaviour::Later(Duration::from_millis(1)));
+    storage.refund(Behaviour::Later(Duration::from_millis(1_500)));
+    std::thread::sleep(Duration::from_millis(150)); // it is no longer spent
+    let began = Instant::now();
+    assert!(limiter.check("k", "r").await.unwrap().is_allowed());
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    until("it to be given back all the same", Duration::from_secs(20), || async {
+        leases.figures().given_back > 0
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! Asking the storage for a batch.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use throttle_core::{
     Charge, Clock, Effect, Key, Micros, Outcome, Reply, Request, StorageError, Verdict,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     Inner,
@@ -43,6 +43,8 @@ enum Then {
     Nothing,
 }
 
+/// So long is waited for what is given back first: requests wait meanwhile.
+const FIRST: Duration = Duration::from_millis(10);
 /// So often is asked for less, when the storage has not got so much.
 const TRIES: u8 = 2;
 /// So long at most a part of what was asked for is taken for all that there is.
@@ -114,7 +116,9 @@ impl Fetch {
         runtime.spawn(async move {
             let mut fetch = self;
             if let Some(before) = before {
-                let _given_back = before.await;
+                // It goes on by itself if it takes longer.
+                let given_back = tokio::spawn(before);
+                let _in_time = timeout(FIRST, given_back).await;
             }
             let mut reply = match first {
                 Some(reply) => reply,

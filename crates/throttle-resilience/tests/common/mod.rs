@@ -57,6 +57,8 @@ pub(crate) enum Behaviour {
 pub(crate) struct Moody {
     pub(crate) memory: MemoryStorage,
     behaviour: Arc<Mutex<Behaviour>>,
+    /// How refunds behave, if otherwise.
+    of_refunds: Arc<Mutex<Option<Behaviour>>>,
     calls: Arc<AtomicU64>,
 }
 
@@ -71,14 +73,25 @@ impl Moody {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
+    pub(crate) fn refund(&self, behaviour: Behaviour) {
+        *self.of_refunds.lock().unwrap() = Some(behaviour);
+    }
+
     /// Returns how many calls there were.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Relaxed)
     }
 
     fn reply<T: Send + Unpin + 'static>(&self, call: impl FnOnce() -> Reply<T>) -> Reply<T> {
+        self.reply_as(*self.behaviour.lock().unwrap(), call)
+    }
+
+    fn reply_as<T: Send + Unpin + 'static>(
+        &self,
+        behaviour: Behaviour,
+        call: impl FnOnce() -> Reply<T>,
+    ) -> Reply<T> {
         self.calls.fetch_add(1, Relaxed);
-        let behaviour = *self.behaviour.lock().unwrap();
         match behaviour {
             Behaviour::AtOnce => call(),
             Behaviour::Later(time) => {
@@ -157,7 +170,8 @@ impl AtomicStorage for Moody {
     }
 
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
-        self.reply(|| self.memory.refund(refunds, clock))
+        let behaviour = self.of_refunds.lock().unwrap().unwrap_or(*self.behaviour.lock().unwrap());
+        self.reply_as(behaviour, || self.memory.refund(refunds, clock))
     }
 
     fn reset(&self, request: &Request<'_>) -> Reply<()> {
