@@ -119,3 +119,20 @@ async fn two_of_three_sentinels_may_be_gone() {
     let limiter = limiter(&sentinel(&sentinels).await, [fixed("r", 10)]);
     answers_again(&limiter, Duration::from_secs(1)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sentinel_that_hangs_keeps_nobody_from_the_new_master() {
+    for hung in 0..3 {
+        let sentinels = tokio::task::block_in_place(Sentinels::start);
+        let storage = sentinel(&sentinels).await;
+        let limiter = limiter(&storage, [fixed("r", 1_000_000)]);
+        answers_again(&limiter, Duration::from_secs(1)).await;
+        tokio::task::block_in_place(|| {
+            sentinels.sentinels()[hung].pause();
+            let old = sentinels.kill_master();
+            sentinels.wait_for_new_master(old, Duration::from_secs(30));
+        });
+        let took = answers_again(&limiter, Duration::from_secs(5)).await;
+        println!("sentinel {hung} hung, answered {took:?} after the election");
+    }
+}

@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-pub(crate) use self::source::{Source, address_of, connection_addr};
+pub(crate) use self::source::{Ask, Source, address_of, connection_addr};
 use self::{
     batches::{Full, MOST_WAITING},
     lane::{Lane, Live},

@@ -5,11 +5,11 @@ use redis::{
     io::tcp::TcpSettings, sentinel::SentinelClient,
 };
 use std::{
-    sync::PoisonError,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::sync::Mutex;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     Error,
@@ -19,6 +19,11 @@ use crate::{
 
 /// Within this time every sentinel hears of a failover, and the old master is made a replica.
 const DEPOSED: Duration = Duration::from_secs(10);
+/// A sentinel that has not answered for so long is not waited for: the next one is asked too.
+const PATIENT: Duration = Duration::from_millis(50);
+
+/// Makes a client of one sentinel, for one question: a connection that was kept might hang.
+pub(crate) type Ask = Arc<dyn Fn() -> Result<SentinelClient, Error> + Send + Sync>;
 
 /// Names the server that a connection is made to, anew for each.
 pub(crate) enum Source {
@@ -26,10 +31,10 @@ pub(crate) enum Source {
     Fixed(Client),
     /// The master that the sentinels name, once it says so itself.
     Sentinel {
-        sentinels: Mutex<Box<SentinelClient>>,
+        sentinels: Vec<Ask>,
         settings: RedisConnectionInfo,
         tcp: TcpSettings,
-        deposed: std::sync::Mutex<Option<(String, Instant)>>,
+        deposed: Mutex<Option<(String, Instant)>>,
     },
 }
 
@@ -46,14 +51,9 @@ impl Source {
     }
 
     /// Makes the source that asks sentinels.
-    pub(crate) fn sentinel(sentinels: SentinelClient, options: &Options) -> Self {
+    pub(crate) fn sentinel(sentinels: Vec<Ask>, options: &Options) -> Self {
         let settings = settings(&options.login, options);
-        Self::Sentinel {
-            sentinels: Mutex::new(Box::new(sentinels)),
-            settings,
-            tcp: tcp(),
-            deposed: std::sync::Mutex::default(),
-        }
+        Self::Sentinel { sentinels, settings, tcp: tcp(), deposed: Mutex::default() }
     }
 
     /// Leads to no such address for a while, until it is reinstated.
@@ -79,20 +79,47 @@ impl Source {
         match self {
             Self::Fixed(client) => Ok(client.clone()),
             Self::Sentinel { sentinels, settings, tcp, deposed } => {
-                let found = sentinels.lock().await.async_get_client().await?;
-                let info = found.get_connection_info().clone();
-                let address = info.addr().to_string();
-                let deposed = deposed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if deposed.is_some_and(|(old, since)| old == address && since.elapsed() < DEPOSED) {
-                    let text = format!("{address} is no master any more");
-                    return Err(std::io::Error::other(text).into());
-                }
+                let is_deposed = |address: &str| {
+                    let deposed = deposed.lock().unwrap_or_else(PoisonError::into_inner);
+                    deposed
+                        .as_ref()
+                        .is_some_and(|(old, since)| old == address && since.elapsed() < DEPOSED)
+                };
+                let info = named(sentinels, is_deposed).await?.get_connection_info().clone();
                 Client::open(
                     info.set_redis_settings(settings.clone()).set_tcp_settings(tcp.clone()),
                 )
             }
         }
     }
+}
+
+/// Asks one sentinel after the other without waiting for one that hangs, and returns the first master that is
+/// named and says so itself.
+async fn named(sentinels: &[Ask], is_deposed: impl Fn(&str) -> bool) -> Result<Client, RedisError> {
+    let mut asked = JoinSet::new();
+    for (place, ask) in (0..).zip(sentinels.iter().cloned()) {
+        asked.spawn(async move {
+            sleep(PATIENT * place).await;
+            let mut sentinel = ask().map_err(|error| std::io::Error::other(error.to_string()))?;
+            sentinel.async_get_client().await
+        });
+    }
+    let mut last: RedisError = std::io::Error::other("no sentinel could be asked").into();
+    while let Some(answer) = asked.join_next().await {
+        match answer {
+            Ok(Ok(master)) => {
+                let address = master.get_connection_info().addr().to_string();
+                if !is_deposed(&address) {
+                    return Ok(master);
+                }
+                last = std::io::Error::other(format!("{address} is no master any more")).into();
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => {} // it panicked, which it does not
+        }
+    }
+    Err(last)
 }
 
 /// Returns the address as the client wants it, with the certificates where TLS is wanted.
@@ -149,15 +176,15 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_deposed_master_is_not_connected_to_for_a_while_though_the_sentinels_name_it() {
         let sentinels = tokio::task::block_in_place(Sentinels::start);
-        let urls = sentinels.sentinel_addresses().into_iter().map(|at| format!("redis://{at}"));
-        let client = SentinelClient::build(
-            urls.collect(),
-            sentinels.master_name(),
-            None,
-            SentinelServerType::Master,
-        );
-        let source =
-            Source::sentinel(client.unwrap(), &Options::new(Place::Cluster { nodes: Vec::new() }));
+        let ask = |address: String| -> Ask {
+            let (url, name) = (format!("redis://{address}"), sentinels.master_name());
+            Arc::new(move || {
+                let kind = SentinelServerType::Master;
+                SentinelClient::build(vec![url.clone()], name, None, kind).map_err(Error::unusable)
+            })
+        };
+        let asked = sentinels.sentinel_addresses().into_iter().map(ask).collect();
+        let source = Source::sentinel(asked, &Options::new(Place::Cluster { nodes: Vec::new() }));
         let master = async || {
             source.client().await.map(|client| client.get_connection_info().addr().to_string())
         };

@@ -26,9 +26,12 @@ use crate::{
     Error,
     figures::Counters,
     options::{Address, Options},
-    pool::{Pool, Source, connection_addr},
+    pool::{Ask, Pool, Source, connection_addr},
     retry::Backoff,
 };
+
+/// A sentinel that announces nothing for about so long is listened to anew.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Listens to the sentinels for as long as it lives.
 pub(super) struct Watch(Vec<JoinHandle<()>>);
@@ -51,7 +54,13 @@ pub(super) fn start(
         .iter()
         .map(|address| connection_addr(address, options))
         .collect::<Result<_, _>>()?;
-    let source = Source::sentinel(client(addresses.clone(), master, options)?, options);
+    client(addresses.clone(), master, options)?; // so that what cannot be used is told at once
+    let ask = |address: &ConnectionAddr| -> Ask {
+        let (address, master) = (address.clone(), master.to_owned());
+        let options = Arc::clone(options);
+        Arc::new(move || client(vec![address.clone()], &master, &options))
+    };
+    let source = Source::sentinel(addresses.iter().map(ask).collect(), options);
     let server = format!("master {master}");
     let pool = Arc::new(Pool::start(server, source, options, counters, None));
     let listen = |client| {
@@ -128,21 +137,27 @@ impl Listener {
             if let Err(error) = self.listen_once().await {
                 tracing::debug!(%error, "a sentinel cannot be listened to");
             }
-            if began.elapsed() > Duration::from_secs(60) {
+            if began.elapsed() > SILENCE / 2 {
                 backoff.reset();
             }
             sleep(backoff.next()).await;
         }
     }
 
-    /// Returns when the connection to the sentinel ends.
+    /// Returns when the connection to the sentinel ends, or may have.
     async fn listen_once(&self) -> Result<(), RedisError> {
-        let mut pubsub = timeout(self.connect_timeout, self.client.get_async_pubsub())
+        let subscribed = async {
+            let mut pubsub = self.client.get_async_pubsub().await?;
+            pubsub.subscribe("+switch-master").await?;
+            Ok::<_, RedisError>(pubsub)
+        };
+        let mut pubsub = timeout(self.connect_timeout, subscribed)
             .await
             .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-        pubsub.subscribe("+switch-master").await?;
         let mut messages = pin!(pubsub.on_message());
-        while let Some(message) = next(&mut messages).await {
+        // A connection on which nothing comes may be gone without a word.
+        let silence = SILENCE.mul_f64(0.75 + fastrand::f64() / 2.0);
+        while let Ok(Some(message)) = timeout(silence, next(&mut messages)).await {
             let text: String = message.get_payload()?;
             let words: Vec<_> = text.split(' ').collect();
             if let [name, old_host, old_port, new_host, new_port] = words[..]
