@@ -18,7 +18,8 @@ pub struct Figures {
     pub failovers: u64,
     /// How often Redis had to be given the script again: it was restarted, or its scripts flushed.
     pub script_reloads: u64,
-    /// How many answers did not come in time.
+    /// How many answers did not come in time; where callers did not wait for as long, those to the PINGs that
+    /// were sent for them.
     pub late_answers: u64,
     /// How many requests were not sent because thousands waited for the connection already.
     pub overloads: u64,

@@ -135,6 +135,7 @@ async fn a_connection_that_hangs_is_replaced_though_nobody_waits_as_long_as_the_
         let _ = ask().await;
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", storage.figures());
     }
+    assert!(storage.figures().late_answers > 0, "{:?}", storage.figures());
     proxy.heal().await;
     while !matches!(ask().await, Ok(Ok(_))) {
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", storage.figures());

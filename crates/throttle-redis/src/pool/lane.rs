@@ -213,6 +213,7 @@ async fn watch(live: &Live, shared: &Shared) -> End {
         } else if signs.doubted.swap(false, Relaxed) && proven.elapsed() >= PROOF {
             // It is used meanwhile: that somebody goes away says little.
             if !ping(live, options.response_timeout).await {
+                Counters::add(&shared.counters.late);
                 signs.suspect.store(true, Relaxed);
                 continue;
             }

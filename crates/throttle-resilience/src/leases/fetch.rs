@@ -44,7 +44,7 @@ enum Then {
 }
 
 /// So long is waited for what is given back first: requests wait meanwhile.
-const FIRST: Duration = Duration::from_millis(10);
+const FIRST: Duration = Duration::from_millis(100);
 /// So often is asked for less, when the storage has not got so much.
 const TRIES: u8 = 2;
 /// So long at most a part of what was asked for is taken for all that there is.
