@@ -27,9 +27,13 @@ fn allocations<R: IntoRules>(pick: impl Fn() -> R + Send + Sync + 'static) -> us
         assert!(reply.into_ready().expect("memory answers at once").unwrap().is_allowed());
     };
     (0..10).for_each(|_| ask());
-    let region = Region::new(ALLOCATOR);
-    (0..100).for_each(|_| ask());
-    region.change().allocations
+    // The thread that began this test allocates too, now and then.
+    let counted = (0..3).map(|_| {
+        let region = Region::new(ALLOCATOR);
+        (0..100).for_each(|_| ask());
+        region.change().allocations
+    });
+    counted.min().unwrap()
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A decision on a key that exists allocates nothing.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{
     alloc::System,
@@ -14,30 +15,37 @@ use throttle_memory::MemoryStorage;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
+/// Counts the allocations of 900 decisions that admit, and of 500 that refuse.
+fn allocations(algorithm: Algorithm) -> (usize, usize) {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("api", 2_000).algorithm(algorithm)).unwrap();
+    let decide = || {
+        let key = Key::from("203.0.113.7");
+        let mut reply = pin!(limiter.begin(&key, Some(&["api"]), None));
+        match reply.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer.unwrap().is_allowed(),
+            Poll::Pending => panic!("memory answers at once"),
+        }
+    };
+    // The log grows by doubling: it has room for twice as many now.
+    (0..1_025).for_each(|_| assert!(decide()));
+    let region = Region::new(ALLOCATOR);
+    (0..900).for_each(|_| assert!(decide()));
+    let admitted = region.change().allocations;
+
+    (0..200).for_each(|_| {
+        decide();
+    });
+    let region = Region::new(ALLOCATOR);
+    (0..500).for_each(|_| assert!(!decide()));
+    (admitted, region.change().allocations)
+}
+
 #[test]
 fn a_decision_on_a_key_that_exists_allocates_nothing() {
     for algorithm in Algorithm::ALL {
-        let limiter = Limiter::new(MemoryStorage::new());
-        limiter.add_rule(Rule::per_day("api", 2_000).algorithm(algorithm)).unwrap();
-        let decide = || {
-            let key = Key::from("203.0.113.7");
-            let mut reply = pin!(limiter.begin(&key, Some(&["api"]), None));
-            match reply.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(answer) => answer.unwrap().is_allowed(),
-                Poll::Pending => panic!("memory answers at once"),
-            }
-        };
-        // The log grows by doubling: it has room for twice as many now.
-        (0..1_025).for_each(|_| assert!(decide()));
-        let region = Region::new(ALLOCATOR);
-        (0..900).for_each(|_| assert!(decide()));
-        assert_eq!(region.change().allocations, 0, "{algorithm}, admitted");
-
-        (0..200).for_each(|_| {
-            decide();
-        });
-        let region = Region::new(ALLOCATOR);
-        (0..500).for_each(|_| assert!(!decide()));
-        assert_eq!(region.change().allocations, 0, "{algorithm}, refused");
+        // The thread that began this test allocates too, now and then.
+        let fewest = (0..3).map(|_| allocations(algorithm)).min();
+        assert_eq!(fewest, Some((0, 0)), "{algorithm}, admitted and refused");
     }
 }
