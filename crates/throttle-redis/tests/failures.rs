@@ -142,6 +142,34 @@ async fn a_connection_that_hangs_is_replaced_though_nobody_waits_as_long_as_the_
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_hang_end_with_their_storage() {
+    let server = Server::start();
+    let storage = RedisStorage::builder(&server.url()).max_connections(1).connect().await.unwrap();
+    let limiter = limiter(&storage, [rule("r", 1_000_000)]);
+    assert_eq!(connected_to(&server), 1);
+    server.pause();
+    let asked = storm(&limiter, "k", &["r"], 8, 1).await; // one alone, the others together
+    assert_eq!((asked.failed(), connected_to(&server)), (8, 1));
+    drop((limiter, storage));
+    let dropped = Instant::now();
+    while connected_to(&server) > 0 {
+        assert!(dropped.elapsed() < SOON, "the connection outlives its storage");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Returns how many sockets on this machine are connected to a server, as Linux tells.
+fn connected_to(server: &Server) -> usize {
+    let port = format!(":{:04X}", server.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("tests run on Linux");
+    let is_one = |line: &&str| {
+        let mut words = line.split_whitespace().skip(2);
+        words.next().is_some_and(|to| to.ends_with(&port)) && words.next() == Some("01")
+    };
+    table.lines().filter(is_one).count()
+}
+
 fn clients(server: &Server) -> usize {
     let list = server.command(&["CLIENT", "LIST", "TYPE", "normal"]).to_string();
     list.lines()

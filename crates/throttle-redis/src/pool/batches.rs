@@ -35,7 +35,7 @@ pub(super) struct Batches {
     under_way: AtomicUsize,
     waiting: Mutex<VecDeque<Waiting>>,
     unanswered: Semaphore,
-    /// Closed when nothing will be answered any more.
+    /// Closed when nobody waits for answers any more.
     over: Semaphore,
 }
 
@@ -85,7 +85,7 @@ impl Batches {
         Ok(answered.await.unwrap_or_else(|_| Err(ended())))
     }
 
-    /// Lets go of a connection that hangs: what was not answered yet never will be.
+    /// Lets go of the connection: nobody is told any more what it answers.
     pub(super) fn give_up(&self) {
         self.unanswered.close();
         self.over.close();

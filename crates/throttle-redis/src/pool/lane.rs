@@ -125,6 +125,13 @@ impl Live {
     }
 }
 
+impl Drop for Live {
+    /// Nobody waits for an answer any more, and one that hangs would be kept open by what was sent on it.
+    fn drop(&mut self) {
+        self.batches.give_up();
+    }
+}
+
 impl Signs {
     fn is_good(&self) -> bool {
         !self.broken.load(Relaxed) && !self.suspect.load(Relaxed)
@@ -160,9 +167,7 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 }
                 again = true;
                 shared.connected(&address);
-                if watch(&live, shared).await == End::Hung {
-                    live.batches.give_up();
-                }
+                watch(&live, shared).await;
                 shared.lanes[index].live.store(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
@@ -179,17 +184,8 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
     }
 }
 
-/// How a connection ends.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-enum End {
-    /// It is closed: what waits for an answer is told by the connection itself.
-    Broken,
-    /// It answers no more.
-    Hung,
-}
-
-/// Returns when the connection cannot be used any more.
-async fn watch(live: &Live, shared: &Shared) -> End {
+/// Returns when the connection cannot be used any more: it is closed, or answers no more.
+async fn watch(live: &Live, shared: &Shared) {
     let (options, signs) = (&shared.options, &live.signs);
     let mut proven = Instant::now();
     loop {
@@ -198,7 +194,7 @@ async fn watch(live: &Live, shared: &Shared) -> End {
         let is_due =
             !signs.suspect.load(Relaxed) && timeout(rest, signs.changed.notified()).await.is_err();
         if signs.broken.load(Relaxed) {
-            return End::Broken;
+            return;
         }
         let is_suspect = signs.suspect.load(Relaxed);
         if is_suspect {
@@ -206,7 +202,7 @@ async fn watch(live: &Live, shared: &Shared) -> End {
         }
         if is_due || is_suspect {
             if !ping(live, options.connect_timeout).await {
-                return End::Hung;
+                return;
             }
             signs.suspect.store(false, Relaxed);
             shared.changed.notify_waiters();
