@@ -44,7 +44,7 @@ struct Inner {
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Deadlines {
-    acquire: Duration,
+    pub(crate) acquire: Duration,
     peek: Duration,
     refund: Duration,
     reset: Duration,
@@ -99,15 +99,6 @@ impl Deadlines {
     /// Bounds `clear`; default a minute.
     pub fn clear(self, clear: Duration) -> Self {
         Self { clear, ..self }
-    }
-}
-
-impl Deadlines {
-    /// Gives decisions what they have, and the rest all the time that it takes.
-    pub(crate) fn of_decisions_alone(self) -> Self {
-        let a_year = Duration::from_secs(365 * 86_400);
-        let (refund, reset, operations, clear) = (a_year, a_year, a_year, a_year);
-        Self { refund, reset, operations, clear, ..self }
     }
 }
 
@@ -191,7 +182,7 @@ impl PlaceStorage for BoundedPlaces {
 
 /// Passes on what is there; gives what is on its way so long.
 #[inline]
-fn in_time<T: Send + Unpin + 'static>(reply: Reply<T>, span: Duration) -> Reply<T> {
+pub(crate) fn in_time<T: Send + Unpin + 'static>(reply: Reply<T>, span: Duration) -> Reply<T> {
     match reply.into_ready() {
         Ok(answer) => Reply::ready(answer),
         Err(pending) => Reply::pending(bounded(span, pending)),

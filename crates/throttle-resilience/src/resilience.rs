@@ -112,14 +112,11 @@ impl<S: Storage> Resilience<S> {
             let rules = self.leases.into_iter();
             let leases = Leases::new(breaker.clone(), servers);
             let leases = rules.fold(leases, |leases, (name, accuracy)| leases.rule(name, accuracy));
-            leases.max_keys(self.leased_keys.unwrap_or(10_000)).build()
+            let leases = leases.max_keys(self.leased_keys.unwrap_or(10_000));
+            leases.deadline(self.deadlines.acquire).build()
         });
         let fallback = match &leases {
-            Some(leases) => {
-                // One that waits for a batch makes several calls, and is one decision.
-                let deadlines = self.deadlines.of_decisions_alone();
-                Fallback::new(Deadline::new(leases.clone(), deadlines), self.modes)
-            }
+            Some(leases) => Fallback::new(leases.clone(), self.modes),
             None => Fallback::new(breaker.clone(), self.modes),
         };
         let denials = self.denials.map(|keys| LocalDenials::new(fallback.clone(), keys));

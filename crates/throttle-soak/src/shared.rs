@@ -61,16 +61,17 @@ impl Shared {
     }
 
     /// Returns a builder of a storage in it.
-    pub(crate) fn storage(&self, topology: Topology, proxy: Option<&Proxy>) -> RedisStorageBuilder {
+    pub(crate) fn storage(&self, proxy: Option<&Proxy>) -> RedisStorageBuilder {
         match self {
             Self::One(server) => {
                 let address = proxy.map_or_else(|| server.address(), Proxy::address);
-                if topology != Topology::Tls {
-                    return RedisStorage::builder(&format!("redis://{address}"));
+                let url = server.url().replace(&server.address(), &address);
+                let storage = RedisStorage::builder(&url);
+                if url.starts_with("redis:") {
+                    return storage;
                 }
                 let files = server.certificates();
-                let tls = Tls::new().ca(files.ca()).client(files.client(), files.client_key());
-                RedisStorage::builder(&format!("rediss://{address}")).tls(tls)
+                storage.tls(Tls::new().ca(files.ca()).client(files.client(), files.client_key()))
             }
             Self::Sentinels(sentinels) => {
                 RedisStorage::sentinel(sentinels.sentinel_addresses(), sentinels.master_name())

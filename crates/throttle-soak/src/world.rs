@@ -71,7 +71,7 @@ impl World {
         let mut nodes = Vec::new();
         for number in 0..SERVERS {
             let proxy = shared.proxy().await;
-            let storage = shared.storage(topology, proxy.as_ref());
+            let storage = shared.storage(proxy.as_ref());
             nodes.push(Node::start(number, proxy, storage, &slots, random)?);
         }
         let (tally, wrong) = (Arc::new(Tally::new()), Mutex::default());

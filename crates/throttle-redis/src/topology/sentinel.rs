@@ -175,3 +175,41 @@ impl Listener {
 async fn next<S: futures_core::Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_next(cx)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use throttle_testbed::Sentinels;
+
+    use super::*;
+    use crate::{options::Place, pool::address_of};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_sentinel_announces_last_counts_though_it_came_late() {
+        let servers = tokio::task::block_in_place(Sentinels::start);
+        let options = Arc::new(Options::new(Place::Cluster { nodes: Vec::new() }));
+        let addresses: Vec<_> =
+            servers.sentinel_addresses().iter().filter_map(|text| address_of(text)).collect();
+        let Single { pool, _watch, .. } =
+            start(&addresses, servers.master_name(), &options, &Arc::default()).unwrap();
+        let soon = || Instant::now() + Duration::from_secs(3);
+        let end = soon();
+        while pool.connections() < Pool::size(&options) {
+            assert!(Instant::now() < end, "not all are connected");
+            sleep(Duration::from_millis(20)).await;
+        }
+        let master = pool.address().unwrap();
+        // An older change, announced by one that lags: the master is left for nobody.
+        pool.switch(&master, "127.0.0.1:1");
+        while pool.is_connected() {
+            tokio::task::yield_now().await;
+        }
+        sleep(Duration::from_millis(300)).await;
+        assert!(!pool.is_connected(), "it is master no more, as far as is known");
+        pool.switch("127.0.0.1:1", &master);
+        let end = soon();
+        while !pool.is_connected() {
+            assert!(Instant::now() < end, "the master is shunned");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -58,7 +58,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use smallvec::SmallVec;
@@ -127,12 +127,14 @@ pub struct LeasesBuilder {
     servers: Servers,
     rules: Vec<(String, Accuracy)>,
     max_keys: usize,
+    deadline: Option<Duration>,
 }
 
 struct Inner {
     storage: Arc<dyn AtomicStorage>,
     named: Vec<(u64, Named)>,
     servers: Servers,
+    deadline: Option<Duration>,
     table: Table,
     sketch: Sketch,
     counts: Counts,
@@ -147,7 +149,7 @@ impl Leases {
     #[expect(clippy::new_ret_no_self, reason = "the rules are to be named")]
     pub fn new(storage: impl Storage, servers: impl Into<Servers>) -> LeasesBuilder {
         let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
-        LeasesBuilder { storage, servers, rules: Vec::new(), max_keys: 10_000 }
+        LeasesBuilder { storage, servers, rules: Vec::new(), max_keys: 10_000, deadline: None }
     }
 
     /// Returns what was taken, spent and given back so far.
@@ -197,6 +199,13 @@ impl LeasesBuilder {
         self
     }
 
+    /// Bounds how long a decision that waits for a batch takes, with all the calls that are made for it;
+    /// default: as long as they take.
+    pub(crate) fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
     /// Wraps the storage.
     #[must_use]
     pub fn build(self) -> Leases {
@@ -210,6 +219,7 @@ impl LeasesBuilder {
                 storage: self.storage,
                 named,
                 servers: self.servers,
+                deadline: self.deadline,
                 table: Table::new(self.max_keys),
                 sketch: Sketch::new(),
                 counts: Counts::default(),

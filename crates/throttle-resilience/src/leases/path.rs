@@ -13,7 +13,7 @@ use super::{
     refund::{Part, Taken},
     table::Shard,
 };
-use crate::{keyed::only_key, owned::OwnedRequest};
+use crate::{deadline::in_time, keyed::only_key, owned::OwnedRequest};
 
 pub(super) type Plans = SmallVec<[Option<Arc<Plan>>; 2]>;
 type Gates = SmallVec<[Arc<Gate>; 2]>;
@@ -102,7 +102,7 @@ impl Inner {
         }
         self.count(&self.counts.waited, 1);
         let (inner, owned) = (Arc::clone(self), OwnedRequest::of(request));
-        Reply::pending(async move {
+        let decided = Reply::pending(async move {
             for gate in &gates {
                 gate.wait().await;
             }
@@ -111,7 +111,11 @@ impl Inner {
                 None => Reply::ready(Err(StorageError::not_carried_out("a request without a key"))),
             });
             reply.await
-        })
+        });
+        match self.deadline {
+            Some(deadline) => in_time(decided, deadline),
+            None => decided,
+        }
     }
 
     /// Asks for batches of what a request needs, and returns the gates of those that are on their way.
