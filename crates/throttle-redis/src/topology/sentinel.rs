@@ -68,6 +68,7 @@ pub(super) fn start(
             client,
             master: master.to_owned(),
             connect_timeout: options.connect_timeout,
+            silence: SILENCE,
             pool: Arc::downgrade(&pool),
         };
         tokio::spawn(async move { listener.listen().await })
@@ -124,6 +125,7 @@ struct Listener {
     client: Client,
     master: String,
     connect_timeout: Duration,
+    silence: Duration,
     pool: Weak<Pool>,
 }
 
@@ -137,7 +139,7 @@ impl Listener {
             if let Err(error) = self.listen_once().await {
                 tracing::debug!(%error, "a sentinel cannot be listened to");
             }
-            if began.elapsed() > SILENCE / 2 {
+            if began.elapsed() > self.silence / 2 {
                 backoff.reset();
             }
             sleep(backoff.next()).await;
@@ -156,7 +158,7 @@ impl Listener {
             .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         let mut messages = pin!(pubsub.on_message());
         // A connection on which nothing comes may be gone without a word.
-        let silence = SILENCE.mul_f64(0.75 + fastrand::f64() / 2.0);
+        let silence = self.silence.mul_f64(0.75 + fastrand::f64() / 2.0);
         while let Ok(Some(message)) = timeout(silence, next(&mut messages)).await {
             let text: String = message.get_payload()?;
             let words: Vec<_> = text.split(' ').collect();
@@ -178,25 +180,72 @@ async fn next<S: futures_core::Stream + Unpin>(stream: &mut S) -> Option<S::Item
 
 #[cfg(test)]
 mod tests {
-    use throttle_testbed::Sentinels;
+    use throttle_testbed::{Proxy, Sentinels, Server};
 
     use super::*;
     use crate::{options::Place, pool::address_of};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_sentinel_announces_last_counts_though_it_came_late() {
+    async fn who_announces_nothing_is_listened_to_anew_and_then_heard() {
         let servers = tokio::task::block_in_place(Sentinels::start);
+        let (pool, _watch) = connected(&servers).await;
+        let server = tokio::task::block_in_place(Server::start);
+        let proxy = Proxy::start(server.address()).await;
+        let listener = Listener {
+            client: Client::open(format!("redis://{}", proxy.address())).unwrap(),
+            master: servers.master_name().to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            silence: Duration::from_millis(100),
+            pool: Arc::downgrade(&pool),
+        };
+        let listening = tokio::spawn(async move { listener.listen().await });
+        let end = soon();
+        while proxy.accepted() < 4 {
+            assert!(Instant::now() < end, "{} connections", proxy.accepted());
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(proxy.open() < 4, "those that were silent are left");
+        let change = format!(
+            "{} {} 127.0.0.1 1",
+            servers.master_name(),
+            pool.address().unwrap().replace(':', " ")
+        );
+        let mut publisher =
+            Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let end = soon();
+        while pool.is_connected() {
+            assert!(Instant::now() < end, "nobody hears");
+            let announce = redis::cmd("PUBLISH").arg("+switch-master").arg(&change).clone();
+            // Again and again, as between two subscriptions nobody hears it.
+            let _: u64 = announce.query_async(&mut publisher).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        listening.abort();
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(3)
+    }
+
+    /// Returns a pool all of whose connections are there, and what listens for it.
+    async fn connected(servers: &Sentinels) -> (Arc<Pool>, Option<Watch>) {
         let options = Arc::new(Options::new(Place::Cluster { nodes: Vec::new() }));
         let addresses: Vec<_> =
             servers.sentinel_addresses().iter().filter_map(|text| address_of(text)).collect();
         let Single { pool, _watch, .. } =
             start(&addresses, servers.master_name(), &options, &Arc::default()).unwrap();
-        let soon = || Instant::now() + Duration::from_secs(3);
         let end = soon();
         while pool.connections() < Pool::size(&options) {
             assert!(Instant::now() < end, "not all are connected");
             sleep(Duration::from_millis(20)).await;
         }
+        (pool, _watch)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_sentinel_announces_last_counts_though_it_came_late() {
+        let servers = tokio::task::block_in_place(Sentinels::start);
+        let (pool, _watch) = connected(&servers).await;
         let master = pool.address().unwrap();
         // An older change, announced by one that lags: the master is left for nobody.
         pool.switch(&master, "127.0.0.1:1");
