@@ -179,7 +179,7 @@ where
                 }
                 StateProjection::Leaving { leaving } => {
                     let (leaving, response) = &mut **leaving;
-                    let departure = ready!(leaving.as_mut().poll(cx));
+                    let departure = ready!(Pin::new(leaving).poll(cx));
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(depart(departure, response)));
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use throttle_core::Decisions;
 
-use super::{Asking, Bill, InFlight, Passage, Request, in_flight::Places, turn};
+use super::{Bill, InFlight, Passage, Request, asking::ask, in_flight::Places, turn};
 use crate::{PickedRules, Refusal, Throttle, Verdict};
 
 /// Takes the places, then asks the rules. A place that is refused charges no rule; a rule that refuses
@@ -42,7 +42,7 @@ pub(super) async fn enter(
         told.push(decision);
     }
     let place = match throttle.begin_rules(key, picked.as_ref(), cost) {
-        Some(reply) => Asking::new(request, reply, told).await,
+        Some(reply) => ask(request, reply, told).await,
         None => {
             let decisions = Decisions::of(told).ok_or_else(Throttle::misconfigured)?;
             request.place(Ok(decisions))

@@ -1,8 +1,14 @@
 //! The way out: what is given back or settled, and what is held until the body has ended.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use super::{Charged, ResponseHead, actual::Settlement, in_flight::Places};
+use super::{Charged, ResponseHead, actual::Settlement, background::ToItsEnd, in_flight::Places};
 use crate::Marks;
 
 /// Is waited for when the handler has answered. To drop it before is to give places back, to settle to
@@ -44,8 +50,24 @@ pub struct Hold {
     counts_bytes: bool,
 }
 
-/// Answers when the response may be sent.
-pub type Leaving = Pin<Box<dyn Future<Output = Departure> + Send>>;
+/// Answers when the response may be sent. What was begun is done also if this is dropped before, by a task
+/// of the tokio runtime that serves the request where the storage answers later.
+#[must_use = "the response waits for it"]
+pub struct Leaving(ToItsEnd<Departure>);
+
+impl Future for Leaving {
+    type Output = Departure;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Departure> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl fmt::Debug for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Leaving")
+    }
+}
 
 impl Exit {
     /// Returns how the response leaves, at once where nothing of its charge changes yet; else when that
@@ -99,23 +121,23 @@ impl Settlement {
 }
 
 fn given_back(charged: Charged, marks: Marks, places: Option<Arc<Places>>) -> Leaving {
-    Box::pin(async move {
+    Leaving(ToItsEnd::new(async move {
         let marks = match charged.give_back().await {
             true => charged.marks(&charged.decisions.given_back()),
             false => marks,
         };
         Departure { marks, hold: Hold::of(None, places) }
-    })
+    }))
 }
 
 fn settled(charged: Charged, actual: u64, marks: Marks, places: Option<Arc<Places>>) -> Leaving {
-    Box::pin(async move {
+    Leaving(ToItsEnd::new(async move {
         let marks = match charged.settle(actual).await {
             true => charged.marks(&charged.decisions.settled(actual)),
             false => marks,
         };
         Departure { marks, hold: Hold::of(None, places) }
-    })
+    }))
 }
 
 impl Hold {

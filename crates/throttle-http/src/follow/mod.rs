@@ -29,7 +29,7 @@ pub use self::{
     in_flight::{InFlight, KeptPlaces},
     response::ResponseHead,
 };
-use self::{actual::Settlement, asking::Asking, enter::enter, exit::Bill};
+use self::{actual::Settlement, asking::ask, background::ToItsEnd, enter::enter, exit::Bill};
 use crate::{
     Marks, PickedRules, Protocol, Refusal, Throttle, Verdict,
     identity::{KeyError, LaterKey},
@@ -103,8 +103,7 @@ impl Throttle {
             // The place is taken, and whoever drops the entry gives it back, polled or not.
             Ok(answer) => Entry(Box::pin(turn(request.place(answer)))),
             Err(pending) => {
-                let asking = Asking::new(request, pending, Vec::new());
-                Entry(Box::pin(async move { turn(asking.await).await }))
+                Entry(Box::pin(async { turn(ask(request, pending, Vec::new()).await).await }))
             }
         }
     }
@@ -134,7 +133,7 @@ impl Throttle {
             return enter(request, cost, picked).await;
         }
         match request.throttle.begin_rules(&request.key, picked.as_ref(), cost) {
-            Some(reply) => turn(Asking::new(request, reply, Vec::new()).await).await,
+            Some(reply) => turn(ask(request, reply, Vec::new()).await).await,
             None => Ok(Passage::new(Marks::default(), None, Bill::Paid)),
         }
     }
@@ -184,9 +183,12 @@ async fn turn(place: Place) -> Result<Passage, Refusal> {
     if let Some((limiter, delay, at_most)) = taken.wait() {
         if delay > at_most {
             let Some(charged) = taken.0.take() else { return Err(Throttle::misconfigured()) };
-            charged.give_back().await;
-            let refusal = charged.decisions.too_far(at_most);
-            return Err(charged.throttle.refuse(Some(&charged.key), charged.protocol, refusal));
+            return ToItsEnd::new(async move {
+                charged.give_back().await;
+                let refusal = charged.decisions.too_far(at_most);
+                Err(charged.throttle.refuse(Some(&charged.key), charged.protocol, refusal))
+            })
+            .await;
         }
         limiter.sleep(delay).await;
     }

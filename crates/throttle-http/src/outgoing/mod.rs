@@ -19,7 +19,10 @@ use throttle_core::{Decisions, Error, Key, Micros, Reply};
 
 pub use self::not_sent::NotSent;
 use self::{pauses::Pauses, place::Place};
-use crate::{ConfigError, OnError, RequestHead, Throttle, Verdict, throttle::names};
+use crate::{
+    ConfigError, OnError, RequestHead, Throttle, Verdict, follow::background::ToItsEnd,
+    throttle::names,
+};
 
 /// The longest pause that a server can be obeyed in: a year.
 pub const MAX_PAUSE: Duration = Duration::from_secs(365 * 86_400);
@@ -153,11 +156,11 @@ impl Departures {
         loop {
             let known = match (answer.take(), pending.take()) {
                 (Some(answer), _) => answer,
-                (None, Some(reply)) => self.judge(&key, reply.await)?,
+                (None, Some(reply)) => self.clone().judge_later(key.clone(), reply).await?,
                 (None, None) => {
                     self.wait_out_pauses(&key, &mut waited).await?;
                     let reply = self.ask(&key, cost);
-                    self.judge(&key, reply.await)?
+                    self.clone().judge_later(key.clone(), reply).await?
                 }
             };
             match known {
@@ -222,6 +225,18 @@ impl Departures {
     fn ask(&self, key: &Key<'_>, cost: Option<u64>) -> Reply<Decisions, Error> {
         let names = names(&self.throttle.options().selection);
         self.throttle.limiter().begin_waiting(key, names, cost)
+    }
+
+    /// Judges what the limiter answers, also if this is dropped before: a place is given back then.
+    async fn judge_later(
+        self: Arc<Self>,
+        key: Key<'static>,
+        reply: Reply<Decisions, Error>,
+    ) -> Result<Answer, NotSent> {
+        match reply.into_ready() {
+            Ok(answer) => self.judge(&key, answer),
+            Err(pending) => ToItsEnd::new(async move { self.judge(&key, pending.await) }).await,
+        }
     }
 
     fn judge(

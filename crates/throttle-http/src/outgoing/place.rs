@@ -1,10 +1,10 @@
 //! What a call was charged, until it is sent.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use throttle_core::{Decisions, Key, Limiter};
 
-use crate::follow::background;
+use crate::follow::background::{self, ToItsEnd};
 
 /// Gives what was charged back when it is dropped before it is taken.
 pub(super) struct Place(Option<Charged>);
@@ -36,16 +36,16 @@ impl Place {
         self.0 = None;
     }
 
-    /// Gives the place back, and waits until the storage has done it.
+    /// Gives the place back, and waits until the storage has done it, which it does also if this is dropped.
     pub(super) async fn give_back(mut self) {
         if let Some(charged) = self.0.take() {
-            charged.give_back().await;
+            ToItsEnd::new(charged.give_back()).await;
         }
     }
 }
 
 impl Charged {
-    async fn give_back(&self) {
+    async fn give_back(self) {
         if let Err(error) = self.limiter.give_back(&self.key, self.decisions.all()).await {
             tracing::warn!(%error, "a call was not sent, and its charge was not given back");
         }
@@ -55,8 +55,7 @@ impl Charged {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some(charged) = self.0.take() {
-            // There is no task to wait in; a storage that answers at once is done at the first poll.
-            let _ = background::begin(pin!(charged.give_back()));
+            background::finish(charged.give_back());
         }
     }
 }

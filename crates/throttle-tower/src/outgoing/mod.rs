@@ -31,8 +31,9 @@ use crate::layer::MEMORY;
 /// A call waits until its rules have a place, by a leaky bucket until its turn has come, and by
 /// [`obey_server`](Self::obey_server) until the server's pause is over. Where that is longer than
 /// [`max_wait`](Self::max_wait), it fails at once, with when a place is there. A call that is dropped
-/// while it waits gives back what it was charged: at once in a storage that answers at once; one that
-/// answers later is asked to, and nobody waits for its answer. What was sent is not given back.
+/// before it is sent gives back what it was charged, also if the storage was still being asked: at once in
+/// a storage that answers at once, else by a task of the tokio runtime; without a runtime the storage is
+/// asked once. What was sent is not given back.
 ///
 /// Waiting calls are not queued: of several, any may be the next. By a leaky bucket each has its
 /// turn, in the order in which they came, and asks the storage once: take that one where many wait. A turn

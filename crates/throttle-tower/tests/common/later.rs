@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::resume_unwind,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -56,11 +57,12 @@ impl Storage for Later {
     }
 }
 
-/// Is down for as long as it is told to be.
+/// Is down, or panics, for as long as it is told to.
 #[derive(Clone, Default)]
 pub struct Failing {
     storage: Later,
     down: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
 }
 
 impl Failing {
@@ -68,7 +70,14 @@ impl Failing {
         self.down.store(down, Relaxed);
     }
 
+    pub fn set_panics(&self, panics: bool) {
+        self.panics.store(panics, Relaxed);
+    }
+
     fn up(&self) -> Result<&Later, StorageError> {
+        if self.panics.load(Relaxed) {
+            resume_unwind(Box::new("the storage panics"));
+        }
         match self.down.load(Relaxed) {
             true => Err(StorageError::not_carried_out("connection refused")),
             false => Ok(&self.storage),

@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     sync::{
         Arc,
@@ -18,6 +19,7 @@ use throttle_core::{Algorithm, Limiter, ManualClock, Rule, Storage, StorageError
 use throttle_http::{RequestHead, identity::AsyncKey};
 use throttle_memory::MemoryStorage;
 use throttle_tower::{NotSent, Outgoing};
+use tokio::{task::yield_now, time::timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::{
@@ -137,6 +139,53 @@ async fn a_call_that_is_dropped_while_it_waits_gives_its_place_back_and_reaches_
 }
 
 #[tokio::test]
+async fn a_call_that_is_dropped_at_any_moment_leaves_nothing_charged_in_a_storage_that_answers_later()
+ {
+    let clock = clock();
+    let limiter = leaky(&clock, Later::default());
+    let inner = Careful::default();
+    let outgoing = Outgoing::new(&limiter).max_wait(Duration::from_secs(600));
+    let mut service = outgoing.layer(inner);
+    service.ready().await.unwrap().call(request()).await.unwrap();
+    let left = async || limiter.peek("api.example.com", "api").await.unwrap().remaining();
+    for polls in 0..30 {
+        let mut waits = Box::pin(service.ready().await.unwrap().call(request()));
+        for _ in 0..polls {
+            assert!(poll_once(waits.as_mut()).is_pending(), "for its turn, at the latest");
+            yield_now().await;
+        }
+        drop(waits);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert_eq!(left().await, 2, "dropped after {polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_is_too_far_away_is_given_back_also_where_nobody_waits_for_that() {
+    let clock = clock();
+    let limiter = leaky(&clock, Later::default());
+    let mut service = Outgoing::new(&limiter).max_wait(Duration::ZERO).layer(Careful::default());
+    service.ready().await.unwrap().call(request()).await.unwrap();
+    for polls in 0..30 {
+        let mut refused = Box::pin(service.ready().await.unwrap().call(request()));
+        for _ in 0..polls {
+            if poll_once(refused.as_mut()).is_ready() {
+                break;
+            }
+            yield_now().await;
+        }
+        drop(refused);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        let left = limiter.peek("api.example.com", "api").await.unwrap().remaining();
+        assert_eq!(left, 2, "dropped after {polls} polls");
+    }
+}
+
+#[tokio::test]
 async fn a_turn_that_is_too_far_away_is_given_back_by_a_storage_that_answers_later_too() {
     let clock = clock();
     let limiter = leaky(&clock, Later::default());
@@ -167,6 +216,32 @@ async fn a_storage_that_fails_fails_the_call_or_lets_it_pass() {
     open.oneshot(request()).await.unwrap();
     let logged = log.take();
     assert_eq!(logged.lines().count(), 2, "one when it fails, one when it works again: {logged}");
+}
+
+#[tokio::test]
+async fn a_storage_that_panics_fails_that_call_alone_also_where_its_place_is_given_back() {
+    let failing = Failing::default();
+    let limiter = leaky(&clock(), failing.clone());
+    let outgoing = Outgoing::new(&limiter).max_wait(Duration::from_secs(600));
+    let mut service = outgoing.layer(Careful::default());
+    service.ready().await.unwrap().call(request()).await.unwrap();
+    let mut waits = Box::pin(service.ready().await.unwrap().call(request()));
+    assert!(timeout(Duration::from_millis(100), waits.as_mut()).await.is_err(), "for its turn");
+
+    failing.set_panics(true);
+    let call = tokio::spawn(service.clone().oneshot(request()));
+    assert!(call.await.unwrap_err().is_panic());
+    let both = catch_unwind(AssertUnwindSafe(move || {
+        let _waits = waits;
+        resume_unwind(Box::new("whoever made the call panics"));
+    }));
+    assert!(both.is_err());
+
+    failing.set_panics(false);
+    let left = limiter.peek("api.example.com", "api").await.unwrap().remaining();
+    assert_eq!(left, 1, "what could not be given back is charged, and no more than that");
+    let mut next = Box::pin(service.ready().await.unwrap().call(request()));
+    assert!(timeout(Duration::from_millis(100), next.as_mut()).await.is_err(), "for its turn");
 }
 
 #[tokio::test]

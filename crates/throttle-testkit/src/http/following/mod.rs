@@ -6,6 +6,7 @@ mod turns;
 
 use std::{
     future::{Future, poll_fn},
+    pin::Pin,
     task::Poll,
     time::Duration,
 };
@@ -123,12 +124,22 @@ where
 }
 
 /// Lets a request go on for as long as it can, and returns its response if there is one.
-async fn go_on<T>(mut request: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+async fn go_on<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     for _ in 0..50 {
-        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
+        if let Some(done) = poll_once(request.as_mut()).await {
             return Some(done);
         }
-        yield_now().await;
     }
     None
+}
+
+/// Polls a request once, and lets others go on then.
+async fn poll_once<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => {
+            yield_now().await;
+            None
+        }
+    }
 }

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use throttle_core::{Limiter, Rule, Storage};
 use throttle_http::{OnError, Options};
 
-use super::{super::panics::Down, Adapter, Handler, WINDOW, go_on};
+use super::{super::panics::Down, Adapter, Handler, WINDOW, go_on, poll_once};
 
 impl<St, S, F, M, C> Adapter<F, M, C>
 where
@@ -21,6 +21,7 @@ where
         self.the_fields_of_the_response_are_seen().await;
         self.the_window_that_was_charged_has_it_back().await;
         self.who_leaves_before_the_response_stays_charged().await;
+        self.who_leaves_while_its_charge_goes_back_is_not_charged().await;
         self.a_failure_is_that_of_any_request().await;
     }
 
@@ -70,6 +71,17 @@ where
             assert!(go_on(leaving.as_mut()).await.is_none(), "it is at work");
         }
         assert_eq!((app.handler.calls(), app.left().await), (1, 1));
+    }
+
+    async fn who_leaves_while_its_charge_goes_back_is_not_charged(&self) {
+        let app = self.windows(2, Options::new().charge_if(|_| false)).await;
+        {
+            let mut leaving = Box::pin(app.ask("200"));
+            while app.handler.calls() == 0 {
+                _ = poll_once(leaving.as_mut()).await;
+            }
+        }
+        app.has_left(2, "the handler has said that it does not count").await;
     }
 
     async fn a_failure_is_that_of_any_request(&self) {

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::{Request, Response};
 use throttle_core::{Limiter, Storage};
 use throttle_http::Options;
+use tokio::task::yield_now;
 
-use super::{Adapter, Handler, go_on};
+use super::{Adapter, Handler, go_on, poll_once};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -23,6 +24,9 @@ where
         self.a_request_waits_for_its_turn().await;
         self.a_turn_that_is_too_far_away_is_refused_and_given_back().await;
         self.who_leaves_while_it_waits_gives_its_turn_back().await;
+        self.who_leaves_at_any_moment_before_its_turn_is_not_charged(Options::new().shape()).await;
+        let refused = Options::new().shape_at_most(SECOND / 2);
+        self.who_leaves_at_any_moment_before_its_turn_is_not_charged(refused).await;
         self.a_dry_run_waits_for_no_turn().await;
     }
 
@@ -63,6 +67,26 @@ where
         }
         app.has_left(4, "its turn is for others").await;
         app.clock.advance(SECOND);
+        assert_eq!(app.handler.calls(), 1);
+    }
+
+    async fn who_leaves_at_any_moment_before_its_turn_is_not_charged(&self, options: Options) {
+        let app = self.queue(5, options).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        for polls in 0..30 {
+            {
+                let mut leaving = Box::pin(app.ask("200"));
+                for _ in 0..polls {
+                    if poll_once(leaving.as_mut()).await.is_some() {
+                        break; // it was refused
+                    }
+                }
+            }
+            for _ in 0..100 {
+                yield_now().await; // to what goes on in the background
+            }
+            assert_eq!(app.left().await, 4, "it left after {polls} polls");
+        }
         assert_eq!(app.handler.calls(), 1);
     }
 
