@@ -57,7 +57,19 @@ macro_rules! common {
             ///
             /// [`InvalidEntry`] when it is empty, or looks like a network but is none.
             pub fn add(&self, entry: &str) -> Result<(), InvalidEntry> {
-                self.0.own.add(entry, None)
+                self.0.own.insert(Entry::read(entry)?, None);
+                Ok(())
+            }
+
+            /// Adds exactly this key, whatever it reads, such as that of a
+            /// [`Violation`](super::Violation); it stays until it is [removed](Self::remove_key).
+            pub fn add_key<'k>(&self, key: impl Into<Key<'k>>) {
+                self.0.own.insert(Entry::Key(key.into().into_owned()), None);
+            }
+
+            /// Removes exactly this key and returns whether it was there.
+            pub fn remove_key<'k>(&self, key: impl Into<Key<'k>>) -> bool {
+                self.0.own.take(&Entry::Key(key.into().into_owned()))
             }
 
             /// Removes an entry and returns whether it was there.
@@ -66,7 +78,7 @@ macro_rules! common {
             ///
             /// [`InvalidEntry`] as for `add`.
             pub fn remove(&self, entry: &str) -> Result<bool, InvalidEntry> {
-                self.0.own.remove(entry)
+                Ok(self.0.own.take(&Entry::read(entry)?))
             }
 
             /// Returns whether a key is found in the list now.
@@ -122,7 +134,24 @@ impl DenyList {
     ///
     /// [`InvalidEntry`] as for [`DenyList::add`].
     pub fn add_for(&self, entry: &str, span: Duration) -> Result<(), InvalidEntry> {
-        self.0.own.add(entry, Some(Micros::from(span)))
+        self.0.own.insert(Entry::read(entry)?, Some(Micros::from(span)));
+        Ok(())
+    }
+
+    /// Adds exactly this key, whatever it reads, for `span` as [`add_for`](Self::add_for) does.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use throttle_core::Limiter;
+    /// # fn example(limiter: Limiter) {
+    /// let bans = limiter.clone();
+    /// limiter.on_violation(move |violation| {
+    ///     bans.deny_list().add_key_for(&violation.key, Duration::from_secs(600));
+    /// });
+    /// # }
+    /// ```
+    pub fn add_key_for<'k>(&self, key: impl Into<Key<'k>>, span: Duration) {
+        self.0.own.insert(Entry::Key(key.into().into_owned()), Some(Micros::from(span)));
     }
 }
 
@@ -181,14 +210,12 @@ struct Timed {
 }
 
 impl List {
-    fn add(&self, entry: &str, span: Option<Micros>) -> Result<(), InvalidEntry> {
-        let entry = Entry::read(entry)?;
+    fn insert(&self, entry: Entry, span: Option<Micros>) {
         let now = self.now();
         let mut entries = self.write();
         entries.purge(now);
         entries.insert(entry, Term::new(now, span));
         self.used.store(true, Relaxed);
-        Ok(())
     }
 
     /// Takes these entries in place of all; what is no entry is left out.
@@ -205,14 +232,15 @@ impl List {
         *entries = new;
     }
 
-    fn remove(&self, entry: &str) -> Result<bool, InvalidEntry> {
+    /// Removes an entry and returns whether it was in force.
+    fn take(&self, entry: &Entry) -> bool {
         let now = self.now();
         let mut entries = self.write();
-        let term = match Entry::read(entry)? {
-            Entry::Key(key) => entries.keys.remove(&key),
-            Entry::Net(net) => entries.nets.remove(&net),
+        let term = match entry {
+            Entry::Key(key) => entries.keys.remove(key),
+            Entry::Net(net) => entries.nets.remove(net),
         };
-        Ok(term.is_some_and(|term| term.left(now).is_some()))
+        term.is_some_and(|term| term.left(now).is_some())
     }
 
     fn clear(&self) {

@@ -20,7 +20,8 @@ pub struct Metrics {
     pub allowed: u64,
     /// Requests that were refused.
     pub denied: u64,
-    /// Denials by single rules: a request that two rules deny is two violations.
+    /// Denials by single rules: a request that two rules deny is two violations, and one that the deny list
+    /// denies is none.
     pub violations: u64,
     /// Requests that could not be decided because the storage failed.
     pub errors: u64,
@@ -36,9 +37,9 @@ pub struct Metrics {
 pub struct RuleMetrics {
     /// Requests that it was asked about.
     pub total: u64,
-    /// Requests that it would have admitted.
+    /// Requests that it would have admitted, and those that the allow list admitted.
     pub allowed: u64,
-    /// Requests that it denied.
+    /// Requests that it denied, and those that the deny list denied.
     pub denied: u64,
 }
 

@@ -226,7 +226,8 @@ impl Limiter {
         &self.inner.deny_list
     }
 
-    /// Calls `callback` for each denial by a rule, on the path of the request: keep it short.
+    /// Calls `callback` for each denial by a rule, on the path of the request: keep it short. What the deny
+    /// list denies it is not told of, so that a callback that bans does not ban anew who is banned.
     ///
     /// One that panics is logged, and harms neither the request nor the limiter.
     pub fn on_violation(&self, callback: impl Fn(&Violation) + Send + Sync + 'static) {

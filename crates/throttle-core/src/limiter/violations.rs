@@ -16,12 +16,13 @@ use serde::Serialize;
 
 use crate::{Decision, Key, Micros};
 
-/// Tells of a denial by one rule.
+/// Tells of a denial by one rule. What the deny list denies is none: nobody is banned anew for coming while
+/// banned.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Violation {
-    /// Who was denied, as a printable word ([`Key::to_word`]).
-    pub key: String,
+    /// Who was denied; serialized as a printable word ([`Key::to_word`]).
+    pub key: Key<'static>,
     /// The rule that denied.
     pub rule: String,
     /// The most that the rule ever admits at once.
@@ -66,8 +67,11 @@ impl Violations {
         });
     }
 
-    /// `at` is when it was.
+    /// Adds a denial, unless it is by a list; `at` is when it was.
     pub(super) fn add(&self, key: &Key<'_>, decision: &Decision, at: Micros) {
+        if decision.listed().is_some() {
+            return;
+        }
         self.count.fetch_add(1, Relaxed);
         if self.kept > 0 {
             let key = key.clone().into_owned();
@@ -103,7 +107,7 @@ impl Violations {
 impl Violation {
     fn new(key: &Key<'_>, decision: &Decision, at: Micros) -> Self {
         Self {
-            key: key.to_word(),
+            key: key.clone().into_owned(),
             rule: decision.rule().to_owned(),
             limit: decision.limit(),
             cost: decision.cost(),

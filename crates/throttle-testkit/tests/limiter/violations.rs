@@ -1,6 +1,7 @@
 //! Refusals: who is told of them, and which are kept.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{Algorithm, Limiter, Rule, Violation};
+use throttle_core::{Algorithm, Key, Limiter, Listed, Rule, Violation};
 use throttle_memory::MemoryStorage;
 
 use crate::{SECOND, limiter, start};
@@ -38,7 +39,7 @@ async fn every_callback_is_told_of_every_denial_and_of_nothing_else() {
     assert_eq!(*two.lock().unwrap(), told);
     assert_eq!(told, limiter.metrics().recent_violations);
     let [first, second] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((&*first.key, &*first.rule), ("a%20key", "api"));
+    assert_eq!((&first.key, &*first.rule), (&Key::from("a key"), "api"));
     assert_eq!((first.limit, first.cost, first.blocked), (1, 1, true));
     assert_eq!(first.retry_after, Some(9 * SECOND));
     assert_eq!(first.at, start() + SECOND / 4);
@@ -83,12 +84,46 @@ async fn a_callback_that_panics_harms_nobody() {
 }
 
 #[tokio::test]
+async fn a_ban_that_a_callback_gives_ends_though_its_client_keeps_coming() {
+    // The last reads as an address: who has that one is not banned with it.
+    for key in ["user:42", "a key, {with}: signs", "", "203.0.113.7"] {
+        let key = Key::from(key).opaque();
+        let (limiter, clock) = limiter([Rule::per_second("api", 1)]);
+        let own = limiter.clone();
+        limiter.on_violation(move |violation| {
+            own.deny_list().add_key_for(&violation.key, 10 * SECOND);
+        });
+        for _ in 0..2 {
+            limiter.check(&key, "api").await.unwrap();
+        }
+        for left in (1..=10).rev() {
+            let denied = limiter.check(&key, "api").await.unwrap();
+            assert_eq!(
+                (denied.listed(), denied.retry_after()),
+                (Some(Listed::Denied), Some(left * SECOND))
+            );
+            let route = Key::join([&key, &Key::from(IpAddr::from([203, 0, 113, 7]))]);
+            assert!(limiter.peek(&route, "api").await.unwrap().is_allowed());
+            clock.advance(SECOND);
+        }
+        assert!(limiter.check(&key, "api").await.unwrap().is_allowed(), "{key:?}");
+        assert_eq!(limiter.metrics().violations, 1);
+
+        limiter.deny_list().add_key(&key);
+        assert!(!limiter.check(&key, "api").await.unwrap().is_allowed());
+        assert!(limiter.deny_list().remove_key(&key) && !limiter.deny_list().remove_key(&key));
+        limiter.allow_list().add_key(&key);
+        assert!(limiter.check(&key, "api").await.unwrap().listed() == Some(Listed::Allowed));
+    }
+}
+
+#[tokio::test]
 async fn a_callback_may_use_the_limiter() {
     let (limiter, _) = limiter([Rule::per_second("api", 1)]);
     let (own, seen) = (limiter.clone(), Arc::new(AtomicU64::new(0)));
     let seen_by = Arc::clone(&seen);
     limiter.on_violation(move |violation| {
-        own.deny_list().add_for(&violation.key, Duration::from_secs(60)).unwrap();
+        own.deny_list().add_key_for(&violation.key, Duration::from_secs(60));
         seen_by.store(own.metrics().recent_violations.len() as u64, Relaxed);
         if own.rule("seen").is_none() {
             own.add_rule(Rule::per_second("seen", 1)).unwrap();
@@ -112,7 +147,7 @@ async fn the_list_of_recent_violations_is_bounded_and_keeps_the_newest() {
         }
         let metrics = limiter.metrics();
         let keys: Vec<_> = metrics.recent_violations.into_iter().map(|one| one.key).collect();
-        let newest: Vec<_> = (250 - kept..250).map(|n| format!("key-{n}")).collect();
+        let newest: Vec<_> = (250 - kept..250).map(|n| Key::from(format!("key-{n}"))).collect();
         assert_eq!(keys, newest, "oldest first");
         assert_eq!(metrics.violations, 250, "all are counted");
     }

@@ -1,0 +1,111 @@
+use super::*;
+
+#[test]
+fn an_address_and_its_text_are_one_key() {
+    for text in ["0.0.0.0", "7.60.123.255", "100.10.9.200", "::1", "2001:db8::ff"] {
+        let address: IpAddr = text.parse().unwrap();
+        assert_eq!(Key::from(address), Key::from(text));
+        assert_eq!(Key::from(text).address(), Some(address));
+    }
+    let mapped: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
+    assert_eq!(Key::from(mapped), Key::from("192.0.2.7"));
+}
+
+#[test]
+fn every_octet_is_written_as_the_standard_library_writes_it() {
+    for octet in 0..=255 {
+        let address = Ipv4Addr::new(octet, 255 - octet, octet, octet.wrapping_mul(7));
+        assert_eq!(Key::from(IpAddr::V4(address)).as_bytes(), address.to_string().as_bytes());
+    }
+}
+
+#[test]
+fn what_a_client_chooses_is_no_address() {
+    assert!(Key::from("10.0.0.1").opaque().address().is_none());
+    assert!(Key::from("10.0.0.1".as_bytes()).address().is_none());
+    assert!(Key::parts(["10.0.0.1"]).address().is_none());
+    let address: IpAddr = "10.0.0.1".parse().unwrap();
+    assert_eq!(Key::from(address).opaque().address(), Some(address));
+}
+
+#[test]
+fn a_client_with_a_whole_network_has_one_key() {
+    let one: IpAddr = "2001:db8:aaaa:bbbb::1".parse().unwrap();
+    let two: IpAddr = "2001:db8:aaaa:bbbb:ffff:ffff:ffff:ffff".parse().unwrap();
+    let far: IpAddr = "2001:db8:aaaa:bbbc::1".parse().unwrap();
+    assert_eq!(Key::network(one, 64), Key::network(two, 64));
+    assert_ne!(Key::network(one, 64), Key::network(far, 64));
+    assert_eq!(Key::network(one, 0).as_bytes(), b"::/0");
+    assert_eq!(Key::network(two, 64).address(), Some(two));
+    let long = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe";
+    assert_eq!(Key::network(long.parse().unwrap(), 127), Key::from(&format!("{long}/127")));
+}
+
+#[test]
+fn a_long_identity_is_kept_as_a_digest_that_no_text_can_name() {
+    let long = "x".repeat(64 * 1024);
+    let key = Key::from(long.as_str());
+    assert_eq!(key.as_bytes().len(), 32);
+    assert_eq!(key, Key::from(long.clone()));
+    assert_ne!(key, Key::from(key.as_bytes()));
+    assert_ne!(key.to_word(), Key::from(key.to_word()).to_word());
+    assert_ne!(key, Key::from("y".repeat(64 * 1024)));
+}
+
+#[test]
+fn parts_that_try_to_collide_do_not() {
+    let tries = [["a", "b|c"], ["a|b", "c"], ["", "a|b|c"], ["a%7Cb", "c"], ["a", "b%7Cc"]];
+    for (i, one) in tries.iter().enumerate() {
+        for two in &tries[..i] {
+            assert_ne!(Key::parts(one), Key::parts(two));
+        }
+    }
+}
+
+#[test]
+fn keys_join_as_their_parts_do_and_a_digest_is_no_text() {
+    let (one, two) = (Key::from("a|b"), Key::from("c"));
+    assert_eq!(Key::join([&one, &two]), Key::parts(["a|b", "c"]));
+    let long = Key::from("x".repeat(MAX_KEY_LEN + 1));
+    let digest = Key::from(long.as_bytes());
+    assert_ne!(Key::join([&long, &two]), Key::join([&digest, &two]));
+    let forged = [b"%sha256:", long.as_bytes()].concat();
+    assert_ne!(Key::join([&long, &two]), Key::parts([&forged[..], b"c"]));
+}
+
+#[test]
+fn of_keys_that_are_joined_lists_see_the_first_address_that_is_not_a_mere_text() {
+    let (one, two): (IpAddr, IpAddr) = ([192, 0, 2, 7].into(), [192, 0, 2, 8].into());
+    let (route, client, proxy) = (Key::from("10.0.0.1"), Key::from(one), Key::from(two));
+    assert_eq!(Key::join([&route, &client]).address(), Some(one));
+    assert_eq!(Key::join([&client, &route, &proxy]).address(), Some(one));
+    assert_eq!(Key::join([&Key::join([&route, &client]), &proxy]).address(), Some(one));
+    assert_eq!(Key::join([&route, &route]).address(), None);
+    assert_eq!(Key::join([&route, &client]), Key::parts(["10.0.0.1", "192.0.2.7"]));
+}
+
+#[test]
+fn a_key_that_is_set_apart_is_another_and_keeps_its_address() {
+    let key = Key::from("192.0.2.7");
+    let apart = key.apart("mark");
+    assert_ne!(apart, key);
+    assert_eq!(apart, Key::parts(["mark", "192.0.2.7"]));
+    assert_eq!(apart.address(), key.address());
+    assert!(Key::from("10.0.0.1").opaque().apart("mark").address().is_none());
+}
+
+#[test]
+fn a_word_has_no_byte_that_a_storage_could_take_for_its_own() {
+    let word = Key::from("a{b}:c d\n%\u{e9}").to_word();
+    assert_eq!(word, "a%7Bb%7D:c%20d%0A%25%C3%A9");
+    assert_eq!(Key::from("").to_word(), "");
+}
+
+#[test]
+fn owning_a_key_changes_nothing() {
+    for len in [0, 1, INLINE, INLINE + 1, MAX_KEY_LEN, MAX_KEY_LEN + 1] {
+        let text = "k".repeat(len);
+        assert_eq!(Key::from(text.as_str()).into_owned(), Key::from(text.as_str()));
+        assert_eq!(Key::from(&Key::from(&text)), Key::from(text.as_str()));
+    }
+}
