@@ -106,8 +106,8 @@ pub use throttle_http::{
     RequestHead, ResponseHead, Selection, Source,
     identity::{
         AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Global, Header, IntoKey,
-        IntoKeyed, InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey, RequestHost,
-        RequestMethod, RequestPath, RoutePattern, TrustedProxies,
+        IntoKeyed, InvalidKey, InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey,
+        RequestHost, RequestMethod, RequestPath, RoutePattern, TrustedProxies,
     },
 };
 #[cfg(feature = "memory")]

@@ -60,6 +60,9 @@ where
         let reply = match admission {
             Admission::Exempt => return ThrottledFuture::exempt(self.inner.call(request)),
             Admission::Refused(refusal) => return refused(request, refusal),
+            Admission::Undecided(marks) => {
+                return ThrottledFuture::passed(self.inner.call(request), marks);
+            }
             Admission::Asked(reply) => reply,
             Admission::Followed(followed) => {
                 let (entry, inner) = (throttle.follow(followed), Rc::clone(&self.inner));

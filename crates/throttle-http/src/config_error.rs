@@ -2,7 +2,7 @@
 
 use throttle_core::{Error, InvalidRule};
 
-use crate::{InvalidCost, InvalidPath, ShortSecret, identity::InvalidProxy};
+use crate::{InvalidCost, InvalidPath, ShortSecret, identity::InvalidKey};
 
 /// Says why a middleware cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -14,9 +14,9 @@ pub enum ConfigError {
     /// A rule is not known, is named twice, or there are none.
     #[error(transparent)]
     Rules(Error),
-    /// A trusted proxy is no network.
+    /// Requests cannot be told apart so: a trusted proxy is no network, or a name that of no field or cookie.
     #[error(transparent)]
-    InvalidProxy(#[from] InvalidProxy),
+    InvalidKey(#[from] InvalidKey),
     /// A path that is to be exempt can be none.
     #[error(transparent)]
     InvalidPath(#[from] InvalidPath),

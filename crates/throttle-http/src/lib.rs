@@ -24,6 +24,7 @@ mod option_methods;
 mod options;
 pub mod outgoing;
 mod problem;
+mod refusal;
 mod rules;
 mod setup;
 mod throttle;

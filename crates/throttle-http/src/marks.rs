@@ -16,6 +16,11 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// Marks the response to a request that a dry run lets pass.
+    pub(crate) fn denied_dry() -> Self {
+        Self { dry_run: true, ..Self::default() }
+    }
+
     /// Marks a response.
     #[inline]
     pub fn write<B>(self, response: &mut Response<B>) {

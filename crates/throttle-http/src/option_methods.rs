@@ -227,8 +227,9 @@ macro_rules! option_methods {
             self.with(|options| options.shape_at_most(at_most))
         }
 
-        /// Decides, counts and writes header fields, but lets everything pass; a response that would
-        /// have been a refusal has `X-RateLimit-Dry-Run: denied`.
+        /// Decides, counts and writes header fields, but lets everything pass, also requests without a key or
+        /// cost and those that the storage cannot decide. A response that would have been a refusal has
+        /// `X-RateLimit-Dry-Run: denied`, and no `Retry-After`. The metrics count as without it.
         pub fn dry_run(self) -> Self {
             self.with($crate::Options::dry_run)
         }

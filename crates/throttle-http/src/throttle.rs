@@ -3,15 +3,12 @@
 use std::{fmt, sync::Once};
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
-};
+use http::{Response, StatusCode};
 use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply, Rule};
 
 use crate::{
-    CONTENT_TYPE, ConfigError, Denial, Followed, Marks, NoCost, OnError, Options, Protocol,
-    RequestHead, ResponseHead, Selection,
+    ConfigError, Denial, Followed, Marks, OnError, Options, Protocol, RequestHead, ResponseHead,
+    Selection,
     fields::{Fields, Values},
     follow::Asked,
     health::Health,
@@ -19,6 +16,10 @@ use crate::{
     mistakes::{Watch, look_at_gone},
     options::RulesBy,
     problem,
+    refusal::{
+        problem_response, refuse_misconfigured, refuse_undecided, refuse_without_cost,
+        refuse_without_key,
+    },
 };
 
 /// Decides about requests by a limiter and [`Options`]; what adapters are made of.
@@ -49,6 +50,9 @@ pub enum Admission {
     Followed(Box<Followed>),
     /// It is refused before the limiter was asked.
     Refused(Refusal),
+    /// It passes, though it would be refused so if this were no [dry run](Options::dry_run); mark its
+    /// response.
+    Undecided(Marks),
 }
 
 /// Says what the limiter's answer means.
@@ -161,6 +165,9 @@ impl Throttle {
             None => None,
             Some(Ok(0)) => return Admission::Exempt,
             Some(Ok(cost)) => Some(cost),
+            Some(Err(_)) if self.options.dry_run => {
+                return Admission::Undecided(Marks::denied_dry());
+            }
             Some(Err(no_cost)) => {
                 let refusal = refuse_without_cost(no_cost);
                 return Admission::Refused(Protocol::of_head(head).undecided(refusal));
@@ -196,10 +203,10 @@ impl Throttle {
                 }
                 Admission::Asked(reply)
             }
-            Err(no_key) => {
-                let refusal = self.refuse_without_key(&no_key);
-                Admission::Refused(Protocol::of_head(head).undecided(refusal))
-            }
+            Err(no_key) => match self.judge_without_key(Protocol::of_head(head), &no_key) {
+                Ok(marks) => Admission::Undecided(marks),
+                Err(refusal) => Admission::Refused(refusal),
+            },
         }
     }
 
@@ -367,10 +374,14 @@ impl Throttle {
             self.no_rule.call_once(|| {
                 tracing::error!(
                     %error,
-                    "a rule that was picked is not there; such requests are answered with 500: \
-                     add the rule, and name it in `declare_rules` to find this when the service starts"
+                    "a rule that was picked is not there; such requests are answered with 500, but for \
+                     a dry run: add the rule, and name it in `declare_rules` to find this when the \
+                     service starts"
                 );
             });
+            if self.options.dry_run {
+                return Verdict::Undecided(Marks::denied_dry());
+            }
             let detail = "The server is not configured to limit this request.";
             return Verdict::Refused(protocol.undecided(refuse_misconfigured(detail)));
         }
@@ -379,6 +390,10 @@ impl Throttle {
             _ => &OnError::Refuse,
         };
         match on_error {
+            OnError::Refuse | OnError::Answer(_) if self.options.dry_run => {
+                self.health.failed(error, "requests pass unlimited, as this is a dry run");
+                Verdict::Undecided(Marks { undecided: true, ..Marks::denied_dry() })
+            }
             OnError::Refuse => {
                 self.health.failed(error, "requests are refused with 503");
                 Verdict::Refused(protocol.undecided(refuse_undecided()))
@@ -394,23 +409,27 @@ impl Throttle {
         }
     }
 
-    /// Refuses a request without a key; what the service forgot is logged once, and told to nobody.
-    pub(crate) fn refuse_without_key(&self, no_key: &NoKey) -> Refusal {
+    /// Refuses a request without a key, or lets it pass in a dry run; what the service forgot is logged once,
+    /// and told to nobody.
+    #[expect(clippy::result_large_err, reason = "a refusal is an answer as any other")]
+    pub(crate) fn judge_without_key(
+        &self,
+        protocol: Protocol,
+        no_key: &NoKey,
+    ) -> Result<Marks, Refusal> {
         if *no_key == NoKey::NoPeer {
-            self.no_peer
-                .call_once(|| tracing::error!("every request is answered with 500: {no_key}"));
-            let detail = "The server is not configured to tell clients apart.";
-            return refuse_misconfigured(detail);
+            self.no_peer.call_once(|| {
+                let then = match self.options.dry_run {
+                    true => "no request is limited, nor would be without the dry run",
+                    false => "every request is answered with 500",
+                };
+                tracing::error!("{then}: {no_key}");
+            });
         }
-        let status = match no_key {
-            NoKey::Status(status) if status.is_client_error() || status.is_server_error() => {
-                *status
-            }
-            _ => StatusCode::BAD_REQUEST,
-        };
-        let title = status.canonical_reason().unwrap_or("Bad Request");
-        let body = problem::plain(status.as_u16(), title, &no_key.to_string());
-        problem_response(status, body)
+        match self.options.dry_run {
+            true => Ok(Marks::denied_dry()),
+            false => Err(protocol.undecided(refuse_without_key(no_key))),
+        }
     }
 }
 
@@ -425,33 +444,6 @@ pub(crate) fn names(selection: &Selection) -> Option<&[String]> {
         Selection::All => None,
         Selection::Named(names) => Some(names),
     }
-}
-
-fn problem_response(status: StatusCode, body: Bytes) -> Refusal {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE_FIELD, HeaderValue::from_static(CONTENT_TYPE));
-    response
-}
-
-#[cold]
-fn refuse_without_cost(no_cost: NoCost) -> Refusal {
-    let NoCost::NoLength = no_cost;
-    let body = problem::plain(411, "Length Required", &no_cost.to_string());
-    problem_response(StatusCode::LENGTH_REQUIRED, body)
-}
-
-fn refuse_misconfigured(detail: &str) -> Refusal {
-    let body = problem::plain(500, "Internal Server Error", detail);
-    problem_response(StatusCode::INTERNAL_SERVER_ERROR, body)
-}
-
-/// Refuses what could not be decided: a limit that is not kept would be worse than a retry.
-fn refuse_undecided() -> Refusal {
-    let body = problem::reduced_capacity();
-    let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, body);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }
 
 impl Drop for Throttle {

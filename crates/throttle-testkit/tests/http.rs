@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use throttle_core::Limiter;
 use throttle_http::{
-    Admission, Followed, Options, Protocol, RequestHead, ResponseHead, Throttle, Verdict,
+    Admission, Followed, Marks, Options, Protocol, RequestHead, ResponseHead, Throttle, Verdict,
 };
 use throttle_memory::MemoryStorage;
 use throttle_testkit::http::{all, answers, handler, nested, run};
@@ -20,22 +20,25 @@ async fn call(throttle: &Arc<Throttle>, request: Request<Bytes>) -> Response<Byt
     let answer = match throttle.admit(&RequestHead::new(&request, None)) {
         Admission::Exempt => return handler(),
         Admission::Refused(refusal) => return refusal,
+        Admission::Undecided(marks) => return marked(marks),
         Admission::Asked(reply) => reply.await,
         Admission::Followed(followed) => return follow(throttle, followed).await,
     };
     match throttle.judge_for(|| Protocol::of(&request), answer) {
         Verdict::Refused(refusal) => refusal,
-        Verdict::Undecided(marks) => {
-            let mut response = handler();
-            marks.write(&mut response);
-            response
-        }
+        Verdict::Undecided(marks) => marked(marks),
         Verdict::Passed(decisions) => {
             let mut response = handler();
             throttle.mark(&mut response, decisions);
             response
         }
     }
+}
+
+fn marked(marks: Marks) -> Response<Bytes> {
+    let mut response = handler();
+    marks.write(&mut response);
+    response
 }
 
 async fn follow(throttle: &Arc<Throttle>, followed: Box<Followed>) -> Response<Bytes> {

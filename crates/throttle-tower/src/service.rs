@@ -51,6 +51,9 @@ where
             Admission::Refused(refusal) => {
                 return ResponseFuture::refused(request.method(), refusal);
             }
+            Admission::Undecided(marks) => {
+                return ResponseFuture::passed(self.inner.call(request), marks);
+            }
             Admission::Asked(reply) => reply,
             Admission::Followed(followed) => {
                 let entry = throttle.follow(followed);

@@ -119,7 +119,8 @@ impl Throttle {
         let keyed = match later.await {
             Ok(keyed) => keyed,
             Err(KeyError::NoKey(no_key)) => {
-                return Err(protocol.undecided(throttle.refuse_without_key(&no_key)));
+                let marks = throttle.judge_without_key(protocol, &no_key)?;
+                return Ok(Passage::new(marks, None, Bill::Paid));
             }
             Err(KeyError::Failed(error)) => {
                 // Nobody's: a request that is not decided needs no key.

@@ -16,8 +16,8 @@ pub const fn canonical(addr: IpAddr) -> IpAddr {
 ///
 /// Accepted are `192.0.2.1`, `192.0.2.1:8080`, `2001:db8::1`, `[2001:db8::1]` and
 /// `[2001:db8::1]:8080`, with whitespace around them. Anything else names nobody: host names,
-/// `unknown` and `_hidden` of [RFC 7239, section 6], zone ids, ports that are no number or exceed
-/// 65535.
+/// `unknown` and `_hidden` of [RFC 7239, section 6], zone ids, ports that are neither a number up to 65535
+/// nor hidden as that section has it (`192.0.2.1:_p7`).
 ///
 /// Any bytes may be passed: it never panics and never allocates.
 ///
@@ -58,8 +58,13 @@ fn parse_bare(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Tells whether the text is a `port` of RFC 7239: one to five digits, at most 65535.
+/// Tells whether the text is a `node-port` of RFC 7239: one to five digits, at most 65535, or one that the
+/// proxy hides behind an underscore.
 fn is_port(text: &str) -> bool {
+    if let Some(hidden) = text.strip_prefix('_') {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        return !hidden.is_empty() && hidden.bytes().all(plain);
+    }
     // `u16` alone would accept "+80" and "0000080".
     text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }

@@ -2,7 +2,9 @@
 
 use throttle_core::Key;
 
-use super::{ExtractKey, ForwardedHeader, InvalidProxy, NoKey, TrustedProxies, client_address};
+use super::{
+    ExtractKey, ForwardedHeader, InvalidKey, InvalidProxy, NoKey, TrustedProxies, client_address,
+};
 use crate::{Mistake, RequestHead};
 
 /// How many bits of an IPv6 address are one client: what a provider gives to one customer at least
@@ -96,8 +98,9 @@ impl ExtractKey for ClientIp {
         Ok(Key::network(address, self.ipv6_prefix))
     }
 
-    fn validate(&self) -> Result<(), InvalidProxy> {
-        self.proxies().map(|_| ())
+    fn validate(&self) -> Result<(), InvalidKey> {
+        self.proxies()?;
+        Ok(())
     }
 
     fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {

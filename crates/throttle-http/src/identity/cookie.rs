@@ -3,7 +3,7 @@
 use http::header::COOKIE;
 use throttle_core::Key;
 
-use super::{ExtractKey, InvalidProxy, Missing, NoKey};
+use super::{ExtractKey, InvalidKey, Missing, NoKey};
 use crate::{Mistake, RequestHead};
 
 /// Limits by the value of a cookie: a session.
@@ -21,6 +21,8 @@ pub struct Cookie {
 
 impl Cookie {
     /// Names the cookie.
+    ///
+    /// What can be no cookie's name is an error when the middleware is built.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), missing: Missing::Refuse }
     }
@@ -51,7 +53,11 @@ impl ExtractKey for Cookie {
         }
     }
 
-    fn validate(&self) -> Result<(), InvalidProxy> {
+    fn validate(&self) -> Result<(), InvalidKey> {
+        let name = &self.name;
+        if name.is_empty() || name.contains(['=', ';']) || name.trim() != name {
+            return Err(InvalidKey::CookieName(name.clone()));
+        }
         self.missing.validate()
     }
 
@@ -88,6 +94,15 @@ mod tests {
             assert_eq!(key(&[lacking]), None, "{lacking:?}");
         }
         assert_eq!(key(&[]), None);
+    }
+
+    #[test]
+    fn a_name_that_no_cookie_can_have_is_an_error() {
+        for name in ["", "a=b", "a;b", " sid", "sid "] {
+            let error = Cookie::new(name).validate();
+            assert_eq!(error, Err(InvalidKey::CookieName(name.to_owned())));
+        }
+        assert_eq!(Cookie::new("__Host-sid").validate(), Ok(()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::StatusCode;
 use throttle_core::Key;
 
-use super::{InvalidProxy, KeyError, Keyed, LaterKey};
+use super::{InvalidKey, KeyError, Keyed, LaterKey};
 use crate::{Mistake, PickedRules, RequestHead};
 
 /// Says who is limited.
@@ -38,8 +38,8 @@ pub trait ExtractKey: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`InvalidProxy`] for a trusted proxy that is no network.
-    fn validate(&self) -> Result<(), InvalidProxy> {
+    /// [`InvalidKey`] for a trusted proxy that is no network, and a name that no field or cookie can have.
+    fn validate(&self) -> Result<(), InvalidKey> {
         Ok(())
     }
 
@@ -170,7 +170,7 @@ macro_rules! tuple {
                 Ok(Key::join(&[$($part.extract(head)?),+]))
             }
 
-            fn validate(&self) -> Result<(), InvalidProxy> {
+            fn validate(&self) -> Result<(), InvalidKey> {
                 #[expect(non_snake_case, reason = "the macro names a part after its type")]
                 let ($($part,)+) = self;
                 $($part.validate()?;)+

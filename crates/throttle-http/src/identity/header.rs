@@ -3,7 +3,7 @@
 use http::HeaderName;
 use throttle_core::Key;
 
-use super::{ExtractKey, InvalidProxy, Missing, NoKey};
+use super::{ExtractKey, InvalidKey, Missing, NoKey};
 use crate::{Mistake, RequestHead};
 
 /// Limits by the value of a header field: an API key, a tenant.
@@ -22,7 +22,7 @@ pub struct Header {
 impl Header {
     /// Names the field, in any case.
     ///
-    /// What can be no field's name is never there.
+    /// What can be no field's name is an error when the middleware is built.
     pub fn new(name: impl AsRef<str>) -> Self {
         let name = name.as_ref();
         let name = HeaderName::try_from(name).map_err(|_| name.to_owned());
@@ -47,7 +47,8 @@ impl ExtractKey for Header {
         }
     }
 
-    fn validate(&self) -> Result<(), InvalidProxy> {
+    fn validate(&self) -> Result<(), InvalidKey> {
+        self.name.as_ref().map_err(|name| InvalidKey::HeaderName(name.clone()))?;
         self.missing.validate()
     }
 

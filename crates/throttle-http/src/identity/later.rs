@@ -4,7 +4,7 @@ use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 use throttle_core::{Key, StorageError};
 
-use super::{ExtractKey, IntoKey, InvalidProxy, Missing, NoKey};
+use super::{ExtractKey, IntoKey, InvalidKey, Missing, NoKey};
 use crate::{IntoRules, Mistake, PickedRules, RequestHead};
 
 /// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
@@ -165,7 +165,7 @@ impl ExtractKey for AsyncKey {
         })
     }
 
-    fn validate(&self) -> Result<(), InvalidProxy> {
+    fn validate(&self) -> Result<(), InvalidKey> {
         self.missing.validate()
     }
 

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use throttle_core::Key;
 
-use super::{ClientIp, ExtractKey, InvalidProxy, NoKey};
+use super::{ClientIp, ExtractKey, InvalidKey, NoKey};
 use crate::{Mistake, RequestHead};
 
 /// No field and no cookie can hold this byte, so that nobody can name such a key.
@@ -64,7 +64,7 @@ impl Missing {
         }
     }
 
-    pub(super) fn validate(&self) -> Result<(), InvalidProxy> {
+    pub(super) fn validate(&self) -> Result<(), InvalidKey> {
         match self {
             Self::ClientIp(client) => client.validate(),
             _ => Ok(()),

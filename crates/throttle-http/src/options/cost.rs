@@ -51,24 +51,29 @@ impl InvalidCost {
     }
 }
 
-impl ExtractCost for u64 {
-    fn cost(&self, _: &RequestHead<'_>) -> u64 {
-        *self
-    }
+macro_rules! number {
+    ($($number:ty),+) => {$(
+        /// A number below 1 is an error when the middleware is built: it would lift the limit.
+        impl ExtractCost for $number {
+            fn cost(&self, _: &RequestHead<'_>) -> u64 {
+                u64::try_from(*self).unwrap_or(0)
+            }
+
+            fn validate(&self) -> Result<(), InvalidCost> {
+                match *self {
+                    ..=0 => Err(InvalidCost::new(
+                        format!("a cost of {self}"),
+                        "the least cost is 1; say by `exempt` which requests pass uncharged",
+                    )),
+                    _ => Ok(()),
+                }
+            }
+        }
+    )+};
 }
 
-impl ExtractCost for u32 {
-    fn cost(&self, _: &RequestHead<'_>) -> u64 {
-        u64::from(*self)
-    }
-}
-
-/// For literals, which are `i32` where nothing else is asked for; a negative number costs 0.
-impl ExtractCost for i32 {
-    fn cost(&self, _: &RequestHead<'_>) -> u64 {
-        u64::try_from(*self).unwrap_or(0)
-    }
-}
+// `i32` is what literals are where nothing else is asked for.
+number!(u64, u32, i32);
 
 impl<F: Fn(&RequestHead<'_>) -> u64 + Send + Sync + 'static> ExtractCost for F {
     fn cost(&self, head: &RequestHead<'_>) -> u64 {

@@ -194,7 +194,8 @@ impl Options {
     }
 
     /// Says what a request costs, as a number, a function of the request, or by [`ContentLength`];
-    /// default: the rule's cost. A function that returns 0 lets the request pass uncharged.
+    /// default: the rule's cost. A function that returns 0 lets the request pass uncharged; the number 0 is
+    /// an error when the middleware is built.
     pub fn cost(mut self, cost: impl ExtractCost) -> Self {
         self.cost = Some(Arc::new(cost));
         self
@@ -358,8 +359,9 @@ impl Options {
         self
     }
 
-    /// Decides, counts and writes header fields, but lets everything pass; a response that would have
-    /// been a refusal has `X-RateLimit-Dry-Run: denied`.
+    /// Decides, counts and writes header fields, but lets everything pass, also requests without a key or
+    /// cost and those that the storage cannot decide. A response that would have been a refusal has
+    /// `X-RateLimit-Dry-Run: denied`, and no `Retry-After`. The metrics count as without it.
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self

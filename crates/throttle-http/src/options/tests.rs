@@ -13,12 +13,22 @@ fn cost(cost: impl ExtractCost) -> u64 {
 #[test]
 fn a_cost_is_a_number_of_any_kind_that_literals_have() {
     assert_eq!((cost(3), cost(3_u32), cost(3_u64)), (3, 3, 3));
-    assert_eq!((cost(0), cost(i32::MAX), cost(u64::MAX)), (0, 2_147_483_647, u64::MAX));
+    assert_eq!((cost(i32::MAX), cost(u64::MAX)), (2_147_483_647, u64::MAX));
 }
 
 #[test]
-fn a_negative_cost_is_none() {
-    assert_eq!((cost(-1), cost(i32::MIN)), (0, 0));
+fn a_number_that_would_lift_the_limit_is_an_error_that_says_so() {
+    let errors =
+        [0.validate(), (-1).validate(), i32::MIN.validate(), 0_u32.validate(), 0_u64.validate()];
+    for (error, number) in errors.into_iter().zip([0, -1, i32::MIN, 0, 0]) {
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("a cost of {number} charges nothing right")), "{error}");
+    }
+    assert_eq!((1.validate(), u32::MAX.validate(), u64::MAX.validate()), (Ok(()), Ok(()), Ok(())));
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_minute("api", 1)).unwrap();
+    let error = Throttle::new(limiter, Options::new().cost(0)).unwrap_err();
+    assert!(matches!(error, crate::ConfigError::InvalidCost(_)), "{error}");
 }
 
 #[test]

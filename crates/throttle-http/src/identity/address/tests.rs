@@ -100,14 +100,19 @@ fn what_names_nobody_is_nobody() {
 }
 
 #[test]
-fn a_port_is_one_to_five_digits_up_to_65535() {
+fn a_port_is_one_to_five_digits_up_to_65535_or_hidden() {
+    for port in ["0", "80", "65535", "_p", "_secret-7.a_b"] {
+        assert_eq!(parse_node(format!("192.0.2.1:{port}").as_bytes()), "192.0.2.1".parse().ok());
+        let node = format!("[2001:db8::1]:{port}");
+        assert_eq!(parse_node(node.as_bytes()), "2001:db8::1".parse().ok(), "{node}");
+    }
     for port in [
-        "", "65536", "99999", "000080", "+80", "-1", "8o", "80 ", "80:80", "_http", "0x50",
-        "\u{0668}", "1e3",
+        "", "65536", "99999", "000080", "+80", "-1", "8o", "80 ", "80:80", "_", "_a b", "_a:",
+        "_\u{e4}", "0x50", "\u{0668}", "1e3",
     ] {
-        for node in [format!("192.0.2.1:{port}x"), format!("[2001:db8::1]:{port}x")] {
+        for node in [format!("192.0.2.1:{port}!"), format!("[2001:db8::1]:{port}!")] {
             assert_eq!(parse_node(node.as_bytes()), None, "{node:?}");
-            let node = node.trim_end_matches('x');
+            let node = node.trim_end_matches('!');
             if port != "80 " {
                 assert_eq!(parse_node(node.as_bytes()), None, "{node:?}");
             }

@@ -57,7 +57,7 @@ fn a_trusted_proxy_is_believed_in_the_field_that_is_chosen_and_in_no_other() {
 #[test]
 fn a_proxy_that_is_no_network_is_an_error_and_nobody_is_believed_meanwhile() {
     let client = ClientIp::new().trusted_proxies(["10.0.0.0/8", "10.0.0.1:80"]);
-    assert_eq!(client.validate().unwrap_err().entry(), "10.0.0.1:80");
+    assert_eq!(client.proxies().unwrap_err().entry(), "10.0.0.1:80");
     assert!(client.proxies().is_err());
     let fields = [("x-forwarded-for", "192.0.2.1")];
     assert_eq!(key_of(&client, "10.0.0.1", &fields), Key::from("10.0.0.1"));

@@ -57,8 +57,12 @@ fn a_request_without_the_field_has_no_key_and_is_told_which() {
 }
 
 #[test]
-fn a_name_that_no_field_can_have_is_never_there() {
+fn a_name_that_no_field_can_have_is_an_error_and_never_there() {
     for name in ["", "x key", "x-käy", "x\nkey"] {
         assert_eq!(extract(name, &request(&[b"k"])), Err(NoKey::NoHeader(name.to_owned())));
+        let error = Header::new(name).validate().unwrap_err();
+        assert_eq!(error, InvalidKey::HeaderName(name.to_owned()));
+        assert!(error.to_string().contains("such as \"x-api-key\""), "{error}");
     }
+    assert_eq!(Header::new("X-Api-Key").validate(), Ok(()));
 }

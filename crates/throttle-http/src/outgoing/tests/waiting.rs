@@ -170,7 +170,7 @@ fn what_is_exempt_or_costs_nothing_is_neither_charged_nor_paused() {
     let clock = clock();
     let limiter = limiter(&clock, fixed(1));
     let obeys = Patience { obey: Some(secs(60)), ..patient(0) };
-    for options in [Options::new().exempt(|_| true), Options::new().cost(0)] {
+    for options in [Options::new().exempt(|_| true), Options::new().cost(|_: &RequestHead<'_>| 0)] {
         let calls = departures(&limiter, options, obeys);
         let headers = [("retry-after", "9")]
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use http::Response;
+use http::{Method, Response};
 use throttle_core::{Algorithm, Rule};
-use throttle_http::{Denial, Headers, Options};
+use throttle_http::{ContentLength, Denial, Headers, MissingLength, Options, identity::Header};
 
 use super::{
     super::{
         Answer, Case,
         answer::{passed, refused},
-        case::{get, get_from},
+        case::{ask_by, get, get_from, get_from_nowhere, with},
     },
     api, every_field, fixed, modern, secs,
 };
@@ -64,6 +64,8 @@ pub(super) fn cases() -> Vec<Case> {
         a_refusal_of_ones_own_without_fields(),
         a_dry_run(),
         a_dry_run_without_fields(),
+        a_dry_run_of_what_has_no_key(),
+        a_dry_run_of_what_has_no_cost(),
     ]
 }
 
@@ -172,6 +174,24 @@ fn a_dry_run_without_fields() -> Case {
         .rule(api(1))
         .ask(get(), passed())
         .ask(get(), passed().dry_run())
+}
+
+fn a_dry_run_of_what_has_no_key() -> Case {
+    let options = every_field().key(Header::new("x-api-key")).dry_run();
+    Case::new("a dry run refuses no request for want of a key, or of a peer", options)
+        .rule(api(1))
+        .ask(get(), passed().dry_run())
+        .ask(get_from_nowhere(), passed().dry_run())
+        .ask(with(get(), "x-api-key", "k"), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
+}
+
+fn a_dry_run_of_what_has_no_cost() -> Case {
+    let options =
+        every_field().cost(ContentLength::in_kib().missing(MissingLength::Refuse)).dry_run();
+    Case::new("a dry run refuses no request for want of a length", options)
+        .rule(api(1))
+        .ask(ask_by(Method::POST), passed().dry_run())
+        .ask(get(), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
 }
 
 fn with_partition() -> Options {

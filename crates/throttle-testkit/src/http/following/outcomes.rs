@@ -94,5 +94,14 @@ where
         let answer = open.field("200", "x-ratelimit-degraded").await;
         assert_eq!(answer, (200, "unlimited".to_owned()));
         assert_eq!((strict.handler.calls(), open.handler.calls()), (0, 1));
+        for options in
+            [Options::new(), Options::new().shape(), Options::new().on_error(OnError::Refuse)]
+        {
+            let dry = self.serve(Down, rule(), options.dry_run()).await;
+            let marks = ["x-ratelimit-degraded", "x-ratelimit-dry-run"];
+            for (mark, value) in marks.into_iter().zip(["unlimited", "denied"]) {
+                assert_eq!(dry.field("200", mark).await, (200, value.to_owned()), "a dry run");
+            }
+        }
     }
 }
