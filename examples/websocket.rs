@@ -26,10 +26,12 @@ use axum::{
     routing::get,
 };
 use futures_core::Stream;
-use ratethrottle::{Algorithm, InFlight, Limiter, MemoryStorage, RateThrottleLayer, Rule};
+use ratethrottle::{Algorithm, InFlight, Key, Limiter, MemoryStorage, RateThrottleLayer, Rule};
 use tokio::time::{Interval, interval};
 
 const CONNECTIONS: u64 = 2;
+/// As the layer: a client with IPv6 has all addresses that begin so.
+const IPV6_PREFIX: u8 = 64;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -64,13 +66,13 @@ async fn upgrade(
     // is given back where it never comes to it.
     let place = in_flight.keep();
     ws.on_upgrade(async move |socket| {
-        chat(socket, &limiter, &peer.ip().to_string()).await;
+        chat(socket, &limiter, &Key::network(peer.ip(), IPV6_PREFIX)).await;
         drop(place);
     })
 }
 
 /// Answers each message with itself, as long as they do not come too fast.
-async fn chat(mut socket: WebSocket, limiter: &Limiter, client: &str) {
+async fn chat(mut socket: WebSocket, limiter: &Limiter, client: &Key<'_>) {
     while let Some(Ok(message)) = socket.recv().await {
         let Message::Text(text) = message else { continue };
         let answer = match limiter.check(client, "messages").await {

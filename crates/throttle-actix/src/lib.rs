@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The decisions stand in the extensions of the request, where handlers read them through
-//! [`ThrottleDecisions`], and of the response, for middleware around this one, as
-//! [`Decisions`](throttle_core::Decisions).
+//! [`ThrottleDecisions`]; with [`RateThrottle::response_extension`] also in those of the response, for
+//! middleware around this one, as [`Decisions`](throttle_core::Decisions).
 //!
 //! Functions among the options see the request as those of `throttle-tower` do, in the types of
 //! [`http`] 1, which are not those of `actix_web::http`.

@@ -23,7 +23,7 @@ use actix_web::{
     web::{self, Bytes},
 };
 use throttle_actix::RateThrottle;
-use throttle_core::Rule;
+use throttle_core::{Limiter, Rule};
 use throttle_http::Headers;
 use throttle_memory::MemoryStorage;
 
@@ -66,6 +66,34 @@ async fn scopes_and_resources_are_limited_apart_from_what_stands_beside_them() {
         statuses.push(call(&app, get_path(path)).await.status().as_u16());
     }
     assert_eq!(statuses, [200, 429, 429, 429, 200, 200, 200]);
+}
+
+#[actix_web::test]
+async fn scopes_within_scopes_are_each_limited_and_the_fields_tell_of_all() {
+    for late in [false, true] {
+        let named = |name: &str, limit| match late {
+            false => RateThrottle::new(Rule::per_day(name, limit)),
+            true => {
+                let limiter = Limiter::new(Later::default());
+                limiter.add_rule(Rule::per_day(name, limit)).unwrap();
+                RateThrottle::new(limiter)
+            }
+        };
+        let inner =
+            web::scope("/in").wrap(named("inner", 1)).route("/a", web::get().to(async || "a"));
+        let outer = web::scope("/out").wrap(named("outer", 3)).service(inner);
+        let app = outer.route("/b", web::get().to(async || "b"));
+        let app = init_service(App::new().service(app)).await;
+        let mut told = Vec::new();
+        for path in ["/out/in/a", "/out/in/a", "/out/b", "/out/b", "/out/in/a"] {
+            let response = call(&app, get_path(path)).await;
+            let fields = response.headers().get_all("ratelimit-policy").iter();
+            let rules: Vec<_> =
+                fields.flat_map(|line| line.to_str().unwrap().split(", ")).collect();
+            told.push((response.status().as_u16(), rules.len()));
+        }
+        assert_eq!(told, [(200, 2), (429, 2), (200, 1), (429, 1), (429, 1)], "{late}");
+    }
 }
 
 #[actix_web::test]

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use throttle_core::{Decision, Decisions, Key, Limiter};
+use throttle_core::{Decision, Decisions, Key, Limiter, Scope};
 
 use crate::{RequestHead, identity::ExtractKey};
 
@@ -54,8 +54,8 @@ pub enum Mistake {
     WholeIpv6(IpAddr),
     /// A limiter is made for each request.
     #[error(
-        "{FLEETING} limiters have come and gone with one request each, so that nobody is ever limited; make the \
-         layer once, outside of what handles requests, and clone it"
+        "{FLEETING} limiters have come and gone with one request each; unless they share a storage, nobody is ever \
+         limited: make the layer once, outside of what handles requests, and clone it"
     )]
     LimiterPerRequest,
     /// A limiter is made for each worker.
@@ -119,10 +119,13 @@ impl Watch {
     }
 }
 
-/// Looks at a limiter that goes, perhaps.
+/// Looks at a limiter that goes, perhaps, with all that it counted.
 pub(crate) fn look_at_gone(limiter: &Limiter) {
     static GONE: AtomicU32 = AtomicU32::new(0);
-    if limiter.metrics().total == 1 && GONE.fetch_add(1, Relaxed) == FLEETING - 1 {
+    if limiter.storage().scope() == Scope::Process
+        && limiter.metrics().total == 1
+        && GONE.fetch_add(1, Relaxed) == FLEETING - 1
+    {
         Mistake::LimiterPerRequest.log();
     }
 }

@@ -103,7 +103,8 @@ macro_rules! option_methods {
         /// request's extensions: by tonic it is
         /// `|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr()`.
         ///
-        /// It is asked only where no such address is there. Client addresses are then known to every key,
+        /// It is asked only where no such address is there; by Actix Web it sees the extensions that
+        /// `extension` hands on. Client addresses are then known to every key,
         /// trusted proxies included. Where it returns none, they are not.
         pub fn peer(
             self,

@@ -16,6 +16,11 @@ pub trait ExtractCost: Send + Sync + 'static {
         Ok(self.cost(head))
     }
 
+    /// Returns the cost if it is that of every request; asked where there is no request to look at.
+    fn constant(&self) -> Option<u64> {
+        None
+    }
+
     /// Says whether what was configured can be used; asked once, when the middleware is built.
     ///
     /// # Errors
@@ -57,6 +62,10 @@ macro_rules! number {
         impl ExtractCost for $number {
             fn cost(&self, _: &RequestHead<'_>) -> u64 {
                 u64::try_from(*self).unwrap_or(0)
+            }
+
+            fn constant(&self) -> Option<u64> {
+                u64::try_from(*self).ok()
             }
 
             fn validate(&self) -> Result<(), InvalidCost> {

@@ -113,9 +113,15 @@ impl Departures {
         }
     }
 
-    /// As [`Departures::depart`], by a key that is known.
+    /// As [`Departures::depart`], by a key that is known, for a call that nothing else is known of: it costs
+    /// the number that was configured, or what the rules say.
     #[must_use]
-    pub fn depart_by(self: &Arc<Self>, key: &Key<'_>, cost: Option<u64>) -> Departure {
+    pub fn depart_unseen(self: &Arc<Self>, key: &Key<'_>) -> Departure {
+        let cost = self.throttle.options().cost.as_ref().and_then(|cost| cost.constant());
+        self.depart_by(key, cost)
+    }
+
+    fn depart_by(self: &Arc<Self>, key: &Key<'_>, cost: Option<u64>) -> Departure {
         if self.pause_left(key).is_some() {
             return self.later(key, cost, None, None);
         }

@@ -177,7 +177,8 @@ impl Outgoing {
     }
 
     /// Waits until a call may be sent, and charges the key what one costs: for clients that are no
-    /// Tower services. The functions among the options are not asked, since there is no request to show.
+    /// Tower services. Of the options a [`cost`](Self::cost) that is a number counts; functions are not asked,
+    /// since there is no request to show.
     ///
     /// # Errors
     ///
@@ -196,7 +197,7 @@ impl Outgoing {
     /// ```
     pub async fn wait_for<'k>(&self, key: impl Into<Key<'k>>) -> Result<OutgoingPermit, NotSent> {
         let departures = self.departures().map_err(NotSent::Config)?;
-        match departures.depart_by(&key.into(), None) {
+        match departures.depart_unseen(&key.into()) {
             Departure::Now(permit) => Ok(permit),
             Departure::Later(later) => later.await,
             Departure::Never(not_sent) => Err(not_sent),

@@ -7,7 +7,8 @@ use throttle_core::{Algorithm, Limiter, Rule};
 use throttle_http::{Headers, OnError, identity::RequestPath};
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
-use tonic::{Code, Request};
+use tokio::sync::mpsc::unbounded_channel;
+use tonic::{Code, Request, codegen::tokio_stream::wrappers::UnboundedReceiverStream};
 use tonic_types::StatusExt;
 
 use crate::{
@@ -26,6 +27,31 @@ async fn the_methods_of_a_service_are_limited_apart_by_their_paths() {
     caller.call("/guide.v1.Greeter/Welcome", you()).await.unwrap();
     let status = caller.call("/guide.v1.Greeter/Hello", you()).await.unwrap_err();
     assert_exhausted(&status, 1);
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_streams_open_and_another_when_one_has_ended() {
+    let limiter = limiter(MemoryStorage::new(), 100);
+    let streams = limiter.concurrency("streams", 1).unwrap();
+    let mut caller = Caller::to(serve(on(limiter).concurrency(streams.clone())).await).await;
+    let (sender, messages) = unbounded_channel();
+    let mut open = caller.echo(UnboundedReceiverStream::new(messages)).await.unwrap();
+    sender.send("a".to_owned()).unwrap();
+    assert_eq!(open.message().await.unwrap().as_deref(), Some("a"));
+
+    let status = caller.echo_all(&["b"]).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    assert_eq!(status.metadata().get("ratelimit").unwrap(), r#""streams";r=0"#);
+
+    drop(sender);
+    assert_eq!(open.message().await.unwrap(), None);
+    for _ in 0..500 {
+        if streams.in_use("127.0.0.1").await.unwrap() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(caller.echo_all(&["c", "d"]).await.unwrap(), 2);
 }
 
 #[tokio::test]

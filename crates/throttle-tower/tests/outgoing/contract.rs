@@ -267,6 +267,19 @@ async fn what_cannot_be_used_is_an_error_when_it_is_built_and_of_every_call_if_i
 }
 
 #[tokio::test]
+async fn a_call_that_is_waited_for_by_hand_costs_the_number_that_was_said() {
+    let limiter = limiter(&clock(), MemoryStorage::new(), 10);
+    let left = async || limiter.peek("host", "api").await.unwrap().remaining();
+    let outgoing = Outgoing::new(&limiter);
+    outgoing.clone().cost(4).wait_for("host").await.unwrap();
+    assert_eq!(left().await, 6);
+    outgoing.clone().cost(|_: &RequestHead<'_>| 4).wait_for("host").await.unwrap();
+    assert_eq!(left().await, 5, "there is no request to show to a function");
+    outgoing.wait_for("host").await.unwrap();
+    assert_eq!(left().await, 4);
+}
+
+#[tokio::test]
 async fn clones_share_what_servers_asked_for_and_a_changed_clone_does_not() {
     let clock = clock();
     let outgoing = outgoing(&clock, 100).max_wait(Duration::ZERO).obey_server();

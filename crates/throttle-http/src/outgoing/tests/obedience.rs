@@ -82,7 +82,7 @@ fn a_pause_is_the_key_s_and_of_nobody_else() {
     let calls = departures(&ample(&clock), Options::new(), obedient(60, 0));
     refuse_for(now(&calls), "30");
     assert_not_sent(&mut later(&calls));
-    let Departure::Now(_) = calls.depart_by(&Key::from("another.example.com"), None) else {
+    let Departure::Now(_) = calls.depart_unseen(&Key::from("another.example.com")) else {
         panic!("another host was not asked for a pause")
     };
 }

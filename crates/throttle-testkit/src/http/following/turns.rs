@@ -96,5 +96,7 @@ where
             let answer = go_on(pin!(app.field("200", "x-ratelimit-dry-run"))).await;
             assert_eq!(answer, Some((200, mark.to_owned())), "without waiting");
         }
+        let metrics = app.limiter.metrics();
+        assert_eq!((metrics.total, metrics.denied, metrics.violations), (3, 1, 1), "as without it");
     }
 }
