@@ -217,6 +217,38 @@ fn curl_reads_every_field() {
 }
 
 #[test]
+fn curl_in_a_loop_passes_a_hundred_times_and_then_is_refused() {
+    if !has("curl") {
+        return;
+    }
+    let a_hundred = || limiter([Rule::per_minute("api", 100)]).0;
+    let servers = [
+        Server::axum(RateThrottleLayer::new(a_hundred())),
+        Server::actix(RateThrottle::new(a_hundred())),
+    ];
+    for server in servers {
+        let url = format!("{}?[1-101]", server.url());
+        let heads = output(curl(&url).args(["--dump-header", "-", "--output", "/dev/null"]));
+        let heads: Vec<_> = heads.trim_end().split("\r\n\r\n").map(str::to_lowercase).collect();
+        assert_eq!(heads.len(), 101, "{}", server.name);
+        for (head, left) in heads.iter().zip((0..100).rev()) {
+            assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+            assert!(head.contains(&format!("ratelimit: \"api\";r={left};t=60")), "{head}");
+        }
+        let fields = [
+            "http/1.1 429 ",
+            "retry-after: 60",
+            "ratelimit: \"api\";r=0;t=60",
+            "ratelimit-policy: \"api\";q=100;w=60",
+            "content-type: application/problem+json",
+        ];
+        for field in fields {
+            assert!(heads[100].contains(field), "{}", heads[100]);
+        }
+    }
+}
+
+#[test]
 fn curl_waits_as_long_as_retry_after_says_and_then_passes() {
     if !has("curl") {
         return;
