@@ -14,7 +14,7 @@ pub enum ConfigError {
     /// A rule is not known, is named twice, or there are none.
     #[error(transparent)]
     Rules(Error),
-    /// Requests cannot be told apart so: a trusted proxy is no network, or a name that of no field or cookie.
+    /// Requests cannot be told apart so: a trusted proxy is no network, or no field or cookie has the name.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     /// A path that is to be exempt can be none.

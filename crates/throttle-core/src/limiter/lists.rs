@@ -62,7 +62,8 @@ macro_rules! common {
             }
 
             /// Adds exactly this key, whatever it reads, such as that of a
-            /// [`Violation`](super::Violation); it stays until it is [removed](Self::remove_key).
+            /// [`Violation`](super::Violation); it stays until it is [removed](Self::remove_key). What a
+            /// client chose is not the key of the address that it reads as, nor the other way round.
             pub fn add_key<'k>(&self, key: impl Into<Key<'k>>) {
                 self.0.own.insert(Entry::Key(key.into().into_owned()), None);
             }
@@ -138,7 +139,9 @@ impl DenyList {
         Ok(())
     }
 
-    /// Adds exactly this key, whatever it reads, for `span` as [`add_for`](Self::add_for) does.
+    /// Adds exactly this key, as [`add_key`](Self::add_key), for `span` as [`add_for`](Self::add_for) does.
+    ///
+    /// A callback that holds the limiter, as here, keeps it for as long as the program runs.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -188,6 +191,8 @@ struct List {
 #[derive(Default)]
 struct Entries {
     keys: HashMap<Key<'static>, Term>,
+    /// Keys that are addresses, apart from those of others that read the same.
+    addresses: HashMap<Key<'static>, Term>,
     nets: HashMap<IpNet, Term>,
     /// The prefix lengths that occur among the networks: one look-up each.
     prefixes: Vec<u8>,
@@ -237,7 +242,7 @@ impl List {
         let now = self.now();
         let mut entries = self.write();
         let term = match entry {
-            Entry::Key(key) => entries.keys.remove(key),
+            Entry::Key(key) => entries.keys_like_mut(key).remove(key),
             Entry::Net(net) => entries.nets.remove(net),
         };
         term.is_some_and(|term| term.left(now).is_some())
@@ -252,7 +257,8 @@ impl List {
     fn len(&self) -> usize {
         let now = self.now();
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let terms = entries.keys.values().chain(entries.nets.values());
+        let keys = entries.keys.values().chain(entries.addresses.values());
+        let terms = keys.chain(entries.nets.values());
         terms.filter(|term| term.left(now).is_some()).count()
     }
 
@@ -263,12 +269,16 @@ impl List {
 
     fn search(&self, key: &Key<'_>) -> Option<Option<Micros>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let keys: &HashMap<Key<'_>, Term> = &entries.keys;
+        let address = key.address();
+        let keys: &HashMap<Key<'_>, Term> = match address {
+            Some(_) => &entries.addresses,
+            None => &entries.keys,
+        };
         let found = keys.get(key).and_then(|term| term.left(self.now()));
         if found.is_some() || entries.nets.is_empty() {
             return found;
         }
-        let address = key.address()?;
+        let address = address?;
         let now = self.now();
         let nets = entries.prefixes.iter().filter_map(|&prefix| IpNet::new(address, prefix).ok());
         nets.filter_map(|net| entries.nets.get(&net.trunc())?.left(now))
@@ -287,7 +297,7 @@ impl List {
 impl Entries {
     fn insert(&mut self, entry: Entry, term: Term) {
         match entry {
-            Entry::Key(key) => drop(self.keys.insert(key, term)),
+            Entry::Key(key) => drop(self.keys_like_mut(&key).insert(key, term)),
             Entry::Net(net) => {
                 if !self.prefixes.contains(&net.prefix_len()) {
                     self.prefixes.push(net.prefix_len());
@@ -298,17 +308,29 @@ impl Entries {
     }
 
     fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.nets.is_empty()
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len() + self.addresses.len() + self.nets.len()
+    }
+
+    fn keys_like_mut(&mut self, key: &Key<'_>) -> &mut HashMap<Key<'static>, Term> {
+        match key.address() {
+            Some(_) => &mut self.addresses,
+            None => &mut self.keys,
+        }
     }
 
     /// Clears ended entries away, so seldom that an `add` costs the same on average.
     fn purge(&mut self, now: Micros) {
-        if self.keys.len() + self.nets.len() < self.purge_at {
+        if self.len() < self.purge_at {
             return;
         }
         self.keys.retain(|_, term| term.left(now).is_some());
+        self.addresses.retain(|_, term| term.left(now).is_some());
         self.nets.retain(|_, term| term.left(now).is_some());
-        self.purge_at = 2 * (self.keys.len() + self.nets.len()) + 64;
+        self.purge_at = 2 * self.len() + 64;
     }
 }
 

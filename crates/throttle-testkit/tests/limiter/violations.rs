@@ -111,6 +111,11 @@ async fn a_ban_that_a_callback_gives_ends_though_its_client_keeps_coming() {
 
         limiter.deny_list().add_key(&key);
         assert!(!limiter.check(&key, "api").await.unwrap().is_allowed());
+        let address = IpAddr::from([203, 0, 113, 7]);
+        assert!(!limiter.deny_list().contains(Key::from(address)));
+        limiter.deny_list().add_key(Key::from(address));
+        assert!(limiter.deny_list().remove_key(Key::from(address)));
+        assert!(limiter.deny_list().contains(&key), "they are two entries");
         assert!(limiter.deny_list().remove_key(&key) && !limiter.deny_list().remove_key(&key));
         limiter.allow_list().add_key(&key);
         assert!(limiter.check(&key, "api").await.unwrap().listed() == Some(Listed::Allowed));
