@@ -1,6 +1,10 @@
 //! What follows a request past its decision, over a real Redis: it answers later, and is not waited for where
 //! a client has left.
 
+#[expect(unreachable_pub, dead_code, reason = "the tests of the adapter use more of it")]
+#[path = "../crates/throttle-tower/tests/common/log.rs"]
+mod log;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
@@ -205,4 +209,19 @@ async fn two_servers_share_the_places_of_a_client() {
     assert_eq!(status(&apps[1], "/200/1").await, 200);
     waiting[1].abort();
     until_in_use(&uploads[0], 0).await;
+}
+
+#[tokio::test]
+async fn limiters_that_come_and_go_over_one_redis_keep_the_limit_and_are_no_mistake() {
+    let server = Server::start();
+    let storage = RedisStorage::connect(&server.url()).await.expect("the server runs");
+    let (log, _guard) = log::Log::start();
+    let mut passed = 0;
+    for _ in 0..40 {
+        let limiter = Limiter::new(storage.clone());
+        limiter.add_rule(Rule::per_day("api", 7)).expect("the rule is right");
+        let app = app(RateThrottleLayer::new(&limiter));
+        passed += u32::from(status(&app, "/200/1").await == 200);
+    }
+    assert_eq!((passed, &log.take()[..]), (7, ""));
 }

@@ -41,7 +41,7 @@ pub use self::{
     grpc::Protocol,
     head::{ForeignHead, RequestHead},
     marks::Marks,
-    mistakes::{Mistake, look_at_nested},
+    mistakes::{Mistake, Seen, look_at_nested},
     options::{
         ContentLength, Denial, ExtractCost, IntoRules, InvalidCost, InvalidPath, MissingLength,
         NoCost, OnError, Options, PickedRules, Selection,

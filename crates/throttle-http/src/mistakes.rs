@@ -79,6 +79,50 @@ impl Mistake {
     }
 }
 
+/// Is what is looked at of a request.
+#[derive(Copy, Clone, Debug)]
+pub struct Seen<'a> {
+    peer: Option<IpAddr>,
+    forwarded: Option<&'static str>,
+    key: Option<&'a Key<'a>>,
+}
+
+impl Seen<'static> {
+    pub(crate) fn new(head: &RequestHead<'_>) -> Self {
+        let fields = ["x-forwarded-for", "forwarded"];
+        let forwarded = fields.into_iter().find(|field| head.headers().contains_key(*field));
+        Self { peer: head.peer().map(|peer| peer.to_canonical()), forwarded, key: None }
+    }
+
+    pub(crate) fn with_key<'a>(self, key: &'a Key<'_>) -> Seen<'a> {
+        Seen { key: Some(key), ..self }
+    }
+}
+
+impl Seen<'_> {
+    /// Returns the mistake that nobody is trusted, if the request says that it was forwarded.
+    #[must_use]
+    pub fn proxy(&self) -> Option<Mistake> {
+        Some(Mistake::UntrustedProxy { peer: self.peer?, field: self.forwarded? })
+    }
+
+    /// As [`proxy`](Self::proxy), if the address that the connection comes from, or its network, is the key
+    /// or a part of it.
+    #[must_use]
+    pub fn proxy_as_key(&self) -> Option<Mistake> {
+        let peer = self.peer?;
+        let is_key = self.has_in_key(&Key::from(peer)) || self.has_in_key(&Key::network(peer, 64));
+        self.proxy().filter(|_| is_key)
+    }
+
+    /// Returns whether the key is this one, or [joined](Key::join) of it and others.
+    fn has_in_key(&self, part: &Key<'_>) -> bool {
+        let mut parts =
+            self.key.into_iter().flat_map(|key| key.as_bytes().split(|&byte| byte == b'|'));
+        parts.any(|one| one == part.as_bytes())
+    }
+}
+
 /// Looks at the first requests.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -101,18 +145,17 @@ impl Watch {
         self.looks.load(Relaxed) != 0
     }
 
-    /// Looks at a request, and at its key if that is known.
+    /// Looks at a request.
     #[cold]
-    pub(crate) fn look(&self, by: &dyn ExtractKey, head: &RequestHead<'_>, key: Option<&Key<'_>>) {
+    pub(crate) fn look(&self, by: &dyn ExtractKey, seen: &Seen<'_>) {
         // Whoever comes too late looks once too often.
         let looks = self.looks.load(Relaxed);
         self.looks.store(looks.saturating_sub(1), Relaxed);
-        if let Some(mistake) = by.mistake(Some(head)) {
+        if let Some(mistake) = by.mistake(Some(seen)) {
             self.key.call_once(|| mistake.log());
         }
-        if let (Some(peer), Some(key)) = (head.peer(), key)
-            && let peer @ IpAddr::V6(_) = peer.to_canonical()
-            && key.as_bytes() == peer.to_string().as_bytes()
+        if let Some(peer @ IpAddr::V6(_)) = seen.peer
+            && seen.has_in_key(&Key::from(peer))
         {
             self.whole_ipv6.call_once(|| Mistake::WholeIpv6(peer).log());
         }

@@ -13,7 +13,7 @@ use crate::{
     follow::Asked,
     health::Health,
     identity::NoKey,
-    mistakes::{Watch, look_at_gone},
+    mistakes::{Seen, Watch, look_at_gone},
     options::RulesBy,
     problem,
     refusal::{
@@ -174,10 +174,8 @@ impl Throttle {
             }
         };
         if self.waits_for_key {
-            if self.watch.is_on() {
-                self.watch.look(&*self.options.key, head, None);
-            }
-            let asked = Asked::Key(self.options.key.extract_later(head), cost);
+            let seen = self.watch.is_on().then(|| Seen::new(head));
+            let asked = Asked::Key(self.options.key.extract_later(head), cost, seen);
             let protocol = Protocol::of_head(head);
             return Admission::Followed(Box::new(Followed { asked, protocol }));
         }
@@ -187,7 +185,7 @@ impl Throttle {
             }
             Ok(key) => {
                 if self.watch.is_on() {
-                    self.watch.look(&*self.options.key, head, Some(&key));
+                    self.look(Seen::new(head), &key);
                 }
                 let reply = match &self.options.rules_by {
                     None => self.limiter.begin(&key, names(&self.options.selection), cost),
@@ -285,6 +283,12 @@ impl Throttle {
         self.options.charge_if.as_ref().is_none_or(|charge_if| charge_if(head))
     }
 
+    /// Looks for mistakes in a request and its key.
+    #[cold]
+    pub(crate) fn look(&self, seen: Seen<'static>, key: &Key<'_>) {
+        self.watch.look(&*self.options.key, &seen.with_key(key));
+    }
+
     /// Asks the limiter by the rules that are picked; none where there are none.
     #[inline(never)]
     fn begin_picked(
@@ -305,7 +309,7 @@ impl Throttle {
         cost: Option<u64>,
     ) -> Admission {
         if self.watch.is_on() {
-            self.watch.look(&*self.options.key, head, Some(&key));
+            self.look(Seen::new(head), &key);
         }
         let picked = self.options.rules_by.as_ref().map(|pick| pick(&key, head));
         let asked = Asked::Places { key: key.into_owned(), cost, picked };

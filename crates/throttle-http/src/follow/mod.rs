@@ -31,7 +31,7 @@ pub use self::{
 };
 use self::{actual::Settlement, asking::ask, background::ToItsEnd, enter::enter, exit::Bill};
 use crate::{
-    Marks, PickedRules, Protocol, Refusal, Throttle, Verdict,
+    Marks, PickedRules, Protocol, Refusal, Seen, Throttle, Verdict,
     identity::{KeyError, LaterKey},
 };
 
@@ -48,8 +48,9 @@ pub(crate) enum Asked {
     Limiter(Key<'static>, Reply<Decisions, Error>),
     /// Places are taken before the limiter is asked.
     Places { key: Key<'static>, cost: Option<u64>, picked: Option<PickedRules> },
-    /// It is being asked whose it is, and then the limiter, with this cost.
-    Key(LaterKey, Option<u64>),
+    /// It is being asked whose it is, and then the limiter, with this cost; what was seen of it, if it is
+    /// looked at.
+    Key(LaterKey, Option<u64>, Option<Seen<'static>>),
 }
 
 /// Answers when the request may pass, or is refused; while a request waits for its turn, to drop it is
@@ -94,8 +95,8 @@ impl Throttle {
                 let request = Request { throttle, key, protocol };
                 return Entry(Box::pin(enter(request, cost, picked)));
             }
-            Asked::Key(later, cost) => {
-                return Entry(Box::pin(throttle.find_key(later, cost, protocol)));
+            Asked::Key(later, cost, seen) => {
+                return Entry(Box::pin(throttle.find_key(later, cost, seen, protocol)));
             }
         };
         let request = Request { throttle, key, protocol };
@@ -113,6 +114,7 @@ impl Throttle {
         self: Arc<Self>,
         later: LaterKey,
         cost: Option<u64>,
+        seen: Option<Seen<'static>>,
         protocol: Protocol,
     ) -> Result<Passage, Refusal> {
         let throttle = self;
@@ -128,6 +130,9 @@ impl Throttle {
                 return turn(request.place(Err(error.into()))).await;
             }
         };
+        if let Some(seen) = seen {
+            throttle.look(seen, &keyed.key);
+        }
         let picked = (!keyed.rules.is_empty()).then_some(keyed.rules);
         let request = Request { throttle, key: keyed.key, protocol };
         if !request.throttle.options().concurrency.is_empty() {

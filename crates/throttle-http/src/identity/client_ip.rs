@@ -5,7 +5,7 @@ use throttle_core::Key;
 use super::{
     ExtractKey, ForwardedHeader, InvalidKey, InvalidProxy, NoKey, TrustedProxies, client_address,
 };
-use crate::{Mistake, RequestHead};
+use crate::{Mistake, RequestHead, Seen};
 
 /// How many bits of an IPv6 address are one client: what a provider gives to one customer at least
 /// (RFC 6177).
@@ -103,15 +103,13 @@ impl ExtractKey for ClientIp {
         Ok(())
     }
 
-    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
         let proxies = self.proxies.as_ref().ok()?;
-        let Some(head) = head else {
-            return proxies.trusts_everybody().then_some(Mistake::TrustsEverybody);
-        };
-        let fields = ["x-forwarded-for", "forwarded"];
-        let field = fields.into_iter().find(|field| head.headers().contains_key(*field))?;
-        let peer = head.peer().filter(|_| proxies.is_empty())?.to_canonical();
-        Some(Mistake::UntrustedProxy { peer, field })
+        match seen {
+            None => proxies.trusts_everybody().then_some(Mistake::TrustsEverybody),
+            Some(seen) if proxies.is_empty() => seen.proxy(),
+            Some(_) => None,
+        }
     }
 }
 

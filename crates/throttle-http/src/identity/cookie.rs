@@ -4,7 +4,7 @@ use http::header::COOKIE;
 use throttle_core::Key;
 
 use super::{ExtractKey, InvalidKey, Missing, NoKey};
-use crate::{Mistake, RequestHead};
+use crate::{Mistake, RequestHead, Seen};
 
 /// Limits by the value of a cookie: a session.
 ///
@@ -61,8 +61,8 @@ impl ExtractKey for Cookie {
         self.missing.validate()
     }
 
-    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
-        self.missing.mistake(head)
+    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+        self.missing.mistake(seen)
     }
 }
 

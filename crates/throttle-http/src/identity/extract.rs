@@ -6,7 +6,7 @@ use http::StatusCode;
 use throttle_core::Key;
 
 use super::{InvalidKey, KeyError, Keyed, LaterKey};
-use crate::{Mistake, PickedRules, RequestHead};
+use crate::{Mistake, PickedRules, RequestHead, Seen};
 
 /// Says who is limited.
 ///
@@ -55,10 +55,10 @@ pub trait ExtractKey: Send + Sync + 'static {
         Box::pin(std::future::ready(keyed))
     }
 
-    /// Says what looks like a mistake in the configuration, when the middleware is built (without a
-    /// head) or by one of its first requests; it is logged once.
-    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
-        let _ = head;
+    /// Says what looks like a mistake in the configuration, when the middleware is built (before anything
+    /// was seen) or by one of its first requests; it is logged once.
+    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+        let _ = seen;
         None
     }
 
@@ -159,6 +159,10 @@ where
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
         self(head).into_key().ok_or(NoKey::NotSaid)
     }
+
+    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+        seen?.proxy_as_key()
+    }
 }
 
 macro_rules! tuple {
@@ -177,10 +181,10 @@ macro_rules! tuple {
                 Ok(())
             }
 
-            fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+            fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
                 #[expect(non_snake_case, reason = "the macro names a part after its type")]
                 let ($($part,)+) = self;
-                None$(.or_else(|| $part.mistake(head)))+
+                None$(.or_else(|| $part.mistake(seen)))+
             }
 
             fn is_async(&self) -> bool {

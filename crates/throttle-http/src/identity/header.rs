@@ -4,7 +4,7 @@ use http::HeaderName;
 use throttle_core::Key;
 
 use super::{ExtractKey, InvalidKey, Missing, NoKey};
-use crate::{Mistake, RequestHead};
+use crate::{Mistake, RequestHead, Seen};
 
 /// Limits by the value of a header field: an API key, a tenant.
 ///
@@ -52,8 +52,8 @@ impl ExtractKey for Header {
         self.missing.validate()
     }
 
-    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
-        self.missing.mistake(head)
+    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+        self.missing.mistake(seen)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 use throttle_core::{Key, StorageError};
 
 use super::{ExtractKey, IntoKey, InvalidKey, Missing, NoKey};
-use crate::{IntoRules, Mistake, PickedRules, RequestHead};
+use crate::{IntoRules, Mistake, PickedRules, RequestHead, Seen};
 
 /// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
 ///
@@ -169,8 +169,8 @@ impl ExtractKey for AsyncKey {
         self.missing.validate()
     }
 
-    fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
-        self.missing.mistake(head)
+    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+        self.missing.mistake(seen).or_else(|| seen?.proxy_as_key())
     }
 }
 

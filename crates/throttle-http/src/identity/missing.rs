@@ -4,7 +4,7 @@ use http::StatusCode;
 use throttle_core::Key;
 
 use super::{ClientIp, ExtractKey, InvalidKey, NoKey};
-use crate::{Mistake, RequestHead};
+use crate::{Mistake, RequestHead, Seen};
 
 /// No field and no cookie can hold this byte, so that nobody can name such a key.
 const ANONYMOUS: &[u8] = b"\0anonymous";
@@ -57,9 +57,9 @@ impl Missing {
         }
     }
 
-    pub(super) fn mistake(&self, head: Option<&RequestHead<'_>>) -> Option<Mistake> {
+    pub(super) fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
         match self {
-            Self::ClientIp(client) => client.mistake(head),
+            Self::ClientIp(client) => client.mistake(seen),
             _ => None,
         }
     }

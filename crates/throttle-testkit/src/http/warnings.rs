@@ -1,11 +1,13 @@
 //! What looks like a mistake is a line of the log that names what to do, and one only.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use throttle_core::{Key, Limiter, Rule, Storage};
 use throttle_http::{
     Options, RequestHead,
-    identity::{ClientIp, Header, Missing},
+    identity::{AsyncKey, ClientIp, Header, Missing, RequestMethod},
 };
 
 use super::case::get_from;
@@ -58,6 +60,11 @@ where
             Options::new().key(ClientIp::new()),
             Options::new().key(api_key(Missing::ClientIp(ClientIp::new()))),
             Options::new().key((api_key(Missing::Anonymous), ClientIp::new())),
+            Options::new().key(|head: &RequestHead<'_>| head.peer()),
+            Options::new().key((RequestMethod, text)),
+            Options::new().key(later(text)),
+            Options::new().key((RequestMethod, later(text))),
+            Options::new().key(later(|_| None).missing(Missing::ClientIp(ClientIp::new()))),
         ] {
             for field in [FORWARDED_FOR, "forwarded"] {
                 let service = (self.make)(options.clone()).await;
@@ -76,6 +83,8 @@ where
             Options::new().key(ClientIp::new().trusted_proxies(["10.0.0.0/8"])),
             Options::new().key(ClientIp::new().trusted_proxies(["192.0.2.7"])),
             Options::new().key(|_: &RequestHead<'_>| "all"),
+            Options::new().key(later(|_| Some("all".to_owned()))),
+            Options::new().key((RequestMethod, api_key(Missing::Anonymous))),
         ] {
             let service = (self.make)(options).await;
             self.ask(&service, forwarded(FORWARDED_FOR)).await;
@@ -95,9 +104,13 @@ where
     }
 
     async fn a_key_that_is_a_whole_ipv6_address_is_shown_once(&self) {
-        let text = |head: &RequestHead<'_>| head.peer().map(|peer| peer.to_string());
         let key = |head: &RequestHead<'_>| head.peer().map(Key::from);
-        for options in [Options::new().key(text), Options::new().key(key)] {
+        for options in [
+            Options::new().key(text),
+            Options::new().key(key),
+            Options::new().key((RequestMethod, text)),
+            Options::new().key(later(text)),
+        ] {
             let service = (self.make)(options).await;
             for peer in ["192.0.2.1", "::ffff:192.0.2.1"] {
                 self.ask(&service, get_from(peer)).await;
@@ -109,7 +122,11 @@ where
             self.says_nothing("once is enough");
         }
         let address = |head: &RequestHead<'_>| head.peer();
-        for options in [Options::new().key(ClientIp::new()), Options::new().key(address)] {
+        for options in [
+            Options::new().key(ClientIp::new()),
+            Options::new().key(address),
+            Options::new().key((RequestMethod, address)),
+        ] {
             let service = (self.make)(options).await;
             self.ask(&service, get_from("2001:db8::7")).await;
             self.says_nothing("these are cut to the network");
@@ -142,6 +159,18 @@ where
     fn says_nothing(&self, why: &str) {
         assert_eq!((self.log)(), "", "{why}");
     }
+}
+
+fn text(head: &RequestHead<'_>) -> Option<String> {
+    head.peer().map(|peer| peer.to_string())
+}
+
+/// Finds the same, but later.
+fn later(find: impl Fn(&RequestHead<'_>) -> Option<String> + Send + Sync + 'static) -> AsyncKey {
+    AsyncKey::new(move |head: &RequestHead<'_>| {
+        let found = find(head);
+        async { Ok::<_, Infallible>(found) }
+    })
 }
 
 fn api_key(missing: Missing) -> Header {
