@@ -26,7 +26,7 @@ use tokio::{
 };
 use tonic::{
     Code, Request, Status,
-    codegen::tokio_stream::wrappers::UnboundedReceiverStream,
+    codegen::tokio_stream::{iter, wrappers::UnboundedReceiverStream},
     service::{LayerExt, Routes},
     transport::{
         Server,
@@ -134,6 +134,45 @@ async fn the_health_service_passes_if_it_is_exempt() {
         health.check(HealthCheckRequest::default()).await.unwrap();
         assert_eq!(caller.code().await, Code::ResourceExhausted);
     }
+}
+
+#[tokio::test]
+async fn the_reflection_service_passes_if_it_is_exempt() {
+    use tonic_reflection::pb::{v1, v1alpha};
+
+    macro_rules! list {
+        ($version:ident, $address:expr) => {{
+            let ask =
+                $version::server_reflection_request::MessageRequest::ListServices("".to_owned());
+            let ask = $version::ServerReflectionRequest {
+                host: "".to_owned(),
+                message_request: Some(ask),
+            };
+            let channel = channel($address).await;
+            let mut client =
+                $version::server_reflection_client::ServerReflectionClient::new(channel);
+            let mut answers = client.server_reflection_info(iter([ask])).await?.into_inner();
+            Ok::<_, Status>(format!("{:?}", answers.message().await?))
+        }};
+    }
+    let list_v1 = async |address| list!(v1, address);
+    let list_v1alpha = async |address| list!(v1alpha, address);
+
+    let exempt = serve(layer(1).exempt_grpc_reflection()).await;
+    let mut caller = Caller::to(exempt).await;
+    caller.hello().await.unwrap();
+    for _ in 0..3 {
+        for answer in [list_v1(exempt).await, list_v1alpha(exempt).await] {
+            let answer = answer.unwrap();
+            assert!(answer.contains("grpc.health.v1.Health"), "{answer}");
+        }
+        assert_eq!(caller.code().await, Code::ResourceExhausted);
+    }
+
+    let limited = serve(layer(1)).await;
+    list_v1(limited).await.unwrap();
+    assert_exhausted(&list_v1(limited).await.unwrap_err(), 1);
+    assert_exhausted(&list_v1alpha(limited).await.unwrap_err(), 1);
 }
 
 #[tokio::test]

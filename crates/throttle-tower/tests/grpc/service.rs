@@ -20,6 +20,7 @@ use tonic::{
     transport::{Channel, Endpoint, Server as Transport, server::TcpIncoming},
 };
 use tonic_prost::ProstCodec;
+use tonic_reflection::server::Builder as Reflection;
 use tower::{Service, service_fn};
 
 /// Greets by two methods, and echoes by a third what streams in.
@@ -63,10 +64,17 @@ impl Service<http::Request<Body>> for Greeter {
     }
 }
 
-/// Serves the greeter and the health service behind a layer.
+/// Serves the greeter, the health service and both versions of the reflection service behind a layer.
 pub(crate) async fn serve(layer: RateThrottleLayer) -> SocketAddr {
     let (_, health) = tonic_health::server::health_reporter();
-    let routes = Routes::new(health).add_service(Greeter);
+    let reflection = || {
+        let services = Reflection::configure();
+        services.register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(health)
+        .add_service(Greeter)
+        .add_service(reflection().build_v1().unwrap())
+        .add_service(reflection().build_v1alpha().unwrap());
     let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let address = incoming.local_addr().unwrap();
     let server = Transport::builder().layer(layer).add_routes(routes);
