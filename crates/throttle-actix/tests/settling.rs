@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, rt::spawn as start, test::init_service, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, middleware::Condition, rt::spawn as start, test::init_service,
+    web,
+};
 use throttle_actix::RateThrottle;
 use throttle_core::{Algorithm, Limiter, ManualClock, Rule, Storage};
 use throttle_http::ActualCost;
@@ -59,10 +62,20 @@ struct Served {
 
 impl Served {
     async fn new(throttle: RateThrottle) -> Self {
+        Self::within(throttle, None).await
+    }
+
+    /// Has a throttle, and another around it.
+    async fn within(throttle: RateThrottle, outer: Option<RateThrottle>) -> Self {
         let streamed = Streamed::default();
+        let built = |throttle: RateThrottle| throttle.cost(ESTIMATE).build().unwrap();
+        let throttle = built(throttle);
+        let is_within = outer.is_some();
+        let around = Condition::new(is_within, outer.map_or_else(|| throttle.clone(), built));
         let app = App::new()
             .app_data(web::Data::new(streamed.clone()))
-            .wrap(throttle.cost(ESTIMATE).build().unwrap())
+            .wrap(throttle)
+            .wrap(around)
             .default_service(web::to(handler));
         let app = Rc::new(init_service(app).await);
         let app = Rc::new(move |fields: Fields| -> Answer {
@@ -94,10 +107,13 @@ impl Served {
 }
 
 fn limiter(storage: impl Storage) -> (Limiter, ManualClock) {
+    limiter_by(storage, Algorithm::FixedWindow)
+}
+
+fn limiter_by(storage: impl Storage, algorithm: Algorithm) -> (Limiter, ManualClock) {
     let clock = ManualClock::at(begin());
     let limiter = Limiter::builder(storage).clock(clock.clone()).build();
-    let rule = Rule::per_minute("tokens", 100).algorithm(Algorithm::FixedWindow);
-    limiter.add_rule(rule).unwrap();
+    limiter.add_rule(Rule::per_minute("tokens", 100).algorithm(algorithm)).unwrap();
     (limiter, clock)
 }
 
@@ -128,6 +144,60 @@ async fn a_request_is_settled_to_what_the_handler_says() {
         assert_eq!(response.rest().await, "hello");
         assert_eq!(left(&limiter).await, expected, "{fields:?}");
     }
+}
+
+#[actix_web::test]
+async fn it_is_settled_by_every_algorithm_and_where_rules_have_less_room_as_far_as_they_have() {
+    for algorithm in Algorithm::ALL {
+        for (fields, expected) in
+            [(&[("x-cost", "0")], 100), (&[("x-cost", "10")], 90), (&[("x-cost", "40")], 60)]
+        {
+            let (limiter, _) = limiter_by(MemoryStorage::new(), algorithm);
+            limiter.add_rule(Rule::per_day("day", 15).algorithm(Algorithm::FixedWindow)).unwrap();
+            let app = Served::new(RateThrottle::new(&limiter).charge_actual()).await;
+            app.ask(fields).await;
+            assert_eq!(left(&limiter).await, expected, "{algorithm}, {fields:?}");
+            let day = limiter.peek("192.0.2.1", "day").await.unwrap().remaining();
+            assert_eq!(day, 15_u64.saturating_sub(100 - expected), "{algorithm}, {fields:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_finds_no_room_is_forgiven_and_neither_denied_nor_counted() {
+    let (app, limiter, _) = served().await;
+    app.ask(&[("x-cost", "1000")]).await;
+    assert_eq!(left(&limiter).await, 0);
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.denied, metrics.violations), (1, 0, 0));
+    assert_eq!(app.begin(&[]).await.status, 429);
+}
+
+#[actix_web::test]
+async fn nested_throttles_hear_it_both() {
+    let (limiter, _) = limiter(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("day", 500).algorithm(Algorithm::FixedWindow)).unwrap();
+    let throttle = |rule| RateThrottle::new(&limiter).rule(rule).charge_actual();
+    let app = Served::within(throttle("tokens"), Some(throttle("day"))).await;
+    app.ask(&[("x-cost", "4")]).await;
+    assert_eq!(left(&limiter).await, 96);
+    assert_eq!(limiter.peek("192.0.2.1", "day").await.unwrap().remaining(), 496);
+}
+
+#[actix_web::test]
+async fn who_is_allowed_or_asked_in_a_dry_run_is_settled_to_nothing() {
+    let (limiter, _) = limiter(MemoryStorage::new());
+    limiter.allow_list().add("192.0.2.1").unwrap();
+    let throttle = RateThrottle::new(&limiter).charge_actual().dry_run().cost(60);
+    // Nobody is charged, so that there is nothing that a handler could settle.
+    let settles = async |cost: Option<web::ReqData<ActualCost>>| cost.is_some().to_string();
+    let app = init_service(App::new().wrap(throttle).default_service(web::to(settles))).await;
+    let ask = async || Begun::by(&app, get()).await.rest().await;
+    assert_eq!(ask().await, "false");
+    limiter.allow_list().clear();
+    assert_eq!(ask().await, "true");
+    assert_eq!(ask().await, "false", "it would have been denied");
+    assert_eq!(left(&limiter).await, 40);
 }
 
 #[actix_web::test]
@@ -179,6 +249,16 @@ async fn what_was_too_much_goes_back_to_the_window_that_was_charged_and_to_no_la
 }
 
 #[actix_web::test]
+async fn what_was_too_little_is_charged_to_the_window_in_which_it_is_known() {
+    let (app, limiter, clock) = served().await;
+    let response = app.begin(&[("x-do", "stream")]).await;
+    clock.advance(Duration::from_secs(60));
+    app.send("", 40);
+    drop(response);
+    assert_eq!(left(&limiter).await, 70);
+}
+
+#[actix_web::test]
 async fn what_the_head_of_the_response_tells_is_settled_before_it_is_sent() {
     let (limiter, _) = limiter(MemoryStorage::new());
     let throttle = RateThrottle::new(&limiter)
@@ -198,6 +278,12 @@ async fn bytes_are_charged_as_they_are_sent() {
     let app = Served::new(RateThrottle::new(&limiter).charge_bytes_sent()).await;
     assert_eq!(app.ask(&[]).await, "hello");
     assert_eq!(left(&limiter).await, 95);
+    let mut response = app.begin(&[("x-do", "stream")]).await;
+    app.send("twenty bytes of text", 0);
+    app.send("never seen", 0);
+    response.next().await.unwrap().unwrap();
+    drop(response);
+    assert_eq!(left(&limiter).await, 75, "what the client did not get is not charged");
 }
 
 #[actix_web::test]
