@@ -165,3 +165,41 @@ async fn extension_shows_the_functions_what_stands_beside_the_request() {
     statuses.push(call(&app, get()).await.status().as_u16());
     assert_eq!(statuses, [200, 429, 200, 400]);
 }
+
+#[actix_web::test]
+async fn peer_says_where_the_server_left_the_address_if_it_did_not_say_it_itself() {
+    #[derive(Clone)]
+    struct Left(std::net::SocketAddr);
+
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let throttle = RateThrottle::new(&limiter)
+        .extension::<Left>()
+        .peer(|extensions| extensions.get::<Left>().map(|left| left.0))
+        .key(ClientIp::new().trusted_proxies(["198.51.100.1"]));
+    let app = App::new()
+        .wrap(throttle.build().unwrap())
+        .wrap_fn(|request, inner| {
+            let left = request.headers().get("x-left").map(|left| left.to_str().unwrap().parse());
+            if let Some(left) = left {
+                request.extensions_mut().insert(Left(left.unwrap()));
+            }
+            inner.call(request)
+        })
+        .default_service(web::to(async || "hello"));
+    let app = init_service(app).await;
+    let ask = async |fields: &[(&'static str, &'static str)], peer: bool| {
+        let mut request = if peer { get() } else { Request::new(Bytes::new()) };
+        for (name, value) in fields {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        call(&app, request).await.status().as_u16()
+    };
+    let (one, other, proxy) =
+        (("x-left", "203.0.113.1:9"), ("x-left", "203.0.113.2:9"), ("x-left", "198.51.100.1:9"));
+    assert_eq!((ask(&[one], false).await, ask(&[one], false).await), (200, 429));
+    assert_eq!(ask(&[other], false).await, 200, "another client");
+    assert_eq!(ask(&[proxy, ("x-forwarded-for", "203.0.113.1")], false).await, 429);
+    assert_eq!(ask(&[one], true).await, 200, "what the server says comes first");
+    assert_eq!(ask(&[other], true).await, 429);
+    assert_eq!(ask(&[], false).await, 500, "nobody knows");
+}

@@ -3,22 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
+#[path = "common/send.rs"]
+mod send;
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, net::SocketAddr};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, HOST},
-};
-use http_body::{Body, Frame};
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use hyper::{client::conn as client, server::conn as server};
+use hyper::server::conn as server;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
@@ -28,18 +21,12 @@ use throttle_http::Options;
 use throttle_memory::MemoryStorage;
 use throttle_testkit::http::{answers, handler, nested_answers, run, run_nested};
 use throttle_tower::RateThrottleLayer;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use common::whole;
+use send::{PEER, Sent, full, send};
 
-/// In which field a request says where it comes from: all connections come from loopback.
-const PEER: &str = "x-test-peer";
-
-type Sent = UnsyncBoxBody<Bytes, hyper::Error>;
 type Answered = UnsyncBoxBody<Bytes, Infallible>;
 type Service = BoxCloneSyncService<Request<Sent>, Response<Answered>, Infallible>;
 
@@ -78,41 +65,10 @@ impl Served {
     }
 
     async fn ask(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let (mut head, body) = request.into_parts();
-        let length = head.headers.get(CONTENT_LENGTH);
-        let length = length.map(|length| length.to_str().unwrap().parse::<usize>());
-        let is_changed_by_hyper =
-            self.version == Version::HTTP_2 && head.headers.contains_key(CONNECTION);
-        if is_changed_by_hyper || matches!(length, Some(Err(_))) {
-            return self.ask_in_process(Request::from_parts(head, body)).await;
+        match send(self.version, self.address, request).await {
+            Ok(response) => response,
+            Err(request) => self.ask_in_process(request).await,
         }
-        let may_have_body = [Method::POST, Method::PUT, Method::PATCH].contains(&head.method);
-        let sent = match length {
-            Some(Ok(length)) if length != body.len() => Unsaid::Never.sent(),
-            None if may_have_body && body.is_empty() => Unsaid::Nothing.sent(),
-            _ => full(body),
-        };
-        if let Some(peer) = head.extensions.remove::<SocketAddr>() {
-            head.headers.insert(PEER, peer.to_string().parse().unwrap());
-        }
-        let stream = TokioIo::new(TcpStream::connect(self.address).await.unwrap());
-        let response = match self.version {
-            Version::HTTP_11 => {
-                head.headers.entry(HOST).or_insert(HeaderValue::from_static("localhost"));
-                let (mut sender, connection) = client::http1::handshake(stream).await.unwrap();
-                tokio::spawn(connection);
-                sender.send_request(Request::from_parts(head, sent)).await.unwrap()
-            }
-            _ => {
-                head.uri = absolute(head.uri, head.headers.remove(HOST));
-                let handshake = client::http2::handshake(TokioExecutor::new(), stream);
-                let (mut sender, connection) = handshake.await.unwrap();
-                tokio::spawn(connection);
-                sender.send_request(Request::from_parts(head, sent)).await.unwrap()
-            }
-        };
-        assert_eq!(response.version(), self.version);
-        whole(response).await
     }
 
     /// Hands the service what hyper would refuse or change.
@@ -154,46 +110,6 @@ async fn serve(version: Version, listener: TcpListener, service: Service) {
 
 fn take_peer(fields: &mut HeaderMap) -> Option<SocketAddr> {
     fields.remove(PEER).map(|peer| peer.to_str().unwrap().parse().unwrap())
-}
-
-/// In HTTP/2 the host stands in the target.
-fn absolute(uri: Uri, host: Option<HeaderValue>) -> Uri {
-    if uri.authority().is_some() {
-        return uri;
-    }
-    let host = host.as_ref().map_or("localhost", |host| host.to_str().unwrap());
-    format!("http://{host}{uri}").parse().unwrap()
-}
-
-fn full(body: Bytes) -> Sent {
-    Full::new(body).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// A body whose length is not known before its end.
-enum Unsaid {
-    Nothing,
-    Never,
-}
-
-impl Unsaid {
-    fn sent(self) -> Sent {
-        self.boxed_unsync()
-    }
-}
-
-impl Body for Unsaid {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match *self {
-            Self::Nothing => Poll::Ready(None),
-            Self::Never => Poll::Pending,
-        }
-    }
 }
 
 async fn answers_as_the_table_says(version: Version) {

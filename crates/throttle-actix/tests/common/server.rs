@@ -1,4 +1,4 @@
-//! A real server with workers, and a client that opens a connection for each request.
+//! A real server with workers, of HTTP/1.1 and HTTP/2, and a client that opens a connection for each request.
 
 use std::{
     io::{Read, Write},
@@ -54,9 +54,9 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         let serve = move || async move {
             let mut server = HttpServer::new(factory).workers(workers).disable_signals();
-            server = server.h1_allow_half_closed(false); // who is gone is noticed
+            server = server.h1_allow_half_closed(false).tcp_nodelay(true); // who is gone is noticed
             for listener in listeners {
-                server = server.listen(listener).unwrap();
+                server = server.listen_auto_h2c(listener).unwrap();
             }
             let server = server.shutdown_timeout(1).run();
             sender.send(server.handle()).unwrap();
