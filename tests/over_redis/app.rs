@@ -1,0 +1,141 @@
+//! A service of Axum and one of Actix that do the same.
+
+use std::{net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
+
+use actix_web::{
+    HttpResponse,
+    body::{self, MessageBody},
+    dev::{Service, ServiceResponse},
+    test::{TestRequest, init_service},
+    web,
+};
+use axum::{
+    Extension, Router,
+    body::{Body, to_bytes},
+    extract::{Path, connect_info::MockConnectInfo},
+    http::{HeaderName, HeaderValue, Request, Response, StatusCode},
+    routing::get,
+};
+use ratethrottle::{ActualCost, Limiter, Options, RateThrottle, RateThrottleLayer};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tower::ServiceExt;
+
+/// Where all requests come from.
+const PEER: ([u8; 4], u16) = ([203, 0, 113, 7], 50_000);
+
+type Answer = Pin<Box<dyn Future<Output = Response<()>> + Send>>;
+
+/// Has a handler that answers with the status and says the cost that the path names: `/{status}/{cost}`; the
+/// status 0 waits for ever.
+#[derive(Clone)]
+pub(super) struct App {
+    ask: Arc<dyn Fn(&'static str) -> Answer + Send + Sync>,
+    /// Is told when the handler has begun to wait.
+    pub(super) reached: Arc<Notify>,
+}
+
+impl App {
+    /// How one is made of a limiter and options.
+    pub(super) const KINDS: [fn(&Limiter, Options) -> Self; 2] = [Self::axum, Self::actix];
+
+    /// Asks, and reads the answer to its end; the client leaves where this is dropped before.
+    pub(super) async fn ask(&self, path: &'static str) -> Response<()> {
+        (self.ask)(path).await
+    }
+
+    pub(super) fn axum(limiter: &Limiter, options: Options) -> Self {
+        let layer = RateThrottleLayer::from_options(limiter, options).build();
+        let reached = Arc::new(Notify::new());
+        let waits = Arc::clone(&reached);
+        let handler = async move |Path((status, cost)): Path<(u16, u64)>,
+                                  actual: Option<Extension<ActualCost>>| {
+            let actual = actual.map(|Extension(actual)| actual);
+            StatusCode::from_u16(handle(status, cost, actual, &waits).await).expect("it is one")
+        };
+        let router = Router::new()
+            .route("/{status}/{cost}", get(handler))
+            .layer(layer.expect("the options are right"))
+            .layer(MockConnectInfo(SocketAddr::from(PEER)));
+        let ask = Arc::new(move |path| -> Answer {
+            let request = Request::get(path).body(Body::empty()).expect("it is a path");
+            let answer = router.clone().oneshot(request);
+            Box::pin(async {
+                let Ok(response) = answer.await;
+                let (head, body) = response.into_parts();
+                to_bytes(body, 1024).await.expect("the body is there");
+                Response::from_parts(head, ())
+            })
+        });
+        Self { ask, reached }
+    }
+
+    /// Has a thread of its own, as a worker has.
+    pub(super) fn actix(limiter: &Limiter, options: Options) -> Self {
+        let throttle = RateThrottle::from_options(limiter, options).build();
+        let throttle = throttle.expect("the options are right");
+        let reached = Arc::new(Notify::new());
+        let waits = web::Data::from(Arc::clone(&reached));
+        let (asks, mut asked) = mpsc::unbounded_channel::<(_, oneshot::Sender<_>)>();
+        let serve = move || async move {
+            let handler = async |path: web::Path<(u16, u64)>,
+                                 actual: Option<web::ReqData<ActualCost>>,
+                                 waits: web::Data<Notify>| {
+                let (status, cost) = path.into_inner();
+                let actual = actual.map(web::ReqData::into_inner);
+                let status = handle(status, cost, actual, &waits).await;
+                HttpResponse::build(status.try_into().expect("it is one")).finish()
+            };
+            let app = actix_web::App::new().wrap(throttle).app_data(waits);
+            let app = app.route("/{status}/{cost}", web::get().to(handler));
+            let app = Rc::new(init_service(app).await);
+            while let Some((path, mut reply)) = asked.recv().await {
+                let app = Rc::clone(&app);
+                actix_web::rt::spawn(async move {
+                    let answer = answer_of_actix(&*app, path);
+                    tokio::select! {
+                        response = answer => drop(reply.send(response)),
+                        () = reply.closed() => {}
+                    }
+                });
+            }
+        };
+        std::thread::spawn(|| actix_web::rt::System::new().block_on(serve()));
+        let ask = Arc::new(move |path| -> Answer {
+            let (reply, answer) = oneshot::channel();
+            asks.send((path, reply)).expect("the thread runs");
+            Box::pin(async { answer.await.expect("the thread answers") })
+        });
+        Self { ask, reached }
+    }
+}
+
+async fn handle(status: u16, cost: u64, actual: Option<ActualCost>, waits: &Notify) -> u16 {
+    if let Some(actual) = actual {
+        actual.set(cost);
+    }
+    if status == 0 {
+        waits.notify_one();
+        std::future::pending::<()>().await;
+    }
+    status
+}
+
+async fn answer_of_actix<S, B>(app: &S, path: &str) -> Response<()>
+where
+    S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody,
+{
+    let request = TestRequest::get().uri(path).peer_addr(PEER.into()).to_request();
+    let response = app.call(request).await.expect("the app answers");
+    let mut answer = Response::new(());
+    let status = StatusCode::from_u16(response.status().as_u16());
+    *answer.status_mut() = status.expect("it is one");
+    for (name, value) in response.headers() {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).expect("it is one");
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("it is one");
+        answer.headers_mut().append(name, value);
+    }
+    let read = body::to_bytes(response.into_body()).await;
+    assert!(read.is_ok(), "the body broke");
+    answer
+}
