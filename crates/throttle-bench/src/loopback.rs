@@ -1,7 +1,8 @@
 //! What a limit leaves of a server's throughput: servers of one thread on loopback, each in a process of its
-//! own, and `wrk` with another thread, by turns.
+//! own, and `wrk` with another thread on another core, by turns.
 
 use std::{
+    ffi::OsStr,
     fmt::Write as _,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
@@ -37,9 +38,11 @@ const ADMITTED: u32 = 1_000_000;
 const REFUSED: u32 = 1;
 
 pub(crate) fn run() {
-    if Command::new("wrk").arg("-v").output().is_err() {
-        println!("\nloopback: wrk is not installed (Debian: wrk), skipped");
-        return;
+    for (program, package) in [("wrk", "wrk"), ("taskset", "util-linux")] {
+        if Command::new(program).arg("-V").output().is_err() {
+            println!("\nloopback: {program} is not installed (Debian: {package}), skipped");
+            return;
+        }
     }
     for (path, what) in [(HELLO, "says \"hello\""), (LIST, "lists ten products as JSON")] {
         println!(
@@ -84,7 +87,8 @@ struct Served {
 
 impl Served {
     fn start(variant: &str, limit: u32) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("a program knows itself"))
+        let program = std::env::current_exe().expect("a program knows itself");
+        let mut process = on_core("0", program)
             .args([CHILD, variant, &limit.to_string()])
             .stdout(Stdio::piped())
             .spawn()
@@ -98,7 +102,7 @@ impl Served {
     /// Returns how many requests were answered in a second.
     fn load(&self, path: &str, refused: bool) -> f64 {
         let url = format!("http://{}{path}", self.address);
-        let output = Command::new("wrk")
+        let output = on_core("1", "wrk")
             .args(["-t1", "-c", CONNECTIONS, "-d", SECONDS, &url])
             .output()
             .expect("wrk runs");
@@ -119,6 +123,13 @@ impl Drop for Served {
         _ = self.process.kill();
         _ = self.process.wait();
     }
+}
+
+/// Keeps a program on one core: where the scheduler puts it changes figures by a fifth.
+fn on_core(core: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(program);
+    command
 }
 
 /// Serves until it is killed, as one of the processes that [`run`] starts.
