@@ -1,6 +1,9 @@
 //! A cookie as a key.
 
+use std::borrow::Cow;
+
 use http::header::COOKIE;
+use percent_encoding::percent_decode;
 use throttle_core::Key;
 
 use super::{ExtractKey, InvalidKey, Missing, NoKey};
@@ -8,10 +11,14 @@ use crate::{Mistake, RequestHead, Seen};
 
 /// Limits by the value of a cookie: a session.
 ///
-/// Of several cookies of the name the first counts, as its bytes, whether they are text or not; the name
-/// is compared to the letter. A request without the cookie is refused with 400, unless
-/// [`Cookie::missing`] says otherwise. Believe only cookies that your service or a proxy of yours has
-/// checked: a client that can send any value has as many limits as it likes.
+/// What frameworks read as one cookie is one key: names and values are taken as they are without percent-encoding,
+/// quotes and whitespace around, so that `sid=abc`, `sid="abc"` and `sid=%61bc` are one session. The name is
+/// compared to the letter; the value need not be text. Of several cookies of the name that differ none counts:
+/// some frameworks read the first, others the last, and a client could put another before its own for each request.
+///
+/// A request without the cookie, or with several, is refused with 400, unless [`Cookie::missing`] says
+/// otherwise. Believe only cookies that your service or a proxy of yours has checked: a client that can
+/// send any value has as many limits as it likes.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Cookie {
@@ -27,29 +34,67 @@ impl Cookie {
         Self { name: name.into(), missing: Missing::Refuse }
     }
 
-    /// Says what becomes of a request without the cookie; default [`Missing::Refuse`].
+    /// Says what becomes of a request without the cookie, or with several of that name which differ;
+    /// default [`Missing::Refuse`].
     pub fn missing(mut self, missing: Missing) -> Self {
         self.missing = missing;
         self
     }
 
     /// Finds the value ([RFC 6265, section 4.2.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.2.1)).
-    fn value<'a>(&self, head: &RequestHead<'a>) -> Option<&'a [u8]> {
+    fn value<'a>(&self, head: &RequestHead<'a>) -> Result<Cow<'a, [u8]>, NoKey> {
         let lines = head.headers().get_all(COOKIE).iter();
         // HTTP/2 may send each cookie in a line of its own.
-        let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-        pairs.find_map(|pair| {
-            let value = pair.trim_ascii().strip_prefix(self.name.as_bytes())?;
-            value.strip_prefix(b"=")
+        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let mut values = pairs.filter_map(|pair| self.value_of(pair));
+        let first = values.next().ok_or_else(|| NoKey::NoCookie(self.name.clone()))?;
+        match values.all(|other| other == first) {
+            true => Ok(first),
+            false => Err(NoKey::SeveralCookies(self.name.clone())),
+        }
+    }
+
+    fn value_of<'a>(&self, pair: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = pair.split_at(equals);
+        let own = self.name.as_bytes();
+        if *trimmed(name) != *own && *decoded(name) != *own {
+            return None;
+        }
+        Some(match decoded(value.get(1..).unwrap_or_default()) {
+            Cow::Borrowed(value) => Cow::Borrowed(unquoted(value)),
+            Cow::Owned(value) => Cow::Owned(unquoted(&value).to_vec()),
         })
     }
+}
+
+/// Returns a name or a value without percent-encoding and whitespace around.
+///
+/// One that would hold a NUL stays as it is: [`Missing`] has keys that begin so, which no client is to name.
+fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
+    let text = trimmed(text);
+    match Cow::from(percent_decode(text)) {
+        plain if plain.contains(&0) => Cow::Borrowed(text),
+        plain => plain,
+    }
+}
+
+/// Takes away the whitespace around: that of all of Unicode where it is text, as frameworks do.
+fn trimmed(text: &[u8]) -> &[u8] {
+    std::str::from_utf8(text).map_or_else(|_| text.trim_ascii(), |text| text.trim().as_bytes())
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    inner.unwrap_or(value)
 }
 
 impl ExtractKey for Cookie {
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
         match self.value(head) {
-            Some(value) => Ok(Key::from(value)),
-            None => self.missing.key(head, || NoKey::NoCookie(self.name.clone())),
+            Ok(Cow::Borrowed(value)) => Ok(Key::from(value)),
+            Ok(Cow::Owned(value)) => Ok(Key::from(value)),
+            Err(no_key) => self.missing.key(head, || no_key),
         }
     }
 
@@ -88,12 +133,64 @@ mod tests {
         assert_eq!(key(&[b"sid=a"]).as_deref(), Some(&b"a"[..]));
         assert_eq!(key(&[b"x=1; sid=a=b; y=2"]).as_deref(), Some(&b"a=b"[..]));
         assert_eq!(key(&[b"x=1", b"sid=a"]).as_deref(), Some(&b"a"[..]));
-        assert_eq!(key(&[b"sid=a; sid=b"]).as_deref(), Some(&b"a"[..]));
+        assert_eq!(key(&[b"sid=a; sid=a", b"sid=a"]).as_deref(), Some(&b"a"[..]));
         assert_eq!(key(&[b"sid="]).as_deref(), Some(&b""[..]));
         for lacking in [&b"xsid=a"[..], b"sidx=a", b"SID=a", b"sid", b"x=sid=a", b";;", b""] {
             assert_eq!(key(&[lacking]), None, "{lacking:?}");
         }
         assert_eq!(key(&[]), None);
+    }
+
+    #[test]
+    fn what_frameworks_read_as_one_session_is_one_however_it_is_written() {
+        for line in [
+            "sid=a b",
+            "sid=a%20b",
+            "sid=%61%20%62",
+            "s%69d=a%20b",
+            "sid=\"a b\"",
+            "sid=%22a b%22",
+            "sid =\ta b ",
+            "\u{a0}sid\u{2003}=\u{a0}\u{2003}a b\u{a0}",
+            "sid=a b; sid=\"%61 b\"",
+        ] {
+            assert_eq!(key(&[line.as_bytes()]).as_deref(), Some(&b"a b"[..]), "{line:?}");
+        }
+        // What is no encoding, or of no text.
+        assert_eq!(key(&[b"sid=%"]).as_deref(), Some(&b"%"[..]));
+        assert_eq!(key(&[b"sid=%zz%4"]).as_deref(), Some(&b"%zz%4"[..]));
+        assert_eq!(key(&[b"sid=%ff"]).as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(key(&[b"sid=\""]).as_deref(), Some(&b"\""[..]));
+        assert_eq!(key(&[b"sid=\"\""]).as_deref(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_name_that_is_encoded_itself_is_found_as_it_is() {
+        let mut request = Request::new(());
+        request.headers_mut().insert(COOKIE, http::HeaderValue::from_static("a%20b=1"));
+        let head = RequestHead::new(&request, None);
+        for name in ["a%20b", "a b"] {
+            assert_eq!(Cookie::new(name).extract(&head).unwrap().as_bytes(), b"1");
+        }
+    }
+
+    #[test]
+    fn of_several_that_differ_none_counts() {
+        for lines in [
+            &[&b"sid=a; sid=b"[..]][..],
+            &[b"sid=a", b"sid=b"],
+            &[b"sid=a; x=1; sid=\xff"],
+            &[b"sid=a; s%69d=b"],
+            &[b"sid=; sid=a"],
+        ] {
+            assert_eq!(key(lines), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn no_writing_names_the_key_of_those_without() {
+        let value = key(&[b"sid=%00anonymous"]);
+        assert_eq!(value.as_deref(), Some(&b"%00anonymous"[..]));
     }
 
     #[test]

@@ -88,6 +88,9 @@ pub enum NoKey {
     /// The request lacks a cookie; a mistake of the client.
     #[error("the request lacks the cookie {0:?}")]
     NoCookie(String),
+    /// The request has several cookies of that name, which differ; a mistake of the client.
+    #[error("the request has several cookies {0:?}, which differ")]
+    SeveralCookies(String),
     /// Neither the target nor the `Host` field names a host.
     #[error(
         "the request names no host: give it a whole URI, or pick another key, such as `.key(Global)`"

@@ -10,8 +10,8 @@ use crate::{Mistake, RequestHead, Seen};
 const ANONYMOUS: &[u8] = b"\0anonymous";
 const CLIENT_IP: &str = "\0client";
 
-/// Says what becomes of a request that lacks the header field or cookie that is its key, or of which a
-/// lookup does not find whose it is.
+/// Says what becomes of a request that lacks the header field or cookie that is its key, has several such
+/// cookies which differ, or of which a lookup does not find whose it is.
 ///
 /// No client can name the keys of those that lack it: what it sends is never equal to them.
 ///

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Request;
 use throttle_http::{
     Options,
-    identity::{ClientIp, ForwardedHeader, Header, Missing},
+    identity::{ClientIp, Cookie, ForwardedHeader, Header, Missing},
 };
 
 use super::{
@@ -35,6 +35,8 @@ pub(super) fn cases() -> Vec<Case> {
         the_deny_list(),
         another_s_fallback(),
         fields_of_similar_names(),
+        one_session_in_many_writings(),
+        another_cookie_before_or_behind(),
     ]
 }
 
@@ -284,4 +286,36 @@ fn fields_of_similar_names() -> Case {
         case("no field of a similar name is the key", modern().key(Header::new("x-api-key")))
             .ask(with(get(), "x-api-key", "mallory"), first());
     all_refused(begun, forged)
+}
+
+fn one_session_in_many_writings() -> Case {
+    let cookie = |line: &'static str| with(get(), "cookie", line);
+    let writings = [
+        "sid=s-1; theme=dark",
+        "sid=%73-1",
+        "sid=s%2d1",
+        "sid=s%2D1",
+        "%73id=s-1",
+        "sid=\"s-1\"",
+        "sid=%22s-1%22",
+        "sid = s-1",
+        "sid=\u{a0}s-1\u{2003}",
+        "sid=s-1; sid=%73-1",
+    ];
+    let begun =
+        case("a session has one limit however it is written", modern().key(Cookie::new("sid")))
+            .ask(cookie("sid=s-1"), first());
+    all_refused(begun, writings.map(cookie))
+}
+
+fn another_cookie_before_or_behind() -> Case {
+    let lines = ["sid=1; sid=s-1", "sid=s-1; sid=2", "s%69d=3; sid=s-1", "sid=\u{80}; sid=s-1"];
+    let begun = case(
+        "who sends several cookies has no fresh limit, whichever of them the service reads",
+        modern().key(Cookie::new("sid").missing(Missing::Anonymous)),
+    )
+    .ask(with(get(), "cookie", "sid=1; sid=s-1"), first());
+    all_refused(begun, lines.map(|line| with(get(), "cookie", line)))
+        .ask(with(with(get(), "cookie", "sid=4"), "cookie", "sid=s-1"), again())
+        .ask(with(get(), "cookie", "sid=s-1"), first())
 }

@@ -197,6 +197,8 @@ fn network_of_16_bits(address: IpAddr) -> String {
 fn keys_of_a_cookie() -> Case {
     let cookie = |line: &'static str| with(get(), "cookie", line);
     let lacking = problem(400, "Bad Request", r#"the request lacks the cookie \"session\""#);
+    let several = r#"the request has several cookies \"session\", which differ"#;
+    let several = problem(400, "Bad Request", several);
     case("a cookie is the key", modern().key(Cookie::new("session")))
         .ask(cookie("theme=dark; session=a"), first())
         .ask(cookie("session=a; theme=light"), again())
@@ -205,6 +207,7 @@ fn keys_of_a_cookie() -> Case {
         .ask(with(get(), "cookie", b"session=\xff"), first())
         .ask(with(get(), "cookie", b"session=\xff"), again())
         .ask(cookie("Session=b"), lacking)
+        .ask(cookie("session=a; session=b"), several)
 }
 
 fn paths_and_methods() -> Case {
