@@ -277,6 +277,10 @@ async fn bytes_are_charged_as_they_are_sent() {
     response.body_mut().frame().await.unwrap().unwrap();
     drop(response);
     assert_eq!(left(&limiter).await, 75, "what the client did not get is not charged");
+    app.ask(&[("x-do", "304")]).await;
+    assert_eq!(left(&limiter).await, 75, "nor is a response without a body");
+    app.ask(&[("x-do", "304"), ("x-cost", "3")]).await;
+    assert_eq!(left(&limiter).await, 72, "but for what the handler says");
 }
 
 #[tokio::test]

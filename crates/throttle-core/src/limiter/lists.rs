@@ -274,14 +274,12 @@ impl List {
             Some(_) => &entries.addresses,
             None => &entries.keys,
         };
-        let found = keys.get(key).and_then(|term| term.left(self.now()));
-        if found.is_some() || entries.nets.is_empty() {
-            return found;
-        }
-        let address = address?;
+        let exact = keys.get(key).and_then(|term| term.left(self.now()));
+        let (Some(address), false) = (address, entries.nets.is_empty()) else { return exact };
         let now = self.now();
         let nets = entries.prefixes.iter().filter_map(|&prefix| IpNet::new(address, prefix).ok());
         nets.filter_map(|net| entries.nets.get(&net.trunc())?.left(now))
+            .chain(exact)
             .max_by_key(|left| left.unwrap_or(Micros::MAX))
     }
 

@@ -255,6 +255,23 @@ fn of_several_networks_the_denial_that_lasts_longest_is_told() {
 }
 
 #[test]
+fn of_a_key_and_its_network_the_denial_that_lasts_longest_is_told() {
+    let (list, clock) = deny_list();
+    let client = address("192.0.2.1");
+    list.add_key_for(&client, HOUR);
+    list.add_for("192.0.2.0/24", 2 * HOUR).unwrap();
+    assert_eq!(list.find(&client), Some(Some(Micros::from(2 * HOUR))));
+    list.add_for("192.0.2.0/24", HOUR / 2).unwrap();
+    assert_eq!(list.find(&client), Some(Some(Micros::from(HOUR))));
+    list.add("192.0.2.0/24").unwrap();
+    assert_eq!(list.find(&client), Some(None), "for good");
+    clock.advance(HOUR);
+    assert_eq!(list.find(&client), Some(None));
+    assert!(list.remove("192.0.2.0/24").unwrap());
+    assert_eq!(list.find(&client), None);
+}
+
+#[test]
 fn a_denial_of_no_length_denies_nobody_and_one_of_any_length_never_panics() {
     let (list, _) = deny_list();
     list.add_for("user:1", Duration::ZERO).unwrap();
