@@ -2,9 +2,9 @@
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "common/client.rs"]
+mod client;
 mod common;
-#[path = "common/send.rs"]
-mod send;
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -24,8 +24,8 @@ use throttle_tower::RateThrottleLayer;
 use tokio::{net::TcpListener, task::JoinSet};
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
+use self::client::{PEER, Sent, full};
 use common::whole;
-use send::{PEER, Sent, full, send};
 
 type Answered = UnsyncBoxBody<Bytes, Infallible>;
 type Service = BoxCloneSyncService<Request<Sent>, Response<Answered>, Infallible>;
@@ -65,9 +65,9 @@ impl Served {
     }
 
     async fn ask(&self, request: Request<Bytes>) -> Response<Bytes> {
-        match send(self.version, self.address, request).await {
-            Ok(response) => response,
-            Err(request) => self.ask_in_process(request).await,
+        match client::can_be_sent(self.version, &request) {
+            true => client::send(self.version, self.address, request).await,
+            false => self.ask_in_process(request).await,
         }
     }
 

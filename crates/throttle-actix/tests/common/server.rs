@@ -1,4 +1,4 @@
-//! A real server with workers, of HTTP/1.1 and HTTP/2, and a client that opens a connection for each request.
+//! A real server with workers, and a client that opens a connection for each request.
 
 use std::{
     io::{Read, Write},
@@ -21,6 +21,8 @@ pub enum Runtime {
     System,
     /// As `#[tokio::main]` does.
     Tokio,
+    /// As the first, for clients that begin with HTTP/2 without TLS.
+    SystemOfHttp2,
 }
 
 /// Is a server that stops when it is dropped.
@@ -54,20 +56,25 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         let serve = move || async move {
             let mut server = HttpServer::new(factory).workers(workers).disable_signals();
-            server = server.h1_allow_half_closed(false).tcp_nodelay(true); // who is gone is noticed
+            server = server.h1_allow_half_closed(false); // who is gone is noticed
+            server = server.tcp_nodelay(true); // head and body are two writes
+            let listen = match runtime {
+                Runtime::SystemOfHttp2 => HttpServer::listen_auto_h2c,
+                _ => HttpServer::listen,
+            };
             for listener in listeners {
-                server = server.listen_auto_h2c(listener).unwrap();
+                server = listen(server, listener).unwrap();
             }
             let server = server.shutdown_timeout(1).run();
             sender.send(server.handle()).unwrap();
             server.await.unwrap();
         };
         let thread = thread::spawn(move || match runtime {
-            Runtime::System => rt::System::new().block_on(serve()),
             Runtime::Tokio => {
                 let mut tokio = tokio::runtime::Builder::new_multi_thread();
                 tokio.worker_threads(1).enable_all().build().unwrap().block_on(serve());
             }
+            _ => rt::System::new().block_on(serve()),
         });
         Self { addresses, handle: receiver.recv().unwrap(), thread: Some(thread) }
     }

@@ -1,0 +1,269 @@
+//! Streams of a connection of HTTP/2: each is limited for itself, and may be reset for itself.
+#![cfg(feature = "memory")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+#[path = "../../throttle-tower/tests/common/client.rs"]
+mod client;
+mod common;
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix_web::{App, HttpResponse, web};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use throttle_actix::RateThrottle;
+use throttle_core::{Concurrency, Limiter, Rule};
+use throttle_http::{ActualCost, Headers};
+use throttle_memory::MemoryStorage;
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+use self::client::{Sent, connect, full};
+use common::{Chunks, Runtime, Sender, Server, field};
+
+const CLIENT: &str = "127.0.0.1";
+const LIMIT: u64 = 1_000;
+const ESTIMATE: u64 = 10;
+const PLACES: u64 = 3;
+
+/// What handlers leave with the test, and wait for.
+#[derive(Clone)]
+struct Seen {
+    bodies: Arc<Mutex<Vec<Sender>>>,
+    gate: Arc<Semaphore>,
+}
+
+async fn wait(cost: web::ReqData<ActualCost>, seen: web::Data<Seen>) -> &'static str {
+    cost.set(2);
+    drop(seen.gate.acquire().await);
+    "waited"
+}
+
+async fn stream(cost: web::ReqData<ActualCost>, seen: web::Data<Seen>) -> HttpResponse {
+    cost.set(2);
+    let (sender, body) = Chunks::new();
+    seen.bodies.lock().unwrap().push(sender);
+    HttpResponse::Ok().body(body)
+}
+
+async fn panics() -> &'static str {
+    std::panic::resume_unwind(Box::new("on purpose"))
+}
+
+/// Is a server with a few places for each client, and a client's connection to it.
+struct Served {
+    _server: Server,
+    connection: SendRequest<Sent>,
+    seen: Seen,
+    limiter: Limiter,
+    uploads: Concurrency,
+}
+
+impl Served {
+    async fn new() -> Self {
+        let limiter = Limiter::new(MemoryStorage::new());
+        limiter.add_rule(Rule::per_day("tokens", LIMIT)).unwrap();
+        let uploads = limiter.concurrency("uploads", PLACES).unwrap();
+        let throttle = RateThrottle::new(&limiter)
+            .rule("tokens")
+            .cost(ESTIMATE)
+            .charge_actual()
+            .concurrency(uploads.clone())
+            .build()
+            .unwrap();
+        let seen = Seen { bodies: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
+        let data = web::Data::new(seen.clone());
+        let server = Server::start(Runtime::SystemOfHttp2, 1, 1, move || {
+            App::new()
+                .app_data(data.clone())
+                .wrap(throttle.clone())
+                .route("/wait", web::get().to(wait))
+                .route("/stream", web::get().to(stream))
+                .route("/panic", web::get().to(panics))
+                .route("/", web::get().to(async || "hello"))
+        });
+        let connection = connect(server.addresses[0]).await;
+        Self { _server: server, connection, seen, limiter, uploads }
+    }
+
+    async fn begin(&self, path: &str) -> hyper::Result<Response<Incoming>> {
+        begin(&self.connection, path).await
+    }
+
+    async fn status(&self, path: &str) -> u16 {
+        let response = self.begin(path).await.unwrap();
+        let status = response.status().as_u16();
+        response.into_body().collect().await.unwrap();
+        status
+    }
+
+    fn send(&self, nth: usize, chunk: &'static str) {
+        // Who is gone hears nothing.
+        let _ = self.seen.bodies.lock().unwrap()[nth].send(Ok(chunk.into()));
+    }
+
+    async fn until_in_use(&self, expected: u64) {
+        until("in use", expected, async || self.uploads.in_use(CLIENT).await.unwrap()).await;
+    }
+
+    async fn until_left(&self, expected: u64) {
+        let left = async || self.limiter.peek(CLIENT, "tokens").await.unwrap().remaining();
+        until("left", expected, left).await;
+    }
+}
+
+async fn begin(connection: &SendRequest<Sent>, path: &str) -> hyper::Result<Response<Incoming>> {
+    let request = Request::get(format!("http://localhost{path}"));
+    connection.clone().send_request(request.body(full(Bytes::new())).unwrap()).await
+}
+
+async fn until(what: &str, expected: u64, is: impl AsyncFn() -> u64) {
+    let reached = async {
+        while is().await != expected {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if timeout(Duration::from_secs(20), reached).await.is_err() {
+        panic!("{} are {what}, and never {expected}", is().await);
+    }
+}
+
+/// Reads the next piece; the frame that says that there is no more is empty.
+async fn next(response: &mut Response<Incoming>) -> Option<Bytes> {
+    let frame = response.frame().await?;
+    Some(frame.unwrap().into_data().unwrap()).filter(|piece| !piece.is_empty())
+}
+
+#[actix_web::test]
+async fn of_one_connection_a_stream_is_refused_with_all_fields_and_the_next_goes_on() {
+    let throttle = RateThrottle::new(Rule::per_day("api", 2)).headers(Headers::all());
+    let throttle = throttle.exempt(|head| head.path() == "/free").build().unwrap();
+    let server = Server::start(Runtime::SystemOfHttp2, 1, 1, move || {
+        App::new().wrap(throttle.clone()).default_service(web::to(async || "hello"))
+    });
+    let connection = connect(server.addresses[0]).await;
+    for left in ["1", "0"] {
+        let response = begin(&connection, "/").await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
+        assert!(field(&response, "ratelimit").starts_with(&format!("\"api\";r={left};t=")));
+        assert_eq!(field(&response, "ratelimit-policy"), r#""api";q=2;w=86400"#);
+        assert_eq!(field(&response, "x-ratelimit-remaining"), left);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+    }
+    let refused = begin(&connection, "/").await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert!(field(&refused, "ratelimit").starts_with("\"api\";r=0;t="));
+    assert_eq!(field(&refused, "ratelimit-policy"), r#""api";q=2;w=86400"#);
+    assert_eq!(field(&refused, "x-ratelimit-limit"), "2");
+    assert_eq!(field(&refused, "x-ratelimit-remaining"), "0");
+    assert!(field(&refused, "x-ratelimit-reset").parse::<u64>().unwrap() > 0);
+    assert!(field(&refused, "retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(field(&refused, "content-type"), "application/problem+json");
+    let length = field(&refused, "content-length").parse::<usize>().unwrap();
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body.len(), length);
+    assert!(body.starts_with(b"{\"type\":"));
+    assert_eq!(begin(&connection, "/free").await.unwrap().status(), 200);
+}
+
+#[actix_web::test]
+async fn a_body_arrives_piece_by_piece_and_holds_its_place_to_its_end() {
+    let app = Served::new().await;
+    let mut response = app.begin("/stream").await.unwrap();
+    for piece in ["one", "two", "three"] {
+        app.send(0, piece);
+        assert_eq!(next(&mut response).await.unwrap(), piece);
+        assert_eq!(app.uploads.in_use(CLIENT).await.unwrap(), 1);
+    }
+    app.until_left(LIMIT - ESTIMATE).await;
+    app.seen.bodies.lock().unwrap().clear();
+    assert_eq!(next(&mut response).await, None);
+    app.until_in_use(0).await;
+    app.until_left(LIMIT - 2).await;
+}
+
+#[actix_web::test]
+async fn a_stream_that_is_reset_gives_its_place_back_and_those_beside_it_go_on() {
+    let app = Served::new().await;
+    let mut streams = Vec::new();
+    for nth in 0..3 {
+        let mut response = app.begin("/stream").await.unwrap();
+        app.send(nth, "begun");
+        assert_eq!(next(&mut response).await.unwrap(), "begun");
+        streams.push(response);
+    }
+    assert_eq!(app.status("/").await, 429, "the connection is no way around the limit");
+    drop(streams.remove(1));
+    // A server of Actix notices it when it has something to send.
+    until("in use", 2, async || {
+        app.send(1, "nobody reads this");
+        app.uploads.in_use(CLIENT).await.unwrap()
+    })
+    .await;
+    app.until_left(LIMIT - 2 - 2 * ESTIMATE).await;
+    assert_eq!(app.status("/").await, 200);
+    for (nth, response) in [0, 2].into_iter().zip(&mut streams) {
+        app.send(nth, "on");
+        assert_eq!(next(response).await.unwrap(), "on");
+    }
+    app.until_in_use(2).await;
+}
+
+#[actix_web::test]
+async fn a_stream_that_is_reset_before_its_response_gives_its_place_back_when_the_handler_is_done()
+{
+    let app = Served::new().await;
+    {
+        let mut leaving = pin!(app.begin("/wait"));
+        let waits = timeout(Duration::from_millis(20), leaving.as_mut()).await;
+        assert!(waits.is_err(), "the handler waits");
+        app.until_in_use(1).await;
+    }
+    assert_eq!(app.status("/").await, 200, "the connection goes on");
+    app.seen.gate.close();
+    app.until_in_use(0).await;
+    // The other request said nothing of its cost.
+    app.until_left(LIMIT - ESTIMATE - 2).await;
+}
+
+#[actix_web::test]
+async fn a_connection_that_is_broken_off_gives_all_its_places_back() {
+    let app = Served::new().await;
+    let Served { connection, _server: server, seen, uploads, limiter } = app;
+    let mut streams = Vec::new();
+    for _ in 0..PLACES {
+        streams.push(begin(&connection, "/stream").await.unwrap());
+    }
+    assert_eq!(uploads.in_use(CLIENT).await.unwrap(), PLACES);
+    drop((streams, connection));
+    until("in use", 0, async || {
+        for sender in &*seen.bodies.lock().unwrap() {
+            let _ = sender.send(Ok("nobody reads this".into()));
+        }
+        uploads.in_use(CLIENT).await.unwrap()
+    })
+    .await;
+    let left = async || limiter.peek(CLIENT, "tokens").await.unwrap().remaining();
+    until("left", LIMIT - 2 * PLACES, left).await;
+    drop(server);
+}
+
+#[actix_web::test]
+async fn a_handler_that_panics_resets_its_stream_alone_and_gives_its_place_back() {
+    let app = Served::new().await;
+    let mut beside = app.begin("/stream").await.unwrap();
+    let error = app.begin("/panic").await.unwrap_err();
+    assert!(!error.is_closed(), "{error}");
+    app.until_in_use(1).await;
+    app.send(0, "on");
+    assert_eq!(next(&mut beside).await.unwrap(), "on");
+    assert_eq!(app.status("/").await, 200);
+}
