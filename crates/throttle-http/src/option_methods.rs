@@ -207,7 +207,7 @@ macro_rules! option_methods {
         }
 
         /// As `charge_actual`; the bytes of the body of the response are added to the cost as they are
-        /// sent.
+        /// sent: none where it has no body, or the client leaves before the first.
         pub fn charge_bytes_sent(self) -> Self {
             self.with($crate::Options::charge_bytes_sent)
         }

@@ -25,6 +25,7 @@ mod cases;
 mod following;
 mod mistakes;
 mod panics;
+mod settling;
 mod warnings;
 
 use std::collections::VecDeque;
@@ -41,6 +42,7 @@ pub use self::{
     following::{Handler, run_following},
     mistakes::run_mistakes,
     panics::{Trap, run_panics, run_panics_over_connections},
+    settling::{Reader, Streamed, Teller, Told, run_settling},
     warnings::run_warnings,
 };
 

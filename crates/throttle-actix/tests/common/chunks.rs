@@ -46,7 +46,7 @@ impl MessageBody for Chunks {
 pub struct Begun {
     pub status: u16,
     pub fields: http::HeaderMap,
-    body: BoxBody,
+    pub body: BoxBody,
 }
 
 impl Begun {

@@ -145,12 +145,10 @@ impl Hold {
         if settlement.is_none() && places.is_none() {
             return None;
         }
-        let by_bytes = settlement.as_ref().filter(|settlement| settlement.counts_bytes());
-        if let Some(settlement) = by_bytes {
-            settlement.cell().add(0); // a body of no bytes costs none, and not the estimate
-        }
-        let counts_bytes = by_bytes.is_some();
-        Some(Box::new(Self { settlement, _places: places, counts_bytes }))
+        let counts_bytes = settlement.as_ref().is_some_and(Settlement::counts_bytes);
+        let hold = Self { settlement, _places: places, counts_bytes };
+        hold.sent(0); // that nothing was sent is known, too
+        Some(Box::new(hold))
     }
 
     /// Notes that so many bytes of the body go out.

@@ -336,7 +336,7 @@ impl Options {
     }
 
     /// As [`charge_actual`](Self::charge_actual); the bytes of the body of the response are added to the
-    /// cost as they are sent; a response without a body costs nothing.
+    /// cost as they are sent: none where it has no body, or the client leaves before the first.
     pub fn charge_bytes_sent(mut self) -> Self {
         self.actual.get_or_insert_default().bytes_sent = true;
         self

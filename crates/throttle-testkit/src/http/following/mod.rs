@@ -124,7 +124,7 @@ where
 }
 
 /// Lets a request go on for as long as it can, and returns its response if there is one.
-async fn go_on<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+pub(super) async fn go_on<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     for _ in 0..50 {
         if let Some(done) = poll_once(request.as_mut()).await {
             return Some(done);
@@ -134,7 +134,7 @@ async fn go_on<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
 }
 
 /// Polls a request once, and lets others go on then.
-async fn poll_once<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+pub(super) async fn poll_once<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     match poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
         Poll::Ready(done) => Some(done),
         Poll::Pending => {
