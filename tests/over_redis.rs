@@ -156,6 +156,75 @@ async fn who_leaves_before_the_handler_is_called_has_the_estimate_given_back() {
     }
 }
 
+/// Makes an app of each kind, with a limiter and connections of its own.
+async fn one_of_each(
+    server: &Server,
+    rule: &Rule,
+    options: impl Fn() -> Options,
+) -> [(App, Limiter); 2] {
+    let mut apps = Vec::new();
+    for make in App::KINDS {
+        let limiter = limiter(server, rule.clone()).await;
+        apps.push((make(&limiter, options()), limiter));
+    }
+    let Ok(apps) = apps.try_into() else { panic!("there are two kinds") };
+    apps
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_gives_back_or_settles_the_other_has_to_give() {
+    let server = Server::start();
+    let options = || Options::new().charge_if(|response| response.status() == 401);
+    let [one, other] = one_of_each(&server, &a_day(10), options).await;
+    for ((app, _), path, expected) in
+        [(&one, "/200/1", 10), (&other, "/200/1", 10), (&one, "/401/1", 9), (&other, "/401/1", 8)]
+    {
+        status(app, path).await;
+        assert_eq!((left(&one.1).await, left(&other.1).await), (expected, expected), "{path}");
+    }
+
+    let server = Server::start();
+    let options = || Options::new().cost(100).charge_actual();
+    let [one, other] = one_of_each(&server, &a_day(1_000), options).await;
+    for ((app, _), (_, elsewhere), path, expected) in [
+        (&one, &other, "/200/7", 993),
+        (&other, &one, "/200/293", 700),
+        (&one, &other, "/200/5000", 0),
+    ] {
+        assert_eq!(status(app, path).await, 200);
+        until_left(elsewhere, expected).await;
+    }
+    assert_eq!(status(&other.0, "/200/1").await, 429, "the one used it up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_a_turn_reaches_the_handlers_of_two_servers() {
+    const TURN: Duration = Duration::from_millis(200);
+    let server = Server::start();
+    let rule = Rule::per_second("api", 5).algorithm(Algorithm::LeakyBucket).burst(10);
+    let [one, other] = one_of_each(&server, &rule, || Options::new().shape()).await;
+    let begun = std::time::Instant::now();
+    let waiting = [&one, &other, &one, &other].map(|(app, _)| start(app, "/200/1"));
+    for request in waiting {
+        assert_eq!(request.await.expect("nobody left"), 200);
+    }
+    let took = begun.elapsed();
+    assert!(took >= 3 * TURN - Duration::from_millis(2), "the fourth waits for three: {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_are_settled_as_they_are_sent() {
+    for make in App::KINDS {
+        let server = Server::start();
+        let limiter = limiter(&server, a_day(1_000)).await;
+        let app = make(&limiter, Options::new().cost(100).charge_bytes_sent());
+        assert_eq!(status(&app, "/200/0").await, 200);
+        until_left(&limiter, 995).await;
+        assert_eq!(status(&app, "/200/40").await, 200);
+        until_left(&limiter, 950).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_axum_and_one_of_actix_share_the_places_of_a_client() {
     let server = Server::start();
