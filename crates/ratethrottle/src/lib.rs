@@ -102,8 +102,8 @@ pub use throttle_core::{
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
     ActualCost, ConfigError, ContentLength, Denial, ExtractCost, Headers, InFlight, IntoRules,
-    InvalidCost, InvalidPath, KeptPlaces, MissingLength, NoCost, OnError, Options, PickedRules,
-    RequestHead, ResponseHead, Selection, Source,
+    InvalidCost, InvalidPath, KeptPlaces, MissingLength, Mistake, NoCost, OnError, Options,
+    PickedRules, RequestHead, ResponseHead, Seen, Selection, ShortSecret, Source,
     identity::{
         AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Global, Header, IntoKey,
         IntoKeyed, InvalidKey, InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey,

@@ -115,6 +115,22 @@ async fn a_failure_is_logged_once_and_so_is_its_end() {
 }
 
 #[tokio::test]
+async fn a_storage_that_fails_for_every_other_request_does_not_flood_the_log() {
+    let (log, _guard) = Log::start();
+    let storage = Failing::default();
+    let app = Served::new(Throttle::new(limiter(storage.clone(), 99))).await;
+    for _ in 0..50 {
+        storage.set_down(true);
+        assert_eq!(app.status(get()).await, 503);
+        storage.set_down(false);
+        assert_eq!(app.status(get()).await, 200);
+    }
+    let lines = log.take();
+    assert_eq!(lines.matches("ERROR").count(), 5, "{lines}");
+    assert_eq!(lines.matches("decided again").count(), 5, "{lines}");
+}
+
+#[tokio::test]
 async fn a_route_is_a_key_and_so_is_that_there_is_none() {
     let key = (RoutePattern, ClientIp::new());
     let app = Served::new(Throttle::new(limiter(MemoryStorage::new(), 1)).key(key)).await;
