@@ -229,6 +229,7 @@ impl Limiter {
     /// Calls `callback` for each denial by a rule, on the path of the request: keep it short. What the deny
     /// list denies it is not told of, so that a callback that bans does not ban anew who is banned.
     ///
+    /// A callback may ask the limiter; what is denied to it in its own thread is counted, and told to nobody.
     /// One that panics is logged, and harms neither the request nor the limiter.
     pub fn on_violation(&self, callback: impl Fn(&Violation) + Send + Sync + 'static) {
         self.inner.violations.add_callback(Arc::new(callback));

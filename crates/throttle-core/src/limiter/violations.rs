@@ -1,6 +1,7 @@
 //! Refusals: told to callbacks, and the recent ones kept.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -35,6 +36,11 @@ pub struct Violation {
     pub blocked: bool,
     /// When it was.
     pub at: SystemTime,
+}
+
+thread_local! {
+    /// Whether a callback is being called: what it causes itself it is not told of, or it would be without end.
+    static TELLING: Cell<bool> = const { Cell::new(false) };
 }
 
 type Callback = Arc<dyn Fn(&Violation) + Send + Sync>;
@@ -82,7 +88,7 @@ impl Violations {
             recent.push_back(Recent { key, decision: decision.clone(), at });
         }
         let callbacks = self.callbacks.load();
-        if callbacks.is_empty() {
+        if callbacks.is_empty() || TELLING.replace(true) {
             return;
         }
         let violation = Violation::new(key, decision, at);
@@ -91,6 +97,7 @@ impl Violations {
                 tracing::error!(rule = violation.rule, "a callback for violations panicked");
             }
         }
+        TELLING.set(false);
     }
 
     pub(super) fn count(&self) -> u64 {

@@ -167,3 +167,22 @@ async fn a_hundred_recent_violations_are_kept_unless_said_otherwise() {
     }
     assert_eq!(limiter.metrics().recent_violations.len(), 100);
 }
+
+#[tokio::test]
+async fn a_callback_may_ask_the_limiter_and_is_not_told_of_what_it_causes() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("api", 1)).unwrap();
+    limiter.add_rule(Rule::per_day("strikes", 2)).unwrap();
+    let (strikes, told) = (limiter.clone(), Arc::new(Mutex::new(Vec::new())));
+    let told_to = Arc::clone(&told);
+    limiter.on_violation(move |violation| {
+        told_to.lock().unwrap().push(violation.rule.clone());
+        let reply = strikes.begin(&violation.key, Some(&["strikes"]), None);
+        assert!(reply.into_ready().is_ok());
+    });
+    for _ in 0..6 {
+        let _ = limiter.check("k", "api").await.unwrap();
+    }
+    assert_eq!(*told.lock().unwrap(), ["api"; 5]);
+    assert_eq!(limiter.metrics().violations, 5 + 3, "three strikes too many are counted");
+}
