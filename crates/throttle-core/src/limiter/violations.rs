@@ -43,6 +43,15 @@ thread_local! {
     static TELLING: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Is there while callbacks are called.
+struct Telling;
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        TELLING.set(false);
+    }
+}
+
 type Callback = Arc<dyn Fn(&Violation) + Send + Sync>;
 
 pub(super) struct Violations {
@@ -91,13 +100,13 @@ impl Violations {
         if callbacks.is_empty() || TELLING.replace(true) {
             return;
         }
+        let _telling = Telling;
         let violation = Violation::new(key, decision, at);
         for callback in callbacks.iter() {
             if catch_unwind(AssertUnwindSafe(|| callback(&violation))).is_err() {
                 tracing::error!(rule = violation.rule, "a callback for violations panicked");
             }
         }
-        TELLING.set(false);
     }
 
     pub(super) fn count(&self) -> u64 {
