@@ -408,8 +408,9 @@ impl Decisions {
     /// It is the state of the decision without the charge; what other requests did since is not in
     /// it, and `reset_after` is an upper bound unless nothing else is held.
     #[must_use]
-    pub fn given_back(&self) -> Self {
-        Self::new(self.all().iter().map(Decision::given_back).collect())
+    pub fn given_back(&self, goes_back: impl Fn(&Decision) -> bool) -> Self {
+        let tell = |one: &Decision| if goes_back(one) { one.given_back() } else { one.clone() };
+        Self::new(self.all().iter().map(tell).collect())
     }
 
     /// Returns what to tell of a request that was settled to what it turned out to cost, in the way of
@@ -417,22 +418,6 @@ impl Decisions {
     #[must_use]
     pub fn settled(&self, actual: u64) -> Self {
         Self::new(self.all().iter().map(|decision| decision.settled(actual)).collect())
-    }
-
-    /// Returns the refusal of a request that was admitted and whose turn is further away than
-    /// `at_most`, so that its charge was given back: it may come again when the rest is waited for.
-    #[must_use]
-    pub fn too_far(&self, at_most: Duration) -> Self {
-        let refuse = |decision: &Decision| {
-            let mut told = decision.given_back();
-            let rest = decision.delay().saturating_sub(at_most);
-            if !rest.is_zero() {
-                let nothing = Verdict { allowed: false, remaining: 0, ..told.verdict };
-                told.verdict = Verdict { retry_after: Some(rest.into()), ..nothing };
-            }
-            told
-        };
-        Self::new(self.all().iter().map(refuse).collect())
     }
 
     pub(crate) fn into_reported(self) -> Decision {

@@ -216,14 +216,15 @@ macro_rules! option_methods {
         /// reach it evenly; by other algorithms nobody waits. In a dry run neither.
         ///
         /// They wait by the limiter's clock. A client that goes away while it waits gives its place back: at
-        /// once in a storage that answers at once; by a task in the background in one that answers later.
+        /// once in a storage that answers at once; by a task in the background in one that answers later. The
+        /// next that comes has its turn.
         pub fn shape(self) -> Self {
             self.with($crate::Options::shape)
         }
 
-        /// As `shape`, but refuses with 429 whose turn is further away than `at_most`; its place is given
-        /// back, and `Retry-After` says when it would be near enough.
-        /// The metrics count it as admitted, since the rule did.
+        /// As `shape`, but whose turn is further away than `at_most` is denied as by a full queue: with 429, of which
+        /// `Retry-After` says when its turn would be near enough. What `RateLimit` says to remain are
+        /// those that would be.
         pub fn shape_at_most(self, at_most: std::time::Duration) -> Self {
             self.with(|options| options.shape_at_most(at_most))
         }

@@ -16,9 +16,23 @@ impl Throttle {
             return None;
         }
         let named = names(&self.options().selection);
-        let Some(picked) = picked else { return Some(self.limiter().begin(key, named, cost)) };
+        let Some(picked) = picked else { return Some(self.begin(key, named, cost)) };
         let names = picked.join(named.unwrap_or_default());
-        Some(self.limiter().begin(key, Some(&names[..]), cost))
+        Some(self.begin(key, Some(&names[..]), cost))
+    }
+
+    /// Asks the limiter; where requests wait for turns, by rules that deny whose turn is too far away.
+    #[inline]
+    pub(crate) fn begin<N: AsRef<str>>(
+        &self,
+        key: &Key<'_>,
+        names: Option<&[N]>,
+        cost: Option<u64>,
+    ) -> Reply<Decisions, Error> {
+        match self.options().shape {
+            None => self.limiter().begin(key, names, cost),
+            Some(longest) => self.limiter().begin_shaped(key, names, cost, longest),
+        }
     }
 
     /// Returns whether there are rules to ask.

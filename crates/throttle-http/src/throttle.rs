@@ -188,7 +188,7 @@ impl Throttle {
                     self.look(Seen::new(head), &key);
                 }
                 let reply = match &self.options.rules_by {
-                    None => self.limiter.begin(&key, names(&self.options.selection), cost),
+                    None => self.begin(&key, names(&self.options.selection), cost),
                     Some(pick) => match self.begin_picked(pick, &key, head, cost) {
                         Some(reply) => reply,
                         None => return Admission::Exempt,

@@ -21,16 +21,16 @@ pub(crate) fn pick(shard: &mut Shard, in_use: &[usize], now: Micros) -> Option<u
     }
     let sample: [usize; SAMPLE] = std::array::from_fn(|_| any_place(shard));
     let worth = |place: &usize| match shard.slots.get_bucket(*place) {
-        Some(slot) if slot.expires > now => (slot.heat, slot.expires),
+        Some(slot) if slot.expires > now => (slot.key.heat, slot.expires),
         _ => (0, Micros::ZERO),
     };
     let free = sample.iter().filter(|place| !in_use.contains(place));
     let picked = *free.min_by_key(|place| worth(place))?;
     // Slots that were used once are no pressure on the others: a flood of fresh keys cools nobody.
-    if shard.slot(picked).heat > COLD {
+    if shard.slot(picked).key.heat > COLD {
         for place in sample {
             let slot = shard.slot(place);
-            slot.heat = slot.heat.saturating_sub(1);
+            slot.key.heat = slot.key.heat.saturating_sub(1);
         }
     }
     Some(picked)

@@ -7,13 +7,16 @@ use throttle_core::{Charge, Key};
 const SHORT: usize = 32;
 
 /// Owns an identity and the name of a rule.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct SlotKey {
     /// The identity, then the rule's name.
     bytes: SmallVec<[u8; SHORT]>,
     hash: u64,
     identity_len: u16,
     digest: bool,
+    /// How much the slot is worth keeping: grows with use, falls under pressure. It is no part of the key,
+    /// but here it takes no room.
+    pub(crate) heat: u8,
 }
 
 /// Borrows the same from a charge.
@@ -67,7 +70,7 @@ impl<'a> SlotRef<'a> {
         bytes.extend_from_slice(self.identity);
         bytes.extend_from_slice(self.rule);
         let identity_len = u16::try_from(self.identity.len()).unwrap_or(u16::MAX); // ≤ MAX_KEY_LEN
-        SlotKey { bytes, hash: self.hash, identity_len, digest: self.digest }
+        SlotKey { bytes, hash: self.hash, identity_len, digest: self.digest, heat: 0 }
     }
 }
 

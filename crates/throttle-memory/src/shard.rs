@@ -27,13 +27,14 @@ pub(crate) struct Shard {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot {
-    key: SlotKey,
+    pub(crate) key: SlotKey,
     pub(crate) state: State,
     /// When the state no longer matters, by the machine's clock.
     pub(crate) expires: Micros,
-    /// How much it is worth keeping: grows with use, falls under pressure.
-    pub(crate) heat: u8,
 }
+
+/// Every key costs what a slot takes.
+const _: () = assert!(size_of::<Slot>() == 128);
 
 /// How often, in calls, expired slots are looked for, and how many are looked at.
 const SWEEP_EVERY: u32 = 32;
@@ -85,7 +86,7 @@ impl Shard {
         {
             self.remove(place);
         }
-        let slot = Slot { key: key.to_slot_key(), state: State::default(), expires: now, heat: 0 };
+        let slot = Slot { key: key.to_slot_key(), state: State::default(), expires: now };
         self.slots.insert_unique(key.hash(), slot, |slot| slot.key.hash()).bucket_index()
     }
 
@@ -129,7 +130,7 @@ impl Slot {
     #[inline]
     pub(crate) fn used(&mut self, allowed: bool, expires: Micros) {
         self.expires = expires;
-        self.heat = if allowed { (self.heat + 1).min(HOTTEST / 4) } else { HOTTEST };
+        self.key.heat = if allowed { (self.key.heat + 1).min(HOTTEST / 4) } else { HOTTEST };
     }
 }
 

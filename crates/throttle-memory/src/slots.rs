@@ -60,7 +60,7 @@ impl Slots {
         let (now, later) = times(real, clock);
         let slot = shard.find_or_insert(&key, real);
         let verdict = settle_one(charge, now, &mut slot.state);
-        let lifetime = match verdict.blocked {
+        let lifetime = match slot.state.outlives_reset() {
             false => verdict.reset_after, // it is vacant again when all of the limit is free
             true => slot.state.lifetime(charge.rule(), now),
         };

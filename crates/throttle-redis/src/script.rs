@@ -20,7 +20,7 @@
 //! | bytes | |
 //! | --- | --- |
 //! | 1 | algorithm: 1 fixed window, 2 sliding window counter, 3 token bucket, 4 sliding window log, 5 leaky bucket |
-//! | 5 × 8 | limit, window, capacity, block (0: none), cost |
+//! | 6 × 8 | limit, window, capacity, block (0: none), cost, longest delay (-1: none) |
 //! | 3 × 8 | of a refund: the receipt's mark (-1: no receipt), its level in whole windows, and what is left over |
 //!
 //! A refund is answered with `OK`, everything else with one string, a record for each key:

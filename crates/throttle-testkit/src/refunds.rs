@@ -15,7 +15,9 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
         a_refund_never_makes_more_than_the_limit(storage, algorithm).await;
     }
     a_refund_reaches_back_as_far_as_the_charge_still_counts(storage).await;
-    3 * Algorithm::ALL.len() + 1
+    a_refund_after_others_takes_from_nobody(storage).await;
+    who_leaves_a_queue_frees_its_place_and_its_turn(storage).await;
+    3 * Algorithm::ALL.len() + 3
 }
 
 fn rule(algorithm: Algorithm) -> Rule {
@@ -91,4 +93,45 @@ async fn a_refund_reaches_back_as_far_as_the_charge_still_counts(storage: &Arc<d
         limiter.give_back(&key, &[charged]).await.unwrap();
         assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), after, "{algorithm}");
     }
+}
+
+/// What others were given back has let a charge drain earlier than its receipt says.
+async fn a_refund_after_others_takes_from_nobody(storage: &Arc<dyn AtomicStorage>) {
+    let (limiter, clock) = limiter_at_2026(storage);
+    let key = unique("after");
+    limiter.add_rule(rule(Algorithm::TokenBucket)).unwrap();
+    let mut charged = Vec::new();
+    for _ in 0..5 {
+        charged.push(limiter.check_cost(&key, "r", 2).await.unwrap());
+    }
+    for early in &charged[..4] {
+        limiter.settle(&key, std::slice::from_ref(early), 1).await.unwrap();
+    }
+    clock.advance(WINDOW * 6 / 10);
+    assert!(limiter.check_cost(&key, "r", 10).await.unwrap().is_allowed(), "all has drained");
+    limiter.give_back(&key, &charged[4..]).await.unwrap();
+    assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), 0);
+}
+
+async fn who_leaves_a_queue_frees_its_place_and_its_turn(storage: &Arc<dyn AtomicStorage>) {
+    let (limiter, _) = limiter_at_2026(storage);
+    let key = unique("queue");
+    limiter.add_rule(rule(Algorithm::LeakyBucket)).unwrap();
+    let mut queue = Vec::new();
+    for _ in 0..10 {
+        queue.push(limiter.check(&key, "r").await.unwrap());
+    }
+    assert!(!limiter.check(&key, "r").await.unwrap().is_allowed());
+    limiter.give_back(&key, &queue[3..4]).await.unwrap();
+    let next = limiter.check(&key, "r").await.unwrap();
+    assert_eq!(next.delay(), queue[3].delay(), "those behind keep their turns");
+    assert!(!limiter.check(&key, "r").await.unwrap().is_allowed());
+
+    for gone in [7, 8, 9] {
+        limiter.give_back(&key, &queue[gone..=gone]).await.unwrap();
+    }
+    let told = limiter.peek(&key, "r").await.unwrap();
+    assert_eq!((told.remaining(), told.reset_after()), (3, queue[7].delay()), "it is shorter");
+    limiter.refund(&key, "r", 2).await.unwrap();
+    assert_eq!(limiter.peek(&key, "r").await.unwrap().delay(), queue[5].delay());
 }

@@ -9,8 +9,16 @@
 //! the rule that let it in, if that is faster: to forget it would admit more than that rule does, wherever
 //! servers still go by it, and to let it drain by a new limit that is lower would shut clients out for many
 //! windows.
+//!
+//! What is given back is what has not drained yet of a charge. Those that came before it drain before it, so that
+//! its place in the backlog, which its receipt names, says what has.
+//!
+//! - In a token bucket those behind it move up. Their receipts do not know of it: `Moved` does.
+//! - In a leaky bucket they have been told their turns, and stay. Where it stood is a hole, which the next who
+//!   comes takes, its turn included; at the end of the queue there is none. Else one client could have
+//!   many wait for the same moment.
 
-use super::{Admission, Standing, Wide, product, quotient, quotient_ceil};
+use super::{Admission, Hole, Holes, Standing, Wide, product, quotient, quotient_ceil};
 use crate::{Algorithm, CheckedRule, MAX_LIMIT, Micros, Receipt};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -22,6 +30,26 @@ pub(super) struct Bucket {
     /// By how much what is beyond the room drains in a microsecond: N of the latest rule that had room for
     /// all of it.
     pub(super) rate: u64,
+    /// What was given back from within the backlog; there is none in most.
+    pub(super) returned: Option<Box<Returned>>,
+}
+
+/// What was given back from before others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Returned {
+    /// Of a token bucket.
+    Moved(Moved),
+    /// Of a leaky bucket.
+    Holes(Holes),
+}
+
+/// Charges stand nearer to the front of the backlog than their receipts say.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Moved {
+    /// By how much at most, in the backlog's unit.
+    pub(super) by: Wide,
+    /// Charges from before have drained, whatever their receipts say.
+    pub(super) since: Micros,
 }
 
 impl Bucket {
@@ -32,13 +60,42 @@ impl Bucket {
         }
         let since = now.since(self.at).get();
         self.at = now; // also when the clock stepped back: nothing drained, nothing lost
-        let backlog = self.backlog.get();
-        if backlog > room(rule) {
+        let before = self.backlog.get();
+        if before > room(rule) {
             self.drain_beyond(rule, since);
-            return;
+        } else {
+            self.backlog = Wide::new(before.saturating_sub(product(since, rule.limit())));
+            self.rate = rule.limit();
         }
-        self.backlog = Wide::new(backlog.saturating_sub(product(since, rule.limit())));
-        self.rate = rule.limit();
+        if self.returned.is_some() {
+            self.advance_returned(rule, before - self.backlog.get());
+        }
+    }
+
+    #[cold]
+    fn advance_returned(&mut self, rule: &CheckedRule, drained: u128) {
+        let queues = rule.algorithm() == Algorithm::LeakyBucket;
+        let is_over = match self.returned.as_deref_mut() {
+            Some(Returned::Moved(moved)) if !queues && self.backlog.get() == 0 => {
+                // Where nothing is left nobody can have moved.
+                if moved.by.get() > 0 {
+                    *moved = Moved { by: Wide::default(), since: self.at };
+                }
+                // No receipt from before can name what is not drained.
+                product(self.at.since(moved.since).get(), rule.limit()) >= room(rule)
+            }
+            Some(Returned::Holes(holes)) => {
+                holes.drain(drained);
+                if !queues {
+                    self.backlog = Wide::new(self.backlog.get().saturating_sub(holes.sum()));
+                }
+                holes.is_empty() || !queues
+            }
+            _ => queues, // whose queue begins with what is left
+        };
+        if is_over {
+            self.returned = None;
+        }
     }
 
     #[cold]
@@ -48,6 +105,13 @@ impl Bucket {
         if self.window != Micros::ZERO {
             let rate = quotient(product(self.rate, window.get()), self.window.get());
             self.rate = rate.min(MAX_LIMIT); // products still fit
+        }
+        let from = self.window;
+        let rescaled = |place: u128| rescaled(place, from, window).min(MOST);
+        match self.returned.as_deref_mut() {
+            Some(Returned::Moved(moved)) => moved.by = Wide::new(rescaled(moved.by.get())),
+            Some(Returned::Holes(holes)) => holes.change(rescaled),
+            None => {}
         }
         self.window = window;
     }
@@ -88,25 +152,90 @@ impl Bucket {
     #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, _: Micros, cost: u64) -> Admission {
         let (wait, backlog) = self.within(rule);
-        let over = (backlog + product(cost, rule.window().get())).saturating_sub(room(rule));
-        if over > 0 || wait > 0 {
-            let retry_after = Some(drain_time(over, rule).plus(Micros::new(wait)));
-            return Admission::Denied { retry_after, blocked: false };
+        let charged = product(cost, rule.window().get());
+        let over = (backlog + charged).saturating_sub(room(rule));
+        let for_room = match over > 0 || wait > 0 {
+            true => drain_time(over, rule).plus(Micros::new(wait)),
+            false => Micros::ZERO,
+        };
+        if rule.algorithm() == Algorithm::LeakyBucket {
+            return self.decide_turn(rule, charged, for_room);
         }
-        let shapes = rule.algorithm() == Algorithm::LeakyBucket;
-        let delay = if shapes { drain_time(self.backlog.get(), rule) } else { Micros::ZERO };
-        Admission::Admitted { delay }
+        match for_room {
+            Micros::ZERO => Admission::Admitted { delay: Micros::ZERO },
+            wait => Admission::Denied { retry_after: Some(wait), blocked: false },
+        }
+    }
+
+    /// Says when the turn of a request is that finds a place at the end of the queue after `for_room`.
+    fn decide_turn(&self, rule: &CheckedRule, charged: u128, for_room: Micros) -> Admission {
+        let too_far = |turn: Micros| turn.since(rule.longest_delay().unwrap_or(Micros::MAX));
+        let turn = self.drains_in(rule, 0);
+        let (turn, wait) = match self.hole_for(rule, charged) {
+            None => (turn, for_room.max(too_far(turn))),
+            Some(hole) => {
+                let sooner = self.holes().get(hole).map_or(0, |hole| hole.from.get());
+                let sooner = drain_time(sooner, rule);
+                (sooner, too_far(sooner).min(for_room.max(too_far(turn))))
+            }
+        };
+        match wait {
+            Micros::ZERO => Admission::Admitted { delay: turn },
+            wait => Admission::Denied { retry_after: Some(wait), blocked: false },
+        }
+    }
+
+    fn holes(&self) -> &[Hole] {
+        match self.returned.as_deref() {
+            Some(Returned::Holes(holes)) => &holes.0,
+            _ => &[],
+        }
+    }
+
+    /// Finds the turn of somebody who left. What is beyond the room drains at its own rate, so that turns in it
+    /// are not given again.
+    fn hole_for(&self, rule: &CheckedRule, charged: u128) -> Option<usize> {
+        match self.returned.as_deref()? {
+            Returned::Holes(holes) if self.backlog.get() <= room(rule) => holes.find(charged),
+            _ => None,
+        }
     }
 
     #[inline]
     pub(super) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
-        let backlog = self.backlog.get() + product(cost, rule.window().get());
+        let charged = product(cost, rule.window().get());
+        if self.returned.is_some()
+            && let Some(end) = self.charge_hole(rule, charged)
+        {
+            return Receipt::new(now, end);
+        }
+        let backlog = self.backlog.get() + charged;
         self.backlog = Wide::new(backlog);
-        Receipt::new(now, backlog)
+        Receipt::new(now, backlog + self.moved().by.get())
     }
 
-    /// Gives back what has not drained yet of the charge: it stood at the end of the queue, so that
-    /// it is the last to drain of the backlog that its receipt names.
+    /// Takes the turn of somebody who left, if there is one.
+    #[cold]
+    fn charge_hole(&mut self, rule: &CheckedRule, charged: u128) -> Option<u128> {
+        let hole = self.hole_for(rule, charged)?;
+        let Some(Returned::Holes(holes)) = self.returned.as_deref_mut() else { return None };
+        let end = holes.take(hole, charged);
+        if holes.is_empty() {
+            self.returned = None;
+        }
+        Some(end)
+    }
+
+    /// By how much receipts tell their charges to be further from the front than they are.
+    #[inline]
+    fn moved(&self) -> Moved {
+        match self.returned.as_deref() {
+            Some(Returned::Moved(moved)) => *moved,
+            _ => Moved::default(),
+        }
+    }
+
+    /// Gives back what has not drained yet of the charge.
     pub(super) fn refund(
         &mut self,
         rule: &CheckedRule,
@@ -114,25 +243,116 @@ impl Bucket {
         cost: u64,
         receipt: Option<Receipt>,
     ) {
-        let undrained = receipt.map_or(u128::MAX, |receipt| {
-            let drained = product(now.since(receipt.mark).get(), self.rate_of(rule));
-            receipt.level().saturating_sub(drained)
-        });
         let charged = product(cost, rule.window().get());
-        self.backlog = Wide::new(self.backlog.get().saturating_sub(charged.min(undrained)));
+        let place = receipt.map(|receipt| {
+            let drained = product(now.since(receipt.mark).get(), self.rate_of(rule));
+            // None that a rule of this window gave says more.
+            let level = receipt.level().min(product(1 << 53, rule.window().get()));
+            (receipt.mark, level.saturating_sub(drained), drained)
+        });
+        match rule.algorithm() {
+            Algorithm::LeakyBucket => self.leave(charged, place.map(|(_, end, _)| end)),
+            _ => self.refill(rule, now, charged, place),
+        }
+    }
+
+    /// Frees what ends at a place of the queue, or at its end.
+    fn leave(&mut self, charged: u128, place: Option<u128>) {
+        let mut holes = match self.returned.take().map(|returned| *returned) {
+            Some(Returned::Holes(holes)) => holes,
+            _ => Holes::default(),
+        };
+        let end = self.backlog.get();
+        let to = place.map(|to| to.min(end));
+        let left = match to.map(|to| (to.saturating_sub(charged), to)) {
+            None => holes.free_last(charged, end),
+            Some((from, to)) if from < to => holes.free(from, to, end),
+            Some(_) => end, // its turn is over
+        };
+        self.backlog = Wide::new(left);
+        if !holes.is_empty() {
+            self.returned = Some(Box::new(Returned::Holes(holes)));
+        }
+    }
+
+    /// Gives back what has not been refilled of a charge that ended at a place, so much of which has drained.
+    fn refill(
+        &mut self,
+        rule: &CheckedRule,
+        now: Micros,
+        charged: u128,
+        place: Option<(Micros, u128, u128)>,
+    ) {
+        let (backlog, moved) = (self.backlog.get(), self.moved());
+        let Some((mark, place, drained)) = place else {
+            self.backlog = Wide::new(backlog.saturating_sub(charged)); // of the last
+            return;
+        };
+        let by = moved.by.get();
+        let behind = if mark < moved.since { 0 } else { place.saturating_sub(by) };
+        // Whoever moved: of its own, no more has drained than at all.
+        let undrained = behind.max(charged.saturating_sub(drained));
+        let given = charged.min(undrained).min(backlog);
+        self.backlog = Wide::new(backlog - given);
+        let is_last = place >= backlog + by;
+        if is_last || given == 0 {
+            return;
+        }
+        let most = product(MAX_LIMIT, rule.window().get());
+        let moved = match by + given < most {
+            true => Moved { by: Wide::new(by + given), since: moved.since },
+            false => Moved { by: Wide::new(most), since: now.plus(Micros::new(1)) },
+        };
+        self.returned = Some(Box::new(Returned::Moved(moved)));
     }
 
     #[inline]
-    pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
-        let free = room(rule).saturating_sub(self.backlog.get());
-        let remaining = quotient(free, rule.window().get());
-        Standing { remaining, reset_after: self.lifetime(rule, now) }
+    pub(super) fn standing(&self, rule: &CheckedRule, _: Micros) -> Standing {
+        let remaining = match self.returned.is_some() || rule.longest_delay().is_some() {
+            true => self.turns_left(rule),
+            false => quotient(self.free(rule), rule.window().get()),
+        };
+        Standing { remaining, reset_after: self.drains_in(rule, 0) }
+    }
+
+    fn free(&self, rule: &CheckedRule) -> u128 {
+        room(rule).saturating_sub(self.backlog.get())
+    }
+
+    /// Returns how many requests of cost 1 find room, and have their turn soon enough.
+    #[cold]
+    fn turns_left(&self, rule: &CheckedRule) -> u64 {
+        let window = rule.window().get();
+        let longest = rule.longest_delay().map(|longest| product(longest.get(), rule.limit()));
+        let fit = |from: u128, room: u128| {
+            let fit = quotient(room, window);
+            let Some(last) = longest else { return fit };
+            let begin = last.checked_sub(from).map(|left| quotient(left, window).saturating_add(1));
+            fit.min(begin.unwrap_or(0))
+        };
+        let backlog = self.backlog.get();
+        let holes = if backlog <= room(rule) { self.holes() } else { &[] };
+        let in_holes = holes.iter().map(|hole| fit(hole.from.get(), hole.len())).sum::<u64>();
+        in_holes + fit(backlog, self.free(rule))
     }
 
     #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, _: Micros) -> Micros {
+        // Where charges moved: until no receipt can name what is not drained.
+        self.drains_in(rule, if self.outlives_reset() { room(rule) } else { 0 })
+    }
+
+    /// Returns how long it takes until the backlog, and that much behind it, has drained.
+    #[inline]
+    fn drains_in(&self, rule: &CheckedRule, behind: u128) -> Micros {
         let (wait, backlog) = self.within(rule);
-        drain_time(backlog, rule).plus(Micros::new(wait))
+        drain_time(backlog + behind, rule).plus(Micros::new(wait))
+    }
+
+    /// Returns whether it must be kept for longer than until all of the limit is free.
+    #[inline]
+    pub(super) fn outlives_reset(&self) -> bool {
+        matches!(self.returned.as_deref(), Some(Returned::Moved(_)))
     }
 }
 

@@ -10,8 +10,13 @@
 //! | 2 | sliding window counter: start, previous count, current count |
 //! | 3 | sliding window log: entries, then for each: moment (from the one before), cost |
 //! | 4 | bucket: backlog, moment, window, rate |
+//! | 5 | token bucket of which charges moved: as 4, then by how much, since when |
+//! | 6 | leaky bucket with holes: as 4, then how many, then of each: from, to (both from the one before) |
 
-use super::{Block, Bucket, FixedWindow, SlidingCounter, SlidingLog, State, Usage, Wide};
+use super::{
+    Block, Bucket, FixedWindow, Hole, Holes, MOST_HOLES, Moved, Returned, SlidingCounter,
+    SlidingLog, State, Usage, Wide,
+};
 use crate::Micros;
 
 const BLOCKED: u8 = 0x80;
@@ -55,6 +60,22 @@ impl State {
                 put(&mut out, state.at.get());
                 put(&mut out, state.window.get());
                 put(&mut out, state.rate);
+                match state.returned.as_deref() {
+                    None => {}
+                    Some(Returned::Moved(Moved { by, since })) => {
+                        put(&mut out, by.get());
+                        put(&mut out, since.get());
+                    }
+                    Some(Returned::Holes(Holes(holes))) => {
+                        put(&mut out, holes.len() as u64);
+                        let mut before = 0;
+                        for hole in holes {
+                            put(&mut out, hole.from.get().saturating_sub(before));
+                            put(&mut out, hole.len());
+                            before = hole.to.get();
+                        }
+                    }
+                }
             }
         }
         out
@@ -83,12 +104,19 @@ impl State {
                 cur: input.count()?,
             }),
             3 => Usage::SlidingLog(input.log()?),
-            4 => Usage::Bucket(Bucket {
-                backlog: Wide::new(input.number()?),
-                at: input.moment()?,
-                window: input.moment()?,
-                rate: input.count()?,
-            }),
+            4 => Usage::Bucket(input.bucket()?),
+            5 => {
+                let mut bucket = input.bucket()?;
+                let moved = Moved { by: Wide::new(input.number()?), since: input.moment()? };
+                bucket.returned = Some(Box::new(Returned::Moved(moved)));
+                Usage::Bucket(bucket)
+            }
+            6 => {
+                let mut bucket = input.bucket()?;
+                let holes = input.holes(bucket.backlog.get())?;
+                bucket.returned = Some(Box::new(Returned::Holes(holes)));
+                Usage::Bucket(bucket)
+            }
             _ => return Err(CorruptState("its tag is unknown")),
         };
         if !input.0.is_empty() {
@@ -105,7 +133,11 @@ impl Usage {
             Self::FixedWindow(_) => 1,
             Self::SlidingCounter(_) => 2,
             Self::SlidingLog(_) => 3,
-            Self::Bucket(_) => 4,
+            Self::Bucket(state) => match state.returned.as_deref() {
+                None => 4,
+                Some(Returned::Moved(_)) => 5,
+                Some(Returned::Holes(_)) => 6,
+            },
         }
     }
 }
@@ -145,6 +177,35 @@ impl Input<'_> {
 
     fn moment(&mut self) -> Result<Micros, CorruptState> {
         self.count().map(Micros::new)
+    }
+
+    fn bucket(&mut self) -> Result<Bucket, CorruptState> {
+        Ok(Bucket {
+            backlog: Wide::new(self.number()?),
+            at: self.moment()?,
+            window: self.moment()?,
+            rate: self.count()?,
+            returned: None,
+        })
+    }
+
+    fn holes(&mut self, end: u128) -> Result<Holes, CorruptState> {
+        let len = usize::try_from(self.count()?).unwrap_or(usize::MAX);
+        if !(1..=MOST_HOLES).contains(&len) {
+            return Err(CorruptState("its holes are too many"));
+        }
+        let (mut holes, mut before) = (Vec::with_capacity(len), 0_u128);
+        for _ in 0..len {
+            let (skipped, len) = (self.number()?, self.number()?);
+            let from = before.saturating_add(skipped);
+            let to = from.saturating_add(len);
+            if len == 0 || to > end {
+                return Err(CorruptState("a hole is out of place"));
+            }
+            holes.push(Hole::new(from, to));
+            before = to;
+        }
+        Ok(Holes(holes))
     }
 
     fn log(&mut self) -> Result<SlidingLog, CorruptState> {

@@ -14,6 +14,7 @@ mod block;
 mod bucket;
 mod codec;
 mod fixed_window;
+mod holes;
 mod sliding_counter;
 mod sliding_log;
 mod wide;
@@ -25,7 +26,11 @@ use serde::{Deserialize, Serialize};
 pub use self::codec::CorruptState;
 pub(crate) use self::wide::Wide;
 use self::{
-    block::Block, bucket::Bucket, fixed_window::FixedWindow, sliding_counter::SlidingCounter,
+    block::Block,
+    bucket::{Bucket, Moved, Returned},
+    fixed_window::FixedWindow,
+    holes::{Hole, Holes, MOST_HOLES},
+    sliding_counter::SlidingCounter,
     sliding_log::SlidingLog,
 };
 use crate::{CheckedRule, Micros, Receipt};
@@ -282,6 +287,14 @@ impl State {
         let usage = of_usage!(&self.usage, state => state.lifetime(rule, now),
             vacant => Micros::ZERO);
         usage.max(self.block.as_ref().map_or(Micros::ZERO, |block| block.left(now)))
+    }
+
+    /// Returns whether the state may matter for longer than until all of the limit is free.
+    #[inline]
+    #[must_use]
+    pub fn outlives_reset(&self) -> bool {
+        self.block.is_some()
+            || matches!(&self.usage, Usage::Bucket(bucket) if bucket.outlives_reset())
     }
 }
 

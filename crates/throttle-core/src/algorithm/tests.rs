@@ -5,6 +5,7 @@ mod codec;
 mod exactness;
 mod histories;
 mod jumps;
+mod refunds;
 
 use std::{sync::Arc, time::Duration};
 

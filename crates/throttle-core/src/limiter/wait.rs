@@ -8,7 +8,7 @@ use super::{
     Error, Limiter,
     check::{Asked, Mode, select},
 };
-use crate::{Clock, Decision, Decisions, Key, Reply, Sleep, SystemClock};
+use crate::{CheckedRule, Clock, Decision, Decisions, Key, Reply, Sleep, SystemClock};
 
 impl Limiter {
     /// Waits until a rule admits what one request costs, charges it, and returns the decision: for
@@ -29,7 +29,7 @@ impl Limiter {
     ) -> Result<Decision, Error> {
         let key = key.into();
         loop {
-            let decisions = self.begin_waiting(&key, Some(&[rule]), None).await?;
+            let decisions = self.begin_waiting(&key, Some(&[rule]), None, Duration::MAX).await?;
             let decision = decisions.into_reported();
             if decision.is_allowed() {
                 self.wait_for(decision.delay()).await;
@@ -43,12 +43,44 @@ impl Limiter {
     }
 
     /// Charges as [`Limiter::begin`] does, for callers who wait where they are denied and ask again:
-    /// a denial is not counted, is no violation, and shuts nobody out.
+    /// a denial is not counted, is no violation, and shuts nobody out. A leaky bucket denies whose turn is
+    /// further away than `longest`.
     pub fn begin_waiting<N: AsRef<str>>(
         &self,
         key: &Key<'_>,
         rules: Option<&[N]>,
         cost: Option<u64>,
+        longest: Duration,
+    ) -> Reply<Decisions, Error> {
+        self.begin_changed(key, rules, cost, Mode::Wait, |rule| {
+            let bound = bound(rule, longest);
+            match rule.block() {
+                Some(_) => Some(bound.as_ref().unwrap_or(rule).without_block()),
+                None => bound,
+            }
+        })
+    }
+
+    /// Charges as [`Limiter::begin`] does, for callers who let requests wait for their turn by a leaky bucket:
+    /// it denies whose turn is further away than `longest`.
+    pub fn begin_shaped<N: AsRef<str>>(
+        &self,
+        key: &Key<'_>,
+        rules: Option<&[N]>,
+        cost: Option<u64>,
+        longest: Duration,
+    ) -> Reply<Decisions, Error> {
+        self.begin_changed(key, rules, cost, Mode::Acquire, |rule| bound(rule, longest))
+    }
+
+    /// Asks by rules that are changed for this request.
+    fn begin_changed<N: AsRef<str>>(
+        &self,
+        key: &Key<'_>,
+        rules: Option<&[N]>,
+        cost: Option<u64>,
+        mode: Mode,
+        change: impl Fn(&CheckedRule) -> Option<CheckedRule>,
     ) -> Reply<Decisions, Error> {
         if cost == Some(0) {
             return Reply::ready(Err(Error::ZeroCost));
@@ -58,19 +90,21 @@ impl Limiter {
             Ok(asked) => asked,
             Err(error) => return Reply::ready(Err(error)),
         };
-        let shut = |one: &Asked<'_>| one.0.rule.block().is_some();
-        if !asked.iter().any(shut) {
-            return self.inner.ask_rules(key, &asked, Mode::Wait);
+        let changed: SmallVec<[_; 4]> = asked.iter().map(|(one, _)| change(&one.rule)).collect();
+        if changed.iter().all(Option::is_none) {
+            return self.inner.ask_rules(key, &asked, mode);
         }
-        let open = asked.iter().map(|(active, cost)| {
+        let changed = asked.iter().zip(changed).map(|((active, cost), rule)| {
             let mut active = (*active).clone();
-            active.rule = Arc::new(active.rule.without_block());
+            if let Some(rule) = rule {
+                active.rule = Arc::new(rule);
+            }
             (active, *cost)
         });
-        let open: SmallVec<[_; 4]> = open.collect();
+        let changed: SmallVec<[_; 4]> = changed.collect();
         let asked: SmallVec<[Asked<'_>; 4]> =
-            open.iter().map(|(active, cost)| (active, *cost)).collect();
-        self.inner.ask_rules(key, &asked, Mode::Wait)
+            changed.iter().map(|(active, cost)| (active, *cost)).collect();
+        self.inner.ask_rules(key, &asked, mode)
     }
 
     /// Waits for `span` by the limiter's own clock, or the machine's; on any executor.
@@ -87,4 +121,10 @@ impl Limiter {
             self.sleep(span).await;
         }
     }
+}
+
+/// Returns the rule by which nobody waits for longer, if it is another.
+fn bound(rule: &CheckedRule, longest: Duration) -> Option<CheckedRule> {
+    let bound = rule.with_longest_delay(longest);
+    bound.longest_delay().map(|_| bound)
 }

@@ -29,6 +29,7 @@ pub struct CheckedRule {
     block: Option<Micros>,
     cost: u64,
     name_hash: u64,
+    longest_delay: Option<Micros>,
 }
 
 impl CheckedRule {
@@ -79,6 +80,7 @@ impl CheckedRule {
             block: rule.block.map(Micros::from),
             cost: rule.cost,
             name_hash: fnv_1a(rule.name.as_bytes()),
+            longest_delay: None,
         })
     }
 
@@ -140,6 +142,14 @@ impl CheckedRule {
         self.cost
     }
 
+    /// Returns how long a request waits at most for its turn by a leaky bucket, if that is bounded by more than
+    /// the queue: whose turn is further away is denied.
+    #[inline]
+    #[must_use]
+    pub fn longest_delay(&self) -> Option<Micros> {
+        self.longest_delay
+    }
+
     /// Returns the longest time for which a key of this rule can matter.
     #[must_use]
     pub fn longest_lifetime(&self) -> Micros {
@@ -158,6 +168,16 @@ impl CheckedRule {
     #[must_use]
     pub fn without_block(&self) -> Self {
         Self { block: None, ..self.clone() }
+    }
+
+    /// Returns the same rule by which nobody waits for longer than `at_most` for a turn: it denies whose turn
+    /// is further away. To rules of other algorithms, which have no turns, it makes no difference.
+    #[must_use]
+    pub fn with_longest_delay(&self, at_most: Duration) -> Self {
+        let is_queue = self.algorithm == Algorithm::LeakyBucket;
+        // Longer than any queue is none: the longest takes ten years to drain.
+        let bound = is_queue && at_most < MAX_WINDOW;
+        Self { longest_delay: bound.then(|| at_most.into()), ..self.clone() }
     }
 
     /// Returns the same rule with a part of its limit and burst: `numerator / denominator` of each,

@@ -122,9 +122,9 @@ impl Settlement {
 
 fn given_back(charged: Charged, marks: Marks, places: Option<Arc<Places>>) -> Leaving {
     Leaving(ToItsEnd::new(async move {
-        let marks = match charged.give_back().await {
-            true => charged.marks(&charged.decisions.given_back()),
-            false => marks,
+        let marks = match charged.undo().await {
+            Some(told) => charged.marks(&told),
+            None => marks,
         };
         Departure { marks, hold: Hold::of(None, places) }
     }))

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply};
+use throttle_core::{Algorithm, Decision, Decisions, Error, Key, Limiter, Listed, Reply};
 
 pub use self::{
     actual::ActualCost,
@@ -29,7 +29,7 @@ pub use self::{
     in_flight::{InFlight, KeptPlaces},
     response::ResponseHead,
 };
-use self::{actual::Settlement, asking::ask, background::ToItsEnd, enter::enter, exit::Bill};
+use self::{actual::Settlement, asking::ask, enter::enter, exit::Bill};
 use crate::{
     Marks, PickedRules, Protocol, Refusal, Seen, Throttle, Verdict,
     identity::{KeyError, LaterKey},
@@ -81,7 +81,6 @@ struct Charged {
     throttle: Arc<Throttle>,
     key: Key<'static>,
     decisions: Decisions,
-    protocol: Protocol,
 }
 
 impl Throttle {
@@ -159,7 +158,7 @@ impl Request {
             Verdict::Refused(refusal) => Place::Refused(refusal),
             Verdict::Undecided(marks) => Place::Free(Passage::new(marks, None, Bill::Paid)),
             Verdict::Passed(decisions) => {
-                Place::Taken(Taken(Some(Charged { throttle, key, decisions, protocol })))
+                Place::Taken(Taken(Some(Charged { throttle, key, decisions })))
             }
         }
     }
@@ -169,6 +168,11 @@ impl Request {
 /// goes to others, or the handler would have said what it costs.
 fn goes_back(throttle: &Throttle) -> bool {
     throttle.options().shape.is_some() || throttle.options().actual.is_some()
+}
+
+/// Returns whether requests wait for their turn.
+fn waits(throttle: &Throttle) -> bool {
+    throttle.options().shape.is_some() && !throttle.options().dry_run
 }
 
 enum Place {
@@ -186,16 +190,7 @@ async fn turn(place: Place) -> Result<Passage, Refusal> {
         Place::Free(passage) => return Ok(passage),
         Place::Taken(taken) => taken,
     };
-    if let Some((limiter, delay, at_most)) = taken.wait() {
-        if delay > at_most {
-            let Some(charged) = taken.0.take() else { return Err(Throttle::misconfigured()) };
-            return ToItsEnd::new(async move {
-                charged.give_back().await;
-                let refusal = charged.decisions.too_far(at_most);
-                Err(charged.throttle.refuse(Some(&charged.key), charged.protocol, refusal))
-            })
-            .await;
-        }
+    if let Some((limiter, delay)) = taken.wait() {
         limiter.sleep(delay).await;
     }
     // Nobody else takes it.
@@ -203,13 +198,11 @@ async fn turn(place: Place) -> Result<Passage, Refusal> {
 }
 
 impl Taken {
-    /// Returns how long to wait, and how long at most; none where there is no need to.
-    fn wait(&self) -> Option<(Limiter, Duration, Duration)> {
-        let charged = self.0.as_ref()?;
-        let options = charged.throttle.options();
-        let at_most = options.shape.filter(|_| !options.dry_run)?;
+    /// Returns how long to wait; none where there is no need to.
+    fn wait(&self) -> Option<(Limiter, Duration)> {
+        let charged = self.0.as_ref().filter(|charged| waits(&charged.throttle))?;
         let delay = charged.decisions.delay();
-        (!delay.is_zero()).then(|| (charged.throttle.limiter().clone(), delay, at_most))
+        (!delay.is_zero()).then(|| (charged.throttle.limiter().clone(), delay))
     }
 }
 
@@ -245,9 +238,26 @@ impl Charged {
         self.decisions.is_allowed() && !by_list
     }
 
-    /// Returns whether it worked.
+    /// Gives all back, and returns whether it worked.
     async fn give_back(&self) -> bool {
-        let given = self.throttle.limiter().give_back(&self.key, self.decisions.all()).await;
+        self.give_back_by(self.decisions.all()).await
+    }
+
+    /// Returns whether a rule charged what a handler that was called has used up: its turn.
+    fn is_used_up(&self, decision: &Decision) -> bool {
+        waits(&self.throttle) && decision.checked_rule().algorithm() == Algorithm::LeakyBucket
+    }
+
+    /// Gives back what the handler has not used up, and returns what to tell, if it worked.
+    async fn undo(&self) -> Option<Decisions> {
+        let all = self.decisions.all().iter();
+        let given: Vec<_> = all.filter(|one| !self.is_used_up(one)).cloned().collect();
+        let goes_back = |one: &Decision| !self.is_used_up(one);
+        self.give_back_by(&given).await.then(|| self.decisions.given_back(goes_back))
+    }
+
+    async fn give_back_by(&self, decisions: &[Decision]) -> bool {
+        let given = self.throttle.limiter().give_back(&self.key, decisions).await;
         if let Err(error) = &given {
             tracing::warn!(%error, "a charge was not given back");
         }

@@ -15,7 +15,7 @@ mod tests;
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
-use throttle_core::{Decisions, Error, Key, Micros, Reply};
+use throttle_core::{Algorithm, Decision, Decisions, Error, Key, Micros, Reply};
 
 pub use self::not_sent::NotSent;
 use self::{pauses::Pauses, place::Place};
@@ -76,8 +76,20 @@ enum Answer {
     Passes(OutgoingPermit),
     /// It has a place, whose turn may have to be waited for.
     Placed(Place),
-    /// It may ask again by this rule after this long.
-    Wait(String, Duration),
+    /// It may ask again by this rule after this long; its turn, if it has one then, is so far from now.
+    Wait {
+        rule: String,
+        wait: Duration,
+        turn: Duration,
+    },
+}
+
+/// Returns how far the turn of a call is that was denied, by the queue that it would have to wait in.
+fn turn_of(denied: &Decisions) -> Duration {
+    let is_queue = |one: &&Decision| {
+        !one.is_allowed() && one.checked_rule().algorithm() == Algorithm::LeakyBucket
+    };
+    denied.all().iter().filter(is_queue).map(Decision::reset_after).max().unwrap_or_default()
 }
 
 impl Departures {
@@ -125,7 +137,7 @@ impl Departures {
         if self.pause_left(key).is_some() {
             return self.later(key, cost, None, None);
         }
-        match self.ask(key, cost).into_ready() {
+        match self.ask(key, cost, Duration::ZERO).into_ready() {
             Err(pending) => self.later(key, cost, None, Some(pending)),
             Ok(answer) => match self.judge(key, answer) {
                 Err(not_sent) => Departure::Never(not_sent),
@@ -165,19 +177,19 @@ impl Departures {
                 (None, Some(reply)) => self.clone().judge_later(key.clone(), reply).await?,
                 (None, None) => {
                     self.wait_out_pauses(&key, &mut waited).await?;
-                    let reply = self.ask(&key, cost);
+                    let reply = self.ask(&key, cost, waited);
                     self.clone().judge_later(key.clone(), reply).await?
                 }
             };
             match known {
                 Answer::Passes(permit) => return Ok(permit),
-                Answer::Wait(rule, span) => {
-                    self.sleep(span, &mut waited, |wait, left| NotSent::TooLong {
-                        rule,
-                        wait,
-                        left,
-                    })
-                    .await?;
+                Answer::Wait { rule, wait, turn } => {
+                    let left = self.patience.max_wait.saturating_sub(waited);
+                    if wait.max(turn) > left {
+                        return Err(NotSent::TooLong { rule, wait: wait.max(turn), left });
+                    }
+                    self.throttle.limiter().sleep(wait).await;
+                    waited = waited.saturating_add(wait);
                 }
                 Answer::Placed(place) => {
                     let turn = self.wait_for_turn(&place, &mut waited).await;
@@ -228,9 +240,11 @@ impl Departures {
         Ok(())
     }
 
-    fn ask(&self, key: &Key<'_>, cost: Option<u64>) -> Reply<Decisions, Error> {
+    /// Asks for a call that has waited so long already.
+    fn ask(&self, key: &Key<'_>, cost: Option<u64>, waited: Duration) -> Reply<Decisions, Error> {
         let names = names(&self.throttle.options().selection);
-        self.throttle.limiter().begin_waiting(key, names, cost)
+        let left = self.patience.max_wait.saturating_sub(waited);
+        self.throttle.limiter().begin_waiting(key, names, cost, left)
     }
 
     /// Judges what the limiter answers, also if this is dropped before: a place is given back then.
@@ -263,7 +277,7 @@ impl Departures {
         let reported = decisions.reported();
         let rule = reported.rule().to_owned();
         match reported.retry_after() {
-            Some(wait) => Ok(Answer::Wait(rule, wait)),
+            Some(wait) => Ok(Answer::Wait { turn: turn_of(&decisions), rule, wait }),
             None if reported.listed().is_some() => Err(NotSent::Banned),
             None => Err(NotSent::TooCostly { rule, limit: reported.limit() }),
         }

@@ -4,6 +4,11 @@
   -- holds. It is kept as whole tokens and a part of one, `tokens`·W + `part` with `part` < W: so the
   -- numbers stay small, and a limit that is replaced keeps the tokens that are taken. What is beyond the
   -- capacity drains as fast as by the rule that let it in, if that is faster: by `rate` each microsecond.
+  --
+  -- What is given back is what has not drained yet of a charge; its place in the backlog, which its receipt
+  -- names, says what has. In a token bucket those behind it move up: by at most `moved`·W + `moved_part`, and
+  -- those from before `since_when` have drained, whatever their receipts say. In a leaky bucket they stay, as
+  -- they have been told their turns: `holes` are the turns of those who left, for the next who come.
   if kind == 3 or kind == 5 then
     -- Returns how long a backlog takes to drain, rounded up to the microsecond.
     local function drain_time(tokens, part, limit, window)
@@ -29,12 +34,56 @@
       return tokens, part
     end
 
+    -- Returns two backlogs together.
+    local function more(tokens, part, by_tokens, by_part, window)
+      tokens, part = tokens + by_tokens, part + by_part
+      if part >= window then
+        return tokens + 1, part - window
+      end
+      return tokens, part
+    end
+
+    -- Returns whether a backlog is at least another.
+    local function reaches(tokens, part, other_tokens, other_part)
+      return tokens > other_tokens or tokens == other_tokens and part >= other_part
+    end
+
+    -- Returns as many tokens in the unit of another window, rounded up.
+    local function rescaled(tokens, part, unit, window)
+      local whole, over = mul_div(part, window, unit)
+      part = over > 0 and whole + 1 or whole
+      if part == window then
+        return tokens + 1, 0
+      end
+      return tokens, part
+    end
+
     local tokens, part, at, unit, rate = 0, 0, now, window, limit
+    local has_moved, moved, moved_part, since_when = false, 0, 0, 0
+    local holes -- of each, in order: from, to, as tokens and parts
     if value then
       tokens, part, at, unit, rate = struct.unpack('>ddddd', value, 2)
-      if not (is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
-        and is_whole(rate) and part < unit and unit <= 1000000000000000
-        and rate <= 999999999999999) then
+      local fits = is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
+        and is_whole(rate) and part < unit and unit <= 1000000000000000 and rate <= 999999999999999
+      if beside_size == 24 then
+        has_moved = true
+        moved, moved_part, since_when = struct.unpack('>ddd', value, 42)
+        fits = fits and is_whole(moved) and is_whole(moved_part) and is_whole(since_when)
+          and moved_part < unit
+      elseif beside_size > 0 then
+        holes = {}
+        local last, last_part = 0, 0
+        for place = 42, 41 + beside_size, 16 do
+          local whole, rest = struct.unpack('>dd', value, place)
+          fits = fits and is_whole(whole) and is_whole(rest) and rest < unit
+            and reaches(whole, rest, last, last_part)
+          last, last_part = whole, rest
+          holes[#holes + 1] = whole
+          holes[#holes + 1] = rest
+        end
+        fits = fits and reaches(tokens, part, last, last_part)
+      end
+      if not fits then
         return nil, i .. ': a number of its bucket is out of range'
       end
     end
@@ -42,13 +91,10 @@
     -- is_ahead, advance
     ahead = ahead or at > now
     if unit ~= window then
-      if part > 0 then
-        -- As many tokens in the unit of another window, rounded up.
-        local whole, over = mul_div(part, window, unit)
-        part = over > 0 and whole + 1 or whole
-        if part == window then
-          tokens, part = tokens + 1, 0
-        end
+      tokens, part = rescaled(tokens, part, unit, window)
+      moved, moved_part = rescaled(moved, moved_part, unit, window)
+      for place = 1, holes and #holes or 0, 2 do
+        holes[place], holes[place + 1] = rescaled(holes[place], holes[place + 1], unit, window)
       end
       rate = mul_div(rate, window, unit)
       if rate > 999999999999999 then
@@ -58,6 +104,7 @@
     local fast = rate > limit and rate or limit
     -- It is now's, also when the clock stepped back: nothing drained, nothing lost.
     local since, gone, part_gone = at < now and now - at or 0, nil, nil
+    local before, part_before = tokens, part
     -- How long it takes until the capacity has room for all of the backlog, and how much that is then.
     local beyond, within, part_within, find_within = 0, nil, nil, nil
     if tokens > capacity or tokens == capacity and part > 0 then
@@ -85,30 +132,180 @@
       end
       rate, within, part_within = limit, tokens, part
     end
-
-    -- decide
-    if asks then
-      local over = within + cost - capacity
-      if over > 0 or over == 0 and part_within > 0 then
-        allowed, wait = false, beyond + drain_time(over, part_within, limit, window)
-      elseif beyond > 0 then
-        allowed, wait = false, beyond
-      elseif kind == 5 and (tokens > 0 or part > 0) then
-        wait = drain_time(tokens, part, limit, window)
+    if has_moved and kind == 5 then
+      has_moved, moved, moved_part = false, 0, 0
+    elseif has_moved and tokens == 0 and part == 0 then
+      -- Where nothing is left nobody can have moved.
+      if moved > 0 or moved_part > 0 then
+        moved, moved_part, since_when = 0, 0, now
+      end
+      -- No receipt from before can name what is not drained.
+      has_moved = now - since_when < drain_time(capacity, 0, limit, window)
+    elseif holes then
+      gone, part_gone = less(before, part_before, tokens, part, window)
+      local left = {}
+      for place = 1, #holes, 4 do
+        local from, part_from = less(holes[place], holes[place + 1], gone, part_gone, window)
+        local to, part_to = less(holes[place + 2], holes[place + 3], gone, part_gone, window)
+        if kind == 3 then
+          to, part_to = less(to, part_to, from, part_from, window)
+          tokens, part = less(tokens, part, to, part_to, window)
+        elseif not reaches(from, part_from, to, part_to) then
+          left[#left + 1], left[#left + 2], left[#left + 3], left[#left + 4] =
+            from, part_from, to, part_to
+        end
+      end
+      holes = #left > 0 and left or nil
+      if kind == 3 and find_within then
+        find_within()
+      elseif kind == 3 then
+        within, part_within = tokens, part
       end
     end
 
-    -- refund: what has not drained yet of the charge. It stood at the end of the queue, so that it is
-    -- the last to drain of the backlog that its receipt names.
+    -- decide
+    local hole
+    if asks then
+      local over = within + cost - capacity
+      local for_room, too_far, turn = beyond, 0, 0
+      if over > 0 or over == 0 and part_within > 0 then
+        for_room = beyond + drain_time(over, part_within, limit, window)
+      end
+      if kind == 5 then
+        turn = beyond + drain_time(within, part_within, limit, window)
+        too_far = longest >= 0 and turn > longest and turn - longest or 0
+      end
+      local denied = for_room > too_far and for_room or too_far
+      -- What is beyond the capacity drains at its own rate, so that turns in it are not given again.
+      if holes and beyond == 0 then
+        for place = 1, #holes, 4 do
+          local room = less(holes[place + 2], holes[place + 3], holes[place], holes[place + 1], window)
+          if room >= cost then
+            hole = place
+            break
+          end
+        end
+      end
+      if hole then
+        turn = drain_time(holes[hole], holes[hole + 1], limit, window)
+        too_far = longest >= 0 and turn > longest and turn - longest or 0
+        denied = too_far < denied and too_far or denied
+      end
+      if denied > 0 then
+        allowed, wait = false, denied
+      elseif turn > 0 then
+        wait = turn
+      end
+    end
+
+    -- refund
     if refunds then
-      if mark >= 0 and now > mark then
-        gone, part_gone = mul_div(now - mark, rate > limit and rate or limit, window)
-        level, rest = less(level, rest, gone, part_gone, window)
+      local drained, part_drained = 0, 0
+      if now > mark then
+        drained, part_drained = mul_div(now - mark, rate > limit and rate or limit, window)
       end
-      if mark < 0 or level >= cost then
-        level, rest = cost, 0
+      if mark >= 0 then
+        level, rest = less(level, rest, drained, part_drained, window)
       end
-      tokens, part = less(tokens, part, level, rest, window)
+      if kind == 5 then
+        holes = holes or {}
+        if mark < 0 then
+          -- free_last
+          local left, part_left = cost, 0
+          repeat
+            local last, part_last = holes[#holes - 1] or 0, holes[#holes] or 0
+            local taken, part_taken = less(tokens, part, last, part_last, window)
+            if reaches(taken, part_taken, left, part_left) then
+              taken, part_taken = left, part_left
+            end
+            left, part_left = less(left, part_left, taken, part_taken, window)
+            tokens, part = less(tokens, part, taken, part_taken, window)
+            local at_hole = reaches(last, part_last, tokens, part)
+            if at_hole and #holes > 0 then
+              tokens, part = holes[#holes - 3], holes[#holes - 2]
+              for _ = 1, 4 do
+                holes[#holes] = nil
+              end
+            elseif at_hole then
+              tokens, part = 0, 0
+            end
+          until not at_hole or tokens == 0 and part == 0
+        else
+          local to, part_to = level, rest
+          if reaches(to, part_to, tokens, part) then
+            to, part_to = tokens, part
+          end
+          local from, part_from = less(to, part_to, cost, 0, window)
+          if not reaches(from, part_from, to, part_to) then
+            -- free
+            local left, place_of = {}, 1
+            for place = 1, #holes, 4 do
+              local a, part_a, b, part_b =
+                holes[place], holes[place + 1], holes[place + 2], holes[place + 3]
+              if not reaches(b, part_b, from, part_from) or not reaches(to, part_to, a, part_a) then
+                left[#left + 1], left[#left + 2], left[#left + 3], left[#left + 4] =
+                  a, part_a, b, part_b
+              else
+                if not reaches(a, part_a, from, part_from) then
+                  from, part_from = a, part_a
+                end
+                if reaches(b, part_b, to, part_to) then
+                  to, part_to = b, part_b
+                end
+              end
+            end
+            holes = left
+            if reaches(to, part_to, tokens, part) then
+              tokens, part = from, part_from
+            else
+              while place_of < #holes
+                and not reaches(holes[place_of], holes[place_of + 1], from, part_from) do
+                place_of = place_of + 4
+              end
+              table.insert(holes, place_of, part_to)
+              table.insert(holes, place_of, to)
+              table.insert(holes, place_of, part_from)
+              table.insert(holes, place_of, from)
+              if #holes > 64 then
+                for _ = 1, 4 do
+                  table.remove(holes, 1)
+                end
+              end
+            end
+          end
+        end
+        if #holes == 0 then
+          holes = nil
+        end
+      else
+        local given, part_given, is_last = cost, 0, true
+        if mark >= 0 then
+          local all, part_all = more(tokens, part, moved, moved_part, window)
+          is_last = reaches(level, rest, all, part_all)
+          -- Whoever moved: of its own, no more has drained than at all.
+          given, part_given = less(cost, 0, drained, part_drained, window)
+          if not (has_moved and mark < since_when) then
+            level, rest = less(level, rest, moved, moved_part, window)
+            if reaches(level, rest, given, part_given) then
+              given, part_given = level, rest
+            end
+          end
+          if given >= cost then
+            given, part_given = cost, 0
+          end
+        end
+        if reaches(given, part_given, tokens, part) then
+          given, part_given = tokens, part
+        end
+        tokens, part = less(tokens, part, given, part_given, window)
+        if not is_last and (given > 0 or part_given > 0) then
+          has_moved = true
+          moved, moved_part = more(moved, moved_part, given, part_given, window)
+          if moved >= 999999999999999 then
+            moved, moved_part, since_when = 999999999999999, 0, now + 1
+          end
+        end
+      end
       if find_within then
         find_within()
       end
@@ -121,18 +318,56 @@
 
     -- charge
     charges = admitted and acquires
-    if charges then
+    if charges and hole then
+      local from, part_from = holes[hole] + cost, holes[hole + 1]
+      level_hi, level_lo = product(from, window)
+      mark, level_lo, holes[hole] = now, level_lo + part_from, from
+      if reaches(from, part_from, holes[hole + 2], holes[hole + 3]) then
+        for _ = 1, 4 do
+          table.remove(holes, hole)
+        end
+        holes = #holes > 0 and holes or nil
+      end
+    elseif charges then
       tokens, mark = tokens + cost, now
-      level_hi, level_lo = product(tokens, window)
-      level_lo = level_lo + part
+      level_hi, level_lo = product(tokens + moved, window)
+      level_lo = level_lo + part + moved_part
     end
 
     -- standing, lifetime
     remaining = capacity - tokens - (part > 0 and 1 or 0)
-    if beyond > 0 then
-      lifetime = beyond + drain_time(within, part_within, limit, window)
-    else
-      lifetime = drain_time(tokens, part, limit, window)
+    if longest >= 0 or holes then
+      -- How many requests of cost 1 find room, and have their turn soon enough.
+      local last, part_last = nil, nil
+      if longest >= 0 then
+        last, part_last = mul_div(longest, limit, window)
+      end
+      local function fit(from, part_from, room)
+        if not last then
+          return room
+        end
+        local begin = last - from - (part_from > part_last and 1 or 0) + 1
+        begin = begin > 0 and begin or 0
+        return begin < room and begin or room
+      end
+      remaining = fit(tokens, part, remaining > 0 and remaining or 0)
+      for place = 1, holes and reaches(capacity, 0, tokens, part) and #holes or 0, 4 do
+        local room = less(holes[place + 2], holes[place + 3], holes[place], holes[place + 1], window)
+        remaining = remaining + fit(holes[place], holes[place + 1], room)
+      end
     end
-    format, a, b, c, d, e = '>Bddddd', tokens, part, now, window, rate
+    within, part_within = beyond > 0 and within or tokens, beyond > 0 and part_within or part
+    reset_after = beyond + drain_time(within, part_within, limit, window)
+    lifetime, format, a, b, c, d, e = reset_after, '>Bddddd', tokens, part, now, window, rate
+    if has_moved then
+      -- Until no receipt can name what is not drained.
+      lifetime = beyond + drain_time(within + capacity, part_within, limit, window)
+      beside = struct.pack('>ddd', moved, moved_part, since_when)
+    elseif holes then
+      beside = ''
+      for place = 1, #holes, 4 do
+        beside = beside
+          .. struct.pack('>dddd', holes[place], holes[place + 1], holes[place + 2], holes[place + 3])
+      end
+    end
   end

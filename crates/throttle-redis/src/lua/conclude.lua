@@ -1,5 +1,5 @@
   -- 2. If all admit, charge all; if not, shut what denied.
-  local reset_after = lifetime
+  reset_after = reset_after or lifetime
   local shuts = acquires and not allowed and wait and opens == 0 and block > 0
   if shuts then
     opens, length = shut(block, wait)
@@ -13,6 +13,7 @@
     local ttl = math.floor((lifetime + 999) / 1000) + slack
     local bytes = lifetime > 0
       and struct.pack(format, (kind == 5 and 3 or kind) + (opens > 0 and 128 or 0), a, b, c, d, e)
+        .. (beside or '')
     if opens > 0 then
       bytes = bytes .. struct.pack('>dd', opens, length)
     end

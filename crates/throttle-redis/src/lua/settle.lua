@@ -5,8 +5,8 @@ local function settle(i, admitted)
     return admitted, ''
   end
   local key, reply = KEYS[i], nil
-  local kind, limit, window, capacity, block, cost, mark, level, rest =
-    struct.unpack(refunds and '>Bdddddddd' or '>Bddddd', ARGV[i + 2])
+  local kind, limit, window, capacity, block, cost, longest, mark, level, rest =
+    struct.unpack(refunds and '>Bddddddddd' or '>Bdddddd', ARGV[i + 2])
 
   -- 1. Bring every state to now, and ask it.
   --
@@ -15,7 +15,9 @@ local function settle(i, admitted)
   --
   --   1  fixed window            start, used
   --   2  sliding window counter  start, previous count, current count
-  --   3  bucket                  tokens, part of a token, moment, window, rate
+  --   3  bucket                  tokens, part of a token, moment, window, rate; of a token bucket of which
+  --                              charges moved also by how much (tokens, part), since when; of a leaky
+  --                              bucket also its holes, up to 16: from (tokens, part), to (tokens, part)
   --   4  sliding window log      a list: its header (sum, newest, base, last), then its entries
   local value, entries
   local is_list = kind == 4
@@ -37,15 +39,18 @@ local function settle(i, admitted)
   end
 
   -- A rule that was replaced by one of another algorithm starts anew, but what is shut stays shut.
-  local exists, opens, length, ahead = value, 0, 0, false
+  local exists, opens, length, ahead, beside_size = value, 0, 0, false, 0
   if value then
     local tag, size = value:byte() or 0, #value - 1
     local has_block = tag >= 128
     if has_block then
       tag, size = tag - 128, size - 16
     end
-    if tag < 1 or tag > 4 or is_list ~= (tag == 4)
-      or size ~= (tag == 3 and 40 or is_list and 32 or 8 * tag + 8) then
+    local least = tag == 3 and 40 or is_list and 32 or 8 * tag + 8
+    beside_size = size - least
+    local fits = beside_size == 0
+      or tag == 3 and (beside_size == 24 or beside_size % 32 == 0 and beside_size > 0 and beside_size <= 512)
+    if tag < 1 or tag > 4 or is_list ~= (tag == 4) or not fits then
       return nil, i .. ': it is no state'
     end
     if has_block then
@@ -69,5 +74,5 @@ local function settle(i, admitted)
 
   -- What an algorithm tells: whether it charged and its receipt, where the key stands, the numbers of
   -- its state, and for a log what becomes of its entries.
-  local charges, level_hi, level_lo, remaining, lifetime, format, a, b, c, d, e
+  local charges, level_hi, level_lo, remaining, reset_after, lifetime, format, a, b, c, d, e, beside
   local fresh, dropped, cut, place, replaced, removed, entry

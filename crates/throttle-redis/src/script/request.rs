@@ -84,20 +84,21 @@ fn call(op: &str, keys: &[String], now: Option<Micros>) -> Result<Cmd, StorageEr
     Ok(cmd)
 }
 
-const RECORD: usize = 1 + 5 * 8;
+const RECORD: usize = 1 + 6 * 8;
 
 fn record(charge: &Charge<'_>) -> [u8; RECORD] {
     let rule = charge.rule();
     let numbers = [
-        rule.limit(),
-        rule.window().get(),
-        rule.capacity(),
-        rule.block().unwrap_or_default().get(),
-        charge.cost().min(MOST_COST),
+        rule.limit() as f64,
+        rule.window().get() as f64,
+        rule.capacity() as f64,
+        rule.block().unwrap_or_default().get() as f64,
+        charge.cost().min(MOST_COST) as f64,
+        rule.longest_delay().map_or(-1.0, |longest| longest.get() as f64),
     ];
     let mut record = [kind(rule.algorithm()); RECORD];
     for (place, number) in record[1..].chunks_exact_mut(8).zip(numbers) {
-        place.copy_from_slice(&(number as f64).to_be_bytes());
+        place.copy_from_slice(&number.to_be_bytes());
     }
     record
 }
@@ -120,6 +121,6 @@ fn receipt(refund: &Refund<'_>) -> [f64; 3] {
     let window = u128::from(refund.charge().rule().window().get());
     // A mark or level beyond what the script counts is none that it gave.
     let mark = receipt.mark().get().min(1 << 53);
-    let whole = (receipt.level() / window).min(1 << 53);
-    [mark as f64, whole as f64, (receipt.level() % window) as f64]
+    let level = receipt.level().min(window << 53);
+    [mark as f64, (level / window) as f64, (level % window) as f64]
 }

@@ -72,7 +72,7 @@ fn is_ahead(state: &State, charge: &Charge<'_>, now: Micros) -> bool {
             let entries = numbers.next();
             (0..entries).map(|_| (numbers.next(), numbers.next()).0).sum()
         }
-        (4, Algorithm::TokenBucket | Algorithm::LeakyBucket) => {
+        (4..=6, Algorithm::TokenBucket | Algorithm::LeakyBucket) => {
             numbers.next();
             numbers.next()
         }

@@ -269,7 +269,13 @@ fn rule(random: &mut Random, slot: u64) -> Arc<CheckedRule> {
             });
         }
         if let Ok(rule) = rule.check() {
-            return Arc::new(rule);
+            let longest = match random.below(6) {
+                0 => random.below(2_000),
+                1 => random.below(10_000_000),
+                2 => random.below(u64::try_from(window.as_micros()).unwrap()),
+                _ => u64::MAX,
+            };
+            return Arc::new(rule.with_longest_delay(Duration::from_micros(longest)));
         }
     }
 }

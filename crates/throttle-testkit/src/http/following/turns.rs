@@ -22,7 +22,9 @@ where
 {
     pub(super) async fn turns(&self) {
         self.a_request_waits_for_its_turn().await;
-        self.a_turn_that_is_too_far_away_is_refused_and_given_back().await;
+        self.a_turn_that_is_too_far_away_is_refused_and_not_charged().await;
+        self.who_comes_and_goes_cannot_have_many_run_at_one_moment().await;
+        self.a_turn_that_was_had_is_not_given_back().await;
         self.who_leaves_while_it_waits_gives_its_turn_back().await;
         self.who_leaves_at_any_moment_before_its_turn_is_not_charged(Options::new().shape()).await;
         let refused = Options::new().shape_at_most(SECOND / 2);
@@ -43,7 +45,7 @@ where
         assert_eq!((response.status().as_u16(), app.handler.calls()), (200, 2));
     }
 
-    async fn a_turn_that_is_too_far_away_is_refused_and_given_back(&self) {
+    async fn a_turn_that_is_too_far_away_is_refused_and_not_charged(&self) {
         let app = self.queue(5, Options::new().shape_at_most(SECOND / 2)).await;
         assert_eq!(app.ask("200").await.status(), 200);
         for _ in 0..3 {
@@ -52,9 +54,63 @@ where
             assert_eq!(response.headers()["retry-after"], "1");
             let body = String::from_utf8_lossy(response.body());
             assert!(body.contains(r#""violated-policies":["api"]"#), "{body}");
-            assert_eq!(app.left().await, 4, "its turn was given back");
+            assert_eq!(app.left().await, 4, "it has no place in the queue");
         }
-        assert_eq!(app.handler.calls(), 1);
+        let metrics = app.limiter.metrics();
+        assert_eq!((app.handler.calls(), metrics.denied), (1, 3));
+        let mut refused: Vec<_> = (0..10).map(|_| Box::pin(app.ask("200"))).collect();
+        for one in &mut refused {
+            go_on(one.as_mut()).await;
+        }
+        drop(refused); // of a flood, whatever they had done
+        app.clock.advance(SECOND / 2);
+        let mut next = pin!(app.ask("200"));
+        assert!(go_on(next.as_mut()).await.is_none(), "its turn is near enough");
+        app.clock.advance(SECOND / 2);
+        assert_eq!(go_on(next).await.map(|response| response.status().as_u16()), Some(200));
+    }
+
+    async fn who_comes_and_goes_cannot_have_many_run_at_one_moment(&self) {
+        let app = self.queue(5, Options::new().shape()).await;
+        let mut kept = Vec::new();
+        for _ in 0..5 {
+            let mut round: Vec<_> = (0..5).map(|_| Box::pin(app.ask("200"))).collect();
+            let mut answered = Vec::new();
+            for one in &mut round {
+                answered.push(go_on(one.as_mut()).await.is_some());
+            }
+            let waiting = round.into_iter().zip(answered).filter(|(_, answered)| !answered);
+            kept.extend(waiting.map(|(one, _)| one).last());
+            for _ in 0..100 {
+                yield_now().await; // to what goes on in the background
+            }
+        }
+        let mut most = 0;
+        for _ in 0..40 {
+            let before = app.handler.calls();
+            app.clock.advance(SECOND / 4);
+            for one in std::mem::take(&mut kept) {
+                let mut one = one;
+                if go_on(one.as_mut()).await.is_none() {
+                    kept.push(one);
+                }
+            }
+            most = most.max(app.handler.calls() - before);
+        }
+        assert!(kept.is_empty(), "all had their turn");
+        assert_eq!(most, 1, "at one moment");
+    }
+
+    async fn a_turn_that_was_had_is_not_given_back(&self) {
+        let app = self.queue(3, Options::new().shape().charge_if(|_| false)).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        let mut second = pin!(app.ask("200"));
+        assert!(
+            go_on(second.as_mut()).await.is_none(),
+            "the stream is even, whatever came of the first"
+        );
+        app.clock.advance(SECOND);
+        assert_eq!(go_on(second).await.map(|response| response.status().as_u16()), Some(200));
     }
 
     async fn who_leaves_while_it_waits_gives_its_turn_back(&self) {

@@ -74,7 +74,7 @@ impl Setup {
             options = options.concurrency(places);
         }
         if self.has_turns() {
-            // Nobody waits for more than no time: whose turn is ahead is refused, and gives it back.
+            // Nobody waits for more than no time: whose turn is ahead is denied.
             options = options.shape_at_most(Duration::ZERO);
         }
         if matches!(self, Self::Costs | Self::All) {
@@ -88,7 +88,7 @@ impl Setup {
         limited.then(|| limiter.concurrency("places", PLACES).expect("the limit can be kept"))
     }
 
-    pub(super) fn has_turns(self) -> bool {
+    fn has_turns(self) -> bool {
         matches!(self, Self::Turns | Self::All)
     }
 }
