@@ -11,7 +11,7 @@ use actix_web::{
     http::{StatusCode, header as actix},
 };
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use throttle_core::Decisions;
 use throttle_http::{
     ActualCost, Departure, Exit, FieldMap, ForeignHead, InFlight, Leaving, ListField, Marks,
@@ -62,6 +62,16 @@ impl ForeignHead for Head<'_> {
     fn uri(&self) -> &Uri {
         // What the one has parsed the other can parse.
         self.uri.get_or_init(|| Uri::try_from(self.head.uri.to_string()).unwrap_or_default())
+    }
+
+    fn version(&self) -> Version {
+        match self.head.version {
+            actix_web::http::Version::HTTP_09 => Version::HTTP_09,
+            actix_web::http::Version::HTTP_10 => Version::HTTP_10,
+            actix_web::http::Version::HTTP_2 => Version::HTTP_2,
+            actix_web::http::Version::HTTP_3 => Version::HTTP_3,
+            _ => Version::HTTP_11,
+        }
     }
 
     fn path(&self) -> &str {

@@ -104,7 +104,8 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A limiter without a clock of its own leaves the time to its storage ([`SystemClock`] in one
 /// process, the server's clock where several share a storage).
 pub trait Clock: Send + Sync + 'static {
-    /// Returns the moment it is now.
+    /// Returns the moment it is now. Storages call it while they hold the states of a request: it is to be
+    /// quick, and must not ask the limiter.
     fn now(&self) -> Micros;
 
     /// Waits for `span` of this clock's time.

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use http::{Extensions, HeaderMap, Method, Uri};
+use http::{Extensions, HeaderMap, Method, Uri, Version};
 
 /// Shows a request without its body to the functions that pick keys and costs.
 #[derive(Copy, Clone, Debug)]
@@ -20,7 +20,13 @@ type RouteOf = fn(&Extensions) -> Option<&str>;
 
 #[derive(Copy, Clone, Debug)]
 enum Parts<'a> {
-    Own { method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap, extensions: &'a Extensions },
+    Own {
+        method: &'a Method,
+        uri: &'a Uri,
+        version: Version,
+        headers: &'a HeaderMap,
+        extensions: &'a Extensions,
+    },
     Foreign(&'a dyn ForeignHead),
 }
 
@@ -33,6 +39,8 @@ pub trait ForeignHead: fmt::Debug + Sync {
     fn method(&self) -> &Method;
     /// Returns the target.
     fn uri(&self) -> &Uri;
+    /// Returns the version of the protocol.
+    fn version(&self) -> Version;
     /// Returns the path of the target, which may be at hand where the target is not.
     fn path(&self) -> &str {
         self.uri().path()
@@ -51,8 +59,9 @@ impl<'a> RequestHead<'a> {
     /// Looks at a request whose connection comes from `peer`, if that is known.
     pub fn new<B>(request: &'a http::Request<B>, peer: Option<IpAddr>) -> Self {
         let (method, uri) = (request.method(), request.uri());
+        let version = request.version();
         let (headers, extensions) = (request.headers(), request.extensions());
-        let parts = Parts::Own { method, uri, headers, extensions };
+        let parts = Parts::Own { method, uri, version, headers, extensions };
         Self { parts, peer: peer.or_else(|| peer_of(extensions)), route_of: |_| None }
     }
 
@@ -91,6 +100,15 @@ impl<'a> RequestHead<'a> {
         match self.parts {
             Parts::Own { uri, .. } => uri,
             Parts::Foreign(head) => head.uri(),
+        }
+    }
+
+    /// Returns the version of the protocol.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        match self.parts {
+            Parts::Own { version, .. } => version,
+            Parts::Foreign(head) => head.version(),
         }
     }
 

@@ -32,7 +32,7 @@ impl Marks {
     /// Writes the fields, and returns what is to stand beside the response.
     #[inline]
     pub fn write_fields(self, map: &mut impl FieldMap) -> Option<Decisions> {
-        self.values.write(map);
+        self.values.write_around(map);
         if self.dry_run {
             write_dry_run(map);
         }

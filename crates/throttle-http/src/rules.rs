@@ -1,10 +1,26 @@
 //! Which rules a request is put to, where they were picked for it or places were taken before.
 
-use throttle_core::{Decisions, Error, Key, Reply};
+use throttle_core::{Decisions, Error, Key, Limiter, Reply, Rule};
 
-use crate::{PickedRules, Throttle, throttle::names};
+use crate::{ConfigError, Options, PickedRules, Throttle, throttle::names};
 
 impl Throttle {
+    /// Adds the rules that the options bring, and notes which were not there before.
+    pub(crate) fn add_rules(
+        limiter: &Limiter,
+        options: &Options,
+        added: &mut Vec<String>,
+    ) -> Result<(), ConfigError> {
+        for (name, rate) in &options.added {
+            let is_new = limiter.rule(name).is_none();
+            limiter.add_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
+            if is_new {
+                added.push(name.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// Asks the limiter by the rules that were named and picked; none where there are none.
     pub(crate) fn begin_rules(
         &self,

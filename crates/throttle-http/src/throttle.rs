@@ -3,8 +3,8 @@
 use std::{fmt, sync::Once};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
-use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply, Rule};
+use http::{Method, Response, StatusCode};
+use throttle_core::{Decisions, Error, Key, Limiter, Listed, Reply};
 
 use crate::{
     ConfigError, Denial, Followed, Marks, OnError, Options, Protocol, RequestHead, ResponseHead,
@@ -80,9 +80,16 @@ impl Throttle {
     /// known (the text has those that are), a limiter without rules, and a trusted proxy that is no
     /// network.
     pub fn new(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
-        for (name, rate) in &options.added {
-            limiter.add_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
+        let mut added = Vec::new();
+        let throttle = Self::add_rules(&limiter, &options, &mut added)
+            .and_then(|()| Self::with_rules(limiter.clone(), options));
+        if throttle.is_err() {
+            added.iter().for_each(|name| _ = limiter.remove_rule(name));
         }
+        throttle
+    }
+
+    fn with_rules(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
         options.key.validate()?;
         options.cost.as_ref().map_or(Ok(()), |cost| cost.validate())?;
         if let Some(error) = &options.invalid_path {
@@ -90,6 +97,12 @@ impl Throttle {
         }
         if !options.selection.is_empty() || options.concurrency.is_empty() {
             limiter.probe(names(&options.selection)).map_err(ConfigError::Rules)?;
+        }
+        for (i, places) in options.concurrency.iter().enumerate() {
+            if options.concurrency[..i].iter().any(|one| one.name() == places.name()) {
+                let repeated = Error::RepeatedRule(places.name().to_owned());
+                return Err(ConfigError::Rules(repeated));
+            }
         }
         for name in &options.declared {
             limiter.probe(Some(&[name])).map_err(ConfigError::Rules)?;
@@ -320,7 +333,13 @@ impl Throttle {
     #[inline]
     pub(crate) fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
         let options = &self.options;
-        options.methods.as_ref().is_some_and(|methods| !methods.contains(head.method()))
+        let method = match head.method() {
+            &Method::HEAD => &Method::GET, // which answers it
+            method => method,
+        };
+        let is_limited =
+            |methods: &Vec<Method>| methods.contains(method) || methods.contains(head.method());
+        options.methods.as_ref().is_some_and(|methods| !is_limited(methods))
             || options.exempt.iter().any(|exempt| exempt(head))
     }
 

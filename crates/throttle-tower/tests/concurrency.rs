@@ -15,6 +15,7 @@ use std::{
 use axum::{Router, routing::get as on_get};
 use http::StatusCode;
 use throttle_core::{Decisions, Storage};
+use throttle_http::identity::Global;
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
 use tower::ServiceExt;
@@ -64,6 +65,22 @@ fn of_many_threads_exactly_as_many_requests_pass_as_the_limit_says() {
 #[test]
 fn of_many_threads_exactly_as_many_pass_where_the_storage_answers_later() {
     assert_eq!(storm(Later::default()), (LIMIT, LIMIT));
+}
+
+#[tokio::test]
+async fn a_dry_run_holds_no_place_for_what_a_rule_would_deny() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let uploads = limiter.concurrency("uploads", 5).unwrap();
+    let layer = RateThrottleLayer::new(&limiter).key(Global).rule("api").dry_run();
+    let layer = layer.concurrency(uploads.clone()).build().unwrap();
+    let in_use = async move || uploads.in_use("global").await.unwrap().to_string();
+    let app: Router = Router::new().route("/", on_get(in_use)).layer(layer);
+    for expected in ["1", "0", "0"] {
+        let response = whole(app.clone().oneshot(get()).await.unwrap()).await;
+        assert_eq!(response.body(), expected);
+    }
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.denied), (3, 2));
 }
 
 #[tokio::test]

@@ -59,6 +59,31 @@ fn a_layer_that_was_built_can_be_built_again_and_changed() {
     assert!(error(layer.rule("other")).contains("\"other\""));
 }
 
+#[test]
+fn a_layer_that_cannot_be_built_leaves_no_rule_behind() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let layer = || RateThrottleLayer::new(&limiter).limit("login", "5/minute");
+    error(layer().rule("unknown"));
+    error(layer().limit("search", "five"));
+    error(layer().limit("api", "7/minute"));
+    error(layer().headers(Headers::default().partition_key("short")));
+    let names: Vec<_> = limiter.rules().iter().map(|rule| rule.name().to_owned()).collect();
+    assert_eq!(names, ["api"]);
+
+    drop(layer().build().unwrap());
+    error(layer().rule("unknown"));
+    assert!(limiter.rule("login").is_some(), "it is the one of the layer that was built");
+}
+
+#[test]
+fn one_limit_of_requests_under_way_does_not_take_two_places() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let uploads = || limiter.concurrency("uploads", 1).unwrap();
+    let text =
+        error(RateThrottleLayer::new(&limiter).concurrency(uploads()).concurrency(uploads()));
+    assert!(text.contains("\"uploads\" stands twice"), "{text}");
+}
+
 #[tokio::test]
 async fn without_build_the_mistake_is_logged_and_every_request_answered_with_500() {
     let (log, _guard) = Log::start();

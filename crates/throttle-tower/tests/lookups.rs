@@ -17,7 +17,10 @@ use std::{
 use axum::{Router, body::Body, routing::get as on_get};
 use http::Request;
 use throttle_core::Limiter;
-use throttle_http::{OnError, RequestHead, identity::AsyncKey};
+use throttle_http::{
+    OnError, RequestHead,
+    identity::{AsyncKey, Keyed},
+};
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
 use tokio::task::{JoinSet, yield_now};
@@ -75,6 +78,30 @@ async fn a_request_that_is_dropped_while_its_key_is_looked_up_charges_and_calls_
     }
     assert_eq!(calls.load(SeqCst), 0);
     assert_eq!((status(&app, "someone").await, status(&app, "someone").await), (200, 429));
+}
+
+#[tokio::test]
+async fn who_has_no_rules_picked_is_not_limited_by_those_of_others() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let plan = |plan: &str| match plan {
+        "free" => Some("api"),
+        _ => None,
+    };
+    let key = AsyncKey::new(move |head: &RequestHead<'_>| {
+        let who = head.header("x-who").unwrap_or_default().to_owned();
+        async move { Ok::<_, io::Error>(Keyed::new(who.clone(), plan(&who))) }
+    });
+    let router = |layer: RateThrottleLayer| {
+        let layer = layer.key(key.clone()).build().unwrap();
+        Router::new().route("/", on_get(|| async { "hello" })).layer(layer)
+    };
+    let app = router(RateThrottleLayer::new(&limiter));
+    assert_eq!((status(&app, "free").await, status(&app, "free").await), (200, 429));
+    for _ in 0..3 {
+        assert_eq!(status(&app, "pro").await, 200);
+    }
+    let named = router(RateThrottleLayer::new(&limiter).limit("all", "1/hour"));
+    assert_eq!((status(&named, "pro").await, status(&named, "pro").await), (200, 429));
 }
 
 #[tokio::test]

@@ -94,6 +94,10 @@ async fn methods_and_exempt_let_pass() {
     assert_eq!(app.status(by(Method::POST)).await, 200);
     assert_eq!(app.status(by(Method::POST)).await, 429);
     assert_eq!(app.status(by(Method::GET)).await, 200);
+    let reads = App::new(of(1).methods([Method::GET]));
+    assert_eq!(reads.status(by(Method::HEAD)).await, 200);
+    assert_eq!(reads.status(by(Method::HEAD)).await, 429, "what GET answers, HEAD does");
+    assert_eq!(reads.status(by(Method::POST)).await, 200);
     let mut internal = with("x-in", "1");
     *internal.method_mut() = Method::POST;
     assert_eq!(app.status(internal).await, 200);

@@ -1,6 +1,9 @@
 //! A limiter with options.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use super::{AllowList, DenyList, Inner, Limiter, metrics::Counts, violations::Violations};
 use crate::{AtomicStorage, Clock};
@@ -44,6 +47,7 @@ impl LimiterBuilder {
         let inner = Inner {
             storage: self.storage,
             rules: super::Rules::default(),
+            places: Mutex::default(),
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),
             clock: self.clock,

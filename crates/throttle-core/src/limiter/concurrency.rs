@@ -1,6 +1,11 @@
 //! How many requests of a key may be under way at once.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use super::{Error, Inner, Limiter, metrics::own_stripe};
 use crate::{
@@ -78,6 +83,7 @@ impl Limiter {
             return Err(Error::DuplicateRule(rule.name().to_owned()));
         }
         let places = self.inner.storage.places().ok_or(Error::NoPlaces)?;
+        self.inner.place_names().insert(rule.name().to_owned());
         let limiter = Arc::clone(&self.inner);
         Ok(Concurrency { shared: Arc::new(Shared { limiter, places, rule }) })
     }
@@ -136,6 +142,20 @@ impl Concurrency {
                 })
             }
         }
+    }
+}
+
+impl Inner {
+    /// Fails where a limit of requests under way has the name.
+    pub(super) fn not_of_places(&self, name: &str) -> Result<(), Error> {
+        match self.place_names().contains(name) {
+            true => Err(Error::DuplicateRule(name.to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn place_names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

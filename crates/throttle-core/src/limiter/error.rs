@@ -20,8 +20,11 @@ pub enum Error {
     /// A rule stands twice in one request, which would be charged twice.
     #[error("the rule {0:?} stands twice in one request; name each rule once")]
     RepeatedRule(String),
-    /// A rule of that name is there already, and it is another one.
-    #[error("there is already another rule {0:?}; use replace_rule to change it")]
+    /// A rule or a limit of requests under way of that name is there already, and it is another one.
+    #[error(
+        "there is already another limit {0:?}; give this one a name of its own, or change a rule with \
+         replace_rule"
+    )]
     DuplicateRule(String),
     /// A cost of 0 was asked for.
     #[error("a cost is at least 1; use peek to look without charging")]

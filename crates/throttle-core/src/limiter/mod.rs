@@ -14,9 +14,10 @@ mod violations;
 mod wait;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -65,6 +66,8 @@ struct Inner {
     storage: Arc<dyn AtomicStorage>,
     clock: Option<Arc<dyn Clock>>,
     rules: Rules,
+    /// The names of limits of requests under way.
+    places: Mutex<BTreeSet<String>>,
     allow_list: AllowList,
     deny_list: DenyList,
     /// Whether the storage's lists are followed.
@@ -86,14 +89,17 @@ impl Limiter {
         LimiterBuilder::new(Arc::new(storage).atomic())
     }
 
-    /// Adds a rule; the same rule again changes nothing.
+    /// Adds a rule; the same rule again changes nothing, also where it was replaced since: what is set up
+    /// anew while it serves does not undo [`replace_rule`](Self::replace_rule).
     ///
     /// # Errors
     ///
     /// [`Error::InvalidRule`] for a rule that cannot be taken, [`Error::DuplicateRule`] when another
-    /// rule has its name.
+    /// rule, or a limit of [`concurrency`](Self::concurrency), has its name.
     pub fn add_rule(&self, rule: Rule) -> Result<(), Error> {
-        self.inner.rules.add(rule.check()?)
+        let rule = rule.check()?;
+        self.inner.not_of_places(rule.name())?;
+        self.inner.rules.add(rule)
     }
 
     /// Puts a rule in the place of the one with its name, and returns whether there was one.
@@ -104,9 +110,12 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule that cannot be taken; the old one stays.
+    /// [`Error::InvalidRule`] for a rule that cannot be taken, and [`Error::DuplicateRule`] when a limit of
+    /// [`concurrency`](Self::concurrency) has its name; the old one stays.
     pub fn replace_rule(&self, rule: Rule) -> Result<bool, Error> {
-        Ok(self.inner.rules.replace(rule.check()?))
+        let rule = rule.check()?;
+        self.inner.not_of_places(rule.name())?;
+        Ok(self.inner.rules.replace(rule))
     }
 
     /// Removes a rule, and returns whether it was there. What was counted expires by itself.

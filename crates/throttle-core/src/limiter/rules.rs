@@ -11,7 +11,16 @@ use crate::CheckedRule;
 #[derive(Clone, Debug)]
 pub(super) struct ActiveRule {
     pub(super) rule: Arc<CheckedRule>,
+    /// As it was added.
+    first: Arc<CheckedRule>,
     pub(super) counts: Arc<Counts>,
+}
+
+impl ActiveRule {
+    fn new(rule: CheckedRule) -> Self {
+        let rule = Arc::new(rule);
+        Self { first: Arc::clone(&rule), rule, counts: Arc::default() }
+    }
 }
 
 /// Holds the rules in the order of their names.
@@ -28,13 +37,13 @@ impl Rules {
         self.all.load()
     }
 
-    /// Adds a rule; the same rule again changes nothing.
+    /// Adds a rule; the same rule again changes nothing, also where it was replaced since.
     pub(super) fn add(&self, rule: CheckedRule) -> Result<(), Error> {
         self.change(|all| match place(all, rule.name()) {
-            Ok(i) if *all[i].rule == rule => Ok(()),
+            Ok(i) if *all[i].rule == rule || *all[i].first == rule => Ok(()),
             Ok(_) => Err(Error::DuplicateRule(rule.name().to_owned())),
             Err(i) => {
-                all.insert(i, ActiveRule { rule: Arc::new(rule), counts: Arc::default() });
+                all.insert(i, ActiveRule::new(rule));
                 Ok(())
             }
         })
@@ -48,7 +57,7 @@ impl Rules {
                 true
             }
             Err(i) => {
-                all.insert(i, ActiveRule { rule: Arc::new(rule), counts: Arc::default() });
+                all.insert(i, ActiveRule::new(rule));
                 false
             }
         })

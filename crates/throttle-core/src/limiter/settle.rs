@@ -16,7 +16,9 @@ impl Limiter {
     /// Gives back what decisions charged to `key`, to just the windows and moments that were charged:
     /// a later window, another request's charge are not touched.
     ///
-    /// A rule that was removed since, or replaced by one that counts otherwise, gets nothing back.
+    /// A rule that was removed since, or replaced by one that counts otherwise, gets nothing back. A key that was
+    /// [reset](Self::reset) since does not remember who was charged before: do not give back to it what
+    /// was charged before the reset.
     ///
     /// # Errors
     ///

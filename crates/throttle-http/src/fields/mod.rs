@@ -271,7 +271,17 @@ impl Fields {
 }
 
 impl Values {
-    /// Writes the fields; layers within this one may have written theirs before.
+    /// Writes the fields around what layers within this one have written. To a response that says when to come
+    /// back the older fields would say something else: it is a refusal, and they know of one limit only.
+    #[inline]
+    pub(crate) fn write_around(mut self, map: &mut impl FieldMap) {
+        if self.legacy.is_some() && map.has(&RETRY_AFTER) {
+            self.legacy = None;
+        }
+        self.write(map);
+    }
+
+    /// Writes the fields.
     #[inline]
     pub(crate) fn write(self, map: &mut impl FieldMap) {
         if let Some(Draft10 { policy, limits }) = self.draft_10 {

@@ -27,7 +27,7 @@ pub(super) async fn ask(
 
 fn conclude(request: Request, told: Vec<Decision>, answer: Result<Decisions, Error>) -> Place {
     // A rule that refuses gives the places back, so that nothing is told of them.
-    let beside = |rules: Decisions| match rules.is_allowed() || request.throttle.options().dry_run {
+    let beside = |rules: Decisions| match rules.is_allowed() {
         true => Decisions::of(rules.all().iter().cloned().chain(told)).unwrap_or(rules),
         false => rules,
     };

@@ -31,12 +31,12 @@ pub(super) async fn enter(
                 };
             }
         };
-        match (place, options.dry_run) {
-            (Some(place), _) => places.push(place),
-            (None, true) => {}
-            (None, false) => {
+        match place {
+            Some(place) => places.push(place),
+            None => {
                 let refused = Decisions::of([decision]).ok_or_else(Throttle::misconfigured)?;
-                return Err(throttle.refuse(Some(key), *protocol, refused));
+                // A dry run, too, asks no rule then, and holds no place.
+                return turn(request.place(Ok(refused))).await;
             }
         }
         told.push(decision);
@@ -49,7 +49,9 @@ pub(super) async fn enter(
         }
     };
     let mut passage = turn(place).await?;
-    if !places.is_empty() {
+    // Of what a dry run lets pass though a rule denies, nothing is held.
+    let holds = passage.decisions.as_ref().is_none_or(Decisions::is_allowed);
+    if holds && !places.is_empty() {
         let places = Arc::new(places);
         passage.in_flight = Some(InFlight::of(&places));
         passage.exit.places = Some(places);

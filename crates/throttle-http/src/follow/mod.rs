@@ -132,7 +132,7 @@ impl Throttle {
         if let Some(seen) = seen {
             throttle.look(seen, &keyed.key);
         }
-        let picked = (!keyed.rules.is_empty()).then_some(keyed.rules);
+        let picked = keyed.rules;
         let request = Request { throttle, key: keyed.key, protocol };
         if !request.throttle.options().concurrency.is_empty() {
             return enter(request, cost, picked).await;

@@ -19,6 +19,9 @@ pub(super) fn of_denial(decisions: &Decisions) -> String {
             format!("this client may not use the service for another {wait:?}")
         }
         Some(wait) => format!("the limit {rule:?} is used up; retry in {wait:?}"),
+        None if reported.is_concurrency() => {
+            format!("as many calls as {rule:?} allows are under way; retry when one has ended")
+        }
         None => format!("the limit {rule:?} does not allow it; no wait helps"),
     }
 }

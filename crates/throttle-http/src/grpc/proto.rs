@@ -65,7 +65,10 @@ fn violation(decision: &Decision) -> Vec<u8> {
     let mut violation = Vec::new();
     let rule = decision.checked_rule();
     let (name, limit, window) = (rule.name(), rule.limit(), Duration::from(rule.window()));
-    let description = format!("the limit {name:?} allows {limit} in {window:?}");
+    let description = match decision.is_concurrency() {
+        true => format!("the limit {name:?} allows {limit} at once"),
+        false => format!("the limit {name:?} allows {limit} in {window:?}"),
+    };
     put_bytes(&mut violation, 2, description.as_bytes());
     put_bytes(&mut violation, 5, name.as_bytes());
     put_number(&mut violation, 7, limit); // at most MAX_LIMIT, far below the sign

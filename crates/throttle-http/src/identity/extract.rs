@@ -6,7 +6,7 @@ use http::StatusCode;
 use throttle_core::Key;
 
 use super::{InvalidKey, KeyError, Keyed, LaterKey};
-use crate::{Mistake, PickedRules, RequestHead, Seen};
+use crate::{Mistake, RequestHead, Seen};
 
 /// Says who is limited.
 ///
@@ -51,7 +51,7 @@ pub trait ExtractKey: Send + Sync + 'static {
     /// Returns the key of a request when it is awaited; by default that of [`extract`](Self::extract).
     fn extract_later(&self, head: &RequestHead<'_>) -> LaterKey {
         let key = self.extract(head).map(Key::into_owned).map_err(KeyError::NoKey);
-        let keyed = key.map(|key| Keyed { key, rules: PickedRules::default() });
+        let keyed = key.map(|key| Keyed { key, rules: None });
         Box::pin(std::future::ready(keyed))
     }
 

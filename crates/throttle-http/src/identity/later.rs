@@ -57,7 +57,8 @@ pub type LaterKey = Pin<Box<dyn Future<Output = Result<Keyed, KeyError>> + Send>
 #[derive(Clone, Debug)]
 pub struct Keyed {
     pub(crate) key: Key<'static>,
-    pub(crate) rules: PickedRules,
+    /// None where it was left to the throttle which apply.
+    pub(crate) rules: Option<PickedRules>,
 }
 
 /// Says why there is no key after all.
@@ -78,17 +79,20 @@ pub trait IntoKeyed {
 
 impl Keyed {
     /// Takes something that is a key, and picks rules for it, as
-    /// [`Options::rules_by`](crate::Options::rules_by) does; none where there is no key.
+    /// [`Options::rules_by`](crate::Options::rules_by) does; none where there is no key. Where no rules are
+    /// picked, none apply but those that the throttle names for all.
     pub fn new(key: impl IntoKey, rules: impl IntoRules) -> Option<Self> {
-        key.into_key().map(|key| Self { key, rules: PickedRules::new(rules) })
+        key.into_key().map(|key| Self { key, rules: Some(PickedRules::new(rules)) })
     }
 
     /// Joins the keys of parts, and what rules they have.
     pub(super) fn join(parts: impl IntoIterator<Item = Self>) -> Self {
-        let mut rules = PickedRules::default();
+        let mut rules: Option<PickedRules> = None;
         let mut keys = Vec::new();
         for part in parts {
-            part.rules.add_to(&mut rules);
+            if let Some(picked) = part.rules {
+                picked.add_to(rules.get_or_insert_default());
+            }
             keys.push(part.key);
         }
         Self { key: Key::join(&keys), rules }
@@ -97,7 +101,7 @@ impl Keyed {
 
 impl<K: IntoKey> IntoKeyed for K {
     fn into_keyed(self) -> Option<Keyed> {
-        Keyed::new(self, PickedRules::default())
+        self.into_key().map(|key| Keyed { key, rules: None })
     }
 }
 
@@ -133,7 +137,9 @@ impl AsyncKey {
         Self { look_up, missing: Missing::Refuse }
     }
 
-    /// Says what becomes of a request that does not say whose it is; default [`Missing::Refuse`].
+    /// Says what becomes of a request that does not say whose it is; default [`Missing::Refuse`]. No rules are
+    /// picked for it: where each key has rules of its own, have the function answer with a [`Keyed`] for
+    /// those, too.
     pub fn missing(mut self, missing: Missing) -> Self {
         self.missing = missing;
         self
@@ -157,9 +163,7 @@ impl ExtractKey for AsyncKey {
         Box::pin(async move {
             match found.await {
                 Ok(Some(keyed)) => Ok(keyed),
-                Ok(None) => missing
-                    .map(|key| Keyed { key, rules: PickedRules::default() })
-                    .map_err(KeyError::NoKey),
+                Ok(None) => missing.map(|key| Keyed { key, rules: None }).map_err(KeyError::NoKey),
                 Err(error) => Err(KeyError::Failed(error)),
             }
         })

@@ -39,8 +39,9 @@ pub struct Global;
 
 /// Limits by the host and port that are asked for: what calls that a client makes are told apart by.
 ///
-/// They are those of the target, or, where it has none, of the `Host` field, in lower case, and without
-/// the port that the scheme has by default. On a server they are what the client wrote; whoever makes
+/// They are those of the target, or, where it has none, of the `Host` field, in lower case, without the
+/// final dot of a full name, and without the port that the scheme has by default; where no scheme is said,
+/// as in what servers are sent, without 80 and 443. On a server they are what the client wrote; whoever makes
 /// hosts up has a limit for each.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
@@ -58,11 +59,13 @@ impl ExtractKey for RequestHost {
         let host = head.uri().authority().map(Authority::as_str).or_else(of_field);
         // What is before the `@` are credentials.
         let host = host.and_then(|host| host.rsplit('@').next()).unwrap_or_default();
-        let default_port = match head.uri().scheme_str() {
-            Some("https") => ":443",
-            _ => ":80",
+        let default_ports: &[&str] = match head.uri().scheme_str() {
+            Some("https" | "wss") => &[":443", ":"],
+            Some(_) => &[":80", ":"],
+            None => &[":80", ":443", ":"],
         };
-        let host = host.strip_suffix(default_port).unwrap_or(host);
+        let host = default_ports.iter().find_map(|port| host.strip_suffix(port)).unwrap_or(host);
+        let host = host.strip_suffix('.').unwrap_or(host);
         match host {
             "" => Err(NoKey::NoHost),
             host => Ok(Key::from(host.to_ascii_lowercase()).opaque()),
@@ -126,6 +129,12 @@ mod tests {
             ("http://api.example.com:80", None),
             ("/path", Some("api.example.com")),
             ("/path", Some("Api.example.com:80")),
+            ("/path", Some("api.example.com:443")),
+            ("/path", Some("api.example.com:")),
+            ("/path", Some("api.example.com.")),
+            ("https://api.example.com.:443/", None),
+            ("wss://api.example.com:443/", None),
+            ("ws://api.example.com:80/", None),
             ("https://api.example.com/", Some("another.example.com")),
         ];
         for (target, field) in same {

@@ -1,7 +1,7 @@
 //! What a request costs by the length of its body.
 
 use http::{
-    Method,
+    Method, Version,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 
@@ -13,9 +13,9 @@ use crate::RequestHead;
 ///
 /// The server behind reads no more than that length, so that it cannot be understated. A request whose
 /// body is as long as it turns out to be, sent in chunks or without any length, is a matter of choice: see
-/// [`missing`](Self::missing). Whether there is a body at all is known by `Transfer-Encoding` and, over
-/// HTTP/2, not by the head: there requests by `GET`, `HEAD`, `DELETE`, `OPTIONS`, `TRACE` and `CONNECT`
-/// that say no length are taken for requests without one.
+/// [`missing`](Self::missing). Over HTTP/1.1 a request that has neither field has no body ([RFC 9112, section
+/// 6.3]). Over HTTP/2 that is not known by the head: there requests by `GET`, `HEAD`, `DELETE`, `OPTIONS`,
+/// `TRACE` and `CONNECT` that say no length are taken for requests without one.
 ///
 /// # Errors
 ///
@@ -31,6 +31,7 @@ use crate::RequestHead;
 ///     .cost(ContentLength::in_kib().at_most(1024).missing(MissingLength::Costs(1024)));
 /// ```
 ///
+/// [RFC 9112, section 6.3]: https://www.rfc-editor.org/rfc/rfc9112#section-6.3
 /// [RFC 9110, section 8.6]: https://www.rfc-editor.org/rfc/rfc9110#section-8.6
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[must_use]
@@ -115,7 +116,8 @@ fn length(head: &RequestHead<'_>) -> Option<u64> {
     (is_number && alike).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Returns whether the method gives no meaning to a body (RFC 9110, section 9.3), and there is no length.
+/// Returns whether a request without `Transfer-Encoding` says no length because it has no body: by its version,
+/// or because its method gives no meaning to one (RFC 9110, section 9.3).
 fn is_bodiless(head: &RequestHead<'_>) -> bool {
     const METHODS: [Method; 6] = [
         Method::GET,
@@ -125,7 +127,8 @@ fn is_bodiless(head: &RequestHead<'_>) -> bool {
         Method::TRACE,
         Method::CONNECT,
     ];
-    METHODS.contains(head.method()) && !head.headers().contains_key(CONTENT_LENGTH)
+    let has_none = head.version() < Version::HTTP_2 || METHODS.contains(head.method());
+    has_none && !head.headers().contains_key(CONTENT_LENGTH)
 }
 
 #[cfg(test)]
@@ -135,7 +138,8 @@ mod tests {
     use super::*;
 
     fn cost(by: ContentLength, method: Method, fields: &[(&'static str, &[u8])]) -> Option<u64> {
-        let mut request = Request::builder().method(method).body(()).unwrap();
+        let mut request =
+            Request::builder().method(method).version(Version::HTTP_2).body(()).unwrap();
         for (name, value) in fields {
             request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
         }
@@ -186,6 +190,16 @@ mod tests {
         for method in [Method::POST, Method::GET, Method::DELETE] {
             assert_eq!(cost(ContentLength::in_kib(), method.clone(), &[chunks]), None);
             assert_eq!(cost(ContentLength::in_kib(), method, &both), None);
+        }
+    }
+
+    #[test]
+    fn over_http_1_a_request_without_either_field_has_no_body() {
+        for version in [Version::HTTP_10, Version::HTTP_11] {
+            let request = Request::post("/").version(version);
+            let request = request.body(()).unwrap();
+            let head = RequestHead::new(&request, None);
+            assert_eq!(ContentLength::in_kib().try_cost(&head).ok(), Some(1));
         }
     }
 

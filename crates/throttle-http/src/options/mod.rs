@@ -201,7 +201,8 @@ impl Options {
         self
     }
 
-    /// Limits only requests of these methods; default: all.
+    /// Limits only requests of these methods; default: all. `HEAD` is limited where `GET` is, whose handlers
+    /// answer it.
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = Some(methods.into_iter().collect());
         self
@@ -318,8 +319,9 @@ impl Options {
     /// What was charged too much is given back to the windows that were charged, and to no later ones.
     /// What was charged too little is charged at the end, to each rule as far as its limit has room then;
     /// the rest is forgiven. Where the handler panics or the client goes away, the request is settled to
-    /// what was said by then; where nothing was said the estimate stands. The header fields tell of the
-    /// estimate, since they are sent before.
+    /// what was said by then; where nothing was said the estimate stands: also where a layer within
+    /// this one refuses, for which there is `charge_if`. The header fields tell of the estimate, since they are
+    /// sent before.
     pub fn charge_actual(mut self) -> Self {
         self.actual.get_or_insert_default();
         self

@@ -302,8 +302,8 @@ impl Departures {
     }
 
     fn pause_left(&self, key: &Key<'_>) -> Option<Duration> {
-        let longest = self.patience.obey?;
-        self.pauses.left(key, || self.throttle.limiter().now(), longest)
+        self.patience.obey?;
+        self.pauses.left(key, || self.throttle.limiter().now())
     }
 
     /// Listens to what a server answered to a call of the key.

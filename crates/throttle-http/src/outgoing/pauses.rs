@@ -1,6 +1,7 @@
 //! Until when whose calls are to wait, because a server asked for it.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -18,18 +19,26 @@ pub(super) const MOST: usize = 10_000;
 pub(super) struct Pauses {
     /// When the last of them ends, so that calls need not look while there is none.
     last: AtomicU64,
-    by_key: Mutex<HashMap<Key<'static>, Micros>>,
+    by_key: Mutex<HashMap<Key<'static>, Pause>>,
+}
+
+/// An end that moves back with the clock, so that a step back does not prolong it.
+struct Pause {
+    until: Cell<Micros>,
+    span: Micros,
+}
+
+impl Pause {
+    fn left(&self, now: Micros) -> Micros {
+        self.until.set(self.until.get().min(now.plus(self.span)));
+        self.until.get().since(now)
+    }
 }
 
 impl Pauses {
-    /// Returns how long the calls of a key are to wait; never longer than `longest`, also where the
-    /// clock was set back.
-    pub(super) fn left(
-        &self,
-        key: &Key<'_>,
-        now: impl FnOnce() -> Micros,
-        longest: Duration,
-    ) -> Option<Duration> {
+    /// Returns how long the calls of a key are to wait; never longer than the pause was, also where the clock
+    /// was set back.
+    pub(super) fn left(&self, key: &Key<'_>, now: impl FnOnce() -> Micros) -> Option<Duration> {
         let last = self.last.load(Relaxed);
         if last == 0 {
             return None;
@@ -39,9 +48,9 @@ impl Pauses {
             return None;
         }
         let by_key = self.lock();
-        let by_key: &HashMap<Key<'_>, Micros> = &by_key;
-        let left = by_key.get(key)?.since(now);
-        (left > Micros::ZERO).then(|| Duration::from(left).min(longest))
+        let by_key: &HashMap<Key<'_>, Pause> = &by_key;
+        let left = by_key.get(key)?.left(now);
+        (left > Micros::ZERO).then(|| Duration::from(left))
     }
 
     /// Lets the calls of a key wait; what they wait for already is not shortened.
@@ -50,13 +59,16 @@ impl Pauses {
             return;
         }
         let until = now.plus(pause);
+        let new = || Pause { until: Cell::new(until), span: pause };
         let mut by_key = self.lock();
         if by_key.len() >= MOST && !by_key.contains_key(&key) {
             make_room(&mut by_key, now);
         }
-        let there = by_key.entry(key).or_insert(until);
-        *there = until.max(*there);
-        self.last.fetch_max(there.get(), Relaxed);
+        let there = by_key.entry(key).or_insert_with(new);
+        if there.left(now) < pause {
+            *there = new();
+        }
+        self.last.fetch_max(until.get(), Relaxed);
     }
 
     #[cfg(test)]
@@ -64,23 +76,23 @@ impl Pauses {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key<'static>, Micros>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key<'static>, Pause>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Forgets what is over, and of the rest the half that ends first if that is not enough.
-fn make_room(by_key: &mut HashMap<Key<'static>, Micros>, now: Micros) {
-    by_key.retain(|_, until| *until > now);
+fn make_room(by_key: &mut HashMap<Key<'static>, Pause>, now: Micros) {
+    by_key.retain(|_, pause| pause.left(now) > Micros::ZERO);
     if by_key.len() < MOST {
         return;
     }
-    let mut ends: Vec<_> = by_key.values().copied().collect();
+    let mut ends: Vec<_> = by_key.values().map(|pause| pause.until.get()).collect();
     let (_, median, _) = ends.select_nth_unstable(MOST / 2);
     let median = *median;
     let mut kept = 0;
-    by_key.retain(|_, until| {
-        let keep = *until >= median && kept < MOST / 2;
+    by_key.retain(|_, pause| {
+        let keep = pause.until.get() >= median && kept < MOST / 2;
         kept += usize::from(keep);
         keep
     });

@@ -61,6 +61,13 @@ fn what_cannot_be_taken_is_an_error_that_says_so() {
     assert!(matches!(limiter.concurrency("", 1), Err(Error::InvalidRule(_))));
     assert!(matches!(limiter.concurrency("x".repeat(65), 1), Err(Error::InvalidRule(_))));
     assert!(matches!(limiter.concurrency("api", 1), Err(Error::DuplicateRule(_))));
+
+    let uploads = limiter.concurrency("uploads", 1).unwrap();
+    drop((uploads, limiter.concurrency("uploads", 2).unwrap())); // which share their places
+    let error = limiter.add_rule(Rule::per_minute("uploads", 1)).unwrap_err();
+    assert!(error.to_string().contains("another limit \"uploads\""), "{error}");
+    assert!(limiter.replace_rule(Rule::per_minute("uploads", 1)).is_err());
+    assert!(limiter.rule("uploads").is_none());
 }
 
 #[tokio::test]

@@ -115,6 +115,18 @@ async fn a_rule_that_cannot_be_taken_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_rule_that_is_set_up_again_does_not_undo_its_replacement() {
+    let (limiter, _) = limiter([Rule::per_minute("a", 5)]);
+    limiter.replace_rule(Rule::per_minute("a", 9)).unwrap();
+    limiter.add_rule(Rule::per_minute("a", 5)).unwrap();
+    assert_eq!(limiter.rule("a").unwrap().limit(), 9);
+    assert!(limiter.add_rule(Rule::per_minute("a", 6)).is_err());
+    limiter.remove_rule("a");
+    limiter.add_rule(Rule::per_minute("a", 6)).unwrap();
+    assert_eq!(limiter.rule("a").unwrap().limit(), 6);
+}
+
+#[tokio::test]
 async fn a_rule_is_there_from_when_it_is_added_until_it_is_removed() {
     let (limiter, _) = limiter([]);
     assert!(!limiter.replace_rule(Rule::per_minute("b", 5)).unwrap(), "there was none to replace");

@@ -42,6 +42,12 @@ async fn a_client_has_so_many_streams_open_and_another_when_one_has_ended() {
     let status = caller.echo_all(&["b"]).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert_eq!(status.metadata().get("ratelimit").unwrap(), r#""streams";r=0"#);
+    assert_eq!(
+        status.message(),
+        "as many calls as \"streams\" allows are under way; retry when one has ended"
+    );
+    let details = String::from_utf8_lossy(status.details());
+    assert!(details.contains("the limit \"streams\" allows 1 at once"), "{details:?}");
 
     drop(sender);
     assert_eq!(open.message().await.unwrap(), None);

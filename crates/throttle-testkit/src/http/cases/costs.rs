@@ -34,6 +34,11 @@ fn post(length: usize) -> Request<Bytes> {
     with(ask_by(Method::POST), "content-length", length.to_string())
 }
 
+/// Posts a body that is as long as it turns out to be.
+fn chunked() -> Request<Bytes> {
+    with(ask_by(Method::POST), "transfer-encoding", "chunked")
+}
+
 fn a_length() -> Case {
     let options = modern().cost(ContentLength::in_kib().at_most(6));
     let lacking = r#"the request lacks the header field \"content-length\""#;
@@ -43,13 +48,13 @@ fn a_length() -> Case {
         .ask(post(0), left(10, 6))
         .ask(post(1 << 40), left(10, 0))
         .ask(post(1), told(refused(&["api"]), 10, 0).retry_after(60))
-        .ask(ask_by(Method::POST), problem(411, "Length Required", lacking))
+        .ask(chunked(), problem(411, "Length Required", lacking))
 }
 
 fn a_length_that_is_missing() -> Case {
     let options = modern().cost(ContentLength::in_units_of(1).missing(MissingLength::Costs(4)));
     case("a length that is missing has a cost of its own", options, 10)
-        .ask(ask_by(Method::PUT), left(10, 6))
+        .ask(chunked(), left(10, 6))
         .ask(with(ask_by(Method::PUT), "content-length", "ten"), left(10, 2))
         .ask(post(1), left(10, 1))
 }

@@ -190,7 +190,7 @@ fn a_dry_run_of_what_has_no_cost() -> Case {
         every_field().cost(ContentLength::in_kib().missing(MissingLength::Refuse)).dry_run();
     Case::new("a dry run refuses no request for want of a length", options)
         .rule(api(1))
-        .ask(ask_by(Method::POST), passed().dry_run())
+        .ask(with(ask_by(Method::POST), "transfer-encoding", "chunked"), passed().dry_run())
         .ask(get(), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
 }
 

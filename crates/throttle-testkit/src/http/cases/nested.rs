@@ -15,6 +15,7 @@ use super::{
 pub(super) fn cases() -> Vec<Case> {
     vec![
         both_are_told(),
+        older_fields_around_a_refusal(),
         groups_of_each(),
         a_group_of_one(),
         the_outer_is_exempt(),
@@ -73,6 +74,17 @@ fn both_are_told() -> Case {
     .ask(get(), by_outer.clone())
     .ask(get(), by_outer)
     .ask(get_from("192.0.2.2"), told(passed(), 60, 2, 3540))
+}
+
+fn older_fields_around_a_refusal() -> Case {
+    let outside = |answer: Answer, left| both(answer, left);
+    case(
+        "the older fields of a layer say nothing beside a refusal by the one within",
+        every_field(),
+        modern(),
+    )
+    .ask(get(), outside(passed(), 2).legacy(3, 2, 3600))
+    .ask(get(), outside(by_inner(), 1))
 }
 
 fn groups_of_each() -> Case {
