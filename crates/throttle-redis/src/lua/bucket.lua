@@ -34,35 +34,42 @@
       return tokens, part
     end
 
-    -- Returns two backlogs together.
-    local function more(tokens, part, by_tokens, by_part, window)
-      tokens, part = tokens + by_tokens, part + by_part
-      if part >= window then
-        return tokens + 1, part - window
-      end
-      return tokens, part
-    end
-
-    -- Returns whether a backlog is at least another.
-    local function reaches(tokens, part, other_tokens, other_part)
-      return tokens > other_tokens or tokens == other_tokens and part >= other_part
-    end
-
-    -- Returns as many tokens in the unit of another window, rounded up.
-    local function rescaled(tokens, part, unit, window)
-      local whole, over = mul_div(part, window, unit)
-      part = over > 0 and whole + 1 or whole
-      if part == window then
-        return tokens + 1, 0
-      end
-      return tokens, part
-    end
-
     local tokens, part, at, unit, rate = 0, 0, now, window, limit
     local has_moved, moved, moved_part, since_when = false, 0, 0, 0
     local holes -- of each, in order: from, to, as tokens and parts
     if value then
       tokens, part, at, unit, rate = struct.unpack('>ddddd', value, 2)
+    end
+
+    -- What few requests need, as each function costs what making it does.
+    local more, reaches, rescaled
+    if refunds or beside_size > 0 or unit ~= window then
+      -- Returns two backlogs together.
+      more = function(tokens, part, by_tokens, by_part, window)
+        tokens, part = tokens + by_tokens, part + by_part
+        if part >= window then
+          return tokens + 1, part - window
+        end
+        return tokens, part
+      end
+
+      -- Returns whether a backlog is at least another.
+      reaches = function(tokens, part, other_tokens, other_part)
+        return tokens > other_tokens or tokens == other_tokens and part >= other_part
+      end
+
+      -- Returns as many tokens in the unit of another window, rounded up.
+      rescaled = function(tokens, part, unit, window)
+        local whole, over = mul_div(part, window, unit)
+        part = over > 0 and whole + 1 or whole
+        if part == window then
+          return tokens + 1, 0
+        end
+        return tokens, part
+      end
+    end
+
+    if value then
       local fits = is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
         and is_whole(rate) and part < unit and unit <= 1000000000000000 and rate <= 999999999999999
       if beside_size == 24 then
