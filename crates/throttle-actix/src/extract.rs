@@ -19,7 +19,8 @@ use throttle_core::Decisions;
 /// # Examples
 ///
 /// ```
-/// use throttle_actix::ThrottleDecisions;
+/// # use throttle_actix as ratethrottle;
+/// use ratethrottle::ThrottleDecisions;
 ///
 /// async fn index(decisions: ThrottleDecisions) -> String {
 ///     format!("{} left", decisions.reported().remaining())

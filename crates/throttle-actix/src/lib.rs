@@ -2,8 +2,8 @@
 //!
 //! ```
 //! use actix_web::{App, web};
-//! use throttle_actix::RateThrottle;
-//! use throttle_core::Rule;
+//! # mod ratethrottle { pub use throttle_actix::*; pub use throttle_core::*; }
+//! use ratethrottle::{RateThrottle, Rule};
 //!
 //! # #[cfg(feature = "memory")]
 //! let app = App::new()

@@ -56,8 +56,8 @@ use crate::{
 ///
 /// ```
 /// use actix_web::{App, HttpServer, web};
-/// use throttle_actix::RateThrottle;
-/// use throttle_core::{Algorithm, Limiter, Rule};
+/// # mod ratethrottle { pub use throttle_actix::*; pub use throttle_core::*; }
+/// use ratethrottle::{Algorithm, Limiter, RateThrottle, Rule};
 /// # use throttle_memory::MemoryStorage;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -123,9 +123,8 @@ impl RateThrottle {
     /// into the extensions of the request, such as who has logged in; may be said several times.
     ///
     /// ```
-    /// use throttle_actix::RateThrottle;
-    /// use throttle_core::Rule;
-    /// use throttle_http::RequestHead;
+    /// # mod ratethrottle { pub use throttle_actix::*; pub use throttle_core::*; pub use throttle_http::*; }
+    /// use ratethrottle::{RateThrottle, RequestHead, Rule};
     ///
     /// #[derive(Clone)]
     /// struct User(String);

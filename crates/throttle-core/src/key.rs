@@ -23,7 +23,8 @@ const INLINE: usize = 47;
 /// `Key::from(address)` are the same key. IPv4 in its IPv6 mapping is IPv4.
 ///
 /// ```
-/// use throttle_core::Key;
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::Key;
 ///
 /// assert_eq!(Key::from("user:42").as_bytes(), b"user:42");
 /// assert_ne!(Key::parts(["a", "b|c"]), Key::parts(["a|b", "c"]));

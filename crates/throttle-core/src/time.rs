@@ -15,7 +15,8 @@ use std::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use throttle_core::Micros;
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::Micros;
 ///
 /// assert_eq!(Micros::from(Duration::from_nanos(1)), Micros::new(1)); // rounded up
 /// assert_eq!(Duration::from(Micros::new(2_500)), Duration::from_micros(2_500));
@@ -133,7 +134,8 @@ impl Clock for SystemClock {
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
-/// use throttle_core::{Clock, ManualClock, Micros};
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::{Clock, ManualClock, Micros};
 ///
 /// let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
 /// clock.advance(Duration::from_secs(60));

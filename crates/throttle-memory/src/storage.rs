@@ -17,8 +17,8 @@ use crate::{slots::Slots, values::Values};
 /// # Examples
 ///
 /// ```
-/// use throttle_core::{Limiter, Rule};
-/// use throttle_memory::MemoryStorage;
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_memory::*; }
+/// use ratethrottle::{Limiter, MemoryStorage, Rule};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let limiter = Limiter::new(MemoryStorage::builder().max_entries(100_000).build());

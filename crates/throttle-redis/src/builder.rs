@@ -16,7 +16,8 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use throttle_redis::{Error, RedisStorage};
+/// # use throttle_redis as ratethrottle;
+/// use ratethrottle::{Error, RedisStorage};
 ///
 /// # async fn example() -> Result<(), Error> {
 /// let storage = RedisStorage::builder("redis://127.0.0.1:6379/0")

@@ -26,8 +26,8 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use throttle_core::{Limiter, Rule};
-/// use throttle_redis::RedisStorage;
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_redis::*; }
+/// use ratethrottle::{Limiter, RedisStorage, Rule};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let limiter = Limiter::new(RedisStorage::connect("redis://127.0.0.1:6379/0").await?);

@@ -16,7 +16,8 @@ use crate::Error;
 /// is always checked against its certificate.
 ///
 /// ```
-/// use throttle_redis::Tls;
+/// # use throttle_redis as ratethrottle;
+/// use ratethrottle::Tls;
 ///
 /// let tls = Tls::new().ca("ca.pem").client("client.crt", "client.key");
 /// ```

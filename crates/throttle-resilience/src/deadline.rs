@@ -23,8 +23,8 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use throttle_core::{Limiter, Storage};
-/// use throttle_resilience::{Deadline, Deadlines};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
+/// use ratethrottle::{Deadline, Deadlines, Limiter, Storage};
 ///
 /// fn limiter(storage: impl Storage) -> Limiter {
 ///     Limiter::new(Deadline::new(storage, Deadlines::of(Duration::from_millis(50))))

@@ -20,8 +20,8 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use throttle_core::{Limiter, Storage};
-/// use throttle_resilience::{Mode, Modes, Resilience};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
+/// use ratethrottle::{Limiter, Mode, Modes, Resilience, Storage};
 ///
 /// fn limiter(redis: impl Storage, memory: impl Storage) -> Limiter {
 ///     let modes = Modes::local(memory, 3).rule("login", Mode::Closed);

@@ -23,8 +23,8 @@ use crate::RateThrottleService;
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use throttle_core::{Algorithm, Limiter, Rule};
-/// use throttle_tower::RateThrottleLayer;
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_tower::*; }
+/// use ratethrottle::{Algorithm, Limiter, RateThrottleLayer, Rule};
 /// # use throttle_memory::MemoryStorage;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,8 +2,8 @@
 //!
 //! ```
 //! use axum::{Router, routing::get};
-//! use throttle_core::Rule;
-//! use throttle_tower::RateThrottleLayer;
+//! # mod ratethrottle { pub use throttle_core::*; pub use throttle_tower::*; }
+//! use ratethrottle::{RateThrottleLayer, Rule};
 //!
 //! # #[cfg(feature = "memory")]
 //! let app: Router = Router::new()

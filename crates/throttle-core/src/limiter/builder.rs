@@ -11,7 +11,8 @@ use crate::{AtomicStorage, Clock};
 /// Makes a [`Limiter`] with options.
 ///
 /// ```
-/// use throttle_core::{Limiter, ManualClock};
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::{Limiter, ManualClock};
 /// # fn example(storage: impl throttle_core::Storage) {
 /// let clock = ManualClock::default();
 /// let limiter = Limiter::builder(storage).clock(clock.clone()).recent_violations(20).build();

@@ -24,7 +24,8 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use throttle_core::{Error, Limiter};
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::{Error, Limiter};
 ///
 /// async fn upload(limiter: &Limiter) -> Result<(), Error> {
 ///     let uploads = limiter.concurrency("uploads", 5)?;

@@ -46,7 +46,8 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use throttle_core::{Limiter, Rule};
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::{Limiter, Rule};
 /// # async fn example(storage: impl throttle_core::Storage) -> Result<(), Box<dyn std::error::Error>> {
 /// let limiter = Limiter::new(storage);
 /// limiter.add_rule(Rule::per_minute("api", 100))?;

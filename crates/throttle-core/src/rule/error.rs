@@ -3,7 +3,8 @@
 /// Says which field of a rule cannot be taken, the value it had, and what is allowed.
 ///
 /// ```
-/// use throttle_core::Rule;
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::Rule;
 ///
 /// let error = Rule::per_minute("api", 0).check().unwrap_err();
 /// assert_eq!(error.field(), "limit");

@@ -23,7 +23,8 @@ use crate::Algorithm;
 ///
 /// ```
 /// use std::time::Duration;
-/// use throttle_core::{Algorithm, Rule};
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::{Algorithm, Rule};
 ///
 /// let burst = Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20);
 /// let login = Rule::parse("login", "5/minute")?.block(Duration::from_secs(900));

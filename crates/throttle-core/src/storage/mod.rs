@@ -47,7 +47,8 @@ pub use self::{
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::{Duration, Instant}};
-/// use throttle_core::{Limiter, Rule, Storage, StorageError, Value, async_trait};
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::{Limiter, Rule, Storage, StorageError, Value, async_trait};
 ///
 /// #[derive(Default)]
 /// struct MapStorage {

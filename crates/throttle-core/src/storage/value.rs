@@ -5,7 +5,8 @@ use std::{fmt, str};
 /// Holds bytes; a whole number is its decimal text, as in Redis.
 ///
 /// ```
-/// use throttle_core::Value;
+/// # use throttle_core as ratethrottle;
+/// use ratethrottle::Value;
 ///
 /// assert_eq!(Value::from(42_i64), Value::from("42"));
 /// assert_eq!(Value::from("42").as_i64(), Some(42));

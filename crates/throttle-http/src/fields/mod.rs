@@ -49,7 +49,8 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 /// # Examples
 ///
 /// ```
-/// use throttle_http::Headers;
+/// # use throttle_http as ratethrottle;
+/// use ratethrottle::Headers;
 ///
 /// let all = Headers::all();
 /// let modern = Headers::none().draft_10(true).retry_after(true);

@@ -22,7 +22,8 @@ use crate::Throttle;
 /// # Examples
 ///
 /// ```
-/// use throttle_http::ActualCost;
+/// # use throttle_http as ratethrottle;
+/// use ratethrottle::ActualCost;
 ///
 /// fn on_chunk(cost: &ActualCost, tokens: u64) {
 ///     cost.add(tokens);

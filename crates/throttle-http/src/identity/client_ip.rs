@@ -23,7 +23,8 @@ pub(super) const IPV6_PREFIX: u8 = 64;
 /// # Examples
 ///
 /// ```
-/// use throttle_http::identity::{ClientIp, ForwardedHeader};
+/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
+/// use ratethrottle::{ClientIp, ForwardedHeader};
 ///
 /// let direct = ClientIp::new();
 /// let behind_a_proxy = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);

@@ -17,7 +17,8 @@ use crate::{Mistake, RequestHead, Seen};
 /// # Examples
 ///
 /// ```
-/// use throttle_http::{RequestHead, identity::{ClientIp, ExtractKey, Header}};
+/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
+/// use ratethrottle::{ClientIp, ExtractKey, Header, RequestHead};
 ///
 /// fn takes(_: impl ExtractKey) {}
 ///

@@ -27,7 +27,8 @@ use crate::{IntoRules, Mistake, PickedRules, RequestHead, Seen};
 ///
 /// ```
 /// use std::io;
-/// use throttle_http::{Options, RequestHead, identity::{AsyncKey, Missing}};
+/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
+/// use ratethrottle::{AsyncKey, Missing, Options, RequestHead};
 ///
 /// # async fn look_up(api_key: &str) -> Result<Option<u64>, io::Error> { Ok(None) }
 /// let customer = AsyncKey::new(|head: &RequestHead<'_>| {

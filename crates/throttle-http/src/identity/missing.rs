@@ -18,7 +18,8 @@ const CLIENT_IP: &str = "\0client";
 /// # Examples
 ///
 /// ```
-/// use throttle_http::identity::{ClientIp, Header, Missing};
+/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
+/// use ratethrottle::{ClientIp, Header, Missing};
 ///
 /// let strict = Header::new("x-api-key");
 /// let shared = Header::new("x-api-key").missing(Missing::Anonymous);

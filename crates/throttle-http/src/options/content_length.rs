@@ -24,7 +24,8 @@ use crate::RequestHead;
 /// # Examples
 ///
 /// ```
-/// use throttle_http::{ContentLength, MissingLength, Options};
+/// # use throttle_http as ratethrottle;
+/// use ratethrottle::{ContentLength, MissingLength, Options};
 ///
 /// let uploads = Options::new()
 ///     .limit("upload", "10240/hour") // KiB

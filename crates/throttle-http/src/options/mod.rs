@@ -162,7 +162,8 @@ impl Options {
     ///
     /// ```
     /// use std::{collections::HashMap, sync::Arc};
-    /// use throttle_http::{Options, identity::Header};
+    /// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
+    /// use ratethrottle::{Header, Options};
     ///
     /// let plans: HashMap<Vec<u8>, Arc<str>> = HashMap::from([(b"k-1".to_vec(), "pro".into())]);
     /// let options = Options::new()

@@ -12,7 +12,8 @@ use throttle_core::Error;
 ///
 /// ```
 /// use http::{Response, StatusCode};
-/// use throttle_http::{OnError, Options};
+/// # use throttle_http as ratethrottle;
+/// use ratethrottle::{OnError, Options};
 ///
 /// let open = Options::new().on_error(OnError::Pass);
 /// let own = Options::new().on_error(OnError::answer(|_error| {

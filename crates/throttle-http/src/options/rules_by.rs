@@ -28,7 +28,8 @@ enum Name {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use throttle_http::IntoRules;
+/// # use throttle_http as ratethrottle;
+/// use ratethrottle::IntoRules;
 ///
 /// fn takes(_: impl IntoRules) {}
 ///

@@ -32,8 +32,8 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use throttle_core::Storage;
-/// use throttle_resilience::{Circuit, CircuitBreaker, Deadline, Deadlines};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
+/// use ratethrottle::{Circuit, CircuitBreaker, Deadline, Deadlines, Storage};
 ///
 /// fn wrapped(storage: impl Storage) -> CircuitBreaker {
 ///     let circuit = Circuit::new()

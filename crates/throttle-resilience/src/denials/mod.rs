@@ -55,8 +55,8 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use throttle_core::{Limiter, Storage};
-/// use throttle_resilience::LocalDenials;
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
+/// use ratethrottle::{Limiter, LocalDenials, Storage};
 ///
 /// fn limiter(storage: impl Storage) -> Limiter {
 ///     Limiter::new(LocalDenials::new(storage, 100_000))

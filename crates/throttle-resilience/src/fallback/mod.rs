@@ -50,8 +50,8 @@ const CALM: Duration = Duration::from_secs(1);
 /// # Examples
 ///
 /// ```
-/// use throttle_core::Storage;
-/// use throttle_resilience::{Fallback, Mode, Modes};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
+/// use ratethrottle::{Fallback, Mode, Modes, Storage};
 ///
 /// fn wrapped(shared: impl Storage, memory: impl Storage) -> Fallback {
 ///     Fallback::new(shared, Modes::local(memory, 3).rule("login", Mode::Closed))

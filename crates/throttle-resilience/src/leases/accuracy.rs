@@ -8,7 +8,8 @@ use std::fmt;
 /// # Examples
 ///
 /// ```
-/// use throttle_resilience::Accuracy;
+/// # use throttle_resilience as ratethrottle;
+/// use ratethrottle::Accuracy;
 ///
 /// assert_eq!(Accuracy::percent(5).of(1_000), 50);
 /// assert_eq!(Accuracy::percent(0.5).of(1_000), 5);

@@ -107,8 +107,8 @@ use crate::{
 /// # Examples
 ///
 /// ```
-/// use throttle_core::{Limiter, Storage};
-/// use throttle_resilience::{Accuracy, Leases, Servers};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
+/// use ratethrottle::{Accuracy, Leases, Limiter, Servers, Storage};
 ///
 /// fn limiter(redis: impl Storage) -> Limiter {
 ///     let leases = Leases::new(redis, Servers::given(3)).rule("api", Accuracy::percent(5));

@@ -22,8 +22,8 @@ use self::learn::Learner;
 /// # Examples
 ///
 /// ```
-/// use throttle_core::Storage;
-/// use throttle_resilience::{Modes, Servers};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
+/// use ratethrottle::{Modes, Servers, Storage};
 ///
 /// fn modes(memory: impl Storage) -> Modes {
 ///     Modes::local(memory, Servers::learnt(3)) // three, until it is known better

@@ -52,8 +52,8 @@ use crate::layer::MEMORY;
 /// use std::time::Duration;
 /// use bytes::Bytes;
 /// use http::{Request, Response};
-/// use throttle_core::{Algorithm, Rule};
-/// use throttle_tower::{NotSent, Outgoing};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_tower::*; }
+/// use ratethrottle::{Algorithm, NotSent, Outgoing, Rule};
 /// use tower::{Service, ServiceBuilder, ServiceExt};
 /// # async fn example<C>(hyper_client: C) -> Result<(), tower::BoxError>
 /// # where
