@@ -17,6 +17,8 @@ use crate::{RequestHead, identity::ExtractKey};
 
 /// How many requests are looked at.
 const LOOKS: u32 = 1000;
+/// How many requests without a key are no accident, if none before had one.
+const KEYLESS: u32 = 20;
 /// How many limiters that decided about one request each are no accident.
 const FLEETING: u32 = 32;
 
@@ -52,6 +54,13 @@ pub enum Mistake {
          `Key::network(address, 64)`"
     )]
     WholeIpv6(IpAddr),
+    /// The function that picks keys finds none.
+    #[error(
+        "the function that picks keys has found none in any of the first {KEYLESS} requests: if it reads what \
+         another layer leaves beside the request, that layer must lie around this one (of layers that are added to \
+         a router or an app, the last is the outermost), and in Actix this one must say `.extension::<T>()`"
+    )]
+    KeyNeverThere,
     /// A limiter is made for each request.
     #[error(
         "{FLEETING} limiters have come and gone with one request each; unless they share a storage, nobody is ever \
@@ -127,6 +136,7 @@ impl Seen<'_> {
 #[derive(Debug)]
 pub(crate) struct Watch {
     looks: AtomicU32,
+    keyless: AtomicU32,
     key: Once,
     whole_ipv6: Once,
 }
@@ -137,7 +147,20 @@ impl Watch {
         if let Some(mistake) = key.mistake(None) {
             mistake.log();
         }
-        Self { looks: AtomicU32::new(LOOKS), key: Once::new(), whole_ipv6: Once::new() }
+        Self {
+            looks: AtomicU32::new(LOOKS),
+            keyless: AtomicU32::new(0),
+            key: Once::new(),
+            whole_ipv6: Once::new(),
+        }
+    }
+
+    /// Looks at a request for which the function that picks keys found none.
+    pub(crate) fn look_at_keyless(&self) {
+        let none_had_one = self.looks.load(Relaxed) == LOOKS;
+        if none_had_one && self.keyless.fetch_add(1, Relaxed) == KEYLESS - 1 {
+            Mistake::KeyNeverThere.log();
+        }
     }
 
     #[inline]

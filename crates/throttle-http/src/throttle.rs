@@ -449,6 +449,9 @@ impl Throttle {
                 tracing::error!("{then}: {no_key}");
             });
         }
+        if *no_key == NoKey::NotSaid {
+            self.watch.look_at_keyless();
+        }
         match self.options.dry_run {
             true => Ok(Marks::denied_dry()),
             false => Err(protocol.undecided(refuse_without_key(no_key))),

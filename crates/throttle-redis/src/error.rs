@@ -139,6 +139,9 @@ pub(crate) fn checked(answer: Value) -> Result<Value, RedisError> {
 fn said(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {}", detail.trim_end_matches('.')),
+        _ if matches!(error.kind(), ErrorKind::Parse) => {
+            "what came back is not the protocol of Redis".to_owned()
+        }
         _ => error.to_string(),
     }
 }
@@ -167,12 +170,19 @@ pub(crate) fn passes_soon(error: &RedisError) -> bool {
     ) || error.code() == Some("BUSY")
 }
 
+/// Where nothing comes back, or nothing that can be read.
+const NOT_REDIS: &str = "check that Redis listens at this host and port, and that both sides use TLS \
+                         (rediss://) or neither (redis://)";
+
 /// Says what to do about what Redis said.
 fn advice(error: &RedisError) -> String {
     // Redis 6.2 hides this code behind one of scripts.
     let code = if is_read_only(error) { "READONLY" } else { error.code().unwrap_or_default() };
     let help = match code {
-        "NOAUTH" => "set a password (in the address: redis://user:password@host)",
+        "NOAUTH" => {
+            "set a password (in the address: redis://user:password@host; of sentinels: \
+             ?sentinel_password=…)"
+        }
         "WRONGPASS" => "check the user and the password",
         "NOPERM" => {
             "give the user the commands and keys that the guide lists (docs/redis.md, ACL), among \
@@ -197,11 +207,13 @@ fn advice(error: &RedisError) -> String {
         "BUSY" => "a script of somebody else keeps Redis busy: look at its slow log",
         _ => match error.kind() {
             ErrorKind::AuthenticationFailed => "check the user and the password",
+            ErrorKind::Parse => NOT_REDIS,
             ErrorKind::RESP3NotSupported => "set protocol to 2, or use Redis 6.2 or later",
             ErrorKind::MasterNameNotFoundBySentinel => {
                 "check the name of the master, and whether the sentinels see it up"
             }
             ErrorKind::Io if error.is_connection_refusal() => "check that it runs, and the port",
+            ErrorKind::Io if error.is_timeout() || error.is_connection_dropped() => NOT_REDIS,
             _ => return of_text(&error.to_string()),
         },
     };
@@ -217,6 +229,12 @@ fn of_text(text: &str) -> String {
         "give the user the commands and keys that the guide lists (docs/redis.md, ACL)"
     } else if text.contains("WRONGTYPE") {
         "something else writes under this name: give the storage a key_prefix of its own"
+    } else if text.contains("cluster support disabled") {
+        "it is no node of a cluster: use redis://"
+    } else if text.contains("not point to a sentinel") {
+        "the hosts are those of the sentinels, at port 26379 if nothing else is set, and not of Redis"
+    } else if text.contains("DB index") {
+        "the number of a database in the address is below `databases` of Redis, 16 if nothing else is set"
     } else {
         return String::new();
     };

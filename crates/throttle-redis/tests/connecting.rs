@@ -8,6 +8,7 @@ use common::{limiter, rule};
 use throttle_core::Storage;
 use throttle_redis::{Error, RedisStorage, Tls, redis};
 use throttle_testbed::{Cluster, Sentinels, Server};
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 async fn refused(builder: throttle_redis::RedisStorageBuilder) -> String {
     let error = builder.connect().await.expect_err("it is refused");
@@ -23,6 +24,39 @@ async fn a_wrong_password_is_said_and_not_shown() {
     assert!(text.contains("check the user and the password"), "{text}");
     let text = refused(RedisStorage::builder(&format!("redis://{}", server.address()))).await;
     assert!(text.contains("password"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_no_such_redis_is_told_by_its_cause_and_what_to_do() {
+    let server = Server::start();
+    let plain = server.address();
+    let sentinels = Sentinels::start();
+    let sentinel = sentinels.sentinel_addresses()[0].clone();
+    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let strange = stranger.local_addr().unwrap();
+    let answers = async {
+        loop {
+            let (mut client, _) = stranger.accept().await.unwrap();
+            client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        }
+    };
+    let not_redis = "check that Redis listens at this host and port, and that both sides use TLS";
+    let asking = async {
+        for (url, cause, advice) in [
+            (format!("redis+cluster://{plain}"), "cluster support disabled", "use redis://"),
+            (format!("redis+sentinel://{plain}/main"), "sentinel", "at port 26379"),
+            (format!("redis://{plain}/99"), "DB index is out of range", "below `databases`"),
+            (format!("redis://{strange}"), "not the protocol of Redis", not_redis),
+            (format!("rediss://{plain}"), "", not_redis),
+            (format!("redis+sentinel://{sentinel}/other"), "", "check the name of the master"),
+        ] {
+            let builder = RedisStorage::builder(&url).connect_timeout(Duration::from_secs(1));
+            let error = builder.connect().await.unwrap_err().to_string();
+            assert!(error.contains(cause) && error.contains(advice), "{url}: {error}");
+            assert!(!error.contains('\n'), "{url}: it is one line: {error}");
+        }
+    };
+    tokio::select! { () = asking => {} () = answers => {} }
 }
 
 #[tokio::test]

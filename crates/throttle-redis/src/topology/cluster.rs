@@ -7,12 +7,13 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use redis::cmd;
+use redis::{RedisError, cmd};
 use tokio::{
     sync::Notify,
     task::JoinHandle,
@@ -52,6 +53,8 @@ struct Shared {
     doubt: Arc<Notify>,
     /// Woken when it was, well or not.
     read: Notify,
+    /// Why no node told it at last.
+    untold: Mutex<Option<RedisError>>,
     options: Arc<Options>,
     counters: Arc<Counters>,
 }
@@ -81,6 +84,7 @@ impl Cluster {
             nodes: Mutex::default(),
             doubt: Arc::default(),
             read: Notify::new(),
+            untold: Mutex::default(),
             options: Arc::clone(options),
             counters: Arc::clone(counters),
         });
@@ -182,12 +186,25 @@ impl Shared {
             let command = cmd("CLUSTER").arg("SLOTS").to_owned();
             let answer = pool.send(&command, deadline).await;
             match answer.as_ref().map(|answer| slots::read(answer, &address.host)) {
-                Ok(Some(ranges)) if !ranges.is_empty() => return self.take(&ranges),
-                Ok(_) => tracing::debug!(%address, "the node knows no slots"),
-                Err(error) => tracing::debug!(%address, %error, "the node tells no slots"),
+                Ok(Some(ranges)) if !ranges.is_empty() => {
+                    self.note_untold(None);
+                    return self.take(&ranges);
+                }
+                Ok(_) => {
+                    tracing::debug!(%address, "the node knows no slots");
+                    self.note_untold(Some(io::Error::other("no node knows any slots").into()));
+                }
+                Err(error) => {
+                    tracing::debug!(%address, %error, "the node tells no slots");
+                    self.note_untold(error.refusal().cloned());
+                }
             }
         }
         false
+    }
+
+    fn note_untold(&self, why: Option<RedisError>) {
+        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     async fn is_ready(&self, pool: &Pool, deadline: Instant) -> bool {
@@ -277,7 +294,8 @@ impl Shared {
 
     fn unreachable(&self) -> Failure {
         let names: Vec<_> = self.seeds.iter().map(ToString::to_string).collect();
-        let last = self.nodes().values().find_map(|pool| pool.last_error());
+        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = self.nodes().values().find_map(|pool| pool.last_error()).or(untold);
         Failure::NotConnected { server: format!("cluster {}", names.join(",")), last }
     }
 

@@ -91,7 +91,8 @@ impl Topology {
 
     /// Waits until the servers were reached.
     pub(crate) async fn wait_for_connection(&self, within: Duration) -> Result<(), StorageError> {
-        let deadline = Instant::now() + within;
+        // A little longer than one attempt, so that why it failed is known.
+        let deadline = Instant::now() + within + Duration::from_millis(100);
         match &self.layout {
             Layout::Single(single) => Ok(single.pool.wait(deadline).await?),
             Layout::Cluster(cluster) => Ok(cluster.wait(deadline).await?),

@@ -39,6 +39,7 @@ where
     adapter.where_a_proxy_is_trusted_or_no_address_is_asked_for_nothing_is_said().await;
     adapter.trust_in_everybody_is_said_when_the_service_is_made().await;
     adapter.a_key_that_is_a_whole_ipv6_address_is_shown_once().await;
+    adapter.a_function_that_never_finds_a_key_is_told_of().await;
     adapter.after_the_first_thousand_requests_nothing_is_looked_at().await;
 }
 
@@ -130,6 +131,34 @@ where
             let service = (self.make)(options).await;
             self.ask(&service, get_from("2001:db8::7")).await;
             self.says_nothing("these are cut to the network");
+        }
+    }
+
+    async fn a_function_that_never_finds_a_key_is_told_of(&self) {
+        let user = |head: &RequestHead<'_>| head.header("x-user").map(str::to_owned);
+        for options in [
+            Options::new().key(user),
+            Options::new().key((RequestMethod, user)),
+            Options::new().key(later(|head| head.header("x-user").map(str::to_owned))),
+        ] {
+            let service = (self.make)(options.clone()).await;
+            for _ in 0..19 {
+                (self.call)(&service, get_from("192.0.2.1")).await;
+            }
+            self.says_nothing("that may be chance");
+            (self.call)(&service, get_from("192.0.2.1")).await;
+            self.says(&["WARN", "first 20 requests", "`.extension::<T>()`"]);
+            (self.call)(&service, get_from("192.0.2.1")).await;
+            self.says_nothing("once is enough");
+
+            let service = (self.make)(options).await;
+            let mut known = get_from("192.0.2.1");
+            known.headers_mut().insert("x-user", HeaderValue::from_static("alice"));
+            self.ask(&service, known).await;
+            for _ in 0..40 {
+                (self.call)(&service, get_from("192.0.2.1")).await;
+            }
+            self.says_nothing("it finds some");
         }
     }
 
