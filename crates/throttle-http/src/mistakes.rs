@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use throttle_core::{Decision, Decisions, Key, Limiter, Scope};
+use throttle_core::{Algorithm, CheckedRule, Decision, Decisions, Key, Limiter, Scope};
 
 use crate::{RequestHead, identity::ExtractKey};
 
@@ -61,6 +61,25 @@ pub enum Mistake {
          a router or an app, the last is the outermost), and in Actix this one must say `.extension::<T>()`"
     )]
     KeyNeverThere,
+    /// Requests are to wait for turns, and no rule has any.
+    #[error(
+        "requests are to wait for their turn, but none of the rules is a leaky bucket, so that none ever does: make \
+         it one with `.algorithm(Algorithm::LeakyBucket)`, or leave `.shape()` out"
+    )]
+    NoTurns,
+    /// Every request costs more than a rule ever admits.
+    #[error(
+        "every request costs {cost}, and the rule {rule:?} never admits more than {most} at once: all are refused; \
+         lower the cost, or raise the limit or the burst"
+    )]
+    TooCostly {
+        /// The rule.
+        rule: String,
+        /// What a request costs.
+        cost: u64,
+        /// The limit, or the burst of a bucket.
+        most: u64,
+    },
     /// A limiter is made for each request.
     #[error(
         "{FLEETING} limiters have come and gone with one request each; unless they share a storage, nobody is ever \
@@ -182,6 +201,19 @@ impl Watch {
         {
             self.whole_ipv6.call_once(|| Mistake::WholeIpv6(peer).log());
         }
+    }
+}
+
+/// Looks at rules that apply to all requests, whatever their keys, and at what is to be done by them.
+pub(crate) fn look_at_rules(rules: &[Arc<CheckedRule>], cost: Option<u64>, shapes: bool) {
+    let is_queue = |rule: &Arc<CheckedRule>| rule.algorithm() == Algorithm::LeakyBucket;
+    if shapes && !rules.iter().any(is_queue) {
+        Mistake::NoTurns.log();
+    }
+    let Some(cost) = cost else { return };
+    if let Some(rule) = rules.iter().find(|rule| cost > rule.capacity()) {
+        let (rule, most) = (rule.name().to_owned(), rule.capacity());
+        Mistake::TooCostly { rule, cost, most }.log();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     follow::Asked,
     health::Health,
     identity::NoKey,
-    mistakes::{Seen, Watch, look_at_gone},
+    mistakes::{Seen, Watch, look_at_gone, look_at_rules},
     options::RulesBy,
     problem,
     refusal::{
@@ -108,6 +108,14 @@ impl Throttle {
             limiter.probe(Some(&[name])).map_err(ConfigError::Rules)?;
         }
         let fields = Fields::new(options.headers)?;
+        if options.rules_by.is_none() && !options.key.is_async() && !options.selection.is_empty() {
+            let rules = match names(&options.selection) {
+                None => limiter.rules(),
+                Some(names) => names.iter().filter_map(|name| limiter.rule(name)).collect(),
+            };
+            let cost = options.cost.as_ref().and_then(|cost| cost.constant());
+            look_at_rules(&rules, cost, options.shape.is_some());
+        }
         let (health, no_peer, no_rule) = (Health::default(), Once::new(), Once::new());
         let watch = Watch::new(&options.key);
         let wants_route = options.key.wants_route();

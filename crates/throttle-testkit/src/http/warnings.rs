@@ -39,6 +39,7 @@ where
     adapter.where_a_proxy_is_trusted_or_no_address_is_asked_for_nothing_is_said().await;
     adapter.trust_in_everybody_is_said_when_the_service_is_made().await;
     adapter.a_key_that_is_a_whole_ipv6_address_is_shown_once().await;
+    adapter.what_can_never_happen_by_the_rules_is_said_when_the_service_is_made().await;
     adapter.a_function_that_never_finds_a_key_is_told_of().await;
     adapter.after_the_first_thousand_requests_nothing_is_looked_at().await;
 }
@@ -132,6 +133,16 @@ where
             self.ask(&service, get_from("2001:db8::7")).await;
             self.says_nothing("these are cut to the network");
         }
+    }
+
+    async fn what_can_never_happen_by_the_rules_is_said_when_the_service_is_made(&self) {
+        (self.make)(Options::new().shape()).await;
+        self.says(&["WARN", "leaky bucket", "`.shape()`"]);
+        (self.make)(Options::new().cost(10_000)).await;
+        self.says(&["WARN", "\"api\"", "10000", "9999"]);
+        (self.make)(Options::new().cost(9_999)).await;
+        (self.make)(Options::new().cost(10_000).rules_by(|_, _| "api").shape()).await;
+        self.says_nothing("it may be right");
     }
 
     async fn a_function_that_never_finds_a_key_is_told_of(&self) {
