@@ -173,7 +173,8 @@ pub(crate) fn refuse(refusal: Refusal) -> HttpResponse {
 /// Writes what a response to a request that passed is marked with: header fields, and the decisions into
 /// its extensions where that was asked for.
 pub(crate) fn mark<B>(marks: Marks, response: &mut HttpResponse<B>) {
-    if let Some(decisions) = marks.write_fields(&mut Fields(response.headers_mut())) {
+    let status = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
+    if let Some(decisions) = marks.write_fields(status, &mut Fields(response.headers_mut())) {
         response.extensions_mut().insert(decisions);
     }
 }

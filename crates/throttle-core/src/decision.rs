@@ -403,7 +403,8 @@ impl Decisions {
         if self.is_allowed() { longest() } else { Duration::ZERO }
     }
 
-    /// Returns what to tell of a request whose charge was given back: what it took is there again.
+    /// Returns what to tell of a request whose charge was given back by rules that `goes_back` names: what it
+    /// took is there again.
     ///
     /// It is the state of the decision without the charge; what other requests did since is not in
     /// it, and `reset_after` is an upper bound unless nothing else is held.
@@ -413,11 +414,12 @@ impl Decisions {
         Self::new(self.all().iter().map(tell).collect())
     }
 
-    /// Returns what to tell of a request that was settled to what it turned out to cost, in the way of
-    /// [`given_back`](Self::given_back).
+    /// Returns what to tell of a request that was settled to what it turned out to cost, by rules that `changes`
+    /// names, in the way of [`given_back`](Self::given_back).
     #[must_use]
-    pub fn settled(&self, actual: u64) -> Self {
-        Self::new(self.all().iter().map(|decision| decision.settled(actual)).collect())
+    pub fn settled(&self, actual: u64, changes: impl Fn(&Decision) -> bool) -> Self {
+        let tell = |one: &Decision| if changes(one) { one.settled(actual) } else { one.clone() };
+        Self::new(self.all().iter().map(tell).collect())
     }
 
     pub(crate) fn into_reported(self) -> Decision {

@@ -13,6 +13,7 @@ pub struct RequestHead<'a> {
     parts: Parts<'a>,
     peer: Option<IpAddr>,
     route_of: RouteOf,
+    is_call: bool,
 }
 
 /// Finds the pattern of the route beside the request.
@@ -62,7 +63,8 @@ impl<'a> RequestHead<'a> {
         let version = request.version();
         let (headers, extensions) = (request.headers(), request.extensions());
         let parts = Parts::Own { method, uri, version, headers, extensions };
-        Self { parts, peer: peer.or_else(|| peer_of(extensions)), route_of: |_| None }
+        let peer = peer.or_else(|| peer_of(extensions));
+        Self { parts, peer, route_of: |_| None, is_call: false }
     }
 
     /// Says how the pattern of the route is found beside the request, if it is asked for.
@@ -82,7 +84,17 @@ impl<'a> RequestHead<'a> {
     /// Looks at a request of a framework that has types of its own.
     pub fn foreign(head: &'a dyn ForeignHead, peer: Option<IpAddr>) -> Self {
         let peer = peer.or_else(|| peer_of(head.extensions()));
-        Self { parts: Parts::Foreign(head), peer, route_of: |_| None }
+        Self { parts: Parts::Foreign(head), peer, route_of: |_| None, is_call: false }
+    }
+
+    /// The same as that of a call, which is not written yet: its client may add fields.
+    pub(crate) fn as_call(mut self) -> Self {
+        self.is_call = true;
+        self
+    }
+
+    pub(crate) fn is_call(&self) -> bool {
+        self.is_call
     }
 
     /// Returns the method.

@@ -1,6 +1,6 @@
 //! What a response to a request that passed is marked with.
 
-use http::Response;
+use http::{Response, StatusCode};
 use throttle_core::Decisions;
 
 use crate::fields::{FieldMap, Values, write_dry_run, write_unlimited};
@@ -24,15 +24,16 @@ impl Marks {
     /// Marks a response.
     #[inline]
     pub fn write<B>(self, response: &mut Response<B>) {
-        if let Some(decisions) = self.write_fields(response.headers_mut()) {
+        let status = response.status();
+        if let Some(decisions) = self.write_fields(status, response.headers_mut()) {
             response.extensions_mut().insert(decisions);
         }
     }
 
-    /// Writes the fields, and returns what is to stand beside the response.
+    /// Writes the fields of a response of this status, and returns what is to stand beside it.
     #[inline]
-    pub fn write_fields(self, map: &mut impl FieldMap) -> Option<Decisions> {
-        self.values.write_around(map);
+    pub fn write_fields(self, status: StatusCode, map: &mut impl FieldMap) -> Option<Decisions> {
+        self.values.write_around(status, map);
         if self.dry_run {
             write_dry_run(map);
         }

@@ -81,6 +81,7 @@ impl Bucket {
                 if moved.by.get() > 0 {
                     *moved = Moved { by: Wide::default(), since: self.at };
                 }
+                moved.since = moved.since.min(self.at); // the clock stepped back
                 // No receipt from before can name what is not drained.
                 product(self.at.since(moved.since).get(), rule.limit()) >= room(rule)
             }
@@ -171,12 +172,12 @@ impl Bucket {
     fn decide_turn(&self, rule: &CheckedRule, charged: u128, for_room: Micros) -> Admission {
         let too_far = |turn: Micros| turn.since(rule.longest_delay().unwrap_or(Micros::MAX));
         let turn = self.drains_in(rule, 0);
+        let at_end = for_room.max(too_far(turn));
         let (turn, wait) = match self.hole_for(rule, charged) {
-            None => (turn, for_room.max(too_far(turn))),
-            Some(hole) => {
-                let sooner = self.holes().get(hole).map_or(0, |hole| hole.from.get());
-                let sooner = drain_time(sooner, rule);
-                (sooner, too_far(sooner).min(for_room.max(too_far(turn))))
+            None => (turn, at_end),
+            Some((excess, begin)) => {
+                let sooner = drain_time(begin, rule).plus(excess);
+                (sooner, at_end.min(excess.max(too_far(sooner))))
             }
         };
         match wait {
@@ -192,13 +193,22 @@ impl Bucket {
         }
     }
 
-    /// Finds the turn of somebody who left. What is beyond the room drains at its own rate, so that turns in it
-    /// are not given again.
-    fn hole_for(&self, rule: &CheckedRule, charged: u128) -> Option<usize> {
-        match self.returned.as_deref()? {
-            Returned::Holes(holes) if self.backlog.get() <= room(rule) => holes.find(charged),
-            _ => None,
+    /// Finds the turn of somebody who left: where it begins when there is room for all of the backlog, and after how
+    /// long that is. What is beyond the room drains at its own rate, so that no turn is given again before.
+    fn hole_for(&self, rule: &CheckedRule, charged: u128) -> Option<(Micros, u128)> {
+        let holes = self.holes();
+        if holes.is_empty() {
+            return None;
         }
+        let (excess, backlog) = self.within(rule);
+        let gone = self.backlog.get().saturating_sub(backlog);
+        let rest = |hole: &Hole| {
+            let (from, to) = (hole.from.get(), hole.to.get());
+            (from.saturating_sub(gone), to.saturating_sub(gone))
+        };
+        let fits = |&(from, to): &(u128, u128)| to - from >= charged;
+        let (begin, _) = holes.iter().map(rest).find(fits)?;
+        Some((Micros::new(excess), begin))
     }
 
     #[inline]
@@ -217,8 +227,9 @@ impl Bucket {
     /// Takes the turn of somebody who left, if there is one.
     #[cold]
     fn charge_hole(&mut self, rule: &CheckedRule, charged: u128) -> Option<u128> {
-        let hole = self.hole_for(rule, charged)?;
+        self.hole_for(rule, charged)?;
         let Some(Returned::Holes(holes)) = self.returned.as_deref_mut() else { return None };
+        let hole = holes.find(charged)?;
         let end = holes.take(hole, charged);
         if holes.is_empty() {
             self.returned = None;
@@ -289,7 +300,9 @@ impl Bucket {
             return;
         };
         let by = moved.by.get();
-        let behind = if mark < moved.since { 0 } else { place.saturating_sub(by) };
+        // It stood within the room, whatever had moved by then.
+        let most = room(rule).saturating_sub(drained);
+        let behind = if mark < moved.since { 0 } else { place.saturating_sub(by).min(most) };
         // Whoever moved: of its own, no more has drained than at all.
         let undrained = behind.max(charged.saturating_sub(drained));
         let given = charged.min(undrained).min(backlog);

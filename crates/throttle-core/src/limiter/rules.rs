@@ -1,8 +1,11 @@
 //! The rules of a limiter: read by one atomic load, changed while it serves.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use super::{Error, metrics::Counts};
 use crate::CheckedRule;
@@ -13,14 +16,38 @@ pub(super) struct ActiveRule {
     pub(super) rule: Arc<CheckedRule>,
     /// As it was added.
     first: Arc<CheckedRule>,
+    /// As it is asked where requests wait for turns, for so long at most: one for all such requests, since what is
+    /// rendered of rules is found by where they are.
+    shaped: Arc<ArcSwapOption<Shaped>>,
     pub(super) counts: Arc<Counts>,
 }
 
 impl ActiveRule {
     fn new(rule: CheckedRule) -> Self {
         let rule = Arc::new(rule);
-        Self { first: Arc::clone(&rule), rule, counts: Arc::default() }
+        let shaped = Arc::default();
+        Self { first: Arc::clone(&rule), rule, shaped, counts: Arc::default() }
     }
+
+    /// Returns the rule by which nobody waits for longer, if it is another.
+    pub(super) fn shaped(&self, longest: Duration) -> Option<Arc<CheckedRule>> {
+        if let Some(shaped) = &*self.shaped.load()
+            && shaped.longest == longest
+        {
+            return Some(Arc::clone(&shaped.rule));
+        }
+        let rule = self.rule.with_longest_delay(longest);
+        rule.longest_delay()?;
+        let rule = Arc::new(rule);
+        self.shaped.store(Some(Arc::new(Shaped { longest, rule: Arc::clone(&rule) })));
+        Some(rule)
+    }
+}
+
+#[derive(Debug)]
+struct Shaped {
+    longest: Duration,
+    rule: Arc<CheckedRule>,
 }
 
 /// Holds the rules in the order of their names.
@@ -54,6 +81,7 @@ impl Rules {
         self.change(|all| match place(all, rule.name()) {
             Ok(i) => {
                 all[i].rule = Arc::new(rule);
+                all[i].shaped = Arc::default();
                 true
             }
             Err(i) => {

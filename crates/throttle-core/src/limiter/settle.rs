@@ -116,25 +116,30 @@ impl Limiter {
         rule: &CheckedRule,
         cost: u64,
     ) -> Result<u64, Error> {
-        /// Others may take the room that was seen.
-        const TRIES: usize = 4;
+        /// Others may take the room that was seen, and that of a queue may lie in pieces.
+        const TRIES: usize = 16;
         let rule = Arc::new(rule.without_block()); // a denial shuts nobody out
-        let mut asked = cost.min(rule.capacity());
+        let (mut found, mut asked) = (0, cost.min(rule.capacity()));
         for _ in 0..TRIES {
+            if asked == 0 {
+                break;
+            }
             let reply = {
                 let charge = [Charge::new(key, &rule, asked)];
                 self.inner.storage.acquire(&Request::new(&charge, self.inner.clock.as_ref()))
             };
             let outcome = reply.await?;
-            match outcome.verdicts().first() {
-                Some(verdict) if verdict.allowed => return Ok(asked),
-                Some(verdict) if !verdict.blocked => asked = verdict.remaining.min(asked - 1),
-                _ => return Ok(0),
-            }
-            if asked == 0 {
-                return Ok(0);
-            }
+            let Some(verdict) = outcome.verdicts().first() else { break };
+            asked = match (verdict.allowed, verdict.blocked) {
+                (true, _) => {
+                    found += asked;
+                    asked.min(verdict.remaining).min(cost - found)
+                }
+                (false, false) if verdict.remaining < asked => verdict.remaining,
+                (false, false) => asked / 2,
+                (false, true) => break,
+            };
         }
-        Ok(0)
+        Ok(found)
     }
 }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::{
     Error, Limiter,
     check::{Asked, Mode, select},
+    rules::ActiveRule,
 };
 use crate::{CheckedRule, Clock, Decision, Decisions, Key, Reply, Sleep, SystemClock};
 
@@ -52,12 +53,10 @@ impl Limiter {
         cost: Option<u64>,
         longest: Duration,
     ) -> Reply<Decisions, Error> {
-        self.begin_changed(key, rules, cost, Mode::Wait, |rule| {
-            let bound = bound(rule, longest);
-            match rule.block() {
-                Some(_) => Some(bound.as_ref().unwrap_or(rule).without_block()),
-                None => bound,
-            }
+        self.begin_changed(key, rules, cost, Mode::Wait, |active| {
+            let bound = active.rule.with_longest_delay(longest);
+            let changes = bound.longest_delay().or(bound.block()).is_some();
+            changes.then(|| Arc::new(bound.without_block()))
         })
     }
 
@@ -70,7 +69,7 @@ impl Limiter {
         cost: Option<u64>,
         longest: Duration,
     ) -> Reply<Decisions, Error> {
-        self.begin_changed(key, rules, cost, Mode::Acquire, |rule| bound(rule, longest))
+        self.begin_changed(key, rules, cost, Mode::Acquire, |active| active.shaped(longest))
     }
 
     /// Asks by rules that are changed for this request.
@@ -80,7 +79,7 @@ impl Limiter {
         rules: Option<&[N]>,
         cost: Option<u64>,
         mode: Mode,
-        change: impl Fn(&CheckedRule) -> Option<CheckedRule>,
+        change: impl Fn(&ActiveRule) -> Option<Arc<CheckedRule>>,
     ) -> Reply<Decisions, Error> {
         if cost == Some(0) {
             return Reply::ready(Err(Error::ZeroCost));
@@ -90,14 +89,14 @@ impl Limiter {
             Ok(asked) => asked,
             Err(error) => return Reply::ready(Err(error)),
         };
-        let changed: SmallVec<[_; 4]> = asked.iter().map(|(one, _)| change(&one.rule)).collect();
+        let changed: SmallVec<[_; 4]> = asked.iter().map(|(one, _)| change(one)).collect();
         if changed.iter().all(Option::is_none) {
             return self.inner.ask_rules(key, &asked, mode);
         }
         let changed = asked.iter().zip(changed).map(|((active, cost), rule)| {
             let mut active = (*active).clone();
             if let Some(rule) = rule {
-                active.rule = Arc::new(rule);
+                active.rule = rule;
             }
             (active, *cost)
         });
@@ -121,10 +120,4 @@ impl Limiter {
             self.sleep(span).await;
         }
     }
-}
-
-/// Returns the rule by which nobody waits for longer, if it is another.
-fn bound(rule: &CheckedRule, longest: Duration) -> Option<CheckedRule> {
-    let bound = rule.with_longest_delay(longest);
-    bound.longest_delay().map(|_| bound)
 }

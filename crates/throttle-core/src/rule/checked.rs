@@ -158,7 +158,9 @@ impl CheckedRule {
             Algorithm::FixedWindow | Algorithm::SlidingWindowLog => self.window.get(),
             Algorithm::SlidingWindowCounter => 2 * self.window.get(),
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
-                u64::try_from(drain.div_ceil(u128::from(self.limit))).unwrap_or(u64::MAX)
+                // Twice: what a token bucket was given back is remembered until no receipt can name it.
+                let twice = if self.algorithm == Algorithm::TokenBucket { 2 } else { 1 };
+                u64::try_from((twice * drain).div_ceil(u128::from(self.limit))).unwrap_or(u64::MAX)
             }
         };
         Micros::new(usage.max(self.block.unwrap_or_default().get()))

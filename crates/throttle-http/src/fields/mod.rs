@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 use throttle_core::{Decision, Decisions, Key, Micros};
 
 pub use self::{
@@ -272,11 +272,11 @@ impl Fields {
 }
 
 impl Values {
-    /// Writes the fields around what layers within this one have written. To a response that says when to come
-    /// back the older fields would say something else: it is a refusal, and they know of one limit only.
+    /// Writes the fields around what layers within this one have written. Of a refusal by one of them the older
+    /// fields would say something else: they know of one limit only.
     #[inline]
-    pub(crate) fn write_around(mut self, map: &mut impl FieldMap) {
-        if self.legacy.is_some() && map.has(&RETRY_AFTER) {
+    pub(crate) fn write_around(mut self, status: StatusCode, map: &mut impl FieldMap) {
+        if self.legacy.is_some() && status == StatusCode::TOO_MANY_REQUESTS {
             self.legacy = None;
         }
         self.write(map);

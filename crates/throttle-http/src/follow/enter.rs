@@ -36,7 +36,13 @@ pub(super) async fn enter(
             None => {
                 let refused = Decisions::of([decision]).ok_or_else(Throttle::misconfigured)?;
                 // A dry run, too, asks no rule then, and holds no place.
-                return turn(request.place(Ok(refused))).await;
+                return match options.dry_run {
+                    false => Err(throttle.refuse(Some(key), *protocol, refused)),
+                    true => {
+                        let marks = throttle.marks_for(Some(key), &refused);
+                        Ok(Passage::new(marks, Some(refused), Bill::Paid))
+                    }
+                };
             }
         }
         told.push(decision);

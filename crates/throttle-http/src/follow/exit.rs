@@ -133,8 +133,8 @@ fn given_back(charged: Charged, marks: Marks, places: Option<Arc<Places>>) -> Le
 fn settled(charged: Charged, actual: u64, marks: Marks, places: Option<Arc<Places>>) -> Leaving {
     Leaving(ToItsEnd::new(async move {
         let marks = match charged.settle(actual).await {
-            true => charged.marks(&charged.decisions.settled(actual)),
-            false => marks,
+            Some(told) => charged.marks(&told),
+            None => marks,
         };
         Departure { marks, hold: Hold::of(None, places) }
     }))

@@ -264,14 +264,16 @@ impl Charged {
         given.is_ok()
     }
 
-    /// Returns whether it worked.
-    async fn settle(&self, actual: u64) -> bool {
-        let limiter = self.throttle.limiter();
-        let settled = limiter.settle(&self.key, self.decisions.all(), actual).await;
+    /// Settles what the handler has not used up, and returns what to tell, if it worked.
+    async fn settle(&self, actual: u64) -> Option<Decisions> {
+        let changes = |one: &Decision| one.cost() < actual || !self.is_used_up(one);
+        let changed: Vec<_> =
+            self.decisions.all().iter().filter(|one| changes(one)).cloned().collect();
+        let settled = self.throttle.limiter().settle(&self.key, &changed, actual).await;
         if let Err(error) = &settled {
             tracing::warn!(%error, "a charge was not settled");
         }
-        settled.is_ok()
+        settled.is_ok().then(|| self.decisions.settled(actual, changes))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::RequestHead;
 /// The server behind reads no more than that length, so that it cannot be understated. A request whose
 /// body is as long as it turns out to be, sent in chunks or without any length, is a matter of choice: see
 /// [`missing`](Self::missing). Over HTTP/1.1 a request that has neither field has no body ([RFC 9112, section
-/// 6.3]). Over HTTP/2 that is not known by the head: there requests by `GET`, `HEAD`, `DELETE`, `OPTIONS`,
+/// 6.3]). Over HTTP/2, and of calls that are not written yet, that is not known by the head: there requests by `GET`, `HEAD`, `DELETE`, `OPTIONS`,
 /// `TRACE` and `CONNECT` that say no length are taken for requests without one.
 ///
 /// # Errors
@@ -128,7 +128,8 @@ fn is_bodiless(head: &RequestHead<'_>) -> bool {
         Method::TRACE,
         Method::CONNECT,
     ];
-    let has_none = head.version() < Version::HTTP_2 || METHODS.contains(head.method());
+    let as_written = head.version() < Version::HTTP_2 && !head.is_call();
+    let has_none = as_written || METHODS.contains(head.method());
     has_none && !head.headers().contains_key(CONTENT_LENGTH)
 }
 
@@ -201,6 +202,8 @@ mod tests {
             let request = request.body(()).unwrap();
             let head = RequestHead::new(&request, None);
             assert_eq!(ContentLength::in_kib().try_cost(&head).ok(), Some(1));
+            let call = ContentLength::in_kib().try_cost(&head.as_call());
+            assert_eq!(call, Err(NoCost::NoLength), "its client writes it later");
         }
     }
 

@@ -110,7 +110,7 @@ impl Departures {
     /// Asks whether a call may be sent.
     #[must_use]
     pub fn depart(self: &Arc<Self>, head: &RequestHead<'_>) -> Departure {
-        let options = self.throttle.options();
+        let (options, head) = (self.throttle.options(), &head.as_call());
         if self.throttle.is_exempt(head) {
             return Departure::Now(OutgoingPermit(None));
         }

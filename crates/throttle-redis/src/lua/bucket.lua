@@ -146,6 +146,9 @@
       if moved > 0 or moved_part > 0 then
         moved, moved_part, since_when = 0, 0, now
       end
+      if since_when > now then
+        since_when = now -- the clock stepped back
+      end
       -- No receipt from before can name what is not drained.
       has_moved = now - since_when < drain_time(capacity, 0, limit, window)
     elseif holes then
@@ -183,20 +186,21 @@
         too_far = longest >= 0 and turn > longest and turn - longest or 0
       end
       local denied = for_room > too_far and for_room or too_far
-      -- What is beyond the capacity drains at its own rate, so that turns in it are not given again.
-      if holes and beyond == 0 then
+      if holes then
+        -- What is beyond the capacity drains at its own rate, so that no turn is given again before.
+        local past, part_past = less(tokens, part, within, part_within, window)
         for place = 1, #holes, 4 do
-          local room = less(holes[place + 2], holes[place + 3], holes[place], holes[place + 1], window)
-          if room >= cost then
+          local from, part_from = less(holes[place], holes[place + 1], past, part_past, window)
+          local to, part_to = less(holes[place + 2], holes[place + 3], past, part_past, window)
+          if less(to, part_to, from, part_from, window) >= cost then
             hole = place
+            turn = beyond + drain_time(from, part_from, limit, window)
+            too_far = longest >= 0 and turn > longest and turn - longest or 0
+            too_far = beyond > too_far and beyond or too_far
+            denied = too_far < denied and too_far or denied
             break
           end
         end
-      end
-      if hole then
-        turn = drain_time(holes[hole], holes[hole + 1], limit, window)
-        too_far = longest >= 0 and turn > longest and turn - longest or 0
-        denied = too_far < denied and too_far or denied
       end
       if denied > 0 then
         allowed, wait = false, denied
@@ -293,6 +297,11 @@
           given, part_given = less(cost, 0, drained, part_drained, window)
           if not (has_moved and mark < since_when) then
             level, rest = less(level, rest, moved, moved_part, window)
+            -- It stood within the room, whatever had moved by then.
+            local most, part_most = less(capacity, 0, drained, part_drained, window)
+            if reaches(level, rest, most, part_most) then
+              level, rest = most, part_most
+            end
             if reaches(level, rest, given, part_given) then
               given, part_given = level, rest
             end

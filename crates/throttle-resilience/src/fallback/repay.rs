@@ -50,8 +50,8 @@ async fn repay_one(
     if cost == 0 {
         return Ok(0);
     }
-    // A debt that is denied shuts nobody out.
-    let rule = Arc::new(debt.rule.without_block());
+    // A debt that is denied shuts nobody out, and one of a queue waits for no turn.
+    let rule = Arc::new(debt.rule.without_block().with_longest_delay(Duration::MAX));
     let denied = match charge(storage, debt, &rule, cost).await? {
         outcome if outcome.is_allowed() => return Ok(cost),
         outcome => outcome,
@@ -84,7 +84,9 @@ async fn still_counts(
     servers: NonZeroU64,
     debt: &Debt,
 ) -> Result<u64, StorageError> {
-    let share = Arc::new(debt.rule.scaled(1, servers).without_block());
+    // All that is free of it remains, however far the turns are.
+    let share = debt.rule.scaled(1, servers).without_block();
+    let share = Arc::new(share.with_longest_delay(Duration::MAX));
     let reply = {
         let charge = [Charge::new(&debt.key, &share, 1)];
         local.storage.peek(&Request::new(&charge, debt.clock.as_ref()))

@@ -143,3 +143,19 @@ async fn no_request_of_many_tasks_is_left_uncounted() {
     assert_eq!((metrics.total, metrics.allowed, metrics.denied), (4_000, 100, 3_900));
     assert_eq!((metrics.violations, metrics.rules["api"].denied), (3_900, 3_900));
 }
+
+#[tokio::test]
+async fn what_was_charged_too_little_finds_room_also_where_that_lies_in_pieces() {
+    let queue = Rule::per_second("r", 1).algorithm(Algorithm::LeakyBucket).burst(40);
+    let (limiter, _) = limiter([queue]);
+    let mut all = Vec::new();
+    for _ in 0..40 {
+        all.push(limiter.check("k", "r").await.unwrap());
+    }
+    for one in all.iter().step_by(2).take(16) {
+        limiter.give_back("k", std::slice::from_ref(one)).await.unwrap();
+    }
+    let no_room = limiter.settle("k", &all[39..], 7).await.unwrap();
+    assert_eq!(no_room, 0);
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 10);
+}

@@ -1,8 +1,11 @@
 //! Rules that are added, replaced and removed, and requests that name them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use throttle_core::{Algorithm, Error, Key, Rule};
@@ -124,6 +127,24 @@ async fn a_rule_that_is_set_up_again_does_not_undo_its_replacement() {
     limiter.remove_rule("a");
     limiter.add_rule(Rule::per_minute("a", 6)).unwrap();
     assert_eq!(limiter.rule("a").unwrap().limit(), 6);
+}
+
+#[tokio::test]
+async fn a_rule_with_a_longest_wait_is_made_once_and_anew_when_it_is_replaced() {
+    let queue = |limit| Rule::per_minute("a", limit).algorithm(Algorithm::LeakyBucket).burst(9);
+    let (limiter, _) = limiter([queue(5)]);
+    let second = Duration::from_secs(1);
+    let ask = async |longest| {
+        let reply = limiter.begin_shaped(&Key::from("k"), Some(&["a"]), None, longest);
+        Arc::clone(reply.await.unwrap().reported().checked_rule())
+    };
+    let first = ask(second).await;
+    assert_eq!(first.longest_delay(), Some(second.into()));
+    assert!(Arc::ptr_eq(&first, &ask(second).await));
+    assert_eq!(ask(2 * second).await.longest_delay(), Some((2 * second).into()));
+    assert_eq!(ask(Duration::MAX).await.longest_delay(), None);
+    limiter.replace_rule(queue(6)).unwrap();
+    assert_eq!(ask(second).await.limit(), 6);
 }
 
 #[tokio::test]

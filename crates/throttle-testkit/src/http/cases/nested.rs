@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         both_are_told(),
         older_fields_around_a_refusal(),
+        older_fields_around_a_refusal_without_a_wait(),
         groups_of_each(),
         a_group_of_one(),
         the_outer_is_exempt(),
@@ -87,6 +88,12 @@ fn older_fields_around_a_refusal() -> Case {
     .ask(get(), outside(by_inner(), 1))
 }
 
+fn older_fields_around_a_refusal_without_a_wait() -> Case {
+    let answer = refused(&["inner"]).draft(POLICY, r#""inner";r=1, "outer";r=2;t=3600"#);
+    case("nor beside one that tells of no wait, as none helps", every_field(), modern().cost(2))
+        .ask(get(), answer)
+}
+
 fn groups_of_each() -> Case {
     case("each group is written once, whichever layers write it", every_field(), every_field())
         .ask(get(), both(passed(), 2).legacy(1, 0, 60))
@@ -106,8 +113,8 @@ fn a_group_of_one() -> Case {
     let draft = Options::new().headers(Headers::none().draft_10(true));
     case("a layer writes its own groups and no others", legacy, draft)
         .ask(get(), passed().draft(INNER, r#""inner";r=0;t=60"#).legacy(3, 2, 3600))
-        .ask(get(), refused(&["inner"]).draft(INNER, r#""inner";r=0;t=60"#).legacy(3, 1, 3600))
-        .ask(get(), refused(&["inner"]).draft(INNER, r#""inner";r=0;t=60"#).legacy(3, 0, 3600))
+        .ask(get(), refused(&["inner"]).draft(INNER, r#""inner";r=0;t=60"#))
+        .ask(get(), refused(&["inner"]).draft(INNER, r#""inner";r=0;t=60"#))
         .ask(get(), refused(&["outer"]).legacy(3, 0, 3600))
 }
 

@@ -102,15 +102,16 @@ where
     }
 
     async fn a_turn_that_was_had_is_not_given_back(&self) {
-        let app = self.queue(3, Options::new().shape().charge_if(|_| false)).await;
-        assert_eq!(app.ask("200").await.status(), 200);
-        let mut second = pin!(app.ask("200"));
-        assert!(
-            go_on(second.as_mut()).await.is_none(),
-            "the stream is even, whatever came of the first"
-        );
-        app.clock.advance(SECOND);
-        assert_eq!(go_on(second).await.map(|response| response.status().as_u16()), Some(200));
+        let shaped = || Options::new().shape();
+        for options in [shaped().charge_if(|_| false), shaped().charge_actual_by(|_| Some(0))] {
+            let app = self.queue(3, options).await;
+            assert_eq!(app.ask("200").await.status(), 200);
+            let mut second = pin!(app.ask("200"));
+            let waits = go_on(second.as_mut()).await.is_none();
+            assert!(waits, "the stream is even, whatever came of the first");
+            app.clock.advance(SECOND);
+            assert_eq!(go_on(second).await.map(|response| response.status().as_u16()), Some(200));
+        }
     }
 
     async fn who_leaves_while_it_waits_gives_its_turn_back(&self) {
