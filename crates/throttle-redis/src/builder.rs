@@ -16,10 +16,10 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// # use throttle_redis as ratethrottle;
-/// use ratethrottle::{Error, RedisStorage};
+/// # mod ratethrottle { pub use throttle_redis::{Error as RedisError, RedisStorage}; }
+/// use ratethrottle::{RedisError, RedisStorage};
 ///
-/// # async fn example() -> Result<(), Error> {
+/// # async fn example() -> Result<(), RedisError> {
 /// let storage = RedisStorage::builder("redis://127.0.0.1:6379/0")
 ///     .max_connections(50)
 ///     .connect_timeout(Duration::from_secs(5))

@@ -152,7 +152,7 @@ impl Bucket {
 
     #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, _: Micros, cost: u64) -> Admission {
-        let (wait, backlog) = self.within(rule);
+        let within @ (wait, backlog) = self.within(rule);
         let charged = product(cost, rule.window().get());
         let over = (backlog + charged).saturating_sub(room(rule));
         let for_room = match over > 0 || wait > 0 {
@@ -160,7 +160,7 @@ impl Bucket {
             false => Micros::ZERO,
         };
         if rule.algorithm() == Algorithm::LeakyBucket {
-            return self.decide_turn(rule, charged, for_room);
+            return self.decide_turn(rule, charged, within, for_room);
         }
         match for_room {
             Micros::ZERO => Admission::Admitted { delay: Micros::ZERO },
@@ -169,13 +169,20 @@ impl Bucket {
     }
 
     /// Says when the turn of a request is that finds a place at the end of the queue after `for_room`.
-    fn decide_turn(&self, rule: &CheckedRule, charged: u128, for_room: Micros) -> Admission {
+    fn decide_turn(
+        &self,
+        rule: &CheckedRule,
+        charged: u128,
+        (excess, backlog): (u64, u128),
+        for_room: Micros,
+    ) -> Admission {
         let too_far = |turn: Micros| turn.since(rule.longest_delay().unwrap_or(Micros::MAX));
-        let turn = self.drains_in(rule, 0);
+        let excess = Micros::new(excess);
+        let turn = drain_time(backlog, rule).plus(excess);
         let at_end = for_room.max(too_far(turn));
-        let (turn, wait) = match self.hole_for(rule, charged) {
+        let (turn, wait) = match self.hole_for(charged, backlog) {
             None => (turn, at_end),
-            Some((excess, begin)) => {
+            Some(begin) => {
                 let sooner = drain_time(begin, rule).plus(excess);
                 (sooner, at_end.min(excess.max(too_far(sooner))))
             }
@@ -193,29 +200,23 @@ impl Bucket {
         }
     }
 
-    /// Finds the turn of somebody who left: where it begins when there is room for all of the backlog, and after how
-    /// long that is. What is beyond the room drains at its own rate, so that no turn is given again before.
-    fn hole_for(&self, rule: &CheckedRule, charged: u128) -> Option<(Micros, u128)> {
-        let holes = self.holes();
-        if holes.is_empty() {
-            return None;
-        }
-        let (excess, backlog) = self.within(rule);
+    /// Finds where the turn of somebody who left begins, when the backlog has drained to `backlog`, for which there is
+    /// room: what is beyond drains at its own rate, so that no turn is given again before.
+    fn hole_for(&self, charged: u128, backlog: u128) -> Option<u128> {
         let gone = self.backlog.get().saturating_sub(backlog);
         let rest = |hole: &Hole| {
             let (from, to) = (hole.from.get(), hole.to.get());
             (from.saturating_sub(gone), to.saturating_sub(gone))
         };
         let fits = |&(from, to): &(u128, u128)| to - from >= charged;
-        let (begin, _) = holes.iter().map(rest).find(fits)?;
-        Some((Micros::new(excess), begin))
+        self.holes().iter().map(rest).find(fits).map(|(from, _)| from)
     }
 
     #[inline]
     pub(super) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         let charged = product(cost, rule.window().get());
         if self.returned.is_some()
-            && let Some(end) = self.charge_hole(rule, charged)
+            && let Some(end) = self.charge_hole(charged)
         {
             return Receipt::new(now, end);
         }
@@ -226,8 +227,7 @@ impl Bucket {
 
     /// Takes the turn of somebody who left, if there is one.
     #[cold]
-    fn charge_hole(&mut self, rule: &CheckedRule, charged: u128) -> Option<u128> {
-        self.hole_for(rule, charged)?;
+    fn charge_hole(&mut self, charged: u128) -> Option<u128> {
         let Some(Returned::Holes(holes)) = self.returned.as_deref_mut() else { return None };
         let hole = holes.find(charged)?;
         let end = holes.take(hole, charged);

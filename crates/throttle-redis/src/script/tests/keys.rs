@@ -274,3 +274,27 @@ fn a_key_takes_few_bytes() {
         server.send::<()>("FLUSHALL");
     }
 }
+
+#[test]
+fn a_bucket_that_others_were_given_back_from_takes_few_bytes_more() {
+    let mut server = Server::start();
+    for algorithm in [Algorithm::TokenBucket, Algorithm::LeakyBucket] {
+        let rule = rule_of(algorithm, 1_000, Duration::from_secs(3_600));
+        let key = Key::from("12345678901234567890");
+        let charge = Charge::new(&key, &rule, 1);
+        let mut receipts = Vec::new();
+        for _ in 0..80 {
+            let outcome = server.acquire(Op::Acquire, &[charge], None).unwrap();
+            receipts.push(outcome.verdicts()[0].receipt);
+        }
+        let mut used = Vec::new();
+        for receipt in receipts.into_iter().step_by(2) {
+            server.refund(&[Refund::new(charge, receipt)], None).unwrap();
+            used.push(server.send::<u64>(&format!("MEMORY USAGE {}", storage_key(&charge))));
+        }
+        assert!(used[0] <= 180, "{algorithm} takes {} bytes", used[0]);
+        let most = if algorithm == Algorithm::LeakyBucket { 800 } else { 180 };
+        assert!(used.iter().all(|used| *used <= most), "{algorithm} takes {used:?} bytes");
+        server.send::<()>("FLUSHALL");
+    }
+}
