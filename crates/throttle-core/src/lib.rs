@@ -19,6 +19,8 @@
 //! brings the states to now, asks all, and charges all or none ([`settle`]).
 
 mod algorithm;
+#[doc(hidden)] // of our own crates
+pub mod complete_on_drop;
 mod decision;
 mod key;
 mod limiter;

@@ -3,16 +3,18 @@
 //! A place is a member of a sorted set by the time at which it is free again. What this process holds is
 //! renewed by one task for all of it; what a dead process held is not, and so is free after the lease.
 
-mod finish;
 mod held;
 mod renewal;
 
 use std::sync::{Arc, LazyLock};
 
 use redis::{Cmd, Script, Value, cmd};
-use throttle_core::{Effect, HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken};
+use throttle_core::{
+    Effect, HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken,
+    complete_on_drop::CompleteOnDrop,
+};
+use tokio::runtime::Handle;
 
-use self::finish::Finishing;
 pub(crate) use self::held::Held;
 use crate::storage::Inner;
 
@@ -34,8 +36,13 @@ impl PlaceStorage for Places {
     fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
         let inner = Arc::clone(&self.inner);
         let key: Arc<str> = inner.keys.of_places(of).into();
-        // Whoever gives the call up meanwhile has it finished, so that its place is given back.
-        Reply::pending(Finishing::new(take(inner, key, limit)))
+        Reply::pending(async move {
+            // A call that is dropped meanwhile is completed, so that its permit is released: on the
+            // runtime on which it began, since it may be dropped outside of any.
+            let runtime = Handle::try_current();
+            let complete = move |take| drop(runtime.map(|runtime| runtime.spawn(take)));
+            CompleteOnDrop::new(take(inner, key, limit), complete).await
+        })
     }
 
     fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {

@@ -1,0 +1,137 @@
+//! Work that is completed even when its owner is dropped.
+//!
+//! This crate has no async runtime, so the caller says where unfinished work goes on.
+
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+/// Work that can go on in the background.
+pub type Work<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A future that hands over its work when it is dropped before the end.
+///
+/// `F` receives what is left: it spawns it on a runtime, or calls [`finish`]. It runs in a destructor.
+pub struct CompleteOnDrop<T: 'static, F: FnOnce(Work) + Unpin = fn(Work)> {
+    left: Option<(Work<T>, F)>,
+}
+
+impl<T, F: FnOnce(Work) + Unpin> CompleteOnDrop<T, F> {
+    /// Creates a future that does `work`, and calls `on_drop` with it when it is dropped before the end.
+    pub fn new(work: impl Future<Output = T> + Send + 'static, on_drop: F) -> Self {
+        Self { left: Some((Box::pin(work), on_drop)) }
+    }
+}
+
+impl<T, F: FnOnce(Work) + Unpin> Future for CompleteOnDrop<T, F> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Taken out while it is polled: work that has panicked must not be polled again on drop.
+        let Some((mut work, on_drop)) = self.left.take() else {
+            return Poll::Pending; // polled after the end
+        };
+        let poll = work.as_mut().poll(cx);
+        if poll.is_pending() {
+            self.left = Some((work, on_drop));
+        }
+        poll
+    }
+}
+
+impl<T, F: FnOnce(Work) + Unpin> Drop for CompleteOnDrop<T, F> {
+    fn drop(&mut self) {
+        if let Some((work, on_drop)) = self.left.take() {
+            on_drop(Box::pin(async move { drop(work.await) }));
+        }
+    }
+}
+
+impl<T, F: FnOnce(Work) + Unpin> fmt::Debug for CompleteOnDrop<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompleteOnDrop").finish_non_exhaustive()
+    }
+}
+
+/// Polls work once from within a destructor, and spawns it if it is still pending.
+///
+/// Work of an in-memory storage is done when this returns. Work that panics is logged and dropped: a
+/// panic in a destructor ends the process when a handler's panic runs that destructor.
+pub fn finish(work: impl Future<Output = ()> + Send + 'static, spawn: impl FnOnce(Work)) {
+    let mut work: Work = Box::pin(work);
+    let poll = || work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    match catch_unwind(AssertUnwindSafe(poll)) {
+        Ok(Poll::Pending) => spawn(work),
+        Ok(Poll::Ready(())) => {}
+        Err(_) => tracing::error!("a refund, release or reconciliation was not done: it panicked"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        future::{pending, ready},
+        panic::resume_unwind,
+    };
+
+    use super::*;
+
+    fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+        Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn never(_: Work) {
+        panic!("there is no work left");
+    }
+
+    #[test]
+    fn work_that_panics_while_another_panic_is_in_flight_does_not_end_the_process() {
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                finish(async { resume_unwind(Box::new("in a destructor")) }, never);
+            }
+        }
+        let both: Result<(), _> = catch_unwind(|| {
+            let _panics = Panics;
+            resume_unwind(Box::new("in a handler"))
+        });
+        assert_eq!(both.unwrap_err().downcast_ref::<&str>(), Some(&"in a handler"));
+    }
+
+    #[test]
+    fn only_work_that_is_pending_when_it_is_dropped_is_handed_over() {
+        let handed_over = Cell::new(0);
+        let count = |_: Work| handed_over.set(handed_over.get() + 1);
+        let mut pending = CompleteOnDrop::new(pending::<u64>(), count);
+        assert!(poll(&mut pending).is_pending());
+        drop(pending);
+        assert_eq!(handed_over.get(), 1);
+        let mut done = CompleteOnDrop::new(ready(7), count);
+        assert_eq!(poll(&mut done), Poll::Ready(7));
+        drop(done);
+        assert_eq!(handed_over.get(), 1);
+    }
+
+    #[test]
+    fn work_that_panicked_is_not_handed_over() {
+        let mut panics = CompleteOnDrop::new(async { resume_unwind(Box::new("at once")) }, never);
+        assert!(
+            catch_unwind(AssertUnwindSafe(|| poll::<CompleteOnDrop<(), _>>(&mut panics))).is_err()
+        );
+        drop(panics);
+    }
+
+    #[test]
+    fn work_is_polled_before_it_is_spawned_and_spawned_only_if_it_is_pending() {
+        finish(async {}, never);
+        let spawned = Cell::new(false);
+        finish(pending(), |_| spawned.set(true));
+        assert!(spawned.get());
+    }
+}
