@@ -101,9 +101,9 @@ pub use throttle_core::{
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ActualCost, ConfigError, ContentLength, Denial, ExtractCost, Headers, InFlight, IntoRules,
-    InvalidCost, InvalidPath, KeptPlaces, MissingLength, Mistake, NoCost, OnError, Options,
-    PickedRules, RequestHead, ResponseHead, Seen, Selection, ShortSecret, Source,
+    ActualCost, ConfigError, ConfigWarning, ContentLength, Denial, ExtractCost, Headers, InFlight,
+    IntoRules, InvalidCost, InvalidPath, KeptPlaces, LimitSource, MissingLength, NoCost, OnError,
+    Options, PickedRules, RequestHead, RequestSample, ResponseHead, Selection, ShortSecret,
     identity::{
         AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Global, Header, IntoKey,
         IntoKeyed, InvalidKey, InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey,

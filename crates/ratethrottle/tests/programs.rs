@@ -194,7 +194,7 @@ async fn time_in_tests() -> Tested {
 /// Whatever a signature of ours mentions can be named by its users.
 #[tokio::test]
 async fn the_types_of_the_layer_can_be_named() -> Tested {
-    fn layer_of(source: impl Into<ratethrottle::Source>) -> RateThrottleLayer {
+    fn layer_of(source: impl Into<ratethrottle::LimitSource>) -> RateThrottleLayer {
         RateThrottleLayer::from_options(source, ratethrottle::Options::new().rule("api"))
     }
     let _layer = layer_of(Rule::per_minute("api", 1)).build()?;

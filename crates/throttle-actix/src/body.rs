@@ -1,4 +1,4 @@
-//! The body of a response for which something is held until it has ended.
+//! The body of a response that keeps a guard until it has ended.
 
 use std::{
     pin::Pin,
@@ -8,23 +8,23 @@ use std::{
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
-use throttle_http::Hold;
+use throttle_http::BodyGuard;
 
 pin_project! {
-    /// Lets go what is held when the body has ended or failed, or is dropped.
-    struct HeldBody<B> {
+    /// A body that drops the guard when it has ended or failed, or is dropped.
+    struct GuardedBody<B> {
         #[pin]
         body: B,
-        hold: Option<Box<Hold>>,
+        guard: Option<BodyGuard>,
     }
 }
 
-/// Keeps what is held until the body has ended.
-pub(crate) fn held<B: MessageBody + 'static>(body: B, hold: Box<Hold>) -> BoxBody {
-    BoxBody::new(HeldBody { body, hold: Some(hold) })
+/// Keeps the guard until the body has ended.
+pub(crate) fn guarded<B: MessageBody + 'static>(body: B, guard: BodyGuard) -> BoxBody {
+    BoxBody::new(GuardedBody { body, guard: Some(guard) })
 }
 
-impl<B: MessageBody> MessageBody for HeldBody<B> {
+impl<B: MessageBody> MessageBody for GuardedBody<B> {
     type Error = B::Error;
 
     fn size(&self) -> BodySize {
@@ -37,9 +37,9 @@ impl<B: MessageBody> MessageBody for HeldBody<B> {
     ) -> Poll<Option<Result<Bytes, B::Error>>> {
         let this = self.project();
         let chunk = ready!(this.body.poll_next(cx));
-        match (&this.hold, &chunk) {
-            (Some(hold), Some(Ok(chunk))) => hold.sent(chunk.len()),
-            _ => drop(this.hold.take()),
+        match (&this.guard, &chunk) {
+            (Some(guard), Some(Ok(chunk))) => guard.sent(chunk.len()),
+            _ => drop(this.guard.take()),
         }
         Poll::Ready(chunk)
     }

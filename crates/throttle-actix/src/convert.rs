@@ -1,6 +1,8 @@
 //! Between the types of `http` 1 and those of Actix Web, which are of `http` 0.2.
 
 use std::{
+    cell::OnceCell,
+    convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::OnceLock,
 };
@@ -12,10 +14,10 @@ use actix_web::{
 };
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
-use throttle_core::Decisions;
+use throttle_core::{Decisions, Reply};
 use throttle_http::{
-    ActualCost, Departure, Exit, FieldMap, ForeignHead, InFlight, Leaving, ListField, Marks,
-    Passage, Protocol, Refusal, ResponseHead, look_at_nested, on_one_line,
+    BodyGuard, Done, ExtensionSink, HeaderSink, Pass, RateLimitHeader, Rejection, RequestView,
+    ResponseHead, ResponseView, join_list,
 };
 
 /// Copies a value from beside the request to where the functions among the options see it.
@@ -54,7 +56,7 @@ impl<'a> Head<'a> {
     }
 }
 
-impl ForeignHead for Head<'_> {
+impl RequestView for Head<'_> {
     fn method(&self) -> &Method {
         &self.method
     }
@@ -82,6 +84,10 @@ impl ForeignHead for Head<'_> {
         self.headers.get_or_init(|| fields_of(&self.head.headers))
     }
 
+    fn content_type(&self) -> Option<&[u8]> {
+        self.head.headers.get(actix::CONTENT_TYPE).map(actix::HeaderValue::as_bytes)
+    }
+
     fn extensions(&self) -> &Extensions {
         &self.extensions
     }
@@ -103,27 +109,40 @@ fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
     map
 }
 
-/// Puts into a request what a handler finds there.
-pub(crate) fn pass(passage: Passage, extensions: &mut ActixExtensions) -> Box<Exit> {
-    let Passage { decisions, in_flight, actual_cost, exit } = passage;
-    if let Some(decisions) = decisions {
-        leave_decisions(extensions, decisions);
+/// The extensions of a request, for [`Pass::attach`].
+pub(crate) struct AttachTo<'a>(pub(crate) &'a mut ActixExtensions);
+
+impl ExtensionSink for AttachTo<'_> {
+    fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
+        self.0.insert(value)
     }
-    if let Some(in_flight) = in_flight {
-        let in_flight = in_flight.beside(extensions.get::<InFlight>());
-        extensions.insert(in_flight);
+
+    fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.get()
     }
-    if let Some(cost) = actual_cost {
-        let cost = cost.beside(extensions.get::<ActualCost>());
-        extensions.insert(cost);
-    }
-    exit
 }
 
-/// Shows a response to those who say what its request is charged.
-pub(crate) fn leave<B>(exit: Box<Exit>, response: &HttpResponse<B>) -> Result<Departure, Leaving> {
-    let status = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
-    exit.leave(&ResponseHead::new(status, &fields_of(response.headers())))
+/// The header fields of a response, which are converted when they are first read.
+#[derive(Debug)]
+struct Response<'a> {
+    headers: &'a actix::HeaderMap,
+    converted: OnceCell<HeaderMap>,
+}
+
+impl ResponseView for Response<'_> {
+    fn headers(&self) -> &HeaderMap {
+        self.converted.get_or_init(|| fields_of(self.headers))
+    }
+}
+
+/// Finishes a pass with the head of a response.
+pub(crate) fn finish<B>(pass: Pass, response: &HttpResponse<B>) -> Reply<Done, Infallible> {
+    let view = Response { headers: response.headers(), converted: OnceCell::new() };
+    pass.finish(&ResponseHead::from_view(status_of(response), &view))
+}
+
+fn status_of<B>(response: &HttpResponse<B>) -> http::StatusCode {
+    http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default()
 }
 
 /// Returns the address of the connection, or what a server of one's own put beside the request: never
@@ -137,25 +156,9 @@ pub(crate) fn peer_of(request: &ServiceRequest) -> Option<IpAddr> {
     })
 }
 
-/// Returns in which form the client reads a refusal.
-pub(crate) fn protocol_of(request: &ServiceRequest) -> Protocol {
-    if request.method() != actix_web::http::Method::POST {
-        return Protocol::Http;
-    }
-    let content_type = request.headers().get(actix::CONTENT_TYPE);
-    content_type.map_or(Protocol::Http, |value| Protocol::of_post(value.as_bytes()))
-}
-
-/// Leaves the decisions for the handler.
-pub(crate) fn leave_decisions(extensions: &mut ActixExtensions, decisions: Decisions) {
-    if let (Some(outer), Some(inner)) = (extensions.insert(decisions), extensions.get()) {
-        look_at_nested(&outer, inner);
-    }
-}
-
-/// Makes a response of a refusal.
-pub(crate) fn refuse(refusal: Refusal) -> HttpResponse {
-    let (mut parts, body) = refusal.into_parts();
+/// Converts the response of a rejection.
+pub(crate) fn reject(rejection: Rejection) -> HttpResponse {
+    let (mut parts, body) = rejection.into_response().into_parts();
     let status = StatusCode::from_u16(parts.status.as_u16());
     let mut response = HttpResponse::with_body(status.unwrap_or_default(), body);
     let fields = response.headers_mut();
@@ -170,19 +173,20 @@ pub(crate) fn refuse(refusal: Refusal) -> HttpResponse {
     response.map_into_boxed_body()
 }
 
-/// Writes what a response to a request that passed is marked with: header fields, and the decisions into
-/// its extensions where that was asked for.
-pub(crate) fn mark<B>(marks: Marks, response: &mut HttpResponse<B>) {
-    let status = http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default();
-    if let Some(decisions) = marks.write_fields(status, &mut Fields(response.headers_mut())) {
+/// Writes the fields of a response, and returns what is to be kept until its body has ended.
+pub(crate) fn write<B>(done: Done, response: &mut HttpResponse<B>) -> Option<BodyGuard> {
+    let status = status_of(response);
+    let (decisions, guard) = done.write_to(status, &mut Fields(response.headers_mut()));
+    if let Some(decisions) = decisions {
         response.extensions_mut().insert(decisions);
     }
+    guard
 }
 
-/// Takes fields in the types of `http` 1.
+/// Header fields, set in the types of `http` 1.
 struct Fields<'a>(&'a mut actix::HeaderMap);
 
-impl FieldMap for Fields<'_> {
+impl HeaderSink for Fields<'_> {
     fn has(&self, name: &HeaderName) -> bool {
         self.0.contains_key(name.as_str())
     }
@@ -193,31 +197,33 @@ impl FieldMap for Fields<'_> {
         }
     }
 
-    fn extend_list(&mut self, list: ListField, value: Bytes) {
+    fn extend_list(&mut self, list: RateLimitHeader, value: Bytes) {
         let Ok(added) = actix::HeaderValue::from_maybe_shared(value) else { return };
         let mut before = self.0.insert(name_of_list(list), added);
         let Some(first) = before.next() else { return };
         let name = name_of_list(list);
         let before: Vec<_> = [first].into_iter().chain(before).collect();
         let lines = before.iter().chain(self.0.get(&name)).map(actix::HeaderValue::as_bytes);
-        if let Ok(line) = actix::HeaderValue::from_bytes(&on_one_line(lines)) {
+        if let Ok(line) = actix::HeaderValue::from_bytes(&join_list(lines)) {
             self.0.insert(name, line);
         }
     }
 }
 
-fn name_of_list(list: ListField) -> actix::HeaderName {
+fn name_of_list(list: RateLimitHeader) -> actix::HeaderName {
     match list {
-        ListField::RateLimit => const { actix::HeaderName::from_static("ratelimit") },
-        ListField::RateLimitPolicy => const { actix::HeaderName::from_static("ratelimit-policy") },
+        RateLimitHeader::RateLimit => const { actix::HeaderName::from_static("ratelimit") },
+        RateLimitHeader::RateLimitPolicy => {
+            const { actix::HeaderName::from_static("ratelimit-policy") }
+        }
     }
 }
 
-/// Converts a name; those of every refusal are at hand.
+/// Converts a name; those of every rejection are constants.
 fn name_of(name: &HeaderName) -> Result<actix::HeaderName, actix::InvalidHeaderName> {
     match name.as_str() {
-        "ratelimit" => Ok(name_of_list(ListField::RateLimit)),
-        "ratelimit-policy" => Ok(name_of_list(ListField::RateLimitPolicy)),
+        "ratelimit" => Ok(name_of_list(RateLimitHeader::RateLimit)),
+        "ratelimit-policy" => Ok(name_of_list(RateLimitHeader::RateLimitPolicy)),
         "retry-after" => Ok(actix::RETRY_AFTER),
         "content-type" => Ok(actix::CONTENT_TYPE),
         other => actix::HeaderName::from_bytes(other.as_bytes()),

@@ -22,6 +22,7 @@ mod body;
 mod convert;
 mod extract;
 mod future;
+mod memory;
 mod middleware;
 mod service;
 #[cfg(feature = "memory")]
@@ -34,4 +35,4 @@ pub use self::{
     service::ThrottledService,
 };
 pub use http;
-pub use throttle_http::Source;
+pub use throttle_http::LimitSource;

@@ -10,15 +10,15 @@ use actix_web::{
     body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
 };
-use throttle_core::Limiter;
-use throttle_http::{ConfigError, Options, Setup, Source};
+use throttle_http::{ConfigError, LimitSource, Options, ThrottleBuilder};
 
 #[cfg(feature = "memory")]
 use crate::workers::{self, Shared};
 use crate::{
-    ThrottledService,
     convert::{Carry, carry},
-    service::Eithers,
+    future::EitherResponse,
+    memory::MEMORY,
+    service::ThrottledService,
 };
 
 /// Limits the requests of the app, scope or resource that it is wrapped around.
@@ -31,7 +31,7 @@ use crate::{
 /// A server calls its factory once for each worker and each listener. They share one limit
 ///
 /// - if the throttle is made outside the factory, and cloned into it;
-/// - if it is made inside the factory, of a [`Limiter`] that was made outside;
+/// - if it is made inside the factory, of a [`Limiter`](throttle_core::Limiter) that was made outside;
 /// - if it is made inside the factory, of a [`Rule`](throttle_core::Rule): what the workers of a server
 ///   make at the same place of the code, of an equal rule, is one limiter. Where one call of the factory
 ///   does so several times, in a loop or a function of yours, the first of each worker is one, the
@@ -39,7 +39,7 @@ use crate::{
 ///   unless each runs in an actix `System` of its own. Nothing is shared outside the threads of
 ///   workers: apps of tests are apart.
 ///
-/// A [`Limiter`] over a storage in memory that is made inside the factory is one for each worker; a line
+/// A [`Limiter`](throttle_core::Limiter) over a storage in memory that is made inside the factory is one for each worker; a line
 /// of the log says so.
 ///
 /// # Errors
@@ -78,7 +78,7 @@ use crate::{
 #[must_use]
 pub struct RateThrottle {
     /// Shared by clones.
-    setup: Setup,
+    builder: ThrottleBuilder,
     carried: Arc<[Carry]>,
     /// Keeps what workers share for as long as one of them has it.
     #[cfg(feature = "memory")]
@@ -86,31 +86,31 @@ pub struct RateThrottle {
 }
 
 impl RateThrottle {
-    /// Makes a middleware of a [`Limiter`], or of a single [`Rule`](throttle_core::Rule) whose counts
+    /// Makes a middleware of a [`Limiter`](throttle_core::Limiter), or of a single [`Rule`](throttle_core::Rule) whose counts
     /// are kept in memory.
     #[track_caller]
-    pub fn new(source: impl Into<Source>) -> Self {
+    pub fn new(source: impl Into<LimitSource>) -> Self {
         Self::from_options(source, Options::new())
     }
 
     /// Makes a middleware of options that were collected elsewhere: from a file, in a table of tests.
     #[track_caller]
-    pub fn from_options(source: impl Into<Source>, options: Options) -> Self {
+    pub fn from_options(source: impl Into<LimitSource>, options: Options) -> Self {
         let source = source.into();
         #[cfg(feature = "memory")]
-        if let Source::Rule(rule) = &source
+        if let LimitSource::Rule(rule) = &source
             && let Some(shared) = workers::shared(rule)
         {
-            let setup = Setup::new(shared.limiter.clone(), options);
-            return Self { setup, carried: Arc::default(), shared: Some(shared) };
+            let builder = ThrottleBuilder::new(shared.limiter.clone(), options);
+            return Self { builder, carried: Arc::default(), shared: Some(shared) };
         }
         #[cfg(feature = "memory")]
-        if let Source::Limiter(limiter) = &source {
+        if let LimitSource::Limiter(limiter) = &source {
             workers::look_at(limiter);
         }
         let limiter = source.into_limiter(MEMORY).map_err(Arc::new);
         Self {
-            setup: Setup::new(limiter, options),
+            builder: ThrottleBuilder::new(limiter, options),
             carried: Arc::default(),
             #[cfg(feature = "memory")]
             shared: None,
@@ -146,27 +146,21 @@ impl RateThrottle {
     /// [`ConfigError`] for a rule or rate that cannot be taken, a rule that is not known (the text has
     /// those that are), a limiter without rules, and a trusted proxy that is no network.
     pub fn build(self) -> Result<Self, Arc<ConfigError>> {
-        self.setup.throttle()?;
+        self.builder.throttle()?;
         Ok(self)
     }
 
     fn with(self, change: impl FnOnce(Options) -> Options) -> Self {
-        Self { setup: self.setup.with(change), ..self }
+        Self { builder: self.builder.with(change), ..self }
     }
 }
-
-#[cfg(feature = "memory")]
-pub(crate) const MEMORY: Option<fn() -> Limiter> =
-    Some(|| Limiter::new(throttle_memory::MemoryStorage::new()));
-#[cfg(not(feature = "memory"))]
-pub(crate) const MEMORY: Option<fn() -> Limiter> = None;
 
 impl<S, B> Transform<S, ServiceRequest> for RateThrottle
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
 {
-    type Response = Eithers<B>;
+    type Response = EitherResponse<B>;
     type Error = S::Error;
     type Transform = ThrottledService<S>;
     type InitError = ();
@@ -175,14 +169,14 @@ where
     fn new_transform(&self, inner: S) -> Self::Future {
         #[cfg(feature = "memory")]
         workers::factory_is_done();
-        let throttle = self.setup.throttle_or_log();
-        ready(Ok(ThrottledService::new(inner, throttle, self.clone())))
-    }
-}
-
-impl RateThrottle {
-    pub(crate) fn carried(&self) -> &[Carry] {
-        &self.carried
+        let throttle = self.builder.throttle_or_log();
+        ready(Ok(ThrottledService::new(
+            inner,
+            throttle,
+            Arc::clone(&self.carried),
+            #[cfg(feature = "memory")]
+            self.shared.clone(),
+        )))
     }
 }
 
@@ -191,6 +185,6 @@ impl fmt::Debug for RateThrottle {
         let mut debug = f.debug_struct("RateThrottle");
         #[cfg(feature = "memory")]
         debug.field("shared_by_workers", &self.shared.is_some());
-        debug.field("setup", &self.setup).finish_non_exhaustive()
+        debug.field("builder", &self.builder).finish_non_exhaustive()
     }
 }

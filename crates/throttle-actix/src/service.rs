@@ -1,4 +1,4 @@
-//! The service: asks, and calls the inner one at once if it may.
+//! The service: checks a request, and calls the inner service at once where it can.
 
 use std::{
     rc::Rc,
@@ -8,32 +8,45 @@ use std::{
 
 use actix_web::{
     HttpMessage,
-    body::{EitherBody, MessageBody},
+    body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse},
 };
-use throttle_http::{Admission, Refusal, RequestHead, Throttle, Verdict};
+use throttle_core::Reply;
+use throttle_http::{Rejection, RequestHead, Throttle};
 
+#[cfg(feature = "memory")]
+use crate::workers::Shared;
 use crate::{
-    RateThrottle, ThrottledFuture,
-    convert::{self, Head},
+    convert::{self, AttachTo, Carry, Head},
+    future::{EitherResponse, ThrottledFuture},
 };
 
-/// Is the inner service's response, or a refusal.
-pub(crate) type Eithers<B> = ServiceResponse<EitherBody<B>>;
-
-/// Limits the requests of the service within.
+/// A service whose requests are limited.
 #[derive(Debug)]
 pub struct ThrottledService<S> {
     inner: Rc<S>,
-    /// None when it could not be built.
+    /// `None` when it could not be built.
     throttle: Option<Arc<Throttle>>,
-    /// Keeps what workers share, even where the app that it was wrapped around is gone.
-    made_of: RateThrottle,
+    carried: Arc<[Carry]>,
+    /// Keeps what workers share, even when the app that it was made for is gone.
+    #[cfg(feature = "memory")]
+    _shared: Option<Arc<Shared>>,
 }
 
 impl<S> ThrottledService<S> {
-    pub(crate) fn new(inner: S, throttle: Option<Arc<Throttle>>, made_of: RateThrottle) -> Self {
-        Self { inner: Rc::new(inner), throttle, made_of }
+    pub(crate) fn new(
+        inner: S,
+        throttle: Option<Arc<Throttle>>,
+        carried: Arc<[Carry]>,
+        #[cfg(feature = "memory")] shared: Option<Arc<Shared>>,
+    ) -> Self {
+        Self {
+            inner: Rc::new(inner),
+            throttle,
+            carried,
+            #[cfg(feature = "memory")]
+            _shared: shared,
+        }
     }
 }
 
@@ -42,7 +55,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
 {
-    type Response = Eithers<B>;
+    type Response = EitherResponse<B>;
     type Error = S::Error;
     type Future = ThrottledFuture<S, B>;
 
@@ -51,47 +64,21 @@ where
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let Some(throttle) = &self.throttle else {
-            let refusal = Throttle::misconfigured_for(convert::protocol_of(&request));
-            return refused(request, refusal);
+        let wants_route = self.throttle.as_ref().is_some_and(|throttle| throttle.wants_route());
+        let view = Head::new(&request, &self.carried, wants_route);
+        let head = RequestHead::from_view(&view, convert::peer_of(&request));
+        let check = match &self.throttle {
+            Some(throttle) => throttle.check(&head),
+            None => Reply::ready(Err(Rejection::misconfigured(&head))),
         };
-        let head = Head::new(&request, self.made_of.carried(), throttle.wants_route());
-        let admission = throttle.admit(&RequestHead::foreign(&head, convert::peer_of(&request)));
-        let reply = match admission {
-            Admission::Exempt => return ThrottledFuture::exempt(self.inner.call(request)),
-            Admission::Refused(refusal) => return refused(request, refusal),
-            Admission::Undecided(marks) => {
-                return ThrottledFuture::passed(self.inner.call(request), marks);
+        drop(view);
+        match check.into_ready() {
+            Ok(Ok(mut pass)) => {
+                pass.attach(&mut AttachTo(&mut request.extensions_mut()));
+                ThrottledFuture::called(self.inner.call(request), pass)
             }
-            Admission::Asked(reply) => reply,
-            Admission::Followed(followed) => {
-                let (entry, inner) = (throttle.follow(followed), Rc::clone(&self.inner));
-                return ThrottledFuture::entering(entry, inner, request);
-            }
-        };
-        match reply.into_ready() {
-            Ok(answer) => match throttle.judge_for(|| convert::protocol_of(&request), answer) {
-                Verdict::Passed(decisions) => {
-                    let marks = throttle.marks(&decisions);
-                    convert::leave_decisions(&mut request.extensions_mut(), decisions);
-                    ThrottledFuture::passed(self.inner.call(request), marks)
-                }
-                Verdict::Undecided(marks) => {
-                    ThrottledFuture::passed(self.inner.call(request), marks)
-                }
-                Verdict::Refused(refusal) => refused(request, refusal),
-            },
-            Err(pending) => {
-                let inner = Rc::clone(&self.inner);
-                ThrottledFuture::asking(pending, inner, request, Arc::clone(throttle))
-            }
+            Ok(Err(rejection)) => ThrottledFuture::rejected(request, rejection),
+            Err(pending) => ThrottledFuture::checking(pending, Rc::clone(&self.inner), request),
         }
     }
-}
-
-fn refused<S, B>(request: ServiceRequest, refusal: Refusal) -> ThrottledFuture<S, B>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>>,
-{
-    ThrottledFuture::refused(request.into_response(convert::refuse(refusal)))
 }

@@ -14,9 +14,9 @@ use std::{
 
 use actix_web::rt::System;
 use throttle_core::{AtomicStorage, Limiter, Rule, Scope};
-use throttle_http::{ConfigError, Mistake, Source};
+use throttle_http::{ConfigError, ConfigWarning, LimitSource};
 
-use crate::middleware::MEMORY;
+use crate::memory::MEMORY;
 
 /// Is what workers share; lives as long as the last throttle or service that was made of it.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) fn shared(rule: &Rule) -> Option<Arc<Shared>> {
     if let Some(shared) = found.find_map(|(_, _, shared)| shared.upgrade()) {
         return Some(shared);
     }
-    let limiter = Source::Rule(rule.clone()).into_limiter(MEMORY).map_err(Arc::new);
+    let limiter = LimitSource::Rule(rule.clone()).into_limiter(MEMORY).map_err(Arc::new);
     let shared = Arc::new(Shared { limiter });
     all.push((place, nth, Arc::downgrade(&shared)));
     Some(shared)
@@ -92,7 +92,7 @@ pub(crate) fn look_at(limiter: &Limiter) {
     match found.find_map(|(_, _, storage)| storage.upgrade()) {
         None => all.push((place, nth, Arc::downgrade(limiter.storage()))),
         Some(storage) if Arc::ptr_eq(&storage, limiter.storage()) => {}
-        Some(_) => LOGGED.call_once(|| Mistake::LimiterPerWorker.log()),
+        Some(_) => LOGGED.call_once(|| ConfigWarning::LimiterPerWorker.log()),
     }
 }
 

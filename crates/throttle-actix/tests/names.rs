@@ -72,8 +72,8 @@ async fn the_service_and_the_future_have_names() {
         }
     }
     for (limiter, shown) in [
-        (limiter(MemoryStorage::new(), 1), "ThrottledFuture(passed)"),
-        (limiter(Later::default(), 1), "ThrottledFuture(asking)"),
+        (limiter(MemoryStorage::new(), 1), "ThrottledFuture(called)"),
+        (limiter(Later::default(), 1), "ThrottledFuture(checking)"),
     ] {
         let inner: Inner = std::rc::Rc::new(fn_service(|request: ServiceRequest| {
             std::future::ready(Ok(request.into_response(actix_web::HttpResponse::Ok())))

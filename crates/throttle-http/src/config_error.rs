@@ -2,7 +2,11 @@
 
 use throttle_core::{Error, InvalidRule};
 
-use crate::{InvalidCost, InvalidPath, ShortSecret, identity::InvalidKey};
+use crate::{
+    fields::ShortSecret,
+    identity::InvalidKey,
+    options::{InvalidCost, InvalidPath},
+};
 
 /// Says why a middleware cannot be built.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use http::{Extensions, HeaderMap, Method, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version, header::CONTENT_TYPE};
 
 /// Shows a request without its body to the functions that pick keys and costs.
 #[derive(Copy, Clone, Debug)]
@@ -28,14 +28,14 @@ enum Parts<'a> {
         headers: &'a HeaderMap,
         extensions: &'a Extensions,
     },
-    Foreign(&'a dyn ForeignHead),
+    View(&'a dyn RequestView),
 }
 
-/// Shows a request of a framework that has other types than those of `http`.
+/// A request of a framework that has other types than those of `http`.
 ///
-/// What is costly to convert is best converted when it is first asked for: most keys are made of the
-/// peer alone.
-pub trait ForeignHead: fmt::Debug + Sync {
+/// What is expensive to convert is best converted when it is first read: most keys are made of the peer
+/// alone.
+pub trait RequestView: fmt::Debug + Sync {
     /// Returns the method.
     fn method(&self) -> &Method;
     /// Returns the target.
@@ -48,6 +48,10 @@ pub trait ForeignHead: fmt::Debug + Sync {
     }
     /// Returns the header fields.
     fn headers(&self) -> &HeaderMap;
+    /// Returns the value of `content-type`.
+    fn content_type(&self) -> Option<&[u8]> {
+        self.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes)
+    }
     /// Returns what stands beside the request.
     fn extensions(&self) -> &Extensions;
     /// Returns the pattern of the route, such as `/users/{id}`, if there is one.
@@ -57,7 +61,7 @@ pub trait ForeignHead: fmt::Debug + Sync {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Looks at a request whose connection comes from `peer`, if that is known.
+    /// Creates the head of a request whose connection comes from `peer`, if that is known.
     pub fn new<B>(request: &'a http::Request<B>, peer: Option<IpAddr>) -> Self {
         let (method, uri) = (request.method(), request.uri());
         let version = request.version();
@@ -81,10 +85,10 @@ impl<'a> RequestHead<'a> {
         self
     }
 
-    /// Looks at a request of a framework that has types of its own.
-    pub fn foreign(head: &'a dyn ForeignHead, peer: Option<IpAddr>) -> Self {
-        let peer = peer.or_else(|| peer_of(head.extensions()));
-        Self { parts: Parts::Foreign(head), peer, route_of: |_| None, is_call: false }
+    /// Creates the head of a request of a framework with types of its own.
+    pub fn from_view(view: &'a dyn RequestView, peer: Option<IpAddr>) -> Self {
+        let peer = peer.or_else(|| peer_of(view.extensions()));
+        Self { parts: Parts::View(view), peer, route_of: |_| None, is_call: false }
     }
 
     /// The same as that of a call, which is not written yet: its client may add fields.
@@ -102,7 +106,7 @@ impl<'a> RequestHead<'a> {
     pub fn method(&self) -> &'a Method {
         match self.parts {
             Parts::Own { method, .. } => method,
-            Parts::Foreign(head) => head.method(),
+            Parts::View(view) => view.method(),
         }
     }
 
@@ -111,7 +115,7 @@ impl<'a> RequestHead<'a> {
     pub fn uri(&self) -> &'a Uri {
         match self.parts {
             Parts::Own { uri, .. } => uri,
-            Parts::Foreign(head) => head.uri(),
+            Parts::View(view) => view.uri(),
         }
     }
 
@@ -120,7 +124,7 @@ impl<'a> RequestHead<'a> {
     pub fn version(&self) -> Version {
         match self.parts {
             Parts::Own { version, .. } => version,
-            Parts::Foreign(head) => head.version(),
+            Parts::View(view) => view.version(),
         }
     }
 
@@ -129,7 +133,7 @@ impl<'a> RequestHead<'a> {
     pub fn path(&self) -> &'a str {
         match self.parts {
             Parts::Own { uri, .. } => uri.path(),
-            Parts::Foreign(head) => head.path(),
+            Parts::View(view) => view.path(),
         }
     }
 
@@ -138,7 +142,7 @@ impl<'a> RequestHead<'a> {
     pub(crate) fn route(&self) -> Option<&'a str> {
         match self.parts {
             Parts::Own { extensions, .. } => (self.route_of)(extensions),
-            Parts::Foreign(head) => head.route(),
+            Parts::View(view) => view.route(),
         }
     }
 
@@ -147,7 +151,7 @@ impl<'a> RequestHead<'a> {
     pub fn headers(&self) -> &'a HeaderMap {
         match self.parts {
             Parts::Own { headers, .. } => headers,
-            Parts::Foreign(head) => head.headers(),
+            Parts::View(view) => view.headers(),
         }
     }
 
@@ -157,12 +161,19 @@ impl<'a> RequestHead<'a> {
         self.headers().get(name.as_ref())?.to_str().ok()
     }
 
+    pub(crate) fn content_type(&self) -> Option<&'a [u8]> {
+        match self.parts {
+            Parts::Own { headers, .. } => headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes),
+            Parts::View(view) => view.content_type(),
+        }
+    }
+
     /// Returns what layers before this one put beside the request.
     #[must_use]
     pub fn extensions(&self) -> &'a Extensions {
         match self.parts {
             Parts::Own { extensions, .. } => extensions,
-            Parts::Foreign(head) => head.extensions(),
+            Parts::View(view) => view.extensions(),
         }
     }
 

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use throttle_core::Limiter;
-use throttle_http::{
-    Admission, Followed, Marks, Options, Protocol, RequestHead, ResponseHead, Throttle, Verdict,
-};
+use throttle_http::{Options, RequestHead, ResponseHead, Throttle};
 use throttle_memory::MemoryStorage;
 use throttle_testkit::http::{all, answers, handler, nested, run};
 
@@ -16,46 +14,17 @@ async fn make(options: Options, limiter: Limiter) -> Arc<Throttle> {
     Arc::new(Throttle::new(limiter, options).unwrap())
 }
 
-async fn call(throttle: &Arc<Throttle>, request: Request<Bytes>) -> Response<Bytes> {
-    let answer = match throttle.admit(&RequestHead::new(&request, None)) {
-        Admission::Exempt => return handler(),
-        Admission::Refused(refusal) => return refusal,
-        Admission::Undecided(marks) => return marked(marks),
-        Admission::Asked(reply) => reply.await,
-        Admission::Followed(followed) => return follow(throttle, followed).await,
+async fn call(throttle: &Arc<Throttle>, mut request: Request<Bytes>) -> Response<Bytes> {
+    let mut pass = match throttle.check(&RequestHead::new(&request, None)).await {
+        Ok(pass) => pass,
+        Err(rejection) => return rejection.into_response_to(request.method()),
     };
-    match throttle.judge_for(|| Protocol::of(&request), answer) {
-        Verdict::Refused(refusal) => refusal,
-        Verdict::Undecided(marks) => marked(marks),
-        Verdict::Passed(decisions) => {
-            let mut response = handler();
-            throttle.mark(&mut response, decisions);
-            response
-        }
-    }
-}
-
-fn marked(marks: Marks) -> Response<Bytes> {
+    pass.attach(request.extensions_mut());
     let mut response = handler();
-    marks.write(&mut response);
+    let head = ResponseHead::new(response.status(), response.headers());
+    let Ok(done) = pass.finish(&head).await;
+    drop(done.write(&mut response)); // the body has ended
     response
-}
-
-async fn follow(throttle: &Arc<Throttle>, followed: Box<Followed>) -> Response<Bytes> {
-    match throttle.follow(followed).await {
-        Err(refusal) => refusal,
-        Ok(passage) => {
-            let mut response = handler();
-            let head = ResponseHead::new(response.status(), response.headers());
-            let departure = match passage.exit.leave(&head) {
-                Ok(departure) => departure,
-                Err(leaving) => leaving.await,
-            };
-            departure.marks.write(&mut response);
-            drop(departure.hold); // the body has ended
-            response
-        }
-    }
 }
 
 #[tokio::test]

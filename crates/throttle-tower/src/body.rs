@@ -1,4 +1,4 @@
-//! The body of a response: the handler's, or that of a refusal.
+//! The body of a response: the handler's, or that of a rejection.
 
 use std::{
     pin::Pin,
@@ -8,10 +8,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use throttle_http::Hold;
+use throttle_http::BodyGuard;
 
 pin_project! {
-    /// Is the body of the inner service's response, or of a refusal.
+    /// The body of the inner service's response, or of a rejection.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -24,23 +24,23 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Refusal { body: Option<Bytes> },
-        Held { #[pin] body: B, hold: Option<Box<Hold>> },
+        Rejection { body: Option<Bytes> },
+        Guarded { #[pin] body: B, guard: Option<BodyGuard> },
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
+    /// Wraps the body of the inner service, and keeps the guard until it has ended.
+    #[inline]
+    pub(crate) fn inner(body: B, guard: Option<BodyGuard>) -> Self {
+        match guard {
+            None => Self { kind: Kind::Inner { body } },
+            guard => Self { kind: Kind::Guarded { body, guard } },
+        }
     }
 
-    /// Keeps what is held until the body has ended.
-    pub(crate) fn held(body: B, hold: Box<Hold>) -> Self {
-        Self { kind: Kind::Held { body, hold: Some(hold) } }
-    }
-
-    pub(crate) fn refusal(body: Bytes) -> Self {
-        Self { kind: Kind::Refusal { body: Some(body).filter(|body| !body.is_empty()) } }
+    pub(crate) fn rejection(body: Bytes) -> Self {
+        Self { kind: Kind::Rejection { body: Some(body).filter(|body| !body.is_empty()) } }
     }
 }
 
@@ -54,41 +54,41 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx),
-            KindProjection::Refusal { body } => Poll::Ready(body.take().map(Frame::data).map(Ok)),
-            KindProjection::Held { body, hold } => poll_held(body, hold, cx),
+            KindProjection::Rejection { body } => Poll::Ready(body.take().map(Frame::data).map(Ok)),
+            KindProjection::Guarded { body, guard } => poll_guarded(body, guard, cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Inner { body } | Kind::Held { body, .. } => body.is_end_stream(),
-            Kind::Refusal { body } => body.is_none(),
+            Kind::Inner { body } | Kind::Guarded { body, .. } => body.is_end_stream(),
+            Kind::Rejection { body } => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Inner { body } | Kind::Held { body, .. } => body.size_hint(),
-            Kind::Refusal { body } => {
+            Kind::Inner { body } | Kind::Guarded { body, .. } => body.size_hint(),
+            Kind::Rejection { body } => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }
         }
     }
 }
 
-/// Polls a body, and lets go what is held at its last frame, or where it failed.
-fn poll_held<B: Body<Data = Bytes>>(
+/// Polls a body, and drops the guard at its last frame, or where it failed.
+fn poll_guarded<B: Body<Data = Bytes>>(
     mut body: Pin<&mut B>,
-    hold: &mut Option<Box<Hold>>,
+    guard: &mut Option<BodyGuard>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
     let frame = ready!(body.as_mut().poll_frame(cx));
-    if let (Some(hold), Some(Ok(frame))) = (&hold, &frame) {
-        hold.sent(frame.data_ref().map_or(0, Bytes::len));
+    if let (Some(guard), Some(Ok(frame))) = (&guard, &frame) {
+        guard.sent(frame.data_ref().map_or(0, Bytes::len));
     }
-    // Nobody asks a body again that says that it has ended.
+    // A body that reports its end may never be polled again.
     if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
-        drop(hold.take());
+        drop(guard.take());
     }
     Poll::Ready(frame)
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use throttle_core::Limiter;
-use throttle_http::{ConfigError, Options, Setup, Source};
+use throttle_http::{ConfigError, LimitSource, Options, ThrottleBuilder};
 use tower_layer::Layer;
 
-use crate::RateThrottleService;
+use crate::{memory::MEMORY, service::RateThrottleService};
 
 /// Limits the requests of the services that it is laid around.
 ///
@@ -42,21 +41,21 @@ use crate::RateThrottleService;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RateThrottleLayer {
-    /// Shared by clones, which routers make before they lay a layer around each route.
-    setup: Setup,
+    /// Shared by clones, which routers make before they wrap each route.
+    builder: ThrottleBuilder,
 }
 
 impl RateThrottleLayer {
-    /// Makes a layer of a [`Limiter`], or of a single [`Rule`](throttle_core::Rule) whose counts are
+    /// Makes a layer of a [`Limiter`](throttle_core::Limiter), or of a single [`Rule`](throttle_core::Rule) whose counts are
     /// kept in memory.
-    pub fn new(source: impl Into<Source>) -> Self {
+    pub fn new(source: impl Into<LimitSource>) -> Self {
         Self::from_options(source, Options::new())
     }
 
     /// Makes a layer of options that were collected elsewhere: from a file, in a table of tests.
-    pub fn from_options(source: impl Into<Source>, options: Options) -> Self {
+    pub fn from_options(source: impl Into<LimitSource>, options: Options) -> Self {
         let limiter = source.into().into_limiter(MEMORY).map_err(Arc::new);
-        Self { setup: Setup::new(limiter, options) }
+        Self { builder: ThrottleBuilder::new(limiter, options) }
     }
 
     throttle_http::option_methods!();
@@ -68,25 +67,19 @@ impl RateThrottleLayer {
     /// [`ConfigError`] for a rule or rate that cannot be taken, a rule that is not known (the text has
     /// those that are), a limiter without rules, and a trusted proxy that is no network.
     pub fn build(self) -> Result<Self, Arc<ConfigError>> {
-        self.setup.throttle()?;
+        self.builder.throttle()?;
         Ok(self)
     }
 
     fn with(self, change: impl FnOnce(Options) -> Options) -> Self {
-        Self { setup: self.setup.with(change) }
+        Self { builder: self.builder.with(change) }
     }
 }
-
-#[cfg(feature = "memory")]
-pub(crate) const MEMORY: Option<fn() -> Limiter> =
-    Some(|| Limiter::new(throttle_memory::MemoryStorage::new()));
-#[cfg(not(feature = "memory"))]
-pub(crate) const MEMORY: Option<fn() -> Limiter> = None;
 
 impl<S> Layer<S> for RateThrottleLayer {
     type Service = RateThrottleService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateThrottleService::new(inner, self.setup.throttle_or_log())
+        RateThrottleService::new(inner, self.builder.throttle_or_log())
     }
 }

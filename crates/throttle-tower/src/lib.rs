@@ -18,8 +18,8 @@
 mod body;
 mod future;
 mod layer;
+mod memory;
 mod outgoing;
-mod refusal;
 mod service;
 
 pub use self::{
@@ -30,7 +30,7 @@ pub use self::{
     service::RateThrottleService,
 };
 pub use throttle_http::{
-    Source,
+    LimitSource,
     outgoing::{NotSent, OutgoingPermit},
 };
 

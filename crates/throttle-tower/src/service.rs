@@ -1,4 +1,4 @@
-//! The service: asks, and calls the inner one at once if it may.
+//! The service: checks a request, and calls the inner service at once where it can.
 
 use std::{
     mem,
@@ -8,17 +8,17 @@ use std::{
 };
 
 use http::{Extensions, Request, Response};
-use throttle_core::Decisions;
-use throttle_http::{Admission, Protocol, RequestHead, Throttle, Verdict, look_at_nested};
+use throttle_core::Reply;
+use throttle_http::{Rejection, RequestHead, Throttle};
 use tower_service::Service;
 
-use crate::{ResponseBody, ResponseFuture};
+use crate::{body::ResponseBody, future::ResponseFuture};
 
-/// Limits the requests of the service within.
+/// A service whose requests are limited.
 #[derive(Clone, Debug)]
 pub struct RateThrottleService<S> {
     inner: S,
-    /// None when the layer could not be built.
+    /// `None` when the layer could not be built.
     throttle: Option<Arc<Throttle>>,
 }
 
@@ -34,60 +34,31 @@ where
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S, B, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Some(throttle) = &self.throttle else {
-            let refusal = Throttle::misconfigured_for(Protocol::of(&request));
-            return ResponseFuture::refused(request.method(), refusal);
-        };
         let head = RequestHead::new(&request, peer_of(&request)).with_route(route_of);
-        let reply = match throttle.admit(&head) {
-            Admission::Exempt => return ResponseFuture::exempt(self.inner.call(request)),
-            Admission::Refused(refusal) => {
-                return ResponseFuture::refused(request.method(), refusal);
-            }
-            Admission::Undecided(marks) => {
-                return ResponseFuture::passed(self.inner.call(request), marks);
-            }
-            Admission::Asked(reply) => reply,
-            Admission::Followed(followed) => {
-                let entry = throttle.follow(followed);
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                return ResponseFuture::entering(entry, ready, request);
-            }
+        let check = match &self.throttle {
+            Some(throttle) => throttle.check(&head),
+            None => Reply::ready(Err(Rejection::misconfigured(&head))),
         };
-        match reply.into_ready() {
-            Ok(answer) => match throttle.judge_for(|| Protocol::of(&request), answer) {
-                Verdict::Passed(decisions) => {
-                    let marks = throttle.marks(&decisions);
-                    leave(request.extensions_mut(), decisions);
-                    ResponseFuture::passed(self.inner.call(request), marks)
-                }
-                Verdict::Undecided(marks) => {
-                    ResponseFuture::passed(self.inner.call(request), marks)
-                }
-                Verdict::Refused(refusal) => ResponseFuture::refused(request.method(), refusal),
-            },
+        match check.into_ready() {
+            Ok(Ok(mut pass)) => {
+                pass.attach(request.extensions_mut());
+                ResponseFuture::called(self.inner.call(request), pass)
+            }
+            Ok(Err(rejection)) => ResponseFuture::rejected(&request, rejection),
             Err(pending) => {
-                // The one that was polled ready is the one to call; its clone takes its place here.
+                // The service that was polled ready is the one to call; its clone replaces it here.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::asking(pending, ready, request, Arc::clone(throttle))
+                ResponseFuture::checking(pending, ready, request)
             }
         }
-    }
-}
-
-/// Leaves the decisions for the handler.
-pub(crate) fn leave(extensions: &mut Extensions, decisions: Decisions) {
-    if let (Some(outer), Some(inner)) = (extensions.insert(decisions), extensions.get()) {
-        look_at_nested(&outer, inner);
     }
 }
 

@@ -94,7 +94,7 @@ struct Server {
 }
 
 impl Server {
-    fn ask(&mut self) -> ResponseFuture<Hello, Full<Bytes>> {
+    fn ask(&mut self) -> ResponseFuture<Hello, Full<Bytes>, Full<Bytes>> {
         self.service.call(get_plain())
     }
 }
@@ -177,5 +177,5 @@ fn what_is_shown_of_a_layer_names_its_rules_and_storage() {
     let service = format!("{:?}", layer_of(&limiter(MemoryStorage::new(), 1)).layer(1));
     assert!(service.contains("RateThrottleService"), "{service}");
     let mut service = layer_of(&limiter(Later::default(), 1)).layer(Hello);
-    assert_eq!(format!("{:?}", service.call(get_plain())), "ResponseFuture(asking)");
+    assert_eq!(format!("{:?}", service.call(get_plain())), "ResponseFuture(checking)");
 }

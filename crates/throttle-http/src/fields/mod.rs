@@ -1,6 +1,6 @@
 //! The header fields that tell clients about their limits.
 
-mod map;
+mod header_sink;
 mod partition;
 mod rendered;
 #[cfg(test)]
@@ -11,15 +11,15 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
-use throttle_core::{Decision, Decisions, Key, Micros};
+use throttle_core::{Decisions, Key, Micros};
 
 pub use self::{
-    map::{FieldMap, ListField, on_one_line},
+    header_sink::{HeaderSink, RateLimitHeader, join_list},
     partition::ShortSecret,
 };
 use self::{
     partition::{Partition, Partitions, Secret},
-    rendered::Rendered,
+    rendered::{Rendered, wait_secs},
 };
 
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -275,7 +275,7 @@ impl Values {
     /// Writes the fields around what layers within this one have written. Of a refusal by one of them the older
     /// fields would say something else: they know of one limit only.
     #[inline]
-    pub(crate) fn write_around(mut self, status: StatusCode, map: &mut impl FieldMap) {
+    pub(crate) fn write_around(mut self, status: StatusCode, map: &mut impl HeaderSink) {
         if self.legacy.is_some() && status == StatusCode::TOO_MANY_REQUESTS {
             self.legacy = None;
         }
@@ -284,10 +284,10 @@ impl Values {
 
     /// Writes the fields.
     #[inline]
-    pub(crate) fn write(self, map: &mut impl FieldMap) {
+    pub(crate) fn write(self, map: &mut impl HeaderSink) {
         if let Some(Draft10 { policy, limits }) = self.draft_10 {
-            map.extend_list(ListField::RateLimitPolicy, policy);
-            map.extend_list(ListField::RateLimit, limits);
+            map.extend_list(RateLimitHeader::RateLimitPolicy, policy);
+            map.extend_list(RateLimitHeader::RateLimit, limits);
         }
         if let Some(legacy) = self.legacy
             && !map.has(&X_LIMIT)
@@ -302,24 +302,11 @@ impl Values {
 }
 
 /// Marks the response to a request that would have been refused.
-pub(crate) fn write_dry_run(map: &mut impl FieldMap) {
+pub(crate) fn write_dry_run(map: &mut impl HeaderSink) {
     map.set(X_DRY_RUN, HeaderValue::from_static("denied"));
 }
 
 /// Marks the response to a request that passed because its limit could not be decided.
-pub(crate) fn write_unlimited(map: &mut impl FieldMap) {
+pub(crate) fn write_unlimited(map: &mut impl HeaderSink) {
     map.set(X_DEGRADED, HeaderValue::from_static("unlimited"));
-}
-
-/// Returns how many seconds a client is told to wait: never 0 by a rule that refuses, and none where
-/// no wait helps, or nobody knows.
-fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
-    if decision.is_concurrency() && decision.listed().is_none() {
-        return None; // nobody knows when a place is free
-    }
-    let verdict = decision.verdict();
-    if request_allowed || verdict.allowed {
-        return Some(verdict.reset_after.as_secs_ceil());
-    }
-    verdict.retry_after.map(|wait| wait.as_secs_ceil().max(1))
 }

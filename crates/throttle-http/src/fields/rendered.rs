@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use throttle_core::{CheckedRule, Decision, Decisions, Micros};
 
-use super::{partition::PARTITION, wait_secs};
+use super::partition::PARTITION;
 use crate::problem;
 
 /// The greatest integer of a structured field (RFC 9651, section 3.3.1).
@@ -207,4 +207,17 @@ impl<'a> Backwards<'a> {
 fn value(text: &[u8]) -> HeaderValue {
     // Names are printable ASCII, and all else is digits and punctuation.
     HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Returns how many seconds a client has to wait: never 0 by a rule that denies, and `None` where no wait
+/// helps or the wait is unknown.
+pub(super) fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
+    if decision.is_concurrency() && decision.listed().is_none() {
+        return None; // when a permit is released is unknown
+    }
+    let verdict = decision.verdict();
+    if request_allowed || verdict.allowed {
+        return Some(verdict.reset_after.as_secs_ceil());
+    }
+    verdict.retry_after.map(|wait| wait.as_secs_ceil().max(1))
 }

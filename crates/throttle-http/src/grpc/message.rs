@@ -1,11 +1,11 @@
 //! What a gRPC status says in words.
 
-use http::{HeaderValue, header::CONTENT_TYPE};
+use bytes::Bytes;
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
 use serde::Deserialize;
 use throttle_core::Decisions;
 
 use super::{PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE};
-use crate::Refusal;
 
 /// How many characters of a message of the service's own are told: header fields have no room for more.
 const LONGEST: usize = 512;
@@ -27,7 +27,7 @@ pub(super) fn of_denial(decisions: &Decisions) -> String {
 }
 
 /// Returns what the body of a refusal says, if that is text or a JSON document with a detail or title.
-pub(super) fn of_body(refusal: &Refusal) -> Option<String> {
+pub(super) fn of_body(refusal: &Response<Bytes>) -> Option<String> {
     #[derive(Deserialize)]
     struct Problem {
         detail: Option<String>,

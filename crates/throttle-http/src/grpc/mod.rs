@@ -1,4 +1,4 @@
-//! Refusals as gRPC clients read them: a status in header fields, and no body.
+//! Response<Bytes>s as gRPC clients read them: a status in header fields, and no body.
 //!
 //! A gRPC response is HTTP 200 whatever happened; a client that is sent 429 makes UNAVAILABLE of it and
 //! comes again at once. So a refusal is made as for every request, and translated for requests that are
@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
+    HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
         CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRAILER, TRANSFER_ENCODING,
     },
 };
 use throttle_core::Decisions;
 
-use crate::{Refusal, RequestHead};
+use crate::head::RequestHead;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -32,8 +32,7 @@ const UNAVAILABLE: u8 = 14;
 
 /// Says in which form a client reads a refusal.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Default, Debug)]
-#[non_exhaustive]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// As a status and a body.
     #[default]
     Http,
@@ -48,15 +47,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Returns what a request is: gRPC if it is a `POST` of `application/grpc` or one of its kinds.
-    #[must_use]
-    pub fn of<B>(request: &Request<B>) -> Self {
-        Self::of_parts(request.method(), || request.headers())
-    }
-
-    /// Returns what a `POST` of a content type is.
-    #[must_use]
-    pub fn of_post(content_type: &[u8]) -> Self {
+    fn of_post(content_type: &[u8]) -> Self {
         let kind = content_type.split(|byte| b"+;".contains(byte)).next().unwrap_or_default();
         let is = |name: &str| kind.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
         match () {
@@ -67,24 +58,26 @@ impl Protocol {
         }
     }
 
+    /// Returns what a request is: gRPC if it is a `POST` of `application/grpc` or one of its kinds.
     pub(crate) fn of_head(head: &RequestHead<'_>) -> Self {
-        Self::of_parts(head.method(), || head.headers())
-    }
-
-    fn of_parts<'a>(method: &Method, headers: impl FnOnce() -> &'a HeaderMap) -> Self {
-        if *method != Method::POST {
+        if *head.method() != Method::POST {
             return Self::Http; // most requests end here, before a field is looked up
         }
-        headers().get(CONTENT_TYPE).map_or(Self::Http, |value| Self::of_post(value.as_bytes()))
+        head.content_type().map_or(Self::Http, Self::of_post)
     }
 
     /// Translates a refusal that no rule decided.
-    pub(crate) fn undecided(self, refusal: Refusal) -> Refusal {
+    pub(crate) fn undecided(self, refusal: Response<Bytes>) -> Response<Bytes> {
         self.translate(refusal, UNAVAILABLE, None, None)
     }
 
     /// Translates a refusal by rules; `own` if the service made it by a function of its own.
-    pub(crate) fn denied(self, refusal: Refusal, decisions: &Decisions, own: bool) -> Refusal {
+    pub(crate) fn denied(
+        self,
+        refusal: Response<Bytes>,
+        decisions: &Decisions,
+        own: bool,
+    ) -> Response<Bytes> {
         let by_rule = !own && refusal.status() == StatusCode::TOO_MANY_REQUESTS;
         let message = by_rule.then(|| message::of_denial(decisions));
         self.translate(refusal, RESOURCE_EXHAUSTED, message, Some(decisions))
@@ -92,11 +85,11 @@ impl Protocol {
 
     fn translate(
         self,
-        mut refusal: Refusal,
+        mut refusal: Response<Bytes>,
         otherwise: u8,
         message: Option<String>,
         decisions: Option<&Decisions>,
-    ) -> Refusal {
+    ) -> Response<Bytes> {
         let content_type = match self {
             Self::Http => return refusal,
             Self::Grpc => "application/grpc",
@@ -154,7 +147,7 @@ fn code(status: StatusCode, otherwise: u8) -> u8 {
 }
 
 /// Returns how long to wait: exactly, where a rule said it, else as the refusal's field has it.
-fn retry_after(refusal: &Refusal, decisions: Option<&Decisions>) -> Option<Duration> {
+fn retry_after(refusal: &Response<Bytes>, decisions: Option<&Decisions>) -> Option<Duration> {
     if refusal.status() == StatusCode::FORBIDDEN {
         return None;
     }

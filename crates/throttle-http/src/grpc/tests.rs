@@ -1,9 +1,8 @@
-use http::Response;
 use throttle_core::MAX_NAME_LEN;
 
 use super::*;
 
-fn translated(refusal: Response<&'static str>) -> Refusal {
+fn translated(refusal: Response<&'static str>) -> Response<Bytes> {
     Protocol::Grpc.undecided(refusal.map(Bytes::from))
 }
 
@@ -11,7 +10,7 @@ fn response(status: u16, content_type: &str, body: &'static str) -> Response<&'s
     Response::builder().status(status).header("content-type", content_type).body(body).unwrap()
 }
 
-fn field<'a>(refusal: &'a Refusal, name: &str) -> Option<&'a str> {
+fn field<'a>(refusal: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
     refusal.headers().get(name).map(|value| value.to_str().unwrap())
 }
 

@@ -2,6 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// How many bits of an IPv6 address are one client: what a provider assigns to one customer at least
+/// ([RFC 6177](https://www.rfc-editor.org/rfc/rfc6177)).
+pub(super) const IPV6_PREFIX: u8 = 64;
+
 /// Returns the address in the one form that is compared and counted.
 ///
 /// A socket that listens to both families reports an IPv4 client as `::ffff:192.0.2.1`; a proxy

@@ -3,13 +3,17 @@
 use throttle_core::Key;
 
 use super::{
-    ExtractKey, ForwardedHeader, InvalidKey, InvalidProxy, NoKey, TrustedProxies, client_address,
+    address::IPV6_PREFIX,
+    client::{ForwardedHeader, client_address},
+    extract::ExtractKey,
+    into_key::NoKey,
+    invalid::InvalidKey,
+    proxies::{InvalidProxy, TrustedProxies},
 };
-use crate::{Mistake, RequestHead, Seen};
-
-/// How many bits of an IPv6 address are one client: what a provider gives to one customer at least
-/// (RFC 6177).
-pub(super) const IPV6_PREFIX: u8 = 64;
+use crate::{
+    config_warning::{ConfigWarning, RequestSample},
+    head::RequestHead,
+};
 
 /// Limits by the client's address: that of the connection, unless a trusted proxy says another.
 ///
@@ -104,11 +108,11 @@ impl ExtractKey for ClientIp {
         Ok(())
     }
 
-    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+    fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
         let proxies = self.proxies.as_ref().ok()?;
-        match seen {
-            None => proxies.trusts_everybody().then_some(Mistake::TrustsEverybody),
-            Some(seen) if proxies.is_empty() => seen.proxy(),
+        match sample {
+            None => proxies.trusts_everybody().then_some(ConfigWarning::TrustsEverybody),
+            Some(sample) if proxies.is_empty() => sample.proxy(),
             Some(_) => None,
         }
     }

@@ -6,8 +6,11 @@ use http::header::COOKIE;
 use percent_encoding::percent_decode;
 use throttle_core::Key;
 
-use super::{ExtractKey, InvalidKey, Missing, NoKey};
-use crate::{Mistake, RequestHead, Seen};
+use super::{extract::ExtractKey, into_key::NoKey, invalid::InvalidKey, missing::Missing};
+use crate::{
+    config_warning::{ConfigWarning, RequestSample},
+    head::RequestHead,
+};
 
 /// Limits by the value of a cookie: a session.
 ///
@@ -106,8 +109,8 @@ impl ExtractKey for Cookie {
         self.missing.validate()
     }
 
-    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
-        self.missing.mistake(seen)
+    fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
+        self.missing.warning(sample)
     }
 }
 

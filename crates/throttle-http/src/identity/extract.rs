@@ -1,12 +1,16 @@
 //! From a request to a key: the trait, functions, and tuples.
 
-use std::net::IpAddr;
-
-use http::StatusCode;
 use throttle_core::Key;
 
-use super::{InvalidKey, KeyError, Keyed, LaterKey};
-use crate::{Mistake, RequestHead, Seen};
+use super::{
+    into_key::{IntoKey, NoKey},
+    invalid::InvalidKey,
+    keyed::{KeyError, Keyed, LaterKey},
+};
+use crate::{
+    config_warning::{ConfigWarning, RequestSample},
+    head::RequestHead,
+};
 
 /// Says who is limited.
 ///
@@ -58,8 +62,8 @@ pub trait ExtractKey: Send + Sync + 'static {
 
     /// Says what looks like a mistake in the configuration, when the middleware is built (before anything
     /// was seen) or by one of its first requests; it is logged once.
-    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
-        let _ = seen;
+    fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
+        let _ = sample;
         None
     }
 
@@ -67,91 +71,6 @@ pub trait ExtractKey: Send + Sync + 'static {
     /// then.
     fn wants_route(&self) -> bool {
         false
-    }
-}
-
-/// Says why a request has no key.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoKey {
-    /// The server did not say where the connection comes from; a mistake in the service.
-    #[error(
-        "the client address is not known: serve with \
-         `into_make_service_with_connect_info::<SocketAddr>()` (axum), or say \
-         `TestRequest::peer_addr` (tests of actix-web), or say by `.peer(…)` where the server leaves \
-         it (tonic: `extensions.get::<TcpConnectInfo>()?.remote_addr()`), or put a `SocketAddr` into \
-         the request's extensions, or limit by another key with `.key(…)`"
-    )]
-    NoPeer,
-    /// The request lacks a header field; a mistake of the client.
-    #[error("the request lacks the header field {0:?}")]
-    NoHeader(String),
-    /// The request lacks a cookie; a mistake of the client.
-    #[error("the request lacks the cookie {0:?}")]
-    NoCookie(String),
-    /// The request has several cookies of that name, which differ; a mistake of the client.
-    #[error("the request has several cookies {0:?}, which differ")]
-    SeveralCookies(String),
-    /// Neither the target nor the `Host` field names a host.
-    #[error(
-        "the request names no host: give it a whole URI, or pick another key, such as `.key(Global)`"
-    )]
-    NoHost,
-    /// The function that picks keys returned none; a mistake of the client.
-    #[error("the request does not say whose it is")]
-    NotSaid,
-    /// As before, where [`Missing::Status`](super::Missing::Status) says how that is answered.
-    #[error("the request does not say whose it is")]
-    Status(StatusCode),
-}
-
-/// Is a key, or may be one: text, bytes, addresses, options of these.
-///
-/// Text is what clients chose, so it is no address to the allow and deny lists, whatever it reads.
-pub trait IntoKey {
-    /// Returns the key, if there is one.
-    fn into_key(self) -> Option<Key<'static>>;
-}
-
-impl IntoKey for String {
-    fn into_key(self) -> Option<Key<'static>> {
-        Some(Key::from(self).opaque())
-    }
-}
-
-impl IntoKey for &'static str {
-    fn into_key(self) -> Option<Key<'static>> {
-        Some(Key::from(self).opaque())
-    }
-}
-
-impl IntoKey for Vec<u8> {
-    fn into_key(self) -> Option<Key<'static>> {
-        Some(Key::from(self))
-    }
-}
-
-impl IntoKey for IpAddr {
-    fn into_key(self) -> Option<Key<'static>> {
-        Some(Key::network(self, super::IPV6_PREFIX))
-    }
-}
-
-impl IntoKey for u64 {
-    fn into_key(self) -> Option<Key<'static>> {
-        Some(Key::from(self.to_string()).opaque())
-    }
-}
-
-impl IntoKey for Key<'static> {
-    fn into_key(self) -> Option<Key<'static>> {
-        Some(self)
-    }
-}
-
-impl<K: IntoKey> IntoKey for Option<K> {
-    fn into_key(self) -> Option<Key<'static>> {
-        self.and_then(IntoKey::into_key)
     }
 }
 
@@ -164,8 +83,8 @@ where
         self(head).into_key().ok_or(NoKey::NotSaid)
     }
 
-    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
-        seen?.proxy_as_key()
+    fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
+        sample?.proxy_as_key()
     }
 }
 
@@ -185,10 +104,10 @@ macro_rules! tuple {
                 Ok(())
             }
 
-            fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+            fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
                 #[expect(non_snake_case, reason = "the macro names a part after its type")]
                 let ($($part,)+) = self;
-                None$(.or_else(|| $part.mistake(seen)))+
+                None$(.or_else(|| $part.warning(sample)))+
             }
 
             fn is_async(&self) -> bool {

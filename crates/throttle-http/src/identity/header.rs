@@ -3,8 +3,11 @@
 use http::HeaderName;
 use throttle_core::Key;
 
-use super::{ExtractKey, InvalidKey, Missing, NoKey};
-use crate::{Mistake, RequestHead, Seen};
+use super::{extract::ExtractKey, into_key::NoKey, invalid::InvalidKey, missing::Missing};
+use crate::{
+    config_warning::{ConfigWarning, RequestSample},
+    head::RequestHead,
+};
 
 /// Limits by the value of a header field: an API key, a tenant.
 ///
@@ -52,8 +55,8 @@ impl ExtractKey for Header {
         self.missing.validate()
     }
 
-    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
-        self.missing.mistake(seen)
+    fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
+        self.missing.warning(sample)
     }
 }
 

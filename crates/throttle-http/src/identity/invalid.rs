@@ -1,6 +1,6 @@
 //! What cannot be a key as it was configured.
 
-use super::InvalidProxy;
+use super::proxies::InvalidProxy;
 
 /// Says why requests cannot be told apart as it was configured.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

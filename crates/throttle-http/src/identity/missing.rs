@@ -3,8 +3,11 @@
 use http::StatusCode;
 use throttle_core::Key;
 
-use super::{ClientIp, ExtractKey, InvalidKey, NoKey};
-use crate::{Mistake, RequestHead, Seen};
+use super::{client_ip::ClientIp, extract::ExtractKey, into_key::NoKey, invalid::InvalidKey};
+use crate::{
+    config_warning::{ConfigWarning, RequestSample},
+    head::RequestHead,
+};
 
 /// No field and no cookie can hold this byte, so that nobody can name such a key.
 const ANONYMOUS: &[u8] = b"\0anonymous";
@@ -58,9 +61,9 @@ impl Missing {
         }
     }
 
-    pub(super) fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
+    pub(super) fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
         match self {
-            Self::ClientIp(client) => client.mistake(seen),
+            Self::ClientIp(client) => client.warning(sample),
             _ => None,
         }
     }

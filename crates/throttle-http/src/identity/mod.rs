@@ -12,29 +12,32 @@
 //!   [`RoutePattern`], [`Global`], functions, [`AsyncKey`] and tuples: [`ExtractKey`], what becomes the key
 
 mod address;
+mod async_key;
 mod client;
 mod client_ip;
 mod cookie;
 mod extract;
 mod forwarded;
 mod header;
+mod into_key;
 mod invalid;
-mod later;
+mod keyed;
 mod missing;
 mod proxies;
 mod target;
 mod x_forwarded_for;
 
 pub use address::{canonical, parse_node};
-use client_ip::IPV6_PREFIX;
+pub use async_key::AsyncKey;
 
 pub use client::{ForwardedHeader, client_address};
 pub use client_ip::ClientIp;
 pub use cookie::Cookie;
-pub use extract::{ExtractKey, IntoKey, NoKey};
+pub use extract::ExtractKey;
 pub use header::Header;
+pub use into_key::{IntoKey, NoKey};
 pub use invalid::InvalidKey;
-pub use later::{AsyncKey, IntoKeyed, KeyError, Keyed, LaterKey};
+pub use keyed::{IntoKeyed, KeyError, Keyed, LaterKey};
 pub use missing::Missing;
 pub use proxies::{InvalidProxy, TrustedProxies};
 pub use target::{Global, RequestHost, RequestMethod, RequestPath, RoutePattern};

@@ -3,8 +3,8 @@
 use http::uri::Authority;
 use throttle_core::Key;
 
-use super::{ExtractKey, NoKey};
-use crate::RequestHead;
+use super::{extract::ExtractKey, into_key::NoKey};
+use crate::head::RequestHead;
 
 /// No path can hold this byte.
 const NO_ROUTE: &[u8] = b"\0no route";

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::ResponseHead;
+use crate::response_head::ResponseHead;
 
 /// Says where the cost is known from, besides the handler.
 #[derive(Clone, Default)]

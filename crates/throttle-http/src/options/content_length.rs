@@ -6,7 +6,7 @@ use http::{
 };
 
 use super::{ExtractCost, InvalidCost, NoCost};
-use crate::RequestHead;
+use crate::head::RequestHead;
 
 /// Charges a request by the length that its `Content-Length` says ([RFC 9110, section 8.6]), in units
 /// such as KiB; a unit that is begun counts, and a request without a body costs one.

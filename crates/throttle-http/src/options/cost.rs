@@ -1,6 +1,6 @@
 //! What a request costs.
 
-use crate::RequestHead;
+use crate::head::RequestHead;
 
 /// Says what a request costs: a number, or a function of the request.
 pub trait ExtractCost: Send + Sync + 'static {

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::RequestHead;
+use crate::head::RequestHead;
 
 /// Where load balancers and orchestrators ask whether a service is well.
 const HEALTH_CHECKS: [&str; 6] = ["/health", "/healthz", "/livez", "/readyz", "/startupz", "/ping"];

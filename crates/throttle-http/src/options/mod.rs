@@ -7,34 +7,32 @@ mod exempt_paths;
 mod grpc;
 mod on_error;
 mod peer;
-mod rules_by;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    Method, Response,
+    Extensions, Method, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use throttle_core::{Concurrency, Decision, Decisions, Key};
 
-pub(crate) use self::{actual::Actual, rules_by::RulesBy};
+pub(crate) use self::actual::Actual;
+use self::exempt_paths::{ExemptPaths, is_health_check};
 pub use self::{
     content_length::{ContentLength, MissingLength},
     cost::{ExtractCost, InvalidCost, NoCost},
     exempt_paths::InvalidPath,
     on_error::OnError,
-    rules_by::{IntoRules, PickedRules},
-};
-use self::{
-    exempt_paths::{ExemptPaths, is_health_check},
-    peer::PeerOf,
 };
 use crate::{
-    Headers, RequestHead, ResponseHead,
+    fields::Headers,
+    head::RequestHead,
     identity::{ClientIp, ExtractKey},
+    picked_rules::{IntoRules, PickedRules},
+    response_head::ResponseHead,
 };
 
 /// Collects the options of a middleware; an adapter offers each under the same name.
@@ -43,7 +41,7 @@ use crate::{
 pub struct Options {
     pub(crate) selection: Selection,
     pub(crate) added: Vec<(String, String)>,
-    pub(crate) rules_by: Option<RulesBy>,
+    pub(crate) rules_by: Option<SelectRules>,
     /// What `rules_by` may pick.
     pub(crate) declared: Vec<String>,
     pub(crate) key: Arc<dyn ExtractKey>,
@@ -75,12 +73,24 @@ pub enum Selection {
 }
 
 impl Selection {
+    /// Returns the names; `None` for every rule.
+    pub(crate) fn names(&self) -> Option<&[String]> {
+        match self {
+            Self::All => None,
+            Self::Named(names) => Some(names),
+        }
+    }
+
     /// Returns whether no rule applies.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Named(names) if names.is_empty())
     }
 }
 
+/// Selects rules by the key and the head of a request.
+pub(crate) type SelectRules = Arc<dyn Fn(&Key<'_>, &RequestHead<'_>) -> PickedRules + Send + Sync>;
+/// Returns the address of the connection, by what is beside the request.
+pub(crate) type PeerOf = Arc<dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync>;
 pub(crate) type Exempt = Arc<dyn Fn(&RequestHead<'_>) -> bool + Send + Sync>;
 pub(crate) type ChargeIf = Arc<dyn Fn(&ResponseHead<'_>) -> bool + Send + Sync>;
 pub(crate) type OnDenied = Arc<dyn Fn(&Denial<'_>) -> Response<Bytes> + Send + Sync>;

@@ -1,15 +1,10 @@
 //! Where a connection comes from, on servers that say it in a way of their own.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use http::Extensions;
 
 use super::Options;
-
-pub(crate) type PeerOf = Arc<dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync>;
 
 impl Options {
     /// Says where the server leaves the address of the connection, for servers that do it otherwise than

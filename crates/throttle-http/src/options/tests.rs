@@ -3,7 +3,7 @@ use throttle_core::{Key, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
 use super::*;
-use crate::{Admission, Throttle, Verdict};
+use crate::throttle::{Pass, Rejection, Throttle};
 
 fn cost(cost: impl ExtractCost) -> u64 {
     let request = Request::post("/report").header("x-cost", "7").body(()).unwrap();
@@ -82,13 +82,11 @@ fn what_is_shown_of_options_are_names_and_no_functions() {
     assert!(shown.contains("login") && shown.contains("5/minute"), "{shown}");
 }
 
-/// Asks as an adapter does, from one address.
-fn ask(throttle: &Throttle) -> Option<Verdict> {
+/// Checks as an adapter does, from one address.
+fn check(throttle: &Arc<Throttle>) -> Result<Pass, Rejection> {
     let request = Request::new(());
-    match throttle.admit(&RequestHead::new(&request, Some([192, 0, 2, 1].into()))) {
-        Admission::Asked(reply) => Some(throttle.judge(reply.into_ready().expect("memory"))),
-        _ => None,
-    }
+    let reply = throttle.check(&RequestHead::new(&request, Some([192, 0, 2, 1].into())));
+    reply.into_ready().expect("memory answers at once")
 }
 
 #[test]
@@ -102,21 +100,22 @@ fn a_denial_shows_the_decision_that_is_told_and_all_others() {
         let names = denial.decisions().all().iter().map(|one| one.rule());
         Response::new(names.collect::<Vec<_>>().join(" "))
     });
-    let throttle = Throttle::new(limiter, options).unwrap();
-    assert!(matches!(ask(&throttle), Some(Verdict::Passed(_))));
-    let Some(Verdict::Refused(refusal)) = ask(&throttle) else { panic!("not refused") };
-    assert_eq!(refusal.body(), "a b");
-    assert!(refusal.extensions().get::<Decisions>().is_some());
+    let throttle = Arc::new(Throttle::new(limiter, options).unwrap());
+    assert!(check(&throttle).is_ok());
+    let response = check(&throttle).unwrap_err().into_response();
+    assert_eq!(response.body(), "a b");
+    assert!(response.extensions().get::<Decisions>().is_some());
 }
 
 #[test]
 fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_those_that_are_there() {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("a", 1)).unwrap();
-    let throttle = Throttle::new(limiter.clone(), Options::new().limit("b", "1/s")).unwrap();
+    let options = Options::new().limit("b", "1/s");
+    let throttle = Arc::new(Throttle::new(limiter.clone(), options).unwrap());
     let names: Vec<_> = limiter.rules().iter().map(|rule| rule.name().to_owned()).collect();
     assert_eq!(names, ["a", "b"]);
-    ask(&throttle);
+    assert!(check(&throttle).is_ok());
     let left = |name| {
         let key = Key::from("192.0.2.1");
         let reply = limiter.begin_peek(&key, Some(&[name]), None);

@@ -8,7 +8,6 @@
 mod advice;
 mod not_sent;
 mod pauses;
-mod place;
 #[cfg(test)]
 mod tests;
 
@@ -18,10 +17,13 @@ use http::{HeaderMap, StatusCode};
 use throttle_core::{Algorithm, Decision, Decisions, Error, Key, Micros, Reply};
 
 pub use self::not_sent::NotSent;
-use self::{pauses::Pauses, place::Place};
+use self::pauses::Pauses;
 use crate::{
-    ConfigError, OnError, RequestHead, Throttle, Verdict, follow::background::ToItsEnd,
-    throttle::names,
+    background,
+    config_error::ConfigError,
+    head::RequestHead,
+    options::OnError,
+    throttle::{ChargeGuard, Throttle},
 };
 
 /// The longest pause that a server can be obeyed in: a year.
@@ -74,14 +76,25 @@ pub struct OutgoingPermit(Option<(Arc<Departures>, Key<'static>)>);
 /// What was answered to a call.
 enum Answer {
     Passes(OutgoingPermit),
-    /// It has a place, whose turn may have to be waited for.
-    Placed(Place),
+    /// It is charged; its scheduled time may have to be waited for.
+    Charged(ChargeGuard),
     /// It may ask again by this rule after this long; its turn, if it has one then, is so far from now.
     Wait {
         rule: String,
         wait: Duration,
         turn: Duration,
     },
+}
+
+/// Returns how far away the scheduled time of a call was when it was charged.
+fn delay(guard: &ChargeGuard) -> Duration {
+    guard.charged().map(|charged| charged.decisions.delay()).unwrap_or_default()
+}
+
+/// Returns the name of the rule with the latest scheduled time.
+fn latest_rule(guard: &ChargeGuard) -> &str {
+    let all = guard.charged().map(|charged| charged.decisions.all()).unwrap_or_default();
+    all.iter().max_by_key(|one| one.delay()).map(Decision::rule).unwrap_or_default()
 }
 
 /// Returns how far the turn of a call is that was denied, by the queue that it would have to wait in.
@@ -142,8 +155,8 @@ impl Departures {
             Ok(answer) => match self.judge(key, answer) {
                 Err(not_sent) => Departure::Never(not_sent),
                 Ok(Answer::Passes(permit)) => Departure::Now(permit),
-                Ok(Answer::Placed(place)) if place.turn().is_zero() => {
-                    place.take();
+                Ok(Answer::Charged(guard)) if delay(&guard).is_zero() => {
+                    guard.into_charged();
                     Departure::Now(self.permit(key))
                 }
                 Ok(answer) => self.later(key, cost, Some(answer), None),
@@ -191,24 +204,28 @@ impl Departures {
                     self.throttle.limiter().sleep(wait).await;
                     waited = waited.saturating_add(wait);
                 }
-                Answer::Placed(place) => {
-                    let turn = self.wait_for_turn(&place, &mut waited).await;
-                    if turn.is_ok() && self.pause_left(&key).is_none() {
-                        place.take();
+                Answer::Charged(guard) => {
+                    let scheduled = self.wait_until_scheduled(&guard, &mut waited).await;
+                    if scheduled.is_ok() && self.pause_left(&key).is_none() {
+                        guard.into_charged();
                         return Ok(self.permit(&key));
                     }
-                    // A turn that comes in a pause is over; all whose turns came in it would be sent at
-                    // once at its end, so each asks for another then.
-                    place.give_back().await;
-                    turn?;
+                    // A scheduled time within a pause is lost: all calls whose time came in it would be sent
+                    // at once at its end, so each asks for another one then.
+                    guard.refund().await;
+                    scheduled?;
                 }
             }
         }
     }
 
-    async fn wait_for_turn(&self, place: &Place, waited: &mut Duration) -> Result<(), NotSent> {
-        let rule = place.rule().to_owned();
-        self.sleep(place.turn(), waited, |wait, left| NotSent::TooLong { rule, wait, left }).await
+    async fn wait_until_scheduled(
+        &self,
+        guard: &ChargeGuard,
+        waited: &mut Duration,
+    ) -> Result<(), NotSent> {
+        let rule = latest_rule(guard).to_owned();
+        self.sleep(delay(guard), waited, |wait, left| NotSent::TooLong { rule, wait, left }).await
     }
 
     async fn wait_out_pauses(
@@ -242,7 +259,7 @@ impl Departures {
 
     /// Asks for a call that has waited so long already.
     fn ask(&self, key: &Key<'_>, cost: Option<u64>, waited: Duration) -> Reply<Decisions, Error> {
-        let names = names(&self.throttle.options().selection);
+        let names = self.throttle.options().selection.names();
         let left = self.patience.max_wait.saturating_sub(waited);
         self.throttle.limiter().begin_waiting(key, names, cost, left)
     }
@@ -255,7 +272,9 @@ impl Departures {
     ) -> Result<Answer, NotSent> {
         match reply.into_ready() {
             Ok(answer) => self.judge(&key, answer),
-            Err(pending) => ToItsEnd::new(async move { self.judge(&key, pending.await) }).await,
+            Err(pending) => {
+                background::complete(async move { self.judge(&key, pending.await) }).await
+            }
         }
     }
 
@@ -269,10 +288,10 @@ impl Departures {
             Err(error @ Error::Storage(_)) => return self.judge_undecided(key, error),
             Err(error) => return Err(NotSent::Limiter(error)),
         };
-        self.throttle.note_decided(&decisions);
+        self.throttle.record_decided(&decisions);
         if decisions.is_allowed() {
-            let limiter = self.throttle.limiter().clone();
-            return Ok(Answer::Placed(Place::new(limiter, key.clone().into_owned(), decisions)));
+            let (throttle, key) = (Arc::clone(&self.throttle), key.clone().into_owned());
+            return Ok(Answer::Charged(ChargeGuard::refunding(throttle, key, decisions)));
         }
         let reported = decisions.reported();
         let rule = reported.rule().to_owned();
@@ -288,8 +307,7 @@ impl Departures {
         match self.throttle.options().on_error {
             OnError::Pass => {
                 // Logged once for each change, as for requests that come in.
-                let passed = self.throttle.judge(Err(error));
-                debug_assert!(matches!(passed, Verdict::Undecided(_)));
+                self.throttle.record_undecided(&error);
                 Ok(Answer::Passes(self.permit(key)))
             }
             _ => Err(NotSent::Limiter(error)),

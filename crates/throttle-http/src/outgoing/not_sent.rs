@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use throttle_core::Error;
 
-use crate::{ConfigError, NoCost, identity::NoKey};
+use crate::{config_error::ConfigError, identity::NoKey, options::NoCost};
 
 /// Says why a call was not sent. Nothing of it reached the server, and its place was given back.
 #[derive(Debug, thiserror::Error)]

@@ -11,14 +11,14 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use throttle_core::Key;
 use throttle_http::{
-    ConfigError, ExtractCost, OnError, Options, RequestHead, Setup, Source,
+    ConfigError, ExtractCost, LimitSource, OnError, Options, RequestHead, ThrottleBuilder,
     identity::{ExtractKey, RequestHost},
     outgoing::{Departure, Departures, NotSent, OutgoingPermit, Patience},
 };
 use tower_layer::Layer;
 
 pub use self::{future::OutgoingFuture, service::OutgoingService};
-use crate::layer::MEMORY;
+use crate::memory::MEMORY;
 
 /// Limits the calls that a client makes: what is too much waits, and is not refused.
 ///
@@ -79,7 +79,7 @@ use crate::layer::MEMORY;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Outgoing {
-    setup: Setup,
+    builder: ThrottleBuilder,
     patience: Patience,
     /// Made once for all clones.
     departures: Arc<OnceLock<Result<Arc<Departures>, Arc<ConfigError>>>>,
@@ -91,10 +91,10 @@ impl Outgoing {
     ///
     /// Limits that several processes share need a limiter over a storage that they share; what a
     /// server asked for each process learns by itself.
-    pub fn new(source: impl Into<Source>) -> Self {
+    pub fn new(source: impl Into<LimitSource>) -> Self {
         let limiter = source.into().into_limiter(MEMORY).map_err(Arc::new);
-        let setup = Setup::new(limiter, Options::new().key(RequestHost));
-        Self { setup, patience: Patience::default(), departures: Arc::default() }
+        let builder = ThrottleBuilder::new(limiter, Options::new().key(RequestHost));
+        Self { builder, patience: Patience::default(), departures: Arc::default() }
     }
 
     /// Applies a rule of the limiter; may be said several times. Without it, every rule applies.
@@ -213,7 +213,7 @@ impl Outgoing {
     }
 
     fn with(mut self, change: impl FnOnce(Options) -> Options) -> Self {
-        self.setup = self.setup.with(change);
+        self.builder = self.builder.with(change);
         self.anew()
     }
 
@@ -225,7 +225,7 @@ impl Outgoing {
 
     fn departures(&self) -> Result<Arc<Departures>, Arc<ConfigError>> {
         let build = || {
-            let throttle = self.setup.throttle()?;
+            let throttle = self.builder.throttle()?;
             Ok(Arc::new(Departures::new(throttle, self.patience).map_err(Arc::new)?))
         };
         self.departures.get_or_init(build).clone()

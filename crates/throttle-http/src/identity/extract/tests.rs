@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use http::{HeaderValue, Request};
 
 use super::{

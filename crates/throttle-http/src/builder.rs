@@ -1,4 +1,4 @@
-//! What a middleware is made of, before the first request.
+//! A middleware before its first request: its limiter and options.
 
 use std::{
     fmt,
@@ -7,25 +7,25 @@ use std::{
 
 use throttle_core::{Limiter, Rule};
 
-use crate::{ConfigError, Options, Throttle};
+use crate::{config_error::ConfigError, options::Options, throttle::Throttle};
 
-/// Says what a middleware is made of: a [`Limiter`], or where the adapter has a storage of its own a
-/// single [`Rule`].
+/// What a middleware is made of: a [`Limiter`], or a single [`Rule`] where the adapter has a storage of its
+/// own.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Source {
-    /// Its rules and counts are shared by all who have a clone of it.
+pub enum LimitSource {
+    /// A limiter; clones of it share its rules and counts.
     Limiter(Limiter),
-    /// Its counts are the middleware's own.
+    /// A rule, whose counts are the middleware's own.
     Rule(Rule),
 }
 
-impl Source {
-    /// Makes a limiter, of a rule by the function that the adapter has if it was built with a storage.
+impl LimitSource {
+    /// Returns the limiter; of a rule one by `make`, which an adapter has if it is built with a storage.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a rule that cannot be taken, or that no storage is there for.
+    /// [`ConfigError`] for a rule that is not valid, or that there is no storage for.
     pub fn into_limiter(self, make: Option<fn() -> Limiter>) -> Result<Limiter, ConfigError> {
         match self {
             Self::Limiter(limiter) => Ok(limiter),
@@ -38,40 +38,40 @@ impl Source {
     }
 }
 
-impl From<Limiter> for Source {
+impl From<Limiter> for LimitSource {
     fn from(limiter: Limiter) -> Self {
         Self::Limiter(limiter)
     }
 }
 
-impl From<&Limiter> for Source {
+impl From<&Limiter> for LimitSource {
     fn from(limiter: &Limiter) -> Self {
         Self::Limiter(limiter.clone())
     }
 }
 
-impl From<Arc<Limiter>> for Source {
+impl From<Arc<Limiter>> for LimitSource {
     fn from(limiter: Arc<Limiter>) -> Self {
         Self::from(&*limiter)
     }
 }
 
-impl From<&Arc<Limiter>> for Source {
+impl From<&Arc<Limiter>> for LimitSource {
     fn from(limiter: &Arc<Limiter>) -> Self {
         Self::from(&**limiter)
     }
 }
 
 #[cfg(feature = "rule-sources")]
-impl From<Rule> for Source {
+impl From<Rule> for LimitSource {
     fn from(rule: Rule) -> Self {
         Self::Rule(rule)
     }
 }
 
-/// Holds a limiter and options, of which a [`Throttle`] is made once for all clones.
+/// A limiter and options, of which a [`Throttle`] is built once for all clones.
 #[derive(Clone)]
-pub struct Setup {
+pub struct ThrottleBuilder {
     inner: Arc<Inner>,
 }
 
@@ -79,12 +79,12 @@ struct Inner {
     limiter: Result<Limiter, Arc<ConfigError>>,
     options: Options,
     built: OnceLock<Result<Arc<Throttle>, Arc<ConfigError>>>,
-    /// Routers may lay a middleware around a route for every request.
+    /// Routers may wrap a route in a middleware for every request.
     failure_logged: Once,
 }
 
-impl Setup {
-    /// Collects what a middleware is made of; that there is no limiter is told when it is built.
+impl ThrottleBuilder {
+    /// Creates a builder; an error of the limiter is returned when it is built.
     #[must_use]
     pub fn new(limiter: Result<Limiter, Arc<ConfigError>>, options: Options) -> Self {
         let (built, failure_logged) = (OnceLock::new(), Once::new());
@@ -102,7 +102,7 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// Those of [`Throttle::new`], and what the limiter could not be made for.
+    /// Those of [`Throttle::new`], and the error that the builder was created with.
     pub fn throttle(&self) -> Result<Arc<Throttle>, Arc<ConfigError>> {
         let Inner { limiter, options, built, .. } = &*self.inner;
         let build = || {
@@ -112,7 +112,8 @@ impl Setup {
         built.get_or_init(build).clone()
     }
 
-    /// Returns the throttle, or logs once why there is none: then [`Throttle::misconfigured`] answers.
+    /// Returns the throttle, or logs once why there is none; requests are then answered by
+    /// [`Rejection::misconfigured`](crate::Rejection::misconfigured).
     #[must_use]
     pub fn throttle_or_log(&self) -> Option<Arc<Throttle>> {
         let throttle = self.throttle();
@@ -125,9 +126,9 @@ impl Setup {
     }
 }
 
-impl fmt::Debug for Setup {
+impl fmt::Debug for ThrottleBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
+        f.debug_struct("ThrottleBuilder")
             .field("limiter", &self.inner.limiter)
             .field("options", &self.inner.options)
             .finish_non_exhaustive()

@@ -3,17 +3,17 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
-/// Names a field that is a list.
+/// A header field of the draft, which is a list.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "an adapter has a name for each")]
-pub enum ListField {
+pub enum RateLimitHeader {
     /// `RateLimit`
     RateLimit,
     /// `RateLimit-Policy`
     RateLimitPolicy,
 }
 
-impl ListField {
+impl RateLimitHeader {
     /// Returns the name in lower case.
     #[inline]
     #[must_use]
@@ -25,8 +25,8 @@ impl ListField {
     }
 }
 
-/// Takes header fields; for frameworks whose maps of fields are not those of `http`.
-pub trait FieldMap {
+/// A map of header fields; for frameworks that have another than [`HeaderMap`].
+pub trait HeaderSink {
     /// Returns whether there is such a field.
     fn has(&self, name: &HeaderName) -> bool;
 
@@ -34,20 +34,20 @@ pub trait FieldMap {
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 
     /// Writes one of the fields that are lists ([RFC 9110, section 5.3]), after what is there already: on one line,
-    /// by [`on_one_line`], since there are clients that read no more than the first. What is no
+    /// by [`join_list`], since there are clients that read no more than the first. What is no
     /// value of a field is left out; those of this crate are visible ASCII.
     ///
     /// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
-    fn extend_list(&mut self, list: ListField, value: Bytes);
+    fn extend_list(&mut self, list: RateLimitHeader, value: Bytes);
 }
 
-/// Makes one line of several, as [`FieldMap::extend_list`] is to write it.
+/// Joins lines of a list into one, as [`HeaderSink::extend_list`] is to write it.
 #[must_use]
-pub fn on_one_line<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+pub fn join_list<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     lines.collect::<Vec<_>>().join(&b", "[..])
 }
 
-impl FieldMap for HeaderMap {
+impl HeaderSink for HeaderMap {
     #[inline]
     fn has(&self, name: &HeaderName) -> bool {
         self.contains_key(name)
@@ -59,7 +59,7 @@ impl FieldMap for HeaderMap {
     }
 
     #[inline]
-    fn extend_list(&mut self, list: ListField, value: Bytes) {
+    fn extend_list(&mut self, list: RateLimitHeader, value: Bytes) {
         match self.entry(list.name()) {
             Entry::Vacant(none) => {
                 if let Ok(value) = HeaderValue::from_maybe_shared(value) {
@@ -68,7 +68,7 @@ impl FieldMap for HeaderMap {
             }
             Entry::Occupied(mut there) => {
                 let lines = there.iter().map(HeaderValue::as_bytes).chain([&value[..]]);
-                if let Ok(line) = HeaderValue::from_bytes(&on_one_line(lines)) {
+                if let Ok(line) = HeaderValue::from_bytes(&join_list(lines)) {
                     there.insert(line);
                 }
             }

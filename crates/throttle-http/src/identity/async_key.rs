@@ -4,8 +4,17 @@ use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 use throttle_core::{Key, StorageError};
 
-use super::{ExtractKey, IntoKey, InvalidKey, Missing, NoKey};
-use crate::{IntoRules, Mistake, PickedRules, RequestHead, Seen};
+use super::{
+    extract::ExtractKey,
+    into_key::NoKey,
+    invalid::InvalidKey,
+    keyed::{IntoKeyed, KeyError, Keyed, LaterKey},
+    missing::Missing,
+};
+use crate::{
+    config_warning::{ConfigWarning, RequestSample},
+    head::RequestHead,
+};
 
 /// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
 ///
@@ -50,73 +59,6 @@ pub struct AsyncKey {
 }
 
 type LookUp = Pin<Box<dyn Future<Output = Result<Option<Keyed>, StorageError>> + Send>>;
-
-/// Is the key of a request when it is awaited.
-pub type LaterKey = Pin<Box<dyn Future<Output = Result<Keyed, KeyError>> + Send>>;
-
-/// Holds a key, and the rules that apply to it.
-#[derive(Clone, Debug)]
-pub struct Keyed {
-    pub(crate) key: Key<'static>,
-    /// None where it was left to the throttle which apply.
-    pub(crate) rules: Option<PickedRules>,
-}
-
-/// Says why there is no key after all.
-#[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "it lacks, or it failed")]
-pub enum KeyError {
-    /// The request does not say whose it is.
-    NoKey(NoKey),
-    /// It could not be found out.
-    Failed(StorageError),
-}
-
-/// Is what an [`AsyncKey`] finds: a key, or a key with rules.
-pub trait IntoKeyed {
-    /// Returns it, if there is one.
-    fn into_keyed(self) -> Option<Keyed>;
-}
-
-impl Keyed {
-    /// Takes something that is a key, and picks rules for it, as
-    /// [`Options::rules_by`](crate::Options::rules_by) does; none where there is no key. Where no rules are
-    /// picked, none apply but those that the throttle names for all.
-    pub fn new(key: impl IntoKey, rules: impl IntoRules) -> Option<Self> {
-        key.into_key().map(|key| Self { key, rules: Some(PickedRules::new(rules)) })
-    }
-
-    /// Joins the keys of parts, and what rules they have.
-    pub(super) fn join(parts: impl IntoIterator<Item = Self>) -> Self {
-        let mut rules: Option<PickedRules> = None;
-        let mut keys = Vec::new();
-        for part in parts {
-            if let Some(picked) = part.rules {
-                picked.add_to(rules.get_or_insert_default());
-            }
-            keys.push(part.key);
-        }
-        Self { key: Key::join(&keys), rules }
-    }
-}
-
-impl<K: IntoKey> IntoKeyed for K {
-    fn into_keyed(self) -> Option<Keyed> {
-        self.into_key().map(|key| Keyed { key, rules: None })
-    }
-}
-
-impl IntoKeyed for Keyed {
-    fn into_keyed(self) -> Option<Keyed> {
-        Some(self)
-    }
-}
-
-impl IntoKeyed for Option<Keyed> {
-    fn into_keyed(self) -> Option<Keyed> {
-        self
-    }
-}
 
 impl AsyncKey {
     /// Looks keys up by a function of the request.
@@ -174,8 +116,8 @@ impl ExtractKey for AsyncKey {
         self.missing.validate()
     }
 
-    fn mistake(&self, seen: Option<&Seen<'_>>) -> Option<Mistake> {
-        self.missing.mistake(seen).or_else(|| seen?.proxy_as_key())
+    fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
+        self.missing.warning(sample).or_else(|| sample?.proxy_as_key())
     }
 }
 

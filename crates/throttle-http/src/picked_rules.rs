@@ -3,9 +3,6 @@
 use std::{borrow::Cow, sync::Arc};
 
 use smallvec::SmallVec;
-use throttle_core::Key;
-
-use crate::RequestHead;
 
 /// Holds the names of the rules that were picked for a request.
 ///
@@ -43,9 +40,6 @@ pub trait IntoRules {
     /// Adds the names.
     fn add_to(self, picked: &mut PickedRules);
 }
-
-/// Picks rules by the key and the head of a request.
-pub(crate) type RulesBy = Arc<dyn Fn(&Key<'_>, &RequestHead<'_>) -> PickedRules + Send + Sync>;
 
 impl PickedRules {
     /// Collects the names.

@@ -1,4 +1,4 @@
-//! What a request turned out to cost.
+//! The actual cost of a request, which its handler reports.
 
 use std::{
     fmt,
@@ -10,14 +10,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Charged, background};
-use crate::Throttle;
-
-/// Tells the throttle what a request turned out to cost; stands in the extensions of requests that are
-/// settled ([`Options::charge_actual`](crate::Options::charge_actual)).
+/// The actual cost of a request, in its extensions where the charge is reconciled with it
+/// ([`Options::charge_actual`](crate::Options::charge_actual)).
 ///
-/// It can be cloned, and moved into the body of a response. What is said after the body has ended comes
-/// too late. Of nested throttles that settle, all hear it.
+/// It can be cloned, and moved into the body of a response. What is reported after the body has ended is
+/// too late. Of nested throttles that reconcile, all receive it.
 ///
 /// # Examples
 ///
@@ -34,8 +31,9 @@ pub struct ActualCost {
     cells: SmallVec<[Arc<Cell>; 1]>,
 }
 
-/// Holds what is known of the cost of one request.
-pub(super) struct Cell(AtomicU64);
+/// What is known of the cost of one request.
+#[derive(Debug)]
+pub(crate) struct Cell(AtomicU64);
 
 /// No cost is so high: limits are below it.
 const UNKNOWN: u64 = u64::MAX;
@@ -47,25 +45,25 @@ impl ActualCost {
         Self { cells }
     }
 
-    /// Says what the request costs, in place of what was said before; 0 gives all back.
+    /// Sets the cost, in place of what was reported before; 0 refunds all.
     pub fn set(&self, cost: u64) {
         self.cells.iter().for_each(|cell| cell.set(cost));
     }
 
-    /// Adds to what was said before, or to nothing.
+    /// Adds to the cost that was reported before, or to 0.
     pub fn add(&self, cost: u64) {
         self.cells.iter().for_each(|cell| cell.add(cost));
     }
 
-    /// Returns what was said so far; none where nothing was, and so the estimate stands.
+    /// Returns the cost that was reported so far; `None` where nothing was, and the estimate stays.
     #[must_use]
     pub fn known(&self) -> Option<u64> {
         self.cells.first().and_then(|cell| cell.known())
     }
 
-    /// Tells a throttle around this one, too.
+    /// Reports to an outer throttle, too.
     #[must_use]
-    pub fn beside(mut self, outer: Option<&Self>) -> Self {
+    pub(super) fn with_outer(mut self, outer: Option<&Self>) -> Self {
         self.cells.extend(outer.into_iter().flat_map(|outer| outer.cells.iter().cloned()));
         self
     }
@@ -91,57 +89,9 @@ impl Cell {
     }
 }
 
-/// Settles a request when it is dropped, to what is known by then; where nothing is, the estimate stands.
-pub(super) struct Settlement {
-    charged: Option<Charged>,
-    cell: Arc<Cell>,
-}
-
-impl Settlement {
-    pub(super) fn new(charged: Charged) -> Self {
-        Self { charged: Some(charged), cell: Arc::new(Cell::new()) }
-    }
-
-    pub(super) fn cell(&self) -> &Arc<Cell> {
-        &self.cell
-    }
-
-    pub(super) fn throttle(&self) -> Option<&Throttle> {
-        self.charged.as_ref().map(|charged| &*charged.throttle)
-    }
-
-    /// Returns whether the bytes of the body are what it costs.
-    pub(super) fn counts_bytes(&self) -> bool {
-        let actual = self.throttle().and_then(|throttle| throttle.options().actual.as_ref());
-        actual.is_some_and(|actual| actual.bytes_sent)
-    }
-
-    /// Leaves it to the caller.
-    pub(super) fn into_charged(mut self) -> Option<Charged> {
-        self.charged.take()
-    }
-}
-
-impl Drop for Settlement {
-    fn drop(&mut self) {
-        if let (Some(charged), Some(actual)) = (self.charged.take(), self.cell.known()) {
-            background::finish(async move { _ = charged.settle(actual).await });
-        }
-    }
-}
-
 impl fmt::Debug for ActualCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ActualCost").field(&self.known()).finish()
-    }
-}
-
-impl fmt::Debug for Settlement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settlement")
-            .field("charged", &self.charged)
-            .field("known", &self.cell.known())
-            .finish()
     }
 }
 
@@ -150,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_adds_up_and_nothing_is_not_zero() {
+    fn costs_add_up_and_nothing_reported_is_not_zero() {
         let cell = Arc::new(Cell::new());
         let cost = ActualCost::of(&cell);
         assert_eq!(cost.known(), None);
@@ -167,9 +117,9 @@ mod tests {
     }
 
     #[test]
-    fn a_throttle_around_hears_it_too() {
+    fn an_outer_throttle_receives_the_cost_too() {
         let (outer, inner) = (Arc::new(Cell::new()), Arc::new(Cell::new()));
-        let cost = ActualCost::of(&inner).beside(Some(&ActualCost::of(&outer)));
+        let cost = ActualCost::of(&inner).with_outer(Some(&ActualCost::of(&outer)));
         cost.add(7);
         assert_eq!((outer.known(), inner.known()), (Some(7), Some(7)));
     }

@@ -1,0 +1,75 @@
+//! Keys that bring their rules with them, and keys that are waited for.
+
+use std::{future::Future, pin::Pin};
+
+use throttle_core::{Key, StorageError};
+
+use super::into_key::{IntoKey, NoKey};
+use crate::picked_rules::{IntoRules, PickedRules};
+
+/// Is the key of a request when it is awaited.
+pub type LaterKey = Pin<Box<dyn Future<Output = Result<Keyed, KeyError>> + Send>>;
+
+/// Holds a key, and the rules that apply to it.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    pub(crate) key: Key<'static>,
+    /// None where it was left to the throttle which apply.
+    pub(crate) rules: Option<PickedRules>,
+}
+
+/// Says why there is no key after all.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "it lacks, or it failed")]
+pub enum KeyError {
+    /// The request does not say whose it is.
+    NoKey(NoKey),
+    /// It could not be found out.
+    Failed(StorageError),
+}
+
+/// Is what an [`AsyncKey`] finds: a key, or a key with rules.
+pub trait IntoKeyed {
+    /// Returns it, if there is one.
+    fn into_keyed(self) -> Option<Keyed>;
+}
+
+impl Keyed {
+    /// Takes something that is a key, and picks rules for it, as
+    /// [`Options::rules_by`](crate::Options::rules_by) does; none where there is no key. Where no rules are
+    /// picked, none apply but those that the throttle names for all.
+    pub fn new(key: impl IntoKey, rules: impl IntoRules) -> Option<Self> {
+        key.into_key().map(|key| Self { key, rules: Some(PickedRules::new(rules)) })
+    }
+
+    /// Joins the keys of parts, and what rules they have.
+    pub(super) fn join(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut rules: Option<PickedRules> = None;
+        let mut keys = Vec::new();
+        for part in parts {
+            if let Some(picked) = part.rules {
+                picked.add_to(rules.get_or_insert_default());
+            }
+            keys.push(part.key);
+        }
+        Self { key: Key::join(&keys), rules }
+    }
+}
+
+impl<K: IntoKey> IntoKeyed for K {
+    fn into_keyed(self) -> Option<Keyed> {
+        self.into_key().map(|key| Keyed { key, rules: None })
+    }
+}
+
+impl IntoKeyed for Keyed {
+    fn into_keyed(self) -> Option<Keyed> {
+        Some(self)
+    }
+}
+
+impl IntoKeyed for Option<Keyed> {
+    fn into_keyed(self) -> Option<Keyed> {
+        self
+    }
+}

@@ -1,0 +1,127 @@
+//! What a request was charged, and what becomes of it.
+
+use std::sync::Arc;
+
+use throttle_core::{Algorithm, Decision, Decisions, Key};
+
+use super::actual_cost::Cell;
+use crate::{background, throttle::Throttle};
+
+/// What a request was charged, with all that a refund or a reconciliation needs.
+#[derive(Debug)]
+pub(crate) struct Charged {
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) key: Key<'static>,
+    pub(crate) decisions: Decisions,
+}
+
+/// A charge that is refunded or reconciled when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ChargeGuard {
+    charged: Option<Charged>,
+    on_drop: OnDrop,
+}
+
+/// What is done with a charge when its guard is dropped.
+#[derive(Debug)]
+pub(crate) enum OnDrop {
+    Keep,
+    Refund,
+    /// Reconciles it to the cost that is known by then; without one, the estimate stays.
+    Reconcile(Arc<Cell>),
+}
+
+impl ChargeGuard {
+    pub(crate) fn new(charged: Charged, on_drop: OnDrop) -> Self {
+        Self { charged: Some(charged), on_drop }
+    }
+
+    /// Creates a guard that refunds the charge.
+    pub(crate) fn refunding(
+        throttle: Arc<Throttle>,
+        key: Key<'static>,
+        decisions: Decisions,
+    ) -> Self {
+        Self::new(Charged { throttle, key, decisions }, OnDrop::Refund)
+    }
+
+    pub(crate) fn charged(&self) -> Option<&Charged> {
+        self.charged.as_ref()
+    }
+
+    pub(crate) fn on_drop(&self) -> &OnDrop {
+        &self.on_drop
+    }
+
+    pub(crate) fn set_on_drop(&mut self, on_drop: OnDrop) {
+        self.on_drop = on_drop;
+    }
+
+    /// Leaves the charge to the caller.
+    pub(crate) fn into_charged(mut self) -> Option<Charged> {
+        self.charged.take()
+    }
+
+    /// Refunds the charge, and waits until that is done; it is done, too, if this is dropped before.
+    pub(crate) async fn refund(self) {
+        if let Some(charged) = self.into_charged() {
+            background::complete(async move { _ = charged.rollback().await }).await;
+        }
+    }
+}
+
+impl Drop for ChargeGuard {
+    fn drop(&mut self) {
+        let Some(charged) = self.charged.take() else { return };
+        match &self.on_drop {
+            OnDrop::Keep => {}
+            OnDrop::Refund => background::finish(async move { _ = charged.rollback().await }),
+            OnDrop::Reconcile(cell) => {
+                if let Some(actual) = cell.known() {
+                    background::finish(async move { _ = charged.reconcile(actual).await });
+                }
+            }
+        }
+    }
+}
+
+impl Charged {
+    /// Refunds all of it, and returns whether the storage did.
+    async fn rollback(&self) -> bool {
+        self.refund(self.decisions.all()).await
+    }
+
+    /// Refunds what the handler has not used up, and returns the decisions without it, if the storage did.
+    pub(crate) async fn refund_unused(&self) -> Option<Decisions> {
+        let is_unused = |one: &Decision| !self.is_used_up(one);
+        let all = self.decisions.all().iter();
+        let unused: Vec<_> = all.filter(|one| is_unused(one)).cloned().collect();
+        self.refund(&unused).await.then(|| self.decisions.given_back(is_unused))
+    }
+
+    /// Reconciles what the handler has not used up to the actual cost, and returns the decisions with that
+    /// cost, if the storage did.
+    pub(crate) async fn reconcile(&self, actual: u64) -> Option<Decisions> {
+        let changes = |one: &Decision| one.cost() < actual || !self.is_used_up(one);
+        let changed: Vec<_> =
+            self.decisions.all().iter().filter(|one| changes(one)).cloned().collect();
+        let settled = self.throttle.limiter().settle(&self.key, &changed, actual).await;
+        if let Err(error) = &settled {
+            tracing::warn!(%error, "a charge was not settled");
+        }
+        settled.is_ok().then(|| self.decisions.settled(actual, changes))
+    }
+
+    /// Returns whether a rule charged what a handler that was called has used up: its scheduled time.
+    fn is_used_up(&self, decision: &Decision) -> bool {
+        self.throttle.shapes() && decision.checked_rule().algorithm() == Algorithm::LeakyBucket
+    }
+
+    async fn refund(&self, decisions: &[Decision]) -> bool {
+        let refunded = self.throttle.limiter().give_back(&self.key, decisions).await;
+        if let Err(error) = &refunded {
+            tracing::warn!(%error, "a charge was not given back");
+        }
+        refunded.is_ok()
+    }
+}

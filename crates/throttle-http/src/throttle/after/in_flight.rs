@@ -1,0 +1,47 @@
+//! Permits that a handler keeps for longer than its response.
+
+use std::sync::{Arc, Weak};
+
+use smallvec::SmallVec;
+use throttle_core::Place;
+
+/// The permits of one request; they are released when the last owner is dropped.
+pub(crate) type Permits = SmallVec<[Place; 1]>;
+
+/// The permits of a request, in its extensions; a handler can keep them for longer than the response.
+///
+/// A permit is released when the body of the response has ended. A connection that is upgraded to a
+/// WebSocket goes on after a response without a body: [`keep`](Self::keep) the permits where it is served.
+/// Of nested throttles it holds the permits of all of them.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    /// Not the permits themselves: extensions may be copied, and kept for any time.
+    permits: SmallVec<[Weak<Permits>; 1]>,
+}
+
+/// Permits of a request that are kept until this is dropped.
+#[derive(Clone, Debug)]
+#[must_use = "the permits are released when this is dropped"]
+pub struct KeptPlaces {
+    _permits: SmallVec<[Arc<Permits>; 1]>,
+}
+
+impl InFlight {
+    pub(super) fn of(permits: &Arc<Permits>) -> Self {
+        let mut all = SmallVec::new();
+        all.push(Arc::downgrade(permits));
+        Self { permits: all }
+    }
+
+    /// Keeps the permits; after the response has ended there are none to keep.
+    pub fn keep(&self) -> KeptPlaces {
+        KeptPlaces { _permits: self.permits.iter().filter_map(Weak::upgrade).collect() }
+    }
+
+    /// Adds the permits of an outer throttle.
+    #[must_use]
+    pub(super) fn with_outer(mut self, outer: Option<&Self>) -> Self {
+        self.permits.extend(outer.into_iter().flat_map(|outer| outer.permits.iter().cloned()));
+        self
+    }
+}

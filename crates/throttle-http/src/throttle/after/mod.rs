@@ -1,0 +1,109 @@
+//! What of a request outlives the decision: its charge, where that depends on the response, and its permits.
+
+pub(crate) mod actual_cost;
+pub(crate) mod body_guard;
+pub(crate) mod charge;
+pub(crate) mod in_flight;
+
+use std::sync::Arc;
+
+use throttle_core::{Decisions, complete_on_drop::CompleteOnDrop};
+
+use self::{
+    actual_cost::{ActualCost, Cell},
+    body_guard::BodyGuard,
+    charge::{ChargeGuard, Charged, OnDrop},
+    in_flight::{InFlight, Permits},
+};
+use super::response_fields::ResponseFields;
+use crate::{background, extension_sink::ExtensionSink, response_head::ResponseHead};
+
+/// What may still change of a request that is allowed.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    pub(super) guard: Option<ChargeGuard>,
+    pub(super) permits: Option<Arc<Permits>>,
+}
+
+/// What a response is sent with.
+type Finished = (ResponseFields, Option<BodyGuard>);
+
+/// What the head of a response says about the charge.
+enum Change {
+    /// Nothing yet.
+    None,
+    /// The request does not count.
+    Refund,
+    /// Its actual cost.
+    Reconcile(u64),
+}
+
+impl After {
+    /// Puts what the handler needs into the extensions; from here on the charge is the handler's.
+    pub(super) fn attach(&mut self, extensions: &mut impl ExtensionSink) {
+        if let Some(permits) = &self.permits {
+            let in_flight = InFlight::of(permits).with_outer(extensions.get());
+            extensions.insert(in_flight);
+        }
+        let Some(charged) = self.guard.as_ref().and_then(ChargeGuard::charged) else { return };
+        let options = charged.throttle.options();
+        let on_drop = match options.actual.is_some() {
+            true => {
+                let cell = Arc::new(Cell::new());
+                let cost = ActualCost::of(&cell).with_outer(extensions.get());
+                extensions.insert(cost);
+                OnDrop::Reconcile(cell)
+            }
+            false => OnDrop::Keep,
+        };
+        if let Some(guard) = &mut self.guard {
+            guard.set_on_drop(on_drop);
+        }
+    }
+
+    /// Returns what the response is sent with, at once where nothing of the charge changes yet; else when the
+    /// charge is refunded or reconciled.
+    pub(super) fn finish(
+        self: Box<Self>,
+        head: &ResponseHead<'_>,
+        fields: ResponseFields,
+    ) -> Result<Finished, CompleteOnDrop<Finished>> {
+        let Self { guard, permits } = *self;
+        let change = guard.as_ref().map_or(Change::None, |guard| guard.change(head));
+        let (actual, charged) = match (change, guard) {
+            (Change::Refund, Some(guard)) => (None, guard.into_charged()),
+            (Change::Reconcile(actual), Some(guard)) => (Some(actual), guard.into_charged()),
+            (_, guard) => return Ok((fields, BodyGuard::of(guard, permits))),
+        };
+        Err(background::complete(async move {
+            let fields = match charged {
+                Some(charged) => charged.change(actual).await.unwrap_or(fields),
+                None => fields,
+            };
+            (fields, BodyGuard::of(None, permits))
+        }))
+    }
+}
+
+impl ChargeGuard {
+    fn change(&self, head: &ResponseHead<'_>) -> Change {
+        let Some(charged) = self.charged() else { return Change::None };
+        let options = charged.throttle.options();
+        if !options.charge_if.as_ref().is_none_or(|charge_if| charge_if(head)) {
+            return Change::Refund;
+        }
+        let by = options.actual.as_ref().and_then(|actual| actual.by.as_ref());
+        by.and_then(|by| by(head)).map_or(Change::None, Change::Reconcile)
+    }
+}
+
+impl Charged {
+    /// Reconciles to the actual cost, or refunds where there is none; returns the fields that say so.
+    async fn change(&self, actual: Option<u64>) -> Option<ResponseFields> {
+        let decisions: Option<Decisions> = match actual {
+            Some(actual) => self.reconcile(actual).await,
+            None => self.refund_unused().await,
+        };
+        decisions.map(|decisions| self.throttle.response_fields(Some(&self.key), &decisions))
+    }
+}

@@ -1,0 +1,54 @@
+//! Requests whose key is waited for.
+
+use std::sync::Arc;
+
+use throttle_core::{Key, Reply};
+
+use super::{Throttle, pass::Pass, rejection::Rejection};
+use crate::{
+    config_warning::RequestSample,
+    grpc::Protocol,
+    head::RequestHead,
+    identity::{KeyError, LaterKey},
+};
+
+impl Throttle {
+    pub(super) fn check_async_key(
+        self: &Arc<Self>,
+        head: &RequestHead<'_>,
+        cost: Option<u64>,
+    ) -> Reply<Pass, Rejection> {
+        let sample = self.diagnostics.is_on().then(|| RequestSample::new(head));
+        let key = self.options.key.extract_later(head);
+        Reply::pending(Arc::clone(self).await_key(key, cost, sample, Protocol::of_head(head)))
+    }
+
+    /// Waits for the key, and then for the decision.
+    async fn await_key(
+        self: Arc<Self>,
+        key: LaterKey,
+        cost: Option<u64>,
+        sample: Option<RequestSample<'static>>,
+        protocol: Protocol,
+    ) -> Result<Pass, Rejection> {
+        let found = match key.await {
+            Ok(found) => found,
+            Err(KeyError::NoKey(no_key)) => return self.judge_without_key(protocol, &no_key),
+            Err(KeyError::Failed(error)) => {
+                // What is not decided needs no key, so that an empty one will do.
+                return self.keyed(Key::from(&b""[..]), protocol).judge(Err(error.into()));
+            }
+        };
+        if let Some(sample) = sample {
+            self.diagnose(sample, &found.key);
+        }
+        let request = self.keyed(found.key, protocol);
+        if !self.options.concurrency.is_empty() {
+            return request.acquire(cost, found.rules).await;
+        }
+        match self.ask_rules(&request.key, found.rules.as_ref(), cost) {
+            Some(reply) => request.decide(reply, Vec::new()).await,
+            None => Ok(Pass::default()),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The states of a limited request, for adapters whose middleware returns a future.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use throttle_core::Reply;
+
+use super::{
+    pass::{Done, Pass},
+    rejection::Rejection,
+};
+
+/// A call of the inner service that waits for its [`Pass`]: what a [`LimitedFuture`] needs of a framework.
+pub trait Call {
+    /// The future of the inner service.
+    type Future: Future<Output = Result<Self::Inner, Self::Error>>;
+    /// The response of the inner service.
+    type Inner;
+    /// The response with its fields, or of a rejection.
+    type Response;
+    /// The error of the inner service.
+    type Error;
+
+    /// [Attaches](Pass::attach) the pass to the request, and calls the inner service.
+    fn call(self, pass: &mut Pass) -> Self::Future;
+
+    /// Returns the response to a rejected request.
+    fn reject(self, rejection: Rejection) -> Self::Response;
+
+    /// [Finishes](Pass::finish) the pass with the head of the response.
+    fn finish(pass: Pass, response: &Self::Inner) -> Reply<Done, Infallible>;
+
+    /// [Writes](Done::write) the fields, and wraps the body with what it has to keep.
+    fn respond(done: Done, response: Self::Inner) -> Self::Response;
+}
+
+pin_project! {
+    /// The future of a limited request: it waits for the decision, calls the inner service, and finishes the
+    /// response.
+    ///
+    /// Nothing of it is boxed where the decision was ready and the response changes nothing of the charge.
+    pub struct LimitedFuture<C: Call> {
+        #[pin]
+        state: State<C>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<C: Call> {
+        /// The decision is pending; boxed, so that requests that are decided at once stay small.
+        Checking { checking: Box<(Reply<Pass, Rejection>, Option<C>)> },
+        /// The inner service is called.
+        Called {
+            #[pin]
+            future: C::Future,
+            pass: Option<Pass>,
+        },
+        /// The charge is refunded or reconciled before the response is sent.
+        Finishing { finishing: Box<(Reply<Done, Infallible>, Option<C::Inner>)> },
+        Rejected { response: Option<C::Response> },
+    }
+}
+
+impl<C: Call> LimitedFuture<C> {
+    /// Creates the future of a request whose decision is pending.
+    pub fn checking(check: Reply<Pass, Rejection>, call: C) -> Self {
+        Self { state: State::Checking { checking: Box::new((check, Some(call))) } }
+    }
+
+    /// Creates the future of a request that is allowed; the inner service is called.
+    #[inline]
+    pub fn called(future: C::Future, pass: Pass) -> Self {
+        Self { state: State::Called { future, pass: Some(pass) } }
+    }
+
+    /// Creates the future of a request that is rejected.
+    pub fn rejected(response: C::Response) -> Self {
+        Self { state: State::Rejected { response: Some(response) } }
+    }
+}
+
+impl<C: Call> Future for LimitedFuture<C> {
+    type Output = Result<C::Response, C::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            // Of what is taken below nothing is left where this is polled after its end.
+            let next = match state.as_mut().project() {
+                StateProjection::Checking { checking } => {
+                    let (check, call) = &mut **checking;
+                    let checked = ready!(Pin::new(check).poll(cx));
+                    let Some(call) = call.take() else { return Poll::Pending };
+                    match checked {
+                        Ok(mut pass) => {
+                            let future = call.call(&mut pass);
+                            State::Called { future, pass: Some(pass) }
+                        }
+                        Err(rejection) => return Poll::Ready(Ok(call.reject(rejection))),
+                    }
+                }
+                StateProjection::Called { future, pass } => {
+                    let response = ready!(future.poll(cx))?;
+                    let Some(pass) = pass.take() else { return Poll::Pending };
+                    match C::finish(pass, &response).into_ready() {
+                        Ok(Ok(done)) => return Poll::Ready(Ok(C::respond(done, response))),
+                        Err(pending) => {
+                            State::Finishing { finishing: Box::new((pending, Some(response))) }
+                        }
+                    }
+                }
+                StateProjection::Finishing { finishing } => {
+                    let (finish, response) = &mut **finishing;
+                    let Ok(done) = ready!(Pin::new(finish).poll(cx));
+                    let Some(response) = response.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(C::respond(done, response)));
+                }
+                StateProjection::Rejected { response } => {
+                    let Some(response) = response.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(response));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<C: Call> fmt::Debug for LimitedFuture<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Checking { .. } => "checking",
+            State::Called { .. } => "called",
+            State::Finishing { .. } => "finishing",
+            State::Rejected { .. } => "rejected",
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! What the limiter's answer means for a request.
+
+use http::StatusCode;
+use throttle_core::{Decisions, Error, Key, Listed};
+
+use super::{
+    Throttle,
+    pass::Pass,
+    rejection::{self, Rejection},
+    response_fields::ResponseFields,
+};
+use crate::{
+    fields::Values,
+    grpc::Protocol,
+    options::{Denial, OnError},
+    problem,
+};
+
+impl Throttle {
+    /// Makes a pass or a rejection of the limiter's answer. `protocol` is called only for a rejection.
+    #[inline]
+    pub(super) fn judge(
+        &self,
+        key: Option<&Key<'_>>,
+        protocol: impl FnOnce() -> Protocol,
+        answer: Result<Decisions, Error>,
+    ) -> Result<Pass, Rejection> {
+        match answer {
+            Ok(decisions) => {
+                self.health.decided(&decisions);
+                if decisions.is_allowed() || self.options.dry_run {
+                    return Ok(Pass::new(self.response_fields(key, &decisions), decisions));
+                }
+                Err(self.reject(key, protocol(), decisions))
+            }
+            Err(error) => self.judge_undecided(protocol(), &error),
+        }
+    }
+
+    /// Returns the fields of the response to a request that is allowed. They are made before the handler is
+    /// called, so that nothing else has to be kept until it has answered.
+    #[inline]
+    pub(super) fn response_fields(
+        &self,
+        key: Option<&Key<'_>>,
+        decisions: &Decisions,
+    ) -> ResponseFields {
+        let values = self.values(key, decisions);
+        let listed = decisions.reported().listed() == Some(Listed::Allowed);
+        let dry_run = self.options.dry_run && !listed && !decisions.is_allowed();
+        let extension = self.options.response_extension;
+        let decisions = extension.then(|| Box::new(decisions.clone()));
+        ResponseFields { values, dry_run, undecided: false, decisions }
+    }
+
+    #[inline]
+    fn values(&self, key: Option<&Key<'_>>, decisions: &Decisions) -> Values {
+        match decisions.reported().listed() {
+            Some(Listed::Allowed) => Values::default(),
+            _ => self.fields.values(decisions, key, || self.limiter.now()),
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn reject(
+        &self,
+        key: Option<&Key<'_>>,
+        protocol: Protocol,
+        decisions: Decisions,
+    ) -> Rejection {
+        let denied_for_good = is_denied_for_good(&decisions);
+        let (mut response, values) = match &self.options.on_denied {
+            Some(answer) if denied_for_good => (answer(&Denial { decisions: &decisions }), None),
+            Some(answer) => {
+                (answer(&Denial { decisions: &decisions }), Some(self.values(key, &decisions)))
+            }
+            None if denied_for_good => {
+                let detail = "This client may not use the service.";
+                let body = problem::plain(403, "Forbidden", detail);
+                (rejection::problem_response(StatusCode::FORBIDDEN, body), None)
+            }
+            None => {
+                let (values, body) = self.fields.refusal(&decisions, key, || self.limiter.now());
+                let response = rejection::problem_response(StatusCode::TOO_MANY_REQUESTS, body);
+                (response, Some(values))
+            }
+        };
+        if let Some(values) = values {
+            values.write(response.headers_mut());
+            self.fields.write_retry_after(&decisions, response.headers_mut());
+        }
+        if protocol != Protocol::Http {
+            response = protocol.denied(response, &decisions, self.options.on_denied.is_some());
+        }
+        if self.options.response_extension {
+            response.extensions_mut().insert(decisions);
+        }
+        Rejection::new(response)
+    }
+
+    /// Judges a request that could not be decided. Only for a storage that fails the service has a choice:
+    /// a rule that is gone is a fault of the service, and no reason to lift its limits.
+    #[cold]
+    pub(super) fn judge_undecided(
+        &self,
+        protocol: Protocol,
+        error: &Error,
+    ) -> Result<Pass, Rejection> {
+        if let (Error::UnknownRule { .. } | Error::NoRules, true) =
+            (error, self.options.rules_by.is_some() || self.waits_for_key)
+        {
+            self.no_rule.call_once(|| {
+                tracing::error!(
+                    %error,
+                    "a rule that was picked is not there; such requests are answered with 500, but for \
+                     a dry run: add the rule, and name it in `declare_rules` to find this when the \
+                     service starts"
+                );
+            });
+            if self.options.dry_run {
+                return Ok(Pass::of_fields(ResponseFields::denied_dry_run()));
+            }
+            let detail = "The server is not configured to limit this request.";
+            return Err(rejection::misconfigured(detail).translated(protocol));
+        }
+        let on_error = match error {
+            Error::Storage(_) => &self.options.on_error,
+            _ => &OnError::Refuse,
+        };
+        match on_error {
+            OnError::Refuse | OnError::Answer(_) if self.options.dry_run => {
+                self.health.failed(error, "requests pass unlimited, as this is a dry run");
+                let fields = ResponseFields { undecided: true, ..ResponseFields::denied_dry_run() };
+                Ok(Pass::of_fields(fields))
+            }
+            OnError::Refuse => {
+                self.health.failed(error, "requests are refused with 503");
+                Err(rejection::undecided().translated(protocol))
+            }
+            OnError::Pass => {
+                self.record_undecided(error);
+                let fields = ResponseFields { undecided: true, ..ResponseFields::default() };
+                Ok(Pass::of_fields(fields))
+            }
+            OnError::Answer(answer) => {
+                self.health.failed(error, "requests are refused by the service's own answer");
+                Err(Rejection::new(answer(error)).translated(protocol))
+            }
+        }
+    }
+
+    /// Records that a request passes unlimited because the storage failed.
+    pub(crate) fn record_undecided(&self, error: &Error) {
+        self.health.failed(error, "requests pass unlimited");
+    }
+}
+
+/// Returns whether the client is on the deny list without an end, so that no wait helps.
+fn is_denied_for_good(decisions: &Decisions) -> bool {
+    let reported = decisions.reported();
+    reported.listed() == Some(Listed::Denied) && reported.retry_after().is_none()
+}

@@ -1,0 +1,186 @@
+//! The path of a request: [`Throttle::check`] decides, [`Pass::attach`] shows the handler what was decided, and
+//! [`Pass::finish`] charges what depends on the response and writes the header fields.
+//!
+//! - `check`: key, cost, exemptions and rules of a request; asks the limiter
+//! - `judge`: makes a [`Pass`] or a [`Rejection`] of the limiter's answer
+//! - `acquire`: permits of concurrency limits, before the rules
+//! - `key`: keys that are waited for
+//! - `pass`: what an adapter does with an allowed request
+//! - `after`: what outlives the decision: refunds, reconciliation, permits
+//! - `future`: the states of a request, for adapters that are futures
+
+mod acquire;
+mod after;
+mod async_key;
+mod check;
+mod future;
+mod health;
+mod judge;
+mod keyed;
+mod pass;
+mod rejection;
+mod response_fields;
+mod rules;
+
+use std::{fmt, sync::Once};
+
+use throttle_core::{Decisions, Error, Limiter, Rule};
+
+pub(crate) use self::after::charge::ChargeGuard;
+use self::health::Health;
+pub use self::{
+    after::{
+        actual_cost::ActualCost,
+        body_guard::BodyGuard,
+        in_flight::{InFlight, KeptPlaces},
+    },
+    future::{Call, LimitedFuture},
+    pass::{Done, Pass},
+    rejection::Rejection,
+};
+use crate::{
+    config_error::ConfigError,
+    diagnostics::{Diagnostics, warn_about_dropped_limiter, warn_about_rules},
+    fields::Fields,
+    options::Options,
+};
+
+/// A limiter with [`Options`], which decides about HTTP requests; what adapters are made of.
+pub struct Throttle {
+    limiter: Limiter,
+    options: Options,
+    fields: Fields,
+    health: Health,
+    diagnostics: Diagnostics,
+    no_peer: Once,
+    no_rule: Once,
+    wants_route: bool,
+    waits_for_key: bool,
+    /// Whether an option needs the request's key after the decision.
+    keeps_key: bool,
+}
+
+impl Throttle {
+    /// Checks the options against the limiter, and adds the rules that they bring.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a rate or rule that is not valid, a rule that is named or declared and is
+    /// unknown (the text lists the known ones), a limiter without rules, and a trusted proxy that is not a
+    /// network.
+    pub fn new(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
+        let mut added = Vec::new();
+        let throttle = add_rules(&limiter, &options, &mut added)
+            .and_then(|()| Self::with_rules(limiter.clone(), options));
+        if throttle.is_err() {
+            added.iter().for_each(|name| _ = limiter.remove_rule(name));
+        }
+        throttle
+    }
+
+    fn with_rules(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
+        validate(&limiter, &options)?;
+        let fields = Fields::new(options.headers)?;
+        let waits_for_key = options.key.is_async();
+        if options.rules_by.is_none() && !waits_for_key && !options.selection.is_empty() {
+            let rules = match options.selection.names() {
+                None => limiter.rules(),
+                Some(names) => names.iter().filter_map(|name| limiter.rule(name)).collect(),
+            };
+            let cost = options.cost.as_ref().and_then(|cost| cost.constant());
+            warn_about_rules(&rules, cost, options.shape.is_some());
+        }
+        let keeps_key = options.charge_if.is_some()
+            || options.shape.is_some()
+            || options.actual.is_some()
+            || fields.wants_key();
+        Ok(Self {
+            diagnostics: Diagnostics::new(&options.key),
+            wants_route: options.key.wants_route(),
+            limiter,
+            options,
+            fields,
+            health: Health::default(),
+            no_peer: Once::new(),
+            no_rule: Once::new(),
+            waits_for_key,
+            keeps_key,
+        })
+    }
+
+    /// Returns the limiter.
+    #[must_use]
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Returns whether the key reads the pattern of the route.
+    #[must_use]
+    pub fn wants_route(&self) -> bool {
+        self.wants_route
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Records that the storage decided.
+    pub(crate) fn record_decided(&self, decisions: &Decisions) {
+        self.health.decided(decisions);
+    }
+}
+
+/// Adds the rules that the options bring, and collects the names of those that were not there before.
+fn add_rules(
+    limiter: &Limiter,
+    options: &Options,
+    added: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    for (name, rate) in &options.added {
+        let is_new = limiter.rule(name).is_none();
+        limiter.add_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
+        if is_new {
+            added.push(name.clone());
+        }
+    }
+    Ok(())
+}
+
+fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
+    options.key.validate()?;
+    options.cost.as_ref().map_or(Ok(()), |cost| cost.validate())?;
+    if let Some(error) = &options.invalid_path {
+        return Err(error.clone().into());
+    }
+    if !options.selection.is_empty() || options.concurrency.is_empty() {
+        limiter.probe(options.selection.names()).map_err(ConfigError::Rules)?;
+    }
+    for (i, limit) in options.concurrency.iter().enumerate() {
+        if options.concurrency[..i].iter().any(|one| one.name() == limit.name()) {
+            let repeated = Error::RepeatedRule(limit.name().to_owned());
+            return Err(ConfigError::Rules(repeated));
+        }
+    }
+    for name in &options.declared {
+        limiter.probe(Some(&[name])).map_err(ConfigError::Rules)?;
+    }
+    if options.key.is_async() && options.rules_by.is_some() {
+        return Err(ConfigError::RulesByLaterKey);
+    }
+    Ok(())
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        warn_about_dropped_limiter(&self.limiter);
+    }
+}
+
+impl fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Throttle")
+            .field("limiter", &self.limiter)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! What an adapter does with a request that is allowed.
+
+use std::{convert::Infallible, time::Duration};
+
+use http::{Response, StatusCode};
+use throttle_core::{Decisions, Reply};
+
+use super::{
+    after::{After, body_guard::BodyGuard},
+    response_fields::ResponseFields,
+};
+use crate::{
+    diagnostics::warn_if_nested, extension_sink::ExtensionSink, fields::HeaderSink,
+    response_head::ResponseHead,
+};
+
+/// A request that is allowed: [attach](Self::attach) it to the request, call the handler, and
+/// [finish](Self::finish) it with the response.
+///
+/// Dropped before it is attached, it refunds what the request was charged for a scheduled time or as an
+/// estimate, and releases its permits. Dropped after that, it leaves the charge as it is, or reconciles it
+/// to what is known of the actual cost.
+#[derive(Debug, Default)]
+#[must_use = "its response has fields to write, and what it was charged may change"]
+pub struct Pass {
+    fields: ResponseFields,
+    /// `None` once attached, and where nothing was decided.
+    decisions: Option<Decisions>,
+    /// `None` where nothing of the request changes later; boxed, since few requests have it.
+    after: Option<Box<After>>,
+}
+
+/// What is left to do with a response: [write](Self::write) its fields, and keep the [`BodyGuard`] until
+/// its body has ended.
+#[derive(Debug)]
+#[must_use = "the response lacks its fields"]
+pub struct Done {
+    fields: ResponseFields,
+    guard: Option<BodyGuard>,
+}
+
+impl Pass {
+    #[inline]
+    pub(super) fn new(fields: ResponseFields, decisions: Decisions) -> Self {
+        Self { fields, decisions: Some(decisions), after: None }
+    }
+
+    /// Returns a pass of a request that no rule decided.
+    pub(super) fn of_fields(fields: ResponseFields) -> Self {
+        Self { fields, ..Self::default() }
+    }
+
+    pub(super) fn decisions(&self) -> Option<&Decisions> {
+        self.decisions.as_ref()
+    }
+
+    /// Returns how far away the request's scheduled time is.
+    pub(super) fn delay(&self) -> Duration {
+        self.decisions.as_ref().map(Decisions::delay).unwrap_or_default()
+    }
+
+    pub(super) fn after_mut(&mut self) -> &mut After {
+        self.after.get_or_insert_default()
+    }
+
+    /// Puts what handlers find into the extensions of the request: [`Decisions`],
+    /// [`InFlight`](crate::InFlight) and [`ActualCost`](crate::ActualCost).
+    ///
+    /// Call it immediately before the handler: from here on the request counts as one that was handled.
+    #[inline]
+    pub fn attach(&mut self, extensions: &mut impl ExtensionSink) {
+        if let Some(decisions) = self.decisions.take()
+            && let (Some(outer), Some(inner)) = (extensions.insert(decisions), extensions.get())
+        {
+            warn_if_nested(&outer, inner);
+        }
+        if let Some(after) = &mut self.after {
+            after.attach(extensions);
+        }
+    }
+
+    /// Charges what depends on the response, and returns what is left to do with it.
+    ///
+    /// The reply is ready at once where the head of the response changes nothing of the charge. Otherwise the
+    /// charge is refunded or reconciled before the response is sent, so that the client's next request finds
+    /// it done; it is done, too, if the reply is dropped before.
+    #[inline]
+    pub fn finish(self, head: &ResponseHead<'_>) -> Reply<Done, Infallible> {
+        match self.after {
+            None => Reply::ready(Ok(Done { fields: self.fields, guard: None })),
+            Some(after) => match after.finish(head, self.fields) {
+                Ok((fields, guard)) => Reply::ready(Ok(Done { fields, guard })),
+                Err(pending) => Reply::pending(async move {
+                    let (fields, guard) = pending.await;
+                    Ok(Done { fields, guard })
+                }),
+            },
+        }
+    }
+}
+
+impl Done {
+    /// Writes the fields, and returns what is to be kept until the body of the response has ended.
+    #[inline]
+    pub fn write<B>(self, response: &mut Response<B>) -> Option<BodyGuard> {
+        let status = response.status();
+        let (decisions, guard) = self.write_to(status, response.headers_mut());
+        if let Some(decisions) = decisions {
+            response.extensions_mut().insert(decisions);
+        }
+        guard
+    }
+
+    /// As [`write`](Self::write), for frameworks that have other types than those of `http`: writes the
+    /// header fields of a response of this status, and returns the decisions for its extensions, if any.
+    #[inline]
+    pub fn write_to(
+        self,
+        status: StatusCode,
+        headers: &mut impl HeaderSink,
+    ) -> (Option<Decisions>, Option<BodyGuard>) {
+        (self.fields.write(status, headers), self.guard)
+    }
+}

@@ -1,0 +1,105 @@
+//! The response to a request that is rejected.
+
+use std::mem;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
+};
+
+use crate::{
+    grpc::Protocol,
+    head::RequestHead,
+    identity::NoKey,
+    options::NoCost,
+    problem::{self, CONTENT_TYPE},
+};
+
+/// The response to a request that is rejected.
+///
+/// With [`Options::response_extension`](crate::Options::response_extension) its extensions hold the
+/// decisions.
+#[derive(Debug)]
+pub struct Rejection(Response<Bytes>);
+
+impl Rejection {
+    pub(super) fn new(response: Response<Bytes>) -> Self {
+        Self(response)
+    }
+
+    /// Creates the answer of a service that runs although its limits could not be built: 500. The reason is
+    /// for the log, not for clients.
+    #[must_use]
+    pub fn misconfigured(head: &RequestHead<'_>) -> Self {
+        let detail = "The server is not configured to limit requests.";
+        misconfigured(detail).translated(Protocol::of_head(head))
+    }
+
+    /// Returns the response, with its body.
+    #[must_use]
+    pub fn into_response(self) -> Response<Bytes> {
+        self.0
+    }
+
+    /// Returns the response to a request of this method: to `HEAD` it has no body, and says how long that
+    /// would be ([RFC 9110, section 9.3.2]).
+    ///
+    /// Servers differ: over HTTP/2 hyper sends the body of a response to `HEAD`, and clients abort such a
+    /// stream.
+    ///
+    /// [RFC 9110, section 9.3.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+    #[must_use]
+    pub fn into_response_to(mut self, method: &Method) -> Response<Bytes> {
+        if method == Method::HEAD {
+            let body = mem::take(self.0.body_mut());
+            self.0.headers_mut().entry(CONTENT_LENGTH).or_insert(body.len().into());
+        }
+        self.0
+    }
+
+    /// Translates a rejection that no rule decided to the protocol that the client reads.
+    pub(super) fn translated(self, protocol: Protocol) -> Self {
+        Self(protocol.undecided(self.0))
+    }
+}
+
+pub(super) fn problem_response(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE_FIELD, HeaderValue::from_static(CONTENT_TYPE));
+    response
+}
+
+#[cold]
+pub(super) fn without_cost(no_cost: NoCost) -> Rejection {
+    let NoCost::NoLength = no_cost;
+    let body = problem::plain(411, "Length Required", &no_cost.to_string());
+    Rejection(problem_response(StatusCode::LENGTH_REQUIRED, body))
+}
+
+pub(super) fn misconfigured(detail: &str) -> Rejection {
+    let body = problem::plain(500, "Internal Server Error", detail);
+    Rejection(problem_response(StatusCode::INTERNAL_SERVER_ERROR, body))
+}
+
+/// Rejects what could not be decided: a limit that is not kept is worse than a retry.
+pub(super) fn undecided() -> Rejection {
+    let body = problem::reduced_capacity();
+    let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, body);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    Rejection(response)
+}
+
+pub(super) fn without_key(no_key: &NoKey) -> Rejection {
+    let status = match no_key {
+        NoKey::NoPeer => {
+            return misconfigured("The server is not configured to tell clients apart.");
+        }
+        NoKey::Status(status) if status.is_client_error() || status.is_server_error() => *status,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let title = status.canonical_reason().unwrap_or("Bad Request");
+    let body = problem::plain(status.as_u16(), title, &no_key.to_string());
+    Rejection(problem_response(status, body))
+}

@@ -1,0 +1,39 @@
+//! What is written into the response to a request that is allowed.
+
+use http::StatusCode;
+use throttle_core::Decisions;
+
+use crate::fields::{HeaderSink, Values, write_dry_run, write_unlimited};
+
+/// The header fields of a response, and the decisions for its extensions.
+#[derive(Debug, Default)]
+pub(super) struct ResponseFields {
+    pub(super) values: Values,
+    pub(super) dry_run: bool,
+    pub(super) undecided: bool,
+    pub(super) decisions: Option<Box<Decisions>>,
+}
+
+impl ResponseFields {
+    /// Returns the fields of a response that only a dry run allows.
+    pub(super) fn denied_dry_run() -> Self {
+        Self { dry_run: true, ..Self::default() }
+    }
+
+    /// Writes the header fields of a response of this status, and returns what belongs into its extensions.
+    #[inline]
+    pub(super) fn write(
+        self,
+        status: StatusCode,
+        headers: &mut impl HeaderSink,
+    ) -> Option<Decisions> {
+        self.values.write_around(status, headers);
+        if self.dry_run {
+            write_dry_run(headers);
+        }
+        if self.undecided {
+            write_unlimited(headers);
+        }
+        self.decisions.map(|decisions| *decisions)
+    }
+}

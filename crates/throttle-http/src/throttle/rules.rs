@@ -1,0 +1,49 @@
+//! Which rules of the limiter are asked about a request.
+
+use throttle_core::{Decisions, Error, Key, Reply};
+
+use super::Throttle;
+use crate::picked_rules::PickedRules;
+
+impl Throttle {
+    /// Asks the limiter by the rules that were named and selected; `None` where there are none.
+    pub(super) fn ask_rules(
+        &self,
+        key: &Key<'_>,
+        picked: Option<&PickedRules>,
+        cost: Option<u64>,
+    ) -> Option<Reply<Decisions, Error>> {
+        if !self.has_rules(picked) {
+            return None;
+        }
+        let named = self.options().selection.names();
+        let Some(picked) = picked else { return Some(self.ask(key, named, cost)) };
+        let names = picked.join(named.unwrap_or_default());
+        Some(self.ask(key, Some(&names[..]), cost))
+    }
+
+    /// Asks the limiter; where requests are shaped, a scheduled time that is too far away is a denial.
+    #[inline]
+    pub(super) fn ask<N: AsRef<str>>(
+        &self,
+        key: &Key<'_>,
+        names: Option<&[N]>,
+        cost: Option<u64>,
+    ) -> Reply<Decisions, Error> {
+        match self.options().shape {
+            None => self.limiter().begin(key, names, cost),
+            Some(longest) => self.limiter().begin_shaped(key, names, cost, longest),
+        }
+    }
+
+    /// Returns whether there are rules to ask.
+    pub(super) fn has_rules(&self, picked: Option<&PickedRules>) -> bool {
+        let selection = &self.options().selection;
+        match picked {
+            None => !selection.is_empty(),
+            Some(picked) => {
+                !picked.is_empty() || selection.names().is_some_and(|names| !names.is_empty())
+            }
+        }
+    }
+}
