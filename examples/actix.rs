@@ -7,7 +7,7 @@ use std::error::Error;
 use actix_web::{App, HttpServer, middleware::Logger, web};
 use ratethrottle::{
     Limiter, MemoryStorage, RateThrottle, Rule, ThrottleDecisions,
-    http::{Method, Response, StatusCode},
+    actix::http::{Method, Response, StatusCode},
 };
 
 #[actix_web::main]

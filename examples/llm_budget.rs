@@ -15,7 +15,8 @@ use std::{
 use axum::{Extension, Router, body::Body, routing::post};
 use futures_core::Stream;
 use ratethrottle::{
-    ActualCost, Algorithm, Header, Limiter, MemoryStorage, RateThrottleLayer, RequestHead, Rule,
+    Algorithm, Header, Limiter, MemoryStorage, RateThrottleLayer, RequestHead, Rule,
+    options::ActualCost,
 };
 use tokio::{sync::mpsc, time::sleep};
 

@@ -14,10 +14,13 @@ use axum::{
     routing::{get, post},
 };
 use ratethrottle::{
-    ActualCost, Algorithm, AsyncKey, ClientIp, ContentLength, Cookie, Decision, Decisions, Denial,
-    ForwardedHeader, Global, Header, Headers, Keyed, Limiter, MemoryStorage, Missing,
-    MissingLength, OnError, RateThrottleLayer, RequestHead, RequestHost, RequestMethod,
-    RequestPath, RoutePattern, Rule,
+    Algorithm, ClientIp, Decision, Decisions, Denial, Header, Headers, Limiter, MemoryStorage,
+    OnError, RateThrottleLayer, RequestHead, Rule,
+    identity::{
+        AsyncKey, Cookie, ForwardedHeader, Global, Keyed, Missing, RequestHost, RequestMethod,
+        RequestPath, RoutePattern,
+    },
+    options::{ActualCost, ContentLength, MissingLength},
 };
 
 type Layer = Result<RateThrottleLayer, Box<dyn Error>>;

@@ -18,8 +18,8 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use ratethrottle::{
-    Algorithm, BoxError, Limiter, MemoryStorage, NotSent, Outgoing, OutgoingService,
-    RateThrottleLayer, Rule,
+    Algorithm, Limiter, MemoryStorage, Outgoing, RateThrottleLayer, Rule,
+    outbound::{BoxError, NotSent, OutgoingService},
 };
 use tokio::{net::TcpListener, time::Instant};
 use tower::{Layer, Service, ServiceExt, service_fn};

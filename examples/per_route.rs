@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use ratethrottle::{
-    Algorithm, ClientIp, Limiter, MemoryStorage, RateThrottleLayer, RoutePattern, Rule,
+    Algorithm, ClientIp, Limiter, MemoryStorage, RateThrottleLayer, Rule, identity::RoutePattern,
 };
 
 #[tokio::main]

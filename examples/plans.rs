@@ -11,7 +11,8 @@ use std::{
 
 use axum::{Router, routing::get};
 use ratethrottle::{
-    Algorithm, ClientIp, Header, Key, Limiter, MemoryStorage, Missing, RateThrottleLayer, Rule,
+    Algorithm, ClientIp, Header, Key, Limiter, MemoryStorage, RateThrottleLayer, Rule,
+    identity::Missing,
 };
 
 #[tokio::main]

@@ -5,7 +5,7 @@
 
 use std::{env, error::Error, time::Duration};
 
-use ratethrottle::{Algorithm, Limiter, RedisError, RedisStorage, Rule};
+use ratethrottle::{Algorithm, Limiter, RedisStorage, Rule};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Connects by some of the nodes; the others are found through them.
-async fn connect(nodes: &[String]) -> Result<RedisStorage, RedisError> {
+async fn connect(nodes: &[String]) -> Result<RedisStorage, ratethrottle::redis::Error> {
     RedisStorage::cluster(nodes)
         .max_connections(2) // to each master; the default is 4
         .connect_timeout(Duration::from_secs(1)) // per connection; the default is 2 s

@@ -6,7 +6,7 @@
 
 use std::{env, error::Error, time::Duration};
 
-use ratethrottle::{Limiter, RedisError, RedisStorage, Rule};
+use ratethrottle::{Limiter, RedisStorage, Rule};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -26,7 +26,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Connects to the master, whichever that is now.
-async fn connect(sentinels: &[String], master: &str) -> Result<RedisStorage, RedisError> {
+async fn connect(
+    sentinels: &[String],
+    master: &str,
+) -> Result<RedisStorage, ratethrottle::redis::Error> {
     let mut builder = RedisStorage::sentinel(sentinels, master)
         .max_connections(4) // the default; 1 to 4 are opened
         .connect_timeout(Duration::from_secs(1)) // per connection; the default is 2 s

@@ -6,7 +6,7 @@
 
 use std::{env, error::Error, path::PathBuf, time::Duration};
 
-use ratethrottle::{Limiter, RedisError, RedisStorage, Rule, Tls};
+use ratethrottle::{Limiter, RedisStorage, Rule, Tls};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Connects; `files` are the CA, the client's certificate and its key, or the first of them.
-async fn connect(url: &str, files: &[PathBuf]) -> Result<RedisStorage, RedisError> {
+async fn connect(url: &str, files: &[PathBuf]) -> Result<RedisStorage, ratethrottle::redis::Error> {
     let mut tls = Tls::new(); // trusts the system's roots, shows no certificate
     if let [ca, ..] = files {
         tls = tls.ca(ca); // trusts this one instead

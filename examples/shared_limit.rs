@@ -14,9 +14,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use ratethrottle::{
-    Algorithm, Limiter, RateThrottleLayer, RedisError, RedisStorage, Rule, Storage,
-};
+use ratethrottle::{Algorithm, Limiter, RateThrottleLayer, RedisStorage, Rule, Storage};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -52,7 +50,7 @@ async fn app(url: &str) -> Result<Router, Box<dyn Error>> {
     Ok(Router::new().route("/", get(|| async { "hello\n" })).layer(layer))
 }
 
-async fn connect(url: &str) -> Result<RedisStorage, RedisError> {
+async fn connect(url: &str) -> Result<RedisStorage, ratethrottle::redis::Error> {
     // A prefix of its own: keys of other applications in the same Redis are left alone.
     RedisStorage::builder(url).key_prefix("shared-limit-example:").connect().await
 }
@@ -107,7 +105,7 @@ async fn client(servers: &[SocketAddr]) -> std::io::Result<[Answers; SERVERS]> {
 }
 
 /// Connects; a Redis that was just started takes a moment until it answers.
-async fn wait_for_redis(url: &str) -> Result<RedisStorage, RedisError> {
+async fn wait_for_redis(url: &str) -> Result<RedisStorage, ratethrottle::redis::Error> {
     for _ in 0..50 {
         if let Ok(storage) = connect(url).await {
             return Ok(storage);

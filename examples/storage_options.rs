@@ -9,8 +9,10 @@
 use std::{env, error::Error, time::Duration};
 
 use ratethrottle::{
-    Accuracy, Circuit, Deadlines, Leases, Limiter, LimiterBuilder, MemoryStorage, Mode, Modes,
-    RedisStorage, RedisStorageBuilder, Resilience, Resilient, Rule, Servers, Storage,
+    Limiter, MemoryStorage, RedisStorage, Resilience, Rule, Storage,
+    limiter::LimiterBuilder,
+    redis::RedisStorageBuilder,
+    resilience::{Accuracy, Circuit, Deadlines, Leases, Mode, Modes, Resilient, Servers},
 };
 
 const USER: &str = "limits";

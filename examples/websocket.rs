@@ -26,7 +26,9 @@ use axum::{
     routing::get,
 };
 use futures_core::Stream;
-use ratethrottle::{Algorithm, InFlight, Key, Limiter, MemoryStorage, RateThrottleLayer, Rule};
+use ratethrottle::{
+    Algorithm, Key, Limiter, MemoryStorage, RateThrottleLayer, Rule, concurrency::InFlight,
+};
 use tokio::time::{Interval, interval};
 
 const CONNECTIONS: u64 = 2;

@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratethrottle::{Concurrency, Limiter, RateThrottle, RateThrottleLayer, RedisStorage};
+use ratethrottle::{
+    Limiter, RateThrottle, RateThrottleLayer, RedisStorage, concurrency::Concurrency,
+};
 use throttle_testbed::Server as Redis;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::sleep};
 

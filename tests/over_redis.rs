@@ -9,7 +9,9 @@ mod app;
 
 use std::time::Duration;
 
-use ratethrottle::{Algorithm, Concurrency, Limiter, Options, RedisStorage, Rule};
+use ratethrottle::{
+    Algorithm, Limiter, RedisStorage, Rule, concurrency::Concurrency, options::Options,
+};
 use throttle_testbed::Server;
 use tokio::{task::JoinHandle, time::sleep};
 

@@ -7,7 +7,7 @@ mod greeter;
 use std::{error::Error, net::SocketAddr};
 
 use ratethrottle::{
-    Algorithm, ClientIp, Header, Limiter, MemoryStorage, Missing, RateThrottleLayer, Rule,
+    Algorithm, ClientIp, Header, Limiter, MemoryStorage, RateThrottleLayer, Rule, identity::Missing,
 };
 use tonic::{
     Code, Request, Status,

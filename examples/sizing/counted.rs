@@ -9,8 +9,10 @@ use std::{
 };
 
 use ratethrottle::{
-    AtomicStorage, Charge, Clock, ListStorage, MemoryStorage, Outcome, OwnedCharge, PlaceStorage,
-    Refund, Reply, Request, Scope, Storage, StorageError, Value, async_trait,
+    MemoryStorage, Storage, StorageError, Value, async_trait,
+    concurrency::PlaceStorage,
+    engine::{Clock, Outcome},
+    storage::{AtomicStorage, Charge, ListStorage, OwnedCharge, Refund, Reply, Request, Scope},
 };
 
 /// Counts what is asked of it; clones share the counts.

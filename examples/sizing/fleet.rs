@@ -14,7 +14,9 @@ use std::{
 };
 
 use ratethrottle::{
-    Accuracy, Algorithm, Decision, Leases, Limiter, ManualClock, MemoryStorage, Micros, Rule,
+    Algorithm, Decision, Limiter, ManualClock, MemoryStorage, Rule,
+    engine::Micros,
+    resilience::{Accuracy, Leases},
 };
 use tokio::runtime;
 

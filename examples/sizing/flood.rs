@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratethrottle::{Algorithm, Limiter, LocalDenials, Rule};
+use ratethrottle::{Algorithm, Limiter, Rule, resilience::LocalDenials};
 
 use crate::counted::Counted;
 

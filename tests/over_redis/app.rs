@@ -16,7 +16,10 @@ use axum::{
     http::{HeaderName, HeaderValue, Request, Response, StatusCode},
     routing::get,
 };
-use ratethrottle::{ActualCost, Limiter, Options, RateThrottle, RateThrottleLayer};
+use ratethrottle::{
+    Limiter, RateThrottle, RateThrottleLayer,
+    options::{ActualCost, Options},
+};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tower::ServiceExt;
 

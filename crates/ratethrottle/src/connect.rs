@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::Storage;
+use throttle_core::Storage;
 
 /// Says why an address leads to no storage. No variant shows a password.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Storage>, ConnectError> {
 
 #[cfg(feature = "memory")]
 fn memory(rest: &str) -> Result<Arc<dyn Storage>, ConnectError> {
-    let builder = crate::MemoryStorage::builder();
+    let builder = throttle_memory::MemoryStorage::builder();
     let builder = match rest.trim_start_matches('/') {
         "" => builder,
         parameters => {

@@ -68,64 +68,80 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Where names are
+//!
+//! Each public name has one path. The crate root has what programs begin with: limiters, rules, storages, the
+//! middleware, and the options and answers that most of them use. A module has the rest of its subject, and
+//! links to the root for what is there.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`limiter`] | lists, rates, numbers of single rules, errors, the builder of a [`Limiter`] |
+//! | [`identity`] | keys: cookies, routes, trusted proxies, lookups, keys of your own |
+//! | [`options`] | values of the middleware's options: costs, selections of rules, warnings |
+//! | [`concurrency`] | limits of requests in flight |
+//! | [`tower`], [`actix`] | the types behind [`RateThrottleLayer`] and [`RateThrottle`], to name them |
+//! | [`outbound`] | limits in front of clients |
+//! | [`storage`] | what a storage can do beyond the six operations of [`Storage`] |
+//! | [`redis`] | options, errors and statistics of [`RedisStorage`] |
+//! | [`resilience`] | what [`Resilience`] is composed of |
+//! | [`engine`] | the arithmetic and clocks, for storages that decide whole requests and for simulations |
+//! | [`testing`] | suites that a storage or an adapter of your own passes |
+//!
 //! # Features
 //!
 //! | feature | what it brings |
 //! | --- | --- |
 //! | `memory` (default) | [`MemoryStorage`]; layers and middleware made of a rule alone |
 //! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
-//! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, leases, denials at hand |
+//! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, leases, a denial cache |
 //! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests, gRPC among them; [`Outgoing`], limits in front of clients |
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
+//! | `testing` | [`testing`], for your development dependencies |
 //!
 //! The guide is in the folder `docs` of the repository: from getting started with Axum, Actix, gRPC and clients to
 //! running limits on Redis, and coming from other limiters. `examples` has whole programs.
 
+#[cfg(feature = "actix")]
+pub mod actix;
+pub mod concurrency;
 mod connect;
+pub mod engine;
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub mod identity;
+pub mod limiter;
+#[cfg(any(feature = "tower", feature = "actix"))]
+pub mod options;
+#[cfg(feature = "tower")]
+pub mod outbound;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "resilience")]
+pub mod resilience;
+pub mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use self::connect::{ConnectError, connect};
 #[cfg(feature = "actix")]
-pub use throttle_actix::{
-    NoDecisions, RateThrottle, ThrottleDecisions, ThrottledFuture, ThrottledService, http,
-};
+pub use throttle_actix::{RateThrottle, ThrottleDecisions};
 pub use throttle_core::{
-    Algorithm, AllowList, AtomicStorage, Charge, CheckedRule, Clock, Concurrency, CorruptState,
-    Decision, Decisions, DenyList, Effect, Emulated, Entered, Error, HeldPlace, InvalidEntry,
-    InvalidRule, Key, Limiter, LimiterBuilder, ListEntry, ListFollower, ListStorage, Listed,
-    LocalPlaces, MAX_KEY_LEN, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW,
-    ManualClock, Metrics, Micros, Outcome, OwnedCharge, Place, PlaceStorage, PlacesOf, Rate,
-    Receipt, Refund, Reply, Request, Rule, RuleMetrics, RuleStatus, Scope, SharedLists, Sleep,
-    State, States, Status, Storage, StorageError, SystemClock, Taken, UnknownAlgorithm, Value,
-    Verdict, Violation, async_trait, give_back, look, settle, settle_one,
+    Algorithm, Decision, Decisions, Error, Key, Limiter, ManualClock, Metrics, Rule, Status,
+    Storage, StorageError, Value, Violation, async_trait,
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ActualCost, ConfigError, ConfigWarning, ContentLength, Denial, ExtractCost, Headers, InFlight,
-    IntoRules, InvalidCost, InvalidPath, KeptPlaces, LimitSource, MissingLength, NoCost, OnError,
-    Options, PickedRules, RequestHead, RequestSample, ResponseHead, Selection, ShortSecret,
-    identity::{
-        AsyncKey, ClientIp, Cookie, ExtractKey, ForwardedHeader, Global, Header, IntoKey,
-        IntoKeyed, InvalidKey, InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey,
-        RequestHost, RequestMethod, RequestPath, RoutePattern, TrustedProxies,
-    },
+    ConfigError, Denial, Headers, OnError, RequestHead,
+    identity::{ClientIp, Header},
 };
 #[cfg(feature = "memory")]
-pub use throttle_memory::{MemoryStorage, MemoryStorageBuilder};
+pub use throttle_memory::MemoryStorage;
 #[cfg(feature = "redis")]
-pub use throttle_redis::{
-    Error as RedisError, Figures as RedisFigures, Info as RedisInfo, NodeInfo as RedisNodeInfo,
-    RedisStorage, RedisStorageBuilder, SharedConnection, Tls, redis,
-};
+pub use throttle_redis::{RedisStorage, Tls};
 #[cfg(feature = "resilience")]
-pub use throttle_resilience::{
-    Accuracy, Circuit, CircuitBreaker, CircuitChange, CircuitFigures, CircuitState, Deadline,
-    Deadlines, DenialFigures, Error as ResilienceError, Fallback, FallbackChange, FallbackFigures,
-    LeaseFigures, Leases, LeasesBuilder, LocalDenials, Mode, Modes, Resilience, ResilienceFigures,
-    Resilient, Servers,
-};
+pub use throttle_resilience::Resilience;
 #[cfg(feature = "tower")]
-pub use throttle_tower::{
-    BoxError, NotSent, Outgoing, OutgoingFuture, OutgoingPermit, OutgoingService,
-    RateThrottleLayer, RateThrottleService, ResponseBody, ResponseFuture,
-};
+pub use throttle_tower::{Outgoing, RateThrottleLayer};

@@ -194,8 +194,8 @@ async fn time_in_tests() -> Tested {
 /// Whatever a signature of ours mentions can be named by its users.
 #[tokio::test]
 async fn the_types_of_the_layer_can_be_named() -> Tested {
-    fn layer_of(source: impl Into<ratethrottle::LimitSource>) -> RateThrottleLayer {
-        RateThrottleLayer::from_options(source, ratethrottle::Options::new().rule("api"))
+    fn layer_of(source: impl Into<ratethrottle::options::LimitSource>) -> RateThrottleLayer {
+        RateThrottleLayer::from_options(source, ratethrottle::options::Options::new().rule("api"))
     }
     let _layer = layer_of(Rule::per_minute("api", 1)).build()?;
     let error: std::sync::Arc<ratethrottle::ConfigError> =
@@ -248,7 +248,7 @@ async fn actix() -> Tested {
 fn options_of_the_throttle() -> Tested {
     use ratethrottle::{
         ClientIp, Header, Headers, RateThrottle, RequestHead,
-        http::{Method, Response},
+        actix::http::{Method, Response},
     };
 
     let _throttle = RateThrottle::new(Rule::per_minute("api", 100))

@@ -1,0 +1,14 @@
+//! Types behind [`RateThrottle`](crate::RateThrottle), and the version of `http` that its options use.
+//!
+//! Actix Web re-exports an older `http`, whose types do not fit.
+//!
+//! ```
+//! # #[cfg(feature = "memory")]
+//! # fn example() {
+//! use ratethrottle::{RateThrottle, Rule, actix::http::Method};
+//!
+//! let throttle = RateThrottle::new(Rule::per_minute("login", 5)).methods([Method::POST]);
+//! # }
+//! ```
+
+pub use throttle_actix::{NoDecisions, ThrottledFuture, ThrottledService, http};

@@ -1,0 +1,23 @@
+//! Keys of requests: which client a request counts for.
+//!
+//! Start with [`ClientIp`](crate::ClientIp), which is the default, and [`Header`](crate::Header).
+//!
+//! ```
+//! # #[cfg(all(feature = "memory", feature = "tower"))]
+//! # fn example() {
+//! use ratethrottle::{
+//!     ClientIp, Header, RateThrottleLayer, Rule,
+//!     identity::{Missing, RoutePattern},
+//! };
+//!
+//! // By API key and route; a client without a key counts by its address.
+//! let api_key = Header::new("x-api-key").missing(Missing::ClientIp(ClientIp::new()));
+//! let layer = RateThrottleLayer::new(Rule::per_minute("api", 100)).key((api_key, RoutePattern));
+//! # }
+//! ```
+
+pub use throttle_http::identity::{
+    AsyncKey, Cookie, ExtractKey, ForwardedHeader, Global, IntoKey, IntoKeyed, InvalidKey,
+    InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey, RequestHost, RequestMethod,
+    RequestPath, RoutePattern, TrustedProxies,
+};

@@ -1,0 +1,19 @@
+//! Values of the options that [`RateThrottleLayer`](crate::RateThrottleLayer) and
+//! [`RateThrottle`](crate::RateThrottle) share, and their errors.
+//!
+//! ```
+//! # #[cfg(all(feature = "memory", feature = "tower"))]
+//! # fn example() {
+//! use ratethrottle::{RateThrottleLayer, Rule, options::{ContentLength, MissingLength}};
+//!
+//! // A request costs the KiB of its body, and 1 MiB where it does not declare its length.
+//! let layer = RateThrottleLayer::new(Rule::per_hour("uploads", 10_240))
+//!     .cost(ContentLength::in_kib().missing(MissingLength::Costs(1024)));
+//! # }
+//! ```
+
+pub use throttle_http::{
+    ActualCost, ConfigWarning, ContentLength, ExtractCost, IntoRules, InvalidCost, InvalidPath,
+    LimitSource, MissingLength, NoCost, Options, PickedRules, RequestSample, ResponseHead,
+    ShortSecret,
+};

@@ -1,0 +1,18 @@
+//! Options, errors and statistics of [`RedisStorage`](crate::RedisStorage), and the crate `redis` behind it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ratethrottle::{RedisStorage, redis::{Error, RedisStorageBuilder}};
+//!
+//! fn options(url: &str) -> RedisStorageBuilder {
+//!     RedisStorage::builder(url).max_connections(8).response_timeout(Duration::from_millis(300))
+//! }
+//!
+//! async fn storage(url: &str) -> Result<RedisStorage, Error> {
+//!     options(url).connect().await
+//! }
+//! ```
+
+pub use throttle_redis::{
+    Error, Figures, Info, NodeInfo, RedisStorageBuilder, SharedConnection, redis,
+};
