@@ -150,7 +150,7 @@ impl RateThrottle {
         Ok(self)
     }
 
-    fn with(self, change: impl FnOnce(Options) -> Options) -> Self {
+    fn with(self, change: impl FnOnce(&mut Options)) -> Self {
         Self { builder: self.builder.with(change), ..self }
     }
 }

@@ -93,9 +93,11 @@ impl ThrottleBuilder {
 
     /// Changes the options of this one, and of no clone.
     #[must_use]
-    pub fn with(self, change: impl FnOnce(Options) -> Options) -> Self {
+    pub fn with(self, change: impl FnOnce(&mut Options)) -> Self {
         let Inner { limiter, options, .. } = &*self.inner;
-        Self::new(limiter.clone(), change(options.clone()))
+        let mut options = options.clone();
+        change(&mut options);
+        Self::new(limiter.clone(), options)
     }
 
     /// Returns the throttle.

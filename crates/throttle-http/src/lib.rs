@@ -51,6 +51,12 @@
 //! - [`ThrottleBuilder`]: a middleware before its first request
 //! - [`ConfigWarning`]: what the log says of a configuration that looks wrong
 
+#[expect(
+    unused_extern_crates,
+    reason = "the docs of the options name this crate, here and in adapters"
+)]
+extern crate self as throttle_http;
+
 mod background;
 mod builder;
 mod config_error;

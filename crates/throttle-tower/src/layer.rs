@@ -71,7 +71,7 @@ impl RateThrottleLayer {
         Ok(self)
     }
 
-    fn with(self, change: impl FnOnce(Options) -> Options) -> Self {
+    fn with(self, change: impl FnOnce(&mut Options)) -> Self {
         Self { builder: self.builder.with(change) }
     }
 }

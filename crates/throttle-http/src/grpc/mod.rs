@@ -1,4 +1,4 @@
-//! Response<Bytes>s as gRPC clients read them: a status in header fields, and no body.
+//! Rejections as gRPC clients read them: a status in header fields, and no body.
 //!
 //! A gRPC response is HTTP 200 whatever happened; a client that is sent 429 makes UNAVAILABLE of it and
 //! comes again at once. So a refusal is made as for every request, and translated for requests that are

@@ -19,7 +19,7 @@ use crate::{
 /// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
 ///
 /// The function sees the head of the request, takes what it needs from it, and returns a future that owns
-/// it. The future answers with something that [is a key](IntoKey), or with [`Keyed`], which says what rules
+/// it. The future answers with something that [is a key](super::IntoKey), or with [`Keyed`], which says what rules
 /// apply to it.
 ///
 /// - `Ok(None)`: the request does not say whose it is; refused with 400 unless

@@ -28,7 +28,7 @@ pub enum KeyError {
     Failed(StorageError),
 }
 
-/// Is what an [`AsyncKey`] finds: a key, or a key with rules.
+/// Is what an [`AsyncKey`](super::AsyncKey) finds: a key, or a key with rules.
 pub trait IntoKeyed {
     /// Returns it, if there is one.
     fn into_keyed(self) -> Option<Keyed>;

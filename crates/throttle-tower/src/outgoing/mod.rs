@@ -99,31 +99,31 @@ impl Outgoing {
 
     /// Applies a rule of the limiter; may be said several times. Without it, every rule applies.
     pub fn rule(self, name: impl Into<String>) -> Self {
-        self.with(|options| options.rule(name))
+        self.with(|options| options.set_rule(name.into()))
     }
 
     /// Adds a rule to the limiter by its rate, such as `5/minute`, and applies it.
     pub fn limit(self, name: impl Into<String>, rate: impl Into<String>) -> Self {
-        self.with(|options| options.limit(name, rate))
+        self.with(|options| options.set_limit(name.into(), rate.into()))
     }
 
     /// Says what calls are told apart by; default [`RequestHost`], the host and port they go to. Clients whose
     /// requests have no host, such as tonic's, need another:
     /// [`Global`](throttle_http::identity::Global) is one limit for all of them.
     pub fn key(self, key: impl ExtractKey) -> Self {
-        self.with(|options| options.key(key))
+        self.with(|options| options.set_key(Arc::new(key)))
     }
 
     /// Says what a call costs, as a number or a function of the request; default: the rule's cost. A
     /// function that returns 0 lets the call pass uncharged, and without a pause.
     pub fn cost(self, cost: impl ExtractCost) -> Self {
-        self.with(|options| options.cost(cost))
+        self.with(|options| options.set_cost(Arc::new(cost)))
     }
 
     /// Lets calls pass uncharged, and without a pause, for which `exempt` returns true; may be said
     /// several times.
     pub fn exempt(self, exempt: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.with(|options| options.exempt(exempt))
+        self.with(|options| options.set_exempt(Arc::new(exempt)))
     }
 
     /// Sets how long a call waits at most, all in all; default 30 seconds. `Duration::ZERO` is never,
@@ -162,7 +162,7 @@ impl Outgoing {
     /// Lets calls pass without a limit while the storage fails; default: they fail with
     /// [`NotSent::Limiter`]. That it failed is logged once, and that it works again once.
     pub fn pass_on_error(self) -> Self {
-        self.with(|options| options.on_error(OnError::Pass))
+        self.with(|options| options.set_on_error(OnError::Pass))
     }
 
     /// Checks it, so that mistakes are errors when the program starts.
@@ -212,7 +212,7 @@ impl Outgoing {
         }
     }
 
-    fn with(mut self, change: impl FnOnce(Options) -> Options) -> Self {
+    fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
         self.builder = self.builder.with(change);
         self.anew()
     }
