@@ -1,0 +1,249 @@
+//! The modules of a crate, read from its source: which file each is in, and what each name in it means.
+
+use std::collections::{BTreeMap, HashMap};
+
+use syn::{Attribute, Item, ItemMod, Meta, UseTree, Visibility};
+
+/// The files of a crate by their paths below `src`, with `/` between folders.
+pub(crate) type Sources = BTreeMap<String, String>;
+
+/// One target of a crate: the modules that its root declares, without those of tests.
+pub(crate) struct Source {
+    pub(crate) modules: Vec<Module>,
+}
+
+/// A module. Several are in one file where they are written inline.
+pub(crate) struct Module {
+    pub(crate) file: String,
+    /// The names on the way from the root, which has none.
+    pub(crate) path: Vec<String>,
+    pub(crate) parent: Option<usize>,
+    /// A module and a function may share a name.
+    pub(crate) names: HashMap<String, Vec<Name>>,
+    pub(crate) globs: Vec<Vec<String>>,
+    pub(crate) items: Vec<Item>,
+}
+
+/// What a name in a module means.
+#[derive(Clone, Debug)]
+pub(crate) enum Name {
+    Item(Kind),
+    Module(usize),
+    Import { path: Vec<String>, is_public: bool },
+}
+
+/// Whether an item works without being named.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Its methods are called on values, where its name does not occur.
+    Trait,
+    Other,
+}
+
+impl Source {
+    /// Reads the target whose root is a file, such as `lib.rs` or `bin/redis/main.rs`.
+    pub(crate) fn read(files: &Sources, root: &str) -> Self {
+        let mut source = Self { modules: Vec::new() };
+        let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
+        source.add_file(files, root, folder, &[], None);
+        source
+    }
+
+    fn add_file(
+        &mut self,
+        files: &Sources,
+        file: &str,
+        folder: &str,
+        path: &[String],
+        parent: Option<usize>,
+    ) -> usize {
+        let text = files.get(file).unwrap_or_else(|| panic!("{file} is declared and not there"));
+        let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        self.add(files, file, folder, path, parent, parsed.items)
+    }
+
+    /// Adds a module and those below it. `folder` is where the files of its children are.
+    fn add(
+        &mut self,
+        files: &Sources,
+        file: &str,
+        folder: &str,
+        path: &[String],
+        parent: Option<usize>,
+        items: Vec<Item>,
+    ) -> usize {
+        let mut items: Vec<_> = items.into_iter().flat_map(unwrapped).collect();
+        items.retain(|item| !is_of_tests(attributes(item)));
+        let id = self.modules.len();
+        self.modules.push(Module {
+            file: file.to_owned(),
+            path: path.to_vec(),
+            parent,
+            names: HashMap::new(),
+            globs: Vec::new(),
+            items: Vec::new(),
+        });
+        for item in &mut items {
+            match item {
+                Item::Mod(child) => {
+                    let below = self.add_child(files, file, folder, path, id, child);
+                    self.name(id, &child.ident, Name::Module(below));
+                }
+                Item::Use(import) => {
+                    let is_public = !matches!(import.vis, Visibility::Inherited);
+                    for (name, path) in imports(&import.tree) {
+                        match name {
+                            Some(name) => self.name(id, name, Name::Import { path, is_public }),
+                            None => self.modules[id].globs.push(path),
+                        }
+                    }
+                }
+                Item::Macro(definition) => {
+                    if let Some(name) = &definition.ident {
+                        self.name(id, name, Name::Item(Kind::Other));
+                        // Is at the root of the crate, wherever it is written.
+                        if definition.attrs.iter().any(|attr| attr.path().is_ident("macro_export"))
+                            && id != 0
+                        {
+                            let path = path.iter().cloned().chain([name.to_string()]);
+                            let path = ["crate".to_owned()].into_iter().chain(path).collect();
+                            self.name(0, name, Name::Import { path, is_public: true });
+                        }
+                    }
+                }
+                item => {
+                    if let Some((name, kind)) = defined(item) {
+                        self.name(id, name, Name::Item(kind));
+                    }
+                }
+            }
+        }
+        self.modules[id].items = items;
+        id
+    }
+
+    fn add_child(
+        &mut self,
+        files: &Sources,
+        file: &str,
+        folder: &str,
+        path: &[String],
+        parent: usize,
+        child: &mut ItemMod,
+    ) -> usize {
+        let name = child.ident.to_string();
+        let path: Vec<_> = path.iter().cloned().chain([name.clone()]).collect();
+        let folder = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        if let Some((_, items)) = child.content.take() {
+            return self.add(files, file, &folder, &path, Some(parent), items);
+        }
+        let flat = format!("{folder}.rs");
+        let file = if files.contains_key(&flat) { flat } else { format!("{folder}/mod.rs") };
+        self.add_file(files, &file, &folder, &path, Some(parent))
+    }
+
+    fn name(&mut self, module: usize, name: impl ToString, meaning: Name) {
+        self.modules[module].names.entry(name.to_string()).or_default().push(meaning);
+    }
+}
+
+/// Returns what a `use` brings in: names with the path of each, and no name for `*`.
+pub(crate) fn imports(tree: &UseTree) -> Vec<(Option<String>, Vec<String>)> {
+    let mut found = Vec::new();
+    collect(tree, &mut Vec::new(), &mut found);
+    found
+}
+
+fn collect(
+    tree: &UseTree,
+    prefix: &mut Vec<String>,
+    found: &mut Vec<(Option<String>, Vec<String>)>,
+) {
+    match tree {
+        UseTree::Path(path) => {
+            prefix.push(path.ident.to_string());
+            collect(&path.tree, prefix, found);
+            prefix.pop();
+        }
+        UseTree::Group(group) => {
+            for tree in &group.items {
+                collect(tree, prefix, found);
+            }
+        }
+        UseTree::Glob(_) => found.push((None, prefix.clone())),
+        UseTree::Name(name) => add_import(name.ident.to_string(), None, prefix, found),
+        UseTree::Rename(rename) => {
+            add_import(rename.ident.to_string(), Some(rename.rename.to_string()), prefix, found);
+        }
+    }
+}
+
+fn add_import(
+    last: String,
+    rename: Option<String>,
+    prefix: &[String],
+    found: &mut Vec<(Option<String>, Vec<String>)>,
+) {
+    let mut path = prefix.to_vec();
+    // `use a::b::{self}` is `use a::b`.
+    if last != "self" || path.is_empty() {
+        path.push(last);
+    }
+    let name = rename.or_else(|| path.last().cloned());
+    found.push((name, path));
+}
+
+/// Whether something is compiled for tests only.
+pub(crate) fn is_of_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("cfg") && {
+            let condition = list.tokens.to_string();
+            condition == "test" || condition.starts_with("all (test ,")
+        })
+    })
+}
+
+pub(crate) fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// Returns the items that a macro is given, as `pin_project!` is, or the item as it is.
+fn unwrapped(item: Item) -> Vec<Item> {
+    match &item {
+        Item::Macro(call) if call.ident.is_none() => {
+            match syn::parse2::<syn::File>(call.mac.tokens.clone()) {
+                Ok(given) if !given.items.is_empty() => given.items,
+                _ => vec![item],
+            }
+        }
+        _ => vec![item],
+    }
+}
+
+fn defined(item: &Item) -> Option<(&syn::Ident, Kind)> {
+    Some(match item {
+        Item::Const(item) => (&item.ident, Kind::Other),
+        Item::Enum(item) => (&item.ident, Kind::Other),
+        Item::Fn(item) => (&item.sig.ident, Kind::Other),
+        Item::Static(item) => (&item.ident, Kind::Other),
+        Item::Struct(item) => (&item.ident, Kind::Other),
+        Item::Trait(item) => (&item.ident, Kind::Trait),
+        Item::TraitAlias(item) => (&item.ident, Kind::Trait),
+        Item::Type(item) => (&item.ident, Kind::Other),
+        Item::Union(item) => (&item.ident, Kind::Other),
+        _ => return None,
+    })
+}
