@@ -9,8 +9,9 @@ use throttle_core::{Decision, Error};
 use throttle_resilience::Mode;
 
 use crate::{
+    bound::Call,
     clock,
-    oracle::{Call, Event},
+    oracle::Event,
     tally::Count,
     world::{Node, World},
 };

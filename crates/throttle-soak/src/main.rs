@@ -3,6 +3,7 @@
 //!
 //! It prints the seed that everything is drawn from, and fails if anything was violated.
 
+mod bound;
 mod changes;
 mod clock;
 mod faults;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use throttle_core::{Algorithm, Rule};
 use throttle_resilience::{Accuracy, Mode};
 
-use crate::oracle::Bound;
+use crate::bound::Bound;
 
 /// How many rules there are.
 pub(crate) const RULES: usize = 15;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use throttle_core::Algorithm;
 
-use super::{
+use crate::{
     bound::{Bound, Call},
-    timeline::{Gap, LEAD, LINGER, Timeline},
+    oracle::timeline::{Gap, LEAD, LINGER, Timeline},
+    rules::Slot,
 };
-use crate::rules::Slot;
 
 /// By then every call that began earlier has told what came of it.
 pub(crate) const SETTLED: u64 = 2_000_000;

@@ -3,7 +3,6 @@
 //! It knows no receipt and no answer of the storage but "admitted" and "refused": only what a caller
 //! sees, and when. It runs on a thread of its own, so that the load does not wait for it.
 
-mod bound;
 mod ledger;
 mod timeline;
 
@@ -13,12 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::bound::{Bound, Call};
 use self::{
     ledger::{Ledger, View},
     timeline::{Gap, LINGER, Timeline},
 };
-use crate::{clock, rules::Slot, tally::Tally};
+use crate::{
+    bound::{Bound, Call},
+    clock,
+    rules::Slot,
+    tally::Tally,
+};
 
 /// How often all ledgers are checked.
 const TURN: Duration = Duration::from_millis(1_000);

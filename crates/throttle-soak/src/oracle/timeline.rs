@@ -1,6 +1,6 @@
 //! Which bound holds when, while a rule is replaced and a server forgets.
 
-use super::bound::{Bound, Call};
+use crate::bound::{Bound, Call};
 
 /// For so long after a moment something that was sent before it may still arrive, held up by a fault, or be
 /// held in a lease. Longer than any fault lasts and twice any window.
