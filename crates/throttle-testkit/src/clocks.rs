@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use throttle_core::{Algorithm, AtomicStorage, Limiter, Micros, Rule};
 
-use crate::{limiter_at_2026, operations::wait, unique};
+use crate::{
+    fixtures::{limiter_at_2026, unique},
+    operations::wait,
+};
 
 const WINDOW: Duration = Duration::from_secs(10);
 

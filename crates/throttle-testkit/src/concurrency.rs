@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use throttle_core::{Algorithm, AtomicStorage, Rule};
 
-use crate::{limiter_at_2026, unique};
+use crate::fixtures::{limiter_at_2026, unique};
 
 const TASKS: u64 = 32;
 const EACH: u64 = 40;

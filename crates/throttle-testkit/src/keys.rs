@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use throttle_core::{AtomicStorage, Key, Rule};
 
-use crate::{limiter_at_2026, unique};
+use crate::fixtures::{limiter_at_2026, unique};
 
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
     names_and_keys_that_try_to_collide_do_not(storage).await;

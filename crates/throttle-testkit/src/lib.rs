@@ -26,6 +26,7 @@
 
 mod clocks;
 mod concurrency;
+mod fixtures;
 pub mod http;
 mod keys;
 mod operations;
@@ -111,18 +112,4 @@ where
         let clock = throttle_core::ManualClock::default();
         (Limiter::builder((self.make)().await).clock(clock.clone()).build(), clock)
     }
-}
-
-/// Makes a limiter on a storage, with a clock that stands at the beginning of 2026.
-fn limiter_at_2026(storage: &Arc<dyn AtomicStorage>) -> (Limiter, throttle_core::ManualClock) {
-    let clock = throttle_core::ManualClock::default();
-    clock.set(throttle_core::Micros::new(1_767_225_600_000_000).to_system_time());
-    (Limiter::builder(Arc::clone(storage)).clock(clock.clone()).build(), clock)
-}
-
-/// Returns a name that no other check of this process uses.
-fn unique(name: &str) -> String {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed))
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use throttle_core::{AtomicStorage, Clock, Storage, SystemClock, Value};
 
-use crate::unique;
+use crate::fixtures::unique;
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(60);

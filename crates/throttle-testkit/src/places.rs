@@ -13,7 +13,7 @@ use std::{
 
 use throttle_core::{AtomicStorage, Concurrency, Limiter};
 
-use crate::unique;
+use crate::fixtures::unique;
 
 const TASKS: u64 = 32;
 const EACH: u64 = 20;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use throttle_core::{Algorithm, AtomicStorage, Limiter, Rule};
 
-use crate::{limiter_at_2026, unique};
+use crate::fixtures::{limiter_at_2026, unique};
 
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
     for algorithm in Algorithm::ALL {

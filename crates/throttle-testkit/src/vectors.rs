@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use throttle_core::{Algorithm, Decision, Limiter, ManualClock, Micros, Rule};
 
-use crate::unique;
+use crate::fixtures::unique;
 
 const FILES: [&str; 6] = [
     include_str!("../vectors/fixed_window.json"),
