@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, time::Duration};
 
 use crate::{
     certificates::Authority,
-    cluster::{Cluster, Node, SLOTS},
+    cluster::{Cluster, Node, view::SLOTS},
     port::Port,
     random::Random,
     server::{self, Server, ServerBuilder},
@@ -30,6 +30,24 @@ impl Default for ClusterBuilder {
             full_coverage: true,
             replicas: true,
         }
+    }
+}
+
+impl Cluster {
+    /// Starts one without password and TLS.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-server` is not installed or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Returns a builder.
+    #[must_use]
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
     }
 }
 

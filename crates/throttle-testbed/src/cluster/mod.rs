@@ -6,14 +6,12 @@ mod view;
 
 use std::time::Duration;
 
-use self::view::{Seen, served};
+use self::view::{SLOTS, Seen, served};
 pub use self::{builder::ClusterBuilder, slot_move::SlotMove};
 use crate::{
     server::Server,
     wait::{self, PATIENCE},
 };
-
-const SLOTS: usize = 16_384;
 
 /// Holds six nodes: three masters, then the replica of each, in the same order.
 ///
@@ -37,22 +35,6 @@ struct Node {
 }
 
 impl Cluster {
-    /// Starts one without password and TLS.
-    ///
-    /// # Panics
-    ///
-    /// If `redis-server` is not installed or does not start.
-    #[must_use]
-    pub fn start() -> Self {
-        Self::builder().start()
-    }
-
-    /// Returns a builder.
-    #[must_use]
-    pub fn builder() -> ClusterBuilder {
-        ClusterBuilder::default()
-    }
-
     /// Returns `127.0.0.1:port` of each node, the first masters first.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
@@ -118,25 +100,6 @@ impl Cluster {
             .map(|node| self.server(&node.id))
             .find(|server| server.is_running())
             .unwrap_or_else(|| panic!("{} has no running replica", master.address()))
-    }
-
-    /// Moves a slot and its keys to a master, and returns when every node knows.
-    ///
-    /// # Panics
-    ///
-    /// If the slot is there already, or the nodes do not agree after half a minute.
-    pub fn move_slot(&self, slot: u16, to: &Server) {
-        self.begin_move(slot, self.server(self.id(to))).finish();
-    }
-
-    /// Begins to move a slot, so that a test sees `ASK` answered before it finishes the move.
-    ///
-    /// # Panics
-    ///
-    /// If the slot is there already.
-    #[must_use]
-    pub fn begin_move<'a>(&'a self, slot: u16, to: &'a Server) -> SlotMove<'a> {
-        SlotMove::begin(self, slot, to)
     }
 
     /// Has a replica take the place of its healthy master, and returns when every node knows.

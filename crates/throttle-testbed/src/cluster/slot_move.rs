@@ -20,6 +20,27 @@ pub struct SlotMove<'a> {
     to: &'a Server,
 }
 
+impl Cluster {
+    /// Moves a slot and its keys to a master, and returns when every node knows.
+    ///
+    /// # Panics
+    ///
+    /// If the slot is there already, or the nodes do not agree after half a minute.
+    pub fn move_slot(&self, slot: u16, to: &Server) {
+        self.begin_move(slot, self.server(self.id(to))).finish();
+    }
+
+    /// Begins to move a slot, so that a test sees `ASK` answered before it finishes the move.
+    ///
+    /// # Panics
+    ///
+    /// If the slot is there already.
+    #[must_use]
+    pub fn begin_move<'a>(&'a self, slot: u16, to: &'a Server) -> SlotMove<'a> {
+        SlotMove::begin(self, slot, to)
+    }
+}
+
 impl<'a> SlotMove<'a> {
     pub(crate) fn begin(cluster: &'a Cluster, slot: u16, to: &'a Server) -> Self {
         let from = cluster.node_of_slot(slot);

@@ -1,6 +1,7 @@
 //! What a node says about all nodes.
 
-use crate::cluster::SLOTS;
+/// How many slots a cluster has.
+pub(crate) const SLOTS: usize = 16_384;
 
 /// Holds a line of `CLUSTER NODES`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,10 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::proxy::{Connect, Faults, Shared};
+use crate::proxy::{
+    faults::{Connect, Faults},
+    shared::Shared,
+};
 
 const CHUNK: usize = 16 << 10;
 /// How many chunks are on their way at most.

@@ -2,11 +2,12 @@
 
 mod connection;
 mod faults;
+mod shared;
 
 use std::{
     net::Ipv4Addr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,6 +21,7 @@ use tokio::{
 };
 
 pub use self::faults::{Connect, Faults};
+use self::shared::Shared;
 use crate::{port::Port, random::Random};
 
 /// Stands on a port of its own in front of any address, and ends with its handle.
@@ -44,18 +46,6 @@ pub struct Proxy {
     shared: Arc<Shared>,
     listening: watch::Receiver<bool>,
     task: JoinHandle<()>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    port: Port,
-    target: String,
-    faults: watch::Sender<Faults>,
-    /// Counts how often all connections were reset.
-    resets: watch::Sender<usize>,
-    accepted: AtomicUsize,
-    open: watch::Sender<usize>,
-    random: Mutex<Random>,
 }
 
 impl Proxy {
@@ -174,19 +164,6 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-impl Shared {
-    /// Draws how long a chunk is on its way.
-    fn delay(&self) -> Duration {
-        let (latency, jitter) = {
-            let faults = self.faults.borrow();
-            (faults.latency, faults.jitter)
-        };
-        let most = u64::try_from(jitter.as_micros()).unwrap_or(u64::MAX - 1);
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        latency + Duration::from_micros(random.below(most + 1))
     }
 }
 

@@ -41,6 +41,33 @@ impl Default for SentinelsBuilder {
     }
 }
 
+impl Sentinels {
+    /// Starts them without passwords and TLS.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-server` is not installed or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Returns a builder.
+    #[must_use]
+    pub fn builder() -> SentinelsBuilder {
+        SentinelsBuilder::default()
+    }
+
+    fn wait_until_linked(&self) {
+        let others = format!("OK {SENTINELS} usable");
+        for sentinel in &self.sentinels {
+            sentinel.wait_until_it_says(&["SENTINEL", "CKQUORUM", MASTER], &others, 1);
+            let replicas = ["SENTINEL", "REPLICAS", MASTER];
+            sentinel.wait_until_it_says(&replicas, "master-link-status\nok", SERVERS - 1);
+        }
+    }
+}
+
 impl SentinelsBuilder {
     /// Requires this password of the default user on the master and the replicas.
     #[must_use]
@@ -162,16 +189,5 @@ impl SentinelsBuilder {
         }
         let builder = self.sentinels.clone().sentinel();
         lines.into_iter().fold(builder, |builder, line| builder.option("sentinel", line))
-    }
-}
-
-impl Sentinels {
-    fn wait_until_linked(&self) {
-        let others = format!("OK {SENTINELS} usable");
-        for sentinel in &self.sentinels {
-            sentinel.wait_until_it_says(&["SENTINEL", "CKQUORUM", MASTER], &others, 1);
-            let replicas = ["SENTINEL", "REPLICAS", MASTER];
-            sentinel.wait_until_it_says(&replicas, "master-link-status\nok", SERVERS - 1);
-        }
     }
 }

@@ -35,22 +35,6 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts them without passwords and TLS.
-    ///
-    /// # Panics
-    ///
-    /// If `redis-server` is not installed or does not start.
-    #[must_use]
-    pub fn start() -> Self {
-        Self::builder().start()
-    }
-
-    /// Returns a builder.
-    #[must_use]
-    pub fn builder() -> SentinelsBuilder {
-        SentinelsBuilder::default()
-    }
-
     /// Returns `127.0.0.1:port` of each Sentinel.
     #[must_use]
     pub fn sentinel_addresses(&self) -> Vec<String> {

@@ -39,6 +39,24 @@ enum Role {
     Sentinel,
 }
 
+impl Server {
+    /// Starts a server without password and TLS.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-server` is not installed or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Returns a builder.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+}
+
 impl ServerBuilder {
     /// Requires this password of the default user.
     #[must_use]

@@ -59,22 +59,6 @@ struct Running {
 }
 
 impl Server {
-    /// Starts a server without password and TLS.
-    ///
-    /// # Panics
-    ///
-    /// If `redis-server` is not installed or does not start.
-    #[must_use]
-    pub fn start() -> Self {
-        Self::builder().start()
-    }
-
-    /// Returns a builder.
-    #[must_use]
-    pub fn builder() -> ServerBuilder {
-        ServerBuilder::default()
-    }
-
     /// Returns the one port that it listens on, with TLS if that was asked for.
     #[must_use]
     pub fn port(&self) -> u16 {
