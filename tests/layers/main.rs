@@ -24,8 +24,6 @@ const KNOWN: &[&str] = &[
     "throttle-memory",
     "throttle-redis",
     "throttle-resilience",
-    "throttle-soak",
-    "throttle-testbed",
     "throttle-testkit",
     "throttle-tower",
 ];
