@@ -11,6 +11,8 @@ mod one_process;
 #[cfg(test)]
 mod over_redis;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod servers;
 
 /// Compiles the programs of the guide, and runs those that can be run.
