@@ -1,0 +1,310 @@
+//! The storage: one table, and one transaction for each call.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ratethrottle::{
+    Storage, StorageError, Value, async_trait,
+    concurrency::PlaceStorage,
+    engine::{Clock, Micros, Outcome, State, SystemClock, give_back, look, settle},
+    storage::{AtomicStorage, Charge, ListStorage, OwnedCharge, Refund, Reply, Request, Scope},
+};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+/// In WAL mode a commit waits for no disk. It survives a crash of the process; a power failure may
+/// lose the last moments.
+const SETUP: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = NORMAL;
+    CREATE TABLE IF NOT EXISTS entries (
+        key TEXT PRIMARY KEY,
+        value BLOB NOT NULL,
+        expires INTEGER -- in microseconds since the Unix epoch; NULL never expires
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS by_expiry ON entries (expires) WHERE expires IS NOT NULL;
+";
+
+/// A storage in a SQLite file, which all processes of a machine share.
+#[derive(Clone, Debug)]
+pub(crate) struct SqliteStorage {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl SqliteStorage {
+    /// Opens a file, and creates it where it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened, or is no database.
+    pub(crate) fn open(file: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open(file)?;
+        // How long a call waits for the transactions of other processes.
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.execute_batch(SETUP)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Runs `work` in one transaction, on a thread that may block.
+    ///
+    /// A caller that goes away does not stop it: it is carried out as a whole, or not at all.
+    fn call<T: Send + Unpin + 'static>(
+        &self,
+        work: impl FnOnce(&Entries<'_>) -> Result<T, StorageError> + Send + 'static,
+    ) -> Reply<T> {
+        let connection = Arc::clone(&self.connection);
+        Reply::pending(async move {
+            let call = move || {
+                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                // Immediate: what is read here no other process changes before the commit.
+                let transaction = connection
+                    .transaction_with_behavior(TransactionBehavior::Immediate)
+                    .map_err(not_carried_out)?;
+                let entries = Entries { connection: &transaction, now: SystemClock.now() };
+                // An error drops the transaction, which rolls it back.
+                let answer = work(&entries)?;
+                // After an error here nobody knows whether it was carried out.
+                transaction.commit().map_err(StorageError::other)?;
+                Ok(answer)
+            };
+            tokio::task::spawn_blocking(call).await.map_err(StorageError::other)?
+        })
+    }
+
+    /// Runs `work` on the states of charges, and stores those that it changes.
+    fn decide<'c, T: Send + Unpin + 'static>(
+        &self,
+        charges: impl Iterator<Item = Charge<'c>>,
+        clock: Option<&Arc<dyn Clock>>,
+        work: impl FnOnce(&[Charge<'_>], Micros, &mut Vec<State>) -> T + Send + 'static,
+    ) -> Reply<T> {
+        let charges: Vec<_> = charges.map(Charge::to_owned).collect();
+        let clock = clock.cloned();
+        self.call(move |entries| {
+            let charges: Vec<_> = charges.iter().map(OwnedCharge::borrow).collect();
+            let before: Vec<_> =
+                charges.iter().map(|charge| entries.state(charge)).collect::<Result<_, _>>()?;
+            let mut states = before.clone();
+            // A limiter may have a clock of its own. It is read now that the states are held, so that
+            // it is not earlier than what they hold.
+            let now = clock.as_ref().map_or(entries.now, |clock| clock.now());
+            let answer = work(&charges, now, &mut states);
+            let slack = clock.map_or(Micros::ZERO, |_| Micros::from(Request::SLACK));
+            for ((charge, state), before) in charges.iter().zip(&states).zip(&before) {
+                if state != before {
+                    entries.store(charge, state, now, slack)?;
+                }
+            }
+            Ok(answer)
+        })
+    }
+}
+
+impl AtomicStorage for SqliteStorage {
+    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+        let charges = request.charges().iter().copied();
+        self.decide(charges, request.clock(), settle)
+    }
+
+    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+        let charges = request.charges().iter().copied();
+        self.decide(charges, request.clock(), look)
+    }
+
+    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
+        let receipts: Vec<_> = refunds.iter().map(Refund::receipt).collect();
+        let charges = refunds.iter().map(Refund::charge);
+        self.decide(charges, clock, move |charges, now, states| {
+            for ((charge, receipt), state) in charges.iter().zip(receipts).zip(states) {
+                give_back(&Refund::new(*charge, receipt), now, state);
+            }
+        })
+    }
+
+    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+        let keys: Vec<_> = request.charges().iter().map(Charge::storage_key).collect();
+        self.call(move |entries| keys.iter().try_for_each(|key| entries.delete(key).map(|_| ())))
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Shared
+    }
+
+    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
+        None
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        None
+    }
+
+    fn kind(&self) -> &str {
+        "sqlite"
+    }
+}
+
+#[async_trait]
+impl Storage for SqliteStorage {
+    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
+        let key = key.to_owned();
+        self.call(move |entries| Ok(entries.get(&key)?.map(|entry| entry.value.into()))).await
+    }
+
+    async fn set(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Option<Duration>,
+    ) -> Result<(), StorageError> {
+        let key = key.to_owned();
+        self.call(move |entries| entries.put(&key, value.as_bytes(), entries.end(ttl))).await
+    }
+
+    async fn increment(
+        &self,
+        key: &str,
+        amount: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, StorageError> {
+        let key = key.to_owned();
+        self.call(move |entries| {
+            let (old, expires) = match entries.get(&key)? {
+                Some(entry) => (Value::from(entry.value).as_i64(), entry.expires),
+                None => (Some(0), entries.end(ttl)),
+            };
+            let old = old.ok_or_else(|| StorageError::not_an_integer(&key))?;
+            let sum = old.checked_add(amount).ok_or_else(|| StorageError::overflow(&key))?;
+            entries.put(&key, Value::from(sum).as_bytes(), expires)?;
+            Ok(sum)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        let key = key.to_owned();
+        self.call(move |entries| entries.delete(&key)).await
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
+        let key = key.to_owned();
+        self.call(move |entries| Ok(entries.get(&key)?.is_some())).await
+    }
+
+    async fn clear(&self) -> Result<u64, StorageError> {
+        self.call(|entries| entries.clear()).await
+    }
+
+    // Without this the six operations would serve the limiters of one process only.
+    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
+        self
+    }
+}
+
+/// The entries of the table, in a transaction. An expired entry is an absent one.
+struct Entries<'a> {
+    connection: &'a Connection,
+    /// The machine's time, by which entries expire.
+    now: Micros,
+}
+
+struct Entry {
+    value: Vec<u8>,
+    expires: Option<i64>,
+}
+
+impl Entries<'_> {
+    /// Reads the state that a charge is made on.
+    fn state(&self, charge: &Charge<'_>) -> Result<State, StorageError> {
+        let key = charge.storage_key();
+        match self.get(&key)? {
+            Some(entry) => {
+                State::decode(&entry.value).map_err(|why| StorageError::corrupt(&key, why))
+            }
+            None => Ok(State::default()),
+        }
+    }
+
+    /// Stores a state for as long as it matters, and `slack` longer.
+    fn store(
+        &self,
+        charge: &Charge<'_>,
+        state: &State,
+        now: Micros,
+        slack: Micros,
+    ) -> Result<(), StorageError> {
+        let (key, lifetime) = (charge.storage_key(), state.lifetime(charge.rule(), now));
+        if lifetime == Micros::ZERO {
+            return self.delete(&key).map(|_| ());
+        }
+        self.put(&key, &state.encode(), Some(number(self.now.plus(lifetime).plus(slack))))
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Entry>, StorageError> {
+        self.connection
+            .query_row(
+                "SELECT value, expires FROM entries
+                 WHERE key = ?1 AND (expires IS NULL OR expires > ?2)",
+                params![key, number(self.now)],
+                |row| Ok(Entry { value: row.get(0)?, expires: row.get(1)? }),
+            )
+            .optional()
+            .map_err(not_carried_out)
+    }
+
+    fn put(&self, key: &str, value: &[u8], expires: Option<i64>) -> Result<(), StorageError> {
+        self.remove_some_expired()?;
+        self.connection
+            .execute(
+                "INSERT INTO entries (key, value, expires) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires",
+                params![key, value, expires],
+            )
+            .map(|_| ())
+            .map_err(not_carried_out)
+    }
+
+    fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        let was_live = self.get(key)?.is_some();
+        self.connection
+            .execute("DELETE FROM entries WHERE key = ?1", params![key])
+            .map_err(not_carried_out)?;
+        Ok(was_live)
+    }
+
+    fn clear(&self) -> Result<u64, StorageError> {
+        self.connection
+            .execute("DELETE FROM entries WHERE expires <= ?1", params![number(self.now)])
+            .and_then(|_| self.connection.execute("DELETE FROM entries", params![]))
+            .map(|live| live as u64)
+            .map_err(not_carried_out)
+    }
+
+    /// Removes a few entries that have expired, so that the table stays as small as what matters.
+    fn remove_some_expired(&self) -> Result<(), StorageError> {
+        self.connection
+            .execute(
+                "DELETE FROM entries WHERE key IN
+                 (SELECT key FROM entries WHERE expires <= ?1 LIMIT 4)",
+                params![number(self.now)],
+            )
+            .map(|_| ())
+            .map_err(not_carried_out)
+    }
+
+    /// Returns when an entry with this lifetime expires.
+    fn end(&self, ttl: Option<Duration>) -> Option<i64> {
+        ttl.map(|ttl| number(self.now.plus(ttl.into())))
+    }
+}
+
+/// SQLite has signed numbers; a time that does not fit never comes.
+fn number(time: Micros) -> i64 {
+    i64::try_from(time.get()).unwrap_or(i64::MAX)
+}
+
+/// Wraps an error inside a transaction, which is rolled back.
+fn not_carried_out(error: rusqlite::Error) -> StorageError {
+    StorageError::not_carried_out(error)
+}

@@ -1,0 +1,33 @@
+//! The excerpts of examples in the guide are what the examples are.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::{fs, path::Path};
+
+/// Returns the text of a file below the root of the workspace.
+fn text(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
+/// Returns the lines without the space around them.
+fn trimmed(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns the blocks of code in a page that it does not compile itself.
+fn excerpts(page: &str) -> Vec<&str> {
+    let blocks = page.split("\n```rust,ignore\n").skip(1);
+    blocks.map(|block| block.split("\n```\n").next().unwrap()).collect()
+}
+
+#[test]
+fn the_excerpts_in_the_page_on_storages_stand_in_the_example() {
+    let page = text("docs/storage.md");
+    let folder = "examples/sqlite_storage";
+    let example =
+        trimmed(&["main.rs", "storage.rs"].map(|file| text(&format!("{folder}/{file}"))).concat());
+    let excerpts = excerpts(&page);
+    assert_eq!(excerpts.len(), 3);
+    for excerpt in excerpts {
+        assert!(example.contains(&trimmed(excerpt)), "not in {folder}:\n{excerpt}");
+    }
+}
