@@ -91,6 +91,7 @@ mod tests {
         let report = Suite::new(open).scope(Scope::Shared).run().await;
         assert_eq!((report.vectors, report.decisions), (225, 8_940));
         assert!(report.checks > 80, "{report:?}");
+        assert_eq!(report.unchecked, ["limits of requests in flight"]);
     }
 
     #[test]

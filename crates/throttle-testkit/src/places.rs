@@ -18,7 +18,7 @@ use crate::fixtures::unique;
 const TASKS: u64 = 32;
 const EACH: u64 = 20;
 
-/// Checks a storage that counts requests under way; one that does not passes.
+/// Checks a storage that counts requests in flight. Of one that does not it checks nothing: 0.
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
     if storage.places().is_none() {
         return 0;
