@@ -5,6 +5,8 @@ mod broken_off;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod contributing;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod one_process;

@@ -27,6 +27,8 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "throttle-http",
             "throttle-tower",
             "throttle-actix",
+            // For users' own tests.
+            "throttle-testkit",
         ],
     ),
     ("throttle-testkit", &[CORE, "throttle-http"], &[]),

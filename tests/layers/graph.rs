@@ -14,7 +14,7 @@ use crate::{
 /// What each node names of which other. Nodes are files, or modules with all that is below them.
 pub(crate) type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// Returns what to say about each circle of a target.
+/// Returns a description of each circle of a target.
 pub(crate) fn all_circles(source: &Source) -> Vec<String> {
     let files = of_files(source);
     let mut texts = describe_circles("files", &files, |_| true);

@@ -66,7 +66,7 @@ impl Source {
         let found = self.candidates(module, name, seen);
         seen.remove(&step);
         let is_module = |target: &Target| matches!(target, Target::Module(_));
-        // A function may have the name of a module: what follows tells which is meant.
+        // A function may have the name of a module: what follows decides which is meant.
         let wanted = found.iter().find(|target| is_module(target) != is_last);
         wanted.or(found.first()).cloned()
     }
