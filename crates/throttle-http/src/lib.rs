@@ -86,7 +86,7 @@ pub use self::{
     head::{RequestHead, RequestView},
     options::{
         ContentLength, Denial, ExtractCost, InvalidCost, InvalidPath, MissingLength, NoCost,
-        OnError, Options, Selection,
+        OnError, Options,
     },
     picked_rules::{IntoRules, PickedRules},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},

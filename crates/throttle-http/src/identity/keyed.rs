@@ -20,7 +20,7 @@ pub struct Keyed {
 
 /// Says why there is no key after all.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "it lacks, or it failed")]
+#[non_exhaustive]
 pub enum KeyError {
     /// The request does not say whose it is.
     NoKey(NoKey),

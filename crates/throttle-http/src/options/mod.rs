@@ -75,10 +75,9 @@ pub struct Options {
     pub(crate) response_extension: bool,
 }
 
-/// Says which rules of the limiter apply.
+/// Which rules of the limiter apply.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "either all or some")]
-pub enum Selection {
+pub(crate) enum Selection {
     /// Every rule that the limiter has when the request comes.
     All,
     /// The rules of these names.
