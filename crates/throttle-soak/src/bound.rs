@@ -76,6 +76,8 @@ impl Bound {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
                 self.of_flow(self.burst, calls, given_back)
             }
+            // Without a bound here nothing may pass, so that a run with a new algorithm fails at once.
+            _ => self.of_flow(0, calls, given_back),
         };
         worst.filter(|worst| worst.passed > worst.most.saturating_add(given_back))
     }

@@ -49,7 +49,7 @@ use crate::{CheckedRule, Micros, Receipt};
 /// | leaky bucket | B + N·d/W; shaped: 1 + N·d/W | one number | an even stream |
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::exhaustive_enums, reason = "every backend must have a twin of each")]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Counts in windows that are aligned to the epoch.
     FixedWindow,

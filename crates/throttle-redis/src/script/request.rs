@@ -110,6 +110,7 @@ fn kind(algorithm: Algorithm) -> u8 {
         Algorithm::TokenBucket => 3,
         Algorithm::SlidingWindowLog => 4,
         Algorithm::LeakyBucket => 5,
+        _ => 0, // no algorithm of the script, which then answers with an error
     }
 }
 

@@ -28,10 +28,19 @@ pub(super) struct Plan {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum NotLeased {
     Leaky,
+    /// By an algorithm that this version has no plan for.
+    NoPlan(Algorithm),
     Block,
-    TooSmall { slack: u64 },
-    Burst { burst: u64, cost: u64 },
-    TooShort { life: Micros },
+    TooSmall {
+        slack: u64,
+    },
+    Burst {
+        burst: u64,
+        cost: u64,
+    },
+    TooShort {
+        life: Micros,
+    },
 }
 
 /// A batch lasts so long, unless permits live for less.
@@ -70,6 +79,7 @@ impl Plan {
                 let slack = accuracy.of(burst.min(rule.limit()));
                 (Arc::new(rule.reserved(reserve)), slack, Some(Micros::new(life)))
             }
+            other => return Err(NotLeased::NoPlan(other)),
         };
         if slack < 2 {
             return Err(NotLeased::TooSmall { slack });
@@ -212,6 +222,10 @@ impl fmt::Display for NotLeased {
             Self::Leaky => f.write_str(
                 "a leaky bucket gives each request its turn, which permits held in stock would not \
                  keep; take a token bucket",
+            ),
+            Self::NoPlan(algorithm) => write!(
+                f,
+                "leases do not support the algorithm {algorithm}; choose another, or leave the rule out"
             ),
             Self::Block => f.write_str(
                 "it blocks, and a request that is refused too early would shut its key; leave the \

@@ -82,6 +82,7 @@ impl Account {
             }
             Algorithm::TokenBucket => self.tokens(t),
             Algorithm::LeakyBucket => self.capacity * self.w - self.backlog(t),
+            other => panic!("no exact model of {other}"),
         }
     }
 

@@ -21,6 +21,7 @@ fn most(rule: &CheckedRule, gap: u64) -> u128 {
         Algorithm::SlidingWindowCounter => n + refilled,
         Algorithm::SlidingWindowLog => n,
         Algorithm::TokenBucket | Algorithm::LeakyBucket => u128::from(rule.capacity()) + refilled,
+        other => panic!("no bound is stated for {other}"),
     }
 }
 
