@@ -30,6 +30,8 @@ mod time;
 
 pub use async_trait::async_trait;
 
+#[doc(hidden)]
+pub use self::algorithm::tag;
 pub use self::{
     algorithm::{Algorithm, CorruptState, State, UnknownAlgorithm},
     decision::{Decision, Decisions, Listed, Outcome, Receipt, Verdict},

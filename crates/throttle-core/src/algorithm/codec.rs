@@ -1,25 +1,31 @@
 //! A state as bytes, for storages that keep bytes.
 //!
-//! A tag (the kind of state; its top bit says that a block comes first), then whole numbers, each as
-//! [LEB128](https://dwarfstd.org/doc/DWARF5.pdf) (section 7.6): a counter takes about a dozen bytes.
+//! A tag ([`tag`](super::tag)), then whole numbers, each as [LEB128](https://dwarfstd.org/doc/DWARF5.pdf) (section 7.6):
+//! a counter takes about a dozen bytes.
 //!
 //! | tag | numbers |
 //! | --- | --- |
-//! | 0 | none: vacant |
-//! | 1 | fixed window: start, used |
-//! | 2 | sliding window counter: start, previous count, current count |
-//! | 3 | sliding window log: entries, then for each: moment (from the one before), cost |
-//! | 4 | bucket: backlog, moment, window, rate |
-//! | 5 | token bucket of which charges moved: as 4, then by how much, since when |
-//! | 6 | leaky bucket with holes: as 4, then how many, then of each: from, to (both from the one before) |
+//! | with the flag `BLOCKED` | of the block: until, length; then as without the flag |
+//! | vacant | none |
+//! | fixed window | start, used |
+//! | sliding window counter | start, previous count, current count |
+//! | sliding window log | entries, then for each: moment (from the one before), cost |
+//! | bucket | backlog, moment, window, rate |
+//! | bucket, `RECEIPT_OFFSET` | as a bucket, then the offset, since when |
+//! | bucket, `FREED_SLOTS` | as a bucket, then how many, then of each: from, to (both from the one before) |
 
 use super::{
     Block, Bucket, FixedWindow, Hole, Holes, MOST_HOLES, Moved, Returned, SlidingCounter,
     SlidingLog, State, Usage, Wide,
+    tag::{
+        BLOCKED, BUCKET, FIXED_WINDOW, FREED_SLOTS, RECEIPT_OFFSET, SLIDING_WINDOW_COUNTER,
+        SLIDING_WINDOW_LOG, VACANT,
+    },
 };
 use crate::Micros;
 
-const BLOCKED: u8 = 0x80;
+const BUCKET_WITH_OFFSET: u8 = BUCKET | RECEIPT_OFFSET;
+const BUCKET_WITH_SLOTS: u8 = BUCKET | FREED_SLOTS;
 
 /// Says that bytes are no state.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -96,22 +102,24 @@ impl State {
             Some(Box::new(Block { until: input.moment()?, length: input.moment()? }))
         };
         let usage = match tag & !BLOCKED {
-            0 => Usage::Vacant,
-            1 => Usage::FixedWindow(FixedWindow { start: input.moment()?, used: input.count()? }),
-            2 => Usage::SlidingCounter(SlidingCounter {
+            VACANT => Usage::Vacant,
+            FIXED_WINDOW => {
+                Usage::FixedWindow(FixedWindow { start: input.moment()?, used: input.count()? })
+            }
+            SLIDING_WINDOW_COUNTER => Usage::SlidingCounter(SlidingCounter {
                 start: input.moment()?,
                 prev: input.count()?,
                 cur: input.count()?,
             }),
-            3 => Usage::SlidingLog(input.log()?),
-            4 => Usage::Bucket(input.bucket()?),
-            5 => {
+            SLIDING_WINDOW_LOG => Usage::SlidingLog(input.log()?),
+            BUCKET => Usage::Bucket(input.bucket()?),
+            BUCKET_WITH_OFFSET => {
                 let mut bucket = input.bucket()?;
                 let moved = Moved { by: Wide::new(input.number()?), since: input.moment()? };
                 bucket.returned = Some(Box::new(Returned::Moved(moved)));
                 Usage::Bucket(bucket)
             }
-            6 => {
+            BUCKET_WITH_SLOTS => {
                 let mut bucket = input.bucket()?;
                 let holes = input.holes(bucket.backlog.get())?;
                 bucket.returned = Some(Box::new(Returned::Holes(holes)));
@@ -129,14 +137,14 @@ impl State {
 impl Usage {
     fn tag(&self) -> u8 {
         match self {
-            Self::Vacant => 0,
-            Self::FixedWindow(_) => 1,
-            Self::SlidingCounter(_) => 2,
-            Self::SlidingLog(_) => 3,
+            Self::Vacant => VACANT,
+            Self::FixedWindow(_) => FIXED_WINDOW,
+            Self::SlidingCounter(_) => SLIDING_WINDOW_COUNTER,
+            Self::SlidingLog(_) => SLIDING_WINDOW_LOG,
             Self::Bucket(state) => match state.returned.as_deref() {
-                None => 4,
-                Some(Returned::Moved(_)) => 5,
-                Some(Returned::Holes(_)) => 6,
+                None => BUCKET,
+                Some(Returned::Moved(_)) => BUCKET_WITH_OFFSET,
+                Some(Returned::Holes(_)) => BUCKET_WITH_SLOTS,
             },
         }
     }

@@ -17,6 +17,7 @@ mod fixed_window;
 mod holes;
 mod sliding_counter;
 mod sliding_log;
+pub mod tag;
 mod wide;
 
 use std::{fmt, str::FromStr};
@@ -52,16 +53,16 @@ use crate::{CheckedRule, Micros, Receipt};
 #[non_exhaustive]
 pub enum Algorithm {
     /// Counts in windows that are aligned to the epoch.
-    FixedWindow,
+    FixedWindow = 1,
     /// Counts in aligned windows, the previous one weighing less as this one goes on.
     #[default]
-    SlidingWindowCounter,
+    SlidingWindowCounter = 2,
     /// Remembers when each request came, for one window.
-    SlidingWindowLog,
+    SlidingWindowLog = 3,
     /// Holds B tokens, refilled at N / W; a request takes as many as it costs.
-    TokenBucket,
+    TokenBucket = 4,
     /// Holds a queue of B places, drained at N / W, and tells each request how far its turn is.
-    LeakyBucket,
+    LeakyBucket = 5,
 }
 
 impl Algorithm {
@@ -84,6 +85,20 @@ impl Algorithm {
             Self::TokenBucket => "token_bucket",
             Self::LeakyBucket => "leaky_bucket",
         }
+    }
+
+    /// Returns the number that stored states and requests to Redis name the algorithm by.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// Returns the algorithm of a [`number`](Self::number), if there is one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.number() == number)
     }
 
     pub(crate) const fn is_bucket(self) -> bool {

@@ -9,7 +9,7 @@
   -- names, says what has. In a token bucket those behind it move up: by at most `moved`·W + `moved_part`, and
   -- those from before `since_when` have drained, whatever their receipts say. In a leaky bucket they stay, as
   -- they have been told their turns: `holes` are the turns of those who left, for the next who come.
-  if kind == 3 or kind == 5 then
+  if kind == TOKEN_BUCKET or kind == LEAKY_BUCKET then
     -- Returns how long a backlog takes to drain, rounded up to the microsecond.
     local function drain_time(tokens, part, limit, window)
       local backlog = tokens * window + part
@@ -43,7 +43,7 @@
 
     -- What few requests need, as each function costs what making it does.
     local more, reaches, rescaled
-    if refunds or beside_size > 0 or unit ~= window then
+    if refunds or flag > 0 or unit ~= window then
       -- Returns two backlogs together.
       more = function(tokens, part, by_tokens, by_part, window)
         tokens, part = tokens + by_tokens, part + by_part
@@ -72,12 +72,12 @@
     if value then
       local fits = is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
         and is_whole(rate) and part < unit and unit <= 1000000000000000 and rate <= 999999999999999
-      if beside_size == 24 then
+      if flag == RECEIPT_OFFSET then
         has_moved = true
         moved, moved_part, since_when = struct.unpack('>ddd', value, 42)
         fits = fits and is_whole(moved) and is_whole(moved_part) and is_whole(since_when)
           and moved_part < unit
-      elseif beside_size > 0 then
+      elseif flag == FREED_SLOTS then
         holes = {}
         local last, last_part = 0, 0
         for place = 42, 41 + beside_size, 16 do
@@ -139,7 +139,7 @@
       end
       rate, within, part_within = limit, tokens, part
     end
-    if has_moved and kind == 5 then
+    if has_moved and kind == LEAKY_BUCKET then
       has_moved, moved, moved_part = false, 0, 0
     elseif has_moved and tokens == 0 and part == 0 then
       -- Where nothing is left nobody can have moved.
@@ -157,7 +157,7 @@
       for place = 1, #holes, 4 do
         local from, part_from = less(holes[place], holes[place + 1], gone, part_gone, window)
         local to, part_to = less(holes[place + 2], holes[place + 3], gone, part_gone, window)
-        if kind == 3 then
+        if kind == TOKEN_BUCKET then
           to, part_to = less(to, part_to, from, part_from, window)
           tokens, part = less(tokens, part, to, part_to, window)
         elseif not reaches(from, part_from, to, part_to) then
@@ -166,9 +166,9 @@
         end
       end
       holes = #left > 0 and left or nil
-      if kind == 3 and find_within then
+      if kind == TOKEN_BUCKET and find_within then
         find_within()
-      elseif kind == 3 then
+      elseif kind == TOKEN_BUCKET then
         within, part_within = tokens, part
       end
     end
@@ -181,7 +181,7 @@
       if over > 0 or over == 0 and part_within > 0 then
         for_room = beyond + drain_time(over, part_within, limit, window)
       end
-      if kind == 5 then
+      if kind == LEAKY_BUCKET then
         turn = beyond + drain_time(within, part_within, limit, window)
         too_far = longest >= 0 and turn > longest and turn - longest or 0
       end
@@ -218,7 +218,7 @@
       if mark >= 0 then
         level, rest = less(level, rest, drained, part_drained, window)
       end
-      if kind == 5 then
+      if kind == LEAKY_BUCKET then
         holes = holes or {}
         if mark < 0 then
           -- free_last
@@ -375,6 +375,7 @@
     within, part_within = beyond > 0 and within or tokens, beyond > 0 and part_within or part
     reset_after = beyond + drain_time(within, part_within, limit, window)
     lifetime, format, a, b, c, d, e = reset_after, '>Bddddd', tokens, part, now, window, rate
+    flag = has_moved and RECEIPT_OFFSET or holes and FREED_SLOTS or 0
     if has_moved then
       -- Until no receipt can name what is not drained.
       lifetime = beyond + drain_time(within + capacity, part_within, limit, window)

@@ -1,3 +1,7 @@
+  if not format then
+    return nil, redis.error_reply('ERR this script has no algorithm ' .. kind)
+  end
+
   -- 2. If all admit, charge all; if not, shut what denied.
   reset_after = reset_after or lifetime
   local shuts = acquires and not allowed and wait and opens == 0 and block > 0
@@ -12,14 +16,14 @@
     end
     local ttl = math.floor((lifetime + 999) / 1000) + slack
     local bytes = lifetime > 0
-      and struct.pack(format, (kind == 5 and 3 or kind) + (opens > 0 and 128 or 0), a, b, c, d, e)
+      and struct.pack(format, number + flag + (opens > 0 and BLOCKED or 0), a, b, c, d, e)
         .. (beside or '')
     if opens > 0 then
       bytes = bytes .. struct.pack('>dd', opens, length)
     end
     if lifetime == 0 then
       redis.call('UNLINK', key)
-    elseif kind ~= 4 then
+    elseif kind ~= SLIDING_WINDOW_LOG then
       redis.call('SET', key, bytes, 'PX', ttl)
     else
       if fresh then

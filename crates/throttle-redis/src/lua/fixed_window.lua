@@ -1,5 +1,5 @@
   -- The fixed window: N in each of the windows [kW, (k+1)W).
-  if kind == 1 then
+  if kind == FIXED_WINDOW then
     local start, used = 0, 0
     if value then
       start, used = struct.unpack('>dd', value, 2)

@@ -1,4 +1,5 @@
--- What is asked; script.rs tells the layout of the request and of the reply.
+-- What is asked; script.rs tells the layout of the request and of the reply. A name in
+-- capitals stands for the number of an algorithm or the flag of a state, by core's table.
 --
 -- The whole script runs for each request, so what it makes is what it costs: few functions, no table.
 -- `settle` is one function, and each algorithm a branch of it, in the order of its twin's functions.

@@ -10,17 +10,17 @@ local function settle(i, admitted)
 
   -- 1. Bring every state to now, and ask it.
   --
-  -- A state is a tag (its kind; 128 is added when a block comes last), then whole numbers, each as a
-  -- big-endian double:
+  -- A state is a tag (its algorithm's number, and flags), then whole numbers, each as a big-endian double:
   --
-  --   1  fixed window            start, used
-  --   2  sliding window counter  start, previous count, current count
-  --   3  bucket                  tokens, part of a token, moment, window, rate; of a token bucket of which
-  --                              charges moved also by how much (tokens, part), since when; of a leaky
-  --                              bucket also its holes, up to 16: from (tokens, part), to (tokens, part)
-  --   4  sliding window log      a list: its header (sum, newest, base, last), then its entries
+  --   fixed window            start, used
+  --   sliding window counter  start, previous count, current count
+  --   sliding window log      a list: its header (sum, newest, base, last), then its entries
+  --   both buckets            with the number of the token bucket: tokens, part of a token, moment, window, rate
+  --     RECEIPT_OFFSET        then the offset (tokens, part), since when
+  --     FREED_SLOTS           then up to 16 slots: from (tokens, part), to (tokens, part)
+  --   BLOCKED                 at the end: until, length
   local value, entries
-  local is_list = kind == 4
+  local is_list = kind == SLIDING_WINDOW_LOG
   if is_list then
     entries = redis.pcall('LRANGE', key, 0, 3)
     value = entries.err and entries or entries[1]
@@ -39,18 +39,28 @@ local function settle(i, admitted)
   end
 
   -- A rule that was replaced by one of another algorithm starts anew, but what is shut stays shut.
-  local exists, opens, length, ahead, beside_size = value, 0, 0, false, 0
+  local number = kind == LEAKY_BUCKET and TOKEN_BUCKET or kind
+  local exists, opens, length, ahead, flag, beside_size = value, 0, 0, false, 0, 0
   if value then
     local tag, size = value:byte() or 0, #value - 1
-    local has_block = tag >= 128
+    local has_block = tag >= BLOCKED
     if has_block then
-      tag, size = tag - 128, size - 16
+      tag, size = tag - BLOCKED, size - 16
     end
-    local least = tag == 3 and 40 or is_list and 32 or 8 * tag + 8
+    if tag >= RECEIPT_OFFSET then
+      tag, flag = tag - RECEIPT_OFFSET, RECEIPT_OFFSET
+    elseif tag >= FREED_SLOTS then
+      tag, flag = tag - FREED_SLOTS, FREED_SLOTS
+    end
+    local least = tag == FIXED_WINDOW and 16 or tag == SLIDING_WINDOW_COUNTER and 24
+      or tag == SLIDING_WINDOW_LOG and 32 or tag == TOKEN_BUCKET and 40 or math.huge
     beside_size = size - least
     local fits = beside_size == 0
-      or tag == 3 and (beside_size == 24 or beside_size % 32 == 0 and beside_size > 0 and beside_size <= 512)
-    if tag < 1 or tag > 4 or is_list ~= (tag == 4) or not fits then
+    if flag > 0 then
+      fits = tag == TOKEN_BUCKET and (flag == RECEIPT_OFFSET and beside_size == 24
+        or flag == FREED_SLOTS and beside_size % 32 == 0 and beside_size > 0 and beside_size <= 512)
+    end
+    if not fits or is_list ~= (tag == SLIDING_WINDOW_LOG) then
       return nil, i .. ': it is no state'
     end
     if has_block then
@@ -60,8 +70,8 @@ local function settle(i, admitted)
       end
       opens, length, ahead = advance_block(opens, length)
     end
-    if tag ~= (kind == 5 and 3 or kind) then
-      value = nil
+    if tag ~= number then
+      value, flag = nil, 0
     end
   end
 

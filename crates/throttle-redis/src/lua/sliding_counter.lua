@@ -2,7 +2,7 @@
   --
   -- With e of this window gone it holds prev·(W−e) + cur·W, out of N·W. All is divided by W here:
   -- `faded` is what the previous window still counts for, rounded up.
-  if kind == 2 then
+  if kind == SLIDING_WINDOW_COUNTER then
     local start, prev, cur = 0, 0, 0
     if value then
       start, prev, cur = struct.unpack('>ddd', value, 2)

@@ -4,7 +4,7 @@
   -- and the newest one: its moment, the same by the log's own clock, and its cost. Entries go by that
   -- clock, which stands still when the server's steps back and starts again from 0 at 2^49 (longer than
   -- any window), so that a step back rewrites the header and no entry.
-  if kind == 4 then
+  if kind == SLIDING_WINDOW_LOG then
     local sum, newest, base, last = 0, 0, 0, 0
     if value then
       sum, newest, base, last = struct.unpack('>dddd', value, 2)

@@ -1,7 +1,7 @@
 //! A request as the script's arguments.
 
 use redis::Cmd;
-use throttle_core::{Algorithm, Charge, Micros, Refund, StorageError};
+use throttle_core::{Charge, Micros, Refund, StorageError};
 
 use super::sha;
 
@@ -96,22 +96,11 @@ fn record(charge: &Charge<'_>) -> [u8; RECORD] {
         charge.cost().min(MOST_COST) as f64,
         rule.longest_delay().map_or(-1.0, |longest| longest.get() as f64),
     ];
-    let mut record = [kind(rule.algorithm()); RECORD];
+    let mut record = [rule.algorithm().number(); RECORD];
     for (place, number) in record[1..].chunks_exact_mut(8).zip(numbers) {
         place.copy_from_slice(&number.to_be_bytes());
     }
     record
-}
-
-fn kind(algorithm: Algorithm) -> u8 {
-    match algorithm {
-        Algorithm::FixedWindow => 1,
-        Algorithm::SlidingWindowCounter => 2,
-        Algorithm::TokenBucket => 3,
-        Algorithm::SlidingWindowLog => 4,
-        Algorithm::LeakyBucket => 5,
-        _ => 0, // no algorithm of the script, which then answers with an error
-    }
 }
 
 /// Returns a receipt's mark, and its level as whole windows and what is left over.

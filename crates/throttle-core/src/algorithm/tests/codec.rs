@@ -9,7 +9,13 @@ use super::{
 };
 use crate::{
     CheckedRule,
-    algorithm::{Algorithm, State, Usage},
+    algorithm::{
+        Algorithm, State, Usage,
+        tag::{
+            BLOCKED, BUCKET, FIXED_WINDOW, FLAGS, FREED_SLOTS, RECEIPT_OFFSET,
+            SLIDING_WINDOW_COUNTER, SLIDING_WINDOW_LOG, VACANT,
+        },
+    },
 };
 
 /// Returns the state after each step of a history.
@@ -43,7 +49,13 @@ fn numbers() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(u128::from(u64::MAX)),
         1 => (0..128_u32).prop_map(|bits| 1 << bits),
     ];
-    let tag = prop_oneof![4 => 0..5_u8, 4 => 0x80..0x85_u8, 1 => any::<u8>()];
+    let flags = prop_oneof![Just(0), Just(RECEIPT_OFFSET), Just(FREED_SLOTS)];
+    let block = prop_oneof![Just(0), Just(BLOCKED)];
+    let tag = prop_oneof![
+        4 => (0..=BUCKET, block.clone()).prop_map(|(number, block)| number | block),
+        4 => (flags, block).prop_map(|(flag, block)| BUCKET | flag | block),
+        1 => any::<u8>(),
+    ];
     (tag, prop::collection::vec(number, 0..9)).prop_map(|(tag, numbers)| {
         let rest = numbers.into_iter().flat_map(leb128);
         std::iter::once(tag).chain(rest).collect()
@@ -109,7 +121,7 @@ proptest! {
 fn a_length_that_its_bytes_cannot_hold_is_refused_before_anything_is_allocated() {
     for len in [1, 2, 1_000, 1 << 40, u128::from(u64::MAX), u128::MAX] {
         for rest in [0, 1] {
-            let mut bytes = vec![3];
+            let mut bytes = vec![SLIDING_WINDOW_LOG];
             bytes.extend(leb128(len));
             bytes.extend(vec![0; rest]);
             assert!(State::decode(&bytes).is_err(), "{len} entries in {rest} bytes");
@@ -119,11 +131,11 @@ fn a_length_that_its_bytes_cannot_hold_is_refused_before_anything_is_allocated()
 
 #[test]
 fn a_log_takes_room_in_proportion_to_its_bytes() {
-    let mut bytes = vec![3];
+    let mut bytes = vec![SLIDING_WINDOW_LOG];
     bytes.extend(leb128(1_000));
     bytes.extend([1, 1].repeat(1_000));
     let Usage::SlidingLog(log) = State::decode(&bytes).unwrap().usage else {
-        panic!("tag 3 is a log");
+        panic!("its tag is that of a log");
     };
     assert_eq!((log.entries.len(), log.sum), (1_000, 1_000));
     assert!(log.entries.capacity() <= bytes.len(), "{} places", log.entries.capacity());
@@ -131,24 +143,31 @@ fn a_log_takes_room_in_proportion_to_its_bytes() {
 
 #[test]
 fn a_number_of_too_many_bits_is_refused() {
-    let wide = |bits: u32| [vec![1], leb128(1 << bits), vec![0]].concat();
+    let wide = |bits: u32| [vec![FIXED_WINDOW], leb128(1 << bits), vec![0]].concat();
     assert!(State::decode(&wide(63)).is_ok());
     assert!(State::decode(&wide(64)).is_err());
-    assert!(State::decode(&[vec![4], vec![0xff; 40]].concat()).is_err());
-    assert!(State::decode(&[vec![4], vec![0x80; 1 << 20]].concat()).is_err());
+    assert!(State::decode(&[vec![BUCKET], vec![0xff; 40]].concat()).is_err());
+    assert!(State::decode(&[vec![BUCKET], vec![0x80; 1 << 20]].concat()).is_err());
 }
 
 #[test]
 fn a_log_whose_costs_do_not_fit_together_is_refused() {
-    let log = |cost: u64| [vec![3, 2, 5, 1, 5], leb128(cost.into())].concat();
+    let log = |cost: u64| [vec![SLIDING_WINDOW_LOG, 2, 5, 1, 5], leb128(cost.into())].concat();
     assert!(State::decode(&log(u64::MAX - 1)).is_ok());
     assert!(State::decode(&log(u64::MAX)).is_err());
 }
 
 #[test]
 fn an_unknown_tag_is_refused() {
-    for tag in (5..0x80).chain(0x85..=0xff) {
-        assert!(State::decode(&[tag, 0, 0, 0, 0, 0]).is_err(), "{tag}");
+    let is_known = |tag: u8| match tag & !BLOCKED {
+        VACANT | FIXED_WINDOW | SLIDING_WINDOW_COUNTER | SLIDING_WINDOW_LOG => true,
+        rest => {
+            rest & !(RECEIPT_OFFSET | FREED_SLOTS) == BUCKET && rest != BUCKET | FLAGS & !BLOCKED
+        }
+    };
+    for tag in (0..=u8::MAX).filter(|tag| !is_known(*tag)) {
+        let error = State::decode(&[tag, 0, 0, 0, 0, 0]).unwrap_err();
+        assert!(error.to_string().contains("its tag is unknown"), "{tag}: {error}");
     }
     assert!(State::decode(&[]).unwrap_err().to_string().contains("it is empty"));
 }

@@ -2,11 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::Cmd;
-use throttle_core::{Algorithm, Charge, CheckedRule, Effect, Key, Micros, Refund, Request, Rule};
+use redis::{Cmd, Value};
+use throttle_core::{
+    Algorithm, Charge, CheckedRule, Effect, Key, Micros, Refund, Request, Rule,
+    tag::{BLOCKED, FLAGS, FREED_SLOTS, RECEIPT_OFFSET},
+};
 
 use super::server::{Server, storage_key};
-use crate::script::{Op, request::LATEST};
+use crate::script::{Op, request::LATEST, sha};
+
+const FIXED_WINDOW: u8 = Algorithm::FixedWindow.number();
+const SLIDING_WINDOW_COUNTER: u8 = Algorithm::SlidingWindowCounter.number();
+const SLIDING_WINDOW_LOG: u8 = Algorithm::SlidingWindowLog.number();
+const BUCKET: u8 = Algorithm::TokenBucket.number();
 
 const NOW: Option<Micros> = Some(Micros::new(1_767_225_600_000_000));
 
@@ -151,14 +159,21 @@ fn a_value_that_is_no_state_is_an_error_and_stays() {
             .map(<[u8]>::to_vec)
             .into();
     values.extend([
-        bytes(1, &[0.0]),
-        bytes(1, &[0.0; 3]),
-        bytes(4, &[0.0; 4]),
-        bytes(0x81, &[0.0]),
+        bytes(FIXED_WINDOW, &[0.0]),
+        bytes(FIXED_WINDOW, &[0.0; 3]),
+        bytes(FIXED_WINDOW | RECEIPT_OFFSET, &[0.0; 5]),
+        bytes(SLIDING_WINDOW_LOG, &[0.0; 4]),
+        bytes(FIXED_WINDOW | BLOCKED, &[0.0]),
+        bytes(BUCKET, &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+        bytes(BUCKET | RECEIPT_OFFSET, &[0.0, 0.0, 0.0, 1.0, 1.0]),
+        bytes(BUCKET | FREED_SLOTS, &[0.0, 0.0, 0.0, 1.0, 1.0]),
+        bytes(BUCKET | FREED_SLOTS, &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+        bytes(BUCKET | FREED_SLOTS | RECEIPT_OFFSET, &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+        bytes(Algorithm::LeakyBucket.number(), &[0.0, 0.0, 0.0, 1.0, 1.0]),
     ]);
     for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e16, f64::MIN_POSITIVE] {
-        values.push(bytes(0x82, &[0.0, 0.0, 0.0, wrong, 1.0]));
-        values.push(bytes(0x82, &[0.0, 0.0, 0.0, 1.0, wrong]));
+        values.push(bytes(SLIDING_WINDOW_COUNTER | BLOCKED, &[0.0, 0.0, 0.0, wrong, 1.0]));
+        values.push(bytes(SLIDING_WINDOW_COUNTER | BLOCKED, &[0.0, 0.0, 0.0, 1.0, wrong]));
     }
     for algorithm in Algorithm::ALL {
         for value in &values {
@@ -175,11 +190,11 @@ fn a_value_that_is_no_state_is_an_error_and_stays() {
 fn a_number_that_no_state_has_is_an_error_and_stays() {
     let mut server = Server::start();
     let states = [
-        (Algorithm::FixedWindow, 1, vec![1e15, 3.0]),
-        (Algorithm::SlidingWindowCounter, 2, vec![1e15, 3.0, 2.0]),
-        (Algorithm::TokenBucket, 3, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
-        (Algorithm::LeakyBucket, 3, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
-        (Algorithm::SlidingWindowLog, 4, vec![2.0, 1.7672256e15, 7.0, 2.0]),
+        (Algorithm::FixedWindow, FIXED_WINDOW, vec![1e15, 3.0]),
+        (Algorithm::SlidingWindowCounter, SLIDING_WINDOW_COUNTER, vec![1e15, 3.0, 2.0]),
+        (Algorithm::TokenBucket, BUCKET, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
+        (Algorithm::LeakyBucket, BUCKET, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
+        (Algorithm::SlidingWindowLog, SLIDING_WINDOW_LOG, vec![2.0, 1.7672256e15, 7.0, 2.0]),
     ];
     for (algorithm, tag, numbers) in states {
         for place in 0..numbers.len() {
@@ -188,7 +203,11 @@ fn a_number_that_no_state_has_is_an_error_and_stays() {
                 numbers[place] = wrong;
                 let value = bytes(tag, &numbers);
                 assert_corrupt(&mut server, algorithm, |key| {
-                    let mut cmd = redis::cmd(if tag == 4 { "RPUSH" } else { "SET" });
+                    let mut cmd = redis::cmd(if algorithm == Algorithm::SlidingWindowLog {
+                        "RPUSH"
+                    } else {
+                        "SET"
+                    });
                     cmd.arg(key).arg(&value[..]);
                     cmd
                 });
@@ -200,7 +219,7 @@ fn a_number_that_no_state_has_is_an_error_and_stays() {
 #[test]
 fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
     let mut server = Server::start();
-    let header = bytes(4, &[2.0, 1_767_225_600_000_000.0, 7.0, 2.0]);
+    let header = bytes(SLIDING_WINDOW_LOG, &[2.0, 1_767_225_600_000_000.0, 7.0, 2.0]);
     let entry = |at: f64, cost: u8| [&at.to_be_bytes()[..], &[0, 0, cost]].concat();
     for wrong in
         [vec![], b"x".to_vec(), entry(f64::NAN, 2), entry(-1.0, 2), entry(7.0, 0), vec![0; 12]]
@@ -214,13 +233,13 @@ fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
     // A list that is headed by the state of a bucket.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
-        cmd.arg(key).arg(&bytes(3, &[3.0, 1.0, 1e15, 6e7, 100.0])[..]);
+        cmd.arg(key).arg(&bytes(BUCKET, &[3.0, 1.0, 1e15, 6e7, 100.0])[..]);
         cmd
     });
     // A header that speaks of less than the entries hold.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
-        let header = bytes(4, &[1.0, 1_767_225_600_000_000.0, 7.0, 1.0]);
+        let header = bytes(SLIDING_WINDOW_LOG, &[1.0, 1_767_225_600_000_000.0, 7.0, 1.0]);
         cmd.arg(key).arg(&header[..]).arg(&entry(7.0, 2)[..]);
         cmd
     });
@@ -258,6 +277,21 @@ fn a_clock_beyond_what_is_counted_is_an_error_and_nothing_is_sent() {
     assert!(server.acquire(Op::Acquire, &charge, Some(LATEST)).is_ok());
     let late = server.acquire(Op::Acquire, &charge, Some(LATEST.plus(Micros::new(1))));
     assert_eq!(late.unwrap_err().effect(), Effect::None);
+}
+
+#[test]
+fn an_algorithm_that_the_script_lacks_is_an_error_and_nothing_is_written() {
+    let mut server = Server::start();
+    let rule = rule_of(Algorithm::FixedWindow, 9, Duration::from_secs(60));
+    let key = Key::from("k");
+    let charge = Charge::new(&key, &rule, 1);
+    let record = |number| [&[number][..], &[0; 6 * 8]].concat();
+    let mut cmd = redis::cmd("EVALSHA");
+    cmd.arg(sha()).arg(2).arg(storage_key(&charge)).arg("other").arg("acquire").arg("");
+    cmd.arg(record(FIXED_WINDOW)).arg(record(!FLAGS));
+    let error = server.ask::<Value>(&cmd).unwrap_err();
+    assert!(error.to_string().contains("this script has no algorithm 31"), "{error}");
+    assert_eq!(server.send::<i64>("DBSIZE"), 0);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use throttle_core::{Algorithm, Charge, Micros, Outcome, Refund, State, give_back, look, settle};
+use throttle_core::{
+    Algorithm, Charge, Micros, Outcome, Refund, State, give_back, look, settle, tag,
+};
 
 use super::server::storage_key;
 use crate::script::Op;
@@ -47,6 +49,11 @@ impl Model {
         keys
     }
 
+    /// Returns the tag of the state that is to be at a key.
+    pub(super) fn tag(&self, key: &str) -> u8 {
+        self.states[key].encode()[0]
+    }
+
     fn state(&self, charge: &Charge<'_>) -> State {
         self.states.get(&storage_key(charge)).cloned().unwrap_or_default()
     }
@@ -64,15 +71,19 @@ impl Model {
 fn is_ahead(state: &State, charge: &Charge<'_>, now: Micros) -> bool {
     let bytes = state.encode();
     let mut numbers = Numbers(&bytes[1..]);
-    let block_is_ahead = bytes[0] & 0x80 != 0 && numbers.next() > now.get() + numbers.next();
-    let algorithm = charge.rule().algorithm();
-    let touched = match (bytes[0] & 0x7f, algorithm) {
-        (1, Algorithm::FixedWindow) | (2, Algorithm::SlidingWindowCounter) => numbers.next(),
-        (3, Algorithm::SlidingWindowLog) => {
+    let block_is_ahead =
+        bytes[0] & tag::BLOCKED != 0 && numbers.next() > now.get() + numbers.next();
+    let of = match charge.rule().algorithm() {
+        Algorithm::LeakyBucket => Algorithm::TokenBucket, // whose state it is
+        algorithm => algorithm,
+    };
+    let touched = match Algorithm::from_number(bytes[0] & !tag::FLAGS).filter(|one| *one == of) {
+        Some(Algorithm::FixedWindow | Algorithm::SlidingWindowCounter) => numbers.next(),
+        Some(Algorithm::SlidingWindowLog) => {
             let entries = numbers.next();
             (0..entries).map(|_| (numbers.next(), numbers.next()).0).sum()
         }
-        (4..=6, Algorithm::TokenBucket | Algorithm::LeakyBucket) => {
+        Some(Algorithm::TokenBucket) => {
             numbers.next();
             numbers.next()
         }

@@ -4,6 +4,7 @@ use std::{env, sync::Arc, time::Duration};
 
 use throttle_core::{
     Algorithm, Charge, CheckedRule, Key, MAX_LIMIT, MAX_WINDOW, Micros, Receipt, Refund, Rule,
+    tag::FLAGS,
 };
 
 use super::{model::Model, random::Random, server::Server};
@@ -99,7 +100,7 @@ impl<'a> Twins<'a> {
         self.compare_keys();
     }
 
-    /// A key is there exactly while it matters, and never without an end.
+    /// A key is there exactly while it matters, never without an end, and has the tag of core's codec.
     fn compare_keys(&mut self) {
         let mut keys: Vec<String> = self.server.send("KEYS *");
         keys.sort_unstable();
@@ -108,6 +109,11 @@ impl<'a> Twins<'a> {
             let left: i64 = self.server.send(&format!("PTTL {key}"));
             // A minute more than the state matters, which is at least a millisecond.
             assert!(left > 50_000, "TWIN_SEED={}: {key} is kept for {left} ms", self.seed);
+            let expected = self.model.tag(&key);
+            let is_log = expected & !FLAGS == Algorithm::SlidingWindowLog.number();
+            let first = if is_log { "LINDEX KEY 0" } else { "GETRANGE KEY 0 0" };
+            let state: Vec<u8> = self.server.send(&first.replace("KEY", &key));
+            assert_eq!(state[0], expected, "TWIN_SEED={}: the tag of {key}", self.seed);
         }
     }
 

@@ -1,0 +1,66 @@
+//! The one numbering of states and algorithms: the first byte of a stored state.
+//!
+//! It is the number of the state's algorithm ([`Algorithm::number`]), and flags. The codec writes and reads
+//! it, the Redis storage names the algorithm of a rule by the same number, and its script reads all of
+//! [`names`].
+
+use super::Algorithm;
+
+/// A block is stored with the state. The script compares tags with flags, so the flags stand above all
+/// numbers, and this one above the others.
+pub const BLOCKED: u8 = 0x80;
+/// A bucket, with the offset of the receipts of its charges.
+pub const RECEIPT_OFFSET: u8 = 0x40;
+/// A bucket, with the freed slots of its queue.
+pub const FREED_SLOTS: u8 = 0x20;
+/// All bits that are flags.
+pub const FLAGS: u8 = BLOCKED | RECEIPT_OFFSET | FREED_SLOTS;
+
+const _: () =
+    assert!(BLOCKED > RECEIPT_OFFSET | FREED_SLOTS && RECEIPT_OFFSET > FREED_SLOTS | !FLAGS);
+
+/// The number of a state without usage.
+pub(super) const VACANT: u8 = 0;
+pub(super) const FIXED_WINDOW: u8 = Algorithm::FixedWindow.number();
+pub(super) const SLIDING_WINDOW_COUNTER: u8 = Algorithm::SlidingWindowCounter.number();
+pub(super) const SLIDING_WINDOW_LOG: u8 = Algorithm::SlidingWindowLog.number();
+/// Of both buckets: a rule that is replaced by one of the other kind keeps what is charged.
+pub(super) const BUCKET: u8 = Algorithm::TokenBucket.number();
+
+/// Returns every number and flag with its name, in capitals; no name is a part of another.
+pub fn names() -> impl Iterator<Item = (String, u8)> {
+    let flags =
+        [("BLOCKED", BLOCKED), ("RECEIPT_OFFSET", RECEIPT_OFFSET), ("FREED_SLOTS", FREED_SLOTS)];
+    let algorithms = Algorithm::ALL.into_iter();
+    algorithms
+        .map(|algorithm| (algorithm.as_str().to_uppercase(), algorithm.number()))
+        .chain(flags.map(|(name, flag)| (name.to_owned(), flag)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_algorithms_and_flags_share_a_number_or_a_name() {
+        let all: Vec<_> = names().collect();
+        assert_eq!(all.len(), Algorithm::ALL.len() + 3);
+        for (i, (name, number)) in all.iter().enumerate() {
+            assert_ne!(*number, VACANT, "{name}");
+            for (other, same) in &all[..i] {
+                assert_ne!(number, same, "{name} and {other}");
+                assert!(!name.contains(other.as_str()) && !other.contains(name.as_str()), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_with_any_flags_is_read_as_that_number() {
+        for algorithm in Algorithm::ALL {
+            let number = algorithm.number();
+            assert_eq!(number & FLAGS, 0, "{algorithm}");
+            assert_eq!(Algorithm::from_number((number | FLAGS) & !FLAGS), Some(algorithm));
+        }
+        assert_eq!(Algorithm::from_number(VACANT), None);
+    }
+}
