@@ -25,6 +25,8 @@ mod decision;
 mod key;
 mod limiter;
 mod rule;
+#[doc(hidden)]
+pub mod sharded;
 mod storage;
 mod time;
 

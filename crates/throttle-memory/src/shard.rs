@@ -1,7 +1,7 @@
 //! A part of the slots, behind one lock.
 
 use hashbrown::HashTable;
-use throttle_core::{Micros, State};
+use throttle_core::{Micros, State, sharded::shrunk};
 
 use crate::{
     eviction::{self, HOTTEST},
@@ -41,8 +41,7 @@ const SWEEP_EVERY: u32 = 32;
 const SWEEP: usize = 16; // of which about half are empty
 /// How long a slot must have been expired: a client that is at work keeps its slot.
 const IDLE: Micros = Micros::new(10_000_000);
-/// A map this much larger than what it holds gives its memory back.
-const SPARE: usize = 4;
+/// A map of this capacity does not shrink.
 const SMALL: usize = 1024;
 
 impl Shard {
@@ -118,9 +117,8 @@ impl Shard {
             }
             self.hand += 1;
         }
-        let len = self.slots.len();
-        if self.slots.capacity() > SMALL.max(SPARE * len) {
-            self.slots.shrink_to(2 * len, |slot| slot.key.hash());
+        if let Some(capacity) = shrunk(self.slots.len(), self.slots.capacity(), SMALL) {
+            self.slots.shrink_to(capacity, |slot| slot.key.hash());
         }
     }
 }

@@ -1,11 +1,11 @@
 //! All slots: which shards a request needs, and its states while they are held.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
 use throttle_core::{
     Charge, Clock, Micros, Outcome, Refund, Request, State, States, SystemClock, give_back, look,
-    settle, settle_one,
+    settle, settle_one, sharded::Sharded,
 };
 
 use crate::{
@@ -19,13 +19,9 @@ const MIN_SHARD: usize = 256;
 
 /// Holds all slots, spread over shards by their identity.
 pub(crate) struct Slots {
-    shards: Box<[Padded]>,
+    shards: Sharded<Shard>,
     hasher: ahash::RandomState,
 }
-
-/// Keeps the locks of two shards out of one cache line.
-#[repr(align(128))]
-struct Padded(Mutex<Shard>);
 
 impl Slots {
     pub(crate) fn new(max_entries: usize) -> Self {
@@ -33,9 +29,9 @@ impl Slots {
         let count = (max_entries / MIN_SHARD).clamp(1, MAX_SHARDS);
         let shard = |i: usize| {
             let capacity = max_entries / count + usize::from(i < max_entries % count);
-            Padded(Mutex::new(Shard::new(capacity, hasher.hash_one(i))))
+            Shard::new(capacity, hasher.hash_one(i))
         };
-        Self { shards: (0..count).map(shard).collect(), hasher }
+        Self { shards: Sharded::new(count, shard), hasher }
     }
 
     #[inline]
@@ -54,7 +50,7 @@ impl Slots {
     #[inline]
     fn acquire_one(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) -> Outcome {
         let key = SlotRef::of(charge, &self.hasher);
-        let mut shard = self.lock(self.shard_of(&key));
+        let mut shard = self.shards.lock(self.shard_of(&key));
         let real = SystemClock.now();
         shard.sweep(real);
         let (now, later) = times(real, clock);
@@ -87,7 +83,7 @@ impl Slots {
     pub(crate) fn reset(&self, request: &Request<'_>) {
         for charge in request.charges() {
             let key = SlotRef::of(charge, &self.hasher);
-            let mut shard = self.lock(self.shard_of(&key));
+            let mut shard = self.shards.lock(self.shard_of(&key));
             if let Some(place) = shard.find(&key) {
                 shard.remove(place);
             }
@@ -97,17 +93,17 @@ impl Slots {
     /// Removes all slots, and says how many of them still mattered.
     pub(crate) fn clear(&self) -> u64 {
         let now = SystemClock.now();
-        let mut live = 0;
-        for i in 0..self.shards.len() {
-            let slots = std::mem::take(&mut self.lock(i).slots);
-            live += slots.iter().filter(|slot| slot.expires > now).count() as u64;
-        }
-        live
+        let live = |mut shard: MutexGuard<'_, Shard>| {
+            let slots = std::mem::take(&mut shard.slots);
+            drop(shard);
+            slots.iter().filter(|slot| slot.expires > now).count() as u64
+        };
+        self.shards.each().map(live).sum()
     }
 
     /// Returns how many slots there are, whether or not they still matter.
     pub(crate) fn len(&self) -> usize {
-        (0..self.shards.len()).map(|i| self.lock(i).slots.len()).sum()
+        self.shards.each().map(|shard| shard.slots.len()).sum()
     }
 
     /// Locks what the charges need, shards in order, and finds or makes their slots.
@@ -118,7 +114,7 @@ impl Slots {
             shards.sort_unstable();
             shards.dedup();
         }
-        let mut guards: SmallVec<[_; 1]> = shards.iter().map(|i| self.lock(*i)).collect();
+        let mut guards: SmallVec<[_; 1]> = shards.iter().map(|i| self.shards.lock(*i)).collect();
         let real = SystemClock.now();
         for shard in &mut guards {
             shard.sweep(real);
@@ -142,12 +138,7 @@ impl Slots {
 
     fn shard_of(&self, key: &SlotRef<'_>) -> usize {
         // Bits from the middle: the tables within the shards use the low ones and the highest seven.
-        ((u128::from(key.identity_hash() << 8) * self.shards.len() as u128) >> 64) as usize
-    }
-
-    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
-        // No code of a user runs under the lock; a slot that a panic left half changed is a state.
-        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.index_of(key.identity_hash() << 8)
     }
 }
 

@@ -4,11 +4,14 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use super::{HeldPlace, PlaceStorage, PlacesOf, Reply, Taken};
-use crate::Key;
+use crate::{
+    Key,
+    sharded::{Sharded, shrunk},
+};
 
 /// Counts the places of one process; clones share them.
 ///
@@ -20,35 +23,29 @@ pub struct LocalPlaces {
 }
 
 struct Inner {
-    shards: [Shard; SHARDS],
+    shards: Sharded<Counts>,
     hasher: RandomState,
 }
-
-/// Keeps the locks of two shards out of one cache line.
-#[derive(Default)]
-#[repr(align(128))]
-struct Shard(Mutex<Counts>);
 
 /// How many places of each key are in use; never 0.
 type Counts = HashMap<Key<'static>, u64>;
 
 const SHARDS: usize = 32;
-/// A map this much larger than what it holds gives its memory back.
-const SPARE: usize = 4;
+/// A map of this capacity does not shrink.
 const SMALL: usize = 64;
 
 impl LocalPlaces {
     /// Begins with none in use.
     #[must_use]
     pub fn new() -> Self {
-        let shards = std::array::from_fn(|_| Shard::default());
+        let shards = Sharded::new(SHARDS, |_| Counts::default());
         Self { inner: Arc::new(Inner { shards, hasher: RandomState::new() }) }
     }
 
     /// Returns how many keys have a place in use.
     #[must_use]
     pub fn keys(&self) -> usize {
-        (0..SHARDS).map(|shard| self.inner.lock(shard).len()).sum()
+        self.inner.shards.each().map(|counts| counts.len()).sum()
     }
 }
 
@@ -57,7 +54,7 @@ impl PlaceStorage for LocalPlaces {
         let key = of.key().apart(of.name());
         let shard = self.inner.shard_of(&key);
         let in_use = {
-            let mut counts = self.inner.lock(shard);
+            let mut counts = self.inner.shards.lock(shard);
             let count = counts.get_mut(&key);
             let in_use = count.as_deref().copied().unwrap_or_default();
             if in_use >= limit {
@@ -75,7 +72,7 @@ impl PlaceStorage for LocalPlaces {
 
     fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
         let key = of.key().apart(of.name());
-        let counts = self.inner.lock(self.inner.shard_of(&key));
+        let counts = self.inner.shards.lock(self.inner.shard_of(&key));
         Reply::ready(Ok(counts.get(&key).copied().unwrap_or_default()))
     }
 }
@@ -89,7 +86,7 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut counts = self.inner.lock(self.shard);
+        let mut counts = self.inner.shards.lock(self.shard);
         // The key is not needed afterwards.
         let key = std::mem::replace(&mut self.key, Key::from(&[][..]));
         if let Entry::Occupied(mut count) = counts.entry(key) {
@@ -99,22 +96,15 @@ impl Drop for Guard {
             }
             count.remove();
         }
-        if counts.capacity() > SMALL.max(SPARE * counts.len()) {
-            let kept = 2 * counts.len();
-            counts.shrink_to(kept);
+        if let Some(capacity) = shrunk(counts.len(), counts.capacity(), SMALL) {
+            counts.shrink_to(capacity);
         }
     }
 }
 
 impl Inner {
     fn shard_of(&self, key: &Key<'_>) -> usize {
-        // The highest bits: the maps use others of another hasher anyway.
-        (self.hasher.hash_one(key) >> 32) as usize % SHARDS
-    }
-
-    fn lock(&self, shard: usize) -> MutexGuard<'_, Counts> {
-        // No code of a user runs under the lock, and none that could leave a count half changed.
-        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.index_of(self.hasher.hash_one(key))
     }
 }
 
@@ -198,7 +188,7 @@ mod tests {
         let held: Vec<_> = (0..100_000).map(|i| take(&places, "a", &key(i), 1)).collect();
         assert_eq!(places.keys(), 100_000);
         drop(held);
-        let room: usize = (0..SHARDS).map(|shard| places.inner.lock(shard).capacity()).sum();
+        let room: usize = places.inner.shards.each().map(|counts| counts.capacity()).sum();
         assert!(places.keys() == 0 && room <= SHARDS * 2 * SMALL, "room for {room}");
     }
 }

@@ -1,28 +1,23 @@
 //! Who is being denied: bounded, and forgotten when it is over.
 
-use std::{
-    hash::BuildHasherDefault,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{hash::BuildHasherDefault, sync::MutexGuard, time::Instant};
 
 use indexmap::IndexMap;
 use smallvec::SmallVec;
-use throttle_core::{Key, Micros, Outcome, Request};
+use throttle_core::{
+    Key, Micros, Outcome, Request,
+    sharded::{Sharded, shrunk},
+};
 
 use super::entry::{Age, Entry};
 use crate::keyed::AsIs;
 
 /// Remembers denials of up to a number of keys, spread over shards.
 pub(super) struct Table {
-    shards: Box<[Padded]>,
+    shards: Sharded<Shard>,
     hasher: ahash::RandomState,
     most: usize,
 }
-
-/// Keeps the locks of two shards out of one cache line.
-#[repr(align(128))]
-struct Padded(Mutex<Shard>);
 
 #[derive(Default)]
 struct Shard {
@@ -69,7 +64,7 @@ impl Table {
     pub(super) fn new(most: usize) -> Self {
         let most = most.max(1);
         let count = SHARDS.min(most);
-        let shards = (0..count).map(|_| Padded(Mutex::default())).collect();
+        let shards = Sharded::new(count, |_| Shard::default());
         Self { shards, hasher: ahash::RandomState::new(), most: most.div_ceil(count) }
     }
 
@@ -124,8 +119,7 @@ impl Table {
     }
 
     pub(super) fn clear(&self) {
-        for shard in &self.shards {
-            let mut shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut shard in self.shards.each() {
             shard.voided += 1;
             shard.keys = IndexMap::default();
         }
@@ -133,15 +127,11 @@ impl Table {
 
     /// Returns for how many keys something is remembered, over or not.
     pub(super) fn len(&self) -> usize {
-        let len =
-            |shard: &Padded| shard.0.lock().unwrap_or_else(PoisonError::into_inner).keys.len();
-        self.shards.iter().map(len).sum()
+        self.shards.each().map(|shard| shard.keys.len()).sum()
     }
 
     fn lock(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        // The high bits: the maps within the shards use the low ones.
-        let shard = ((u128::from(hash) * self.shards.len() as u128) >> 64) as usize;
-        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.lock(self.shards.index_of(hash))
     }
 }
 
@@ -172,8 +162,8 @@ impl Shard {
                 None => self.hand = 0,
             }
         }
-        if self.keys.capacity() > 1024.max(4 * self.keys.len()) {
-            self.keys.shrink_to(2 * self.keys.len());
+        if let Some(capacity) = shrunk(self.keys.len(), self.keys.capacity(), 1024) {
+            self.keys.shrink_to(capacity);
         }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::{
     hash::BuildHasherDefault,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
 };
 
 use indexmap::IndexMap;
 use smallvec::SmallVec;
-use throttle_core::{CheckedRule, Clock, Key, Micros};
+use throttle_core::{
+    CheckedRule, Clock, Key, Micros,
+    sharded::{Sharded, shrunk},
+};
 
 use super::{
     gate::{Gate, Voided},
@@ -18,13 +21,9 @@ use crate::keyed::{AsIs, same_clock};
 
 /// Holds the leases of up to a number of keys.
 pub(super) struct Table {
-    shards: Box<[Padded]>,
+    shards: Sharded<Shard>,
     hasher: ahash::RandomState,
 }
-
-/// Keeps the locks of two shards out of one cache line.
-#[repr(align(128))]
-struct Padded(Mutex<Shard>);
 
 #[derive(Default)]
 pub(super) struct Shard {
@@ -64,8 +63,7 @@ impl Table {
         let most = most.max(1);
         let count = SHARDS.min(most);
         let most = most.div_ceil(count);
-        let shard = || Padded(Mutex::new(Shard { most, ..Shard::default() }));
-        let shards = (0..count).map(|_| shard()).collect();
+        let shards = Sharded::new(count, |_| Shard { most, ..Shard::default() });
         Self { shards, hasher: ahash::RandomState::new() }
     }
 
@@ -76,22 +74,16 @@ impl Table {
 
     #[inline]
     pub(super) fn lock(&self, hash: u64) -> MutexGuard<'_, Shard> {
-        // The high bits: the maps within the shards use the low ones.
-        let shard = ((u128::from(hash) * self.shards.len() as u128) >> 64) as usize;
-        self.lock_at(shard)
-    }
-
-    fn lock_at(&self, shard: usize) -> MutexGuard<'_, Shard> {
-        self.shards[shard].0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.lock(self.shards.index_of(hash))
     }
 
     /// Visits every shard, one after the other.
     pub(super) fn each(&self, mut visit: impl FnMut(&mut Shard)) {
-        (0..self.shards.len()).for_each(|shard| visit(&mut self.lock_at(shard)));
+        self.shards.each().for_each(|mut shard| visit(&mut shard));
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        (0..self.shards.len()).all(|shard| self.lock_at(shard).keys.is_empty())
+        self.shards.each().all(|shard| shard.keys.is_empty())
     }
 }
 
@@ -121,8 +113,8 @@ impl Shard {
             visit(*hash, of_key);
             !of_key.leases.is_empty()
         });
-        if self.keys.capacity() > 64.max(4 * self.keys.len()) {
-            self.keys.shrink_to(2 * self.keys.len());
+        if let Some(capacity) = shrunk(self.keys.len(), self.keys.capacity(), 64) {
+            self.keys.shrink_to(capacity);
         }
     }
 }

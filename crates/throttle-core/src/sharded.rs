@@ -1,0 +1,101 @@
+//! A table in shards, each behind a lock of its own, so that threads seldom wait for each other.
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Shards of a table, which a hash picks from.
+///
+/// No code of a user runs under a lock, and a shard that a panic left in the middle of a change is used as
+/// it is.
+pub struct Sharded<T> {
+    shards: Box<[Padded<T>]>,
+}
+
+/// Keeps the locks of two shards out of one cache line.
+#[repr(align(128))]
+struct Padded<T>(Mutex<T>);
+
+impl<T> Sharded<T> {
+    /// Creates `count` shards, at least one; `shard` makes each from its index.
+    #[must_use]
+    pub fn new(count: usize, mut shard: impl FnMut(usize) -> T) -> Self {
+        let shards = (0..count.max(1)).map(|index| Padded(Mutex::new(shard(index))));
+        Self { shards: shards.collect() }
+    }
+
+    /// Returns the index of the shard that a hash picks. The highest bits decide: maps within the shards that
+    /// use the same hash tell its keys apart by the others.
+    #[inline]
+    #[must_use]
+    pub fn index_of(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.shards.len() as u128) >> 64) as usize
+    }
+
+    /// Locks the shard at an index that [`index_of`](Self::index_of) returned.
+    #[inline]
+    pub fn lock(&self, index: usize) -> MutexGuard<'_, T> {
+        self.shards[index].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks every shard, one after the other.
+    pub fn each(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
+        (0..self.shards.len()).map(|index| self.lock(index))
+    }
+}
+
+impl<T> fmt::Debug for Sharded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sharded").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+/// Returns the capacity to which a map shrinks that holds `len` entries: none while its capacity is at most
+/// four times as much, or `small`.
+#[inline]
+#[must_use]
+pub fn shrunk(len: usize, capacity: usize, small: usize) -> Option<usize> {
+    (capacity > small.max(4 * len)).then_some(2 * len)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{hash::BuildHasher, thread};
+
+    use super::*;
+
+    #[test]
+    fn every_hash_picks_one_of_the_shards_and_each_is_picked() {
+        for count in [0, 1, 3, 64] {
+            let table = Sharded::new(count, |_| 0_u32);
+            let hasher = std::hash::RandomState::new();
+            for key in 0..10_000 {
+                *table.lock(table.index_of(hasher.hash_one(key))) += 1;
+            }
+            drop(table.lock(table.index_of(u64::MAX)));
+            let picked: Vec<_> = table.each().map(|shard| *shard).collect();
+            assert_eq!(picked.len(), count.max(1));
+            assert!(picked.iter().all(|times| *times > 50), "{picked:?}");
+            assert_eq!(picked.iter().sum::<u32>(), 10_000);
+        }
+    }
+
+    #[test]
+    fn a_panic_under_a_lock_leaves_the_shard_usable() {
+        let table = Sharded::new(1, |_| 1);
+        let panicked = thread::scope(|scope| {
+            scope.spawn(|| std::panic::panic_any(*table.lock(0))).join().is_err()
+        });
+        assert!(panicked);
+        assert_eq!(*table.lock(0), 1);
+    }
+
+    #[test]
+    fn a_map_shrinks_when_it_is_much_larger_than_what_it_holds() {
+        assert_eq!(shrunk(0, 64, 64), None);
+        assert_eq!(shrunk(0, 65, 64), Some(0));
+        assert_eq!(shrunk(100, 400, 64), None);
+        assert_eq!(shrunk(100, 401, 64), Some(200));
+    }
+}
