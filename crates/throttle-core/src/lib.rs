@@ -22,8 +22,10 @@ mod algorithm;
 #[doc(hidden)] // of our own crates
 pub mod complete_on_drop;
 mod decision;
+mod exact;
 mod key;
 mod limiter;
+mod receipt;
 mod rule;
 #[doc(hidden)]
 pub mod sharded;
@@ -35,16 +37,17 @@ pub use async_trait::async_trait;
 #[doc(hidden)]
 pub use self::algorithm::tag;
 pub use self::{
-    algorithm::{Algorithm, CorruptState, State, UnknownAlgorithm},
-    decision::{Decision, Decisions, Listed, Outcome, Receipt, Verdict},
+    algorithm::{CorruptState, State},
+    decision::{Decision, Decisions, Listed, Outcome, Verdict},
     key::{Key, MAX_KEY_LEN},
     limiter::{
         AllowList, Concurrency, DenyList, Entered, Error, InvalidEntry, Limiter, LimiterBuilder,
         Metrics, Place, RuleMetrics, RuleStatus, SharedLists, Status, Violation,
     },
+    receipt::Receipt,
     rule::{
-        CheckedRule, InvalidRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW,
-        Rate, Rule,
+        Algorithm, CheckedRule, InvalidRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW,
+        MIN_WINDOW, Rate, Rule, UnknownAlgorithm,
     },
     storage::{
         AtomicStorage, Charge, Effect, Emulated, HeldPlace, ListEntry, ListFollower, ListStorage,

@@ -1,6 +1,6 @@
 //! A key that is shut after a denial.
 
-use crate::Micros;
+use crate::time::Micros;
 
 /// Shuts a key until a moment; the length is kept so that a clock that steps back cannot extend it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

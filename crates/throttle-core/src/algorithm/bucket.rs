@@ -10,44 +10,56 @@
 //! servers still go by it, and to let it drain by a new limit that is lower would shut clients out for many
 //! windows.
 //!
-//! What is given back is what has not drained yet of a charge. Those that came before it drain before it, so that
-//! its place in the backlog, which its receipt names, says what has.
+//! A refund returns what has not drained yet of a charge. Charges drain in the order in which they came, so that
+//! the position in the backlog, which the receipt names, says how much that is.
 //!
-//! - In a token bucket those behind it move up. Their receipts do not know of it: `Moved` does.
-//! - In a leaky bucket they have been told their turns, and stay. Where it stood is a hole, which the next who
-//!   comes takes, its turn included; at the end of the queue there is none. Else one client could have
-//!   many wait for the same moment.
+//! - In a token bucket the charges behind it move up. Their receipts still name the old positions:
+//!   [`ReceiptOffset`] is the difference.
+//! - In a leaky bucket the requests behind it have their scheduled times, and stay. It leaves a freed slot, which
+//!   the next request takes, its scheduled time included; at the end of the queue there is none. Otherwise
+//!   one client could have many requests wait for the same moment.
 
-use super::{Admission, Hole, Holes, Standing, Wide, product, quotient, quotient_ceil};
-use crate::{Algorithm, CheckedRule, MAX_LIMIT, Micros, Receipt};
+use super::{
+    answer::{Admission, Standing},
+    freed_slots::{FreedSlot, FreedSlots},
+};
+use crate::{
+    exact::{PackedU128, product, quotient, quotient_ceil},
+    receipt::Receipt,
+    rule::{
+        algorithm::Algorithm,
+        checked::{CheckedRule, MAX_LIMIT},
+    },
+    time::Micros,
+};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Bucket {
-    pub(super) backlog: Wide,
+    pub(super) backlog: PackedU128,
     pub(super) at: Micros,
     /// The window in whose unit the backlog is.
     pub(super) window: Micros,
     /// By how much what is beyond the room drains in a microsecond: N of the latest rule that had room for
     /// all of it.
     pub(super) rate: u64,
-    /// What was given back from within the backlog; there is none in most.
+    /// What was refunded from within the backlog; most buckets have none.
     pub(super) returned: Option<Box<Returned>>,
 }
 
-/// What was given back from before others.
+/// What was refunded of charges that others stand behind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Returned {
     /// Of a token bucket.
-    Moved(Moved),
+    Offset(ReceiptOffset),
     /// Of a leaky bucket.
-    Holes(Holes),
+    FreedSlots(FreedSlots),
 }
 
-/// Charges stand nearer to the front of the backlog than their receipts say.
+/// How much nearer to the front of the backlog charges stand than their receipts say.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Moved {
+pub(super) struct ReceiptOffset {
     /// By how much at most, in the backlog's unit.
-    pub(super) by: Wide,
+    pub(super) by: PackedU128,
     /// Charges from before have drained, whatever their receipts say.
     pub(super) since: Micros,
 }
@@ -64,7 +76,7 @@ impl Bucket {
         if before > room(rule) {
             self.drain_beyond(rule, since);
         } else {
-            self.backlog = Wide::new(before.saturating_sub(product(since, rule.limit())));
+            self.backlog = PackedU128::new(before.saturating_sub(product(since, rule.limit())));
             self.rate = rule.limit();
         }
         if self.returned.is_some() {
@@ -76,21 +88,21 @@ impl Bucket {
     fn advance_returned(&mut self, rule: &CheckedRule, drained: u128) {
         let queues = rule.algorithm() == Algorithm::LeakyBucket;
         let is_over = match self.returned.as_deref_mut() {
-            Some(Returned::Moved(moved)) if !queues && self.backlog.get() == 0 => {
-                // Where nothing is left nobody can have moved.
-                if moved.by.get() > 0 {
-                    *moved = Moved { by: Wide::default(), since: self.at };
+            Some(Returned::Offset(offset)) if !queues && self.backlog.get() == 0 => {
+                // Where nothing is left no charge can have moved.
+                if offset.by.get() > 0 {
+                    *offset = ReceiptOffset { by: PackedU128::default(), since: self.at };
                 }
-                moved.since = moved.since.min(self.at); // the clock stepped back
+                offset.since = offset.since.min(self.at); // the clock stepped back
                 // No receipt from before can name what is not drained.
-                product(self.at.since(moved.since).get(), rule.limit()) >= room(rule)
+                product(self.at.since(offset.since).get(), rule.limit()) >= room(rule)
             }
-            Some(Returned::Holes(holes)) => {
-                holes.drain(drained);
+            Some(Returned::FreedSlots(slots)) => {
+                slots.drain(drained);
                 if !queues {
-                    self.backlog = Wide::new(self.backlog.get().saturating_sub(holes.sum()));
+                    self.backlog = PackedU128::new(self.backlog.get().saturating_sub(slots.sum()));
                 }
-                holes.is_empty() || !queues
+                slots.is_empty() || !queues
             }
             _ => queues, // whose queue begins with what is left
         };
@@ -102,16 +114,18 @@ impl Bucket {
     #[cold]
     fn rescale(&mut self, window: Micros) {
         let backlog = rescaled(self.backlog.get(), self.window, window);
-        self.backlog = Wide::new(backlog.min(MOST));
+        self.backlog = PackedU128::new(backlog.min(MOST));
         if self.window != Micros::ZERO {
             let rate = quotient(product(self.rate, window.get()), self.window.get());
             self.rate = rate.min(MAX_LIMIT); // products still fit
         }
         let from = self.window;
-        let rescaled = |place: u128| rescaled(place, from, window).min(MOST);
+        let rescaled = |position: u128| rescaled(position, from, window).min(MOST);
         match self.returned.as_deref_mut() {
-            Some(Returned::Moved(moved)) => moved.by = Wide::new(rescaled(moved.by.get())),
-            Some(Returned::Holes(holes)) => holes.change(rescaled),
+            Some(Returned::Offset(offset)) => {
+                offset.by = PackedU128::new(rescaled(offset.by.get()));
+            }
+            Some(Returned::FreedSlots(slots)) => slots.change(rescaled),
             None => {}
         }
         self.window = window;
@@ -122,10 +136,10 @@ impl Bucket {
         let (wait, within) = self.within(rule);
         if since < wait {
             let drained = product(since, self.rate_of(rule));
-            self.backlog = Wide::new(self.backlog.get().saturating_sub(drained));
+            self.backlog = PackedU128::new(self.backlog.get().saturating_sub(drained));
             return;
         }
-        self.backlog = Wide::new(within.saturating_sub(product(since - wait, rule.limit())));
+        self.backlog = PackedU128::new(within.saturating_sub(product(since - wait, rule.limit())));
         self.rate = rule.limit();
     }
 
@@ -180,7 +194,7 @@ impl Bucket {
         let excess = Micros::new(excess);
         let turn = drain_time(backlog, rule).plus(excess);
         let at_end = for_room.max(too_far(turn));
-        let (turn, wait) = match self.hole_for(charged, backlog) {
+        let (turn, wait) = match self.slot_for(charged, backlog) {
             None => (turn, at_end),
             Some(begin) => {
                 let sooner = drain_time(begin, rule).plus(excess);
@@ -193,56 +207,55 @@ impl Bucket {
         }
     }
 
-    fn holes(&self) -> &[Hole] {
+    fn freed_slots(&self) -> &[FreedSlot] {
         match self.returned.as_deref() {
-            Some(Returned::Holes(holes)) => &holes.0,
+            Some(Returned::FreedSlots(slots)) => &slots.0,
             _ => &[],
         }
     }
 
-    /// Finds where the turn of somebody who left begins, when the backlog has drained to `backlog`, for which there is
-    /// room: what is beyond drains at its own rate, so that no turn is given again before.
-    fn hole_for(&self, charged: u128, backlog: u128) -> Option<u128> {
+    /// Returns where a freed slot for a charge begins when the backlog has drained to `backlog`, for which there
+    /// is room: what is beyond drains at its own rate, so that no slot is taken before.
+    fn slot_for(&self, charged: u128, backlog: u128) -> Option<u128> {
         let gone = self.backlog.get().saturating_sub(backlog);
-        let rest = |hole: &Hole| {
-            let (from, to) = (hole.from.get(), hole.to.get());
+        let rest = |slot: &FreedSlot| {
+            let (from, to) = (slot.from.get(), slot.to.get());
             (from.saturating_sub(gone), to.saturating_sub(gone))
         };
         let fits = |&(from, to): &(u128, u128)| to - from >= charged;
-        self.holes().iter().map(rest).find(fits).map(|(from, _)| from)
+        self.freed_slots().iter().map(rest).find(fits).map(|(from, _)| from)
     }
 
     #[inline]
     pub(super) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         let charged = product(cost, rule.window().get());
         if self.returned.is_some()
-            && let Some(end) = self.charge_hole(charged)
+            && let Some(end) = self.charge_slot(charged)
         {
             return Receipt::new(now, end);
         }
         let backlog = self.backlog.get() + charged;
-        self.backlog = Wide::new(backlog);
-        Receipt::new(now, backlog + self.moved().by.get())
+        self.backlog = PackedU128::new(backlog);
+        Receipt::new(now, backlog + self.offset().by.get())
     }
 
-    /// Takes the turn of somebody who left, if there is one.
+    /// Takes a freed slot, if one has room, and returns where what was taken ends.
     #[cold]
-    fn charge_hole(&mut self, charged: u128) -> Option<u128> {
-        let Some(Returned::Holes(holes)) = self.returned.as_deref_mut() else { return None };
-        let hole = holes.find(charged)?;
-        let end = holes.take(hole, charged);
-        if holes.is_empty() {
+    fn charge_slot(&mut self, charged: u128) -> Option<u128> {
+        let Some(Returned::FreedSlots(slots)) = self.returned.as_deref_mut() else { return None };
+        let slot = slots.find(charged)?;
+        let end = slots.take(slot, charged);
+        if slots.is_empty() {
             self.returned = None;
         }
         Some(end)
     }
 
-    /// By how much receipts tell their charges to be further from the front than they are.
     #[inline]
-    fn moved(&self) -> Moved {
+    fn offset(&self) -> ReceiptOffset {
         match self.returned.as_deref() {
-            Some(Returned::Moved(moved)) => *moved,
-            _ => Moved::default(),
+            Some(Returned::Offset(offset)) => *offset,
+            _ => ReceiptOffset::default(),
         }
     }
 
@@ -255,68 +268,68 @@ impl Bucket {
         receipt: Option<Receipt>,
     ) {
         let charged = product(cost, rule.window().get());
-        let place = receipt.map(|receipt| {
+        let position = receipt.map(|receipt| {
             let drained = product(now.since(receipt.mark).get(), self.rate_of(rule));
             // None that a rule of this window gave says more.
             let level = receipt.level().min(product(1 << 53, rule.window().get()));
             (receipt.mark, level.saturating_sub(drained), drained)
         });
         match rule.algorithm() {
-            Algorithm::LeakyBucket => self.leave(charged, place.map(|(_, end, _)| end)),
-            _ => self.refill(rule, now, charged, place),
+            Algorithm::LeakyBucket => self.leave(charged, position.map(|(_, end, _)| end)),
+            _ => self.refill(rule, now, charged, position),
         }
     }
 
-    /// Frees what ends at a place of the queue, or at its end.
-    fn leave(&mut self, charged: u128, place: Option<u128>) {
-        let mut holes = match self.returned.take().map(|returned| *returned) {
-            Some(Returned::Holes(holes)) => holes,
-            _ => Holes::default(),
+    /// Frees what ends at a position of the queue, or at its end.
+    fn leave(&mut self, charged: u128, position: Option<u128>) {
+        let mut slots = match self.returned.take().map(|returned| *returned) {
+            Some(Returned::FreedSlots(slots)) => slots,
+            _ => FreedSlots::default(),
         };
         let end = self.backlog.get();
-        let to = place.map(|to| to.min(end));
+        let to = position.map(|to| to.min(end));
         let left = match to.map(|to| (to.saturating_sub(charged), to)) {
-            None => holes.free_last(charged, end),
-            Some((from, to)) if from < to => holes.free(from, to, end),
-            Some(_) => end, // its turn is over
+            None => slots.free_last(charged, end),
+            Some((from, to)) if from < to => slots.free(from, to, end),
+            Some(_) => end, // its scheduled time is over
         };
-        self.backlog = Wide::new(left);
-        if !holes.is_empty() {
-            self.returned = Some(Box::new(Returned::Holes(holes)));
+        self.backlog = PackedU128::new(left);
+        if !slots.is_empty() {
+            self.returned = Some(Box::new(Returned::FreedSlots(slots)));
         }
     }
 
-    /// Gives back what has not been refilled of a charge that ended at a place, so much of which has drained.
+    /// Gives back what has not been refilled of a charge that ended at a position, so much of which has drained.
     fn refill(
         &mut self,
         rule: &CheckedRule,
         now: Micros,
         charged: u128,
-        place: Option<(Micros, u128, u128)>,
+        position: Option<(Micros, u128, u128)>,
     ) {
-        let (backlog, moved) = (self.backlog.get(), self.moved());
-        let Some((mark, place, drained)) = place else {
-            self.backlog = Wide::new(backlog.saturating_sub(charged)); // of the last
+        let (backlog, offset) = (self.backlog.get(), self.offset());
+        let Some((mark, position, drained)) = position else {
+            self.backlog = PackedU128::new(backlog.saturating_sub(charged)); // of the last
             return;
         };
-        let by = moved.by.get();
+        let by = offset.by.get();
         // It stood within the room, whatever had moved by then.
         let most = room(rule).saturating_sub(drained);
-        let behind = if mark < moved.since { 0 } else { place.saturating_sub(by).min(most) };
-        // Whoever moved: of its own, no more has drained than at all.
+        let behind = if mark < offset.since { 0 } else { position.saturating_sub(by).min(most) };
+        // Whatever moved: of its own, no more has drained than at all.
         let undrained = behind.max(charged.saturating_sub(drained));
         let given = charged.min(undrained).min(backlog);
-        self.backlog = Wide::new(backlog - given);
-        let is_last = place >= backlog + by;
+        self.backlog = PackedU128::new(backlog - given);
+        let is_last = position >= backlog + by;
         if is_last || given == 0 {
             return;
         }
         let most = product(MAX_LIMIT, rule.window().get());
-        let moved = match by + given < most {
-            true => Moved { by: Wide::new(by + given), since: moved.since },
-            false => Moved { by: Wide::new(most), since: now.plus(Micros::new(1)) },
+        let offset = match by + given < most {
+            true => ReceiptOffset { by: PackedU128::new(by + given), since: offset.since },
+            false => ReceiptOffset { by: PackedU128::new(most), since: now.plus(Micros::new(1)) },
         };
-        self.returned = Some(Box::new(Returned::Moved(moved)));
+        self.returned = Some(Box::new(Returned::Offset(offset)));
     }
 
     #[inline]
@@ -344,14 +357,14 @@ impl Bucket {
             fit.min(begin.unwrap_or(0))
         };
         let backlog = self.backlog.get();
-        let holes = if backlog <= room(rule) { self.holes() } else { &[] };
-        let in_holes = holes.iter().map(|hole| fit(hole.from.get(), hole.len())).sum::<u64>();
-        in_holes + fit(backlog, self.free(rule))
+        let slots = if backlog <= room(rule) { self.freed_slots() } else { &[] };
+        let in_slots = slots.iter().map(|slot| fit(slot.from.get(), slot.len())).sum::<u64>();
+        in_slots + fit(backlog, self.free(rule))
     }
 
     #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, _: Micros) -> Micros {
-        // Where charges moved: until no receipt can name what is not drained.
+        // With an offset: until no receipt can name what is not drained.
         self.drains_in(rule, if self.outlives_reset() { room(rule) } else { 0 })
     }
 
@@ -365,7 +378,7 @@ impl Bucket {
     /// Returns whether it must be kept for longer than until all of the limit is free.
     #[inline]
     pub(super) fn outlives_reset(&self) -> bool {
-        matches!(self.returned.as_deref(), Some(Returned::Moved(_)))
+        matches!(self.returned.as_deref(), Some(Returned::Offset(_)))
     }
 }
 

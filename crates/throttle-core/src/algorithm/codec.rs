@@ -15,14 +15,19 @@
 //! | bucket, `FREED_SLOTS` | as a bucket, then how many, then of each: from, to (both from the one before) |
 
 use super::{
-    Block, Bucket, FixedWindow, Hole, Holes, MOST_HOLES, Moved, Returned, SlidingCounter,
-    SlidingLog, State, Usage, Wide,
+    block::Block,
+    bucket::{Bucket, ReceiptOffset, Returned},
+    fixed_window::FixedWindow,
+    freed_slots::{FreedSlot, FreedSlots, MAX_SLOTS},
+    sliding_counter::SlidingCounter,
+    sliding_log::SlidingLog,
+    state::{State, Usage},
     tag::{
         BLOCKED, BUCKET, FIXED_WINDOW, FREED_SLOTS, RECEIPT_OFFSET, SLIDING_WINDOW_COUNTER,
         SLIDING_WINDOW_LOG, VACANT,
     },
 };
-use crate::Micros;
+use crate::{exact::PackedU128, time::Micros};
 
 const BUCKET_WITH_OFFSET: u8 = BUCKET | RECEIPT_OFFSET;
 const BUCKET_WITH_SLOTS: u8 = BUCKET | FREED_SLOTS;
@@ -68,17 +73,17 @@ impl State {
                 put(&mut out, state.rate);
                 match state.returned.as_deref() {
                     None => {}
-                    Some(Returned::Moved(Moved { by, since })) => {
+                    Some(Returned::Offset(ReceiptOffset { by, since })) => {
                         put(&mut out, by.get());
                         put(&mut out, since.get());
                     }
-                    Some(Returned::Holes(Holes(holes))) => {
-                        put(&mut out, holes.len() as u64);
+                    Some(Returned::FreedSlots(FreedSlots(slots))) => {
+                        put(&mut out, slots.len() as u64);
                         let mut before = 0;
-                        for hole in holes {
-                            put(&mut out, hole.from.get().saturating_sub(before));
-                            put(&mut out, hole.len());
-                            before = hole.to.get();
+                        for slot in slots {
+                            put(&mut out, slot.from.get().saturating_sub(before));
+                            put(&mut out, slot.len());
+                            before = slot.to.get();
                         }
                     }
                 }
@@ -115,14 +120,15 @@ impl State {
             BUCKET => Usage::Bucket(input.bucket()?),
             BUCKET_WITH_OFFSET => {
                 let mut bucket = input.bucket()?;
-                let moved = Moved { by: Wide::new(input.number()?), since: input.moment()? };
-                bucket.returned = Some(Box::new(Returned::Moved(moved)));
+                let by = PackedU128::new(input.number()?);
+                let offset = ReceiptOffset { by, since: input.moment()? };
+                bucket.returned = Some(Box::new(Returned::Offset(offset)));
                 Usage::Bucket(bucket)
             }
             BUCKET_WITH_SLOTS => {
                 let mut bucket = input.bucket()?;
-                let holes = input.holes(bucket.backlog.get())?;
-                bucket.returned = Some(Box::new(Returned::Holes(holes)));
+                let slots = input.freed_slots(bucket.backlog.get())?;
+                bucket.returned = Some(Box::new(Returned::FreedSlots(slots)));
                 Usage::Bucket(bucket)
             }
             _ => return Err(CorruptState("its tag is unknown")),
@@ -143,8 +149,8 @@ impl Usage {
             Self::SlidingLog(_) => SLIDING_WINDOW_LOG,
             Self::Bucket(state) => match state.returned.as_deref() {
                 None => BUCKET,
-                Some(Returned::Moved(_)) => BUCKET_WITH_OFFSET,
-                Some(Returned::Holes(_)) => BUCKET_WITH_SLOTS,
+                Some(Returned::Offset(_)) => BUCKET_WITH_OFFSET,
+                Some(Returned::FreedSlots(_)) => BUCKET_WITH_SLOTS,
             },
         }
     }
@@ -189,7 +195,7 @@ impl Input<'_> {
 
     fn bucket(&mut self) -> Result<Bucket, CorruptState> {
         Ok(Bucket {
-            backlog: Wide::new(self.number()?),
+            backlog: PackedU128::new(self.number()?),
             at: self.moment()?,
             window: self.moment()?,
             rate: self.count()?,
@@ -197,23 +203,23 @@ impl Input<'_> {
         })
     }
 
-    fn holes(&mut self, end: u128) -> Result<Holes, CorruptState> {
+    fn freed_slots(&mut self, end: u128) -> Result<FreedSlots, CorruptState> {
         let len = usize::try_from(self.count()?).unwrap_or(usize::MAX);
-        if !(1..=MOST_HOLES).contains(&len) {
-            return Err(CorruptState("its holes are too many"));
+        if !(1..=MAX_SLOTS).contains(&len) {
+            return Err(CorruptState("its freed slots are too many"));
         }
-        let (mut holes, mut before) = (Vec::with_capacity(len), 0_u128);
+        let (mut slots, mut before) = (Vec::with_capacity(len), 0_u128);
         for _ in 0..len {
             let (skipped, len) = (self.number()?, self.number()?);
             let from = before.saturating_add(skipped);
             let to = from.saturating_add(len);
             if len == 0 || to > end {
-                return Err(CorruptState("a hole is out of place"));
+                return Err(CorruptState("a freed slot is out of place"));
             }
-            holes.push(Hole::new(from, to));
+            slots.push(FreedSlot::new(from, to));
             before = to;
         }
-        Ok(Holes(holes))
+        Ok(FreedSlots(slots))
     }
 
     fn log(&mut self) -> Result<SlidingLog, CorruptState> {

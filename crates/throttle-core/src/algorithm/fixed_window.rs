@@ -1,7 +1,7 @@
 //! The fixed window: N in each of the windows [kW, (k+1)W).
 
-use super::{Admission, Standing};
-use crate::{CheckedRule, Micros, Receipt};
+use super::answer::{Admission, Standing};
+use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct FixedWindow {

@@ -2,8 +2,16 @@
 //!
 //! With e of this window gone it holds `prev·(W−e) + cur·W`, out of `N·W`.
 
-use super::{Admission, Standing, fixed_window::aligned, mul_div, product, quotient};
-use crate::{CheckedRule, Micros, Receipt};
+use super::{
+    answer::{Admission, Standing},
+    fixed_window::aligned,
+};
+use crate::{
+    exact::{mul_div, product, quotient},
+    receipt::Receipt,
+    rule::checked::CheckedRule,
+    time::Micros,
+};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct SlidingCounter {

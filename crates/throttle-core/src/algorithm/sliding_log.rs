@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Admission, Standing};
-use crate::{CheckedRule, Micros, Receipt};
+use super::answer::{Admission, Standing};
+use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct SlidingLog {

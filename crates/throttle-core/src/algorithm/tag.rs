@@ -4,7 +4,7 @@
 //! it, the Redis storage names the algorithm of a rule by the same number, and its script reads all of
 //! [`names`].
 
-use super::Algorithm;
+use crate::rule::algorithm::Algorithm;
 
 /// A block is stored with the state. The script compares tags with flags, so the flags stand above all
 /// numbers, and this one above the others.

@@ -10,9 +10,10 @@ mod refunds;
 use std::{sync::Arc, time::Duration};
 
 use self::histories::{Cost, Wait};
-use super::{Algorithm, State};
+use super::State;
 use crate::{
-    Charge, CheckedRule, Key, Micros, Receipt, Refund, Rule, Verdict, give_back, look, settle,
+    Algorithm, Charge, CheckedRule, Key, Micros, Receipt, Refund, Rule, Verdict, give_back, look,
+    settle,
 };
 
 #[test]

@@ -2,8 +2,12 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::{InvalidRule, Rule, error::quoted};
-use crate::{Algorithm, Micros, algorithm::mul_div};
+use super::{
+    algorithm::Algorithm,
+    definition::Rule,
+    error::{InvalidRule, quoted},
+};
+use crate::{exact::mul_div, time::Micros};
 
 /// The greatest limit, burst and cost: the greatest integer of a structured field ([RFC 9651]).
 ///
@@ -32,8 +36,22 @@ pub struct CheckedRule {
     longest_delay: Option<Micros>,
 }
 
+impl Rule {
+    /// Returns the checked form.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRule`], which names the field, the value and what is allowed: a limit or burst from 1
+    /// to [`MAX_LIMIT`] ([`MAX_LOG_LIMIT`] for the sliding window log), a window or block from
+    /// [`MIN_WINDOW`] to [`MAX_WINDOW`], a bucket that is empty again within [`MAX_WINDOW`], a cost
+    /// that the rule can ever admit, a name of 1 to [`MAX_NAME_LEN`] printable ASCII characters.
+    pub fn check(&self) -> Result<CheckedRule, InvalidRule> {
+        CheckedRule::new(self)
+    }
+}
+
 impl CheckedRule {
-    pub(super) fn new(rule: &Rule) -> Result<Self, InvalidRule> {
+    fn new(rule: &Rule) -> Result<Self, InvalidRule> {
         let wrong =
             |field, value, allowed| Err(InvalidRule::new(&rule.name, field, value, allowed));
         if !is_name(&rule.name) {

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{InvalidRule, error::quoted};
+use super::error::{InvalidRule, quoted};
 
 const FORMS: &str = "a count and a time, such as \"100/minute\", \"5/s\", \"1000 per hour\" or \
                      \"10/30s\" (units: second, sec, s, minute, min, m, hour, hr, h, day, d)";

@@ -8,9 +8,9 @@ use super::{
     rule_of,
 };
 use crate::{
-    CheckedRule,
+    Algorithm, CheckedRule,
     algorithm::{
-        Algorithm, State, Usage,
+        state::{State, Usage},
         tag::{
             BLOCKED, BUCKET, FIXED_WINDOW, FLAGS, FREED_SLOTS, RECEIPT_OFFSET,
             SLIDING_WINDOW_COUNTER, SLIDING_WINDOW_LOG, VACANT,

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use super::{
-    super::{Algorithm, MOST_HOLES, Returned, Usage, product},
+    super::{bucket::Returned, freed_slots::MAX_SLOTS, state::Usage},
     Run, YEAR_2026,
     histories::config,
     rule_of,
 };
-use crate::{CheckedRule, Receipt, Rule};
+use crate::{Algorithm, CheckedRule, Receipt, Rule, exact::product};
 
 const SECOND: u64 = 1_000_000;
 
@@ -55,7 +55,7 @@ impl History {
         self.run.state.advance(&rule, crate::Micros::new(self.run.now));
         match &self.run.state.usage {
             Usage::Bucket(bucket) => match bucket.returned.as_deref() {
-                Some(Returned::Holes(holes)) => bucket.backlog.get() - holes.sum(),
+                Some(Returned::FreedSlots(slots)) => bucket.backlog.get() - slots.sum(),
                 _ => bucket.backlog.get(),
             },
             _ => 0,
@@ -177,7 +177,7 @@ fn a_turn_that_is_left_over_goes_to_whom_it_suffices() {
     history.leave(1);
     history.run.now += 5 * SECOND;
     let told = history.run.peek_at(history.run.now, 1);
-    assert_eq!(told.remaining, 2 + 5, "of the hole two seconds are left, and five behind the last");
+    assert_eq!(told.remaining, 2 + 5, "of the slot two seconds are left, and five behind the last");
     assert!(history.charge(1) && history.charge(3) && history.charge(1));
     let turns: Vec<_> =
         history.charges[3..].iter().map(|one| (one.turn - begin) / SECOND).collect();
@@ -188,9 +188,9 @@ fn a_turn_that_is_left_over_goes_to_whom_it_suffices() {
 fn turns_of_more_who_left_than_are_remembered_pass_unused() {
     let mut history = History::new(&bucket(Algorithm::LeakyBucket, 1, 100));
     (0..100).for_each(|_| assert!(history.charge(1)));
-    (1..100).step_by(2).take(MOST_HOLES + 5).for_each(|i| history.leave(i));
+    (1..100).step_by(2).take(MAX_SLOTS + 5).for_each(|i| history.leave(i));
     let passed = history.run.ask_until_denied();
-    assert_eq!(passed, MOST_HOLES as u64);
+    assert_eq!(passed, MAX_SLOTS as u64);
 }
 
 #[test]

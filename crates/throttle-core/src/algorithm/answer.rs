@@ -1,0 +1,27 @@
+//! What an algorithm answers: whether it admits a cost, what a charge did, what is left.
+
+use crate::{receipt::Receipt, time::Micros};
+
+/// Says whether a state would admit a cost.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Admission {
+    /// It would, after `delay` where the caller shapes.
+    Admitted { delay: Micros },
+    /// It would not; it will in `retry_after` if nothing else is admitted, or never.
+    Denied { retry_after: Option<Micros>, blocked: bool },
+}
+
+/// Says what a charge did.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Charged {
+    pub(crate) delay: Micros,
+    pub(crate) receipt: Receipt,
+    pub(crate) standing: Standing,
+}
+
+/// Says where a key stands, whatever is asked next.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Standing {
+    pub(crate) remaining: u64,
+    pub(crate) reset_after: Micros,
+}

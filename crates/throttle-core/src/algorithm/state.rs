@@ -1,0 +1,197 @@
+//! A state of any algorithm, and the one match over all of them.
+
+use super::{
+    answer::{Admission, Charged, Standing},
+    block::Block,
+    bucket::Bucket,
+    fixed_window::FixedWindow,
+    sliding_counter::SlidingCounter,
+    sliding_log::SlidingLog,
+};
+use crate::{
+    receipt::Receipt,
+    rule::{algorithm::Algorithm, checked::CheckedRule},
+    time::Micros,
+};
+
+/// Holds what a storage must remember of one key under one rule.
+///
+/// It starts vacant. Storages keep it in place (memory) or as bytes ([`State::encode`]); what to do
+/// with it is [`crate::settle`]'s business.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct State {
+    pub(super) block: Option<Box<Block>>,
+    pub(super) usage: Usage,
+}
+
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) enum Usage {
+    #[default]
+    Vacant,
+    FixedWindow(FixedWindow),
+    SlidingCounter(SlidingCounter),
+    SlidingLog(SlidingLog),
+    Bucket(Bucket),
+}
+
+/// Dispatches to the algorithm's own function; the one match over all of them.
+macro_rules! of_usage {
+    ($usage:expr, $state:ident => $answer:expr, vacant => $vacant:expr) => {
+        match $usage {
+            Usage::Vacant => $vacant,
+            Usage::FixedWindow($state) => $answer,
+            Usage::SlidingCounter($state) => $answer,
+            Usage::SlidingLog($state) => $answer,
+            Usage::Bucket($state) => $answer,
+        }
+    };
+}
+
+impl State {
+    /// Brings the state to now; no answer changes by it.
+    ///
+    /// A rule that was replaced by one of another algorithm starts anew, but what is shut stays shut.
+    #[inline]
+    pub(crate) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
+        if self.block.as_mut().is_some_and(|block| block.advance(now)) {
+            self.block = None;
+        }
+        if !self.usage.is_of(rule.algorithm()) {
+            self.usage = Usage::new(rule.algorithm());
+        }
+        of_usage!(&mut self.usage, state => state.advance(rule, now), vacant => ());
+    }
+
+    /// Returns whether the state was touched at a later time than now: the clock stepped back, and
+    /// what [`State::advance`] makes of it must be kept.
+    pub(crate) fn is_ahead(&self, now: Micros) -> bool {
+        self.block.as_ref().is_some_and(|block| block.is_ahead(now))
+            || of_usage!(&self.usage, state => state.is_ahead(now), vacant => false)
+    }
+
+    /// Says whether `cost` would be admitted; charges nothing.
+    #[inline]
+    pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+        let never = cost > rule.capacity();
+        if let Some(block) = &self.block {
+            let retry_after = (!never).then(|| block.left(now));
+            return Admission::Denied { retry_after, blocked: true };
+        }
+        if never {
+            return Admission::Denied { retry_after: None, blocked: false };
+        }
+        of_usage!(&self.usage, state => state.decide(rule, now, cost),
+            vacant => Admission::Admitted { delay: Micros::ZERO })
+    }
+
+    /// Takes `cost`, and says who was charged.
+    #[inline]
+    pub(crate) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
+        of_usage!(&mut self.usage, state => state.charge(rule, now, cost),
+            vacant => Receipt::default())
+    }
+
+    /// Brings the state to now, asks it, and charges it if it admits: what a request of one rule needs,
+    /// with one look at which algorithm it is. It answers a denial without shutting anything.
+    #[inline]
+    pub(crate) fn advance_and_charge(
+        &mut self,
+        rule: &CheckedRule,
+        now: Micros,
+        cost: u64,
+    ) -> Result<Charged, Admission> {
+        macro_rules! charge {
+            ($state:expr) => {
+                match $state.decide(rule, now, cost) {
+                    Admission::Admitted { delay } => {
+                        let receipt = $state.charge(rule, now, cost);
+                        Ok(Charged { delay, receipt, standing: $state.standing(rule, now) })
+                    }
+                    denied => Err(denied),
+                }
+            };
+        }
+        let is_plain = self.block.is_none() && cost <= rule.capacity();
+        if !is_plain || !self.usage.is_of(rule.algorithm()) {
+            self.advance(rule, now);
+            return charge!(self);
+        }
+        of_usage!(&mut self.usage, state => {
+            state.advance(rule, now);
+            charge!(state)
+        }, vacant => charge!(self)) // which is of no algorithm
+    }
+
+    /// Gives back what is left of a charge, or of the latest ones when there is no receipt.
+    pub(crate) fn refund(
+        &mut self,
+        rule: &CheckedRule,
+        now: Micros,
+        cost: u64,
+        receipt: Option<Receipt>,
+    ) {
+        of_usage!(&mut self.usage, state => state.refund(rule, now, cost, receipt), vacant => ());
+    }
+
+    /// Says where the key stands; while it is shut, that is until it opens.
+    #[inline]
+    pub(crate) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+        if let Some(block) = &self.block {
+            return Standing { remaining: 0, reset_after: block.left(now) };
+        }
+        let vacant = Standing { remaining: rule.capacity(), reset_after: Micros::ZERO };
+        of_usage!(&self.usage, state => state.standing(rule, now), vacant => vacant)
+    }
+
+    /// Returns how long the key is shut yet, if it is.
+    #[inline]
+    pub(crate) fn shut_for(&self, now: Micros) -> Option<Micros> {
+        self.block.as_ref().map(|block| block.left(now))
+    }
+
+    /// Shuts the key for `span`.
+    pub(crate) fn shut(&mut self, now: Micros, span: Micros) {
+        self.block = Some(Box::new(Block::new(now, span)));
+    }
+
+    /// Returns for how long the state can still matter; zero when it may be forgotten.
+    ///
+    /// `now` is the time at which the state was settled last.
+    #[inline]
+    #[must_use]
+    pub fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
+        let usage = of_usage!(&self.usage, state => state.lifetime(rule, now),
+            vacant => Micros::ZERO);
+        usage.max(self.block.as_ref().map_or(Micros::ZERO, |block| block.left(now)))
+    }
+
+    /// Returns whether the state may matter for longer than until all of the limit is free.
+    #[inline]
+    #[must_use]
+    pub fn outlives_reset(&self) -> bool {
+        self.block.is_some()
+            || matches!(&self.usage, Usage::Bucket(bucket) if bucket.outlives_reset())
+    }
+}
+
+impl Usage {
+    fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::FixedWindow => Self::FixedWindow(FixedWindow::default()),
+            Algorithm::SlidingWindowCounter => Self::SlidingCounter(SlidingCounter::default()),
+            Algorithm::SlidingWindowLog => Self::SlidingLog(SlidingLog::default()),
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => Self::Bucket(Bucket::default()),
+        }
+    }
+
+    #[inline]
+    fn is_of(&self, algorithm: Algorithm) -> bool {
+        match self {
+            Self::Vacant => false,
+            Self::FixedWindow(_) => algorithm == Algorithm::FixedWindow,
+            Self::SlidingCounter(_) => algorithm == Algorithm::SlidingWindowCounter,
+            Self::SlidingLog(_) => algorithm == Algorithm::SlidingWindowLog,
+            Self::Bucket(_) => algorithm.is_bucket(),
+        }
+    }
+}
