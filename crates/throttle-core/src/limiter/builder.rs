@@ -5,8 +5,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{AllowList, DenyList, Inner, Limiter, metrics::Counts, violations::Violations};
-use crate::{AtomicStorage, Clock};
+use super::{
+    handle::Limiter,
+    inner::Inner,
+    lists::{AllowList, DenyList},
+    metrics::Counts,
+    rules::Rules,
+    violations::Violations,
+};
+use crate::{
+    storage::{AtomicStorage, Storage},
+    time::Clock,
+};
 
 /// Makes a [`Limiter`] with options.
 ///
@@ -25,8 +35,20 @@ pub struct LimiterBuilder {
     recent_violations: usize,
 }
 
+impl Limiter {
+    /// Makes a limiter without rules on a storage.
+    pub fn new(storage: impl Storage) -> Self {
+        Self::builder(storage).build()
+    }
+
+    /// Makes a limiter with options.
+    pub fn builder(storage: impl Storage) -> LimiterBuilder {
+        LimiterBuilder::new(Arc::new(storage).atomic())
+    }
+}
+
 impl LimiterBuilder {
-    pub(super) fn new(storage: Arc<dyn AtomicStorage>) -> Self {
+    fn new(storage: Arc<dyn AtomicStorage>) -> Self {
         Self { storage, clock: None, recent_violations: 100 }
     }
 
@@ -47,7 +69,7 @@ impl LimiterBuilder {
     pub fn build(self) -> Limiter {
         let inner = Inner {
             storage: self.storage,
-            rules: super::Rules::default(),
+            rules: Rules::default(),
             places: Mutex::default(),
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),

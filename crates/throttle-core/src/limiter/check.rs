@@ -5,13 +5,17 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use smallvec::SmallVec;
 
 use super::{
-    Error, Inner, Limiter,
+    error::Error,
+    handle::Limiter,
+    inner::Inner,
     metrics::own_stripe,
     rules::{ActiveRule, find},
 };
 use crate::{
-    Charge, Decision, Decisions, Key, Listed, Micros, Outcome, Reply, Request, StorageError,
-    Verdict,
+    decision::{Decision, Decisions, Listed, Outcome, Verdict},
+    key::Key,
+    storage::{Charge, Reply, Request, StorageError},
+    time::Micros,
 };
 
 /// A rule of a request, and what it is charged.

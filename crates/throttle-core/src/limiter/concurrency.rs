@@ -1,15 +1,13 @@
 //! How many requests of a key may be under way at once.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{Arc, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Error, Inner, Limiter, metrics::own_stripe};
+use super::{error::Error, handle::Limiter, inner::Inner, metrics::own_stripe};
 use crate::{
-    CheckedRule, Decision, HeldPlace, Key, PlaceStorage, PlacesOf, Reply, Rule, StorageError, Taken,
+    decision::Decision,
+    key::Key,
+    rule::{checked::CheckedRule, definition::Rule},
+    storage::{HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken},
 };
 
 /// Limits how many requests of a key are under way at once; made by [`Limiter::concurrency`].
@@ -143,20 +141,6 @@ impl Concurrency {
                 })
             }
         }
-    }
-}
-
-impl Inner {
-    /// Fails where a limit of requests under way has the name.
-    pub(super) fn not_of_places(&self, name: &str) -> Result<(), Error> {
-        match self.place_names().contains(name) {
-            true => Err(Error::DuplicateRule(name.to_owned())),
-            false => Ok(()),
-        }
-    }
-
-    fn place_names(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with a check.
 
-use crate::{InvalidRule, StorageError};
+use crate::{rule::error::InvalidRule, storage::StorageError};
 
 /// Says why a limiter could not decide, or would not take a rule.
 #[derive(Debug, thiserror::Error)]

@@ -13,8 +13,13 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::InvalidEntry;
-use crate::{Clock, Key, ListEntry, Micros, SystemClock, rule::quoted};
+use super::error::InvalidEntry;
+use crate::{
+    key::Key,
+    rule::error::quoted,
+    storage::ListEntry,
+    time::{Clock, Micros, SystemClock},
+};
 
 /// Holds keys that always pass: exact keys, addresses, and networks by CIDR.
 ///

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::Violation;
+use super::violations::Violation;
 
 /// Counts what a limiter decided since it was made.
 #[derive(Clone, Debug, Serialize)]

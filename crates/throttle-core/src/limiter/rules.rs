@@ -7,8 +7,8 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
-use super::{Error, metrics::Counts};
-use crate::CheckedRule;
+use super::{error::Error, metrics::Counts};
+use crate::rule::checked::CheckedRule;
 
 /// A rule with its counts, which stay when it is replaced.
 #[derive(Clone, Debug)]

@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Error, Limiter, rules};
-use crate::{Charge, CheckedRule, Decision, Key, Receipt, Refund, Request};
+use super::{error::Error, handle::Limiter, rules};
+use crate::{
+    decision::Decision,
+    key::Key,
+    receipt::Receipt,
+    rule::checked::CheckedRule,
+    storage::{Charge, Refund, Request},
+};
 
 /// A rule that was charged, and how much.
 struct Charged {

@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Error, Inner, Limiter, lists::check_entry};
-use crate::{ListEntry, ListFollower, ListStorage, Listed};
+use super::{error::Error, handle::Limiter, inner::Inner, lists::check_entry};
+use crate::{
+    decision::Listed,
+    storage::{ListEntry, ListFollower, ListStorage},
+};
 
 /// Holds entries of the allow and the deny list for all servers that use the limiter's storage.
 ///

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Algorithm, CheckedRule, Scope};
+use crate::{
+    rule::{algorithm::Algorithm, checked::CheckedRule},
+    storage::Scope,
+};
 
 /// Describes a limiter: its rules, its storage, its lists.
 #[derive(Clone, Debug, Serialize)]

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
-use crate::{Decision, Key, Micros};
+use crate::{decision::Decision, key::Key, time::Micros};
 
 /// Tells of a denial by one rule. What the deny list denies is none: nobody is banned anew for coming while
 /// banned.

@@ -5,11 +5,18 @@ use std::{sync::Arc, time::Duration};
 use smallvec::SmallVec;
 
 use super::{
-    Error, Limiter,
     check::{Asked, Mode, select},
+    error::Error,
+    handle::Limiter,
     rules::ActiveRule,
 };
-use crate::{CheckedRule, Clock, Decision, Decisions, Key, Reply, Sleep, SystemClock};
+use crate::{
+    decision::{Decision, Decisions},
+    key::Key,
+    rule::checked::CheckedRule,
+    storage::Reply,
+    time::{Clock, Sleep, SystemClock},
+};
 
 impl Limiter {
     /// Waits until a rule admits what one request costs, charges it, and returns the decision: for

@@ -1,0 +1,56 @@
+//! What is behind the handle.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use super::{
+    error::Error,
+    lists::{AllowList, DenyList},
+    metrics::Counts,
+    rules::Rules,
+    violations::Violations,
+};
+use crate::{
+    storage::AtomicStorage,
+    time::{Clock, Micros, SystemClock},
+};
+
+/// The state that the clones of a limiter share.
+pub(super) struct Inner {
+    pub(super) storage: Arc<dyn AtomicStorage>,
+    pub(super) clock: Option<Arc<dyn Clock>>,
+    pub(super) rules: Rules,
+    /// The names of limits of requests under way.
+    pub(super) places: Mutex<BTreeSet<String>>,
+    pub(super) allow_list: AllowList,
+    pub(super) deny_list: DenyList,
+    /// Whether the storage's lists are followed.
+    pub(super) follows: AtomicBool,
+    /// Requests of several rules, and those that rules decided alone which are gone.
+    pub(super) counts: Counts,
+    pub(super) errors: AtomicU64,
+    pub(super) violations: Violations,
+}
+
+impl Inner {
+    pub(super) fn now(&self) -> Micros {
+        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    /// Fails where a limit of requests under way has the name.
+    pub(super) fn not_of_places(&self, name: &str) -> Result<(), Error> {
+        match self.place_names().contains(name) {
+            true => Err(Error::DuplicateRule(name.to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn place_names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
