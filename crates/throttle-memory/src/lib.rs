@@ -25,6 +25,7 @@
 mod eviction;
 mod key;
 mod shard;
+mod slot;
 mod slots;
 mod storage;
 mod values;

@@ -3,10 +3,7 @@
 use hashbrown::HashTable;
 use throttle_core::{Micros, State, sharded::shrunk};
 
-use crate::{
-    eviction::{self, HOTTEST},
-    key::{SlotKey, SlotRef},
-};
+use crate::{eviction, key::SlotRef, slot::Slot};
 
 /// Holds up to `capacity` slots; all work on it is done under its lock.
 ///
@@ -14,27 +11,11 @@ use crate::{
 /// made, or slots are cleared away.
 pub(crate) struct Shard {
     pub(crate) slots: HashTable<Slot>,
-    pub(crate) random: u64,
+    random: u64,
     capacity: usize,
     work: u32,
     hand: usize,
 }
-
-/// Holds the state of one key under one rule.
-///
-/// The table holds the slots themselves, so that a slot is one place in memory: two cache lines that
-/// lie beside each other, rather than two and a half.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(crate) struct Slot {
-    pub(crate) key: SlotKey,
-    pub(crate) state: State,
-    /// When the state no longer matters, by the machine's clock.
-    pub(crate) expires: Micros,
-}
-
-/// Every key costs what a slot takes.
-const _: () = assert!(size_of::<Slot>() == 128);
 
 /// How often, in calls, expired slots are looked for, and how many are looked at.
 const SWEEP_EVERY: u32 = 32;
@@ -81,7 +62,7 @@ impl Shard {
     #[cold]
     pub(crate) fn insert(&mut self, key: &SlotRef<'_>, in_use: &[usize], now: Micros) -> usize {
         if self.slots.len() >= self.capacity
-            && let Some(place) = eviction::pick(self, in_use, now)
+            && let Some(place) = eviction::pick(&mut self.slots, &mut self.random, in_use, now)
         {
             self.remove(place);
         }
@@ -120,15 +101,6 @@ impl Shard {
         if let Some(capacity) = shrunk(self.slots.len(), self.slots.capacity(), SMALL) {
             self.slots.shrink_to(capacity, |slot| slot.key.hash());
         }
-    }
-}
-
-impl Slot {
-    /// Notes that the slot was used, and until when it matters.
-    #[inline]
-    pub(crate) fn used(&mut self, allowed: bool, expires: Micros) {
-        self.expires = expires;
-        self.key.heat = if allowed { (self.key.heat + 1).min(HOTTEST / 4) } else { HOTTEST };
     }
 }
 
@@ -176,10 +148,11 @@ mod tests {
             shard.slot(*place).used(false, at(60));
         }
         shard.slot(all[0]).used(false, at(5)); // expired, though as hot as the others
-        let picks: Vec<_> =
-            (0..100).filter_map(|_| eviction::pick(&mut shard, &all[3..4], at(10))).collect();
+        let mut pick =
+            |in_use: &[usize]| eviction::pick(&mut shard.slots, &mut shard.random, in_use, at(10));
+        let picks: Vec<_> = (0..100).filter_map(|_| pick(&all[3..4])).collect();
         assert!(picks.iter().filter(|place| **place == all[0]).count() > 50, "{picks:?}");
         assert!(!picks.contains(&all[3]));
-        assert_eq!(eviction::pick(&mut shard, &all, at(10)), None);
+        assert_eq!(pick(&all), None);
     }
 }

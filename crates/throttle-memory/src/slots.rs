@@ -8,10 +8,7 @@ use throttle_core::{
     settle, settle_one, sharded::Sharded,
 };
 
-use crate::{
-    key::SlotRef,
-    shard::{Shard, Slot},
-};
+use crate::{key::SlotRef, shard::Shard, slot::Slot};
 
 const MAX_SHARDS: usize = 64;
 /// A shard is large enough that eviction has something to choose from.
