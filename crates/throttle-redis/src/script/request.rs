@@ -3,7 +3,7 @@
 use redis::Cmd;
 use throttle_core::{Charge, Micros, Refund, StorageError};
 
-use super::sha;
+use super::text::sha;
 
 /// Says what to do with charges.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use throttle_core::{
 };
 
 use super::server::{Server, storage_key};
-use crate::script::{Op, request::LATEST, sha};
+use crate::script::{Op, request::LATEST, text::sha};
 
 const FIXED_WINDOW: u8 = Algorithm::FixedWindow.number();
 const SLIDING_WINDOW_COUNTER: u8 = Algorithm::SlidingWindowCounter.number();

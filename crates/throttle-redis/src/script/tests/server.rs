@@ -16,7 +16,7 @@ impl Server {
         let server = throttle_testbed::Server::start();
         let connection = Client::open(server.url()).unwrap().get_connection().unwrap();
         let mut server = Self { connection, _server: server };
-        assert_eq!(server.ask::<String>(&script::load()), Ok(script::sha().to_owned()));
+        assert_eq!(server.ask::<String>(&script::load()), Ok(script::text::sha().to_owned()));
         server
     }
 
