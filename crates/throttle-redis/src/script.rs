@@ -2,8 +2,8 @@
 //!
 //! It is the twin of `throttle_core`'s arithmetic: [`throttle_core::settle`], `look` and `give_back`
 //! over the algorithms' states, in Lua. The files of `lua/` are one text, so that there is one digest
-//! to know and one script to load. The names of core's table ([`throttle_core::tag::names`]) stand in them for
-//! its numbers.
+//! to know and one script to load. The names of core's table stand in them for its numbers
+//! ([`throttle_core::tag::fill_in`]).
 //!
 //! # Commands
 //!

@@ -1,8 +1,8 @@
 //! The one numbering of states and algorithms: the first byte of a stored state.
 //!
 //! It is the number of the state's algorithm ([`Algorithm::number`]), and flags. The codec writes and reads
-//! it, the Redis storage names the algorithm of a rule by the same number, and its script reads all of
-//! [`names`].
+//! it, the Redis storage names the algorithm of a rule by the same number, and [`fill_in`] writes all of them
+//! into its script.
 
 use crate::rule::algorithm::Algorithm;
 
@@ -27,8 +27,14 @@ pub(super) const SLIDING_WINDOW_LOG: u8 = Algorithm::SlidingWindowLog.number();
 /// Of both buckets: a rule that is replaced by one of the other kind keeps what is charged.
 pub(super) const BUCKET: u8 = Algorithm::TokenBucket.number();
 
-/// Returns every number and flag with its name, in capitals; no name is a part of another.
-pub fn names() -> impl Iterator<Item = (String, u8)> {
+/// Returns a text with numbers in place of their names: the algorithm's name or the flag's, in capitals.
+#[must_use]
+pub fn fill_in(text: &str) -> String {
+    names().fold(text.to_owned(), |text, (name, number)| text.replace(&name, &number.to_string()))
+}
+
+/// Returns every number and flag with its name; no name is a part of another.
+fn names() -> impl Iterator<Item = (String, u8)> {
     let flags =
         [("BLOCKED", BLOCKED), ("RECEIPT_OFFSET", RECEIPT_OFFSET), ("FREED_SLOTS", FREED_SLOTS)];
     let algorithms = Algorithm::ALL.into_iter();
@@ -52,6 +58,12 @@ mod tests {
                 assert!(!name.contains(other.as_str()) && !other.contains(name.as_str()), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn names_are_filled_in_and_nothing_else() {
+        let text = "kind == SLIDING_WINDOW_LOG and tag - FREED_SLOTS or freed_slots";
+        assert_eq!(fill_in(text), "kind == 3 and tag - 32 or freed_slots");
     }
 
     #[test]

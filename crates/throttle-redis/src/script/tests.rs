@@ -1,6 +1,7 @@
 //! The script on a real server.
 
 mod access;
+mod exact;
 mod jumps;
 mod keys;
 mod log;
@@ -10,4 +11,3 @@ mod replies;
 mod server;
 mod twin;
 mod vectors;
-mod wide;

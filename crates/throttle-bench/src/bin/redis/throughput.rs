@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use throttle_core::{Algorithm, Rule};
+use throttle_core::{Algorithm, Rule, tag};
 use throttle_testbed::{Reply, Server};
 
 use crate::workload::{Run, limiter, median, rule, storage};
@@ -71,30 +71,31 @@ pub(crate) async fn the_call(server: &Server, rule: Rule) -> Vec<Vec<u8>> {
     calls.next().expect("the check was logged")
 }
 
-/// The script as the storage sends it.
+/// The script as the storage sends it, with names in place of numbers.
 const SCRIPT: &str = concat!(
     include_str!("../../../../throttle-redis/src/lua/request.lua"),
-    include_str!("../../../../throttle-redis/src/lua/wide.lua"),
+    include_str!("../../../../throttle-redis/src/lua/exact.lua"),
     include_str!("../../../../throttle-redis/src/lua/block.lua"),
-    include_str!("../../../../throttle-redis/src/lua/settle.lua"),
+    include_str!("../../../../throttle-redis/src/lua/prologue.lua"),
     include_str!("../../../../throttle-redis/src/lua/fixed_window.lua"),
     include_str!("../../../../throttle-redis/src/lua/sliding_counter.lua"),
     include_str!("../../../../throttle-redis/src/lua/sliding_log.lua"),
     include_str!("../../../../throttle-redis/src/lua/bucket.lua"),
-    include_str!("../../../../throttle-redis/src/lua/conclude.lua"),
+    include_str!("../../../../throttle-redis/src/lua/epilogue.lua"),
 );
 
 /// Returns the digest of the same script with the arguments of a call written into it: redis-benchmark
 /// cannot send them, it ends words at a zero byte.
 pub(crate) fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
-    let digest = server.command(&["SCRIPT", "LOAD", SCRIPT]).to_string();
+    let script = tag::fill_in(SCRIPT);
+    let digest = server.command(&["SCRIPT", "LOAD", &script]).to_string();
     assert_eq!(digest.as_bytes(), call[1], "it is another script than the storage's");
     let quoted = |word: &Vec<u8>| {
         let bytes: String = word.iter().map(|byte| format!("\\{byte:03}")).collect();
         format!("'{bytes}'")
     };
     let arguments: Vec<_> = call[4..].iter().map(quoted).collect();
-    let script = format!("local ARGV = {{{}}}\n{SCRIPT}", arguments.join(","));
+    let script = format!("local ARGV = {{{}}}\n{script}", arguments.join(","));
     server.command(&["SCRIPT", "LOAD", &script]).to_string()
 }
 

@@ -19,7 +19,7 @@ fn a_product_is_divided_exactly_whatever_its_size() {
         (0..COUNT).map(|_| [number(53), number(50), number(50).max(1), number(50)]).collect();
     let mut cmd = redis::cmd("EVAL");
     cmd.arg(concat!(
-        include_str!("../../lua/wide.lua"),
+        include_str!("../../lua/exact.lua"),
         "local answers = {}
         for i = 1, #ARGV, 4 do
           local a, b = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
