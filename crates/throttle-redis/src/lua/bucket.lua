@@ -5,10 +5,10 @@
   -- numbers stay small, and a limit that is replaced keeps the tokens that are taken. What is beyond the
   -- capacity drains as fast as by the rule that let it in, if that is faster: by `rate` each microsecond.
   --
-  -- What is given back is what has not drained yet of a charge; its place in the backlog, which its receipt
-  -- names, says what has. In a token bucket those behind it move up: by at most `moved`·W + `moved_part`, and
-  -- those from before `since_when` have drained, whatever their receipts say. In a leaky bucket they stay, as
-  -- they have been told their turns: `holes` are the turns of those who left, for the next who come.
+  -- A refund returns what has not drained yet of a charge; the position in the backlog, which the receipt names,
+  -- says how much that is. In a token bucket the charges behind it move up: by at most `offset`·W + `offset_part`,
+  -- and those from before `since_when` have drained, whatever their receipts say. In a leaky bucket they stay,
+  -- as they have their scheduled times: `slots` are those of the requests that left, for the next that come.
   if kind == TOKEN_BUCKET or kind == LEAKY_BUCKET then
     -- Returns how long a backlog takes to drain, rounded up to the microsecond.
     local function drain_time(tokens, part, limit, window)
@@ -35,8 +35,8 @@
     end
 
     local tokens, part, at, unit, rate = 0, 0, now, window, limit
-    local has_moved, moved, moved_part, since_when = false, 0, 0, 0
-    local holes -- of each, in order: from, to, as tokens and parts
+    local has_offset, offset, offset_part, since_when = false, 0, 0, 0
+    local slots -- of each, in order: from, to, as tokens and parts
     if value then
       tokens, part, at, unit, rate = struct.unpack('>ddddd', value, 2)
     end
@@ -73,20 +73,20 @@
       local fits = is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
         and is_whole(rate) and part < unit and unit <= 1000000000000000 and rate <= 999999999999999
       if flag == RECEIPT_OFFSET then
-        has_moved = true
-        moved, moved_part, since_when = struct.unpack('>ddd', value, 42)
-        fits = fits and is_whole(moved) and is_whole(moved_part) and is_whole(since_when)
-          and moved_part < unit
+        has_offset = true
+        offset, offset_part, since_when = struct.unpack('>ddd', value, 42)
+        fits = fits and is_whole(offset) and is_whole(offset_part) and is_whole(since_when)
+          and offset_part < unit
       elseif flag == FREED_SLOTS then
-        holes = {}
+        slots = {}
         local last, last_part = 0, 0
         for place = 42, 41 + beside_size, 16 do
           local whole, rest = struct.unpack('>dd', value, place)
           fits = fits and is_whole(whole) and is_whole(rest) and rest < unit
             and reaches(whole, rest, last, last_part)
           last, last_part = whole, rest
-          holes[#holes + 1] = whole
-          holes[#holes + 1] = rest
+          slots[#slots + 1] = whole
+          slots[#slots + 1] = rest
         end
         fits = fits and reaches(tokens, part, last, last_part)
       end
@@ -99,9 +99,9 @@
     ahead = ahead or at > now
     if unit ~= window then
       tokens, part = rescaled(tokens, part, unit, window)
-      moved, moved_part = rescaled(moved, moved_part, unit, window)
-      for place = 1, holes and #holes or 0, 2 do
-        holes[place], holes[place + 1] = rescaled(holes[place], holes[place + 1], unit, window)
+      offset, offset_part = rescaled(offset, offset_part, unit, window)
+      for place = 1, slots and #slots or 0, 2 do
+        slots[place], slots[place + 1] = rescaled(slots[place], slots[place + 1], unit, window)
       end
       rate = mul_div(rate, window, unit)
       if rate > 999999999999999 then
@@ -139,24 +139,24 @@
       end
       rate, within, part_within = limit, tokens, part
     end
-    if has_moved and kind == LEAKY_BUCKET then
-      has_moved, moved, moved_part = false, 0, 0
-    elseif has_moved and tokens == 0 and part == 0 then
-      -- Where nothing is left nobody can have moved.
-      if moved > 0 or moved_part > 0 then
-        moved, moved_part, since_when = 0, 0, now
+    if has_offset and kind == LEAKY_BUCKET then
+      has_offset, offset, offset_part = false, 0, 0
+    elseif has_offset and tokens == 0 and part == 0 then
+      -- Where nothing is left no charge can have moved.
+      if offset > 0 or offset_part > 0 then
+        offset, offset_part, since_when = 0, 0, now
       end
       if since_when > now then
         since_when = now -- the clock stepped back
       end
       -- No receipt from before can name what is not drained.
-      has_moved = now - since_when < drain_time(capacity, 0, limit, window)
-    elseif holes then
+      has_offset = now - since_when < drain_time(capacity, 0, limit, window)
+    elseif slots then
       gone, part_gone = less(before, part_before, tokens, part, window)
       local left = {}
-      for place = 1, #holes, 4 do
-        local from, part_from = less(holes[place], holes[place + 1], gone, part_gone, window)
-        local to, part_to = less(holes[place + 2], holes[place + 3], gone, part_gone, window)
+      for place = 1, #slots, 4 do
+        local from, part_from = less(slots[place], slots[place + 1], gone, part_gone, window)
+        local to, part_to = less(slots[place + 2], slots[place + 3], gone, part_gone, window)
         if kind == TOKEN_BUCKET then
           to, part_to = less(to, part_to, from, part_from, window)
           tokens, part = less(tokens, part, to, part_to, window)
@@ -165,7 +165,7 @@
             from, part_from, to, part_to
         end
       end
-      holes = #left > 0 and left or nil
+      slots = #left > 0 and left or nil
       if kind == TOKEN_BUCKET and find_within then
         find_within()
       elseif kind == TOKEN_BUCKET then
@@ -174,7 +174,7 @@
     end
 
     -- decide
-    local hole
+    local slot
     if asks then
       local over = within + cost - capacity
       local for_room, too_far, turn = beyond, 0, 0
@@ -186,14 +186,14 @@
         too_far = longest >= 0 and turn > longest and turn - longest or 0
       end
       local denied = for_room > too_far and for_room or too_far
-      if holes then
+      if slots then
         -- What is beyond the capacity drains at its own rate, so that no turn is given again before.
         local past, part_past = less(tokens, part, within, part_within, window)
-        for place = 1, #holes, 4 do
-          local from, part_from = less(holes[place], holes[place + 1], past, part_past, window)
-          local to, part_to = less(holes[place + 2], holes[place + 3], past, part_past, window)
+        for place = 1, #slots, 4 do
+          local from, part_from = less(slots[place], slots[place + 1], past, part_past, window)
+          local to, part_to = less(slots[place + 2], slots[place + 3], past, part_past, window)
           if less(to, part_to, from, part_from, window) >= cost then
-            hole = place
+            slot = place
             turn = beyond + drain_time(from, part_from, limit, window)
             too_far = longest >= 0 and turn > longest and turn - longest or 0
             too_far = beyond > too_far and beyond or too_far
@@ -219,28 +219,28 @@
         level, rest = less(level, rest, drained, part_drained, window)
       end
       if kind == LEAKY_BUCKET then
-        holes = holes or {}
+        slots = slots or {}
         if mark < 0 then
           -- free_last
           local left, part_left = cost, 0
           repeat
-            local last, part_last = holes[#holes - 1] or 0, holes[#holes] or 0
+            local last, part_last = slots[#slots - 1] or 0, slots[#slots] or 0
             local taken, part_taken = less(tokens, part, last, part_last, window)
             if reaches(taken, part_taken, left, part_left) then
               taken, part_taken = left, part_left
             end
             left, part_left = less(left, part_left, taken, part_taken, window)
             tokens, part = less(tokens, part, taken, part_taken, window)
-            local at_hole = reaches(last, part_last, tokens, part)
-            if at_hole and #holes > 0 then
-              tokens, part = holes[#holes - 3], holes[#holes - 2]
+            local at_slot = reaches(last, part_last, tokens, part)
+            if at_slot and #slots > 0 then
+              tokens, part = slots[#slots - 3], slots[#slots - 2]
               for _ = 1, 4 do
-                holes[#holes] = nil
+                slots[#slots] = nil
               end
-            elseif at_hole then
+            elseif at_slot then
               tokens, part = 0, 0
             end
-          until not at_hole or tokens == 0 and part == 0
+          until not at_slot or tokens == 0 and part == 0
         else
           local to, part_to = level, rest
           if reaches(to, part_to, tokens, part) then
@@ -250,9 +250,9 @@
           if not reaches(from, part_from, to, part_to) then
             -- free
             local left, place_of = {}, 1
-            for place = 1, #holes, 4 do
+            for place = 1, #slots, 4 do
               local a, part_a, b, part_b =
-                holes[place], holes[place + 1], holes[place + 2], holes[place + 3]
+                slots[place], slots[place + 1], slots[place + 2], slots[place + 3]
               if not reaches(b, part_b, from, part_from) or not reaches(to, part_to, a, part_a) then
                 left[#left + 1], left[#left + 2], left[#left + 3], left[#left + 4] =
                   a, part_a, b, part_b
@@ -265,38 +265,38 @@
                 end
               end
             end
-            holes = left
+            slots = left
             if reaches(to, part_to, tokens, part) then
               tokens, part = from, part_from
             else
-              while place_of < #holes
-                and not reaches(holes[place_of], holes[place_of + 1], from, part_from) do
+              while place_of < #slots
+                and not reaches(slots[place_of], slots[place_of + 1], from, part_from) do
                 place_of = place_of + 4
               end
-              table.insert(holes, place_of, part_to)
-              table.insert(holes, place_of, to)
-              table.insert(holes, place_of, part_from)
-              table.insert(holes, place_of, from)
-              if #holes > 64 then
+              table.insert(slots, place_of, part_to)
+              table.insert(slots, place_of, to)
+              table.insert(slots, place_of, part_from)
+              table.insert(slots, place_of, from)
+              if #slots > 64 then
                 for _ = 1, 4 do
-                  table.remove(holes, 1)
+                  table.remove(slots, 1)
                 end
               end
             end
           end
         end
-        if #holes == 0 then
-          holes = nil
+        if #slots == 0 then
+          slots = nil
         end
       else
         local given, part_given, is_last = cost, 0, true
         if mark >= 0 then
-          local all, part_all = more(tokens, part, moved, moved_part, window)
+          local all, part_all = more(tokens, part, offset, offset_part, window)
           is_last = reaches(level, rest, all, part_all)
-          -- Whoever moved: of its own, no more has drained than at all.
+          -- Whatever moved: of its own, no more has drained than at all.
           given, part_given = less(cost, 0, drained, part_drained, window)
-          if not (has_moved and mark < since_when) then
-            level, rest = less(level, rest, moved, moved_part, window)
+          if not (has_offset and mark < since_when) then
+            level, rest = less(level, rest, offset, offset_part, window)
             -- It stood within the room, whatever had moved by then.
             local most, part_most = less(capacity, 0, drained, part_drained, window)
             if reaches(level, rest, most, part_most) then
@@ -315,10 +315,10 @@
         end
         tokens, part = less(tokens, part, given, part_given, window)
         if not is_last and (given > 0 or part_given > 0) then
-          has_moved = true
-          moved, moved_part = more(moved, moved_part, given, part_given, window)
-          if moved >= 999999999999999 then
-            moved, moved_part, since_when = 999999999999999, 0, now + 1
+          has_offset = true
+          offset, offset_part = more(offset, offset_part, given, part_given, window)
+          if offset >= 999999999999999 then
+            offset, offset_part, since_when = 999999999999999, 0, now + 1
           end
         end
       end
@@ -334,25 +334,25 @@
 
     -- charge
     charges = admitted and acquires
-    if charges and hole then
-      local from, part_from = holes[hole] + cost, holes[hole + 1]
+    if charges and slot then
+      local from, part_from = slots[slot] + cost, slots[slot + 1]
       level_hi, level_lo = product(from, window)
-      mark, level_lo, holes[hole] = now, level_lo + part_from, from
-      if reaches(from, part_from, holes[hole + 2], holes[hole + 3]) then
+      mark, level_lo, slots[slot] = now, level_lo + part_from, from
+      if reaches(from, part_from, slots[slot + 2], slots[slot + 3]) then
         for _ = 1, 4 do
-          table.remove(holes, hole)
+          table.remove(slots, slot)
         end
-        holes = #holes > 0 and holes or nil
+        slots = #slots > 0 and slots or nil
       end
     elseif charges then
       tokens, mark = tokens + cost, now
-      level_hi, level_lo = product(tokens + moved, window)
-      level_lo = level_lo + part + moved_part
+      level_hi, level_lo = product(tokens + offset, window)
+      level_lo = level_lo + part + offset_part
     end
 
     -- standing, lifetime
     remaining = capacity - tokens - (part > 0 and 1 or 0)
-    if longest >= 0 or holes then
+    if longest >= 0 or slots then
       -- How many requests of cost 1 find room, and have their turn soon enough.
       local last, part_last = nil, nil
       if longest >= 0 then
@@ -367,24 +367,24 @@
         return begin < room and begin or room
       end
       remaining = fit(tokens, part, remaining > 0 and remaining or 0)
-      for place = 1, holes and reaches(capacity, 0, tokens, part) and #holes or 0, 4 do
-        local room = less(holes[place + 2], holes[place + 3], holes[place], holes[place + 1], window)
-        remaining = remaining + fit(holes[place], holes[place + 1], room)
+      for place = 1, slots and reaches(capacity, 0, tokens, part) and #slots or 0, 4 do
+        local room = less(slots[place + 2], slots[place + 3], slots[place], slots[place + 1], window)
+        remaining = remaining + fit(slots[place], slots[place + 1], room)
       end
     end
     within, part_within = beyond > 0 and within or tokens, beyond > 0 and part_within or part
     reset_after = beyond + drain_time(within, part_within, limit, window)
     lifetime, format, a, b, c, d, e = reset_after, '>Bddddd', tokens, part, now, window, rate
-    flag = has_moved and RECEIPT_OFFSET or holes and FREED_SLOTS or 0
-    if has_moved then
+    flag = has_offset and RECEIPT_OFFSET or slots and FREED_SLOTS or 0
+    if has_offset then
       -- Until no receipt can name what is not drained.
       lifetime = beyond + drain_time(within + capacity, part_within, limit, window)
-      beside = struct.pack('>ddd', moved, moved_part, since_when)
-    elseif holes then
+      beside = struct.pack('>ddd', offset, offset_part, since_when)
+    elseif slots then
       beside = ''
-      for place = 1, #holes, 4 do
+      for place = 1, #slots, 4 do
         beside = beside
-          .. struct.pack('>dddd', holes[place], holes[place + 1], holes[place + 2], holes[place + 3])
+          .. struct.pack('>dddd', slots[place], slots[place + 1], slots[place + 2], slots[place + 3])
       end
     end
   end
