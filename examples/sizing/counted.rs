@@ -12,7 +12,9 @@ use ratethrottle::{
     MemoryStorage, Storage, StorageError, Value, async_trait,
     concurrency::PlaceStorage,
     engine::{Clock, Outcome},
-    storage::{AtomicStorage, Charge, ListStorage, OwnedCharge, Refund, Reply, Request, Scope},
+    storage::{
+        AtomicStorage, Charge, ChargeRequest, ListStorage, OwnedCharge, Refund, Reply, Scope,
+    },
 };
 
 /// Counts what is asked of it; clones share the counts.
@@ -62,19 +64,19 @@ struct Owned {
 }
 
 impl Owned {
-    fn of(request: &Request<'_>) -> Self {
+    fn of(request: &ChargeRequest<'_>) -> Self {
         let charges = request.charges().iter().copied().map(Charge::to_owned).collect();
         Self { charges, clock: request.clock().cloned() }
     }
 
-    fn with<T>(&self, call: impl FnOnce(&Request<'_>) -> T) -> T {
+    fn with<T>(&self, call: impl FnOnce(&ChargeRequest<'_>) -> T) -> T {
         let charges: Vec<Charge<'_>> = self.charges.iter().map(OwnedCharge::borrow).collect();
-        call(&Request::new(&charges, self.clock.as_ref()))
+        call(&ChargeRequest::new(&charges, self.clock.as_ref()))
     }
 }
 
 impl AtomicStorage for Counted {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         if self.count() {
             return self.memory.acquire(request);
         }
@@ -82,7 +84,7 @@ impl AtomicStorage for Counted {
         self.later(move |memory| owned.with(|request| memory.acquire(request)))
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         if self.count() {
             return self.memory.peek(request);
         }
@@ -104,7 +106,7 @@ impl AtomicStorage for Counted {
         })
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         self.count();
         self.memory.reset(request)
     }

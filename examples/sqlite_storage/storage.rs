@@ -91,7 +91,7 @@ impl SqliteStorage {
             // it is not earlier than what they hold.
             let now = clock.as_ref().map_or(entries.now, |clock| clock.now());
             let answer = work(&charges, now, &mut states);
-            let slack = clock.map_or(Micros::ZERO, |_| Micros::from(Request::SLACK));
+            let slack = clock.map_or(Micros::ZERO, |_| Micros::from(ChargeRequest::TTL_MARGIN));
             for ((charge, state), before) in charges.iter().zip(&states).zip(&before) {
                 if state != before {
                     entries.store(charge, state, now, slack)?;

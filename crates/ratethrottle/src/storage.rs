@@ -17,8 +17,8 @@
 //! ```
 
 pub use throttle_core::{
-    AtomicStorage, Charge, Effect, Emulated, ListEntry, ListFollower, ListStorage, OwnedCharge,
-    Refund, Reply, Request, Scope,
+    AtomicStorage, Charge, ChargeRequest, Effect, Emulated, ListEntry, ListFollower, ListStorage,
+    OwnedCharge, Refund, Reply, Scope,
 };
 #[cfg(feature = "memory")]
 pub use throttle_memory::MemoryStorageBuilder;

@@ -15,8 +15,8 @@
 //!
 //! # The way of a check
 //!
-//! [`Limiter`] makes a [`Request`] of a key and rules, and hands it to an [`AtomicStorage`], which
-//! brings the states to now, asks all, and charges all or none ([`settle`]).
+//! [`Limiter`] makes a [`ChargeRequest`] of a key and rules, and hands it to an [`AtomicStorage`],
+//! which brings the states to now, asks all, and charges all or none ([`settle`]).
 
 mod algorithm;
 #[doc(hidden)] // of our own crates
@@ -50,9 +50,9 @@ pub use self::{
         MIN_WINDOW, Rate, Rule, UnknownAlgorithm,
     },
     storage::{
-        AtomicStorage, Charge, Effect, Emulated, HeldPlace, ListEntry, ListFollower, ListStorage,
-        LocalPlaces, OwnedCharge, PlaceStorage, PlacesOf, Refund, Reply, Request, Scope, States,
-        Storage, StorageError, Taken, Value, give_back, look, settle, settle_one,
+        AtomicStorage, Charge, ChargeRequest, Effect, Emulated, HeldPlace, ListEntry, ListFollower,
+        ListStorage, LocalPlaces, OwnedCharge, PlaceStorage, PlacesOf, Refund, Reply, Scope,
+        States, Storage, StorageError, Taken, Value, give_back, look, settle, settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

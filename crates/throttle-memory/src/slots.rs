@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, Clock, Micros, Outcome, Refund, Request, State, States, SystemClock, give_back, look,
+    Charge, Clock, Micros, Outcome, Refund, ChargeRequest, State, States, SystemClock, give_back, look,
     settle, settle_one, sharded::Sharded,
 };
 
@@ -32,7 +32,7 @@ impl Slots {
     }
 
     #[inline]
-    pub(crate) fn acquire(&self, request: &Request<'_>) -> Outcome {
+    pub(crate) fn acquire(&self, request: &ChargeRequest<'_>) -> Outcome {
         if let [charge] = request.charges() {
             return self.acquire_one(charge, request.clock());
         }
@@ -61,7 +61,7 @@ impl Slots {
         Outcome::one(verdict, now)
     }
 
-    pub(crate) fn peek(&self, request: &Request<'_>) -> Outcome {
+    pub(crate) fn peek(&self, request: &ChargeRequest<'_>) -> Outcome {
         let mut held = self.hold(request.charges(), request.clock(), false);
         let now = held.now;
         look(request.charges(), now, &mut held)
@@ -77,7 +77,7 @@ impl Slots {
         held.expire(&charges);
     }
 
-    pub(crate) fn reset(&self, request: &Request<'_>) {
+    pub(crate) fn reset(&self, request: &ChargeRequest<'_>) {
         for charge in request.charges() {
             let key = SlotRef::of(charge, &self.hasher);
             let mut shard = self.shards.lock(self.shard_of(&key));
@@ -143,7 +143,7 @@ impl Slots {
 fn times(real: Micros, clock: Option<&Arc<dyn Clock>>) -> (Micros, Micros) {
     match clock {
         None => (real, real),
-        Some(clock) => (clock.now(), real.plus(Request::SLACK.into())),
+        Some(clock) => (clock.now(), real.plus(ChargeRequest::TTL_MARGIN.into())),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, Clock, ListStorage, LocalPlaces, Outcome, PlaceStorage, Refund, Reply, Request,
-    Scope, Storage, StorageError, Value, async_trait,
+    AtomicStorage, ChargeRequest, Clock, ListStorage, LocalPlaces, Outcome, PlaceStorage, Refund,
+    Reply, Scope, Storage, StorageError, Value, async_trait,
 };
 
 use crate::{slots::Slots, values::Values};
@@ -138,11 +138,11 @@ impl Storage for MemoryStorage {
 }
 
 impl AtomicStorage for MemoryStorage {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         Reply::ready(Ok(self.inner.slots.acquire(request)))
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         Reply::ready(Ok(self.inner.slots.peek(request)))
     }
 
@@ -151,7 +151,7 @@ impl AtomicStorage for MemoryStorage {
         Reply::ready(Ok(()))
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         self.inner.slots.reset(request);
         Reply::ready(Ok(()))
     }

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use redis::{Cmd, Value};
 use throttle_core::{
-    Charge, Clock, Micros, Outcome, OwnedCharge, Refund, Reply, Request, StorageError,
+    Charge, ChargeRequest, Clock, Micros, Outcome, OwnedCharge, Refund, Reply, StorageError,
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Decides a request: in one call, unless its keys lie on several servers of a cluster.
-pub(crate) fn decide(inner: &Arc<Inner>, request: &Request<'_>, op: Op) -> Reply<Outcome> {
+pub(crate) fn decide(inner: &Arc<Inner>, request: &ChargeRequest<'_>, op: Op) -> Reply<Outcome> {
     let charges = request.charges();
     let keys = names(inner, charges);
     let parts = parts(inner, &keys);

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use redis::Client;
 use throttle_core::{
-    AtomicStorage, Clock, ListStorage, Outcome, PlaceStorage, Refund, Reply, Request, Scope,
+    AtomicStorage, ChargeRequest, Clock, ListStorage, Outcome, PlaceStorage, Refund, Reply, Scope,
 };
 
 use crate::{
@@ -129,11 +129,11 @@ impl RedisStorage {
 }
 
 impl AtomicStorage for RedisStorage {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         calls::decide(&self.inner, request, Op::Acquire)
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         calls::decide(&self.inner, request, Op::Peek)
     }
 
@@ -141,7 +141,7 @@ impl AtomicStorage for RedisStorage {
         calls::refund(&self.inner, refunds, clock)
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let charges = request.charges().iter();
         let keys: Vec<_> = charges.map(|charge| self.inner.keys.of_charge(charge)).collect();
         let inner = Arc::clone(&self.inner);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{Tally, cluster, fixed, limiter, until_answered};
-use throttle_core::{AtomicStorage, Charge, Key, Limiter, Outcome, Request, Storage};
+use throttle_core::{AtomicStorage, Charge, ChargeRequest, Key, Limiter, Outcome, Storage};
 use throttle_testbed::Cluster;
 
 const LIMIT: u64 = 1_000_000;
@@ -158,7 +158,7 @@ async fn keys_of_several_slots_are_charged_all_or_none() {
     assert!(slots[0] != slots[1] && slots[1] != slots[2]);
     let charges: Vec<_> =
         keys.iter().zip(&rules).map(|(key, rule)| Charge::new(key, rule, 1)).collect();
-    let request = Request::new(&charges, None);
+    let request = ChargeRequest::new(&charges, None);
     let remaining = |outcome: &Outcome| -> Vec<u64> {
         outcome.verdicts().iter().map(|verdict| verdict.remaining).collect()
     };

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Request, Storage,
+    AtomicStorage, ChargeRequest, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Storage,
     StorageError, Taken,
 };
 
@@ -139,11 +139,11 @@ impl Deadline {
 guarded_operations!(Deadline);
 
 impl AtomicStorage for Deadline {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         in_time(self.inner.storage.acquire(request), self.inner.deadlines.acquire)
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         in_time(self.inner.storage.peek(request), self.inner.deadlines.peek)
     }
 
@@ -151,7 +151,7 @@ impl AtomicStorage for Deadline {
         in_time(self.inner.storage.refund(refunds, clock), self.inner.deadlines.refund)
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         in_time(self.inner.storage.reset(request), self.inner.deadlines.reset)
     }
 

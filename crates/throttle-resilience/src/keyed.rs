@@ -2,10 +2,10 @@
 
 use std::{hash::Hasher, sync::Arc};
 
-use throttle_core::{Clock, Key, Request};
+use throttle_core::{ChargeRequest, Clock, Key};
 
 /// Returns the one key that a request is about.
-pub(crate) fn only_key<'a>(request: &Request<'a>) -> Option<&'a Key<'a>> {
+pub(crate) fn only_key<'a>(request: &ChargeRequest<'a>) -> Option<&'a Key<'a>> {
     let (first, rest) = request.charges().split_first()?;
     rest.iter().all(|charge| charge.key() == first.key()).then_some(first.key())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use throttle_core::{Charge, Clock, OwnedCharge, Request};
+use throttle_core::{Charge, ChargeRequest, Clock, OwnedCharge};
 
 /// Owns what a request borrows.
 #[derive(Clone)]
@@ -13,14 +13,14 @@ pub(crate) struct OwnedRequest {
 }
 
 impl OwnedRequest {
-    pub(crate) fn of(request: &Request<'_>) -> Self {
+    pub(crate) fn of(request: &ChargeRequest<'_>) -> Self {
         let charges = request.charges().iter().copied().map(Charge::to_owned).collect();
         Self { charges, clock: request.clock().cloned() }
     }
 
     /// Lends the request.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&Request<'_>) -> T) -> T {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&ChargeRequest<'_>) -> T) -> T {
         let charges: SmallVec<[_; 2]> = self.charges.iter().map(OwnedCharge::borrow).collect();
-        work(&Request::new(&charges, self.clock.as_ref()))
+        work(&ChargeRequest::new(&charges, self.clock.as_ref()))
     }
 }

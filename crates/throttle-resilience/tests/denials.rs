@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{Behaviour, Moody, admitted, fixed, limiter};
 use throttle_core::{
-    Algorithm, Decision, Key, Limiter, ManualClock, Micros, Request, Rule, Storage,
+    Algorithm, ChargeRequest, Decision, Key, Limiter, ManualClock, Micros, Rule, Storage,
 };
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{Fallback, LocalDenials, Modes};
@@ -333,7 +333,7 @@ async fn a_request_of_several_keys_is_put_to_the_storage() {
     let keys = [Key::from("k"), Key::from("l")];
     let charges = keys.each_ref().map(|key| throttle_core::Charge::new(key, &rule, 1));
     for _ in 0..5 {
-        let _ = limiter.storage().acquire(&Request::new(&charges, None)).await.unwrap();
+        let _ = limiter.storage().acquire(&ChargeRequest::new(&charges, None)).await.unwrap();
     }
     assert_eq!((storage.calls(), denials.figures().answered), (5, 0));
 }

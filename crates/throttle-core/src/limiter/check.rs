@@ -14,7 +14,7 @@ use super::{
 use crate::{
     decision::{Decision, Decisions, Listed, Outcome, Verdict},
     key::Key,
-    storage::{Charge, Reply, Request, StorageError},
+    storage::{Charge, Reply, ChargeRequest, StorageError},
     time::Micros,
 };
 
@@ -133,7 +133,7 @@ impl Inner {
     }
 
     fn call(&self, charges: &[Charge<'_>], mode: Mode) -> Reply<Outcome> {
-        let request = Request::new(charges, self.clock.as_ref());
+        let request = ChargeRequest::new(charges, self.clock.as_ref());
         match mode {
             Mode::Peek => self.storage.peek(&request),
             Mode::Acquire | Mode::Wait => self.storage.acquire(&request),

@@ -15,7 +15,7 @@ use crate::{
     decision::{Decision, Decisions},
     key::Key,
     rule::{checked::CheckedRule, definition::Rule},
-    storage::{AtomicStorage, Charge, Refund, Request},
+    storage::{AtomicStorage, Charge, Refund, ChargeRequest},
     time::Micros,
 };
 
@@ -148,7 +148,7 @@ impl Limiter {
             let key = key.into();
             let rules = self.inner.rules.load();
             let charge = Charge::new(&key, &rules::find(&rules, rule)?.rule, 1);
-            self.inner.storage.reset(&Request::new(&[charge], self.inner.clock.as_ref()))
+            self.inner.storage.reset(&ChargeRequest::new(&[charge], self.inner.clock.as_ref()))
         };
         Ok(reply.await?)
     }

@@ -8,7 +8,7 @@ use crate::{
     key::Key,
     receipt::Receipt,
     rule::checked::CheckedRule,
-    storage::{Charge, Refund, Request},
+    storage::{Charge, Refund, ChargeRequest},
 };
 
 /// A rule that was charged, and how much.
@@ -132,7 +132,7 @@ impl Limiter {
             }
             let reply = {
                 let charge = [Charge::new(key, &rule, asked)];
-                self.inner.storage.acquire(&Request::new(&charge, self.inner.clock.as_ref()))
+                self.inner.storage.acquire(&ChargeRequest::new(&charge, self.inner.clock.as_ref()))
             };
             let outcome = reply.await?;
             let Some(verdict) = outcome.verdicts().first() else { break };

@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 /// `throttle-testkit` holds every storage to it.
 pub trait AtomicStorage: Storage {
     /// Charges every rule of the request, or none if one of them denies.
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome>;
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
     /// Answers as [`AtomicStorage::acquire`] would, but charges nothing and shuts nothing.
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome>;
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
     /// Gives charges back, each to what was charged.
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()>;
 
     /// Forgets the keys of the request, blocks included.
-    fn reset(&self, request: &Request<'_>) -> Reply<()>;
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()>;
 
     /// Says who shares the limits that are kept here.
     fn scope(&self) -> Scope;
@@ -50,7 +50,7 @@ pub enum Scope {
 
 /// Asks for one request: what is charged to whom by which rules, and when.
 #[derive(Copy, Clone)]
-pub struct Request<'a> {
+pub struct ChargeRequest<'a> {
     charges: &'a [Charge<'a>],
     clock: Option<&'a Arc<dyn Clock>>,
 }
@@ -78,9 +78,9 @@ pub struct Refund<'a> {
     receipt: Option<Receipt>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> ChargeRequest<'a> {
     /// How much longer keys are kept that were written by a clock of the limiter's own.
-    pub const SLACK: Duration = Duration::from_secs(60);
+    pub const TTL_MARGIN: Duration = Duration::from_secs(60);
 
     /// Takes the charges; no two of them may be for the same key and rule.
     ///
@@ -101,8 +101,8 @@ impl<'a> Request<'a> {
     /// Returns the limiter's own clock, if it has one.
     ///
     /// A storage reads it, or its own, when it holds the states: a time that was read before could be
-    /// older than what they hold. What is stored by such a clock is kept [`Request::SLACK`] longer
-    /// than it matters, so that real time cannot overtake the injected one.
+    /// older than what they hold. What is stored by such a clock is kept [`ChargeRequest::TTL_MARGIN`]
+    /// longer than it matters, so that real time cannot overtake the injected one.
     #[inline]
     #[must_use]
     pub fn clock(&self) -> Option<&'a Arc<dyn Clock>> {
@@ -184,9 +184,9 @@ impl<'a> Refund<'a> {
     }
 }
 
-impl fmt::Debug for Request<'_> {
+impl fmt::Debug for ChargeRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("charges", &self.charges).finish_non_exhaustive()
+        f.debug_struct("ChargeRequest").field("charges", &self.charges).finish_non_exhaustive()
     }
 }
 

@@ -13,8 +13,8 @@ use async_lock::MutexGuard;
 use async_trait::async_trait;
 
 use super::{
-    AtomicStorage, Charge, ListStorage, LocalPlaces, OwnedCharge, PlaceStorage, Refund, Reply,
-    Request, Scope, Storage, StorageError, Value,
+    AtomicStorage, Charge, ChargeRequest, ListStorage, LocalPlaces, OwnedCharge, PlaceStorage,
+    Refund, Reply, Scope, Storage, StorageError, Value,
     settle::{give_back, look, settle},
 };
 use crate::{Clock, Micros, Outcome, State, SystemClock};
@@ -73,7 +73,8 @@ impl<S: Storage + ?Sized> Emulated<S> {
             };
             let changed = new != old && (store == Store::Changed || is_ahead(&old, moment));
             if changed {
-                let slack = if clock.is_some() { Request::SLACK } else { Duration::ZERO };
+                let slack =
+                    if clock.is_some() { ChargeRequest::TTL_MARGIN } else { Duration::ZERO };
                 let writer =
                     Writer { storage: &*storage, owned: &owned, keys: &keys, moment, slack };
                 writer.store(&old, &new).await?;
@@ -239,7 +240,7 @@ impl<S: Storage + ?Sized> Storage for Emulated<S> {
 }
 
 impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
         self.run(charges, request.clock(), |charges, now, states| {
             let outcome = settle(charges, now, states);
@@ -249,7 +250,7 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
         })
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
         self.run(charges, request.clock(), |charges, now, states| {
             (look(charges, now, states), Store::Nothing)
@@ -267,7 +268,7 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
         })
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let keys: Vec<_> = request.charges().iter().map(Charge::storage_key).collect();
         let (storage, locks) = (Arc::clone(&self.storage), Arc::clone(&self.locks));
         Reply::pending(async move {

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 pub use self::{
-    atomic::{AtomicStorage, Charge, OwnedCharge, Refund, Request, Scope},
+    atomic::{AtomicStorage, Charge, ChargeRequest, OwnedCharge, Refund, Scope},
     emulated::Emulated,
     error::{Effect, StorageError},
     lists::{ListEntry, ListFollower, ListStorage},

@@ -9,7 +9,7 @@ mod tests;
 use std::{fmt, future::Future, ops::Deref, sync::Arc, time::Instant};
 
 use throttle_core::{
-    AtomicStorage, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Request, Storage,
+    AtomicStorage, ChargeRequest, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Storage,
     StorageError, Taken,
 };
 
@@ -116,11 +116,11 @@ impl CircuitBreaker {
 guarded_operations!(CircuitBreaker);
 
 impl AtomicStorage for CircuitBreaker {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.call(|storage| storage.acquire(request))
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.call(|storage| storage.peek(request))
     }
 
@@ -128,7 +128,7 @@ impl AtomicStorage for CircuitBreaker {
         self.call(|storage| storage.refund(refunds, clock))
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         self.call(|storage| storage.reset(request))
     }
 

@@ -6,7 +6,9 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use throttle_core::{Algorithm, Charge, CheckedRule, Clock, Micros, Outcome, Request, Verdict};
+use throttle_core::{
+    Algorithm, Charge, ChargeRequest, CheckedRule, Clock, Micros, Outcome, Verdict,
+};
 
 use crate::keyed::same_clock;
 
@@ -48,7 +50,11 @@ pub(super) enum Age {
 
 impl Entry {
     /// Remembers a denial; a rule that shuts the key has done so by it.
-    pub(super) fn of(request: &Request<'_>, outcome: &Outcome, sent: Instant) -> Option<Self> {
+    pub(super) fn of(
+        request: &ChargeRequest<'_>,
+        outcome: &Outcome,
+        sent: Instant,
+    ) -> Option<Self> {
         let charges = request.charges();
         if outcome.is_allowed()
             || outcome.is_degraded()
@@ -70,7 +76,7 @@ impl Entry {
 
     /// Returns whether this says anything about a request: the same rules in the same order, by the
     /// same clock, and costs that cannot pass where this one's did not.
-    pub(super) fn covers(&self, request: &Request<'_>) -> bool {
+    pub(super) fn covers(&self, request: &ChargeRequest<'_>) -> bool {
         self.rules.len() == request.charges().len()
             && self.rules.iter().zip(request.charges()).all(|(one, charge)| one.covers(charge))
             && same_clock(self.clock.as_ref(), request.clock())
@@ -105,7 +111,7 @@ impl Entry {
     ///
     /// What is refused is counted from when the request was sent, what is told from when its answer
     /// came: so nobody is refused who would be admitted, and nobody is told to come too early.
-    pub(super) fn answer(&mut self, request: &Request<'_>, now: Instant) -> Age {
+    pub(super) fn answer(&mut self, request: &ChargeRequest<'_>, now: Instant) -> Age {
         if self.is_stale(now) {
             return Age::Over;
         }
@@ -146,7 +152,7 @@ impl Entry {
 impl Entry {
     /// Returns whether the storage would say the same to the microsecond and to the unit. A request that
     /// brings its own clock gets nothing else: by such a clock anything may have happened in no time.
-    fn is_exact(&self, request: &Request<'_>, gone: Micros) -> bool {
+    fn is_exact(&self, request: &ChargeRequest<'_>, gone: Micros) -> bool {
         let mut pairs = self.rules.iter().zip(request.charges());
         pairs.all(|(one, charge)| one.is_exact(charge.cost(), gone))
     }

@@ -31,7 +31,7 @@ use std::{
 use serde::Serialize;
 use smallvec::SmallVec;
 use throttle_core::{
-    AtomicStorage, Clock, Key, Outcome, Refund, Reply, Request, Storage, StorageError,
+    AtomicStorage, ChargeRequest, Clock, Key, Outcome, Refund, Reply, Storage, StorageError,
 };
 
 use self::table::{Known, Table};
@@ -118,7 +118,7 @@ impl LocalDenials {
 guarded_operations!(LocalDenials);
 
 impl AtomicStorage for LocalDenials {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let inner = &self.inner;
         let Some(key) = only_key(request) else {
             return inner.storage.acquire(request);
@@ -148,7 +148,7 @@ impl AtomicStorage for LocalDenials {
         }
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.inner.storage.peek(request)
     }
 
@@ -158,7 +158,7 @@ impl AtomicStorage for LocalDenials {
         voiding(after, self.inner.storage.refund(refunds, clock))
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let keys = request.charges().iter().map(|charge| charge.key().clone().into_owned());
         let after = self.void(keys.collect());
         voiding(after, self.inner.storage.reset(request))

@@ -5,7 +5,7 @@ use std::{hash::BuildHasherDefault, sync::MutexGuard, time::Instant};
 use indexmap::IndexMap;
 use smallvec::SmallVec;
 use throttle_core::{
-    Key, Micros, Outcome, Request,
+    Key, Micros, Outcome, ChargeRequest,
     sharded::{Sharded, shrunk},
 };
 
@@ -70,7 +70,7 @@ impl Table {
 
     /// Says whether a request is known to be denied; it is about one key.
     #[inline]
-    pub(super) fn find(&self, key: &Key<'_>, request: &Request<'_>) -> Known {
+    pub(super) fn find(&self, key: &Key<'_>, request: &ChargeRequest<'_>) -> Known {
         let now = Instant::now();
         let hash = self.hasher.hash_one(key.as_bytes());
         let mut shard = self.lock(hash);
@@ -94,7 +94,7 @@ impl Table {
 
     /// Takes note of an answer to a request that was sent with a ticket.
     #[inline]
-    pub(super) fn note(&self, ticket: Ticket, request: &Request<'_>, outcome: &Outcome) {
+    pub(super) fn note(&self, ticket: Ticket, request: &ChargeRequest<'_>, outcome: &Outcome) {
         if outcome.is_allowed() {
             if ticket.known {
                 // What was told about what remains no longer holds.
@@ -170,7 +170,7 @@ impl Shard {
 
 impl OfKey {
     /// Answers by the denial of the greatest cost that covers the request; none when it is to be asked.
-    fn answer(&mut self, request: &Request<'_>, now: Instant) -> Option<Outcome> {
+    fn answer(&mut self, request: &ChargeRequest<'_>, now: Instant) -> Option<Outcome> {
         loop {
             let places = self.entries.iter().enumerate();
             let covering = places.filter(|(_, entry)| entry.covers(request));
@@ -184,7 +184,7 @@ impl OfKey {
     }
 
     /// Returns whether the clock of a request shows less than it did.
-    fn steps_back(&mut self, request: &Request<'_>) -> bool {
+    fn steps_back(&mut self, request: &ChargeRequest<'_>) -> bool {
         let Some(clock) = request.clock() else { return false };
         let now = clock.now();
         let back = now < self.latest;

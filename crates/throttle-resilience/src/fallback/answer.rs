@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, CheckedRule, Clock, Effect, Micros, Outcome, Reply, Request, StorageError, SystemClock,
-    Verdict,
+    Charge, ChargeRequest, CheckedRule, Clock, Effect, Micros, Outcome, Reply, StorageError,
+    SystemClock, Verdict,
 };
 
 use super::{Inner, modes::Mode};
@@ -25,7 +25,7 @@ impl Inner {
     /// Answers a request whose call failed, by the modes of its rules.
     pub(super) fn answer(
         self: &Arc<Self>,
-        request: &Request<'_>,
+        request: &ChargeRequest<'_>,
         error: StorageError,
         call: Call,
     ) -> Reply<Outcome> {
@@ -49,7 +49,7 @@ impl Inner {
     /// `owes` says whether what is admitted is to be charged later: the call did nothing for certain.
     fn answer_locally(
         self: &Arc<Self>,
-        request: &Request<'_>,
+        request: &ChargeRequest<'_>,
         modes: SmallVec<[Mode; 2]>,
         call: Call,
         owes: bool,
@@ -69,7 +69,7 @@ impl Inner {
             .zip(&shares)
             .map(|(charge, share)| Charge::new(charge.key(), share, charge.cost()))
             .collect();
-        let asked = Request::new(&charges, request.clock());
+        let asked = ChargeRequest::new(&charges, request.clock());
         let reply = match call {
             Call::Acquire => local.storage.acquire(&asked),
             Call::Peek => local.storage.peek(&asked),
@@ -91,7 +91,7 @@ impl Inner {
 
     fn conclude(
         &self,
-        request: &Request<'_>,
+        request: &ChargeRequest<'_>,
         modes: &[Mode],
         own: &Outcome,
         owes: bool,
@@ -108,7 +108,12 @@ impl Inner {
 }
 
 /// Joins what the local storage said for some rules with what the others say by their modes.
-fn joined(request: &Request<'_>, modes: &[Mode], own: Option<&Outcome>, at: Micros) -> Outcome {
+fn joined(
+    request: &ChargeRequest<'_>,
+    modes: &[Mode],
+    own: Option<&Outcome>,
+    at: Micros,
+) -> Outcome {
     let mut local = own.map_or(&[][..], Outcome::verdicts).iter();
     let verdicts = request.charges().iter().zip(modes).map(|(charge, mode)| match mode {
         Mode::Local => local.next().map_or_else(Verdict::default, |own| by_share(charge, own)),

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use throttle_core::{Charge, CheckedRule, Clock, Key, Request};
+use throttle_core::{Charge, ChargeRequest, CheckedRule, Clock, Key};
 
 /// Remembers, for up to `most` keys under rules, how much is due.
 pub(super) struct Debts {
@@ -66,7 +66,7 @@ impl Debts {
     }
 
     /// Forgets what the keys of a request owe.
-    pub(super) fn forget(&self, request: &Request<'_>) {
+    pub(super) fn forget(&self, request: &ChargeRequest<'_>) {
         let mut owed = self.lock();
         if owed.is_empty() {
             return;

@@ -18,7 +18,8 @@ use std::{
 };
 
 use throttle_core::{
-    AtomicStorage, Clock, Outcome, PlaceStorage, Refund, Reply, Request, Storage, StorageError,
+    AtomicStorage, ChargeRequest, Clock, Outcome, PlaceStorage, Refund, Reply, Storage,
+    StorageError,
 };
 
 pub use self::modes::{FallbackChange, FallbackFigures, Mode, Modes};
@@ -137,7 +138,12 @@ impl Fallback {
 
     /// Decides a request, or has it answered without the storage.
     #[inline]
-    fn decide(&self, request: &Request<'_>, reply: Reply<Outcome>, call: Call) -> Reply<Outcome> {
+    fn decide(
+        &self,
+        request: &ChargeRequest<'_>,
+        reply: Reply<Outcome>,
+        call: Call,
+    ) -> Reply<Outcome> {
         match reply.into_ready() {
             Ok(Ok(outcome)) => {
                 self.inner.answered();
@@ -183,12 +189,12 @@ impl Fallback {
 guarded_operations!(Fallback);
 
 impl AtomicStorage for Fallback {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.inner.servers.learn_from(&self.inner.storage);
         self.decide(request, self.inner.storage.acquire(request), Call::Acquire)
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.decide(request, self.inner.storage.peek(request), Call::Peek)
     }
 
@@ -197,7 +203,7 @@ impl AtomicStorage for Fallback {
     }
 
     /// Forgets the keys here as well, whether or not the storage can.
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let shared = self.inner.storage.reset(request);
         self.inner.debts.forget(request);
         let Some(local) = &self.inner.modes.local else {

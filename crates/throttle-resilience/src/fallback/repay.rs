@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
-use throttle_core::{AtomicStorage, Charge, CheckedRule, Effect, Outcome, Request, StorageError};
+use throttle_core::{
+    AtomicStorage, Charge, ChargeRequest, CheckedRule, Effect, Outcome, StorageError,
+};
 
 use super::{Inner, debts::Debt, modes::Local};
 
@@ -72,7 +74,7 @@ async fn charge(
 ) -> Result<Outcome, StorageError> {
     let reply = {
         let charge = [Charge::new(&debt.key, rule, cost)];
-        storage.acquire(&Request::new(&charge, debt.clock.as_ref()))
+        storage.acquire(&ChargeRequest::new(&charge, debt.clock.as_ref()))
     };
     reply.await
 }
@@ -89,7 +91,7 @@ async fn still_counts(
     let share = Arc::new(share.with_longest_delay(Duration::MAX));
     let reply = {
         let charge = [Charge::new(&debt.key, &share, 1)];
-        local.storage.peek(&Request::new(&charge, debt.clock.as_ref()))
+        local.storage.peek(&ChargeRequest::new(&charge, debt.clock.as_ref()))
     };
     let remaining = reply.await?.verdicts().first().map_or(0, |verdict| verdict.remaining);
     Ok(share.capacity().saturating_sub(remaining))

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use throttle_core::{
-    Charge, Clock, Effect, Key, Micros, Outcome, Reply, Request, StorageError, Verdict,
+    Charge, ChargeRequest, Clock, Effect, Key, Micros, Outcome, Reply, StorageError, Verdict,
 };
 use tokio::{runtime::Handle, time::timeout};
 
@@ -144,7 +144,7 @@ impl Fetch {
         self.sent = self.inner.now(self.clock.as_ref());
         self.inner.count(&self.inner.counts.fetched, 1);
         let charge = [Charge::new(&self.key, &self.plan.charged, self.amount)];
-        self.inner.storage.acquire(&Request::new(&charge, self.clock.as_ref()))
+        self.inner.storage.acquire(&ChargeRequest::new(&charge, self.clock.as_ref()))
     }
 
     fn take_in(&mut self, answer: Result<Outcome, StorageError>) -> Then {

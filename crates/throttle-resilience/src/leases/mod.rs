@@ -63,8 +63,8 @@ use std::{
 
 use smallvec::SmallVec;
 use throttle_core::{
-    AtomicStorage, Charge, CheckedRule, Clock, Micros, Outcome, Refund, Reply, Request, Storage,
-    StorageError,
+    AtomicStorage, Charge, ChargeRequest, CheckedRule, Clock, Micros, Outcome, Refund, Reply,
+    Storage, StorageError,
 };
 
 pub use self::{accuracy::Accuracy, figures::LeaseFigures};
@@ -240,7 +240,7 @@ guarded_operations!(Leases);
 
 impl AtomicStorage for Leases {
     #[inline]
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let inner = &self.inner;
         if !inner.concerns(request) {
             return inner.storage.acquire(request);
@@ -251,7 +251,7 @@ impl AtomicStorage for Leases {
         }
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         if !self.inner.concerns(request) {
             return self.inner.storage.peek(request);
         }
@@ -262,7 +262,7 @@ impl AtomicStorage for Leases {
         self.inner.refund(refunds, clock)
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let keys: SmallVec<[_; 1]> =
             request.charges().iter().copied().map(Charge::to_owned).collect();
         let after = tidy::ForgetKeys { inner: Arc::clone(&self.inner), keys };
@@ -286,7 +286,7 @@ impl AtomicStorage for Leases {
 impl Inner {
     /// Returns whether one of a request's rules is named.
     #[inline]
-    fn concerns(&self, request: &Request<'_>) -> bool {
+    fn concerns(&self, request: &ChargeRequest<'_>) -> bool {
         request.charges().iter().any(|charge| self.named(charge.rule()).is_some())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use throttle_core::{Charge, Key, Micros, Outcome, Reply, Request, StorageError, Verdict};
+use throttle_core::{Charge, ChargeRequest, Key, Micros, Outcome, Reply, StorageError, Verdict};
 
 use super::{
     Inner,
@@ -22,7 +22,7 @@ impl Inner {
     /// Answers a request all of whose rules have enough in stock, or one of a single rule whose storage had
     /// not enough a moment ago.
     #[inline]
-    pub(super) fn from_stock(self: &Arc<Self>, request: &Request<'_>) -> Option<Outcome> {
+    pub(super) fn from_stock(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Option<Outcome> {
         let key = only_key(request)?;
         let now = self.now(request.clock());
         let hash = self.table.hash(key);
@@ -88,7 +88,7 @@ impl Inner {
 
     /// Answers a request for which there is not enough in stock: asks for a batch, if the key is worth
     /// it, and waits for it; what that does not serve goes to the storage.
-    pub(super) fn acquire(self: &Arc<Self>, request: &Request<'_>) -> Reply<Outcome> {
+    pub(super) fn acquire(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.servers.learn_from(&self.storage);
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
@@ -121,7 +121,7 @@ impl Inner {
     /// Asks for batches of what a request needs, and returns the gates of those that are on their way.
     fn fetch_for(
         self: &Arc<Self>,
-        request: &Request<'_>,
+        request: &ChargeRequest<'_>,
         key: &Key<'_>,
         hash: u64,
         plans: &Plans,
@@ -176,7 +176,7 @@ impl Inner {
     /// Takes from stock what is there, and asks the storage for the rest: all or nothing.
     fn settle(
         self: &Arc<Self>,
-        request: &Request<'_>,
+        request: &ChargeRequest<'_>,
         key: &Key<'_>,
         hash: u64,
         plans: &Plans,
@@ -244,7 +244,7 @@ impl Inner {
     /// admit.
     fn conclude(
         self: &Arc<Self>,
-        request: &Request<'_>,
+        request: &ChargeRequest<'_>,
         key: &Key<'_>,
         mut taken: Taken,
         answer: Result<Outcome, StorageError>,
@@ -263,7 +263,7 @@ impl Inner {
     }
 
     /// Asks the storage without charging; what is held here is there too.
-    pub(super) fn peek(self: &Arc<Self>, request: &Request<'_>) -> Reply<Outcome> {
+    pub(super) fn peek(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
         let reply = self.storage.peek(&translated(request, &plans, |_| true).borrow(request));
@@ -279,7 +279,7 @@ impl Inner {
         }
     }
 
-    fn with_stock(&self, request: &Request<'_>, outcome: Outcome) -> Outcome {
+    fn with_stock(&self, request: &ChargeRequest<'_>, outcome: Outcome) -> Outcome {
         let now = self.now(request.clock());
         let held = |charge: &Charge<'_>| {
             let hash = self.table.hash(charge.key());
@@ -304,7 +304,7 @@ fn concluded(
     shard: &mut Shard,
     key: &Key<'_>,
     hash: u64,
-    request: &Request<'_>,
+    request: &ChargeRequest<'_>,
     taken: &Taken,
     outcome: Option<&Outcome>,
     now: Micros,
@@ -366,7 +366,7 @@ struct Translated<'a> {
 }
 
 fn translated<'a>(
-    request: &Request<'a>,
+    request: &ChargeRequest<'a>,
     plans: &'a Plans,
     wanted: impl Fn(usize) -> bool,
 ) -> Translated<'a> {
@@ -379,7 +379,7 @@ fn translated<'a>(
 }
 
 impl Translated<'_> {
-    fn borrow<'s>(&'s self, request: &Request<'s>) -> Request<'s> {
-        Request::new(&self.charges, request.clock())
+    fn borrow<'s>(&'s self, request: &ChargeRequest<'s>) -> ChargeRequest<'s> {
+        ChargeRequest::new(&self.charges, request.clock())
     }
 }

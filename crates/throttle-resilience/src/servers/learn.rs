@@ -13,7 +13,7 @@
 use std::{sync::Arc, time::Duration};
 
 use throttle_core::{
-    Algorithm, AtomicStorage, Charge, CheckedRule, Key, Request, Rule, StorageError, Value,
+    Algorithm, AtomicStorage, Charge, ChargeRequest, CheckedRule, Key, Rule, StorageError, Value,
 };
 
 /// What a server knows of the others.
@@ -113,7 +113,7 @@ impl Learner {
     async fn now(&self, storage: &Arc<dyn AtomicStorage>) -> Result<Duration, StorageError> {
         let Some(rule) = &self.clock else { return Ok(Duration::ZERO) };
         let key = Key::from("servers");
-        let reply = storage.peek(&Request::new(&[Charge::new(&key, rule, 1)], None));
+        let reply = storage.peek(&ChargeRequest::new(&[Charge::new(&key, rule, 1)], None));
         Ok(reply.await?.at().into())
     }
 

@@ -15,8 +15,8 @@ use std::{
 };
 
 use throttle_core::{
-    Algorithm, AtomicStorage, Clock, Decision, Error, Limiter, ListStorage, Outcome, PlaceStorage,
-    PlacesOf, Refund, Reply, Request, Rule, Scope, Storage, StorageError, Taken, Value,
+    Algorithm, AtomicStorage, ChargeRequest, Clock, Decision, Error, Limiter, ListStorage, Outcome,
+    PlaceStorage, PlacesOf, Refund, Reply, Rule, Scope, Storage, StorageError, Taken, Value,
     async_trait,
 };
 use throttle_memory::MemoryStorage;
@@ -161,11 +161,11 @@ impl Storage for Moody {
 }
 
 impl AtomicStorage for Moody {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.reply(|| self.memory.acquire(request))
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.reply(|| self.memory.peek(request))
     }
 
@@ -174,7 +174,7 @@ impl AtomicStorage for Moody {
         self.reply_as(behaviour, || self.memory.refund(refunds, clock))
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         self.reply(|| self.memory.reset(request))
     }
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, Clock, Error, Limiter, ListStorage, Outcome, PlaceStorage, Refund, Reply,
-    Request, Rule, Scope, Storage, StorageError, Value, async_trait,
+    AtomicStorage, ChargeRequest, Clock, Error, Limiter, ListStorage, Outcome, PlaceStorage,
+    Refund, Reply, Rule, Scope, Storage, StorageError, Value, async_trait,
 };
 use throttle_memory::MemoryStorage;
 
@@ -41,14 +41,14 @@ impl Storage for Wrapped {
 }
 
 impl AtomicStorage for Wrapped {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         match self.inner.acquire(request).into_ready() {
             Ok(answer) => Reply::ready(answer.map(self.change)),
             Err(pending) => pending,
         }
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.inner.peek(request)
     }
 
@@ -56,7 +56,7 @@ impl AtomicStorage for Wrapped {
         self.inner.refund(refunds, clock)
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         self.inner.reset(request)
     }
 

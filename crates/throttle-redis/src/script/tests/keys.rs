@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
 use throttle_core::{
-    Algorithm, Charge, CheckedRule, Effect, Key, Micros, Refund, Request, Rule,
+    Algorithm, Charge, CheckedRule, Effect, Key, Micros, Refund, ChargeRequest, Rule,
     tag::{BLOCKED, FLAGS, FREED_SLOTS, RECEIPT_OFFSET},
 };
 
@@ -56,7 +56,7 @@ fn a_key_of_the_limiters_time_is_kept_a_minute_longer() {
         let charge = Charge::new(&key, &rule, 1);
         let outcome = server.acquire(Op::Acquire, &[charge], NOW).unwrap();
         let reset_after = Duration::from(outcome.verdicts()[0].reset_after);
-        let told = i64::try_from((reset_after + Request::SLACK).as_millis()).unwrap();
+        let told = i64::try_from((reset_after + ChargeRequest::TTL_MARGIN).as_millis()).unwrap();
         let left: i64 = server.send(&format!("PTTL {}", storage_key(&charge)));
         assert!((told - 5_000..=told).contains(&left), "{algorithm}: {left} ms of {told} ms");
     }
