@@ -10,7 +10,7 @@ use ratethrottle::{
     Storage, StorageError, Value, async_trait,
     concurrency::PlaceStorage,
     engine::{Clock, Micros, Outcome, State, SystemClock, give_back, look, settle},
-    storage::{AtomicStorage, Charge, ListStorage, OwnedCharge, Refund, Reply, Request, Scope},
+    storage::{AtomicStorage, Charge, ChargeRequest, ListStorage, OwnedCharge, Refund, Reply, Scope},
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -103,12 +103,12 @@ impl SqliteStorage {
 }
 
 impl AtomicStorage for SqliteStorage {
-    fn acquire(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
         self.decide(charges, request.clock(), settle)
     }
 
-    fn peek(&self, request: &Request<'_>) -> Reply<Outcome> {
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
         self.decide(charges, request.clock(), look)
     }
@@ -123,7 +123,7 @@ impl AtomicStorage for SqliteStorage {
         })
     }
 
-    fn reset(&self, request: &Request<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let keys: Vec<_> = request.charges().iter().map(Charge::storage_key).collect();
         self.call(move |entries| keys.iter().try_for_each(|key| entries.delete(key).map(|_| ())))
     }

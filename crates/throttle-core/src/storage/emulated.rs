@@ -13,11 +13,22 @@ use async_lock::MutexGuard;
 use async_trait::async_trait;
 
 use super::{
-    AtomicStorage, Charge, ChargeRequest, ListStorage, LocalPlaces, OwnedCharge, PlaceStorage,
-    Refund, Reply, Scope, Storage, StorageError, Value,
+    charge::{Charge, OwnedCharge, Refund},
+    error::StorageError,
+    lists::ListStorage,
+    local_places::LocalPlaces,
+    places::PlaceStorage,
+    reply::Reply,
+    request::ChargeRequest,
     settle::{give_back, look, settle},
+    traits::{AtomicStorage, Scope, Storage},
+    value::Value,
 };
-use crate::{Clock, Micros, Outcome, State, SystemClock};
+use crate::{
+    algorithm::State,
+    decision::Outcome,
+    time::{Clock, Micros, SystemClock},
+};
 
 /// Serves whole checks on a storage that has only the six operations.
 ///
@@ -81,6 +92,13 @@ impl<S: Storage + ?Sized> Emulated<S> {
             }
             Ok(answer)
         })
+    }
+}
+
+impl dyn AtomicStorage {
+    /// Serves whole checks over the six operations of a storage.
+    pub(super) fn emulated<S: Storage + ?Sized>(storage: Arc<S>) -> Arc<Self> {
+        Arc::new(Emulated::new(storage))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::{CorruptState, rule::quoted};
+use crate::{algorithm::CorruptState, rule::quoted};
 
 /// Says why a storage could not do what it was asked, and whether it may have done it.
 ///

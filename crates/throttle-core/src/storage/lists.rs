@@ -4,8 +4,8 @@ use std::{sync::Weak, time::Duration};
 
 use async_trait::async_trait;
 
-use super::StorageError;
-use crate::Listed;
+use super::error::StorageError;
+use crate::decision::Listed;
 
 /// Keeps entries of the allow and the deny list for all servers that use a storage.
 ///

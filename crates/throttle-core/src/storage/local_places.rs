@@ -7,9 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use super::{HeldPlace, PlaceStorage, PlacesOf, Reply, Taken};
+use super::{
+    places::{HeldPlace, PlaceStorage, PlacesOf, Taken},
+    reply::Reply,
+};
 use crate::{
-    Key,
+    key::Key,
     sharded::{Sharded, shrunk},
 };
 

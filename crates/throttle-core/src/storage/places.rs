@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Reply;
-use crate::Key;
+use super::reply::Reply;
+use crate::key::Key;
 
 /// Keeps count of the places that requests hold, exactly, for all who share the storage.
 ///

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::StorageError;
+use super::error::StorageError;
 
 /// Answers at once or later; memory answers at once, without boxing a future.
 ///

@@ -3,10 +3,11 @@
 
 use smallvec::SmallVec;
 
-use super::{Charge, Refund};
+use super::charge::{Charge, Refund};
 use crate::{
-    Micros, Outcome, Verdict,
     algorithm::{Admission, Charged, State},
+    decision::{Outcome, Verdict},
+    time::Micros,
 };
 
 /// Gives access to the states of a request, in the order of its charges.
