@@ -51,8 +51,9 @@ pub use self::{
     },
     storage::{
         AtomicStorage, Charge, ChargeRequest, Effect, Emulated, HeldPlace, ListEntry, ListFollower,
-        ListStorage, LocalPlaces, OwnedCharge, PlaceStorage, PlacesOf, Refund, Reply, Scope,
-        States, Storage, StorageError, Taken, Value, give_back, look, settle, settle_one,
+        ListStorage, LocalPlaces, OwnedCharge, OwnedChargeRequest, PlaceStorage, PlacesOf, Refund,
+        Reply, Scope, States, Storage, StorageError, Taken, Value, give_back, look, settle,
+        settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

@@ -60,7 +60,7 @@ impl<S: Storage + ?Sized> Emulated<S> {
     }
 
     /// Runs `work` on the states of `charges` while nobody else does, and stores what it says.
-    fn run<'c, T: Send + Unpin + 'static>(
+    fn run<'c, T: Send + 'static>(
         &self,
         charges: impl Iterator<Item = Charge<'c>> + Clone,
         clock: Option<&Arc<dyn Clock>>,

@@ -21,7 +21,7 @@ pub use self::{
     local_places::LocalPlaces,
     places::{HeldPlace, PlaceStorage, PlacesOf, Taken},
     reply::Reply,
-    request::ChargeRequest,
+    request::{ChargeRequest, OwnedChargeRequest},
     settle::{States, give_back, look, settle, settle_one},
     traits::{AtomicStorage, Scope, Storage},
     value::Value,

@@ -7,12 +7,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::error::StorageError;
+use super::{error::StorageError, request::ChargeRequest};
 
-/// Answers at once or later; memory answers at once, without boxing a future.
+/// An answer, or a future of one; memory answers at once, without boxing a future.
 ///
 /// It borrows nothing, so that it can outlive the request that it was made for.
-#[must_use = "a reply that nobody waits for may never happen"]
+#[must_use = "a call may be made only while its reply is awaited"]
 pub struct Reply<T, E = StorageError>(Inner<T, E>);
 
 enum Inner<T, E> {
@@ -55,7 +55,77 @@ impl<T, E> Reply<T, E> {
     }
 }
 
-impl<T: Unpin, E: Unpin> Future for Reply<T, E> {
+/// What follows an answer. A reply that is ready stays ready, and nothing is boxed.
+impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
+    /// Changes the answer; errors pass through.
+    ///
+    /// ```
+    /// # use throttle_core as ratethrottle;
+    /// use ratethrottle::{Reply, StorageError};
+    ///
+    /// let reply: Reply<u32, StorageError> = Reply::ready(Ok(20)).map(|n| n + 1);
+    /// assert!(matches!(reply.into_ready(), Ok(Ok(21))));
+    /// ```
+    #[inline]
+    pub fn map<U: Send + 'static>(
+        self,
+        change: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Reply<U, E> {
+        self.then(|answer| Reply::ready(answer.map(change)))
+    }
+
+    /// Makes another call with the answer; errors pass through.
+    #[inline]
+    pub fn and_then<U: Send + 'static>(
+        self,
+        next: impl FnOnce(T) -> Reply<U, E> + Send + 'static,
+    ) -> Reply<U, E> {
+        self.then(|answer| match answer {
+            Ok(answer) => next(answer),
+            Err(error) => Reply::ready(Err(error)),
+        })
+    }
+
+    /// Calls `next` with the answer or the error.
+    #[inline]
+    pub fn then<U: Send + 'static, F: Send + 'static>(
+        self,
+        next: impl FnOnce(Result<T, E>) -> Reply<U, F> + Send + 'static,
+    ) -> Reply<U, F> {
+        match self.into_ready() {
+            Ok(answer) => next(answer),
+            Err(pending) => Reply::pending(async move { next(pending.await).await }),
+        }
+    }
+
+    /// Calls `next` with the answer or the error, with the request it is about, and with `context`,
+    /// such as the [`Wrapper`](super::Wrapper) that asked.
+    ///
+    /// Request and context are cloned only if the answer is still on its way.
+    #[inline]
+    pub fn then_with<C: Clone + Send + 'static, U: Send + 'static, F: Send + 'static>(
+        self,
+        context: &C,
+        request: &ChargeRequest<'_>,
+        next: impl FnOnce(&C, &ChargeRequest<'_>, Result<T, E>) -> Reply<U, F> + Send + 'static,
+    ) -> Reply<U, F> {
+        match self.into_ready() {
+            Ok(answer) => next(context, request, answer),
+            Err(pending) => {
+                let (context, owned) = (context.clone(), request.to_owned());
+                Reply::pending(async move {
+                    let answer = pending.await;
+                    owned.with(|request| next(&context, request, answer)).await
+                })
+            }
+        }
+    }
+}
+
+// An answer is never pinned: it is moved out.
+impl<T, E> Unpin for Reply<T, E> {}
+
+impl<T, E> Future for Reply<T, E> {
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -75,3 +145,6 @@ impl<T, E> fmt::Debug for Reply<T, E> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

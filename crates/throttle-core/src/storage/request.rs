@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::charge::Charge;
+use smallvec::SmallVec;
+
+use super::charge::{Charge, OwnedCharge};
 use crate::time::Clock;
 
 /// The charges of one request: what is charged to which keys by which rules, and by which clock.
@@ -10,6 +12,28 @@ use crate::time::Clock;
 pub struct ChargeRequest<'a> {
     charges: &'a [Charge<'a>],
     clock: Option<&'a Arc<dyn Clock>>,
+}
+
+/// A [`ChargeRequest`] that outlives what it was made of.
+///
+/// # Examples
+///
+/// ```
+/// # mod ratethrottle { pub use throttle_core::*; }
+/// use ratethrottle::{Charge, ChargeRequest, Key, Rule};
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let rule = std::sync::Arc::new(Rule::per_minute("api", 100).check()?);
+/// let owned = ChargeRequest::new(&[Charge::new(&Key::from("user:42"), &rule, 1)], None).to_owned();
+/// let task = std::thread::spawn(move || owned.with(|request| request.charges()[0].cost()));
+/// assert_eq!(task.join().ok(), Some(1));
+/// # Ok(()) }
+/// # example().unwrap();
+/// ```
+#[derive(Clone)]
+pub struct OwnedChargeRequest {
+    charges: SmallVec<[OwnedCharge; 1]>,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl<'a> ChargeRequest<'a> {
@@ -42,10 +66,31 @@ impl<'a> ChargeRequest<'a> {
     pub fn clock(&self) -> Option<&'a Arc<dyn Clock>> {
         self.clock
     }
+
+    /// Clones what the request borrows.
+    #[must_use]
+    pub fn to_owned(&self) -> OwnedChargeRequest {
+        let charges = self.charges.iter().copied().map(Charge::to_owned).collect();
+        OwnedChargeRequest { charges, clock: self.clock.cloned() }
+    }
+}
+
+impl OwnedChargeRequest {
+    /// Calls `work` with the request.
+    pub fn with<T>(&self, work: impl FnOnce(&ChargeRequest<'_>) -> T) -> T {
+        let charges: SmallVec<[_; 2]> = self.charges.iter().map(OwnedCharge::borrow).collect();
+        work(&ChargeRequest::new(&charges, self.clock.as_ref()))
+    }
 }
 
 impl fmt::Debug for ChargeRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChargeRequest").field("charges", &self.charges).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OwnedChargeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with(|request| fmt::Debug::fmt(request, f))
     }
 }
