@@ -52,8 +52,8 @@ pub use self::{
     storage::{
         AtomicStorage, Charge, ChargeRequest, Effect, Emulated, HeldPlace, ListEntry, ListFollower,
         ListStorage, LocalPlaces, OwnedCharge, OwnedChargeRequest, PlaceStorage, PlacesOf, Refund,
-        Reply, Scope, States, Storage, StorageError, Taken, Value, give_back, look, settle,
-        settle_one,
+        Reply, Scope, States, Storage, StorageCall, StorageError, Taken, Value, Wrapper, give_back,
+        look, settle, settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

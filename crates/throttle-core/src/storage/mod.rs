@@ -12,6 +12,7 @@ mod request;
 mod settle;
 mod traits;
 mod value;
+mod wrapper;
 
 pub use self::{
     charge::{Charge, OwnedCharge, Refund},
@@ -25,4 +26,5 @@ pub use self::{
     settle::{States, give_back, look, settle, settle_one},
     traits::{AtomicStorage, Scope, Storage},
     value::Value,
+    wrapper::{StorageCall, Wrapper},
 };

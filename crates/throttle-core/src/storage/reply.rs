@@ -60,8 +60,8 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     /// Changes the answer; errors pass through.
     ///
     /// ```
-    /// # use throttle_core as ratethrottle;
-    /// use ratethrottle::{Reply, StorageError};
+    /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_core as storage; }
+    /// use ratethrottle::{StorageError, storage::Reply};
     ///
     /// let reply: Reply<u32, StorageError> = Reply::ready(Ok(20)).map(|n| n + 1);
     /// assert!(matches!(reply.into_ready(), Ok(Ok(21))));

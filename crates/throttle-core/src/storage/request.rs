@@ -19,8 +19,11 @@ pub struct ChargeRequest<'a> {
 /// # Examples
 ///
 /// ```
-/// # mod ratethrottle { pub use throttle_core::*; }
-/// use ratethrottle::{Charge, ChargeRequest, Key, Rule};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_core as storage; }
+/// use ratethrottle::{
+///     Key, Rule,
+///     storage::{Charge, ChargeRequest},
+/// };
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let rule = std::sync::Arc::new(Rule::per_minute("api", 100).check()?);

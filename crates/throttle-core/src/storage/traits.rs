@@ -14,8 +14,8 @@ use crate::{decision::Outcome, time::Clock};
 /// Keeps values under keys: the six operations that a storage of your own needs, and no more.
 ///
 /// With these alone it serves every algorithm, exactly as long as one process uses it
-/// ([`Emulated`](super::Emulated)); a storage that can decide in one atomic step for all processes says so by
-/// overriding [`Storage::atomic`].
+/// ([`Emulated`](super::Emulated)); a storage that can decide in one atomic step for all processes says
+/// so by overriding [`Storage::atomic`]. One that wraps another implements [`Wrapper`](super::Wrapper).
 ///
 /// The contract, which the conformance suite of `throttle-testkit` checks:
 ///
@@ -199,7 +199,7 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
 /// Decides whole requests, each in one atomic step.
 ///
-/// All of it is required, so that a storage that wraps another cannot forget a part. What it must
+/// A storage that wraps another implements [`Wrapper`](super::Wrapper) instead. What a storage must
 /// answer is [`crate::settle`]'s arithmetic, whatever it is written in; the conformance suite of
 /// `throttle-testkit` holds every storage to it.
 pub trait AtomicStorage: Storage {

@@ -1,0 +1,264 @@
+//! Wrappers around a storage that records its calls.
+
+use std::sync::{Mutex, Weak};
+
+use super::*;
+use crate::{
+    decision::{Listed, Verdict},
+    key::Key,
+    rule::Rule,
+    storage::{
+        charge::Charge,
+        lists::{ListEntry, ListFollower},
+        local_places::LocalPlaces,
+    },
+    time::{ManualClock, Micros},
+};
+
+/// A storage whose every answer is another one, and which records what it was asked.
+#[derive(Clone)]
+struct Recorder {
+    asked: Arc<Mutex<Vec<String>>>,
+    lists: Arc<dyn ListStorage>,
+    places: LocalPlaces,
+}
+
+impl Recorder {
+    fn new() -> Self {
+        Self { asked: Arc::default(), lists: Arc::new(NoLists), places: LocalPlaces::new() }
+    }
+
+    fn asked(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+
+    fn decide(&self, call: &str, request: &ChargeRequest<'_>, remaining: u64) -> Reply<Outcome> {
+        self.asked(format!("{call} {:?} {}", request.charges(), request.clock().is_some()));
+        let verdict = Verdict { allowed: true, remaining, ..Verdict::default() };
+        Reply::ready(Ok(Outcome::one(verdict, Micros::new(5))))
+    }
+}
+
+#[async_trait]
+impl Storage for Recorder {
+    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
+        self.asked(format!("get {key}"));
+        Ok(Some("got".into()))
+    }
+
+    async fn set(
+        &self,
+        key: &str,
+        value: Value,
+        ttl: Option<Duration>,
+    ) -> Result<(), StorageError> {
+        self.asked(format!("set {key} {value:?} {ttl:?}"));
+        Ok(())
+    }
+
+    async fn increment(
+        &self,
+        key: &str,
+        amount: i64,
+        ttl: Option<Duration>,
+    ) -> Result<i64, StorageError> {
+        self.asked(format!("increment {key} {amount} {ttl:?}"));
+        Err(StorageError::overflow(key))
+    }
+
+    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
+        self.asked(format!("delete {key}"));
+        Ok(true)
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
+        self.asked(format!("exists {key}"));
+        Ok(false)
+    }
+
+    async fn clear(&self) -> Result<u64, StorageError> {
+        self.asked("clear".to_owned());
+        Ok(17)
+    }
+
+    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
+        self
+    }
+}
+
+impl AtomicStorage for Recorder {
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
+        self.decide("acquire", request, 1)
+    }
+
+    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
+        self.decide("peek", request, 2)
+    }
+
+    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
+        self.asked(format!("refund {refunds:?} {}", clock.is_some()));
+        Reply::ready(Err(StorageError::other("no refunds")))
+    }
+
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+        self.asked(format!("reset {:?}", request.charges()));
+        Reply::ready(Ok(()))
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Shared
+    }
+
+    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
+        Some(Arc::clone(&self.lists))
+    }
+
+    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+        Some(Arc::new(self.places.clone()))
+    }
+
+    fn kind(&self) -> &str {
+        "recorder"
+    }
+}
+
+struct NoLists;
+
+#[async_trait]
+impl ListStorage for NoLists {
+    async fn add(&self, _: Listed, _: &str, _: Option<Duration>) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: Listed, _: &str) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
+    async fn load(&self) -> Result<Vec<ListEntry>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn follow(&self, _: Weak<dyn ListFollower>) {}
+}
+
+/// Overrides one method.
+#[derive(Clone)]
+struct Free(Arc<dyn AtomicStorage>);
+
+impl Wrapper for Free {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.0
+    }
+
+    fn peek(&self, _: &ChargeRequest<'_>) -> Reply<Outcome> {
+        Reply::ready(Ok(Outcome::new([], Micros::ZERO)))
+    }
+}
+
+/// Records the calls that it is around, and makes none when it is closed.
+#[derive(Clone)]
+struct Gate {
+    inner: Arc<dyn AtomicStorage>,
+    seen: Arc<Mutex<Vec<StorageCall>>>,
+    is_closed: bool,
+}
+
+impl Gate {
+    fn new(storage: impl Storage, is_closed: bool) -> Self {
+        Self { inner: Arc::new(storage).atomic(), seen: Arc::default(), is_closed }
+    }
+}
+
+impl Wrapper for Gate {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.inner
+    }
+
+    fn around<T: Send + 'static>(
+        &self,
+        call: StorageCall,
+        forward: impl FnOnce(&Arc<dyn AtomicStorage>) -> Reply<T>,
+    ) -> Reply<T> {
+        self.seen.lock().unwrap().push(call);
+        match self.is_closed {
+            true => Reply::ready(Err(StorageError::not_carried_out("closed"))),
+            false => forward(&self.inner),
+        }
+    }
+}
+
+/// Returns the answer of a call that waits for nothing.
+fn answer<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(answer) => answer,
+        std::task::Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// Makes every call but one of peek, and returns what is answered.
+fn ask_all(storage: &dyn AtomicStorage) -> Vec<String> {
+    let (key, rule) = (Key::from("k"), Arc::new(Rule::per_minute("api", 10).check().unwrap()));
+    let charges = [Charge::new(&key, &rule, 3)];
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(std::time::SystemTime::UNIX_EPOCH));
+    let (request, ttl) = (ChargeRequest::new(&charges, Some(&clock)), Some(Duration::from_secs(9)));
+    let of = PlacesOf::new("uploads", &key);
+    let places = storage.places().expect("it counts permits");
+    let taken = answer(places.take(&of, 2));
+    let in_use = answer(places.in_use(&of));
+    let ready = |answer: Result<Result<(), _>, _>| format!("{:?}", answer.expect("it is ready"));
+    vec![
+        format!("{:?}", storage.acquire(&request).into_ready().expect("it is ready")),
+        ready(storage.refund(&[Refund::new(charges[0], None)], Some(&clock)).into_ready()),
+        ready(storage.reset(&request).into_ready()),
+        format!("{:?}", taken.map(|taken| taken.in_use())),
+        format!("{in_use:?}"),
+        format!("{:?}", answer(storage.get("a"))),
+        format!("{:?}", answer(storage.set("b", "value".into(), ttl))),
+        format!("{:?}", answer(storage.increment("c", -4, ttl))),
+        format!("{:?}", answer(storage.delete("d"))),
+        format!("{:?}", answer(storage.exists("e"))),
+        format!("{:?}", answer(storage.clear())),
+        format!("{:?} {}", storage.scope(), storage.kind()),
+    ]
+}
+
+#[test]
+fn a_wrapper_that_overrides_one_method_forwards_all_others() {
+    let (plain, inside) = (Recorder::new(), Recorder::new());
+    let wrapped = Arc::new(Free(Arc::new(inside.clone()))).atomic();
+    assert_eq!(ask_all(&*wrapped), ask_all(&plain));
+    assert_eq!(*inside.asked.lock().unwrap(), *plain.asked.lock().unwrap());
+    assert_eq!(inside.asked.lock().unwrap().len(), 9);
+    assert!(Arc::ptr_eq(&wrapped.lists().unwrap(), &inside.lists));
+
+    let request = ChargeRequest::new(&[], None);
+    let free = wrapped.peek(&request).into_ready().expect("it is ready").unwrap();
+    assert_eq!((free.verdicts().len(), inside.asked.lock().unwrap().len()), (0, 9));
+}
+
+#[test]
+fn every_call_goes_through_around_once() {
+    use StorageCall::*;
+    let (plain, inside) = (Recorder::new(), Recorder::new());
+    let gate = Gate::new(Free(Arc::new(inside.clone())), false);
+    let wrapped = Arc::new(gate.clone()).atomic();
+    assert_eq!(ask_all(&*wrapped), ask_all(&plain), "wrappers of wrappers forward, too");
+    drop(wrapped.peek(&ChargeRequest::new(&[], None)));
+    let seen = gate.seen.lock().unwrap();
+    let permits = [AcquirePermit, PermitsInUse];
+    let whole = [Acquire, Refund, Reset];
+    let operations = [Get, Set, Increment, Delete, Exists, Clear];
+    assert_eq!(*seen, [&permits[..], &whole, &operations, &[Peek]].concat());
+}
+
+#[test]
+fn a_call_that_is_not_forwarded_does_not_reach_the_storage() {
+    let inside = Recorder::new();
+    let wrapped = Arc::new(Gate::new(inside.clone(), true)).atomic();
+    let answers = ask_all(&*wrapped);
+    let (facts, calls) = answers.split_last().unwrap();
+    assert_eq!(facts, "Shared recorder");
+    assert!(calls.iter().all(|answer| answer.contains("closed")), "{calls:?}");
+    assert_eq!((inside.asked.lock().unwrap().len(), inside.places.keys()), (0, 0));
+}
