@@ -1,17 +1,10 @@
 //! A storage whose answers come in time or not at all.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use throttle_core::{
-    AtomicStorage, ChargeRequest, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Storage,
-    StorageError, Taken,
-};
+use throttle_core::{AtomicStorage, Reply, Storage, StorageCall, StorageError, Wrapper};
 
-use crate::{
-    Error,
-    forward::{forwarded_facts, guarded_operations},
-    timer::within,
-};
+use crate::{error::Error, timer::within};
 
 /// Gives every call of a storage a deadline; what comes later is dropped.
 ///
@@ -30,12 +23,8 @@ use crate::{
 ///     Limiter::new(Deadline::new(storage, Deadlines::of(Duration::from_millis(50))))
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Deadline {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     storage: Arc<dyn AtomicStorage>,
     deadlines: Deadlines,
 }
@@ -100,6 +89,18 @@ impl Deadlines {
     pub fn clear(self, clear: Duration) -> Self {
         Self { clear, ..self }
     }
+
+    fn bound(&self, call: StorageCall) -> Duration {
+        match call {
+            // A permit whose answer is late is released by the storage: its reply is dropped.
+            StorageCall::Acquire | StorageCall::AcquirePermit => self.acquire,
+            StorageCall::Peek | StorageCall::PermitsInUse => self.peek,
+            StorageCall::Refund => self.refund,
+            StorageCall::Reset => self.reset,
+            StorageCall::Clear => self.clear,
+            _ => self.operations,
+        }
+    }
 }
 
 impl Default for Deadlines {
@@ -117,89 +118,40 @@ impl From<Duration> for Deadlines {
 impl Deadline {
     /// Wraps a storage.
     pub fn new(storage: impl Storage, deadlines: impl Into<Deadlines>) -> Self {
-        let storage = Arc::new(storage).atomic();
-        Self { inner: Arc::new(Inner { storage, deadlines: deadlines.into() }) }
+        Self { storage: Arc::new(storage).atomic(), deadlines: deadlines.into() }
+    }
+}
+
+impl Wrapper for Deadline {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.storage
     }
 
-    fn guard<T>(
+    #[inline]
+    fn around<T: Send + 'static>(
         &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> impl Future<Output = Result<T, StorageError>> {
-        bounded(self.inner.deadlines.operations, call)
-    }
-
-    fn guard_clear<T>(
-        &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> impl Future<Output = Result<T, StorageError>> {
-        bounded(self.inner.deadlines.clear, call)
-    }
-}
-
-guarded_operations!(Deadline);
-
-impl AtomicStorage for Deadline {
-    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        in_time(self.inner.storage.acquire(request), self.inner.deadlines.acquire)
-    }
-
-    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        in_time(self.inner.storage.peek(request), self.inner.deadlines.peek)
-    }
-
-    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
-        in_time(self.inner.storage.refund(refunds, clock), self.inner.deadlines.refund)
-    }
-
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        in_time(self.inner.storage.reset(request), self.inner.deadlines.reset)
-    }
-
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        let (places, deadlines) = (self.inner.storage.places()?, self.inner.deadlines);
-        Some(Arc::new(BoundedPlaces { places, deadlines }))
-    }
-
-    forwarded_facts!();
-}
-
-/// Bounds how long questions for places may take: as decisions. A place whose answer is late is given back
-/// by the storage, since nobody waits for it any more.
-struct BoundedPlaces {
-    places: Arc<dyn PlaceStorage>,
-    deadlines: Deadlines,
-}
-
-impl PlaceStorage for BoundedPlaces {
-    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
-        in_time(self.places.take(of, limit), self.deadlines.acquire)
-    }
-
-    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
-        in_time(self.places.in_use(of), self.deadlines.peek)
+        call: StorageCall,
+        forward: impl FnOnce(&Arc<dyn AtomicStorage>) -> Reply<T>,
+    ) -> Reply<T> {
+        in_time(forward(&self.storage), self.deadlines.bound(call))
     }
 }
 
 /// Passes on what is there; gives what is on its way so long.
 #[inline]
-pub(crate) fn in_time<T: Send + Unpin + 'static>(reply: Reply<T>, span: Duration) -> Reply<T> {
+pub(crate) fn in_time<T: Send + 'static>(reply: Reply<T>, span: Duration) -> Reply<T> {
     match reply.into_ready() {
         Ok(answer) => Reply::ready(answer),
-        Err(pending) => Reply::pending(bounded(span, pending)),
+        Err(pending) => Reply::pending(async move {
+            let answer = within(span, pending).await;
+            answer.unwrap_or_else(|| Err(StorageError::other(Error::Late(span))))
+        }),
     }
 }
 
-async fn bounded<T>(
-    span: Duration,
-    call: impl Future<Output = Result<T, StorageError>>,
-) -> Result<T, StorageError> {
-    let answer = within(span, call).await;
-    answer.unwrap_or_else(|| Err(StorageError::other(Error::Late(span))))
-}
-
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner")
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadline")
             .field("storage", &self.storage.kind())
             .field("deadlines", &self.deadlines)
             .finish()

@@ -18,6 +18,7 @@
 //! circuit is open. All of them are within the fallback, which answers for what any of them stops. Denials are outermost:
 //! what is refused at hand costs nothing further in, and answers of the fallback are not kept.
 
+mod before_and_after;
 mod breaker;
 mod deadline;
 mod denials;

@@ -1,13 +1,17 @@
 //! All wrappers in their order, in one line.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use serde::Serialize;
-use throttle_core::{AtomicStorage, Storage, StorageError, Value, async_trait};
+use throttle_core::{AtomicStorage, Storage, Wrapper};
 
 use crate::{
-    Accuracy, Circuit, CircuitBreaker, CircuitFigures, Deadline, Deadlines, DenialFigures,
-    Fallback, FallbackFigures, LeaseFigures, Leases, LocalDenials, Modes, Servers,
+    breaker::{Circuit, CircuitBreaker, CircuitFigures},
+    deadline::{Deadline, Deadlines},
+    denials::{DenialFigures, LocalDenials},
+    fallback::{Fallback, FallbackFigures, Modes},
+    leases::{Accuracy, LeaseFigures, Leases},
+    servers::Servers,
 };
 
 /// Composes the wrappers in the order in which they belong.
@@ -178,44 +182,9 @@ impl Resilient {
     }
 }
 
-#[async_trait]
-impl Storage for Resilient {
-    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
-        self.outermost.get(key).await
-    }
-
-    async fn set(
-        &self,
-        key: &str,
-        value: Value,
-        ttl: Option<Duration>,
-    ) -> Result<(), StorageError> {
-        self.outermost.set(key, value, ttl).await
-    }
-
-    async fn increment(
-        &self,
-        key: &str,
-        amount: i64,
-        ttl: Option<Duration>,
-    ) -> Result<i64, StorageError> {
-        self.outermost.increment(key, amount, ttl).await
-    }
-
-    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
-        self.outermost.delete(key).await
-    }
-
-    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
-        self.outermost.exists(key).await
-    }
-
-    async fn clear(&self) -> Result<u64, StorageError> {
-        self.outermost.clear().await
-    }
-
-    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
-        Arc::clone(&self.outermost)
+impl Wrapper for Resilient {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.outermost
     }
 }
 

@@ -6,19 +6,13 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, future::Future, ops::Deref, sync::Arc, time::Instant};
+use std::{fmt, ops::Deref, sync::Arc, time::Instant};
 
-use throttle_core::{
-    AtomicStorage, ChargeRequest, Clock, Outcome, PlaceStorage, PlacesOf, Refund, Reply, Storage,
-    StorageError, Taken,
-};
+use throttle_core::{AtomicStorage, Reply, Storage, StorageCall, StorageError, Wrapper};
 
 pub use self::circuit::{Circuit, CircuitChange, CircuitFigures, CircuitState};
 use self::machine::{Machine, Permit, Went};
-use crate::{
-    Error,
-    forward::{forwarded_facts, guarded_operations},
-};
+use crate::error::Error;
 
 /// Stops asking a storage that fails too often, so that requests do not wait for it in vain and it can
 /// come back; then lets one request at a time probe it.
@@ -45,10 +39,6 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct CircuitBreaker {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     storage: Arc<dyn AtomicStorage>,
     machine: Arc<Machine>,
 }
@@ -57,107 +47,49 @@ impl CircuitBreaker {
     /// Wraps a storage.
     pub fn new(storage: impl Storage, circuit: Circuit) -> Self {
         let storage = Arc::new(storage).atomic();
-        Self { inner: Arc::new(Inner { storage, machine: Arc::new(Machine::new(circuit)) }) }
+        Self { storage, machine: Arc::new(Machine::new(circuit)) }
     }
 
     /// Returns what it saw and did so far.
     #[must_use]
     pub fn figures(&self) -> CircuitFigures {
-        self.inner.machine.figures()
+        self.machine.figures()
+    }
+}
+
+impl Wrapper for CircuitBreaker {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.storage
     }
 
-    /// Makes a call if it may go through, and takes note of how it went.
+    /// Makes a call if it may go through, and records how it went.
     #[inline]
-    fn call<T: Send + Unpin + 'static>(
+    fn around<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&dyn AtomicStorage) -> Reply<T>,
+        call: StorageCall,
+        forward: impl FnOnce(&Arc<dyn AtomicStorage>) -> Reply<T>,
     ) -> Reply<T> {
-        let machine = &self.inner.machine;
-        let Some(permit) = machine.permit() else {
-            return Reply::ready(Err(rejected()));
+        if call == StorageCall::Clear {
+            return forward(&self.storage); // it visits every key: that it takes long says nothing
+        }
+        let Some(permit) = self.machine.permit() else {
+            return Reply::ready(Err(StorageError::not_carried_out(Error::CircuitOpen)));
         };
-        let watched = Watched::new(&**machine, permit);
-        match call(&*self.inner.storage).into_ready() {
+        let watched = Watched::new(&*self.machine, permit);
+        match forward(&self.storage).into_ready() {
             Ok(answer) => {
                 watched.done(&answer);
                 Reply::ready(answer)
             }
             Err(pending) => {
-                let watched = watched.held_by(Arc::clone(machine));
-                Reply::pending(async move {
-                    let answer = pending.await;
+                let watched = watched.held_by(Arc::clone(&self.machine));
+                pending.then(move |answer| {
                     watched.done(&answer);
-                    answer
+                    Reply::ready(answer)
                 })
             }
         }
     }
-
-    async fn guard<T>(
-        &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, StorageError> {
-        let permit = self.inner.machine.permit().ok_or_else(rejected)?;
-        let watched = Watched::new(Arc::clone(&self.inner.machine), permit);
-        let answer = call.await;
-        watched.done(&answer);
-        answer
-    }
-
-    /// `clear` visits every key: that it takes long says nothing.
-    async fn guard_clear<T>(
-        &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, StorageError> {
-        call.await
-    }
-}
-
-guarded_operations!(CircuitBreaker);
-
-impl AtomicStorage for CircuitBreaker {
-    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.call(|storage| storage.acquire(request))
-    }
-
-    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.call(|storage| storage.peek(request))
-    }
-
-    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
-        self.call(|storage| storage.refund(refunds, clock))
-    }
-
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        self.call(|storage| storage.reset(request))
-    }
-
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        let (breaker, places) = (self.clone(), self.inner.storage.places()?);
-        Some(Arc::new(WatchedPlaces { breaker, places }))
-    }
-
-    forwarded_facts!();
-}
-
-/// Asks for places through the breaker, as for decisions.
-struct WatchedPlaces {
-    breaker: CircuitBreaker,
-    places: Arc<dyn PlaceStorage>,
-}
-
-impl PlaceStorage for WatchedPlaces {
-    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
-        self.breaker.call(|_| self.places.take(of, limit))
-    }
-
-    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
-        self.breaker.call(|_| self.places.in_use(of))
-    }
-}
-
-fn rejected() -> StorageError {
-    StorageError::not_carried_out(Error::CircuitOpen)
 }
 
 fn went<T>(answer: &Result<T, StorageError>) -> Went<'_> {
@@ -210,7 +142,7 @@ impl<M: Deref<Target = Machine>> Drop for Watched<M> {
 impl fmt::Debug for CircuitBreaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
-            .field("storage", &self.inner.storage.kind())
+            .field("storage", &self.storage.kind())
             .field("figures", &self.figures())
             .finish()
     }

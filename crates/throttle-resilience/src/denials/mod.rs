@@ -21,7 +21,6 @@ mod table;
 
 use std::{
     fmt,
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -32,14 +31,11 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use throttle_core::{
     AtomicStorage, ChargeRequest, Clock, Key, Outcome, Refund, Reply, Storage, StorageError,
+    Wrapper, async_trait,
 };
 
 use self::table::{Known, Table};
-use crate::{
-    forward::{forwarded_facts, forwarded_places, guarded_operations},
-    keyed::only_key,
-    owned::OwnedRequest,
-};
+use crate::{before_and_after::BeforeAndAfter, keyed::only_key};
 
 /// Refuses here what the storage has just refused, so that a flood of a client that is denied does not
 /// reach the storage: of one key two requests a second do, to see whether anything changed.
@@ -98,26 +94,23 @@ impl LocalDenials {
         DenialFigures { answered: self.inner.answered.load(Relaxed), keys }
     }
 
-    async fn guard<T>(
+    /// Forgets what is known of keys, now and when the guard is dropped.
+    fn forget<'k>(
         &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, StorageError> {
-        call.await
-    }
-
-    async fn guard_clear<T>(
-        &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, StorageError> {
-        let _after = Clear(&self.inner.table);
-        self.inner.table.clear();
-        call.await
+        keys: impl Iterator<Item = &'k Key<'k>>,
+    ) -> BeforeAndAfter<impl Fn() + Send + 'static> {
+        let keys: SmallVec<[_; 1]> = keys.map(|key| key.clone().into_owned()).collect();
+        let inner = Arc::clone(&self.inner);
+        BeforeAndAfter::new(move || keys.iter().for_each(|key| inner.table.forget(key)))
     }
 }
 
-guarded_operations!(LocalDenials);
+#[async_trait]
+impl Wrapper for LocalDenials {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.inner.storage
+    }
 
-impl AtomicStorage for LocalDenials {
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let inner = &self.inner;
         let Some(key) = only_key(request) else {
@@ -130,90 +123,28 @@ impl AtomicStorage for LocalDenials {
             }
             Known::Ask(ticket) => ticket,
         };
-        match inner.storage.acquire(request).into_ready() {
-            Ok(answer) => {
-                if let Ok(outcome) = &answer {
-                    inner.table.note(ticket, request, outcome);
-                }
-                Reply::ready(answer)
+        inner.storage.acquire(request).then_with(inner, request, move |inner, request, answer| {
+            if let Ok(outcome) = &answer {
+                inner.table.note(ticket, request, outcome);
             }
-            Err(pending) => {
-                let (inner, owned) = (Arc::clone(inner), OwnedRequest::of(request));
-                Reply::pending(async move {
-                    let outcome = pending.await?;
-                    owned.with(|request| inner.table.note(ticket, request, &outcome));
-                    Ok(outcome)
-                })
-            }
-        }
-    }
-
-    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.inner.storage.peek(request)
+            Reply::ready(answer)
+        })
     }
 
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
-        let keys = refunds.iter().map(|refund| refund.charge().key().clone().into_owned());
-        let after = self.void(keys.collect());
-        voiding(after, self.inner.storage.refund(refunds, clock))
+        let forget = self.forget(refunds.iter().map(|refund| refund.charge().key()));
+        forget.until(self.inner.storage.refund(refunds, clock))
     }
 
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        let keys = request.charges().iter().map(|charge| charge.key().clone().into_owned());
-        let after = self.void(keys.collect());
-        voiding(after, self.inner.storage.reset(request))
+        let forget = self.forget(request.charges().iter().map(|charge| charge.key()));
+        forget.until(self.inner.storage.reset(request))
     }
 
-    forwarded_facts!();
-    forwarded_places!();
-}
-
-impl LocalDenials {
-    /// Makes void what is known of keys, now and when what it returns is dropped.
-    fn void(&self, keys: SmallVec<[Key<'static>; 1]>) -> Void {
-        let void = Void { inner: Arc::clone(&self.inner), keys };
-        void.now();
-        void
-    }
-}
-
-fn voiding(after: Void, reply: Reply<()>) -> Reply<()> {
-    match reply.into_ready() {
-        Ok(answer) => {
-            drop(after);
-            Reply::ready(answer)
-        }
-        Err(pending) => Reply::pending(async move {
-            let _after = after;
-            pending.await
-        }),
-    }
-}
-
-/// Makes void what is known of keys.
-struct Void {
-    inner: Arc<Inner>,
-    keys: SmallVec<[Key<'static>; 1]>,
-}
-
-impl Void {
-    fn now(&self) {
-        self.keys.iter().for_each(|key| self.inner.table.forget(key));
-    }
-}
-
-impl Drop for Void {
-    fn drop(&mut self) {
-        self.now();
-    }
-}
-
-/// Makes all void when it is dropped.
-struct Clear<'a>(&'a Table);
-
-impl Drop for Clear<'_> {
-    fn drop(&mut self) {
-        self.0.clear();
+    async fn clear(&self) -> Result<u64, StorageError> {
+        let inner = Arc::clone(&self.inner);
+        let _forget = BeforeAndAfter::new(move || inner.table.clear());
+        self.inner.storage.clear().await
     }
 }
 
