@@ -4,19 +4,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, ChargeRequest, CheckedRule, Clock, Effect, Micros, Outcome, Reply, StorageError,
-    SystemClock, Verdict,
+    Charge, ChargeRequest, CheckedRule, Clock, Effect, Micros, Outcome, Reply, StorageCall,
+    StorageError, SystemClock, Verdict,
 };
 
-use super::{Inner, modes::Mode};
-use crate::owned::OwnedRequest;
-
-/// What was asked of the storage.
-#[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) enum Call {
-    Acquire,
-    Peek,
-}
+use super::{modes::Mode, state::Inner};
 
 /// How long a request waits that is larger than this server's share: the storage may be back then.
 const NEXT_TRY: Micros = Micros::new(1_000_000);
@@ -27,7 +19,7 @@ impl Inner {
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
         error: StorageError,
-        call: Call,
+        call: StorageCall,
     ) -> Reply<Outcome> {
         self.failed(&error);
         let modes: SmallVec<[Mode; 2]> =
@@ -51,7 +43,7 @@ impl Inner {
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
         modes: SmallVec<[Mode; 2]>,
-        call: Call,
+        call: StorageCall,
         owes: bool,
     ) -> Reply<Outcome> {
         let Some(local) = &self.modes.local else {
@@ -70,23 +62,13 @@ impl Inner {
             .map(|(charge, share)| Charge::new(charge.key(), share, charge.cost()))
             .collect();
         let asked = ChargeRequest::new(&charges, request.clock());
-        let reply = match call {
-            Call::Acquire => local.storage.acquire(&asked),
-            Call::Peek => local.storage.peek(&asked),
+        let (reply, owes) = match call {
+            StorageCall::Peek => (local.storage.peek(&asked), false),
+            _ => (local.storage.acquire(&asked), owes),
         };
-        let owes = owes && call == Call::Acquire;
-        match reply.into_ready() {
-            Ok(answer) => {
-                Reply::ready(answer.map(|own| self.conclude(request, &modes, &own, owes)))
-            }
-            Err(pending) => {
-                let (inner, owned) = (Arc::clone(self), OwnedRequest::of(request));
-                Reply::pending(async move {
-                    let own = pending.await?;
-                    Ok(owned.with(|request| inner.conclude(request, &modes, &own, owes)))
-                })
-            }
-        }
+        reply.then_with(self, request, move |inner, request, answer| {
+            Reply::ready(answer.map(|own| inner.conclude(request, &modes, &own, owes)))
+        })
     }
 
     fn conclude(

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use serde::Serialize;
 use throttle_core::{AtomicStorage, Storage};
 
-use crate::{Servers, observer::Observers};
+use crate::{observer::Observers, servers::Servers};
 
 /// Says what a rule does while the storage fails.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use throttle_core::{HeldPlace, Key, PlaceStorage, PlacesOf, Reply, StorageError, Taken};
+use throttle_core::{HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken};
 
-use super::{Inner, Mode};
+use super::{modes::Mode, state::Inner};
 
 /// Answers by the modes what the storage cannot: closed fails, open holds no place, local counts this
 /// server's share of them.
@@ -22,28 +22,11 @@ impl FallbackPlaces {
 impl PlaceStorage for FallbackPlaces {
     fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
         match self.shared.take(of, limit).into_ready() {
-            Ok(Ok(taken)) => {
-                self.inner.answered();
-                Reply::ready(Ok(taken))
-            }
-            Ok(Err(error)) => self.inner.take_without(of, limit, error),
+            Ok(answer) => self.inner.taken(of, limit, answer),
             Err(pending) => {
                 let inner = Arc::clone(&self.inner);
                 let (name, key) = (of.name().to_owned(), of.key().clone().into_owned());
-                Reply::pending(async move {
-                    match pending.await {
-                        Ok(taken) => {
-                            inner.answered();
-                            Ok(taken)
-                        }
-                        Err(error) => {
-                            let key: &Key<'_> = &key;
-                            let of = PlacesOf::new(&name, key);
-                            let reply = inner.take_without(&of, limit, error);
-                            reply.await
-                        }
-                    }
-                })
+                pending.then(move |answer| inner.taken(&PlacesOf::new(&name, &key), limit, answer))
             }
         }
     }
@@ -54,7 +37,20 @@ impl PlaceStorage for FallbackPlaces {
 }
 
 impl Inner {
-    fn take_without(&self, of: &PlacesOf<'_>, limit: u64, error: StorageError) -> Reply<Taken> {
+    /// Passes on what the storage answered, or answers by the mode of the name.
+    fn taken(
+        self: &Arc<Self>,
+        of: &PlacesOf<'_>,
+        limit: u64,
+        answer: Result<Taken, StorageError>,
+    ) -> Reply<Taken> {
+        let error = match answer {
+            Ok(taken) => {
+                self.answered();
+                return Reply::ready(Ok(taken));
+            }
+            Err(error) => error,
+        };
         self.failed(&error);
         let local = self.modes.local.as_ref().and_then(|local| local.storage.places());
         match (self.modes.mode(of.name()), local) {
@@ -65,10 +61,7 @@ impl Inner {
             (Mode::Local, Some(places)) => {
                 self.count(&self.counts.local);
                 let share = (limit / self.servers()).max(1);
-                match places.take(of, share).into_ready() {
-                    Ok(answer) => Reply::ready(answer.map(Taken::degraded)),
-                    Err(pending) => Reply::pending(async move { Ok(pending.await?.degraded()) }),
-                }
+                places.take(of, share).map(Taken::degraded)
             }
             _ => {
                 self.count(&self.counts.closed);

@@ -6,7 +6,7 @@ use throttle_core::{
     AtomicStorage, Charge, ChargeRequest, CheckedRule, Effect, Outcome, StorageError,
 };
 
-use super::{Inner, debts::Debt, modes::Local};
+use super::{debts::Debt, modes::Local, state::Inner};
 
 /// How many debts are charged, one after the other, before a pause, so that the storage that has just
 /// come back has time for the requests.
