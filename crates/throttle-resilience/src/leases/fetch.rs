@@ -8,10 +8,10 @@ use throttle_core::{
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    Inner,
     gate::{Gate, Voided},
     lease::{Batch, Lease, REST, Short},
     plan::Plan,
+    state::Inner,
     table::Return,
 };
 

@@ -41,6 +41,7 @@
 mod accuracy;
 mod fetch;
 mod figures;
+mod forget;
 mod gate;
 mod lease;
 mod meter;
@@ -48,36 +49,30 @@ mod path;
 mod plan;
 mod refund;
 mod sketch;
+mod state;
 mod table;
+mod taken;
 mod tidy;
 
 use std::{
     fmt,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
-use smallvec::SmallVec;
 use throttle_core::{
-    AtomicStorage, Charge, ChargeRequest, CheckedRule, Clock, Micros, Outcome, Refund, Reply,
-    Storage, StorageError,
+    AtomicStorage, ChargeRequest, Clock, Outcome, Refund, Reply, Storage, StorageError, Wrapper,
+    async_trait,
 };
 
 pub use self::{accuracy::Accuracy, figures::LeaseFigures};
 use self::{
-    figures::Counts,
-    plan::{Named, Plan},
+    plan::Named,
     sketch::Sketch,
+    state::{Counts, Inner},
     table::Table,
 };
-use crate::{
-    Servers,
-    forward::{forwarded_facts, forwarded_places, guarded_operations},
-};
+use crate::servers::Servers;
 
 /// Takes permits of keys that are asked for often in batches, and spends them here, so that not every
 /// request asks the storage.
@@ -130,20 +125,6 @@ pub struct LeasesBuilder {
     deadline: Option<Duration>,
 }
 
-struct Inner {
-    storage: Arc<dyn AtomicStorage>,
-    named: Vec<(u64, Named)>,
-    servers: Servers,
-    deadline: Option<Duration>,
-    table: Table,
-    sketch: Sketch,
-    counts: Counts,
-    start: Instant,
-    /// Whether nothing is leased any more.
-    ended: AtomicBool,
-    tidying: AtomicBool,
-}
-
 impl Leases {
     /// Begins with the storage, and with the number of servers that share it.
     #[expect(clippy::new_ret_no_self, reason = "the rules are to be named")]
@@ -166,22 +147,6 @@ impl Leases {
     /// Gives back what is held by now; what is asked for later is leased again.
     pub async fn flush(&self) {
         self.inner.flush().await;
-    }
-
-    async fn guard<T>(
-        &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, StorageError> {
-        call.await
-    }
-
-    async fn guard_clear<T>(
-        &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, StorageError> {
-        let _after = Forget { inner: &self.inner };
-        self.inner.forget_all();
-        call.await
     }
 }
 
@@ -236,9 +201,12 @@ fn hash_of(name: &str) -> u64 {
     throttle_core::Rule::per_second(name, 1).check().map_or(0, |rule| rule.name_hash())
 }
 
-guarded_operations!(Leases);
+#[async_trait]
+impl Wrapper for Leases {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.inner.storage
+    }
 
-impl AtomicStorage for Leases {
     #[inline]
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let inner = &self.inner;
@@ -263,76 +231,12 @@ impl AtomicStorage for Leases {
     }
 
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        let keys: SmallVec<[_; 1]> =
-            request.charges().iter().copied().map(Charge::to_owned).collect();
-        let after = tidy::ForgetKeys { inner: Arc::clone(&self.inner), keys };
-        after.now();
-        match self.inner.storage.reset(request).into_ready() {
-            Ok(answer) => {
-                drop(after);
-                Reply::ready(answer)
-            }
-            Err(pending) => Reply::pending(async move {
-                let _after = after;
-                pending.await
-            }),
-        }
+        self.inner.forgetting(request).until(self.inner.storage.reset(request))
     }
 
-    forwarded_facts!();
-    forwarded_places!();
-}
-
-impl Inner {
-    /// Returns whether one of a request's rules is named.
-    #[inline]
-    fn concerns(&self, request: &ChargeRequest<'_>) -> bool {
-        request.charges().iter().any(|charge| self.named(charge.rule()).is_some())
-    }
-
-    #[inline]
-    fn named(&self, rule: &CheckedRule) -> Option<&Named> {
-        let hash = rule.name_hash();
-        let own =
-            self.named.iter().find(|(own, named)| *own == hash && named.name() == rule.name());
-        own.map(|(_, named)| named)
-    }
-
-    /// Returns how a rule is leased, if it is named.
-    fn plan(&self, rule: &Arc<CheckedRule>) -> Option<Arc<Plan>> {
-        self.named(rule).map(|named| named.plan(rule))
-    }
-
-    /// Returns how much this server may hold of one key.
-    fn most(&self, plan: &Plan) -> u64 {
-        plan.slack / self.servers.count()
-    }
-
-    /// Returns the time by the limiter's own clock, or since this was made; it is never later than it is.
-    #[inline]
-    fn now(&self, clock: Option<&Arc<dyn Clock>>) -> Micros {
-        match clock {
-            Some(clock) => clock.now(),
-            None => {
-                let since = self.start.elapsed().as_micros();
-                Micros::new(u64::try_from(since).unwrap_or(u64::MAX))
-            }
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ended.load(Relaxed)
-    }
-}
-
-/// Forgets all leases when it is dropped.
-struct Forget<'a> {
-    inner: &'a Inner,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        self.inner.forget_all();
+    async fn clear(&self) -> Result<u64, StorageError> {
+        let _forgetting = self.inner.forgetting_all();
+        self.inner.storage.clear().await
     }
 }
 

@@ -6,16 +6,15 @@ use smallvec::SmallVec;
 use throttle_core::{Charge, ChargeRequest, Key, Micros, Outcome, Reply, StorageError, Verdict};
 
 use super::{
-    Inner,
     fetch::Fetch,
     gate::Gate,
-    plan::Plan,
-    refund::{Part, Taken},
+    plan::{Plan, Plans},
+    state::Inner,
     table::Shard,
+    taken::{Part, Taken},
 };
-use crate::{deadline::in_time, keyed::only_key, owned::OwnedRequest};
+use crate::{deadline::in_time, keyed::only_key};
 
-pub(super) type Plans = SmallVec<[Option<Arc<Plan>>; 2]>;
 type Gates = SmallVec<[Arc<Gate>; 2]>;
 
 impl Inner {
@@ -101,7 +100,7 @@ impl Inner {
             return self.settle(request, key, hash, &plans, &gates);
         }
         self.count(&self.counts.waited, 1);
-        let (inner, owned) = (Arc::clone(self), OwnedRequest::of(request));
+        let (inner, owned) = (Arc::clone(self), request.to_owned());
         let decided = Reply::pending(async move {
             for gate in &gates {
                 gate.wait().await;
@@ -225,30 +224,20 @@ impl Inner {
         if !known {
             return reply;
         }
-        match reply.into_ready() {
-            Ok(answer) => Reply::ready(self.conclude(request, key, taken, answer)),
-            Err(pending) => {
-                let (inner, owned) = (Arc::clone(self), OwnedRequest::of(request));
-                Reply::pending(async move {
-                    let answer = pending.await;
-                    owned.with(|request| match only_key(request) {
-                        Some(key) => inner.conclude(request, key, taken, answer),
-                        None => answer,
-                    })
-                })
-            }
-        }
+        reply.then_with(self, request, move |inner, request, answer| {
+            Reply::ready(inner.conclude(request, taken, answer))
+        })
     }
 
     /// Puts together what the storage said and what was taken from stock, which is put back unless all
     /// admit.
     fn conclude(
-        self: &Arc<Self>,
+        &self,
         request: &ChargeRequest<'_>,
-        key: &Key<'_>,
         mut taken: Taken,
         answer: Result<Outcome, StorageError>,
     ) -> Result<Outcome, StorageError> {
+        let Some(key) = only_key(request) else { return answer };
         let outcome = answer?; // what was taken is put back
         let now = self.now(request.clock());
         if !outcome.is_allowed() {
@@ -267,16 +256,9 @@ impl Inner {
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
         let reply = self.storage.peek(&translated(request, &plans, |_| true).borrow(request));
-        match reply.into_ready() {
-            Ok(answer) => Reply::ready(answer.map(|outcome| self.with_stock(request, outcome))),
-            Err(pending) => {
-                let (inner, owned) = (Arc::clone(self), OwnedRequest::of(request));
-                Reply::pending(async move {
-                    let outcome = pending.await?;
-                    Ok(owned.with(|request| inner.with_stock(request, outcome)))
-                })
-            }
-        }
+        reply.then_with(self, request, |inner, request, answer| {
+            Reply::ready(answer.map(|outcome| inner.with_stock(request, outcome)))
+        })
     }
 
     fn with_stock(&self, request: &ChargeRequest<'_>, outcome: Outcome) -> Outcome {

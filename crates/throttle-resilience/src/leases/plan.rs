@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use smallvec::SmallVec;
 use throttle_core::{Algorithm, CheckedRule, Micros, Verdict};
 
-use super::Accuracy;
+use super::accuracy::Accuracy;
 
 /// Says how a rule is leased.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub(super) struct Plan {
     /// How long a batch should last.
     pub(super) horizon: Micros,
 }
+
+/// The plans of the rules of a request; none for a rule that is not named.
+pub(super) type Plans = SmallVec<[Option<Arc<Plan>>; 2]>;
 
 /// Says why a rule is not leased.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,14 +7,14 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use throttle_core::{AtomicStorage, Charge, OwnedCharge, Refund, Reply};
+use throttle_core::{AtomicStorage, Charge, Clock, OwnedCharge, Refund, Reply};
 use tokio::runtime::Handle;
 
 use super::{
-    Inner,
     gate::Voided,
     lease::Batch,
     plan::Plan,
+    state::Inner,
     table::{Return, Shard},
 };
 use crate::keyed::same_clock;
@@ -96,34 +96,6 @@ impl Inner {
                 "nothing is leased, each request asks the storage: leases take a tokio runtime"
             );
         }
-    }
-
-    /// Forgets all leases without giving anything back.
-    pub(super) fn forget_all(&self) {
-        let mut forgotten = Vec::new();
-        self.table.each(|shard| {
-            shard.visit(|hash, of_key| {
-                of_key.void(hash, None, Voided::Forget, &mut forgotten);
-            });
-        });
-        self.expire(&forgotten);
-    }
-
-    fn forget(&self, charge: &Charge<'_>) {
-        if self.named(charge.rule()).is_none() {
-            return;
-        }
-        let mut forgotten = Vec::new();
-        let hash = self.table.hash(charge.key());
-        if let Some(of_key) = self.table.lock(hash).find(hash, charge.key()) {
-            of_key.void(hash, Some(charge.rule().name()), Voided::Forget, &mut forgotten);
-        }
-        self.expire(&forgotten);
-    }
-
-    fn expire(&self, returns: &[Return]) {
-        let batches = returns.iter().flat_map(|one| &one.batches);
-        self.count(&self.counts.expired, batches.map(|batch| batch.left).sum());
     }
 
     pub(super) fn give_back_in_background(self: &Arc<Self>, returns: Vec<Return>) {
@@ -220,7 +192,7 @@ impl Inner {
 struct Owed {
     charge: OwnedCharge,
     hash: u64,
-    clock: Option<Arc<dyn throttle_core::Clock>>,
+    clock: Option<Arc<dyn Clock>>,
     of: Arc<Plan>,
     batch: Batch,
 }
@@ -322,23 +294,5 @@ impl Drop for Tidying {
         if let Some(inner) = self.0.upgrade() {
             inner.tidying.store(false, Relaxed);
         }
-    }
-}
-
-/// Forgets the leases of keys, now and when it is dropped.
-pub(super) struct ForgetKeys {
-    pub(super) inner: Arc<Inner>,
-    pub(super) keys: SmallVec<[OwnedCharge; 1]>,
-}
-
-impl ForgetKeys {
-    pub(super) fn now(&self) {
-        self.keys.iter().for_each(|key| self.inner.forget(&key.borrow()));
-    }
-}
-
-impl Drop for ForgetKeys {
-    fn drop(&mut self) {
-        self.now();
     }
 }
