@@ -15,9 +15,8 @@ use std::{
 };
 
 use throttle_core::{
-    Algorithm, AtomicStorage, ChargeRequest, Clock, Decision, Error, Limiter, ListStorage, Outcome,
-    PlaceStorage, PlacesOf, Refund, Reply, Rule, Scope, Storage, StorageError, Taken, Value,
-    async_trait,
+    Algorithm, AtomicStorage, Decision, Error, Limiter, Reply, Rule, Scope, Storage, StorageCall,
+    StorageError, Wrapper,
 };
 use throttle_memory::MemoryStorage;
 
@@ -35,9 +34,8 @@ pub(crate) fn limiter(storage: impl Storage, rules: impl IntoIterator<Item = Rul
 }
 
 /// How a storage behaves.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Behaviour {
-    #[default]
     AtOnce,
     /// Decides at once, answers after a time.
     Later(Duration),
@@ -53,9 +51,9 @@ pub(crate) enum Behaviour {
 }
 
 /// A storage in memory that behaves as a test says.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Moody {
-    pub(crate) memory: MemoryStorage,
+    pub(crate) memory: Arc<dyn AtomicStorage>,
     behaviour: Arc<Mutex<Behaviour>>,
     /// How refunds behave, if otherwise.
     of_refunds: Arc<Mutex<Option<Behaviour>>>,
@@ -64,9 +62,12 @@ pub(crate) struct Moody {
 
 impl Moody {
     pub(crate) fn new(behaviour: Behaviour) -> Self {
-        let moody = Self::default();
-        moody.be(behaviour);
-        moody
+        Self {
+            memory: Arc::new(MemoryStorage::new()).atomic(),
+            behaviour: Arc::new(Mutex::new(behaviour)),
+            of_refunds: Arc::default(),
+            calls: Arc::default(),
+        }
     }
 
     pub(crate) fn be(&self, behaviour: Behaviour) {
@@ -82,20 +83,39 @@ impl Moody {
         self.calls.load(Relaxed)
     }
 
-    fn reply<T: Send + Unpin + 'static>(&self, call: impl FnOnce() -> Reply<T>) -> Reply<T> {
-        self.reply_as(*self.behaviour.lock().unwrap(), call)
+    fn behaviour(&self, call: StorageCall) -> Behaviour {
+        let otherwise = *self.behaviour.lock().unwrap();
+        match call {
+            StorageCall::Refund => self.of_refunds.lock().unwrap().unwrap_or(otherwise),
+            _ => otherwise,
+        }
+    }
+}
+
+impl Default for Moody {
+    fn default() -> Self {
+        Self::new(Behaviour::AtOnce)
+    }
+}
+
+impl Wrapper for Moody {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.memory
     }
 
-    fn reply_as<T: Send + Unpin + 'static>(
+    fn around<T: Send + 'static>(
         &self,
-        behaviour: Behaviour,
-        call: impl FnOnce() -> Reply<T>,
+        call: StorageCall,
+        forward: impl FnOnce(&Arc<dyn AtomicStorage>) -> Reply<T>,
     ) -> Reply<T> {
+        if call == StorageCall::PermitsInUse {
+            return forward(&self.memory);
+        }
         self.calls.fetch_add(1, Relaxed);
-        match behaviour {
-            Behaviour::AtOnce => call(),
+        match self.behaviour(call) {
+            Behaviour::AtOnce => forward(&self.memory),
             Behaviour::Later(time) => {
-                let reply = call();
+                let reply = forward(&self.memory);
                 Reply::pending(async move {
                     tokio::time::sleep(time).await;
                     reply.await
@@ -103,111 +123,24 @@ impl Moody {
             }
             Behaviour::Fails => Reply::ready(Err(StorageError::not_carried_out("it is down"))),
             Behaviour::LosesAnswers => {
-                drop(call());
+                drop(forward(&self.memory));
                 Reply::ready(Err(StorageError::other("the answer is lost")))
             }
             Behaviour::Spoilt => Reply::ready(Err(StorageError::of_key("the key is spoilt"))),
             Behaviour::Panics => std::panic::resume_unwind(Box::new("in the storage")),
             Behaviour::Hangs => {
-                drop(call());
+                drop(forward(&self.memory));
                 Reply::pending(pending())
             }
         }
-    }
-
-    async fn operation<T: Send + Unpin + 'static>(
-        &self,
-        call: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, StorageError> {
-        self.reply(|| Reply::ready(Ok(()))).await?;
-        call.await
-    }
-}
-
-#[async_trait]
-impl Storage for Moody {
-    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
-        self.operation(self.memory.get(key)).await
-    }
-
-    async fn set(&self, key: &str, to: Value, ttl: Option<Duration>) -> Result<(), StorageError> {
-        self.operation(self.memory.set(key, to, ttl)).await
-    }
-
-    async fn increment(
-        &self,
-        key: &str,
-        by: i64,
-        ttl: Option<Duration>,
-    ) -> Result<i64, StorageError> {
-        self.operation(self.memory.increment(key, by, ttl)).await
-    }
-
-    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
-        self.operation(self.memory.delete(key)).await
-    }
-
-    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
-        self.operation(self.memory.exists(key)).await
-    }
-
-    async fn clear(&self) -> Result<u64, StorageError> {
-        self.operation(self.memory.clear()).await
-    }
-
-    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
-        self
-    }
-}
-
-impl AtomicStorage for Moody {
-    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.reply(|| self.memory.acquire(request))
-    }
-
-    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.reply(|| self.memory.peek(request))
-    }
-
-    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
-        let behaviour = self.of_refunds.lock().unwrap().unwrap_or(*self.behaviour.lock().unwrap());
-        self.reply_as(behaviour, || self.memory.refund(refunds, clock))
-    }
-
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        self.reply(|| self.memory.reset(request))
     }
 
     fn scope(&self) -> Scope {
         Scope::Shared
     }
 
-    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
-        self.memory.lists()
-    }
-
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        let (moody, places) = (self.clone(), self.memory.places()?);
-        Some(Arc::new(MoodyPlaces { moody, places }))
-    }
-
     fn kind(&self) -> &str {
         "moody"
-    }
-}
-
-struct MoodyPlaces {
-    moody: Moody,
-    places: Arc<dyn PlaceStorage>,
-}
-
-impl PlaceStorage for MoodyPlaces {
-    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
-        self.moody.reply(|| self.places.take(of, limit))
-    }
-
-    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
-        self.places.in_use(of)
     }
 }
 
