@@ -9,12 +9,9 @@ use std::{
 };
 
 use ratethrottle::{
-    MemoryStorage, Storage, StorageError, Value, async_trait,
-    concurrency::PlaceStorage,
+    MemoryStorage, Storage,
     engine::{Clock, Outcome},
-    storage::{
-        AtomicStorage, Charge, ChargeRequest, ListStorage, OwnedCharge, Refund, Reply, Scope,
-    },
+    storage::{AtomicStorage, ChargeRequest, Refund, Reply, Scope, Wrapper},
 };
 
 /// Counts what is asked of it; clones share the counts.
@@ -43,7 +40,7 @@ impl Counted {
         self.way.is_zero()
     }
 
-    fn later<T: Send + Unpin + 'static>(
+    fn later<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn AtomicStorage) -> Reply<T> + Send + 'static,
     ) -> Reply<T> {
@@ -57,30 +54,16 @@ impl Counted {
     }
 }
 
-/// The charges and the clock of a request that outlives its caller.
-struct Owned {
-    charges: Vec<OwnedCharge>,
-    clock: Option<Arc<dyn Clock>>,
-}
-
-impl Owned {
-    fn of(request: &ChargeRequest<'_>) -> Self {
-        let charges = request.charges().iter().copied().map(Charge::to_owned).collect();
-        Self { charges, clock: request.clock().cloned() }
+impl Wrapper for Counted {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.memory
     }
 
-    fn with<T>(&self, call: impl FnOnce(&ChargeRequest<'_>) -> T) -> T {
-        let charges: Vec<Charge<'_>> = self.charges.iter().map(OwnedCharge::borrow).collect();
-        call(&ChargeRequest::new(&charges, self.clock.as_ref()))
-    }
-}
-
-impl AtomicStorage for Counted {
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         if self.count() {
             return self.memory.acquire(request);
         }
-        let owned = Owned::of(request);
+        let owned = request.to_owned();
         self.later(move |memory| owned.with(|request| memory.acquire(request)))
     }
 
@@ -88,7 +71,7 @@ impl AtomicStorage for Counted {
         if self.count() {
             return self.memory.peek(request);
         }
-        let owned = Owned::of(request);
+        let owned = request.to_owned();
         self.later(move |memory| owned.with(|request| memory.peek(request)))
     }
 
@@ -115,56 +98,7 @@ impl AtomicStorage for Counted {
         Scope::Shared
     }
 
-    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
-        self.memory.lists()
-    }
-
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        self.memory.places()
-    }
-
     fn kind(&self) -> &str {
         "counted"
-    }
-}
-
-#[async_trait]
-impl Storage for Counted {
-    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
-        self.memory.get(key).await
-    }
-
-    async fn set(
-        &self,
-        key: &str,
-        value: Value,
-        ttl: Option<Duration>,
-    ) -> Result<(), StorageError> {
-        self.memory.set(key, value, ttl).await
-    }
-
-    async fn increment(
-        &self,
-        key: &str,
-        amount: i64,
-        ttl: Option<Duration>,
-    ) -> Result<i64, StorageError> {
-        self.memory.increment(key, amount, ttl).await
-    }
-
-    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
-        self.memory.delete(key).await
-    }
-
-    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
-        self.memory.exists(key).await
-    }
-
-    async fn clear(&self) -> Result<u64, StorageError> {
-        self.memory.clear().await
-    }
-
-    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
-        self
     }
 }

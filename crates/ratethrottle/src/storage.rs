@@ -2,7 +2,7 @@
 //!
 //! Start with [`Storage`](crate::Storage): its six operations are all that a storage of your own needs.
 //! [`AtomicStorage`] is for one that decides whole requests itself, with the arithmetic of
-//! [`engine`](crate::engine), and for one that wraps another.
+//! [`engine`](crate::engine), and [`Wrapper`] for one that wraps another.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

@@ -1,75 +1,30 @@
 //! A storage that wraps another: it decides whole requests, so its word is taken and checked.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use throttle_core::{
-    AtomicStorage, ChargeRequest, Clock, Error, Limiter, ListStorage, Outcome, PlaceStorage,
-    Refund, Reply, Rule, Scope, Storage, StorageError, Value, async_trait,
+    AtomicStorage, ChargeRequest, Error, Limiter, Outcome, Reply, Rule, Scope, Storage, Wrapper,
 };
 use throttle_memory::MemoryStorage;
 
 /// Changes the outcomes of a memory storage.
+#[derive(Clone)]
 struct Wrapped {
-    inner: MemoryStorage,
+    inner: Arc<dyn AtomicStorage>,
     change: fn(Outcome) -> Outcome,
 }
 
-#[async_trait]
-#[rustfmt::skip]
-impl Storage for Wrapped {
-    async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
-        self.inner.get(key).await
+impl Wrapper for Wrapped {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.inner
     }
-    async fn set(&self, key: &str, value: Value, ttl: Option<Duration>) -> Result<(), StorageError> {
-        self.inner.set(key, value, ttl).await
-    }
-    async fn increment(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, StorageError> {
-        self.inner.increment(key, by, ttl).await
-    }
-    async fn delete(&self, key: &str) -> Result<bool, StorageError> {
-        self.inner.delete(key).await
-    }
-    async fn exists(&self, key: &str) -> Result<bool, StorageError> {
-        self.inner.exists(key).await
-    }
-    async fn clear(&self) -> Result<u64, StorageError> {
-        self.inner.clear().await
-    }
-    fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
-        self
-    }
-}
 
-impl AtomicStorage for Wrapped {
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        match self.inner.acquire(request).into_ready() {
-            Ok(answer) => Reply::ready(answer.map(self.change)),
-            Err(pending) => pending,
-        }
-    }
-
-    fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.inner.peek(request)
-    }
-
-    fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
-        self.inner.refund(refunds, clock)
-    }
-
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        self.inner.reset(request)
+        self.inner.acquire(request).map(self.change)
     }
 
     fn scope(&self) -> Scope {
         Scope::Shared
-    }
-
-    fn lists(&self) -> Option<Arc<dyn ListStorage>> {
-        self.inner.lists()
-    }
-
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        self.inner.places()
     }
 
     fn kind(&self) -> &str {
@@ -78,7 +33,7 @@ impl AtomicStorage for Wrapped {
 }
 
 fn limiter(change: fn(Outcome) -> Outcome) -> Limiter {
-    let limiter = Limiter::new(Wrapped { inner: MemoryStorage::new(), change });
+    let limiter = Limiter::new(Wrapped { inner: Arc::new(MemoryStorage::new()).atomic(), change });
     limiter.add_rule(Rule::per_day("a", 5)).unwrap();
     limiter.add_rule(Rule::per_day("b", 5)).unwrap();
     limiter
