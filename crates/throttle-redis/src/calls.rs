@@ -2,12 +2,13 @@
 
 use std::{ops::Range, sync::Arc};
 
-use redis::{Cmd, Value};
+use redis::Value;
 use throttle_core::{
     Charge, ChargeRequest, Clock, Micros, Outcome, OwnedCharge, Refund, Reply, StorageError,
 };
 
 use crate::{
+    lua::ScriptCall,
     script::{self, Op},
     storage::Inner,
 };
@@ -62,12 +63,12 @@ struct Call {
 
 enum Command {
     /// The server's clock counts.
-    Ready(Cmd),
+    Ready(ScriptCall),
     /// The limiter's own clock counts, as it is when the call's turn has come.
     Timed { clock: Arc<dyn Clock>, make: Make },
 }
 
-type Make = Box<dyn Fn(&[String], Micros) -> Result<Cmd, StorageError> + Send + Sync>;
+type Make = Box<dyn Fn(&[String], Micros) -> Result<ScriptCall, StorageError> + Send + Sync>;
 
 impl Call {
     fn ask(
@@ -114,12 +115,11 @@ impl Call {
     }
 
     async fn send(&self, inner: &Inner) -> Result<Value, StorageError> {
-        let key = self.keys.first().map_or(&[][..], |key| key.as_bytes());
         let answer = match &self.command {
-            Command::Ready(command) => inner.topology.call(key, command).await,
+            Command::Ready(command) => inner.topology.run(command).await,
             Command::Timed { clock, make } => {
                 let _in_order = inner.order.lock().await;
-                inner.topology.call(key, &make(&self.keys, clock.now())?).await
+                inner.topology.run(&make(&self.keys, clock.now())?).await
             }
         };
         answer.map_err(|failure| {

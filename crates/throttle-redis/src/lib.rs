@@ -18,6 +18,7 @@ mod figures;
 mod info;
 mod keys;
 mod lists;
+mod lua;
 mod operations;
 mod options;
 mod places;

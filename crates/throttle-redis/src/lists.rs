@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Value, cmd};
+use redis::Value;
 use throttle_core::{ListEntry, ListFollower, ListStorage, Listed, StorageError, async_trait};
 
-use crate::storage::Inner;
+use crate::{
+    lua::{LISTS, ScriptCall},
+    storage::Inner,
+};
 
-const SCRIPT: &str = include_str!("lua/lists.lua");
 /// The lists are looked at this often; when nothing changed, that is all that is read.
 const EVERY: Duration = Duration::from_millis(500);
 /// And all of them are read once in so many times.
@@ -41,16 +43,16 @@ impl ListStorage for Lists {
     ) -> Result<(), StorageError> {
         let millis = span.map(|span| span.as_micros().div_ceil(1000).clamp(1, LONGEST_MS));
         let millis = millis.map(|millis| millis.to_string()).unwrap_or_default();
-        call(&self.inner, |command| {
-            command.arg("add").arg(number(list)).arg(entry).arg(millis);
+        call(&self.inner, |call| {
+            call.arg("add").arg(number(list)).arg(entry).arg(millis);
         })
         .await
         .map(|_| ())
     }
 
     async fn remove(&self, list: Listed, entry: &str) -> Result<bool, StorageError> {
-        let answer = call(&self.inner, |command| {
-            command.arg("remove").arg(number(list)).arg(entry).arg("");
+        let answer = call(&self.inner, |call| {
+            call.arg("remove").arg(number(list)).arg(entry).arg("");
         });
         Ok(answer.await? == Value::Int(1))
     }
@@ -105,8 +107,8 @@ async fn load(
     inner: &Inner,
     known: &str,
 ) -> Result<(String, Option<Vec<ListEntry>>), StorageError> {
-    let answer = call(inner, |command| {
-        command.arg("load").arg(known);
+    let answer = call(inner, |call| {
+        call.arg("load").arg(known);
     });
     let parts: Vec<String> = redis::from_redis_value(answer.await?)
         .map_err(|error| StorageError::not_carried_out(error.to_string()))?;
@@ -124,12 +126,13 @@ async fn load(
     Ok((version.clone(), Some(entries.collect())))
 }
 
-async fn call(inner: &Inner, arguments: impl FnOnce(&mut Cmd)) -> Result<Value, StorageError> {
+async fn call(
+    inner: &Inner,
+    arguments: impl FnOnce(&mut ScriptCall),
+) -> Result<Value, StorageError> {
     // No identity is written so: what follows a % in one is hexadecimal.
     let name = |name| inner.keys.of_value(&format!("{{%lists}}:{name}"));
-    let first = name("allow");
-    let mut command = cmd("EVAL");
-    command.arg(SCRIPT).arg(3).arg(&first).arg(name("deny")).arg(name("version"));
-    arguments(&mut command);
-    Ok(inner.topology.call(first.as_bytes(), &command).await?)
+    let mut call = LISTS.call(&[name("allow"), name("deny"), name("version")]);
+    arguments(&mut call);
+    Ok(inner.topology.run(&call).await?)
 }

@@ -5,19 +5,12 @@ use std::{sync::Arc, time::Duration};
 use redis::{Cmd, Value as Answer, cmd};
 use throttle_core::{AtomicStorage, Storage, StorageError, Value, async_trait};
 
-use crate::{RedisStorage, storage::Inner, topology::Server};
+use crate::{RedisStorage, lua::INCREMENT, storage::Inner, topology::Server};
 
 /// What one step of a walk over the keys looks at.
 const STEP: usize = 1_000;
 /// The longest lifetime that Redis takes is some 290 million years; this is a tenth of that.
 const LONGEST_MS: u128 = 1 << 60;
-
-/// Adds, and gives a lifetime to a key that was not there. `GET` returns the sum as text: a Lua number
-/// would round it.
-const INCREMENT: &str = "local there = redis.call('EXISTS', KEYS[1])
-redis.call('INCRBY', KEYS[1], ARGV[1])
-if there == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return redis.call('GET', KEYS[1])";
 
 #[async_trait]
 impl Storage for RedisStorage {
@@ -55,15 +48,15 @@ impl Storage for RedisStorage {
         ttl: Option<Duration>,
     ) -> Result<i64, StorageError> {
         let name = self.inner.keys.of_value(key);
-        let command = match ttl {
-            None => cmd("INCRBY").arg(&name).arg(amount).to_owned(),
+        let topology = &self.inner.topology;
+        let answer = match ttl {
+            None => topology.call(name.as_bytes(), cmd("INCRBY").arg(&name).arg(amount)).await,
             Some(ttl) => {
-                let mut command = cmd("EVAL");
-                command.arg(INCREMENT).arg(1).arg(&name).arg(amount).arg(millis(ttl));
-                command
+                let mut call = INCREMENT.call(&[&name]);
+                topology.run(call.arg(amount).arg(millis(ttl))).await
             }
         };
-        match self.inner.topology.call(name.as_bytes(), &command).await {
+        match answer {
             Ok(Answer::Int(sum)) => Ok(sum),
             Ok(Answer::BulkString(sum)) => {
                 Value::from(sum).as_i64().ok_or_else(|| StorageError::not_an_integer(key))

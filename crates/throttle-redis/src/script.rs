@@ -1,9 +1,8 @@
 //! The script that decides a whole request in Redis, and how it is called.
 //!
 //! It is the twin of `throttle_core`'s arithmetic: [`throttle_core::settle`], `look` and `give_back`
-//! over the algorithms' states, in Lua. The files of `lua/` are one text, so that there is one digest
-//! to know and one script to load. The names of core's table stand in them for its numbers
-//! ([`throttle_core::tag::fill_in`]).
+//! over the algorithms' states, in Lua ([`CHECK`](crate::lua::CHECK)). The names of core's table stand in
+//! it for its numbers ([`throttle_core::tag::fill_in`]).
 //!
 //! # Commands
 //!
@@ -36,7 +35,6 @@
 
 mod reply;
 mod request;
-mod text;
 
 pub(crate) use self::{
     reply::{corrupt, outcome, refunded},

@@ -97,7 +97,7 @@ async fn an_acl_user_needs_just_these_commands() {
 
 /// What a plain connection needs; `access.rs` tries the guide's own lines.
 const COMMANDS: &str = "+evalsha +script|load +time +get +set +unlink +lrange +lindex +llen +lset \
-     +ltrim +lrem +rpush +pexpire +eval +exists +incrby +scan +ping +info +zadd +zrem +zrange \
+     +ltrim +lrem +rpush +pexpire +exists +incrby +scan +ping +info +zadd +zrem +zrange \
      +zremrangebyscore +persist +pexpireat";
 
 #[tokio::test]

@@ -55,6 +55,35 @@ async fn a_flushed_script_is_loaded_again_without_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_script_is_there_once_connected_and_loaded_again_after_a_flush() {
+    let server = Server::start();
+    for (retries, flush) in [(0, false), (10, true)] {
+        let builder = RedisStorage::builder(&server.url()).max_connections(1).retries(retries);
+        let storage = builder.connect().await.unwrap();
+        let limiter = limiter(&storage, [rule("r", 1_000)]);
+        let (lists, uploads) =
+            (limiter.shared_lists().await.unwrap(), limiter.concurrency("uploads", 9).unwrap());
+        let mut flushes = 0;
+        let mut lose_scripts = || {
+            if flush {
+                server.command(&["SCRIPT", "FLUSH"]);
+                flushes += 1;
+            }
+        };
+        lose_scripts();
+        limiter.check("k", "r").await.unwrap();
+        lose_scripts();
+        storage.increment("n", 1, Some(SOON)).await.unwrap();
+        lose_scripts();
+        lists.allow("user:1").await.unwrap();
+        lose_scripts();
+        uploads.enter("k").await.unwrap();
+        assert!(storage.figures().script_reloads >= flushes, "{:?}", storage.figures());
+        assert_eq!(storage.figures().script_reloads == 0, flushes == 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_connections_are_replaced_in_the_background() {
     let server = Server::start();
     for resp3 in [true, false] {

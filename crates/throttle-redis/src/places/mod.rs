@@ -6,9 +6,9 @@
 mod held;
 mod renewal;
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use redis::{Cmd, Script, Value, cmd};
+use redis::{FromRedisValue, cmd};
 use throttle_core::{
     Effect, HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken,
     complete_on_drop::CompleteOnDrop,
@@ -16,10 +16,10 @@ use throttle_core::{
 use tokio::runtime::Handle;
 
 pub(crate) use self::held::Held;
-use crate::storage::Inner;
-
-const TEXT: &str = include_str!("../lua/places.lua");
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(TEXT));
+use crate::{
+    lua::{CONCURRENCY, ScriptCall},
+    storage::Inner,
+};
 
 /// The places of one prefix.
 pub(crate) struct Places {
@@ -48,15 +48,18 @@ impl PlaceStorage for Places {
     fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
         let inner = Arc::clone(&self.inner);
         let key = inner.keys.of_places(of);
-        Reply::pending(async move { Ok(call(&inner, &key, &command(&key, "count")).await?.1) })
+        Reply::pending(async move {
+            let (_, in_use): (u64, u64) = run(&inner, &call(&key, "count")).await?;
+            Ok(in_use)
+        })
     }
 }
 
 async fn take(inner: Arc<Inner>, key: Arc<str>, limit: u64) -> Result<Taken, StorageError> {
     let id = inner.held.next_id();
-    let mut take = command(&key, "take");
+    let mut take = call(&key, "take");
     take.arg(inner.held.lease_millis()).arg(limit).arg(&*id);
-    match call(&inner, &key, &take).await {
+    match run(&inner, &take).await {
         Ok((1, in_use)) => {
             renewal::begin(&inner);
             inner.held.add(&key, &id);
@@ -96,29 +99,14 @@ async fn give_back(inner: &Inner, key: &str, id: &str) {
     }
 }
 
-fn command(key: &str, op: &str) -> Cmd {
-    let mut command = cmd("EVALSHA");
-    command.arg(SCRIPT.get_hash()).arg(1).arg(key).arg(op);
-    command
+fn call(key: &str, op: &str) -> ScriptCall {
+    let mut call = CONCURRENCY.call(&[key]);
+    call.arg(op);
+    call
 }
 
-/// Returns the command that makes the script known to a server.
-fn load() -> Cmd {
-    let mut command = cmd("SCRIPT");
-    command.arg("LOAD").arg(TEXT);
-    command
-}
-
-/// Returns whether a place was taken, and how many are in use.
-async fn call(inner: &Inner, key: &str, command: &Cmd) -> Result<(u64, u64), StorageError> {
-    answered(send(inner, key, command).await?)
-}
-
-async fn send(inner: &Inner, key: &str, command: &Cmd) -> Result<Value, StorageError> {
-    Ok(inner.topology.call_script(key.as_bytes(), command, load).await?)
-}
-
-fn answered<T: redis::FromRedisValue>(answer: Value) -> Result<T, StorageError> {
+async fn run<T: FromRedisValue>(inner: &Inner, call: &ScriptCall) -> Result<T, StorageError> {
+    let answer = inner.topology.run(call).await?;
     // What was done is known to Redis alone.
     redis::from_redis_value(answer).map_err(|error| StorageError::other(error.to_string()))
 }

@@ -8,7 +8,7 @@ use std::{
 use throttle_core::StorageError;
 use tokio::task::JoinSet;
 
-use super::{answered, command, give_back, send};
+use super::{call, give_back, run};
 use crate::storage::Inner;
 
 /// A lease is renewed in its second quarter, so that a failure can be made good twice.
@@ -70,7 +70,7 @@ fn joined(done: Option<Done>) -> Result<(), StorageError> {
 
 async fn renew(inner: &Inner, key: &Arc<str>, ids: &[Arc<str>]) -> Result<(), StorageError> {
     let sent = Instant::now();
-    let absent: Vec<String> = answered(lengthen(inner, key, "renew", ids).await?)?;
+    let absent = lengthen(inner, key, "renew", ids).await?;
     let is_absent = |id: &&Arc<str>| absent.iter().any(|absent| **absent == ***id);
     inner.held.renewed(ids.iter().filter(|id| !is_absent(id)), sent);
     // Their lease was over, or Redis began anew: those that are still held count again, if need be
@@ -94,11 +94,11 @@ async fn lengthen(
     key: &str,
     op: &str,
     ids: impl IntoIterator<Item = &Arc<str>>,
-) -> Result<redis::Value, StorageError> {
-    let mut renew = command(key, op);
+) -> Result<Vec<String>, StorageError> {
+    let mut renew = call(key, op);
     renew.arg(inner.held.lease_millis());
     for id in ids {
         renew.arg(&**id);
     }
-    send(inner, key, &renew).await
+    run(inner, &renew).await
 }

@@ -180,14 +180,15 @@ fn ended() -> RedisError {
 
 #[cfg(test)]
 mod tests {
-    use redis::{Client, cmd};
+    use redis::{AsyncConnectionConfig, Client, cmd};
     use throttle_testbed::Server;
 
     use super::*;
 
     async fn connected(server: &Server) -> MultiplexedConnection {
         let client = Client::open(server.url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
     }
 
     fn reads(server: &Server) -> u64 {

@@ -22,7 +22,7 @@ use super::{
     Shared, Source,
     batches::{Batches, Full},
 };
-use crate::{figures::Counters, options::Options, retry::Backoff, script};
+use crate::{figures::Counters, lua, options::Options, retry::Backoff};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
@@ -260,8 +260,9 @@ async fn open(
     if let Some(name) = &options.client_name {
         cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await?;
     }
-    // So that the first request finds it. A user who may not load it learns so when it is needed.
-    let _ = connection.send_packed_command(&script::load()).await;
+    // So that the first request finds them. A user who may not load them learns so when one is needed.
+    let scripts = lua::load_all();
+    let _ = connection.send_packed_commands(&scripts, 0, scripts.len()).await;
     Ok((connection, client.get_connection_info().addr().to_string()))
 }
 

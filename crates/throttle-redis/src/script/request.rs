@@ -1,9 +1,8 @@
 //! A request as the script's arguments.
 
-use redis::Cmd;
 use throttle_core::{Charge, Micros, Refund, StorageError};
 
-use super::text::sha;
+use crate::lua::{CHECK, ScriptCall};
 
 /// Says what to do with charges.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -39,16 +38,16 @@ pub(crate) fn acquire(
     keys: &[String],
     charges: &[Charge<'_>],
     now: Option<Micros>,
-) -> Result<Cmd, StorageError> {
+) -> Result<ScriptCall, StorageError> {
     let op = match op {
         Op::Acquire => "acquire",
         Op::Peek => "peek",
     };
-    let mut cmd = call(op, keys, now)?;
+    let mut call = call(op, keys, now)?;
     for charge in charges {
-        cmd.arg(&record(charge)[..]);
+        call.arg(&record(charge)[..]);
     }
-    Ok(cmd)
+    Ok(call)
 }
 
 /// Returns the call that gives charges back; its answer is read by [`super::refunded`].
@@ -60,28 +59,28 @@ pub(crate) fn refund(
     keys: &[String],
     refunds: &[Refund<'_>],
     now: Option<Micros>,
-) -> Result<Cmd, StorageError> {
-    let mut cmd = call("refund", keys, now)?;
+) -> Result<ScriptCall, StorageError> {
+    let mut call = call("refund", keys, now)?;
     for refund in refunds {
         let charge = refund.charge();
         let mut bytes = record(&charge).to_vec();
         for number in receipt(refund) {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
-        cmd.arg(&bytes[..]);
+        call.arg(&bytes[..]);
     }
-    Ok(cmd)
+    Ok(call)
 }
 
-fn call(op: &str, keys: &[String], now: Option<Micros>) -> Result<Cmd, StorageError> {
-    let mut cmd = redis::cmd("EVALSHA");
-    cmd.arg(sha()).arg(keys.len()).arg(keys).arg(op);
+fn call(op: &str, keys: &[String], now: Option<Micros>) -> Result<ScriptCall, StorageError> {
+    let mut call = CHECK.call(keys);
+    call.arg(op);
     match now {
-        None => cmd.arg(""),
-        Some(now) if now <= LATEST => cmd.arg(now.get()),
+        None => call.arg(""),
+        Some(now) if now <= LATEST => call.arg(now.get()),
         Some(now) => return Err(StorageError::not_carried_out(TooLate { now: now.get() })),
     };
-    Ok(cmd)
+    Ok(call)
 }
 
 const RECORD: usize = 1 + 6 * 8;

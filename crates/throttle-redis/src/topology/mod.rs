@@ -21,10 +21,10 @@ use crate::{
     Error,
     error::{Failure, is_no_script, is_read_only, passes_soon},
     figures::{Counters, Figures},
+    lua::{Script, ScriptCall},
     options::{Options, Place},
     pool::Pool,
     retry::Backoff,
-    script,
 };
 
 /// Sends requests to where their keys live.
@@ -58,8 +58,8 @@ pub(crate) enum Server {
 
 /// What to do after a request was not carried out.
 enum Step {
-    /// Give the server the script, then ask it again.
-    Load(Server),
+    /// Load the script on the server, then ask it again.
+    Load(Server, &'static Script),
     Now(Server),
     Later(Server),
 }
@@ -102,15 +102,19 @@ impl Topology {
 
     /// Sends a command about `key`, again if need be, until the response timeout.
     pub(crate) async fn call(&self, key: &[u8], command: &Cmd) -> Result<Value, Failure> {
-        self.call_script(key, command, script::load).await
+        self.attempt(key, command, None).await
     }
 
-    /// The same for a call of another script, which `load` makes known to a server.
-    pub(crate) async fn call_script(
+    /// Calls a script as [`Topology::call`] sends a command, and loads it where it is missing.
+    pub(crate) async fn run(&self, call: &ScriptCall) -> Result<Value, Failure> {
+        self.attempt(call.key(), call.command(), Some(call.script())).await
+    }
+
+    async fn attempt(
         &self,
         key: &[u8],
         command: &Cmd,
-        load: fn() -> Cmd,
+        script: Option<&'static Script>,
     ) -> Result<Value, Failure> {
         let deadline = Instant::now() + self.options.response_timeout;
         let slot = self.slot_of(key);
@@ -123,7 +127,7 @@ impl Topology {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let step = self.step_after(&failure, server, slot, sent);
+            let step = self.step_after(&failure, server, slot, script, sent);
             let Some(step) = step.filter(|_| attempts < self.options.retries) else {
                 return Err(failure);
             };
@@ -131,10 +135,10 @@ impl Topology {
             Counters::add(&self.counters.retries);
             server = match step {
                 Step::Now(server) => server,
-                Step::Load(server) => {
+                Step::Load(server, script) => {
                     Counters::add(&self.counters.script_reloads);
                     // Not an asking one: the script is no key of the slot that moves.
-                    self.send(&server.plain(), &load(), deadline).await?;
+                    self.send(&server.plain(), &script.load(), deadline).await?;
                     server
                 }
                 Step::Later(server) => {
@@ -240,6 +244,7 @@ impl Topology {
         failure: &Failure,
         server: Server,
         slot: u16,
+        script: Option<&'static Script>,
         sent: Instant,
     ) -> Option<Step> {
         if let Layout::Cluster(cluster) = &self.layout {
@@ -250,7 +255,7 @@ impl Topology {
         }
         let error = failure.refusal()?;
         if is_no_script(error) {
-            return Some(Step::Load(server));
+            return script.map(|script| Step::Load(server, script));
         }
         if is_read_only(error) {
             if let Server::Pool { pool, .. } = &server {

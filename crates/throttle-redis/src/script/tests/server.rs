@@ -3,7 +3,10 @@
 use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult, Value};
 use throttle_core::{Charge, Micros, Outcome, Refund, StorageError};
 
-use crate::script::{self, Op};
+use crate::{
+    lua::{CHECK, ScriptCall},
+    script::{self, Op},
+};
 
 /// Runs until it is dropped.
 pub(super) struct Server {
@@ -16,7 +19,7 @@ impl Server {
         let server = throttle_testbed::Server::start();
         let connection = Client::open(server.url()).unwrap().get_connection().unwrap();
         let mut server = Self { connection, _server: server };
-        assert_eq!(server.ask::<String>(&script::load()), Ok(script::text::sha().to_owned()));
+        assert_eq!(server.ask::<String>(&CHECK.load()), Ok(CHECK.sha().to_owned()));
         server
     }
 
@@ -55,8 +58,8 @@ impl Server {
         script::refunded(&value)
     }
 
-    fn call(&mut self, cmd: &Cmd, keys: &[String]) -> Result<Value, StorageError> {
-        self.ask(cmd).map_err(|error| match script::corrupt(&error, keys) {
+    fn call(&mut self, call: &ScriptCall, keys: &[String]) -> Result<Value, StorageError> {
+        self.ask(call.command()).map_err(|error| match script::corrupt(&error, keys) {
             Some(corrupt) => corrupt,
             None => StorageError::other(error),
         })
