@@ -1,16 +1,82 @@
-//! How a storage is made, with its options.
+//! How a storage is made: from an address, a client or a connection, with its options.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use redis::ConnectionAddr;
-use throttle_core::StorageError;
 
 use crate::{
-    Error, RedisStorage, Tls,
+    error::Error,
     options::{Address, Options, Place, Secret},
-    topology::Topology,
+    storage::RedisStorage,
+    tls::Tls,
+    topology::{SharedConnection, Topology},
     url::{self, address},
 };
+
+impl RedisStorage {
+    /// Connects to an address: `redis://`, `rediss://`, `redis+sentinel://host,host/master`,
+    /// `redis+cluster://host,host`, `rediss+sentinel://`, `rediss+cluster://`.
+    ///
+    /// Options can be given as parameters, such as `?max_connections=50&prefix=app:`; the guide lists
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the address is wrong, or Redis cannot be reached or does not let us in.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder(url).connect().await
+    }
+
+    /// Begins with an address, as [`RedisStorage::connect`] takes it, for more options.
+    pub fn builder(url: &str) -> RedisStorageBuilder {
+        RedisStorageBuilder { options: url::parse(url) }
+    }
+
+    /// Begins with the addresses of sentinels (`host:port`) and the name of their master.
+    pub fn sentinel<S: AsRef<str>>(
+        sentinels: impl IntoIterator<Item = S>,
+        master: &str,
+    ) -> RedisStorageBuilder {
+        RedisStorageBuilder::of_sentinel(sentinels, master)
+    }
+
+    /// Begins with the addresses of some nodes of a cluster; the others are found through them.
+    ///
+    /// A login and options in the first address are for all.
+    pub fn cluster<S: AsRef<str>>(nodes: impl IntoIterator<Item = S>) -> RedisStorageBuilder {
+        RedisStorageBuilder::of_cluster(nodes)
+    }
+
+    /// Takes a client's address, login and database, and connects by them with the default options.
+    ///
+    /// # Errors
+    ///
+    /// As for [`RedisStorage::connect`].
+    pub async fn from_client(client: &redis::Client) -> Result<Self, Error> {
+        RedisStorageBuilder::of_client(client).connect().await
+    }
+
+    /// Uses a connection that is there already, with keys that begin with `key_prefix`.
+    ///
+    /// What it does when it breaks is its own business: a [`redis::aio::MultiplexedConnection`] stays
+    /// broken. A connection that repeats what failed, as the ones to clusters do, may charge twice; the
+    /// connections that this crate makes do not. `clear` needs a connection to a single server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] when the prefix is empty, too long, or has braces.
+    pub fn from_connection(
+        connection: impl SharedConnection,
+        key_prefix: &str,
+    ) -> Result<Self, Error> {
+        let nowhere = Address { host: "given".to_owned(), port: 0 };
+        let mut options = Options::new(Place::Standalone(nowhere));
+        options.key_prefix = key_prefix.to_owned();
+        options.check()?;
+        let options = Arc::new(options);
+        Ok(Self::new(Topology::given(connection, &options), &options))
+    }
+}
 
 /// Makes a [`RedisStorage`] with options.
 ///
@@ -35,21 +101,14 @@ pub struct RedisStorageBuilder {
 }
 
 impl RedisStorageBuilder {
-    pub(crate) fn of_url(url: &str) -> Self {
-        Self { options: url::parse(url) }
-    }
-
-    pub(crate) fn of_sentinel<S: AsRef<str>>(
-        sentinels: impl IntoIterator<Item = S>,
-        master: &str,
-    ) -> Self {
+    fn of_sentinel<S: AsRef<str>>(sentinels: impl IntoIterator<Item = S>, master: &str) -> Self {
         let sentinels = sentinels.into_iter().map(|text| address(text.as_ref(), 26379)).collect();
         let place = |sentinels| Place::Sentinel { sentinels, master: master.to_owned() };
         Self { options: Result::map(sentinels, |all| Options::new(place(all))) }
     }
 
     /// The first address may bring a login and parameters; of the others only the hosts count.
-    pub(crate) fn of_cluster<S: AsRef<str>>(nodes: impl IntoIterator<Item = S>) -> Self {
+    fn of_cluster<S: AsRef<str>>(nodes: impl IntoIterator<Item = S>) -> Self {
         let mut all: Option<Options> = None;
         let mut addresses = Vec::new();
         for node in nodes {
@@ -80,7 +139,7 @@ impl RedisStorageBuilder {
         Self { options: Ok(options) }
     }
 
-    pub(crate) fn of_client(client: &redis::Client) -> Self {
+    fn of_client(client: &redis::Client) -> Self {
         let info = client.get_connection_info();
         let (host, port, tls) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => (host.clone(), *port, None),
@@ -210,7 +269,7 @@ impl RedisStorageBuilder {
     /// reached or does not let us in within the time for connecting.
     pub async fn connect(self) -> Result<RedisStorage, Error> {
         let (options, storage) = self.start()?;
-        storage.inner.topology.wait_for_connection(options.connect_timeout).await?;
+        storage.client.topology.wait_for_connection(options.connect_timeout).await?;
         Ok(storage)
     }
 
@@ -233,7 +292,7 @@ impl RedisStorageBuilder {
             return Err(Error::NoRuntime);
         }
         let topology = Topology::start(&options)?;
-        Ok((Arc::clone(&options), RedisStorage::of(topology, &options)))
+        Ok((Arc::clone(&options), RedisStorage::new(topology, &options)))
     }
 
     fn with(mut self, set: impl FnOnce(&mut Options)) -> Self {
@@ -247,11 +306,5 @@ impl RedisStorageBuilder {
 impl fmt::Debug for RedisStorageBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStorageBuilder").field("options", &self.options).finish()
-    }
-}
-
-impl From<StorageError> for Error {
-    fn from(error: StorageError) -> Self {
-        Self::Connect(error)
     }
 }

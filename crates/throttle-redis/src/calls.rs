@@ -8,48 +8,48 @@ use throttle_core::{
 };
 
 use crate::{
+    client::Client,
     lua::ScriptCall,
     script::{self, Op},
-    storage::Inner,
 };
 
 /// Decides a request: in one call, unless its keys lie on several servers of a cluster.
-pub(crate) fn decide(inner: &Arc<Inner>, request: &ChargeRequest<'_>, op: Op) -> Reply<Outcome> {
+pub(crate) fn decide(client: &Arc<Client>, request: &ChargeRequest<'_>, op: Op) -> Reply<Outcome> {
     let charges = request.charges();
-    let keys = names(inner, charges);
-    let parts = parts(inner, &keys);
-    let inner = Arc::clone(inner);
+    let keys = names(client, charges);
+    let parts = parts(client, &keys);
+    let client = Arc::clone(client);
     let clock = request.clock();
     if parts.len() > 1 {
         let charges: Vec<_> = charges.iter().copied().map(Charge::to_owned).collect();
-        let apart = Apart { inner, keys, charges, clock: clock.cloned() };
-        return Reply::pending(async move { apart.decide(&parts, op).await });
+        let request = CrossSlotRequest { client, keys, charges, clock: clock.cloned() };
+        return Reply::pending(async move { request.decide(&parts, op).await });
     }
     let call = match Call::ask(keys, charges, op, clock) {
         Ok(call) => call,
         Err(error) => return Reply::ready(Err(error)),
     };
-    Reply::pending(async move { script::outcome(&call.send(&inner).await?, call.keys.len()) })
+    Reply::pending(async move { script::outcome(&call.send(&client).await?, call.keys.len()) })
 }
 
 /// Gives charges back.
 pub(crate) fn refund(
-    inner: &Arc<Inner>,
+    client: &Arc<Client>,
     refunds: &[Refund<'_>],
     clock: Option<&Arc<dyn Clock>>,
 ) -> Reply<()> {
     let charges: Vec<_> = refunds.iter().map(Refund::charge).collect();
-    let keys = names(inner, &charges);
+    let keys = names(client, &charges);
     let call =
         |part: Range<usize>| Call::give_back(keys[part.clone()].to_vec(), &refunds[part], clock);
-    let calls: Vec<_> = match parts(inner, &keys).into_iter().map(call).collect() {
+    let calls: Vec<_> = match parts(client, &keys).into_iter().map(call).collect() {
         Ok(calls) => calls,
         Err(error) => return Reply::ready(Err(error)),
     };
-    let inner = Arc::clone(inner);
+    let client = Arc::clone(client);
     Reply::pending(async move {
         for call in &calls {
-            script::refunded(&call.send(&inner).await?)?;
+            script::refunded(&call.send(&client).await?)?;
         }
         Ok(())
     })
@@ -114,12 +114,12 @@ impl Call {
         Ok(Self { keys, command })
     }
 
-    async fn send(&self, inner: &Inner) -> Result<Value, StorageError> {
+    async fn send(&self, client: &Client) -> Result<Value, StorageError> {
         let answer = match &self.command {
-            Command::Ready(command) => inner.topology.run(command).await,
+            Command::Ready(command) => client.run(command).await,
             Command::Timed { clock, make } => {
-                let _in_order = inner.order.lock().await;
-                inner.topology.run(&make(&self.keys, clock.now())?).await
+                let _in_order = client.order.lock().await;
+                client.run(&make(&self.keys, clock.now())?).await
             }
         };
         answer.map_err(|failure| {
@@ -131,14 +131,14 @@ impl Call {
 
 /// A request whose keys lie on several servers: charged one after the other, and given back if a later
 /// one refuses.
-struct Apart {
-    inner: Arc<Inner>,
+struct CrossSlotRequest {
+    client: Arc<Client>,
     keys: Vec<String>,
     charges: Vec<OwnedCharge>,
     clock: Option<Arc<dyn Clock>>,
 }
 
-impl Apart {
+impl CrossSlotRequest {
     async fn decide(&self, parts: &[Range<usize>], op: Op) -> Result<Outcome, StorageError> {
         let mut outcomes = Vec::with_capacity(parts.len());
         for (i, part) in parts.iter().enumerate() {
@@ -182,7 +182,7 @@ impl Apart {
         let charges: Vec<_> = self.charges[part.clone()].iter().map(OwnedCharge::borrow).collect();
         let keys = self.keys[part.clone()].to_vec();
         let call = Call::ask(keys, &charges, op, self.clock.as_ref())?;
-        script::outcome(&call.send(&self.inner).await?, charges.len())
+        script::outcome(&call.send(&self.client).await?, charges.len())
     }
 
     async fn give_back(
@@ -197,30 +197,30 @@ impl Apart {
                 .map(|(charge, verdict)| Refund::new(charge.borrow(), verdict.receipt))
                 .collect();
             let call = Call::give_back(keys, &refunds, self.clock.as_ref())?;
-            script::refunded(&call.send(&self.inner).await?)?;
+            script::refunded(&call.send(&self.client).await?)?;
         }
         Ok(())
     }
 }
 
-fn names(inner: &Inner, charges: &[Charge<'_>]) -> Vec<String> {
-    charges.iter().map(|charge| inner.keys.of_charge(charge)).collect()
+fn names(client: &Client, charges: &[Charge<'_>]) -> Vec<String> {
+    charges.iter().map(|charge| client.keys.of_charge(charge)).collect()
 }
 
 /// Splits the keys where the server changes: into one part, where all are one client's.
-fn parts(inner: &Inner, keys: &[String]) -> Vec<Range<usize>> {
+fn parts(client: &Client, keys: &[String]) -> Vec<Range<usize>> {
     let mut parts: Vec<Range<usize>> = Vec::with_capacity(1);
     for (i, key) in keys.iter().enumerate() {
         match parts.last_mut() {
-            Some(part) if shares(inner, &keys[part.start], key) => part.end = i + 1,
+            Some(part) if shares(client, &keys[part.start], key) => part.end = i + 1,
             _ => parts.push(i..i + 1),
         }
     }
     parts
 }
 
-fn shares(inner: &Inner, one: &str, two: &str) -> bool {
-    inner.topology.share_a_server(one.as_bytes(), two.as_bytes())
+fn shares(client: &Client, one: &str, two: &str) -> bool {
+    client.topology.share_a_server(one.as_bytes(), two.as_bytes())
 }
 
 /// Puts the verdicts of the parts in one list, in the order of the charges.

@@ -6,7 +6,9 @@ use std::{io, path::PathBuf, time::Duration};
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use throttle_core::StorageError;
 
-use crate::url::SCHEMES;
+/// The schemes that are understood.
+const SCHEMES: &str =
+    "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
 
 /// Says why a storage could not be made. No variant shows a password.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,12 @@ impl Error {
     /// Says what the client of Redis found wrong with an address or a certificate.
     pub(crate) fn unusable(error: RedisError) -> Self {
         Self::InvalidUrl { what: error.to_string(), help: "see the cause".to_owned() }
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Self::Connect(error)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use throttle_core::StorageError;
 use tokio::time::Instant;
 
-use crate::{RedisStorage, topology::Server};
+use crate::{storage::RedisStorage, topology::Server};
 
 /// Describes the servers behind a storage.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -49,9 +49,9 @@ impl RedisStorage {
     /// [`StorageError`] when one of them does not answer in time.
     pub async fn ping(&self) -> Result<Duration, StorageError> {
         let mut slowest = Duration::ZERO;
-        for server in self.inner.topology.masters().await? {
+        for server in self.client.topology.masters().await? {
             let began = Instant::now();
-            self.inner.topology.call_at(&server, &cmd("PING")).await?;
+            self.client.topology.call_at(&server, &cmd("PING")).await?;
             slowest = slowest.max(began.elapsed());
         }
         Ok(slowest)
@@ -64,11 +64,11 @@ impl RedisStorage {
     /// [`StorageError`] when one of them does not answer in time, or may not tell.
     pub async fn info(&self) -> Result<Info, StorageError> {
         let mut nodes = Vec::new();
-        for server in self.inner.topology.masters().await? {
-            let answer = self.inner.topology.call_at(&server, &cmd("INFO")).await?;
+        for server in self.client.topology.masters().await? {
+            let answer = self.client.topology.call_at(&server, &cmd("INFO")).await?;
             nodes.push(read(&server, &answer));
         }
-        Ok(Info { topology: self.inner.topology.kind().to_owned(), nodes })
+        Ok(Info { topology: self.client.topology.kind().to_owned(), nodes })
     }
 }
 

@@ -13,6 +13,8 @@
 
 mod builder;
 mod calls;
+mod client;
+mod concurrency;
 mod error;
 mod figures;
 mod info;
@@ -21,13 +23,13 @@ mod lists;
 mod lua;
 mod operations;
 mod options;
-mod places;
 mod pool;
 mod retry;
 mod script;
 mod storage;
 mod tls;
 mod topology;
+mod ttl;
 mod url;
 
 pub use redis;

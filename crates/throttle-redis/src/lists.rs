@@ -9,8 +9,9 @@ use redis::Value;
 use throttle_core::{ListEntry, ListFollower, ListStorage, Listed, StorageError, async_trait};
 
 use crate::{
+    client::Client,
     lua::{LISTS, ScriptCall},
-    storage::Inner,
+    ttl,
 };
 
 /// The lists are looked at this often; when nothing changed, that is all that is read.
@@ -20,16 +21,16 @@ const ALL_EVERY: u32 = 20;
 /// What no version is called.
 const NO_VERSION: &str = "-";
 /// The longest time that an entry has: a hundred years.
-const LONGEST_MS: u128 = 100 * 365 * 86_400_000;
+const LONGEST_MS: u64 = 100 * 365 * 86_400_000;
 
 /// The lists of one prefix.
 pub(crate) struct Lists {
-    inner: Arc<Inner>,
+    client: Arc<Client>,
 }
 
 impl Lists {
-    pub(crate) fn new(inner: &Arc<Inner>) -> Self {
-        Self { inner: Arc::clone(inner) }
+    pub(crate) fn new(client: &Arc<Client>) -> Self {
+        Self { client: Arc::clone(client) }
     }
 }
 
@@ -41,9 +42,9 @@ impl ListStorage for Lists {
         entry: &str,
         span: Option<Duration>,
     ) -> Result<(), StorageError> {
-        let millis = span.map(|span| span.as_micros().div_ceil(1000).clamp(1, LONGEST_MS));
+        let millis = span.map(|span| ttl::millis(span).min(LONGEST_MS));
         let millis = millis.map(|millis| millis.to_string()).unwrap_or_default();
-        call(&self.inner, |call| {
+        call(&self.client, |call| {
             call.arg("add").arg(number(list)).arg(entry).arg(millis);
         })
         .await
@@ -51,18 +52,18 @@ impl ListStorage for Lists {
     }
 
     async fn remove(&self, list: Listed, entry: &str) -> Result<bool, StorageError> {
-        let answer = call(&self.inner, |call| {
+        let answer = call(&self.client, |call| {
             call.arg("remove").arg(number(list)).arg(entry).arg("");
         });
         Ok(answer.await? == Value::Int(1))
     }
 
     async fn load(&self) -> Result<Vec<ListEntry>, StorageError> {
-        Ok(load(&self.inner, NO_VERSION).await?.1.unwrap_or_default())
+        Ok(load(&self.client, NO_VERSION).await?.1.unwrap_or_default())
     }
 
     fn follow(&self, follower: Weak<dyn ListFollower>) {
-        let inner = Arc::clone(&self.inner);
+        let client = Arc::clone(&self.client);
         tokio::spawn(async move {
             let mut known = NO_VERSION.to_owned();
             let mut well = true;
@@ -74,7 +75,7 @@ impl ListStorage for Lists {
                     // Who changed the lists read them then, whatever became of them since.
                     known = NO_VERSION.to_owned();
                 }
-                match load(&inner, &known).await {
+                match load(&client, &known).await {
                     Ok((version, entries)) => {
                         known = version;
                         well = true;
@@ -104,10 +105,10 @@ fn number(list: Listed) -> u8 {
 
 /// Returns the version of the lists and, unless it is the one that is known, their entries.
 async fn load(
-    inner: &Inner,
+    client: &Client,
     known: &str,
 ) -> Result<(String, Option<Vec<ListEntry>>), StorageError> {
-    let answer = call(inner, |call| {
+    let answer = call(client, |call| {
         call.arg("load").arg(known);
     });
     let parts: Vec<String> = redis::from_redis_value(answer.await?)
@@ -127,12 +128,12 @@ async fn load(
 }
 
 async fn call(
-    inner: &Inner,
+    client: &Client,
     arguments: impl FnOnce(&mut ScriptCall),
 ) -> Result<Value, StorageError> {
     // No identity is written so: what follows a % in one is hexadecimal.
-    let name = |name| inner.keys.of_value(&format!("{{%lists}}:{name}"));
+    let name = |name| client.keys.of_value(&format!("{{%lists}}:{name}"));
     let mut call = LISTS.call(&[name("allow"), name("deny"), name("version")]);
     arguments(&mut call);
-    Ok(inner.topology.run(&call).await?)
+    Ok(client.run(&call).await?)
 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use redis::TlsCertificates;
 
-use crate::{Error, Tls};
+use crate::{error::Error, tls::Tls};
 
 /// Where Redis is.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@ use std::{
 
 use redis::{ClientTlsConfig, TlsCertificates};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Says whom to trust and who we are, by PEM files.
 ///

@@ -5,13 +5,10 @@ use std::{str::FromStr, time::Duration};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    Error, Tls,
+    error::Error,
     options::{Address, Options, Place},
+    tls::Tls,
 };
-
-/// The schemes that are understood.
-pub(crate) const SCHEMES: &str =
-    "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
 
 const PARAMETERS: &str = "max_connections, prefix, connect_timeout, response_timeout, retries, \
      health_check_interval, place_lease, client_name, protocol, db, sentinel_username, sentinel_password, ca, \

@@ -77,7 +77,7 @@ async fn each_script_is_there_once_connected_and_loaded_again_after_a_flush() {
         lose_scripts();
         lists.allow("user:1").await.unwrap();
         lose_scripts();
-        uploads.enter("k").await.unwrap();
+        drop(uploads.enter("k").await.unwrap());
         assert!(storage.figures().script_reloads >= flushes, "{:?}", storage.figures());
         assert_eq!(storage.figures().script_reloads == 0, flushes == 0);
     }

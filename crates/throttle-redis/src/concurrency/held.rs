@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -13,13 +12,13 @@ use std::{
 
 use tokio::{runtime::Handle, task::JoinHandle};
 
-/// Knows the places that this process holds, and what renews them.
-pub(crate) struct Held {
+/// The permits that this process holds, and the task that renews them.
+pub(super) struct Held {
     lease: Duration,
-    /// Sets the places of this process apart from those of others.
+    /// Tells the permits of this process from those of others.
     process: u64,
     next: AtomicU64,
-    places: Mutex<HashMap<Arc<str>, Holding>>,
+    permits: Mutex<HashMap<Arc<str>, Holding>>,
     /// Where calls are made that nobody waits for: where the connections live.
     runtime: OnceLock<Handle>,
     renewal: Mutex<Option<JoinHandle<()>>>,
@@ -32,7 +31,7 @@ struct Holding {
 }
 
 impl Held {
-    pub(crate) fn new(lease: Duration) -> Self {
+    pub(super) fn new(lease: Duration) -> Self {
         let runtime = OnceLock::new();
         if let Ok(here) = Handle::try_current() {
             runtime.get_or_init(|| here);
@@ -41,7 +40,7 @@ impl Held {
             lease,
             process: fastrand::u64(..),
             next: AtomicU64::new(0),
-            places: Mutex::default(),
+            permits: Mutex::default(),
             runtime,
             renewal: Mutex::default(),
         }
@@ -62,36 +61,36 @@ impl Held {
 
     pub(super) fn add(&self, key: &Arc<str>, id: &Arc<str>) {
         let holding = Holding { key: Arc::clone(key), since: Instant::now() };
-        self.places().insert(Arc::clone(id), holding);
+        self.permits().insert(Arc::clone(id), holding);
     }
 
     pub(super) fn remove(&self, id: &str) {
-        let mut places = self.places();
-        places.remove(id);
-        if places.capacity() > 1024.max(4 * places.len()) {
-            let kept = 2 * places.len();
-            places.shrink_to(kept);
+        let mut permits = self.permits();
+        permits.remove(id);
+        if permits.capacity() > 1024.max(4 * permits.len()) {
+            let kept = 2 * permits.len();
+            permits.shrink_to(kept);
         }
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
-        self.places().contains_key(id)
+        self.permits().contains_key(id)
     }
 
     /// Notes that leases begun before `sent` begin anew then.
     pub(super) fn renewed<'a>(&self, ids: impl Iterator<Item = &'a Arc<str>>, sent: Instant) {
-        let mut places = self.places();
+        let mut permits = self.permits();
         for id in ids {
-            if let Some(holding) = places.get_mut(id) {
+            if let Some(holding) = permits.get_mut(id) {
                 holding.since = sent;
             }
         }
     }
 
-    /// Returns the places whose lease was begun so long ago, by their keys.
+    /// Returns the permits whose lease was begun so long ago, by their keys.
     pub(super) fn older_than(&self, age: Duration) -> HashMap<Arc<str>, Vec<Arc<str>>> {
         let mut due: HashMap<_, Vec<_>> = HashMap::new();
-        for (id, holding) in self.places().iter() {
+        for (id, holding) in self.permits().iter() {
             if holding.since.elapsed() >= age {
                 due.entry(Arc::clone(&holding.key)).or_default().push(Arc::clone(id));
             }
@@ -125,8 +124,8 @@ impl Held {
         }
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<Arc<str>, Holding>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn permits(&self) -> MutexGuard<'_, HashMap<Arc<str>, Holding>> {
+        self.permits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,14 +135,5 @@ impl Drop for Held {
         if let Some(renewal) = renewal.take() {
             renewal.abort();
         }
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
-            .field("lease", &self.lease)
-            .field("places", &self.places().len())
-            .finish_non_exhaustive()
     }
 }

@@ -8,48 +8,47 @@ use std::{
 use throttle_core::StorageError;
 use tokio::task::JoinSet;
 
-use super::{call, give_back, run};
-use crate::storage::Inner;
+use super::permits::{Permits, call};
 
 /// A lease is renewed in its second quarter, so that a failure can be made good twice.
 const PARTS: u32 = 4;
-/// How many keys are renewed at once, and how many places of one key in one call.
+/// How many keys are renewed at once, and how many permits of one key in one call.
 const AT_ONCE: usize = 32;
 const BATCH: usize = 500;
 
 /// Begins to renew, unless that was begun before.
-pub(super) fn begin(inner: &Arc<Inner>) {
-    inner.held.keep_renewing(|| keep(Arc::downgrade(inner), inner.held.lease() / PARTS));
+pub(super) fn begin(permits: &Arc<Permits>) {
+    permits.held.keep_renewing(|| keep(Arc::downgrade(permits), permits.held.lease() / PARTS));
 }
 
-/// Renews until the storage and all of its places are gone.
-async fn keep(inner: Weak<Inner>, pause: std::time::Duration) {
+/// Renews until the storage and all of its permits are gone.
+async fn keep(permits: Weak<Permits>, pause: std::time::Duration) {
     let mut well = true;
     loop {
         tokio::time::sleep(pause).await;
-        let Some(inner) = inner.upgrade() else { return };
-        match renew_all(&inner, pause).await {
+        let Some(permits) = permits.upgrade() else { return };
+        match renew_all(&permits, pause).await {
             Ok(()) => well = true,
             Err(error) if well => {
                 well = false;
-                let lease = inner.held.lease();
-                tracing::warn!(%error, ?lease, "places are not renewed; they are free after their lease");
+                let lease = permits.held.lease();
+                tracing::warn!(%error, ?lease, "permits are not renewed; they are free after their lease");
             }
             Err(_) => {}
         }
     }
 }
 
-async fn renew_all(inner: &Arc<Inner>, age: std::time::Duration) -> Result<(), StorageError> {
+async fn renew_all(permits: &Arc<Permits>, age: std::time::Duration) -> Result<(), StorageError> {
     let mut renewing = JoinSet::new();
     let mut all = Ok(());
-    for (key, ids) in inner.held.older_than(age) {
+    for (key, ids) in permits.held.older_than(age) {
         for ids in ids.chunks(BATCH) {
             if renewing.len() >= AT_ONCE {
                 all = all.and(joined(renewing.join_next().await));
             }
-            let (inner, key, ids) = (Arc::clone(inner), Arc::clone(&key), ids.to_vec());
-            renewing.spawn(async move { renew(&inner, &key, &ids).await });
+            let (permits, key, ids) = (Arc::clone(permits), Arc::clone(&key), ids.to_vec());
+            renewing.spawn(async move { renew(&permits, &key, &ids).await });
         }
     }
     while let Some(done) = renewing.join_next().await {
@@ -68,37 +67,37 @@ fn joined(done: Option<Done>) -> Result<(), StorageError> {
     }
 }
 
-async fn renew(inner: &Inner, key: &Arc<str>, ids: &[Arc<str>]) -> Result<(), StorageError> {
+async fn renew(permits: &Permits, key: &Arc<str>, ids: &[Arc<str>]) -> Result<(), StorageError> {
     let sent = Instant::now();
-    let absent = lengthen(inner, key, "renew", ids).await?;
+    let absent = lengthen(permits, key, "renew", ids).await?;
     let is_absent = |id: &&Arc<str>| absent.iter().any(|absent| **absent == ***id);
-    inner.held.renewed(ids.iter().filter(|id| !is_absent(id)), sent);
+    permits.held.renewed(ids.iter().filter(|id| !is_absent(id)), sent);
     // Their lease was over, or Redis began anew: those that are still held count again, if need be
     // beyond the limit, so that nobody else gets in before as many have left.
-    let lost: Vec<_> = ids.iter().filter(is_absent).filter(|id| inner.held.has(id)).collect();
+    let lost: Vec<_> = ids.iter().filter(is_absent).filter(|id| permits.held.has(id)).collect();
     if lost.is_empty() {
         return Ok(());
     }
-    lengthen(inner, key, "restore", lost.iter().copied()).await?;
-    inner.held.renewed(lost.iter().copied(), sent);
+    lengthen(permits, key, "restore", lost.iter().copied()).await?;
+    permits.held.renewed(lost.iter().copied(), sent);
     for id in lost {
-        if !inner.held.has(id) {
-            give_back(inner, key, id).await; // its own return may have been before
+        if !permits.held.has(id) {
+            permits.release(key, id).await; // its own return may have been before
         }
     }
     Ok(())
 }
 
 async fn lengthen(
-    inner: &Inner,
+    permits: &Permits,
     key: &str,
     op: &str,
     ids: impl IntoIterator<Item = &Arc<str>>,
 ) -> Result<Vec<String>, StorageError> {
     let mut renew = call(key, op);
-    renew.arg(inner.held.lease_millis());
+    renew.arg(permits.held.lease_millis());
     for id in ids {
         renew.arg(&**id);
     }
-    run(inner, &renew).await
+    permits.run(&renew).await
 }

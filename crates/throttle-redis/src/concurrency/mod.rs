@@ -1,0 +1,90 @@
+//! Permits of requests in flight, as leases that end by themselves where a process dies.
+//!
+//! A permit is a member of a sorted set by the time at which it is free again. What this process holds is
+//! renewed by one task for all of it; what a dead process held is not, and so is free after the lease.
+
+mod held;
+mod permits;
+mod renewal;
+
+use std::{sync::Arc, time::Duration};
+
+use throttle_core::{
+    Effect, HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken,
+    complete_on_drop::CompleteOnDrop,
+};
+use tokio::runtime::Handle;
+
+use self::permits::{Permits, call};
+use crate::client::Client;
+
+/// Limits of requests in flight; clones share what this process holds.
+#[derive(Clone)]
+pub(crate) struct Concurrency {
+    permits: Arc<Permits>,
+}
+
+impl Concurrency {
+    pub(crate) fn new(client: Arc<Client>, lease: Duration) -> Self {
+        Self { permits: Arc::new(Permits::new(client, lease)) }
+    }
+}
+
+impl PlaceStorage for Concurrency {
+    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+        let permits = Arc::clone(&self.permits);
+        let key: Arc<str> = permits.client.keys.of_places(of).into();
+        Reply::pending(async move {
+            // A call that is dropped meanwhile is completed, so that its permit is released: on the
+            // runtime on which it began, since it may be dropped outside of any.
+            let runtime = Handle::try_current();
+            let complete = move |take| drop(runtime.map(|runtime| runtime.spawn(take)));
+            CompleteOnDrop::new(take(permits, key, limit), complete).await
+        })
+    }
+
+    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+        let permits = Arc::clone(&self.permits);
+        let key = permits.client.keys.of_places(of);
+        Reply::pending(async move {
+            let (_, in_use): (u64, u64) = permits.run(&call(&key, "count")).await?;
+            Ok(in_use)
+        })
+    }
+}
+
+async fn take(permits: Arc<Permits>, key: Arc<str>, limit: u64) -> Result<Taken, StorageError> {
+    let id = permits.held.next_id();
+    let mut take = call(&key, "take");
+    take.arg(permits.held.lease_millis()).arg(limit).arg(&*id);
+    match permits.run(&take).await {
+        Ok((1, in_use)) => {
+            renewal::begin(&permits);
+            permits.held.add(&key, &id);
+            Ok(Taken::place(HeldPlace::new(Guard { permits, key, id }), in_use))
+        }
+        Ok((_, in_use)) => Ok(Taken::full(in_use)),
+        Err(error) => {
+            if error.effect() == Effect::Unknown {
+                drop(Guard { permits, key, id }); // it may have been taken
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Releases a permit when it is dropped; if that fails, it is free when its lease is over.
+struct Guard {
+    permits: Arc<Permits>,
+    key: Arc<str>,
+    id: Arc<str>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.permits.held.remove(&self.id);
+        let (permits, key, id) =
+            (Arc::clone(&self.permits), Arc::clone(&self.key), Arc::clone(&self.id));
+        self.permits.held.spawn(async move { permits.release(&key, &id).await });
+    }
+}
