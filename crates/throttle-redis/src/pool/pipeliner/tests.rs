@@ -1,0 +1,164 @@
+//! Requests on a connection to a real server.
+
+use redis::{AsyncConnectionConfig, Client, cmd};
+use throttle_testbed::Server;
+
+use super::*;
+
+async fn connected(server: &Server) -> MultiplexedConnection {
+    let client = Client::open(server.url()).unwrap();
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+}
+
+fn reads(server: &Server) -> u64 {
+    let stats = server.command(&["INFO", "stats"]).to_string();
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn each_of_many_gets_its_own_answer_or_error_and_few_writes_carry_them() {
+    let server = Server::start();
+    server.command(&["SET", "text", "no number"]);
+    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let before = reads(&server);
+    let tasks: Vec<_> = (0..200)
+        .map(|i| {
+            let (connection, pipeliner) = (connection.clone(), Arc::clone(&pipeliner));
+            tokio::spawn(async move {
+                let mut command = cmd(if i % 10 == 7 { "INCR" } else { "ECHO" });
+                command.arg(if i % 10 == 7 { "text".to_owned() } else { i.to_string() });
+                pipeliner.send(&connection, &command).await.unwrap()
+            })
+        })
+        .collect();
+    for (i, task) in tasks.into_iter().enumerate() {
+        match task.await.unwrap() {
+            Err(error) => assert!(i % 10 == 7 && error.to_string().contains("integer")),
+            Ok(answer) => assert_eq!(answer, Value::BulkString(i.to_string().into_bytes())),
+        }
+    }
+    let reads = reads(&server) - before;
+    assert!(reads < 50, "{reads} reads for 200 commands");
+    assert_eq!(pipeliner.in_flight.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are() {
+    let server = Server::start();
+    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let mut count = cmd("INCR");
+    count.arg("count");
+    let first = pipeliner.send(&connection, &count); // alone: sent at once
+    let leaving = pipeliner.send(&connection, &count);
+    let staying = pipeliner.send(&connection, &count);
+    let mut leaving = Box::pin(leaving);
+    let both = async {
+        // Each is asked once, in order, so that the one that leaves begins the batch.
+        let mut first = std::pin::pin!(first);
+        let mut staying = std::pin::pin!(staying);
+        std::future::poll_fn(|cx| {
+            let _ = first.as_mut().poll(cx);
+            assert!(leaving.as_mut().poll(cx).is_pending());
+            assert!(staying.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        drop(leaving);
+        staying.await
+    };
+    both.await.unwrap().unwrap();
+    assert_eq!(server.command(&["GET", "count"]).to_string(), "2");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_is_an_error_for_all_of_the_batch() {
+    let server = Server::start();
+    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let mut block = cmd("BLPOP");
+    block.arg("none").arg(0);
+    let tasks: Vec<_> = (0..3)
+        .map(|_| {
+            let (connection, pipeliner) = (connection.clone(), Arc::clone(&pipeliner));
+            let block = block.clone();
+            tokio::spawn(async move { pipeliner.send(&connection, &block).await.unwrap() })
+        })
+        .collect();
+    while !server.command(&["CLIENT", "LIST"]).to_string().contains("cmd=blpop") {
+        tokio::task::yield_now().await;
+    }
+    server.command(&["CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes"]);
+    for task in tasks {
+        assert!(task.await.unwrap().unwrap_err().is_unrecoverable_error());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
+    let server = Server::start();
+    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    server.pause();
+    let count = cmd("INCR").arg("count").to_owned();
+    let ask = || {
+        let (connection, pipeliner, count) =
+            (connection.clone(), Arc::clone(&pipeliner), count.clone());
+        tokio::spawn(async move { pipeliner.send(&connection, &count).await })
+    };
+    let alone = ask();
+    tokio::task::yield_now().await;
+    let together: Vec<_> = (0..3).map(|_| ask()).collect();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert!(Arc::strong_count(&pipeliner) > 1);
+    pipeliner.give_up();
+    for one in together {
+        assert!(one.await.unwrap().unwrap().unwrap_err().is_io_error());
+    }
+    assert!(ask().await.unwrap().unwrap().is_err(), "who comes too late is not left waiting");
+    alone.abort();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Arc::strong_count(&pipeliner), 1);
+}
+
+#[tokio::test]
+async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
+    let server = Server::start();
+    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let mut count = cmd("INCR");
+    count.arg("count");
+    server.pause();
+    let ask = || {
+        let (connection, pipeliner) = (connection.clone(), Arc::clone(&pipeliner));
+        let count = count.clone();
+        tokio::spawn(async move { pipeliner.send(&connection, &count).await })
+    };
+    // One alone, batches as large as may be unanswered, and as many as may wait.
+    let mut sent = vec![ask()];
+    tokio::task::yield_now().await;
+    for _ in 0..MOST_BATCHES {
+        sent.extend((0..LARGEST).map(|_| ask()));
+        while pipeliner.unanswered.available_permits() + sent.len() / LARGEST > MOST_BATCHES {
+            tokio::task::yield_now().await;
+        }
+    }
+    let leaving: Vec<_> = (0..MOST_WAITING).map(|_| ask()).collect();
+    while pipeliner.waiting.lock().unwrap().len() < MOST_WAITING {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask().await.unwrap(), Err(Full), "told at once, while Redis hangs");
+    leaving.iter().for_each(tokio::task::JoinHandle::abort);
+    for one in leaving {
+        assert!(one.await.unwrap_err().is_cancelled());
+    }
+    let staying = ask();
+    server.resume();
+    let total = sent.len() + 1;
+    for one in sent {
+        one.await.unwrap().unwrap().unwrap();
+    }
+    assert_eq!(staying.await.unwrap(), Ok(Ok(Value::Int(i64::try_from(total).unwrap()))));
+    assert_eq!(server.command(&["GET", "count"]).to_string(), total.to_string());
+    assert_eq!(pipeliner.unanswered.available_permits(), MOST_BATCHES);
+}

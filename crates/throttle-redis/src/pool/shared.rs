@@ -1,0 +1,140 @@
+//! What the tasks that keep the connections share with the requests.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use redis::RedisError;
+use tokio::{sync::Notify, time::Instant};
+
+use super::connection::{Connection, ConnectionSlot};
+use crate::{error::Failure, figures::Counters, options::Options};
+
+/// The slots of a pool, and what happened to their connections.
+pub(super) struct Shared {
+    /// What errors call the server.
+    pub(super) server: String,
+    pub(super) slots: Box<[ConnectionSlot]>,
+    next: AtomicUsize,
+    /// Woken when a connection was made, or could not be.
+    pub(super) changed: Notify,
+    failures: AtomicU64,
+    state: Mutex<State>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) options: Arc<Options>,
+    /// Woken when a connection is gone or does not answer.
+    topology_suspect: Option<Arc<Notify>>,
+}
+
+#[derive(Default)]
+struct State {
+    last: Option<RedisError>,
+    down_since: Option<Instant>,
+    /// Where the connections led last.
+    address: Option<String>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        server: String,
+        slots: usize,
+        options: &Arc<Options>,
+        counters: &Arc<Counters>,
+        topology_suspect: Option<Arc<Notify>>,
+    ) -> Self {
+        Self {
+            server,
+            slots: (0..slots).map(|_| ConnectionSlot::default()).collect(),
+            next: AtomicUsize::new(0),
+            changed: Notify::new(),
+            failures: AtomicU64::new(0),
+            state: Mutex::new(State { down_since: Some(Instant::now()), ..State::default() }),
+            counters: Arc::clone(counters),
+            options: Arc::clone(options),
+            topology_suspect,
+        }
+    }
+
+    /// Returns a connection that can be used, each time another one.
+    pub(super) fn pick(&self) -> Option<Arc<Connection>> {
+        let first = self.next.fetch_add(1, Relaxed);
+        (0..self.slots.len())
+            .find_map(|i| self.slots[first.wrapping_add(i) % self.slots.len()].usable())
+    }
+
+    /// Returns how many connections can be used.
+    pub(super) fn usable(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.usable().is_some()).count()
+    }
+
+    /// Returns whether a connection could not be made since the last one that was.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures.load(Relaxed) > 0
+    }
+
+    /// Returns whether there has been no connection for longer than `span`.
+    pub(super) fn is_down_for(&self, span: Duration) -> bool {
+        self.state().down_since.is_some_and(|since| since.elapsed() > span)
+    }
+
+    /// Returns the address that the connections led to last.
+    pub(super) fn address(&self) -> Option<String> {
+        self.state().address.clone()
+    }
+
+    /// Returns why the last connection could not be made, if none was since.
+    pub(super) fn last_error(&self) -> Option<RedisError> {
+        self.state().last.clone()
+    }
+
+    pub(super) fn not_connected(&self) -> Failure {
+        Failure::NotConnected { server: self.server.clone(), last: self.last_error() }
+    }
+
+    /// Notes that a connection was made.
+    pub(super) fn connected(&self, address: &str) {
+        {
+            let mut state = self.state();
+            state.down_since = None;
+            state.last = None;
+            if state.address.as_deref() != Some(address)
+                && let Some(before) = state.address.replace(address.to_owned())
+            {
+                Counters::add(&self.counters.failovers);
+                tracing::info!(server = self.server, before, now = address, "Redis moved");
+            }
+        }
+        self.failures.store(0, Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Notes that a connection could not be made.
+    pub(super) fn failed(&self, error: RedisError) {
+        self.state().last = Some(error);
+        self.failures.fetch_add(1, Relaxed);
+        self.changed.notify_waiters();
+    }
+
+    /// Notes that a connection is gone.
+    pub(super) fn disconnected(&self) {
+        self.suspect_topology();
+        if self.usable() == 0 {
+            self.state().down_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Notes that a connection is gone or does not answer, which may mean that its server is.
+    pub(super) fn suspect_topology(&self) {
+        if let Some(suspect) = &self.topology_suspect {
+            suspect.notify_one();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
