@@ -74,7 +74,7 @@ impl RedisStorage {
         options.key_prefix = key_prefix.to_owned();
         options.check()?;
         let options = Arc::new(options);
-        Ok(Self::new(Topology::given(connection, &options), &options))
+        Ok(Self::new(Topology::external(connection, &options), &options))
     }
 }
 

@@ -20,16 +20,16 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-pub(crate) use self::source::{Ask, Source, address_of, connection_addr};
+pub(crate) use self::source::{Ask, Source, address_of, connection_addr, with_login};
 use self::{
     connection::Connection,
     pipeliner::{Full, MOST_WAITING},
     shared::Shared,
 };
 use crate::{
-    error::{Failure, checked},
+    error::{Error, Failure, checked},
     figures::Counters,
-    options::Options,
+    options::{Address, Options},
 };
 
 /// More connections than this carry no more.
@@ -61,6 +61,17 @@ impl Pool {
         };
         let tasks = (0..slots).map(keep).collect();
         Self { shared, source, tasks }
+    }
+
+    /// Begins to connect to one address.
+    pub(crate) fn of_address(
+        address: &Address,
+        options: &Arc<Options>,
+        counters: &Arc<Counters>,
+        topology_suspect: Option<Arc<Notify>>,
+    ) -> Result<Self, Error> {
+        let source = Source::fixed(address, options)?;
+        Ok(Self::start(address.to_string(), source, options, counters, topology_suspect))
     }
 
     /// Returns how many connections a server gets.

@@ -12,7 +12,7 @@ use std::{
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    Error,
+    error::Error,
     options::{Address, Login, Options},
     tls::pick_provider,
 };
@@ -45,14 +45,14 @@ impl Source {
         let info = address
             .into_connection_info()
             .map_err(Error::unusable)?
-            .set_redis_settings(settings(&options.login, options))
+            .set_redis_settings(settings(options))
             .set_tcp_settings(tcp());
         Client::open(info).map(Self::Fixed).map_err(Error::unusable)
     }
 
     /// Makes the source that asks sentinels.
     pub(crate) fn sentinel(sentinels: Vec<Ask>, options: &Options) -> Self {
-        let settings = settings(&options.login, options);
+        let settings = settings(options);
         Self::Sentinel { sentinels, settings, tcp: tcp(), deposed: Mutex::default() }
     }
 
@@ -145,12 +145,17 @@ pub(crate) fn address_of(text: &str) -> Option<Address> {
     Some(Address { host, port: port.parse().ok()? })
 }
 
-fn settings(login: &Login, options: &Options) -> RedisConnectionInfo {
+fn settings(options: &Options) -> RedisConnectionInfo {
     let protocol = if options.resp3 { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 };
-    let mut settings = RedisConnectionInfo::default()
+    let settings = RedisConnectionInfo::default()
         .set_db(options.database)
         .set_protocol(protocol)
         .set_lib_name("ratethrottle", env!("CARGO_PKG_VERSION"));
+    with_login(settings, &options.login)
+}
+
+/// Adds a login.
+pub(crate) fn with_login(mut settings: RedisConnectionInfo, login: &Login) -> RedisConnectionInfo {
     if let Some(username) = &login.username {
         settings = settings.set_username(username);
     }

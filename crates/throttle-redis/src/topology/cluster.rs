@@ -21,12 +21,11 @@ use tokio::{
 };
 
 use super::{
-    Server,
+    server::Server,
     slots::{self, Range, SLOTS},
 };
 use crate::{
-    Error,
-    error::Failure,
+    error::{Error, Failure, is_read_only},
     figures::Counters,
     options::{Address, Options},
     pool::{Pool, Source, address_of},
@@ -50,7 +49,7 @@ struct Shared {
     /// All nodes that are or were needed.
     nodes: Mutex<HashMap<Address, Arc<Pool>>>,
     /// Woken when the map is to be read again: it may be wrong.
-    doubt: Arc<Notify>,
+    topology_suspect: Arc<Notify>,
     /// Woken when it was, well or not.
     read: Notify,
     /// Why no node told it at last.
@@ -82,7 +81,7 @@ impl Cluster {
             seeds: seeds.to_vec(),
             map: ArcSwap::from_pointee(Map::empty()),
             nodes: Mutex::default(),
-            doubt: Arc::default(),
+            topology_suspect: Arc::default(),
             read: Notify::new(),
             untold: Mutex::default(),
             options: Arc::clone(options),
@@ -142,11 +141,11 @@ impl Cluster {
             Failure::Overload { .. } => false,
             Failure::Refused { source, .. } => {
                 matches!(source.code(), Some("MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN"))
-                    || crate::error::is_read_only(source)
+                    || is_read_only(source)
             }
         };
         if doubtful {
-            self.shared.doubt.notify_one();
+            self.shared.topology_suspect.notify_one();
         }
     }
 
@@ -171,7 +170,7 @@ impl Shared {
             self.read.notify_waiters();
             sleep(PAUSE).await;
             let rest = if well { REST } else { UNREST };
-            let _ = timeout(rest, self.doubt.notified()).await;
+            let _ = timeout(rest, self.topology_suspect.notified()).await;
         }
     }
 
@@ -267,10 +266,8 @@ impl Shared {
         if let Some(pool) = nodes.get(address) {
             return Ok(Arc::clone(pool));
         }
-        let source = Source::fixed(address, &self.options)?;
-        let (options, counters) = (&self.options, &self.counters);
-        let trouble = Some(Arc::clone(&self.doubt));
-        let pool = Pool::start(address.to_string(), source, options, counters, trouble);
+        let suspect = Some(Arc::clone(&self.topology_suspect));
+        let pool = Pool::of_address(address, &self.options, &self.counters, suspect)?;
         let pool = Arc::new(pool);
         nodes.insert(address.clone(), Arc::clone(&pool));
         Ok(pool)

@@ -4,22 +4,22 @@
 //! READONLY, MOVED, ASK, and the like. One whose answer was late or lost is never sent again.
 
 mod cluster;
-mod given;
+mod external;
 mod sentinel;
+mod server;
 mod slots;
-mod standalone;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{Cmd, RedisError, Value};
 use throttle_core::StorageError;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-pub use self::given::SharedConnection;
-use self::{cluster::Cluster, given::Given};
+pub use self::external::SharedConnection;
+pub(crate) use self::server::Server;
+use self::{cluster::Cluster, external::ExternalClient};
 use crate::{
-    Error,
-    error::{Failure, is_no_script, is_read_only, passes_soon},
+    error::{Error, Failure, is_no_script, is_read_only, passes_soon},
     figures::{Counters, Figures},
     lua::{Script, ScriptCall},
     options::{Options, Place},
@@ -36,24 +36,13 @@ pub(crate) struct Topology {
 
 enum Layout {
     /// One server, or the one that is master among several.
-    Single(Single),
+    Single {
+        pool: Arc<Pool>,
+        /// Listens to the sentinels; ends with the storage.
+        _listeners: Option<sentinel::Listeners>,
+    },
     Cluster(Cluster),
-    Given(Arc<dyn Given>),
-}
-
-/// One server at a time.
-struct Single {
-    pool: Arc<Pool>,
-    kind: &'static str,
-    /// Watches the sentinels; ends with the storage.
-    _watch: Option<sentinel::Watch>,
-}
-
-/// A server that a request is sent to.
-#[derive(Clone)]
-pub(crate) enum Server {
-    Pool { pool: Arc<Pool>, asking: bool },
-    Given(Arc<dyn Given>),
+    External(Arc<dyn ExternalClient>),
 }
 
 /// What to do after a request was not carried out.
@@ -73,10 +62,12 @@ impl Topology {
         let counters = Arc::new(Counters::default());
         let layout = match &options.place {
             Place::Standalone(address) => {
-                Layout::Single(standalone::start(address, options, &counters)?)
+                let pool = Pool::of_address(address, options, &counters, None)?;
+                Layout::Single { pool: Arc::new(pool), _listeners: None }
             }
             Place::Sentinel { sentinels, master } => {
-                Layout::Single(sentinel::start(sentinels, master, options, &counters)?)
+                let (pool, listeners) = sentinel::start(sentinels, master, options, &counters)?;
+                Layout::Single { pool, _listeners: Some(listeners) }
             }
             Place::Cluster { nodes } => Layout::Cluster(Cluster::start(nodes, options, &counters)?),
         };
@@ -84,8 +75,8 @@ impl Topology {
     }
 
     /// Takes a connection that the user has already.
-    pub(crate) fn given(connection: impl SharedConnection, options: &Arc<Options>) -> Self {
-        let layout = Layout::Given(given::boxed(connection));
+    pub(crate) fn external(connection: impl SharedConnection, options: &Arc<Options>) -> Self {
+        let layout = Layout::External(external::boxed(connection, options.response_timeout));
         Self { layout, options: Arc::clone(options), counters: Arc::default() }
     }
 
@@ -94,9 +85,9 @@ impl Topology {
         // A little longer than one attempt, so that why it failed is known.
         let deadline = Instant::now() + within + Duration::from_millis(100);
         match &self.layout {
-            Layout::Single(single) => Ok(single.pool.wait(deadline).await?),
+            Layout::Single { pool, .. } => Ok(pool.wait(deadline).await?),
             Layout::Cluster(cluster) => Ok(cluster.wait(deadline).await?),
-            Layout::Given(_) => Ok(()),
+            Layout::External(_) => Ok(()),
         }
     }
 
@@ -123,7 +114,7 @@ impl Topology {
         let mut attempts = 0;
         loop {
             let sent = Instant::now();
-            let failure = match self.send(&server, command, deadline).await {
+            let failure = match server.send(command, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
@@ -138,7 +129,7 @@ impl Topology {
                 Step::Load(server, script) => {
                     Counters::add(&self.counters.script_reloads);
                     // Not an asking one: the script is no key of the slot that moves.
-                    self.send(&server.plain(), &script.load(), deadline).await?;
+                    server.plain().send(&script.load(), deadline).await?;
                     server
                 }
                 Step::Later(server) => {
@@ -163,15 +154,15 @@ impl Topology {
         command: &Cmd,
     ) -> Result<Value, StorageError> {
         let deadline = Instant::now() + self.options.response_timeout;
-        Ok(self.send(server, command, deadline).await?)
+        Ok(server.send(command, deadline).await?)
     }
 
     /// Returns every server that keys may live on.
     pub(crate) async fn masters(&self) -> Result<Vec<Server>, StorageError> {
         match &self.layout {
-            Layout::Single(single) => Ok(vec![Server::of(&single.pool)]),
+            Layout::Single { pool, .. } => Ok(vec![Server::of(pool)]),
             Layout::Cluster(cluster) => Ok(cluster.masters().await?),
-            Layout::Given(given) => Ok(vec![Server::Given(Arc::clone(given))]),
+            Layout::External(client) => Ok(vec![Server::External(Arc::clone(client))]),
         }
     }
 
@@ -182,63 +173,40 @@ impl Topology {
 
     pub(crate) fn figures(&self) -> Figures {
         let (connections, servers) = match &self.layout {
-            Layout::Single(single) => (single.pool.connections(), 1),
+            Layout::Single { pool, .. } => (pool.connections(), 1),
             Layout::Cluster(cluster) => cluster.connections(),
-            Layout::Given(_) => (1, 1),
+            Layout::External(_) => (1, 1),
         };
         self.counters.figures(connections, servers * Pool::size(&self.options))
     }
 
     /// Names the kind: `standalone`, `sentinel`, `cluster`, `given`.
     pub(crate) fn kind(&self) -> &'static str {
-        match &self.layout {
-            Layout::Single(single) => single.kind,
-            Layout::Cluster(_) => "cluster",
-            Layout::Given(_) => "given",
+        match (&self.layout, &self.options.place) {
+            (Layout::External(_), _) => external::NAME,
+            (_, Place::Standalone(_)) => "standalone",
+            (_, Place::Sentinel { .. }) => "sentinel",
+            (_, Place::Cluster { .. }) => "cluster",
         }
     }
 
     fn slot_of(&self, key: &[u8]) -> u16 {
         match &self.layout {
-            Layout::Single(_) => 0,
+            Layout::Single { .. } => 0,
             // One that leads to a cluster minds where keys are, and it cannot be told.
-            Layout::Cluster(_) | Layout::Given(_) => slots::slot_of(key),
+            Layout::Cluster(_) | Layout::External(_) => slots::slot_of(key),
         }
     }
 
     async fn server_of(&self, slot: u16, deadline: Instant) -> Result<Server, Failure> {
         match &self.layout {
-            Layout::Single(single) => Ok(Server::of(&single.pool)),
+            Layout::Single { pool, .. } => Ok(Server::of(pool)),
             Layout::Cluster(cluster) => cluster.server_of(slot, deadline).await,
-            Layout::Given(given) => Ok(Server::Given(Arc::clone(given))),
+            Layout::External(client) => Ok(Server::External(Arc::clone(client))),
         }
     }
 
-    async fn send(
-        &self,
-        server: &Server,
-        command: &Cmd,
-        deadline: Instant,
-    ) -> Result<Value, Failure> {
-        match server {
-            Server::Pool { pool, asking: false } => pool.send(command, deadline).await,
-            Server::Pool { pool, asking: true } => {
-                let mut both = redis::Pipeline::with_capacity(2);
-                both.add_command(redis::cmd("ASKING")).add_command(command.clone());
-                let mut answers = pool.send_all(&both, 1, 1, deadline).await?;
-                Ok(answers.pop().unwrap_or(Value::Nil))
-            }
-            Server::Given(given) => {
-                let timeout = self.options.response_timeout;
-                match timeout_at(deadline, given.send(command)).await {
-                    Ok(answer) => answer.map_err(|e| Failure::of_sent("given", e, timeout)),
-                    Err(_) => Err(Failure::Late { server: "given".to_owned(), timeout }),
-                }
-            }
-        }
-    }
-
-    /// Says what to do, where it makes sense to ask again at all.
+    /// Returns what to do, where it makes sense to ask again at all.
     fn step_after(
         &self,
         failure: &Failure,
@@ -276,27 +244,6 @@ impl Topology {
         let (address, _) = error.redirect_node()?;
         Counters::add(&self.counters.redirections);
         cluster.node(address, slot, asking)
-    }
-}
-
-impl Server {
-    fn of(pool: &Arc<Pool>) -> Self {
-        Self::Pool { pool: Arc::clone(pool), asking: false }
-    }
-
-    fn plain(&self) -> Self {
-        match self {
-            Self::Pool { pool, .. } => Self::of(pool),
-            given => given.clone(),
-        }
-    }
-
-    /// Names the server for people.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Pool { pool, .. } => pool.address().unwrap_or_else(|| pool.server().to_owned()),
-            Self::Given(_) => "given".to_owned(),
-        }
     }
 }
 

@@ -21,22 +21,21 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::Single;
 use crate::{
-    Error,
+    error::Error,
     figures::Counters,
     options::{Address, Options},
-    pool::{Ask, Pool, Source, connection_addr},
+    pool::{Ask, Pool, Source, connection_addr, with_login},
     retry::Backoff,
 };
 
 /// A sentinel that announces nothing for about so long is listened to anew.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Listens to the sentinels for as long as it lives.
-pub(super) struct Watch(Vec<JoinHandle<()>>);
+/// The tasks that listen to the sentinels; they end with it.
+pub(super) struct Listeners(Vec<JoinHandle<()>>);
 
-impl Drop for Watch {
+impl Drop for Listeners {
     fn drop(&mut self) {
         for task in &self.0 {
             task.abort();
@@ -49,7 +48,7 @@ pub(super) fn start(
     master: &str,
     options: &Arc<Options>,
     counters: &Arc<Counters>,
-) -> Result<Single, Error> {
+) -> Result<(Arc<Pool>, Listeners), Error> {
     let addresses: Vec<_> = sentinels
         .iter()
         .map(|address| connection_addr(address, options))
@@ -73,8 +72,8 @@ pub(super) fn start(
         };
         tokio::spawn(async move { listener.listen().await })
     };
-    let watch = Watch(listeners(addresses, options)?.into_iter().map(listen).collect());
-    Ok(Single { pool, kind: "sentinel", _watch: Some(watch) })
+    let listeners = clients(addresses, options)?.into_iter().map(listen).collect();
+    Ok((pool, Listeners(listeners)))
 }
 
 fn client(
@@ -105,16 +104,9 @@ fn client(
 }
 
 /// Makes the clients that listen.
-fn listeners(addresses: Vec<ConnectionAddr>, options: &Options) -> Result<Vec<Client>, Error> {
-    let login = &options.sentinel_login;
+fn clients(addresses: Vec<ConnectionAddr>, options: &Options) -> Result<Vec<Client>, Error> {
     let open = |address: ConnectionAddr| {
-        let mut settings = RedisConnectionInfo::default();
-        if let Some(username) = &login.username {
-            settings = settings.set_username(username);
-        }
-        if let Some(password) = &login.password {
-            settings = settings.set_password(password);
-        }
+        let settings = with_login(RedisConnectionInfo::default(), &options.sentinel_login);
         let info = address.into_connection_info()?.set_redis_settings(settings);
         Client::open(info)
     };
@@ -188,7 +180,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn who_announces_nothing_is_listened_to_anew_and_then_heard() {
         let servers = tokio::task::block_in_place(Sentinels::start);
-        let (pool, _watch) = connected(&servers).await;
+        let (pool, _listeners) = connected(&servers).await;
         let server = tokio::task::block_in_place(Server::start);
         let proxy = Proxy::start(server.address()).await;
         let listener = Listener {
@@ -228,24 +220,24 @@ mod tests {
     }
 
     /// Returns a pool all of whose connections are there, and what listens for it.
-    async fn connected(servers: &Sentinels) -> (Arc<Pool>, Option<Watch>) {
+    async fn connected(servers: &Sentinels) -> (Arc<Pool>, Listeners) {
         let options = Arc::new(Options::new(Place::Cluster { nodes: Vec::new() }));
         let addresses: Vec<_> =
             servers.sentinel_addresses().iter().filter_map(|text| address_of(text)).collect();
-        let Single { pool, _watch, .. } =
+        let (pool, listeners) =
             start(&addresses, servers.master_name(), &options, &Arc::default()).unwrap();
         let end = soon();
         while pool.connections() < Pool::size(&options) {
             assert!(Instant::now() < end, "not all are connected");
             sleep(Duration::from_millis(20)).await;
         }
-        (pool, _watch)
+        (pool, listeners)
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_a_sentinel_announces_last_counts_though_it_came_late() {
         let servers = tokio::task::block_in_place(Sentinels::start);
-        let (pool, _watch) = connected(&servers).await;
+        let (pool, _listeners) = connected(&servers).await;
         let master = pool.address().unwrap();
         // An older change, announced by one that lags: the master is left for nobody.
         pool.switch(&master, "127.0.0.1:1");
