@@ -10,7 +10,9 @@ use ratethrottle::{
     Storage, StorageError, Value, async_trait,
     concurrency::PlaceStorage,
     engine::{Clock, Micros, Outcome, State, SystemClock, give_back, look, settle},
-    storage::{AtomicStorage, Charge, ChargeRequest, ListStorage, OwnedCharge, Refund, Reply, Scope},
+    storage::{
+        AtomicStorage, Charge, ChargeRequest, ListStorage, OwnedCharge, Refund, Reply, Scope,
+    },
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, Clock, Micros, Outcome, Refund, ChargeRequest, State, States, SystemClock, give_back, look,
-    settle, settle_one, sharded::Sharded,
+    Charge, ChargeRequest, Clock, Micros, Outcome, Refund, State, States, SystemClock, give_back,
+    look, settle, settle_one, sharded::Sharded,
 };
 
 use crate::{key::SlotRef, shard::Shard, slot::Slot};

@@ -39,7 +39,6 @@ mod request;
 pub(crate) use self::{
     reply::{corrupt, outcome, refunded},
     request::{Op, acquire, refund},
-    text::load,
 };
 
 #[cfg(test)]

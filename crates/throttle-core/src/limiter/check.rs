@@ -14,7 +14,7 @@ use super::{
 use crate::{
     decision::{Decision, Decisions, Listed, Outcome, Verdict},
     key::Key,
-    storage::{Charge, Reply, ChargeRequest, StorageError},
+    storage::{Charge, ChargeRequest, Reply, StorageError},
     time::Micros,
 };
 

@@ -15,7 +15,7 @@ use crate::{
     decision::{Decision, Decisions},
     key::Key,
     rule::{checked::CheckedRule, definition::Rule},
-    storage::{AtomicStorage, Charge, Refund, ChargeRequest},
+    storage::{AtomicStorage, Charge, ChargeRequest, Refund},
     time::Micros,
 };
 

@@ -8,7 +8,7 @@ use crate::{
     key::Key,
     receipt::Receipt,
     rule::checked::CheckedRule,
-    storage::{Charge, Refund, ChargeRequest},
+    storage::{Charge, ChargeRequest, Refund},
 };
 
 /// A rule that was charged, and how much.

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{decision::Receipt, key::Key, rule::CheckedRule};
+use crate::{key::Key, receipt::Receipt, rule::checked::CheckedRule};
 
 /// Charges one key by one rule.
 #[derive(Copy, Clone)]

@@ -5,7 +5,7 @@ use std::{hash::BuildHasherDefault, sync::MutexGuard, time::Instant};
 use indexmap::IndexMap;
 use smallvec::SmallVec;
 use throttle_core::{
-    Key, Micros, Outcome, ChargeRequest,
+    ChargeRequest, Key, Micros, Outcome,
     sharded::{Sharded, shrunk},
 };
 

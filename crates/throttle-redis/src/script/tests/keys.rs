@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
 use throttle_core::{
-    Algorithm, Charge, CheckedRule, Effect, Key, Micros, Refund, ChargeRequest, Rule,
+    Algorithm, Charge, ChargeRequest, CheckedRule, Effect, Key, Micros, Refund, Rule,
     tag::{BLOCKED, FLAGS, FREED_SLOTS, RECEIPT_OFFSET},
 };
 
 use super::server::{Server, storage_key};
-use crate::script::{Op, request::LATEST, text::sha};
+use crate::{
+    lua::CHECK,
+    script::{Op, request::LATEST},
+};
 
 const FIXED_WINDOW: u8 = Algorithm::FixedWindow.number();
 const SLIDING_WINDOW_COUNTER: u8 = Algorithm::SlidingWindowCounter.number();
@@ -287,7 +290,7 @@ fn an_algorithm_that_the_script_lacks_is_an_error_and_nothing_is_written() {
     let charge = Charge::new(&key, &rule, 1);
     let record = |number| [&[number][..], &[0; 6 * 8]].concat();
     let mut cmd = redis::cmd("EVALSHA");
-    cmd.arg(sha()).arg(2).arg(storage_key(&charge)).arg("other").arg("acquire").arg("");
+    cmd.arg(CHECK.sha()).arg(2).arg(storage_key(&charge)).arg("other").arg("acquire").arg("");
     cmd.arg(record(FIXED_WINDOW)).arg(record(!FLAGS));
     let error = server.ask::<Value>(&cmd).unwrap_err();
     assert!(error.to_string().contains("this script has no algorithm 31"), "{error}");
