@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use throttle_core::{Decisions, Reply};
 use throttle_http::{
-    BodyGuard, Done, ExtensionSink, HeaderSink, Pass, RateLimitHeader, Rejection, RequestView,
+    Attached, BodyGuard, Done, ExtensionSink, HeaderSink, RateLimitHeader, Rejection, RequestView,
     ResponseHead, ResponseView, join_list,
 };
 
@@ -109,7 +109,7 @@ fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
     map
 }
 
-/// The extensions of a request, for [`Pass::attach`].
+/// The extensions of a request, for [`Pass::attach`](throttle_http::Pass::attach).
 pub(crate) struct AttachTo<'a>(pub(crate) &'a mut ActixExtensions);
 
 impl ExtensionSink for AttachTo<'_> {
@@ -135,10 +135,10 @@ impl ResponseView for Response<'_> {
     }
 }
 
-/// Finishes a pass with the head of a response.
-pub(crate) fn finish<B>(pass: Pass, response: &HttpResponse<B>) -> Reply<Done, Infallible> {
+/// Finishes a request with the head of its response.
+pub(crate) fn finish<B>(attached: Attached, response: &HttpResponse<B>) -> Reply<Done, Infallible> {
     let view = Response { headers: response.headers(), converted: OnceCell::new() };
-    pass.finish(&ResponseHead::from_view(status_of(response), &view))
+    attached.finish(&ResponseHead::from_view(status_of(response), &view))
 }
 
 fn status_of<B>(response: &HttpResponse<B>) -> http::StatusCode {

@@ -16,7 +16,7 @@ use actix_web::{
 };
 use pin_project_lite::pin_project;
 use throttle_core::Reply;
-use throttle_http::{Call, Done, LimitedFuture, Pass, Rejection};
+use throttle_http::{Attached, Call, Done, LimitedFuture, Pass, Rejection};
 
 use crate::{
     body,
@@ -50,8 +50,8 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
 {
-    pub(crate) fn called(future: S::Future, pass: Pass) -> Self {
-        Self { inner: LimitedFuture::called(future, pass) }
+    pub(crate) fn called(attached: Attached, future: S::Future) -> Self {
+        Self { inner: LimitedFuture::called(attached, future) }
     }
 
     pub(crate) fn rejected(request: ServiceRequest, rejection: Rejection) -> Self {
@@ -77,17 +77,17 @@ where
     type Response = EitherResponse<B>;
     type Error = S::Error;
 
-    fn call(self, pass: &mut Pass) -> S::Future {
-        pass.attach(&mut AttachTo(&mut self.request.extensions_mut()));
-        self.service.call(self.request)
+    fn call(self, pass: Pass) -> (Attached, S::Future) {
+        let attached = pass.attach(&mut AttachTo(&mut self.request.extensions_mut()));
+        (attached, self.service.call(self.request))
     }
 
     fn reject(self, rejection: Rejection) -> Self::Response {
         reject(self.request, rejection)
     }
 
-    fn finish(pass: Pass, response: &ServiceResponse<B>) -> Reply<Done, Infallible> {
-        convert::finish(pass, response.response())
+    fn finish(attached: Attached, response: &ServiceResponse<B>) -> Reply<Done, Infallible> {
+        convert::finish(attached, response.response())
     }
 
     fn respond(done: Done, mut response: ServiceResponse<B>) -> Self::Response {

@@ -73,9 +73,9 @@ where
         };
         drop(view);
         match check.into_ready() {
-            Ok(Ok(mut pass)) => {
-                pass.attach(&mut AttachTo(&mut request.extensions_mut()));
-                ThrottledFuture::called(self.inner.call(request), pass)
+            Ok(Ok(pass)) => {
+                let attached = pass.attach(&mut AttachTo(&mut request.extensions_mut()));
+                ThrottledFuture::called(attached, self.inner.call(request))
             }
             Ok(Err(rejection)) => ThrottledFuture::rejected(request, rejection),
             Err(pending) => ThrottledFuture::checking(pending, Rc::clone(&self.inner), request),

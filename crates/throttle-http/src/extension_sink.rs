@@ -12,10 +12,12 @@ pub trait ExtensionSink {
 }
 
 impl ExtensionSink for Extensions {
+    #[inline]
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
         Self::insert(self, value)
     }
 
+    #[inline]
     fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
         Self::get(self)
     }

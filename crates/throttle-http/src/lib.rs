@@ -5,7 +5,7 @@
 //!
 //! 1. [`Throttle::check`] decides: it returns a [`Pass`] or a [`Rejection`], at once or later.
 //! 2. [`Pass::attach`] puts the decisions into the extensions of the request, for its handler.
-//! 3. [`Pass::finish`] takes the [`ResponseHead`], charges what depends on it, and returns [`Done`].
+//! 3. [`Attached::finish`] takes the [`ResponseHead`], charges what depends on it, and returns [`Done`].
 //! 4. [`Done::write`] writes the header fields, and returns the [`BodyGuard`] to keep until the body of the
 //!    response has ended.
 //!
@@ -25,14 +25,14 @@
 //!     mut request: Request<Bytes>,
 //!     handler: impl AsyncFnOnce(Request<Bytes>) -> Response<Bytes>,
 //! ) -> Response<Bytes> {
-//!     let mut pass = match throttle.check(&RequestHead::new(&request, peer)).await {
+//!     let pass = match throttle.check(&RequestHead::new(&request, peer)).await {
 //!         Ok(pass) => pass,
 //!         Err(rejection) => return rejection.into_response_to(request.method()),
 //!     };
-//!     pass.attach(request.extensions_mut());
+//!     let attached = pass.attach(request.extensions_mut());
 //!     let mut response = handler(request).await;
 //!     let head = ResponseHead::new(response.status(), response.headers());
-//!     let Ok(done) = pass.finish(&head).await;
+//!     let Ok(done) = attached.finish(&head).await;
 //!     let guard = done.write(&mut response);
 //!     if let Some(guard) = &guard {
 //!         guard.sent(response.body().len()); // a streamed body reports each chunk
@@ -92,7 +92,7 @@ pub use self::{
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     response_head::{ResponseHead, ResponseView},
     throttle::{
-        ActualCost, BodyGuard, Call, Done, InFlight, KeptPlaces, LimitedFuture, Pass, Rejection,
-        Throttle,
+        ActualCost, Attached, BodyGuard, Call, Done, InFlight, KeptPlaces, LimitedFuture, Pass,
+        Rejection, Throttle,
     },
 };

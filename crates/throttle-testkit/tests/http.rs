@@ -15,14 +15,14 @@ async fn make(options: Options, limiter: Limiter) -> Arc<Throttle> {
 }
 
 async fn call(throttle: &Arc<Throttle>, mut request: Request<Bytes>) -> Response<Bytes> {
-    let mut pass = match throttle.check(&RequestHead::new(&request, None)).await {
+    let pass = match throttle.check(&RequestHead::new(&request, None)).await {
         Ok(pass) => pass,
         Err(rejection) => return rejection.into_response_to(request.method()),
     };
-    pass.attach(request.extensions_mut());
+    let attached = pass.attach(request.extensions_mut());
     let mut response = handler();
     let head = ResponseHead::new(response.status(), response.headers());
-    let Ok(done) = pass.finish(&head).await;
+    let Ok(done) = attached.finish(&head).await;
     drop(done.write(&mut response)); // the body has ended
     response
 }

@@ -47,9 +47,9 @@ where
             None => Reply::ready(Err(Rejection::misconfigured(&head))),
         };
         match check.into_ready() {
-            Ok(Ok(mut pass)) => {
-                pass.attach(request.extensions_mut());
-                ResponseFuture::called(self.inner.call(request), pass)
+            Ok(Ok(pass)) => {
+                let attached = pass.attach(request.extensions_mut());
+                ResponseFuture::called(attached, self.inner.call(request))
             }
             Ok(Err(rejection)) => ResponseFuture::rejected(&request, rejection),
             Err(pending) => {

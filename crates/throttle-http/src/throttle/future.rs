@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use throttle_core::Reply;
 
 use super::{
-    pass::{Done, Pass},
+    pass::{Attached, Done, Pass},
     rejection::Rejection,
 };
 
@@ -28,13 +28,13 @@ pub trait Call {
     type Error;
 
     /// [Attaches](Pass::attach) the pass to the request, and calls the inner service.
-    fn call(self, pass: &mut Pass) -> Self::Future;
+    fn call(self, pass: Pass) -> (Attached, Self::Future);
 
     /// Returns the response to a rejected request.
     fn reject(self, rejection: Rejection) -> Self::Response;
 
-    /// [Finishes](Pass::finish) the pass with the head of the response.
-    fn finish(pass: Pass, response: &Self::Inner) -> Reply<Done, Infallible>;
+    /// [Finishes](Attached::finish) the request with the head of the response.
+    fn finish(attached: Attached, response: &Self::Inner) -> Reply<Done, Infallible>;
 
     /// [Writes](Done::write) the fields, and wraps the body with what it has to keep.
     fn respond(done: Done, response: Self::Inner) -> Self::Response;
@@ -60,7 +60,7 @@ pin_project! {
         Called {
             #[pin]
             future: C::Future,
-            pass: Option<Pass>,
+            attached: Option<Attached>,
         },
         /// The charge is refunded or reconciled before the response is sent.
         Finishing { finishing: Box<(Reply<Done, Infallible>, Option<C::Inner>)> },
@@ -76,8 +76,8 @@ impl<C: Call> LimitedFuture<C> {
 
     /// Creates the future of a request that is allowed; the inner service is called.
     #[inline]
-    pub fn called(future: C::Future, pass: Pass) -> Self {
-        Self { state: State::Called { future, pass: Some(pass) } }
+    pub fn called(attached: Attached, future: C::Future) -> Self {
+        Self { state: State::Called { future, attached: Some(attached) } }
     }
 
     /// Creates the future of a request that is rejected.
@@ -100,17 +100,17 @@ impl<C: Call> Future for LimitedFuture<C> {
                     let checked = ready!(Pin::new(check).poll(cx));
                     let Some(call) = call.take() else { return Poll::Pending };
                     match checked {
-                        Ok(mut pass) => {
-                            let future = call.call(&mut pass);
-                            State::Called { future, pass: Some(pass) }
+                        Ok(pass) => {
+                            let (attached, future) = call.call(pass);
+                            State::Called { future, attached: Some(attached) }
                         }
                         Err(rejection) => return Poll::Ready(Ok(call.reject(rejection))),
                     }
                 }
-                StateProjection::Called { future, pass } => {
+                StateProjection::Called { future, attached } => {
                     let response = ready!(future.poll(cx))?;
-                    let Some(pass) = pass.take() else { return Poll::Pending };
-                    match C::finish(pass, &response).into_ready() {
+                    let Some(attached) = attached.take() else { return Poll::Pending };
+                    match C::finish(attached, &response).into_ready() {
                         Ok(Ok(done)) => return Poll::Ready(Ok(C::respond(done, response))),
                         Err(pending) => {
                             State::Finishing { finishing: Box::new((pending, Some(response))) }

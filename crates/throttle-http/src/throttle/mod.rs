@@ -1,5 +1,5 @@
 //! The path of a request: [`Throttle::check`] decides, [`Pass::attach`] shows the handler what was decided, and
-//! [`Pass::finish`] charges what depends on the response and writes the header fields.
+//! [`Attached::finish`] charges what depends on the response and writes the header fields.
 //!
 //! - `check`: key, cost, exemptions and rules of a request; asks the limiter
 //! - `judge`: makes a [`Pass`] or a [`Rejection`] of the limiter's answer
@@ -35,7 +35,7 @@ pub use self::{
         in_flight::{InFlight, KeptPlaces},
     },
     future::{Call, LimitedFuture},
-    pass::{Done, Pass},
+    pass::{Attached, Done, Pass},
     rejection::Rejection,
 };
 use crate::{

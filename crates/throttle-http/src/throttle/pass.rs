@@ -14,18 +14,26 @@ use crate::{
     response_head::ResponseHead,
 };
 
-/// A request that is allowed: [attach](Self::attach) it to the request, call the handler, and
-/// [finish](Self::finish) it with the response.
+/// A request that is allowed: [attach](Self::attach) it to the request, and call the handler.
 ///
-/// Dropped before it is attached, it refunds what the request was charged for a scheduled time or as an
-/// estimate, and releases its permits. Dropped after that, it leaves the charge as it is, or reconciles it
-/// to what is known of the actual cost.
+/// Dropped before that, it refunds what the request was charged for a scheduled time or as an estimate, and
+/// releases its permits.
 #[derive(Debug, Default)]
 #[must_use = "its response has fields to write, and what it was charged may change"]
 pub struct Pass {
-    fields: ResponseFields,
-    /// `None` once attached, and where nothing was decided.
+    /// `None` where nothing was decided.
     decisions: Option<Decisions>,
+    attached: Attached,
+}
+
+/// A request whose handler was shown the decisions: [finish](Self::finish) it with the response.
+///
+/// Dropped before that, it leaves the charge as it is, or reconciles it to what is known of the actual cost.
+// Apart from `Pass`, so that the future of a request has no room for the decisions.
+#[derive(Debug, Default)]
+#[must_use = "its response has fields to write, and what it was charged may change"]
+pub struct Attached {
+    fields: ResponseFields,
     /// `None` where nothing of the request changes later; boxed, since few requests have it.
     after: Option<Box<After>>,
 }
@@ -42,12 +50,12 @@ pub struct Done {
 impl Pass {
     #[inline]
     pub(super) fn new(fields: ResponseFields, decisions: Decisions) -> Self {
-        Self { fields, decisions: Some(decisions), after: None }
+        Self { decisions: Some(decisions), attached: Attached { fields, after: None } }
     }
 
     /// Returns a pass of a request that no rule decided.
     pub(super) fn of_fields(fields: ResponseFields) -> Self {
-        Self { fields, ..Self::default() }
+        Self { decisions: None, attached: Attached { fields, after: None } }
     }
 
     pub(super) fn decisions(&self) -> Option<&Decisions> {
@@ -60,7 +68,7 @@ impl Pass {
     }
 
     pub(super) fn after_mut(&mut self) -> &mut After {
-        self.after.get_or_insert_default()
+        self.attached.after.get_or_insert_default()
     }
 
     /// Puts what handlers find into the extensions of the request: [`Decisions`],
@@ -68,17 +76,22 @@ impl Pass {
     ///
     /// Call it immediately before the handler: from here on the request counts as one that was handled.
     #[inline]
-    pub fn attach(&mut self, extensions: &mut impl ExtensionSink) {
-        if let Some(decisions) = self.decisions.take()
-            && let (Some(outer), Some(inner)) = (extensions.insert(decisions), extensions.get())
-        {
-            warn_if_nested(&outer, inner);
+    pub fn attach(self, extensions: &mut impl ExtensionSink) -> Attached {
+        let Self { decisions, mut attached } = self;
+        if let Some(decisions) = decisions {
+            if let Some(outer) = extensions.get() {
+                warn_if_nested(outer, &decisions);
+            }
+            extensions.insert(decisions);
         }
-        if let Some(after) = &mut self.after {
+        if let Some(after) = &mut attached.after {
             after.attach(extensions);
         }
+        attached
     }
+}
 
+impl Attached {
     /// Charges what depends on the response, and returns what is left to do with it.
     ///
     /// The reply is ready at once where the head of the response changes nothing of the charge. Otherwise the
