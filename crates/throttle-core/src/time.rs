@@ -15,8 +15,8 @@ use std::{
 ///
 /// ```
 /// use std::time::Duration;
-/// # use throttle_core as ratethrottle;
-/// use ratethrottle::Micros;
+/// # mod ratethrottle { pub use throttle_core::*; pub mod engine { pub use super::*; } }
+/// use ratethrottle::engine::Micros;
 ///
 /// assert_eq!(Micros::from(Duration::from_nanos(1)), Micros::new(1)); // rounded up
 /// assert_eq!(Duration::from(Micros::new(2_500)), Duration::from_micros(2_500));
@@ -134,8 +134,8 @@ impl Clock for SystemClock {
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
-/// # use throttle_core as ratethrottle;
-/// use ratethrottle::{Clock, ManualClock, Micros};
+/// # mod ratethrottle { pub use throttle_core::*; pub mod engine { pub use super::*; } }
+/// use ratethrottle::{ManualClock, engine::{Clock, Micros}};
 ///
 /// let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
 /// clock.advance(Duration::from_secs(60));

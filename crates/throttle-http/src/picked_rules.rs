@@ -25,8 +25,8 @@ enum Name {
 ///
 /// ```
 /// use std::sync::Arc;
-/// # use throttle_http as ratethrottle;
-/// use ratethrottle::IntoRules;
+/// # mod ratethrottle { pub use throttle_http::*; pub mod options { pub use super::*; } }
+/// use ratethrottle::options::IntoRules;
 ///
 /// fn takes(_: impl IntoRules) {}
 ///

@@ -82,10 +82,10 @@ impl RedisStorage {
 ///
 /// ```
 /// use std::time::Duration;
-/// # mod ratethrottle { pub use throttle_redis::{Error as RedisError, RedisStorage}; }
-/// use ratethrottle::{RedisError, RedisStorage};
+/// # mod ratethrottle { pub use throttle_redis::{Error, RedisStorage}; pub mod redis { pub use super::*; } }
+/// use ratethrottle::{RedisStorage, redis::Error};
 ///
-/// # async fn example() -> Result<(), RedisError> {
+/// # async fn example() -> Result<(), Error> {
 /// let storage = RedisStorage::builder("redis://127.0.0.1:6379/0")
 ///     .max_connections(50)
 ///     .connect_timeout(Duration::from_secs(5))

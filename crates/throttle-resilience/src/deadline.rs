@@ -16,8 +16,8 @@ use crate::{error::Error, timer::within};
 ///
 /// ```
 /// use std::time::Duration;
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
-/// use ratethrottle::{Deadline, Deadlines, Limiter, Storage};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::{Limiter, Storage, resilience::{Deadline, Deadlines}};
 ///
 /// fn limiter(storage: impl Storage) -> Limiter {
 ///     Limiter::new(Deadline::new(storage, Deadlines::of(Duration::from_millis(50))))

@@ -24,8 +24,8 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
-/// use ratethrottle::{Limiter, Mode, Modes, Resilience, Storage};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::{Limiter, Resilience, Storage, resilience::{Mode, Modes}};
 ///
 /// fn limiter(redis: impl Storage, memory: impl Storage) -> Limiter {
 ///     let modes = Modes::local(memory, 3).rule("login", Mode::Closed);

@@ -17,8 +17,8 @@ const FORMS: &str = "a count and a time, such as \"100/minute\", \"5/s\", \"1000
 ///
 /// ```
 /// use std::time::Duration;
-/// # use throttle_core as ratethrottle;
-/// use ratethrottle::Rate;
+/// # mod ratethrottle { pub use throttle_core::*; pub mod limiter { pub use super::*; } }
+/// use ratethrottle::limiter::Rate;
 ///
 /// let rate: Rate = "10/30s".parse()?;
 /// assert_eq!((rate.limit(), rate.window()), (10, Duration::from_secs(30)));

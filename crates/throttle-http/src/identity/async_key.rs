@@ -36,8 +36,8 @@ use crate::{
 ///
 /// ```
 /// use std::io;
-/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
-/// use ratethrottle::{AsyncKey, Missing, Options, RequestHead};
+/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; pub mod options { pub use super::*; } }
+/// use ratethrottle::{RequestHead, identity::{AsyncKey, Missing}, options::Options};
 ///
 /// # async fn look_up(api_key: &str) -> Result<Option<u64>, io::Error> { Ok(None) }
 /// let customer = AsyncKey::new(|head: &RequestHead<'_>| {

@@ -28,7 +28,7 @@ use crate::{
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
-/// use ratethrottle::{ClientIp, ForwardedHeader};
+/// use ratethrottle::{ClientIp, identity::ForwardedHeader};
 ///
 /// let direct = ClientIp::new();
 /// let behind_a_proxy = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);

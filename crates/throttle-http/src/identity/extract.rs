@@ -22,7 +22,7 @@ use crate::{
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
-/// use ratethrottle::{ClientIp, ExtractKey, Header, RequestHead};
+/// use ratethrottle::{ClientIp, Header, RequestHead, identity::ExtractKey};
 ///
 /// fn takes(_: impl ExtractKey) {}
 ///

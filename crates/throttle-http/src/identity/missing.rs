@@ -22,7 +22,7 @@ const CLIENT_IP: &str = "\0client";
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
-/// use ratethrottle::{ClientIp, Header, Missing};
+/// use ratethrottle::{ClientIp, Header, identity::Missing};
 ///
 /// let strict = Header::new("x-api-key");
 /// let shared = Header::new("x-api-key").missing(Missing::Anonymous);

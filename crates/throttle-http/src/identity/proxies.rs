@@ -21,7 +21,7 @@ const MAPPED_PREFIX: u8 = 96;
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
-/// use ratethrottle::TrustedProxies;
+/// use ratethrottle::identity::TrustedProxies;
 ///
 /// let proxies = TrustedProxies::new(["10.0.0.0/8", "::1"])?;
 /// assert!(proxies.contains([10, 1, 2, 3].into()));

@@ -24,8 +24,8 @@ use crate::head::RequestHead;
 /// # Examples
 ///
 /// ```
-/// # use throttle_http as ratethrottle;
-/// use ratethrottle::{ContentLength, MissingLength, Options};
+/// # mod ratethrottle { pub use throttle_http::*; pub mod options { pub use super::*; } }
+/// use ratethrottle::options::{ContentLength, MissingLength, Options};
 ///
 /// let uploads = Options::new()
 ///     .limit("upload", "10240/hour") // KiB

@@ -38,8 +38,8 @@ use crate::{
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Arc};
-/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
-/// use ratethrottle::{Header, Options};
+/// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; pub mod options { pub use super::*; } }
+/// use ratethrottle::{Header, options::Options};
 ///
 /// let plans: HashMap<Vec<u8>, Arc<str>> = HashMap::from([(b"k-1".to_vec(), "pro".into())]);
 /// let options = Options::new()

@@ -12,8 +12,8 @@ use throttle_core::Error;
 ///
 /// ```
 /// use http::{Response, StatusCode};
-/// # use throttle_http as ratethrottle;
-/// use ratethrottle::{OnError, Options};
+/// # mod ratethrottle { pub use throttle_http::*; pub mod options { pub use super::*; } }
+/// use ratethrottle::{OnError, options::Options};
 ///
 /// let open = Options::new().on_error(OnError::Pass);
 /// let own = Options::new().on_error(OnError::answer(|_error| {

@@ -26,8 +26,8 @@ use crate::error::Error;
 ///
 /// ```
 /// use std::time::Duration;
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
-/// use ratethrottle::{Circuit, CircuitBreaker, Deadline, Deadlines, Storage};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::{Storage, resilience::{Circuit, CircuitBreaker, Deadline, Deadlines}};
 ///
 /// fn wrapped(storage: impl Storage) -> CircuitBreaker {
 ///     let circuit = Circuit::new()

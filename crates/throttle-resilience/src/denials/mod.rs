@@ -51,8 +51,8 @@ use crate::{before_and_after::BeforeAndAfter, keyed::only_key};
 /// # Examples
 ///
 /// ```
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
-/// use ratethrottle::{Limiter, LocalDenials, Storage};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::{Limiter, Storage, resilience::LocalDenials};
 ///
 /// fn limiter(storage: impl Storage) -> Limiter {
 ///     Limiter::new(LocalDenials::new(storage, 100_000))

@@ -36,8 +36,8 @@ use self::{places::FallbackPlaces, state::Inner};
 /// # Examples
 ///
 /// ```
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
-/// use ratethrottle::{Fallback, Mode, Modes, Storage};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::{Storage, resilience::{Fallback, Mode, Modes}};
 ///
 /// fn wrapped(shared: impl Storage, memory: impl Storage) -> Fallback {
 ///     Fallback::new(shared, Modes::local(memory, 3).rule("login", Mode::Closed))

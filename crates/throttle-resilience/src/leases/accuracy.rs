@@ -8,8 +8,8 @@ use std::fmt;
 /// # Examples
 ///
 /// ```
-/// # use throttle_resilience as ratethrottle;
-/// use ratethrottle::Accuracy;
+/// # mod ratethrottle { pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::resilience::Accuracy;
 ///
 /// assert_eq!(Accuracy::percent(5).of(1_000), 50);
 /// assert_eq!(Accuracy::percent(0.5).of(1_000), 5);

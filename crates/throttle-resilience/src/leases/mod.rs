@@ -102,8 +102,8 @@ use crate::servers::Servers;
 /// # Examples
 ///
 /// ```
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
-/// use ratethrottle::{Accuracy, Leases, Limiter, Servers, Storage};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::{Limiter, Storage, resilience::{Accuracy, Leases, Servers}};
 ///
 /// fn limiter(redis: impl Storage) -> Limiter {
 ///     let leases = Leases::new(redis, Servers::given(3)).rule("api", Accuracy::percent(5));

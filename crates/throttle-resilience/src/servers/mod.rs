@@ -22,8 +22,8 @@ use self::learn::Learner;
 /// # Examples
 ///
 /// ```
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; }
-/// use ratethrottle::{Modes, Servers, Storage};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
+/// use ratethrottle::{Storage, resilience::{Modes, Servers}};
 ///
 /// fn modes(memory: impl Storage) -> Modes {
 ///     Modes::local(memory, Servers::learnt(3)) // three, until it is known better

@@ -52,8 +52,8 @@ use crate::memory::MEMORY;
 /// use std::time::Duration;
 /// use bytes::Bytes;
 /// use http::{Request, Response};
-/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_tower::*; }
-/// use ratethrottle::{Algorithm, NotSent, Outgoing, Rule};
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_tower::*; pub mod outbound { pub use super::*; } }
+/// use ratethrottle::{Algorithm, Outgoing, Rule, outbound::NotSent};
 /// use tower::{Service, ServiceBuilder, ServiceExt};
 /// # async fn example<C>(hyper_client: C) -> Result<(), tower::BoxError>
 /// # where

@@ -19,8 +19,8 @@ use smallvec::SmallVec;
 /// # Examples
 ///
 /// ```
-/// # use throttle_http as ratethrottle;
-/// use ratethrottle::ActualCost;
+/// # mod ratethrottle { pub use throttle_http::*; pub mod options { pub use super::*; } }
+/// use ratethrottle::options::ActualCost;
 ///
 /// fn on_chunk(cost: &ActualCost, tokens: u64) {
 ///     cost.add(tokens);
