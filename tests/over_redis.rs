@@ -1,10 +1,6 @@
 //! What follows a request past its decision, over a real Redis: it answers later, and is not waited for where
 //! a client has left.
 
-#[expect(unreachable_pub, dead_code, reason = "the tests of the adapter use more of it")]
-#[path = "../crates/throttle-tower/tests/common/log.rs"]
-mod log;
-
 mod app;
 
 use std::time::Duration;
@@ -13,6 +9,7 @@ use ratethrottle::{
     Algorithm, Limiter, RedisStorage, Rule, concurrency::Concurrency, options::Options,
 };
 use throttle_testbed::Server;
+use throttle_testkit::Log;
 use tokio::{task::JoinHandle, time::sleep};
 
 use app::App;
@@ -256,7 +253,7 @@ async fn a_server_of_axum_and_one_of_actix_share_the_places_of_a_client() {
 async fn limiters_that_come_and_go_over_one_redis_keep_the_limit_and_are_no_mistake() {
     let server = Server::start();
     let storage = RedisStorage::connect(&server.url()).await.expect("the server runs");
-    let (log, _guard) = log::Log::start();
+    let (log, _guard) = Log::start();
     let mut passed = 0;
     for _ in 0..40 {
         let limiter = Limiter::new(storage.clone());

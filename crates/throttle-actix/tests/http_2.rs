@@ -2,11 +2,10 @@
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-#[path = "../../throttle-tower/tests/common/client.rs"]
-mod client;
 mod common;
 
 use std::{
+    net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -15,18 +14,22 @@ use std::{
 use actix_web::{App, HttpResponse, web};
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use http_body_util::{BodyExt, Empty};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{SendRequest, handshake},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use throttle_actix::RateThrottle;
 use throttle_core::{Concurrency, Limiter, Rule};
 use throttle_http::{ActualCost, Headers};
 use throttle_memory::MemoryStorage;
 use tokio::{
+    net::TcpStream,
     sync::Semaphore,
     time::{sleep, timeout},
 };
 
-use self::client::{Sent, connect, full};
 use common::{Chunks, Runtime, Sender, Server, field};
 
 const CLIENT: &str = "127.0.0.1";
@@ -61,7 +64,7 @@ async fn panics() -> &'static str {
 /// Is a server with a few places for each client, and a client's connection to it.
 struct Served {
     _server: Server,
-    connection: SendRequest<Sent>,
+    connection: SendRequest<Empty<Bytes>>,
     seen: Seen,
     limiter: Limiter,
     uploads: Concurrency,
@@ -120,9 +123,21 @@ impl Served {
     }
 }
 
-async fn begin(connection: &SendRequest<Sent>, path: &str) -> hyper::Result<Response<Incoming>> {
+/// Opens a connection, which ends with the last that uses it.
+async fn connect(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+async fn begin(
+    connection: &SendRequest<Empty<Bytes>>,
+    path: &str,
+) -> hyper::Result<Response<Incoming>> {
     let request = Request::get(format!("http://localhost{path}"));
-    connection.clone().send_request(request.body(full(Bytes::new())).unwrap()).await
+    connection.clone().send_request(request.body(Empty::new()).unwrap()).await
 }
 
 async fn until(what: &str, expected: u64, is: impl AsyncFn() -> u64) {

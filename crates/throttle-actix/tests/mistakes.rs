@@ -7,18 +7,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use actix_web::{
-    App, Error,
-    body::MessageBody,
-    dev::{Service, ServiceResponse},
-    test::init_service,
-    web,
-};
+use actix_web::{App, test::init_service, web};
 use throttle_actix::RateThrottle;
 use throttle_core::{Limiter, Rule};
-use throttle_http::Options;
 use throttle_memory::MemoryStorage;
-use throttle_testkit::http::run_warnings;
 
 use common::{Log, Runtime, Server, call, get, limiter};
 
@@ -58,22 +50,6 @@ fn a_limiter_for_each_worker_is_noticed_and_one_for_all_is_none() {
     lines += &log.take();
     assert_eq!(lines.matches("each worker").count(), 1, "{lines}");
     assert!(lines.contains("HttpServer::new"), "{lines}");
-}
-
-async fn app(
-    options: Options,
-    limiter: Limiter,
-) -> impl Service<actix_http::Request, Response = ServiceResponse<impl MessageBody>, Error = Error>
-{
-    let throttle = RateThrottle::from_options(limiter, options).build().unwrap();
-    init_service(App::new().wrap(throttle).default_service(web::to(async || "hello"))).await
-}
-
-#[actix_web::test]
-async fn what_looks_wrong_is_said_once_as_by_every_adapter() {
-    let (log, _guard) = Log::start();
-    let ask = async |app: &_, request| call(app, request).await;
-    run_warnings(MemoryStorage::new, || log.take(), app, ask).await;
 }
 
 #[actix_web::test]

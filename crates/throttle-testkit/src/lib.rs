@@ -29,15 +29,20 @@ mod concurrency;
 mod fixtures;
 pub mod http;
 mod keys;
+mod log;
 mod operations;
 mod places;
 mod refunds;
 mod rules;
+pub mod storages;
+mod trap;
 pub mod vectors;
 
 use std::{future::Future, sync::Arc};
 
 use throttle_core::{AtomicStorage, Limiter, Scope, Storage};
+
+pub use self::log::Log;
 
 /// Runs every check against storages that a constructor makes.
 ///

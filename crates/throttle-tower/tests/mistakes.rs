@@ -5,16 +5,14 @@
 mod common;
 
 use axum::{Router, body::Body, routing::get as on_get};
-use bytes::Bytes;
-use http::{Request, Response};
-use throttle_core::{Limiter, Rule};
-use throttle_http::{Options, RequestHead};
+use http::Request;
+use throttle_core::Rule;
+use throttle_http::RequestHead;
 use throttle_memory::MemoryStorage;
-use throttle_testkit::http::run_warnings;
 use throttle_tower::RateThrottleLayer;
 use tower::ServiceExt;
 
-use common::{Log, get, limiter, whole};
+use common::{Log, get, limiter};
 
 fn router(layer: RateThrottleLayer) -> Router {
     Router::new().route("/", on_get(|| async { "hello" })).layer(layer)
@@ -22,18 +20,6 @@ fn router(layer: RateThrottleLayer) -> Router {
 
 async fn ask(app: &Router, request: Request<Body>) {
     assert_eq!(app.clone().oneshot(request).await.unwrap().status(), 200);
-}
-
-#[tokio::test]
-async fn what_looks_wrong_is_said_once_as_by_every_adapter() {
-    let (log, _guard) = Log::start();
-    let make = async |options: Options, limiter: Limiter| {
-        router(RateThrottleLayer::from_options(limiter, options).build().unwrap())
-    };
-    let call = async |app: &Router, request: Request<Bytes>| -> Response<Bytes> {
-        whole(app.clone().oneshot(request.map(Body::from)).await.unwrap()).await
-    };
-    run_warnings(MemoryStorage::new, || log.take(), make, call).await;
 }
 
 #[tokio::test]

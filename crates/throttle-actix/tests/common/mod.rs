@@ -7,10 +7,6 @@
 )]
 
 mod chunks;
-#[path = "../../../throttle-tower/tests/common/later.rs"]
-mod later;
-#[path = "../../../throttle-tower/tests/common/log.rs"]
-mod log;
 mod server;
 
 use std::{net::SocketAddr, pin::Pin, time::SystemTime};
@@ -27,10 +23,13 @@ use http::{Request, Response};
 use throttle_actix::RateThrottle;
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule, Storage};
 
+pub use throttle_testkit::{
+    Log,
+    storages::{Failing, Later},
+};
+
 pub use self::{
     chunks::{Begun, Chunks, Sender},
-    later::{Failing, Later},
-    log::Log,
     server::{Answered, Runtime, Server},
 };
 
@@ -112,16 +111,21 @@ pub fn to_actix_response(response: Response<Bytes>) -> HttpResponse {
 
 /// Reads a response to its end.
 pub async fn whole<B: MessageBody>(response: ServiceResponse<B>) -> Response<Bytes> {
-    let (_, response) = response.into_parts();
+    let head = head_of(&response);
+    let Ok(body) = body::to_bytes(response.into_body()).await else { panic!("the body broke") };
+    head.map(|()| body)
+}
+
+/// Copies the head of a response, and the decisions beside it.
+pub fn head_of<B>(response: &ServiceResponse<B>) -> Response<()> {
     let mut made = Response::builder().status(response.status().as_u16());
     for (name, value) in response.headers() {
         made = made.header(name.as_str(), value.as_bytes());
     }
-    if let Some(decisions) = response.extensions().get::<throttle_core::Decisions>() {
+    if let Some(decisions) = response.response().extensions().get::<throttle_core::Decisions>() {
         made = made.extension(decisions.clone());
     }
-    let Ok(body) = body::to_bytes(response.into_body()).await else { panic!("the body broke") };
-    made.body(body).unwrap()
+    made.body(()).unwrap()
 }
 
 /// Returns a header field as text.

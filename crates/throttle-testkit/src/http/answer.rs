@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use throttle_core::Micros;
 
-use super::BODY;
+use crate::http::handler::BODY;
 
 /// The fields that are compared, in the order in which an answer lists them.
 const FIELDS: [&str; 11] = [
@@ -25,7 +25,7 @@ const FIELDS: [&str; 11] = [
 
 /// Holds what is compared of a response.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     /// The status.
     pub status: u16,
     /// `Content-Type`, `Retry-After`, the status of gRPC and every field of rate limits, one entry for
@@ -37,8 +37,7 @@ pub struct Answer {
 
 impl Answer {
     /// Takes what is compared from a response.
-    #[must_use]
-    pub fn of(response: &Response<Bytes>) -> Self {
+    pub(super) fn of(response: &Response<Bytes>) -> Self {
         let lines = |name| lines(response.headers(), name).map(move |line| (name, line));
         Self {
             status: response.status().as_u16(),

@@ -7,11 +7,11 @@ use http::{HeaderValue, Method, Request};
 use throttle_core::{Limiter, Rule};
 use throttle_http::Options;
 
-use super::Answer;
+use crate::http::answer::Answer;
 
 /// Sets options and rules up, and says what is answered to a history of requests.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub(super) struct Case {
     /// What the case shows, as a sentence that can fail.
     pub title: &'static str,
     /// The rules of the limiter.
@@ -23,7 +23,7 @@ pub struct Case {
     /// The limits of requests under way, with their names, which are made of the limiter; the layer within
     /// has them, if there is one.
     pub concurrency: Vec<(&'static str, u64)>,
-    /// Whether the history begins now instead of at [`START`](super::START).
+    /// Whether the history begins now instead of at `START`.
     pub in_real_time: bool,
     /// What happens, in this order.
     pub steps: Vec<Step>,
@@ -31,8 +31,7 @@ pub struct Case {
 
 /// One thing that happens in a case.
 #[derive(Clone)]
-#[non_exhaustive]
-pub enum Step {
+pub(super) enum Step {
     /// The limiter's clock goes on.
     Advance(Duration),
     /// The limiter is changed: its rules, its lists.

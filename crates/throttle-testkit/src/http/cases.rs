@@ -13,18 +13,13 @@ mod missing;
 mod nested;
 mod plans;
 mod refusals;
+mod setup;
 mod targets;
 
-use std::time::Duration;
+use crate::http::case::Case;
 
-use throttle_core::{Algorithm, Rule};
-use throttle_http::{Headers, Options};
-
-use super::Case;
-
-/// Returns the table of one layer.
-#[must_use]
-pub fn all() -> Vec<Case> {
+/// Returns the table: cases of one layer, and of a layer within another.
+pub(super) fn all() -> Vec<Case> {
     [
         limits::cases(),
         fields::cases(),
@@ -39,38 +34,27 @@ pub fn all() -> Vec<Case> {
         costs::cases(),
         grpc::cases(),
         concurrency::cases(),
+        nested::cases(),
     ]
     .concat()
 }
 
-/// Returns the cases of a layer within another.
-#[must_use]
-pub fn nested() -> Vec<Case> {
-    nested::cases()
-}
+#[cfg(test)]
+mod tests {
+    use super::{super::case::Step, *};
 
-/// Writes the draft's fields and `Retry-After`; said in full, whatever the defaults are.
-fn modern() -> Options {
-    let headers = Headers::none().draft_10(true).legacy(false).retry_after(true);
-    Options::new().headers(headers.legacy_reset_as_unix_time(false))
-}
+    #[test]
+    fn every_case_has_a_title_of_its_own() {
+        let mut titles: Vec<_> = all().iter().map(|case| case.title).collect();
+        titles.sort_unstable();
+        assert!(titles.windows(2).all(|pair| pair[0] != pair[1]), "{titles:?}");
+    }
 
-/// Writes every field there is.
-fn every_field() -> Options {
-    let headers = Headers::none().draft_10(true).legacy(true).retry_after(true);
-    Options::new().headers(headers.legacy_reset_as_unix_time(false))
-}
-
-/// Counts in windows that begin where the history of a case does.
-fn fixed(name: &str, limit: u64, window: Duration) -> Rule {
-    Rule::new(name, limit, window).algorithm(Algorithm::FixedWindow)
-}
-
-/// Admits so many in a minute that begins where the history of a case does.
-fn api(limit: u64) -> Rule {
-    fixed("api", limit, secs(60))
-}
-
-fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
+    #[test]
+    fn the_table_has_hundreds_of_answers() {
+        let all = all();
+        let is_ask = |step: &&Step| matches!(step, Step::Ask(..));
+        let answers: usize = all.iter().map(|case| case.steps.iter().filter(is_ask).count()).sum();
+        assert!(all.len() > 50 && answers > 350, "{} cases, {answers} answers", all.len());
+    }
 }

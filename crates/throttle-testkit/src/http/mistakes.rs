@@ -1,63 +1,77 @@
 //! What cannot be used is an error when a middleware is built, and says what to do.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use throttle_core::{Limiter, Rule, Storage};
+use throttle_core::Rule;
 use throttle_http::{
-    ConfigError, ContentLength, Headers, Options, RequestHead,
+    ContentLength, Headers, Options, RequestHead,
     identity::{AsyncKey, ClientIp, Header, Missing},
 };
 
-/// Builds middleware of options that cannot be used, and of some that can, and returns how many errors
-/// there were. The adapter says how one is built.
-///
-/// # Panics
-///
-/// When there is no error, or one that does not say what is wrong; when there is one where there should be
-/// none.
-pub fn run_mistakes<St: Storage>(
-    storage: impl Fn() -> St,
-    build: impl Fn(Options, Limiter) -> Result<(), Arc<ConfigError>>,
-) -> usize {
-    let limiter = || {
-        let limiter = Limiter::new(storage());
-        for name in ["api", "daily"] {
-            limiter.add_rule(Rule::per_day(name, 1)).expect("the rule can be kept");
-        }
-        limiter
-    };
-    let mistakes = [rules(), rates(), keys(), others()].concat();
-    for (options, words) in &mistakes {
-        fails(build(options.clone(), limiter()), words);
-    }
-    let empty = |options| build(options, Limiter::new(storage()));
-    fails(empty(Options::new()), &["has no rules", "add_rule"]);
-    fails(empty(Options::new().rule("api")), &["has no rules", "add_rule"]);
+use crate::http::{
+    adapter::{Adapter, Layer},
+    fixture::{Fixture, Limits},
+    run::scenarios,
+};
 
-    let limiter = limiter();
-    let login = |rate: &str| build(Options::new().limit("login", rate), limiter.clone());
-    for rate in ["5/minute", "5 per 60 seconds"] {
-        assert!(login(rate).is_ok(), "the same rule again: {rate}");
+impl<A: Adapter> Fixture<'_, A> {
+    pub(super) async fn mistakes(&self) {
+        scenarios!(
+            self, "mistakes";
+            what_cannot_be_used_is_an_error_that_says_what_to_do,
+            a_limiter_without_rules_is_an_error,
+            a_rule_may_be_added_again_and_no_other_of_its_name,
+        );
     }
-    fails(login("6/minute"), &["\"login\"", "replace_rule"]);
-    let declared = Options::new().rules_by(|_, _| "api").declare_rules(["api"]);
-    assert!(build(declared, limiter).is_ok(), "a rule that is declared and there");
-    mistakes.len() + 3
-}
 
-#[track_caller]
-fn fails(built: Result<(), Arc<ConfigError>>, words: &[&str]) {
-    let Err(error) = built else { panic!("no error has {words:?}") };
-    let text = error.to_string();
-    for word in words {
-        match word.strip_prefix('!') {
-            Some(secret) => assert!(!text.contains(secret), "{secret} is in: {text}"),
-            None => assert!(text.contains(word), "{word} is not in: {text}"),
+    async fn what_cannot_be_used_is_an_error_that_says_what_to_do(&self) {
+        for (options, words) in [rules(), rates(), keys(), others()].concat() {
+            self.fails(&self.two_rules(), options, words).await;
         }
     }
+
+    async fn a_limiter_without_rules_is_an_error(&self) {
+        for options in [Options::new(), Options::new().rule("api")] {
+            self.fails(&self.limits([]), options, &["has no rules", "add_rule"]).await;
+        }
+    }
+
+    async fn a_rule_may_be_added_again_and_no_other_of_its_name(&self) {
+        let limits = self.two_rules();
+        for rate in ["5/minute", "5 per 60 seconds"] {
+            self.app(&limits, [Options::new().limit("login", rate)]).await;
+        }
+        let other = Options::new().limit("login", "6/minute");
+        self.fails(&limits, other, &["\"login\"", "replace_rule"]).await;
+        let declared = Options::new().rules_by(|_, _| "api").declare_rules(["api"]);
+        self.app(&limits, [declared]).await;
+    }
+
+    fn two_rules(&self) -> Limits {
+        self.limits(["api", "daily"].map(|name| Rule::per_day(name, 1)))
+    }
+
+    /// Expects an error with these words; what begins with `!` it does not say.
+    async fn fails(&self, limits: &Limits, options: Options, words: &[&str]) {
+        let text = self.error(limits, Layer::new(&limits.limiter, options)).await;
+        for word in words {
+            match word.strip_prefix('!') {
+                Some(secret) => assert!(!text.contains(secret), "{secret} is in: {text}"),
+                None => assert!(text.contains(word), "{word} is not in: {text}"),
+            }
+        }
+    }
+
+    /// Returns why a layer cannot be built.
+    pub(super) async fn error(&self, limits: &Limits, layer: Layer) -> String {
+        match self.build(limits, &[layer]).await {
+            Ok(_) => panic!("the layer can be built"),
+            Err(error) => error.to_string(),
+        }
+    }
 }
 
-/// Options, and what the error says of them; what begins with `!` it does not say.
+/// Options, and what the error says of them.
 type Mistake = (Options, &'static [&'static str]);
 
 fn rules() -> Vec<Mistake> {

@@ -7,8 +7,6 @@
 )]
 
 mod chunks;
-mod later;
-mod log;
 
 use std::{net::SocketAddr, time::SystemTime};
 
@@ -18,11 +16,12 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule, Storage};
 
-pub use self::{
-    chunks::{Chunks, Sender},
-    later::{Failing, Later},
-    log::Log,
+pub use throttle_testkit::{
+    Log,
+    storages::{Failing, Later},
 };
+
+pub use self::chunks::{Chunks, Sender};
 
 pub const PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 50_000);

@@ -8,14 +8,13 @@ use throttle_http::{
     identity::{ClientIp, Cookie, ForwardedHeader, Header, Missing},
 };
 
-use super::{
-    super::{
-        Case,
-        answer::banned,
-        case::{get, get_from, get_path, with},
+use crate::http::{
+    answer::banned,
+    case::{Case, get, get_from, get_path, with},
+    cases::{
+        identity::{again, case, first, via},
+        setup::modern,
     },
-    identity::{again, case, first, via},
-    modern,
 };
 
 pub(super) fn cases() -> Vec<Case> {

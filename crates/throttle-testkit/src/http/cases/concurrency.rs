@@ -2,13 +2,10 @@
 
 use http::{Method, Response};
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{banned, passed, refused},
-        case::{ask_by, get, get_from, get_from_nowhere},
-    },
-    api, every_field, fixed, modern, secs,
+use crate::http::{
+    answer::{Answer, banned, passed, refused},
+    case::{Case, ask_by, get, get_from, get_from_nowhere},
+    cases::setup::{api, every_field, fixed, modern, secs},
 };
 
 const POLICY: &str = r#""uploads";q=2;qu="concurrent-requests""#;
@@ -149,7 +146,7 @@ fn with_an_answer_of_ones_own() -> Case {
 
 fn without_a_key() -> Case {
     let detail = "The server is not configured to tell clients apart.";
-    let answer = super::super::answer::problem(500, "Internal Server Error", detail);
+    let answer = crate::http::answer::problem(500, "Internal Server Error", detail);
     Case::new("a request without a key gets no place", modern())
         .concurrency("uploads", 2)
         .ask(get_from_nowhere(), answer)

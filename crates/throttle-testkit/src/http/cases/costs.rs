@@ -4,13 +4,10 @@ use bytes::Bytes;
 use http::{Method, Request};
 use throttle_http::{ContentLength, MissingLength, Options};
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{passed, problem, refused},
-        case::{ask_by, get, get_path, with},
-    },
-    api, modern,
+use crate::http::{
+    answer::{Answer, passed, problem, refused},
+    case::{Case, ask_by, get, get_path, with},
+    cases::setup::{api, modern},
 };
 
 pub(super) fn cases() -> Vec<Case> {

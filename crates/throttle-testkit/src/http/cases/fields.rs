@@ -6,13 +6,10 @@ use http::{Method, Response};
 use throttle_core::{Algorithm, Rule};
 use throttle_http::{ContentLength, Denial, Headers, MissingLength, Options, identity::Header};
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{passed, refused},
-        case::{ask_by, get, get_from, get_from_nowhere, with},
-    },
-    api, every_field, fixed, modern, secs,
+use crate::http::{
+    answer::{Answer, passed, refused},
+    case::{Case, ask_by, get, get_from, get_from_nowhere, with},
+    cases::setup::{api, every_field, fixed, modern, secs},
 };
 
 const POLICY: &str = r#""api";q=1;w=60"#;

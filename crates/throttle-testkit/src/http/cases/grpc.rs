@@ -5,13 +5,10 @@ use http::{Method, Request, Response, StatusCode};
 use throttle_core::Limiter;
 use throttle_http::identity::Header;
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{grpc, passed, refused},
-        case::{ask_by, get_from_nowhere, with},
-    },
-    api, modern,
+use crate::http::{
+    answer::{Answer, grpc, passed, refused},
+    case::{Case, ask_by, get_from_nowhere, with},
+    cases::setup::{api, modern},
 };
 
 const POLICY: &str = r#""api";q=1;w=60"#;

@@ -9,13 +9,10 @@ use throttle_http::{
     identity::{ClientIp, Cookie, ForwardedHeader, Header, RequestMethod, RequestPath},
 };
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{passed, problem, refused},
-        case::{get, get_from, get_path, with},
-    },
-    api, modern,
+use crate::http::{
+    answer::{Answer, passed, problem, refused},
+    case::{Case, get, get_from, get_path, with},
+    cases::setup::{api, modern},
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -5,13 +5,10 @@ use std::time::Duration;
 use throttle_core::{Algorithm, MAX_LIMIT, MAX_WINDOW, Rule};
 use throttle_http::RequestHead;
 
-use super::{
-    super::{
-        Case,
-        answer::{passed, refused},
-        case::{get, get_from, get_path},
-    },
-    api, every_field, fixed, modern, secs,
+use crate::http::{
+    answer::{passed, refused},
+    case::{Case, get, get_from, get_path},
+    cases::setup::{api, every_field, fixed, modern, secs},
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -3,13 +3,10 @@
 use http::Response;
 use throttle_http::{Headers, Options};
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{banned, passed, refused},
-        case::{get, get_from},
-    },
-    api, every_field, fixed, secs,
+use crate::http::{
+    answer::{Answer, banned, passed, refused},
+    case::{Case, get, get_from},
+    cases::setup::{api, every_field, fixed, secs},
 };
 
 pub(super) fn cases() -> Vec<Case> {

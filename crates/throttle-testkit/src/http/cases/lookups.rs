@@ -11,13 +11,10 @@ use throttle_http::{
     identity::{AsyncKey, ClientIp, Keyed, Missing},
 };
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{passed, problem, refused},
-        case::{get, get_from, with},
-    },
-    fixed, modern, secs,
+use crate::http::{
+    answer::{Answer, passed, problem, refused},
+    case::{Case, get, get_from, with},
+    cases::setup::{fixed, modern, secs},
 };
 
 pub(super) fn cases() -> Vec<Case> {
@@ -87,7 +84,7 @@ fn customers() -> Case {
         .change(|limiter| limiter.allow_list().add("alice").unwrap())
         .ask(of("a-1"), passed())
         .change(|limiter| limiter.deny_list().add("bob").unwrap())
-        .ask(of("b"), super::super::answer::banned())
+        .ask(of("b"), crate::http::answer::banned())
 }
 
 fn customers_with_plans() -> Case {

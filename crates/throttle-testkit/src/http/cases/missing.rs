@@ -3,14 +3,13 @@
 use http::StatusCode;
 use throttle_http::identity::{ClientIp, Cookie, Header, Missing};
 
-use super::{
-    super::{
-        Case,
-        answer::{passed, problem},
-        case::{get, get_from, with},
+use crate::http::{
+    answer::{passed, problem},
+    case::{Case, get, get_from, with},
+    cases::{
+        identity::{again, case, first, key, via},
+        setup::modern,
     },
-    identity::{again, case, first, key, via},
-    modern,
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -3,13 +3,10 @@
 use http::{Method, Response};
 use throttle_http::{Headers, Options, identity::Header};
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{banned, passed, problem, refused},
-        case::{ask_by, get, get_from, get_from_nowhere, get_path, with},
-    },
-    every_field, fixed, modern, secs,
+use crate::http::{
+    answer::{Answer, banned, passed, problem, refused},
+    case::{Case, ask_by, get, get_from, get_from_nowhere, get_path, with},
+    cases::setup::{every_field, fixed, modern, secs},
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -6,13 +6,10 @@ use throttle_http::{
     identity::{ClientIp, Header, Missing},
 };
 
-use super::{
-    super::{
-        Answer, Case,
-        answer::{passed, problem, refused},
-        case::{get, get_path, with},
-    },
-    fixed, modern, secs,
+use crate::http::{
+    answer::{Answer, passed, problem, refused},
+    case::{Case, get, get_path, with},
+    cases::setup::{fixed, modern, secs},
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -3,13 +3,10 @@
 use http::Method;
 use throttle_http::{RequestHead, identity::Header};
 
-use super::{
-    super::{
-        Case,
-        answer::{passed, problem, refused},
-        case::{ask_by, get, get_from_nowhere, get_path, with},
-    },
-    api, every_field, modern,
+use crate::http::{
+    answer::{passed, problem, refused},
+    case::{Case, ask_by, get, get_from_nowhere, get_path, with},
+    cases::setup::{api, every_field, modern},
 };
 
 const POLICY: &str = r#""api";q=1;w=60"#;

@@ -3,13 +3,12 @@
 use http::{Method, Request};
 use throttle_http::identity::{ClientIp, RequestHost, RequestMethod, RequestPath};
 
-use super::{
-    super::{
-        Case,
-        case::{ask_by, get_from, get_path, with},
+use crate::http::{
+    case::{Case, ask_by, get_from, get_path, with},
+    cases::{
+        identity::{again, case, first},
+        setup::modern,
     },
-    identity::{again, case, first},
-    modern,
 };
 
 pub(super) fn cases() -> Vec<Case> {

@@ -2,41 +2,49 @@
 
 use std::pin::pin;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use throttle_core::{Limiter, Rule, Storage};
+use throttle_core::Rule;
 use throttle_http::{OnError, Options};
 
-use super::{super::panics::Down, Adapter, Handler, WINDOW, go_on, poll_once};
+use crate::{
+    http::{
+        adapter::Adapter,
+        fixture::{Fixture, Limits, go_on, poll_once},
+        following::limits::WINDOW,
+        run::{scenarios, unwinding},
+    },
+    storages::Failing,
+};
 
-impl<St, S, F, M, C> Adapter<F, M, C>
-where
-    St: Storage,
-    F: Fn() -> St,
-    M: AsyncFn(Options, Limiter, Handler) -> S,
-    C: AsyncFn(&S, Request<Bytes>) -> Response<Bytes>,
-{
+impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn outcomes(&self) {
-        self.failed_logins_alone_count().await;
-        self.the_fields_of_the_response_are_seen().await;
-        self.the_window_that_was_charged_has_it_back().await;
-        self.who_leaves_before_the_response_stays_charged().await;
-        self.who_leaves_while_its_charge_goes_back_is_not_charged().await;
-        self.a_failure_is_that_of_any_request().await;
+        scenarios!(
+            self, "outcomes";
+            failed_logins_alone_count,
+            the_fields_of_the_response_are_seen,
+            the_window_that_was_charged_has_it_back,
+            who_leaves_before_the_response_stays_charged,
+            who_leaves_while_its_charge_goes_back_is_not_charged,
+            a_handler_that_panics_stays_charged,
+            a_failure_is_that_of_any_request,
+        );
     }
 
     async fn failed_logins_alone_count(&self) {
         let options = Options::new().charge_if(|response| response.status() == 401);
         let app = self.windows(2, options).await;
         for _ in 0..3 {
-            let answer = app.field("200", "ratelimit").await;
+            let answer = app.field_of("200", "ratelimit").await;
             assert_eq!(answer, (200, r#""api";r=2;t=0"#.to_owned()));
-            assert_eq!(app.left().await, 2, "it was given back before the response was sent");
+            assert_eq!(
+                app.left_now("api").await,
+                2,
+                "it was given back before the response was sent"
+            );
         }
         for fields in [r#""api";r=1;t=60"#, r#""api";r=0;t=60"#] {
-            assert_eq!(app.field("401", "ratelimit").await, (401, fields.to_owned()));
+            assert_eq!(app.field_of("401", "ratelimit").await, (401, fields.to_owned()));
         }
-        let refused = app.field("200", "retry-after").await;
+        let refused = app.field_of("200", "retry-after").await;
         let why = "the limit is kept while nothing is given back";
         assert_eq!(refused, (429, "60".to_owned()), "{why}");
     }
@@ -46,31 +54,31 @@ where
         let options =
             Options::new().charge_if(move |response| by_another(response.header("x-from")));
         let app = self.windows(2, options).await;
-        app.ask("200").await;
-        assert_eq!(app.left().await, 2, "the handler's fields are seen");
+        app.ask("200 field=x-from:handler").await;
+        assert_eq!(app.left_now("api").await, 2, "the handler's fields are seen");
     }
 
     async fn the_window_that_was_charged_has_it_back(&self) {
         let options = Options::new().charge_if(|response| response.status() != 304);
         let app = self.windows(2, options).await;
-        let mut first = pin!(app.ask("304 later"));
+        let mut first = pin!(app.ask("304 wait"));
         assert!(go_on(first.as_mut()).await.is_none(), "it is at work");
-        assert_eq!(app.left().await, 1);
+        assert_eq!(app.left_now("api").await, 1);
         app.clock.advance(WINDOW);
         assert_eq!(app.ask("200").await.status(), 200);
-        app.handler.finish();
+        app.handler.open();
         let response = go_on(first).await.expect("nothing is waited for");
         assert_eq!(response.status(), 304);
-        assert_eq!(app.left().await, 1, "the later window keeps its charge");
+        assert_eq!(app.left_now("api").await, 1, "the later window keeps its charge");
     }
 
     async fn who_leaves_before_the_response_stays_charged(&self) {
         let app = self.windows(2, Options::new().charge_if(|_| false)).await;
         {
-            let mut leaving = Box::pin(app.ask("200 later"));
+            let mut leaving = Box::pin(app.ask("200 wait"));
             assert!(go_on(leaving.as_mut()).await.is_none(), "it is at work");
         }
-        assert_eq!((app.handler.calls(), app.left().await), (1, 1));
+        assert_eq!((app.handler.calls(), app.left_now("api").await), (1, 1));
     }
 
     async fn who_leaves_while_its_charge_goes_back_is_not_charged(&self) {
@@ -81,26 +89,36 @@ where
                 _ = poll_once(leaving.as_mut()).await;
             }
         }
-        app.has_left(2, "the handler has said that it does not count").await;
+        app.has_left("api", 2, "the handler has said that it does not count").await;
+    }
+
+    async fn a_handler_that_panics_stays_charged(&self) {
+        let app = self.windows(2, Options::new().charge_if(|_| false)).await;
+        assert!(unwinding(app.ask("panic")).await.is_err());
+        assert_eq!(app.left_now("api").await, 1);
     }
 
     async fn a_failure_is_that_of_any_request(&self) {
-        let rule = || Rule::new("api", 2, WINDOW);
+        let down = || {
+            let storage = Failing::default();
+            storage.set_down(true);
+            Limits::over(storage, [Rule::new("api", 2, WINDOW)])
+        };
         let strict = Options::new().shape().charge_if(|_| true);
-        let strict = self.serve(Down, rule(), strict).await;
-        assert_eq!(strict.field("200", "retry-after").await, (503, "1".to_owned()));
+        let strict = self.app(&down(), [strict]).await;
+        assert_eq!(strict.field_of("200", "retry-after").await, (503, "1".to_owned()));
         let open = Options::new().shape().charge_if(|_| false).on_error(OnError::Pass);
-        let open = self.serve(Down, rule(), open).await;
-        let answer = open.field("200", "x-ratelimit-degraded").await;
+        let open = self.app(&down(), [open]).await;
+        let answer = open.field_of("200", "x-ratelimit-degraded").await;
         assert_eq!(answer, (200, "unlimited".to_owned()));
         assert_eq!((strict.handler.calls(), open.handler.calls()), (0, 1));
         for options in
             [Options::new(), Options::new().shape(), Options::new().on_error(OnError::Refuse)]
         {
-            let dry = self.serve(Down, rule(), options.dry_run()).await;
+            let dry = self.app(&down(), [options.dry_run()]).await;
             let marks = ["x-ratelimit-degraded", "x-ratelimit-dry-run"];
             for (mark, value) in marks.into_iter().zip(["unlimited", "denied"]) {
-                assert_eq!(dry.field("200", mark).await, (200, value.to_owned()), "a dry run");
+                assert_eq!(dry.field_of("200", mark).await, (200, value.to_owned()), "a dry run");
             }
         }
     }

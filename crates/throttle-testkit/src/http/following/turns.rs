@@ -2,34 +2,30 @@
 
 use std::{pin::pin, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use throttle_core::{Limiter, Storage};
 use throttle_http::Options;
-use tokio::task::yield_now;
 
-use super::{Adapter, Handler, go_on, poll_once};
+use crate::http::{
+    adapter::Adapter,
+    fixture::{Fixture, background, go_on, poll_once},
+    run::scenarios,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-impl<St, S, F, M, C> Adapter<F, M, C>
-where
-    St: Storage,
-    F: Fn() -> St,
-    M: AsyncFn(Options, Limiter, Handler) -> S,
-    C: AsyncFn(&S, Request<Bytes>) -> Response<Bytes>,
-{
+impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn turns(&self) {
-        self.a_request_waits_for_its_turn().await;
-        self.a_turn_that_is_too_far_away_is_refused_and_not_charged().await;
-        self.who_comes_and_goes_cannot_have_many_run_at_one_moment().await;
-        self.a_turn_that_was_had_is_not_given_back().await;
-        self.who_leaves_while_it_waits_gives_its_turn_back().await;
-        self.who_leaves_at_any_moment_before_its_turn_is_not_charged(Options::new().shape()).await;
-        let refused = Options::new().shape_at_most(SECOND / 2);
-        self.who_leaves_at_any_moment_before_its_turn_is_not_charged(refused).await;
-        self.a_dry_run_waits_for_no_turn().await;
+        scenarios!(
+            self, "turns";
+            a_request_waits_for_its_turn,
+            a_turn_that_is_too_far_away_is_refused_and_not_charged,
+            who_comes_and_goes_cannot_have_many_run_at_one_moment,
+            a_turn_that_was_had_is_not_given_back,
+            who_leaves_while_it_waits_gives_its_turn_back,
+            who_leaves_at_any_moment_before_its_turn_is_not_charged,
+            who_leaves_while_it_is_refused_is_not_charged,
+            a_dry_run_waits_for_no_turn,
+        );
     }
 
     async fn a_request_waits_for_its_turn(&self) {
@@ -54,7 +50,7 @@ where
             assert_eq!(response.headers()["retry-after"], "1");
             let body = String::from_utf8_lossy(response.body());
             assert!(body.contains(r#""violated-policies":["api"]"#), "{body}");
-            assert_eq!(app.left().await, 4, "it has no place in the queue");
+            assert_eq!(app.left_now("api").await, 4, "it has no place in the queue");
         }
         let metrics = app.limiter.metrics();
         assert_eq!((app.handler.calls(), metrics.denied), (1, 3));
@@ -81,9 +77,7 @@ where
             }
             let waiting = round.into_iter().zip(answered).filter(|(_, answered)| !answered);
             kept.extend(waiting.map(|(one, _)| one).last());
-            for _ in 0..100 {
-                yield_now().await; // to what goes on in the background
-            }
+            background().await;
         }
         let mut most = 0;
         for _ in 0..40 {
@@ -120,14 +114,23 @@ where
         {
             let mut waiting = Box::pin(app.ask("200"));
             assert!(go_on(waiting.as_mut()).await.is_none(), "it waits");
-            assert_eq!(app.left().await, 3);
+            assert_eq!(app.left_now("api").await, 3);
         }
-        app.has_left(4, "its turn is for others").await;
+        app.has_left("api", 4, "its turn is for others").await;
         app.clock.advance(SECOND);
         assert_eq!(app.handler.calls(), 1);
     }
 
-    async fn who_leaves_at_any_moment_before_its_turn_is_not_charged(&self, options: Options) {
+    async fn who_leaves_at_any_moment_before_its_turn_is_not_charged(&self) {
+        self.who_leaves_at_any_moment_is_not_charged(Options::new().shape()).await;
+    }
+
+    async fn who_leaves_while_it_is_refused_is_not_charged(&self) {
+        let refused = Options::new().shape_at_most(SECOND / 2);
+        self.who_leaves_at_any_moment_is_not_charged(refused).await;
+    }
+
+    async fn who_leaves_at_any_moment_is_not_charged(&self, options: Options) {
         let app = self.queue(5, options).await;
         assert_eq!(app.ask("200").await.status(), 200);
         for polls in 0..30 {
@@ -139,10 +142,8 @@ where
                     }
                 }
             }
-            for _ in 0..100 {
-                yield_now().await; // to what goes on in the background
-            }
-            assert_eq!(app.left().await, 4, "it left after {polls} polls");
+            background().await;
+            assert_eq!(app.left_now("api").await, 4, "it left after {polls} polls");
         }
         assert_eq!(app.handler.calls(), 1);
     }
@@ -150,7 +151,7 @@ where
     async fn a_dry_run_waits_for_no_turn(&self) {
         let app = self.queue(2, Options::new().shape().dry_run()).await;
         for mark in ["", "", "denied"] {
-            let answer = go_on(pin!(app.field("200", "x-ratelimit-dry-run"))).await;
+            let answer = go_on(pin!(app.field_of("200", "x-ratelimit-dry-run"))).await;
             assert_eq!(answer, Some((200, mark.to_owned())), "without waiting");
         }
         let metrics = app.limiter.metrics();

@@ -1,114 +1,70 @@
 //! Functions of the user's that panic: what comes after is answered as if nothing had been.
 
-mod storages;
 mod table;
-mod trap;
 
-use std::{fmt::Debug, time::Duration};
+use std::fmt::Debug;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
-use throttle_core::{Concurrency, Limiter, ManualClock, Storage};
-use throttle_http::Options;
+use http::{HeaderValue, Request};
+use throttle_core::Concurrency;
 use tokio::task::yield_now;
 
-pub(super) use self::storages::Down;
-pub use self::trap::Trap;
-use self::{
-    storages::Trapped,
-    table::{Case, Setup, When},
+use self::table::{Case, Setup, When};
+use crate::{
+    http::{
+        adapter::Adapter,
+        answer::Answer,
+        fixture::{App, Fixture, Limits},
+        run::unwinding,
+    },
+    storages::Failing,
+    trap::Trap,
 };
-use super::{Answer, START};
 
-/// The field by which the clients of these cases are told apart.
-const CLIENT: &str = "x-client";
-/// How many requests are under way at most, where that is limited.
-const PLACES: u64 = 8;
-/// The window of the rule.
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// Lets each function among the options panic, the handler, and a storage, in each setup: a rule alone, places,
-/// turns, costs that are settled. Returns how many panics there were.
-///
-/// The adapter makes a service of the options and the limiter, around a handler that calls
-/// [`Trap::spring`] and then answers as [`handler`](super::handler) does. Each request is to be called in
-/// a task of its own, as servers do; where that panics there is no response.
-///
-/// # Panics
-///
-/// When a request is answered otherwise than that of a client for whom nothing panicked, when a place is
-/// not given back, and when a panic reaches more than one request.
-pub async fn run_panics<St: Storage, S>(
-    storage: impl Fn() -> St,
-    make: impl AsyncFn(Options, Limiter, Trap) -> S,
-    call: impl AsyncFn(&S, Request<Bytes>) -> Option<Response<Bytes>>,
-) -> usize {
-    run(table::all(), storage, make, call).await
-}
-
-/// As [`run_panics`], where requests come over connections, so that nobody is asked for their peers.
-///
-/// # Panics
-///
-/// As it says.
-pub async fn run_panics_over_connections<St: Storage, S>(
-    storage: impl Fn() -> St,
-    make: impl AsyncFn(Options, Limiter, Trap) -> S,
-    call: impl AsyncFn(&S, Request<Bytes>) -> Option<Response<Bytes>>,
-) -> usize {
-    run(table::of_connections(), storage, make, call).await
-}
-
-async fn run<St: Storage, S>(
-    cases: Vec<Case>,
-    storage: impl Fn() -> St,
-    make: impl AsyncFn(Options, Limiter, Trap) -> S,
-    call: impl AsyncFn(&S, Request<Bytes>) -> Option<Response<Bytes>>,
-) -> usize {
-    let mut panics = 0;
-    for setup in Setup::ALL {
-        for case in cases.clone() {
-            let clock = ManualClock::at(START.to_system_time());
-            let (trap, at_handler) = (Trap::default(), Trap::default());
-            let limiter = match case.when {
-                When::StorageFails => Limiter::builder(Down),
-                When::InStorage => Limiter::builder(Trapped::new(trap.clone())),
-                _ => Limiter::builder(storage()),
-            };
-            let limiter = limiter.clock(clock.clone()).build();
-            let options = (case.options)(setup.options(&limiter, case.names_rules), trap.clone());
-            if case.is_callback {
-                let trap = trap.clone();
-                limiter.on_violation(move |_| trap.spring());
+impl<A: Adapter> Fixture<'_, A> {
+    /// Lets each function among the options panic, the handler, and a storage, in each setup: a rule alone,
+    /// places, turns, costs that are settled.
+    pub(super) async fn panics(&self) {
+        for setup in Setup::ALL {
+            for case in table::all() {
+                let title = format!("{} ({setup:?})", case.title);
+                self.scenario("panics", &title, Box::pin(self.panic_of(case, setup))).await;
             }
-            let places = setup.places(&limiter);
-            let service = make(options, limiter, at_handler.clone()).await;
-            let trap = if case.is_handler { at_handler } else { trap };
-            let about = format!("{} ({setup:?})", case.title);
-            let trial = Trial { case, about, clock, trap, places, service, call: &call };
-            panics += trial.run().await;
         }
     }
-    panics
+
+    async fn panic_of(&self, case: Case, setup: Setup) {
+        let trap = Trap::default();
+        let storage = Failing::new(trap.clone());
+        let limits = match case.when {
+            When::StorageFails | When::InStorage => Limits::over(storage.clone(), []),
+            _ => self.limits([]),
+        };
+        storage.set_down(case.when == When::StorageFails);
+        let options = setup.options(&limits.limiter, case.names_rules);
+        let options = (case.options)(options, trap.clone());
+        if case.is_callback {
+            let trap = trap.clone();
+            limits.limiter.on_violation(move |_| trap.spring());
+        }
+        let places = setup.places(&limits.limiter);
+        let app = self.app(&limits, [options]).await;
+        let trap = if case.is_handler { app.handler.trap().clone() } else { trap };
+        Trial { case, trap, places, app }.run().await;
+    }
 }
 
 /// Is one case in one setup.
-struct Trial<'a, S, F> {
+struct Trial<'a, A: Adapter> {
     case: Case,
-    about: String,
-    clock: ManualClock,
     trap: Trap,
     places: Option<Concurrency>,
-    service: S,
-    call: &'a F,
+    app: App<'a, A>,
 }
 
-impl<S, F> Trial<'_, S, F>
-where
-    F: AsyncFn(&S, Request<Bytes>) -> Option<Response<Bytes>>,
-{
+impl<A: Adapter> Trial<'_, A> {
     /// Does to one client what it does to another, but for the panics.
-    async fn run(self) -> usize {
+    async fn run(self) {
         // Twice: a function that has panicked is called again.
         for _ in 0..2 {
             self.begin().await;
@@ -124,13 +80,12 @@ where
         self.one_of_three_at_once().await;
         self.both_are_answered_alike("after three at once").await;
         let other = self.answer("other").await;
-        assert_eq!(other.status, self.case.status, "{}: another client", self.about);
-        self.trap.sprung()
+        assert_eq!(other.status, self.case.status, "another client");
     }
 
     /// Lets what was charged be over, and brings all clients to where the function is called.
     async fn begin(&self) {
-        self.clock.advance(MINUTE);
+        self.app.clock.advance(table::MINUTE);
         if self.case.when == When::Denied {
             for client in ["calm", "one", "a", "b", "c", "other"] {
                 self.exhaust(client).await;
@@ -144,12 +99,12 @@ where
                 return;
             }
         }
-        panic!("{}: a client beyond its limit is admitted", self.about);
+        panic!("a client beyond its limit is admitted");
     }
 
     async fn panics(&self) {
         let calm = self.answer("calm").await;
-        assert_eq!(calm.status, self.case.status, "{}", self.about);
+        assert_eq!(calm.status, self.case.status);
         let before = self.trap.sprung();
         self.trap.set();
         let panicked = self.ask("one").await;
@@ -163,7 +118,7 @@ where
 
     async fn is_harmless(&self) {
         let calm = self.answer("calm").await;
-        assert_eq!(calm.status, self.case.status, "{}", self.about);
+        assert_eq!(calm.status, self.case.status);
         let before = self.trap.sprung();
         self.trap.set();
         let one = self.answer("one").await;
@@ -184,7 +139,7 @@ where
         let panicked = statuses.iter().filter(|one| one.is_none()).count();
         self.says("how many panicked", &panicked, &usize::from(!self.case.is_callback));
         let others = statuses.iter().flatten().all(|status| *status == self.case.status);
-        assert!(others, "{}: of three at once {statuses:?}", self.about);
+        assert!(others, "of three at once {statuses:?}");
         for client in ["a", "b", "c"] {
             self.holds_nothing(client).await;
         }
@@ -201,25 +156,25 @@ where
             yield_now().await;
             in_use = places.in_use(client).await.unwrap_or(u64::MAX);
         }
-        panic!("{}: {client} holds {in_use} places", self.about);
+        panic!("{client} holds {in_use} places");
     }
 
     async fn answer(&self, client: &str) -> Answer {
         match self.ask(client).await {
             Some(answer) => answer,
-            None => panic!("{}: a request of {client} panicked unasked", self.about),
+            None => panic!("a request of {client} panicked unasked"),
         }
     }
 
     async fn ask(&self, client: &str) -> Option<Answer> {
         let mut request = Request::new(Bytes::new());
         let client = HeaderValue::from_str(client).expect("these names can be sent");
-        request.headers_mut().insert(CLIENT, client);
-        let response = (self.call)(&self.service, request).await?;
+        request.headers_mut().insert(table::CLIENT, client);
+        let response = unwinding(self.app.call(request)).await.ok()?;
         Some(Answer::of(&response))
     }
 
     fn says<T: PartialEq + Debug>(&self, what: &str, is: &T, should_be: &T) {
-        assert_eq!(is, should_be, "{}: {what}", self.about);
+        assert_eq!(is, should_be, "{what}");
     }
 }

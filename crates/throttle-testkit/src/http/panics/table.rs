@@ -10,8 +10,14 @@ use throttle_http::{
     identity::{AsyncKey, Header, Keyed},
 };
 
-use super::{CLIENT, MINUTE, PLACES, Trap};
+use crate::trap::Trap;
 
+/// The field by which the clients of these cases are told apart.
+pub(super) const CLIENT: &str = "x-client";
+/// How many requests are under way at most, where that is limited.
+const PLACES: u64 = 8;
+/// The window of the rule.
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 /// How many requests of a client are admitted.
 pub(super) const LIMIT: u64 = 10;
 /// The status of answers that are the service's own.
@@ -112,13 +118,6 @@ impl Case {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    let mut all = of_connections();
-    all.push(Case::new("peer", peer));
-    all
-}
-
-/// Returns those that are called where the peer is known.
-pub(super) fn of_connections() -> Vec<Case> {
     let [rules_by, mut handler, mut callback] = [
         Case::new("rules_by", rules_by),
         Case::new("the handler", |options, _| options),
@@ -133,6 +132,7 @@ pub(super) fn of_connections() -> Vec<Case> {
         Case::new("the future of a key", future_of_key),
         Case::new("cost", cost),
         Case::new("exempt", exempt),
+        Case::new("peer", peer),
         Case { names_rules: false, ..rules_by },
         Case::new("on_denied", on_denied).when(When::Denied, OWN),
         Case::new("on_error", on_error).when(When::StorageFails, OWN),

@@ -1,40 +1,43 @@
 //! Layers around each other that settle.
 
-use bytes::Bytes;
-use http::{Request, Response};
-use throttle_core::{Limiter, Rule, Storage};
-use throttle_http::Options;
+use throttle_core::Rule;
 
-use super::{Adapter, Reader, Teller, WINDOW, actual, day, panics, tokens};
+use crate::http::{
+    adapter::Adapter,
+    fixture::Fixture,
+    run::{scenarios, unwinding},
+    settling::limits::{WINDOW, actual, day, tokens},
+};
 
-impl<St, S, F, M, C> Adapter<F, M, C>
-where
-    St: Storage,
-    F: Fn() -> St,
-    M: AsyncFn(Vec<Options>, Limiter, Teller) -> S,
-    C: AsyncFn(&S, Request<Bytes>) -> Response<Reader>,
-{
+impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn layers(&self) {
-        self.layers_around_each_other_hear_it_all().await;
-        self.each_layer_settles_by_its_own_options().await;
-        self.each_layer_gives_back_to_the_window_that_it_charged().await;
-        self.what_the_inner_refuses_is_an_estimate_to_the_outer().await;
-        self.a_layer_that_does_not_charge_leaves_the_others_to_settle().await;
+        scenarios!(
+            self, "layers";
+            layers_around_each_other_hear_it_all,
+            each_layer_settles_by_its_own_options,
+            each_layer_gives_back_to_the_window_that_it_charged,
+            what_the_inner_refuses_is_an_estimate_to_the_outer,
+            a_layer_that_does_not_charge_leaves_the_others_to_settle,
+        );
     }
 
     async fn layers_around_each_other_hear_it_all(&self) {
         let layers = || [actual().rule("tokens"), actual().rule("day").cost(50)];
         let app = self.serve([tokens(100), day(500)], layers()).await;
         app.ask("cost=4").await;
-        assert_eq!((app.left().await, app.left_of("day").await), (96, 496));
+        assert_eq!((app.left_of("tokens").await, app.left_of("day").await), (96, 496));
         app.ask("").await;
-        assert_eq!((app.left().await, app.left_of("day").await), (86, 446), "its own estimate");
-        assert!(panics(app.begin("cost=6 panic")).await);
-        assert_eq!((app.left().await, app.left_of("day").await), (80, 440));
+        assert_eq!(
+            (app.left_of("tokens").await, app.left_of("day").await),
+            (86, 446),
+            "its own estimate"
+        );
+        assert!(unwinding(app.begin("cost=6 panic")).await.is_err());
+        assert_eq!((app.left_of("tokens").await, app.left_of("day").await), (80, 440));
         let response = app.begin("stream").await;
-        app.teller.add(7);
+        app.handler.add(7);
         drop(response);
-        assert_eq!((app.left().await, app.left_of("day").await), (73, 433));
+        assert_eq!((app.left_of("tokens").await, app.left_of("day").await), (73, 433));
     }
 
     async fn each_layer_settles_by_its_own_options(&self) {
@@ -46,8 +49,8 @@ where
         ];
         let rules = [tokens(100), day(500), Rule::per_hour("hour", 200)];
         let app = self.serve(rules, layers).await;
-        app.ask("cost=4 tokens=33").await;
-        assert_eq!(app.left().await, 96, "what the handler said");
+        app.ask("cost=4 field=x-tokens:33").await;
+        assert_eq!(app.left_of("tokens").await, 96, "what the handler said");
         assert_eq!(app.left_of("day").await, 491, "and the bytes of the body");
         assert_eq!(app.left_of("hour").await, 167, "what the head tells");
     }
@@ -56,11 +59,11 @@ where
         let layers = [actual().rule("tokens"), actual().rule("day")];
         let app = self.serve([tokens(100), day(500)], layers).await;
         let response = app.begin("stream").await;
-        app.teller.add(1);
+        app.handler.add(1);
         app.clock.advance(WINDOW);
         app.ask("").await;
         drop(response);
-        assert_eq!(app.left().await, 90, "the later minute keeps what it was charged");
+        assert_eq!(app.left_of("tokens").await, 90, "the later minute keeps what it was charged");
         assert_eq!(app.left_of("day").await, 489, "the day has it back");
     }
 
@@ -73,8 +76,8 @@ where
             };
             let app = self.serve([tokens(5), day(500)], [actual().rule("tokens"), outer]).await;
             assert_eq!(app.ask("cost=1").await.status(), 429);
-            assert_eq!(app.teller.calls(), 0, "no handler said what it cost");
-            assert_eq!((app.left().await, app.left_of("day").await), (5, expected));
+            assert_eq!(app.handler.calls(), 0, "no handler said what it cost");
+            assert_eq!((app.left_of("tokens").await, app.left_of("day").await), (5, expected));
         }
     }
 
@@ -83,7 +86,7 @@ where
         for layers in [[exempt.clone(), actual().rule("day")], [actual().rule("day"), exempt]] {
             let app = self.serve([tokens(100), day(500)], layers).await;
             app.ask("cost=4").await;
-            assert_eq!((app.left().await, app.left_of("day").await), (100, 496));
+            assert_eq!((app.left_of("tokens").await, app.left_of("day").await), (100, 496));
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Storages of the six operations: one that answers later, and one that cannot.
+//! Storages for tests: one that answers later, and one that fails on demand.
 
 use std::{
     collections::HashMap,
     panic::resume_unwind,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -13,9 +13,12 @@ use std::{
 use throttle_core::{Storage, StorageError, Value, async_trait};
 use tokio::task::yield_now;
 
-/// Yields before and after everything it does, so that no reply is ever ready. Nothing expires: the
-/// clock of a test stands.
-#[derive(Clone, Default)]
+use crate::trap::Trap;
+
+/// A storage that yields before and after each operation, so that no reply is ever ready.
+///
+/// Nothing expires: the clock of a test stands.
+#[derive(Clone, Default, Debug)]
 pub struct Later {
     map: Arc<Mutex<HashMap<String, Value>>>,
 }
@@ -23,7 +26,7 @@ pub struct Later {
 impl Later {
     async fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Value>) -> T) -> T {
         yield_now().await;
-        let answer = work(&mut self.map.lock().unwrap());
+        let answer = work(&mut self.map.lock().unwrap_or_else(PoisonError::into_inner));
         yield_now().await;
         answer
     }
@@ -57,19 +60,40 @@ impl Storage for Later {
     }
 }
 
-/// Is down, or panics, for as long as it is told to.
-#[derive(Clone, Default)]
+/// A storage that is down, or panics, while a test says so; clones are the same storage.
+///
+/// # Examples
+///
+/// ```
+/// # use throttle_core::Storage; use throttle_testkit::storages::Failing;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let storage = Failing::default();
+/// assert!(storage.get("key").await.is_ok());
+/// storage.set_down(true);
+/// assert!(storage.get("key").await.is_err());
+/// # }
+/// ```
+#[derive(Clone, Default, Debug)]
 pub struct Failing {
     storage: Later,
     down: Arc<AtomicBool>,
     panics: Arc<AtomicBool>,
+    /// Reads panic once where it is set.
+    trap: Trap,
 }
 
 impl Failing {
+    pub(crate) fn new(trap: Trap) -> Self {
+        Self { trap, ..Self::default() }
+    }
+
+    /// Sets whether every operation is an error.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Relaxed);
     }
 
+    /// Sets whether every operation panics.
     pub fn set_panics(&self, panics: bool) {
         self.panics.store(panics, Relaxed);
     }
@@ -88,7 +112,10 @@ impl Failing {
 #[async_trait]
 impl Storage for Failing {
     async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
-        self.up()?.get(key).await
+        let storage = self.up()?;
+        yield_now().await;
+        self.trap.spring();
+        storage.get(key).await
     }
 
     async fn set(

@@ -1,0 +1,186 @@
+//! The middleware as an adapter of the suite.
+
+use std::{pin::Pin, sync::Arc};
+
+use actix_web::{
+    App, Error, HttpMessage, HttpRequest, HttpResponse,
+    body::{BodyStream, BoxBody, MessageBody},
+    dev::{Extensions, Service as _, ServiceFactory, ServiceRequest, ServiceResponse},
+    middleware::Compat,
+    test::init_service,
+    web,
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, Version};
+use throttle_actix::RateThrottle;
+use throttle_core::Decisions;
+use throttle_http::{ActualCost, ConfigError, InFlight};
+use throttle_testkit::http::{Adapter, Handler, Layer, PEER, Reader, Server, peer};
+
+use crate::common::{self, Runtime, head_of, to_actix, to_actix_response};
+
+/// What the innermost layer wraps; the others wrap the app.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Actix {
+    App,
+    /// An app, in a `Compat`.
+    Compat,
+    Scope,
+    Resources,
+}
+
+type Answer = Pin<Box<dyn Future<Output = ServiceResponse<BoxBody>>>>;
+
+/// An app that was made, whatever its type.
+pub(crate) struct Service(Box<dyn Fn(actix_http::Request) -> Answer>);
+
+/// Makes an app in layers, by a function of how the app is made.
+macro_rules! in_layers {
+    ($app:expr, $layers:expr, $then:ident($($arg:expr),*)) => {
+        match $layers {
+            [] => $then(move || $app, $($arg),*).await,
+            [one] => {
+                let one = one.clone();
+                $then(move || $app.wrap(one.clone()), $($arg),*).await
+            }
+            [one, two] => {
+                let (one, two) = (one.clone(), two.clone());
+                $then(move || $app.wrap(one.clone()).wrap(two.clone()), $($arg),*).await
+            }
+            _ => panic!("no scenario has so many layers"),
+        }
+    };
+}
+
+/// As the other, with the innermost layer around what is wrapped.
+macro_rules! app {
+    ($wrapped:expr, $layers:expr, $handler:expr, $then:ident($($arg:expr),*)) => {{
+        let [inner, outer @ ..] = $layers else { panic!("every scenario has a layer") };
+        let (inner, handler) = (inner.clone(), web::Data::new($handler));
+        let app = move || App::new().app_data(handler.clone());
+        let user = || web::resource("/users/{id}").to(answer);
+        match $wrapped {
+            Actix::App => {
+                let app = move || app().service(user()).default_service(web::to(answer));
+                in_layers!(app().wrap(inner.clone()), outer, $then($($arg),*))
+            }
+            Actix::Compat => {
+                let app = move || app().service(user()).default_service(web::to(answer));
+                in_layers!(app().wrap(Compat::new(inner.clone())), outer, $then($($arg),*))
+            }
+            Actix::Scope => {
+                let scope = move || web::scope("").service(user()).default_service(web::to(answer));
+                in_layers!(app().service(scope().wrap(inner.clone())), outer, $then($($arg),*))
+            }
+            Actix::Resources => {
+                let resource = move |path| web::resource(path).wrap(inner.clone()).to(answer);
+                let paths = ["/users/{id}", "/", "/{path:.*}"].into_iter();
+                let app = move || paths.clone().fold(app(), |app, path| app.service(resource(path)));
+                in_layers!(app(), outer, $then($($arg),*))
+            }
+        }
+    }};
+}
+
+impl Adapter for Actix {
+    type Service = Service;
+
+    async fn service(
+        &self,
+        layers: &[Layer],
+        handler: Handler,
+    ) -> Result<Service, Arc<ConfigError>> {
+        let layers = layers.iter().map(throttle).collect::<Result<Vec<_>, _>>()?;
+        Ok(app!(self, &layers[..], handler, made()))
+    }
+
+    async fn serve(&self, version: Version, layers: &[Layer], handler: Handler) -> Option<Server> {
+        let layers: Vec<_> = layers.iter().map(|layer| throttle(layer).unwrap()).collect();
+        Some(app!(self, &layers[..], handler, started(version)))
+    }
+
+    async fn call(&self, service: &Service, request: Request<Bytes>) -> Response<Reader> {
+        let response = service.0(to_actix(request)).await;
+        let head = head_of(&response);
+        let mut body = response.into_body();
+        head.map(|()| Reader::from_fn(move |cx| body.as_pin_mut().poll_next(cx)))
+    }
+}
+
+fn throttle(layer: &Layer) -> Result<RateThrottle, Arc<ConfigError>> {
+    let made = RateThrottle::from_options(layer.source(), layer.options());
+    if layer.is_built() { made.build() } else { Ok(made) }
+}
+
+async fn started<T, B>(
+    app: impl Fn() -> App<T> + Send + Clone + 'static,
+    version: Version,
+) -> Server
+where
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+    B: MessageBody + 'static,
+{
+    let runtime = match version {
+        Version::HTTP_2 => Runtime::SystemOfHttp2,
+        _ => Runtime::System,
+    };
+    let app = move || app().wrap_fn(|request, next| next.call(from_peer(request)));
+    let server = common::Server::start(runtime, 1, 1, app);
+    Server::new(server.addresses[0], server)
+}
+
+/// Lets a request come from where it says.
+fn from_peer(mut request: ServiceRequest) -> ServiceRequest {
+    let field = request.headers_mut().remove(PEER).next();
+    let field = field.as_ref().map(|field| field.as_bytes());
+    request.head_mut().peer_addr = peer(field, request.peer_addr());
+    request
+}
+
+async fn made<T, B>(app: impl Fn() -> App<T>) -> Service
+where
+    T: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<B>,
+            Error = Error,
+            InitError = (),
+        > + 'static,
+    B: MessageBody + 'static,
+{
+    let app = init_service(app()).await;
+    Service(Box::new(move |request| {
+        let answer = app.call(request);
+        Box::pin(async move {
+            match answer.await {
+                Ok(response) => response.map_into_boxed_body(),
+                Err(error) => panic!("{error}"),
+            }
+        })
+    }))
+}
+
+async fn answer(request: HttpRequest, handler: web::Data<Handler>) -> HttpResponse {
+    fn copy<T: Clone + Send + Sync + 'static>(from: &Extensions, to: &mut Request<()>) {
+        from.get::<T>().map(|value| to.extensions_mut().insert(value.clone()));
+    }
+    let mut copied = Request::new(());
+    *copied.method_mut() = Method::from_bytes(request.method().as_str().as_bytes()).unwrap();
+    if let Some(what) = request.headers().get("x-do") {
+        copied.headers_mut().insert("x-do", HeaderValue::from_bytes(what.as_bytes()).unwrap());
+    }
+    copy::<Decisions>(&request.extensions(), &mut copied);
+    copy::<InFlight>(&request.extensions(), &mut copied);
+    copy::<ActualCost>(&request.extensions(), &mut copied);
+    let (head, body) = handler.get_ref().clone().call(copied).await.into_parts();
+    to_actix_response(Response::from_parts(head, Bytes::new())).set_body(match body.into_bytes() {
+        Ok(bytes) => BoxBody::new(bytes),
+        Err(stream) => BoxBody::new(BodyStream::new(stream)),
+    })
+}

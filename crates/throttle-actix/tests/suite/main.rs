@@ -1,0 +1,36 @@
+//! The suite that every adapter passes, through each thing that the middleware wraps.
+#![cfg(feature = "memory")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod adapter;
+#[path = "../common/mod.rs"]
+mod common;
+
+use throttle_testkit::http::{Report, run};
+
+use self::adapter::Actix;
+
+fn assert_complete(report: &Report) {
+    assert!(report.scenarios > 200 && report.answers > 2 * 350, "{report:?}");
+    assert_eq!(report.unchecked, [""; 0]);
+}
+
+#[actix_web::test]
+async fn an_app_passes_the_suite() {
+    assert_complete(&run(Actix::App).await);
+}
+
+#[actix_web::test]
+async fn an_app_with_a_throttle_in_a_compat_passes_the_suite() {
+    assert_complete(&run(Actix::Compat).await);
+}
+
+#[actix_web::test]
+async fn a_scope_passes_the_suite() {
+    assert_complete(&run(Actix::Scope).await);
+}
+
+#[actix_web::test]
+async fn resources_pass_the_suite() {
+    assert_complete(&run(Actix::Resources).await);
+}

@@ -1,0 +1,148 @@
+//! What an adapter provides.
+
+use std::{
+    any::Any,
+    fmt,
+    future::{Future, ready},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use throttle_core::{Limiter, Rule};
+use throttle_http::{ConfigError, LimitSource, Options};
+
+use crate::http::{body::Reader, handler::Handler};
+
+/// An adapter of a framework, as the suite uses it.
+///
+/// The methods say how a service is made, called and served; [`run`](super::run) does the rest.
+///
+/// # Examples
+///
+/// ```
+#[doc = include_str!("../../tests/adapter.rs")]
+/// ```
+pub trait Adapter {
+    /// A service of the framework: layers around a handler.
+    type Service;
+
+    /// Wraps a handler in each of the layers, the innermost first.
+    ///
+    /// The handler answers every request with [`Handler::call`]. Where the framework has routes,
+    /// `/users/{id}` is one of them, and every other path goes to the same handler.
+    ///
+    /// # Errors
+    ///
+    /// Why a layer cannot be built; see [`Layer::is_built`].
+    fn service(
+        &self,
+        layers: &[Layer],
+        handler: Handler,
+    ) -> impl Future<Output = Result<Self::Service, Arc<ConfigError>>>;
+
+    /// Hands a request to a service, and returns when the head of the response is there.
+    ///
+    /// The address that the request comes from is a [`SocketAddr`] in its extensions; an adapter of a
+    /// framework that keeps it elsewhere moves it there. Where there is none, the address is unknown. The
+    /// extensions of the response are those that the service returns: of the types that the suite knows
+    /// there is [`Decisions`](throttle_core::Decisions).
+    ///
+    /// To drop the future, or the [`Reader`], is to be a client that goes away. A panic goes through.
+    fn call(
+        &self,
+        service: &Self::Service,
+        request: Request<Bytes>,
+    ) -> impl Future<Output = Response<Reader>>;
+
+    /// Serves a handler in layers, as [`service`](Self::service) makes it, on a socket of this machine, by
+    /// HTTP/1.1 or HTTP/2 without TLS; returns none where it cannot, which is the default.
+    ///
+    /// Each request of the suite comes from this machine. Where one has the field [`PEER`](super::PEER),
+    /// it comes from the address that [`peer`](super::peer) makes of it, and the field is removed.
+    ///
+    /// # Panics
+    ///
+    /// When the server cannot be started.
+    fn serve(
+        &self,
+        version: Version,
+        layers: &[Layer],
+        handler: Handler,
+    ) -> impl Future<Output = Option<Server>> {
+        _ = (version, layers, handler);
+        ready(None)
+    }
+}
+
+/// A layer that an adapter makes: its source, and its options.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    origin: Origin,
+    options: Options,
+    is_built: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    Limiter(Limiter),
+    Rule(Rule),
+}
+
+impl Layer {
+    pub(super) fn new(limiter: &Limiter, options: Options) -> Self {
+        Self { origin: Origin::Limiter(limiter.clone()), options, is_built: true }
+    }
+
+    /// Makes a layer of a rule alone, whose counts are its own.
+    pub(super) fn of_rule(rule: Rule, options: Options) -> Self {
+        Self { origin: Origin::Rule(rule), options, is_built: true }
+    }
+
+    pub(super) fn unbuilt(self) -> Self {
+        Self { is_built: false, ..self }
+    }
+
+    /// Returns what the layer limits by.
+    #[must_use]
+    pub fn source(&self) -> LimitSource {
+        match &self.origin {
+            Origin::Limiter(limiter) => LimitSource::Limiter(limiter.clone()),
+            Origin::Rule(rule) => LimitSource::Rule(rule.clone()),
+        }
+    }
+
+    /// Returns the options of the layer.
+    pub fn options(&self) -> Options {
+        self.options.clone()
+    }
+
+    /// Returns whether the layer is checked, as by `build`, before it wraps a service.
+    ///
+    /// One that is not checked logs what is wrong with it, and answers every request with 500. An adapter
+    /// without such layers checks all of them.
+    #[must_use]
+    pub fn is_built(&self) -> bool {
+        self.is_built
+    }
+}
+
+/// A server that an adapter started.
+pub struct Server {
+    pub(super) address: SocketAddr,
+    _guard: Box<dyn Any>,
+}
+
+impl Server {
+    /// Takes the address of a server, and a guard that stops the server when it is dropped.
+    pub fn new(address: SocketAddr, guard: impl Any) -> Self {
+        Self { address, _guard: Box::new(guard) }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,227 @@
+//! What scenarios have at hand: limits, services of the adapter, requests.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use throttle_core::{AtomicStorage, Limiter, ManualClock, Micros, Rule, Storage};
+use throttle_http::{ConfigError, Options};
+use throttle_memory::MemoryStorage;
+use tokio::task::yield_now;
+
+use crate::{
+    http::{
+        adapter::{Adapter, Layer},
+        body::Reader,
+        case::get,
+        handler::{DO, Handler},
+        run::{Run, Scenario},
+    },
+    storages::Later,
+};
+
+/// When the clock of a scenario begins: 2026-01-01, 00:00 UTC, where every whole window begins.
+pub(super) const START: Micros = Micros::new(1_767_225_600_000_000);
+/// Where requests come from.
+pub(super) const CLIENT: &str = "192.0.2.1";
+
+/// An adapter, and how scenarios use it.
+pub(super) struct Fixture<'a, A> {
+    pub run: &'a Run<'a>,
+    pub adapter: &'a A,
+    pub storage: Answers,
+    /// What the names of scenarios say of it.
+    pub about: &'static str,
+}
+
+/// When the storage answers.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(super) enum Answers {
+    AtOnce,
+    Later,
+}
+
+impl<A: Adapter> Fixture<'_, A> {
+    pub(super) async fn scenario(&self, group: &str, name: &str, scenario: Scenario<'_>) {
+        let name = format!("{group}, {}: {}", self.about, name.replace('_', " "));
+        self.run.scenario(name, scenario).await;
+    }
+
+    pub(super) fn storage(&self) -> Arc<dyn AtomicStorage> {
+        match self.storage {
+            Answers::AtOnce => Arc::new(MemoryStorage::new()).atomic(),
+            Answers::Later => Arc::new(Later::default()).atomic(),
+        }
+    }
+
+    /// Makes limits in a storage of their own.
+    pub(super) fn limits(&self, rules: impl IntoIterator<Item = Rule>) -> Limits {
+        Limits::over(self.storage(), rules)
+    }
+
+    /// Makes a service with limits of its own.
+    pub(super) async fn serve(
+        &self,
+        rules: impl IntoIterator<Item = Rule>,
+        layers: impl IntoIterator<Item = Options>,
+    ) -> App<'_, A> {
+        self.app(&self.limits(rules), layers).await
+    }
+
+    /// Makes a service with layers, the innermost first.
+    pub(super) async fn app(
+        &self,
+        limits: &Limits,
+        layers: impl IntoIterator<Item = Options>,
+    ) -> App<'_, A> {
+        let layers: Vec<_> =
+            layers.into_iter().map(|options| Layer::new(&limits.limiter, options)).collect();
+        match self.build(limits, &layers).await {
+            Ok(app) => app,
+            Err(error) => panic!("the layers cannot be built: {error}"),
+        }
+    }
+
+    pub(super) async fn build(
+        &self,
+        limits: &Limits,
+        layers: &[Layer],
+    ) -> Result<App<'_, A>, Arc<ConfigError>> {
+        let Limits { limiter, clock } = limits.clone();
+        let handler = Handler::default();
+        let service = Box::pin(self.adapter.service(layers, handler.clone())).await?;
+        Ok(App { adapter: self.adapter, service, limiter, clock, handler })
+    }
+}
+
+/// A limiter, and the clock that it goes by.
+#[derive(Clone)]
+pub(super) struct Limits {
+    pub limiter: Limiter,
+    pub clock: ManualClock,
+}
+
+impl Limits {
+    pub(super) fn over(storage: impl Storage, rules: impl IntoIterator<Item = Rule>) -> Self {
+        let clock = ManualClock::at(START.to_system_time());
+        let limiter = Limiter::builder(storage).clock(clock.clone()).build();
+        for rule in rules {
+            limiter.add_rule(rule).expect("the limiter takes the rule");
+        }
+        Self { limiter, clock }
+    }
+}
+
+/// A service of the adapter, and what is behind it.
+pub(super) struct App<'a, A: Adapter> {
+    adapter: &'a A,
+    pub service: A::Service,
+    pub limiter: Limiter,
+    pub clock: ManualClock,
+    pub handler: Handler,
+}
+
+impl<A: Adapter> App<'_, A> {
+    /// Sends a request, and reads no more than the head of the response.
+    pub(super) async fn send(&self, request: Request<Bytes>) -> Response<Reader> {
+        Box::pin(self.adapter.call(&self.service, request)).await
+    }
+
+    /// Sends a request, and reads the response to its end.
+    pub(super) async fn call(&self, request: Request<Bytes>) -> Response<Bytes> {
+        Reader::whole(self.send(request).await).await
+    }
+
+    pub(super) async fn status(&self, request: Request<Bytes>) -> u16 {
+        self.call(request).await.status().as_u16()
+    }
+
+    /// Sends what [`ask_for`] makes, and reads no more than the head of the response.
+    pub(super) async fn begin(&self, what: &'static str) -> Response<Reader> {
+        self.send(ask_for(what)).await
+    }
+
+    /// Sends what [`ask_for`] makes, and reads the response to its end.
+    pub(super) async fn ask(&self, what: &'static str) -> Response<Bytes> {
+        self.call(ask_for(what)).await
+    }
+
+    /// As [`ask`](Self::ask); returns the status and a field of the response, empty where there is none.
+    pub(super) async fn field_of(&self, what: &'static str, name: &str) -> (u16, String) {
+        let response = self.ask(what).await;
+        (response.status().as_u16(), field(&response, name).to_owned())
+    }
+
+    /// Waits for what goes on in the background, until so much is left of a rule.
+    pub(super) async fn has_left(&self, rule: &str, expected: u64, why: &str) {
+        for _ in 0..1000 {
+            if self.left_now(rule).await == expected {
+                return;
+            }
+            yield_now().await;
+        }
+        assert_eq!(self.left_now(rule).await, expected, "{why}");
+    }
+
+    /// Returns what is left of a rule now.
+    pub(super) async fn left_now(&self, rule: &str) -> u64 {
+        self.limiter.peek(CLIENT, rule).await.expect("the storage answers").remaining()
+    }
+
+    /// Returns what is left of a rule when all that goes on in the background is done.
+    pub(super) async fn left_of(&self, rule: &str) -> u64 {
+        background().await;
+        self.left_now(rule).await
+    }
+}
+
+/// Asks the handler to do something.
+pub(super) fn ask_for(what: &'static str) -> Request<Bytes> {
+    let mut request = get();
+    request.headers_mut().insert(DO, HeaderValue::from_static(what));
+    request
+}
+
+/// Returns a field of a response as text, empty where there is none.
+pub(super) fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
+    response.headers().get(name).map_or("", |value| value.to_str().expect("fields are text"))
+}
+
+/// Returns all lines of a field, in their order.
+pub(super) fn lines<'a, B>(response: &'a Response<B>, name: &str) -> Vec<&'a str> {
+    let values = response.headers().get_all(name).iter();
+    values.map(|value| value.to_str().expect("fields are text")).collect()
+}
+
+/// Lets tasks in the background do all they can.
+pub(super) async fn background() {
+    for _ in 0..100 {
+        yield_now().await;
+    }
+}
+
+/// Lets a request go on for as long as it can, and returns its response if there is one.
+pub(super) async fn go_on<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    for _ in 0..50 {
+        if let Some(done) = poll_once(request.as_mut()).await {
+            return Some(done);
+        }
+    }
+    None
+}
+
+/// Polls a request once, and lets others go on then.
+pub(super) async fn poll_once<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => {
+            yield_now().await;
+            None
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The handler behind an adapter.
+
+use std::{
+    fmt, io,
+    panic::resume_unwind,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use bytes::Bytes;
+use http::{
+    Extensions, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::CONTENT_TYPE,
+};
+use throttle_core::Decisions;
+use throttle_http::{ActualCost, InFlight, KeptPlaces};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::{
+    http::body::{Body, Piece},
+    trap::Trap,
+};
+
+/// The field of a request that tells the handler what to do.
+pub(super) const DO: HeaderName = HeaderName::from_static("x-do");
+/// The body that the handler answers with.
+pub(super) const BODY: &str = "hello";
+
+/// The handler that an adapter wraps; clones are the same handler.
+#[derive(Clone)]
+pub struct Handler(Arc<State>);
+
+struct State {
+    calls: AtomicUsize,
+    at_work: AtomicUsize,
+    /// Handlers wait until it is closed, also those that come to it later.
+    gate: Semaphore,
+    seen: Mutex<Extensions>,
+    sent: Mutex<Vec<(mpsc::UnboundedSender<Piece>, Option<ActualCost>)>>,
+    kept: Mutex<Vec<KeptPlaces>>,
+    trap: Trap,
+}
+
+impl Handler {
+    /// Answers a request: with 200, `text/plain` and `hello`, or as its field `x-do` says.
+    ///
+    /// The request needs no more than its method, the field `x-do`, and in its extensions what the layers
+    /// left there for handlers: [`Decisions`], [`InFlight`] and [`ActualCost`].
+    ///
+    /// # Panics
+    ///
+    /// Where `x-do` says so.
+    pub async fn call(self, request: Request<()>) -> Response<Body> {
+        let _at_work = AtWork::new(&self);
+        self.0.trap.spring();
+        self.see(request.extensions());
+        let mut response = Response::new(Body::whole(BODY));
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, text);
+        let what =
+            request.headers().get(DO).map_or("", |what| what.to_str().expect("x-do is text"));
+        for word in what.split(' ') {
+            self.act(word, &request, &mut response).await;
+        }
+        if request.method() == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED {
+            *response.body_mut() = Body::whole(Bytes::new());
+        }
+        response
+    }
+
+    /// Does what one word says.
+    ///
+    /// A number is the status. `cost=4` sets the actual cost, `field=x-a:1` a field of the response.
+    /// `wait` waits until [`open`](Self::open), `panic` panics. `stream` has a body that the test sends piece by
+    /// piece, `begun` sends its first; `half` has one that panics after its first piece. `keep` keeps the
+    /// permits of the request.
+    async fn act(&self, word: &str, request: &Request<()>, response: &mut Response<Body>) {
+        let extensions = request.extensions();
+        let cost = extensions.get::<ActualCost>();
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("cost", actual) => {
+                let cost = cost.expect("the cost of the request is an estimate");
+                cost.set(actual.parse().expect("costs are numbers"));
+            }
+            ("field", field) => {
+                let (name, value) = field.split_once(':').expect("a field has a value");
+                let name = HeaderName::from_bytes(name.as_bytes()).expect("a name of a field");
+                let value = HeaderValue::from_str(value).expect("a value of a field");
+                response.headers_mut().append(name, value);
+            }
+            ("wait", _) => drop(self.0.gate.acquire().await),
+            ("panic", _) => resume_unwind(Box::new("on purpose")),
+            ("half", _) => *response.body_mut() = Body::panics_after("half"),
+            ("stream", _) => {
+                let (sender, body) = Body::sent();
+                lock(&self.0.sent).push((sender, cost.cloned()));
+                *response.body_mut() = body;
+            }
+            ("begun", _) => self.send("begun"),
+            ("keep", _) => {
+                let in_flight = extensions.get::<InFlight>().expect("the request holds permits");
+                lock(&self.0.kept).push(in_flight.keep());
+            }
+            ("", _) => {}
+            (status, _) => *response.status_mut() = status.parse().expect("a status"),
+        }
+    }
+
+    /// Keeps copies of what the layers left: that must hold nothing.
+    fn see(&self, extensions: &Extensions) {
+        let mut seen = lock(&self.0.seen);
+        seen.clear();
+        if let Some(decisions) = extensions.get::<Decisions>() {
+            seen.insert(decisions.clone());
+        }
+        if let Some(in_flight) = extensions.get::<InFlight>() {
+            seen.insert(in_flight.clone());
+        }
+        if let Some(cost) = extensions.get::<ActualCost>() {
+            seen.insert(cost.clone());
+        }
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.0.calls.load(SeqCst)
+    }
+
+    /// Returns how many calls have not ended.
+    pub(super) fn at_work(&self) -> usize {
+        self.0.at_work.load(SeqCst)
+    }
+
+    /// Returns what stood in the extensions of the last request.
+    pub(super) fn seen<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        lock(&self.0.seen).get().cloned()
+    }
+
+    pub(super) fn trap(&self) -> &Trap {
+        &self.0.trap
+    }
+
+    /// Lets those go on that wait, now or later.
+    pub(super) fn open(&self) {
+        self.0.gate.close();
+    }
+
+    /// Sends a piece of the last body, whether or not it is read.
+    pub(super) fn send(&self, piece: &'static str) {
+        self.send_or_fail(Ok(Bytes::from_static(piece.as_bytes())));
+    }
+
+    /// Breaks the last body.
+    pub(super) fn fail(&self) {
+        self.send_or_fail(Err(io::Error::other("the disk is gone")));
+    }
+
+    fn send_or_fail(&self, piece: Piece) {
+        if let Some((sender, _)) = lock(&self.0.sent).last() {
+            _ = sender.send(piece);
+        }
+    }
+
+    /// Returns the cost of the request whose body was begun last.
+    pub(super) fn cost(&self) -> ActualCost {
+        let sent = lock(&self.0.sent);
+        sent.last().and_then(|(_, cost)| cost.clone()).expect("a body whose cost is an estimate")
+    }
+
+    /// Adds to the cost of that request.
+    pub(super) fn add(&self, cost: u64) {
+        self.cost().add(cost);
+    }
+
+    /// Ends all bodies.
+    pub(super) fn end(&self) {
+        lock(&self.0.sent).clear();
+    }
+
+    /// Releases the permits that were kept.
+    pub(super) fn release(&self) {
+        lock(&self.0.kept).clear();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Handler {
+    fn default() -> Self {
+        Self(Arc::new(State {
+            calls: AtomicUsize::new(0),
+            at_work: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+            seen: Mutex::default(),
+            sent: Mutex::default(),
+            kept: Mutex::default(),
+            trap: Trap::default(),
+        }))
+    }
+}
+
+impl fmt::Debug for Handler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handler").field("calls", &self.calls()).finish_non_exhaustive()
+    }
+}
+
+/// A call that has not ended.
+struct AtWork<'a>(&'a Handler);
+
+impl<'a> AtWork<'a> {
+    fn new(handler: &'a Handler) -> Self {
+        handler.0.calls.fetch_add(1, SeqCst);
+        handler.0.at_work.fetch_add(1, SeqCst);
+        Self(handler)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.0.at_work.fetch_sub(1, SeqCst);
+    }
+}

@@ -1,0 +1,34 @@
+//! The suite that every adapter passes, through each way in which the layer wraps a handler.
+#![cfg(all(feature = "axum", feature = "memory"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod adapter;
+
+use throttle_testkit::http::{Report, run, run_part};
+
+use self::adapter::Tower;
+
+fn assert_complete(report: &Report) {
+    assert!(report.scenarios > 200 && report.answers > 2 * 350, "{report:?}");
+    assert_eq!(report.unchecked, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_router_passes_the_suite() {
+    assert_complete(&run(Tower::Router).await);
+}
+
+#[tokio::test]
+async fn the_routes_of_a_router_pass_the_suite() {
+    assert_complete(&run(Tower::Routes).await);
+}
+
+#[tokio::test]
+async fn a_plain_service_passes_the_suite() {
+    assert_complete(&run(Tower::Plain).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_panic_in_one_thread_of_several_is_that_of_one_request() {
+    assert!(run_part(Tower::Tasks, "panics").await.scenarios > 100);
+}
