@@ -10,16 +10,25 @@ mod answer;
 mod body;
 mod case;
 mod cases;
+mod config;
+mod extensions;
+mod failures;
 mod fixture;
 mod following;
 mod handler;
+mod in_flight;
+mod lookups;
 mod mistakes;
+mod once;
+mod options;
 mod panics;
 mod run;
 mod settling;
 mod sockets;
 mod table;
 mod warnings;
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use http::Version;
 use throttle_core::Rule;
@@ -32,7 +41,7 @@ pub use self::{
     body::{Body, Reader},
     handler::Handler,
     run::Report,
-    sockets::{PEER, peer},
+    sockets::{PEER, break_connections, peer},
 };
 use self::{
     fixture::{Answers, Fixture, Limits},
@@ -62,15 +71,25 @@ pub async fn run_part<A: Adapter>(adapter: A, part: &str) -> Report {
     // Some of what is logged is counted by the process.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _one = ONE_AT_A_TIME.lock().await;
+    static WAS_RUN: AtomicBool = AtomicBool::new(false);
     let run = Run::new(part);
     for (storage, about) in STORAGES {
         let fixture = Fixture { run: &run, adapter: &adapter, storage, about };
+        if !WAS_RUN.swap(true, SeqCst) {
+            fixture.once().await;
+        }
         fixture.table().await;
         fixture.following().await;
         fixture.settling().await;
         fixture.panics().await;
         fixture.mistakes().await;
         fixture.warnings().await;
+        fixture.config().await;
+        fixture.failures().await;
+        fixture.lookups().await;
+        fixture.options().await;
+        fixture.extensions().await;
+        fixture.in_flight().await;
     }
     for (version, about) in VERSIONS {
         if !serves(&adapter, version).await {
@@ -81,12 +100,14 @@ pub async fn run_part<A: Adapter>(adapter: A, part: &str) -> Report {
         for (storage, _) in STORAGES {
             let fixture = Fixture { run: &run, adapter: &wired, storage, about };
             fixture.rejections().await;
-            if storage == Answers::AtOnce {
-                fixture.table().await;
-                fixture.panics().await;
-            }
             if version == Version::HTTP_11 {
                 fixture.raw().await;
+            }
+            if storage == Answers::AtOnce {
+                fixture.table().await;
+                if version == Version::HTTP_11 {
+                    fixture.panics().await;
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
+use throttle_core::Limiter;
 use throttle_memory::MemoryStorage;
 use throttle_tower::{RateThrottleLayer, ResponseBody};
 use tower::{Layer, ServiceExt, service_fn};
@@ -114,4 +115,15 @@ async fn the_trailers_of_the_handlers_body_come_through() {
     let whole = body_of(layer(), make, false).await.collect().await.unwrap();
     assert_eq!(whole.trailers().unwrap()["grpc-status"], "0");
     assert_eq!(whole.to_bytes(), "hello");
+}
+
+#[tokio::test]
+async fn a_permit_is_released_with_the_last_frame_of_a_body_that_says_that_it_ends() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    let uploads = limiter.concurrency("uploads", 1).unwrap();
+    let layer = RateThrottleLayer::new(limiter).concurrency(uploads.clone());
+    let mut body = body_of(layer, || Full::<Bytes>::from("hello"), false).await;
+    assert_eq!(uploads.in_use("192.0.2.1").await.unwrap(), 1);
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(uploads.in_use("192.0.2.1").await.unwrap(), 0, "no other frame is asked for");
 }

@@ -1,4 +1,4 @@
-//! Many at once, and a storage that fails.
+//! Many requests at once, in many threads.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -10,17 +10,18 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     thread,
+    time::Duration,
 };
 
 use axum::{Router, routing::get as on_get};
 use http::StatusCode;
-use throttle_core::{Decisions, Storage};
-use throttle_http::identity::Global;
+use throttle_core::{Decisions, Limiter, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
+use tokio::{sync::Semaphore, time::timeout};
 use tower::ServiceExt;
 
-use common::{Failing, Later, Log, field, get, limiter, whole};
+use common::{Later, get, limiter, whole};
 
 const THREADS: usize = 16;
 const EACH: usize = 40;
@@ -67,58 +68,32 @@ fn of_many_threads_exactly_as_many_pass_where_the_storage_answers_later() {
     assert_eq!(storm(Later::default()), (LIMIT, LIMIT));
 }
 
-#[tokio::test]
-async fn a_dry_run_holds_no_place_for_what_a_rule_would_deny() {
-    let limiter = limiter(MemoryStorage::new(), 1);
-    let uploads = limiter.concurrency("uploads", 5).unwrap();
-    let layer = RateThrottleLayer::new(&limiter).key(Global).rule("api").dry_run();
-    let layer = layer.concurrency(uploads.clone()).build().unwrap();
-    let in_use = async move || uploads.in_use("global").await.unwrap().to_string();
-    let app: Router = Router::new().route("/", on_get(in_use)).layer(layer);
-    for expected in ["1", "0", "0"] {
-        let response = whole(app.clone().oneshot(get()).await.unwrap()).await;
-        assert_eq!(response.body(), expected);
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_many_threads_never_more_than_the_limit_in_flight_reach_the_handler() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    let uploads = limiter.concurrency("uploads", 3).unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    let waits = Arc::clone(&gate);
+    let handler = async move || drop(waits.acquire().await);
+    let layer = RateThrottleLayer::new(limiter).concurrency(uploads.clone());
+    let app: Router = Router::new().route("/", on_get(handler)).layer(layer);
+    let tasks: Vec<_> = (0..100)
+        .map(|_| {
+            let app = app.clone();
+            tokio::spawn(async move { whole(app.oneshot(get()).await.unwrap()).await.status() })
+        })
+        .collect();
+    let rejected = async {
+        while tasks.iter().filter(|task| task.is_finished()).count() < 97 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), rejected).await.unwrap();
+    assert_eq!(uploads.in_use("192.0.2.1").await.unwrap(), 3);
+    gate.close();
+    let mut allowed = 0;
+    for task in tasks {
+        allowed += usize::from(task.await.unwrap() == StatusCode::OK);
     }
-    let metrics = limiter.metrics();
-    assert_eq!((metrics.total, metrics.denied), (3, 2));
-}
-
-#[tokio::test]
-async fn while_the_storage_is_down_the_answer_is_503_and_the_handler_rests() {
-    let (log, _guard) = Log::start();
-    let storage = Failing::default();
-    let layer = RateThrottleLayer::new(limiter(storage.clone(), 2)).response_extension(true);
-    let app = router(layer);
-    assert_eq!(status(&app).await, StatusCode::OK);
-    storage.set_down(true);
-    let response = whole(app.clone().oneshot(get()).await.unwrap()).await;
-    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(field(&response, "retry-after"), "1");
-    assert_eq!(field(&response, "content-type"), "application/problem+json");
-    assert!(response.headers().get("ratelimit").is_none(), "nothing is known of the limit");
-    assert!(response.extensions().get::<Decisions>().is_none());
-    let body = r#"{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Request cannot be satisfied due to temporary server capacity constraints","status":503}"#;
-    assert_eq!(response.body(), body);
-    let logged = log.take();
-    assert!(logged.contains("ERROR") && logged.contains("connection refused"), "{logged}");
-    storage.set_down(false);
-    assert_eq!(status(&app).await, StatusCode::OK);
-    assert_eq!(status(&app).await, StatusCode::TOO_MANY_REQUESTS);
-}
-
-#[tokio::test]
-async fn a_rule_that_is_removed_under_load_is_503_and_no_panic() {
-    let limiter = limiter(MemoryStorage::new(), 2);
-    let app = router(RateThrottleLayer::new(&limiter).rule("api"));
-    assert_eq!(status(&app).await, StatusCode::OK);
-    assert!(limiter.remove_rule("api"));
-    assert_eq!(status(&app).await, StatusCode::SERVICE_UNAVAILABLE);
-}
-
-fn router(layer: RateThrottleLayer) -> Router {
-    Router::new().route("/", on_get(|| async { "hello" })).layer(layer)
-}
-
-async fn status(app: &Router) -> StatusCode {
-    app.clone().oneshot(get()).await.unwrap().status()
+    assert_eq!((allowed, uploads.in_use("192.0.2.1").await.unwrap()), (3, 0));
 }

@@ -1,42 +1,59 @@
-//! Each option of the layer does what its name says; the table of cases takes them all at once.
+//! Each method of the layer sets the option of its name; the suite shows what the options do.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
 
+use std::time::Duration;
+
 use axum::{Router, body::Body, routing::any};
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use throttle_core::{Rule, Value};
-use throttle_http::{
-    Denial, Headers, RequestHead,
-    identity::{ClientIp, Header},
-};
+use http::{Method, Request, Response};
+use throttle_core::{Algorithm, Decisions, Limiter, Rule};
+use throttle_http::{ActualCost, Headers, OnError, RequestHead, identity::Header};
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
-use common::{field, get, limiter, whole};
+use common::{Failing, PEER, field, get, limiter, whole};
 
 fn of(limit: u64) -> RateThrottleLayer {
     RateThrottleLayer::new(limiter(MemoryStorage::new(), limit))
 }
 
-struct App(Router);
-
-impl App {
-    fn new(layer: RateThrottleLayer) -> Self {
-        let layer = layer.build().unwrap();
-        Self(Router::new().route("/", any(|| async { "hello" })).layer(layer))
+/// Asks with each request in turn, for a handler whose body has a byte and that says that it cost two.
+async fn responses<const N: usize>(
+    layer: RateThrottleLayer,
+    requests: [Request<Body>; N],
+) -> [Response<Body>; N] {
+    let handler = async |request: Request<Body>| {
+        if let Some(cost) = request.extensions().get::<ActualCost>() {
+            cost.set(2);
+        }
+        "."
+    };
+    let app = Router::new().route("/{*path}", any(handler)).route("/", any(handler));
+    let app: Router = app.layer(layer.build().unwrap());
+    let mut responses = Vec::new();
+    for request in requests {
+        responses.push(app.clone().oneshot(request).await.unwrap());
     }
+    responses.try_into().unwrap()
+}
 
-    async fn ask(&self, request: Request<Body>) -> Response<Bytes> {
-        whole(self.0.clone().oneshot(request).await.unwrap()).await
-    }
+async fn statuses<const N: usize>(
+    layer: RateThrottleLayer,
+    requests: [Request<Body>; N],
+) -> [u16; N] {
+    responses(layer, requests).await.map(|response| response.status().as_u16())
+}
 
-    async fn status(&self, request: Request<Body>) -> u16 {
-        self.ask(request).await.status().as_u16()
-    }
+/// Returns what is left of ten after a request.
+async fn left(limited: impl FnOnce(RateThrottleLayer) -> RateThrottleLayer) -> u64 {
+    let limiter = limiter(MemoryStorage::new(), 10);
+    let [response] = responses(limited(RateThrottleLayer::new(&limiter)), [get()]).await;
+    whole(response).await;
+    limiter.peek("192.0.2.1", "api").await.unwrap().remaining()
 }
 
 fn with(name: &'static str, value: &'static str) -> Request<Body> {
@@ -45,112 +62,108 @@ fn with(name: &'static str, value: &'static str) -> Request<Body> {
     request
 }
 
-fn by(method: Method) -> Request<Body> {
+fn to(method: Method, path: &'static str) -> Request<Body> {
     let mut request = get();
-    *request.method_mut() = method;
+    (*request.method_mut(), *request.uri_mut()) = (method, path.parse().unwrap());
     request
 }
 
 #[tokio::test]
-async fn a_layer_of_one_rule_keeps_its_counts_in_memory() {
-    let app = App::new(RateThrottleLayer::new(Rule::per_day("api", 1)));
-    assert_eq!(app.status(get()).await, 200);
-    assert_eq!(app.status(get()).await, 429);
+async fn options_say_who_is_limited_and_what_is_not() {
+    let tenants = [with("x-tenant", "a"), with("x-tenant", "a"), with("x-tenant", "b"), get()];
+    let by_tenant = of(1).key(Header::new("x-tenant"));
+    assert_eq!(statuses(by_tenant, tenants).await, [200, 429, 200, 400]);
+    let nowhere = || Request::new(Body::empty());
+    let by_peer = of(1).peer(|_| Some(PEER));
+    assert_eq!(statuses(by_peer, [nowhere(), nowhere()]).await, [200, 429]);
+    assert_eq!(statuses(of(4).cost(3), [get(), get()]).await, [200, 429]);
+    let by_fields = of(4).cost(|head: &RequestHead<'_>| head.headers().len() as u64 + 3);
+    assert_eq!(statuses(by_fields, [get(), with("x-more", "1")]).await, [200, 429]);
+
+    let post = |path| to(Method::POST, path);
+    let posts = of(1).methods([Method::POST]);
+    assert_eq!(statuses(posts, [post("/"), post("/"), get()]).await, [200, 429, 200]);
+    let mut preflight = with("access-control-request-method", "PUT");
+    preflight.headers_mut().insert("origin", "https://example.org".parse().unwrap());
+    *preflight.method_mut() = Method::OPTIONS;
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    for (layer, exempt) in [
+        (of(1).exempt(|head| head.header("x-in").is_some()), with("x-in", "1")),
+        (of(1).exempt_paths(["/static/*"]), to(Method::GET, "/static/a.css")),
+        (of(1).exempt_health_checks(), to(Method::GET, "/healthz")),
+        (of(1).exempt_preflight(), preflight),
+        (of(1).exempt_grpc_health(), post("/grpc.health.v1.Health/Check")),
+        (of(1).exempt_grpc_reflection(), post(reflection)),
+    ] {
+        assert_eq!(statuses(layer, [get(), exempt, get()]).await, [200, 200, 429]);
+    }
 }
 
 #[tokio::test]
-async fn rule_and_limit_pick_what_applies() {
+async fn options_pick_the_rules() {
     let limiter = limiter(MemoryStorage::new(), 1);
     limiter.add_rule(Rule::per_day("daily", 5)).unwrap();
-    let all = App::new(RateThrottleLayer::new(&limiter)).ask(get()).await;
-    assert!(field(&all, "ratelimit-policy").starts_with(r#""api";q=1;w=60, "daily";q=5"#));
-    let one = App::new(RateThrottleLayer::new(&limiter).rule("daily")).ask(get()).await;
-    assert_eq!(field(&one, "ratelimit-policy"), r#""daily";q=5;w=86400"#);
-    let added = App::new(RateThrottleLayer::new(&limiter).limit("login", "2/minute").rule("daily"));
-    let policy = r#""login";q=2;w=60, "daily";q=5;w=86400"#;
-    assert_eq!(field(&added.ask(get()).await, "ratelimit-policy"), policy);
+    let layer = || RateThrottleLayer::new(&limiter);
+    assert!(layer().declare_rules(["gold"]).build().is_err());
+    for (layer, policy) in [
+        (layer().rule("daily"), r#""daily";q=5;w=86400"#),
+        (layer().rules_by(|_, _| "daily"), r#""daily";q=5;w=86400"#),
+        (layer().limit("login", "2/minute"), r#""login";q=2;w=60"#),
+    ] {
+        let [response] = responses(layer, [get()]).await;
+        assert_eq!(field(&response, "ratelimit-policy"), policy);
+    }
 }
 
 #[tokio::test]
-async fn key_says_who_is_limited() {
-    let app = App::new(of(1).key((Header::new("x-tenant"), ClientIp::new())));
-    assert_eq!(app.status(with("x-tenant", "a")).await, 200);
-    assert_eq!(app.status(with("x-tenant", "a")).await, 429);
-    assert_eq!(app.status(with("x-tenant", "b")).await, 200);
-    assert_eq!(app.status(get()).await, 400);
-}
-
-#[tokio::test]
-async fn cost_is_a_number_or_a_function() {
-    let app = App::new(of(4).cost(3));
-    assert_eq!((app.status(get()).await, app.status(get()).await), (200, 429));
-    let app = App::new(of(4).cost(|head: &RequestHead<'_>| head.headers().len() as u64 + 3));
-    assert_eq!((app.status(get()).await, app.status(with("x-more", "1")).await), (200, 429));
-}
-
-#[tokio::test]
-async fn methods_and_exempt_let_pass() {
-    let app = App::new(of(1).methods([Method::POST]).exempt(|head| head.header("x-in").is_some()));
-    assert_eq!(app.status(by(Method::POST)).await, 200);
-    assert_eq!(app.status(by(Method::POST)).await, 429);
-    assert_eq!(app.status(by(Method::GET)).await, 200);
-    let reads = App::new(of(1).methods([Method::GET]));
-    assert_eq!(reads.status(by(Method::HEAD)).await, 200);
-    assert_eq!(reads.status(by(Method::HEAD)).await, 429, "what GET answers, HEAD does");
-    assert_eq!(reads.status(by(Method::POST)).await, 200);
-    let mut internal = with("x-in", "1");
-    *internal.method_mut() = Method::POST;
-    assert_eq!(app.status(internal).await, 200);
-}
-
-#[tokio::test]
-async fn headers_pick_the_fields() {
-    let response = App::new(of(1).headers(Headers::none().legacy(true))).ask(get()).await;
+async fn options_say_what_is_answered() {
+    let [response] = responses(of(1).headers(Headers::none().legacy(true)), [get()]).await;
     assert_eq!(field(&response, "x-ratelimit-remaining"), "0");
     assert!(response.headers().get("ratelimit").is_none());
+    let [response] = responses(of(1).response_extension(true), [get()]).await;
+    assert!(response.extensions().get::<Decisions>().is_some());
+    let teapot = of(1).on_denied(|_| Response::builder().status(418).body("").unwrap());
+    assert_eq!(statuses(teapot, [get(), get()]).await, [200, 418]);
+    let storage = Failing::default();
+    storage.set_down(true);
+    let open = RateThrottleLayer::new(limiter(storage, 1)).on_error(OnError::Pass);
+    assert_eq!(statuses(open, [get()]).await, [200]);
+    let [_, response] = responses(of(1).dry_run(), [get(), get()]).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(field(&response, "x-ratelimit-dry-run"), "denied");
 }
 
 #[tokio::test]
-async fn on_denied_answers_with_any_kind_of_body() {
-    fn bytes<T: Default>(_: &Denial<'_>) -> Response<T> {
-        Response::builder().status(StatusCode::IM_A_TEAPOT).body(T::default()).unwrap()
-    }
-    let layers = [
-        of(1).on_denied(bytes::<&'static str>),
-        of(1).on_denied(bytes::<String>),
-        of(1).on_denied(bytes::<Vec<u8>>),
-        of(1).on_denied(bytes::<Bytes>),
-    ];
-    for layer in layers {
-        let app = App::new(layer);
-        assert_eq!((app.status(get()).await, app.status(get()).await), (200, 418));
-        assert_eq!(field(&app.ask(get()).await, "retry-after"), "60");
-    }
+async fn options_say_what_a_request_is_charged() {
+    assert_eq!(left(|layer| layer.charge_if(|_| false)).await, 10);
+    assert_eq!(left(|layer| layer.cost(5).charge_actual()).await, 8);
+    assert_eq!(left(|layer| layer.cost(5).charge_actual_by(|_| Some(4))).await, 6);
+    assert_eq!(left(|layer| layer.cost(5).charge_bytes_sent()).await, 7, "two, and a byte");
 }
 
 #[tokio::test]
-async fn dry_run_refuses_nobody() {
-    let app = App::new(of(1).dry_run());
-    assert_eq!(app.status(get()).await, 200);
-    assert_eq!(field(&app.ask(get()).await, "x-ratelimit-dry-run"), "denied");
+async fn options_limit_what_is_in_flight_and_when_it_begins() {
+    let limiter = limiter(MemoryStorage::new(), 1);
+    let uploads = limiter.concurrency("uploads", 1).unwrap();
+    let _permit = uploads.enter("192.0.2.1").await.unwrap();
+    let layer = RateThrottleLayer::new(&limiter).concurrency(uploads);
+    assert_eq!(statuses(layer, [get()]).await, [429]);
+
+    let queue = || {
+        let limiter = Limiter::new(MemoryStorage::new());
+        let rule = Rule::per_minute("even", 1).algorithm(Algorithm::LeakyBucket).burst(9);
+        limiter.add_rule(rule).unwrap();
+        RateThrottleLayer::new(limiter)
+    };
+    assert_eq!(statuses(queue().shape_at_most(Duration::ZERO), [get(), get()]).await, [200, 429]);
+    let waits = timeout(Duration::from_millis(50), statuses(queue().shape(), [get(), get()]));
+    assert!(waits.await.is_err(), "the second waits");
 }
 
 #[tokio::test]
 async fn an_option_changes_the_layer_that_it_returns_and_no_other() {
     let base = of(1).build().unwrap();
     let twice = base.clone().cost(2);
-    let app = App::new(base);
-    assert_eq!(App::new(twice).status(get()).await, 429);
-    assert_eq!(app.status(get()).await, 200);
-}
-
-#[tokio::test]
-async fn the_counts_of_a_layer_are_where_the_limiter_keeps_them() {
-    let limiter = limiter(MemoryStorage::new(), 1);
-    let app = App::new(RateThrottleLayer::new(&limiter));
-    limiter.storage().set("mine", Value::from(1), None).await.unwrap();
-    assert_eq!(app.status(get()).await, 200);
-    assert!(!limiter.peek("192.0.2.1", "api").await.unwrap().is_allowed());
-    limiter.reset("192.0.2.1", "api").await.unwrap();
-    assert_eq!(app.status(get()).await, 200);
+    assert_eq!(statuses(twice, [get()]).await, [429]);
+    assert_eq!(statuses(base, [get()]).await, [200]);
 }

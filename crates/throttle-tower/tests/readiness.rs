@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use throttle_core::Storage;
+use throttle_core::{Limiter, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_tower::{RateThrottleLayer, RateThrottleService, ResponseBody};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -191,6 +191,16 @@ async fn errors_pass_through(storage: impl Storage) {
 async fn an_error_of_the_inner_service_passes_as_it_is() {
     errors_pass_through(MemoryStorage::new()).await;
     errors_pass_through(Later::default()).await;
+}
+
+#[tokio::test]
+async fn an_inner_service_that_fails_releases_the_permit() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    let uploads = limiter.concurrency("uploads", 1).unwrap();
+    let layer = RateThrottleLayer::new(limiter).concurrency(uploads.clone());
+    let inner = service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>(Broken("call")) });
+    assert_eq!(layer.layer(inner).oneshot(get_plain()).await.unwrap_err(), Broken("call"));
+    assert_eq!(uploads.in_use("192.0.2.1").await.unwrap(), 0);
 }
 
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use actix_web::{
-    App, Error, HttpMessage, HttpRequest, HttpResponse,
+    App, Error, HttpMessage, HttpRequest, HttpResponse, Resource,
     body::{BodyStream, BoxBody, MessageBody},
     dev::{Extensions, Service as _, ServiceFactory, ServiceRequest, ServiceResponse},
     middleware::Compat,
@@ -34,52 +34,16 @@ type Answer = Pin<Box<dyn Future<Output = ServiceResponse<BoxBody>>>>;
 /// An app that was made, whatever its type.
 pub(crate) struct Service(Box<dyn Fn(actix_http::Request) -> Answer>);
 
-/// Makes an app in layers, by a function of how the app is made.
-macro_rules! in_layers {
-    ($app:expr, $layers:expr, $then:ident($($arg:expr),*)) => {
+/// Wraps an app in the outer layers, whatever type it is of then.
+macro_rules! made_in {
+    ($layers:expr, $app:expr) => {
         match $layers {
-            [] => $then(move || $app, $($arg),*).await,
-            [one] => {
-                let one = one.clone();
-                $then(move || $app.wrap(one.clone()), $($arg),*).await
-            }
-            [one, two] => {
-                let (one, two) = (one.clone(), two.clone());
-                $then(move || $app.wrap(one.clone()).wrap(two.clone()), $($arg),*).await
-            }
+            [] => made($app).await,
+            [one] => made($app.wrap(one.clone())).await,
+            [one, two] => made($app.wrap(one.clone()).wrap(two.clone())).await,
             _ => panic!("no scenario has so many layers"),
         }
     };
-}
-
-/// As the other, with the innermost layer around what is wrapped.
-macro_rules! app {
-    ($wrapped:expr, $layers:expr, $handler:expr, $then:ident($($arg:expr),*)) => {{
-        let [inner, outer @ ..] = $layers else { panic!("every scenario has a layer") };
-        let (inner, handler) = (inner.clone(), web::Data::new($handler));
-        let app = move || App::new().app_data(handler.clone());
-        let user = || web::resource("/users/{id}").to(answer);
-        match $wrapped {
-            Actix::App => {
-                let app = move || app().service(user()).default_service(web::to(answer));
-                in_layers!(app().wrap(inner.clone()), outer, $then($($arg),*))
-            }
-            Actix::Compat => {
-                let app = move || app().service(user()).default_service(web::to(answer));
-                in_layers!(app().wrap(Compat::new(inner.clone())), outer, $then($($arg),*))
-            }
-            Actix::Scope => {
-                let scope = move || web::scope("").service(user()).default_service(web::to(answer));
-                in_layers!(app().service(scope().wrap(inner.clone())), outer, $then($($arg),*))
-            }
-            Actix::Resources => {
-                let resource = move |path| web::resource(path).wrap(inner.clone()).to(answer);
-                let paths = ["/users/{id}", "/", "/{path:.*}"].into_iter();
-                let app = move || paths.clone().fold(app(), |app, path| app.service(resource(path)));
-                in_layers!(app(), outer, $then($($arg),*))
-            }
-        }
-    }};
 }
 
 impl Adapter for Actix {
@@ -91,12 +55,47 @@ impl Adapter for Actix {
         handler: Handler,
     ) -> Result<Service, Arc<ConfigError>> {
         let layers = layers.iter().map(throttle).collect::<Result<Vec<_>, _>>()?;
-        Ok(app!(self, &layers[..], handler, made()))
+        let [inner, outer @ ..] = &layers[..] else { panic!("every scenario has a layer") };
+        let (inner, app) = (inner.clone(), App::new().app_data(web::Data::new(handler)));
+        Ok(match self {
+            Self::App => {
+                made_in!(outer, app.service(user()).default_service(web::to(answer)).wrap(inner))
+            }
+            Self::Compat => {
+                let app = app.service(user()).default_service(web::to(answer));
+                made_in!(outer, app.wrap(Compat::new(inner)))
+            }
+            Self::Scope => {
+                let scope = web::scope("").service(user()).default_service(web::to(answer));
+                made_in!(outer, app.service(scope.wrap(inner)))
+            }
+            Self::Resources => {
+                let resource = |path| web::resource(path).wrap(inner.clone()).to(answer);
+                let paths = ["/users/{id}", "/", "/{path:.*}"].into_iter();
+                made_in!(outer, paths.fold(app, |app, path| app.service(resource(path))))
+            }
+        })
     }
 
     async fn serve(&self, version: Version, layers: &[Layer], handler: Handler) -> Option<Server> {
+        let Self::App = self else { return None };
         let layers: Vec<_> = layers.iter().map(|layer| throttle(layer).unwrap()).collect();
-        Some(app!(self, &layers[..], handler, started(version)))
+        let handler = web::Data::new(handler);
+        let app = move || {
+            let app = App::new().app_data(handler.clone()).service(user());
+            app.default_service(web::to(answer))
+        };
+        Some(match &layers[..] {
+            [one] => {
+                let one = one.clone();
+                started(version, move || app().wrap(one.clone()))
+            }
+            [one, two] => {
+                let (one, two) = (one.clone(), two.clone());
+                started(version, move || app().wrap(one.clone()).wrap(two.clone()))
+            }
+            _ => panic!("no scenario over sockets has so many layers"),
+        })
     }
 
     async fn call(&self, service: &Service, request: Request<Bytes>) -> Response<Reader> {
@@ -112,10 +111,7 @@ fn throttle(layer: &Layer) -> Result<RateThrottle, Arc<ConfigError>> {
     if layer.is_built() { made.build() } else { Ok(made) }
 }
 
-async fn started<T, B>(
-    app: impl Fn() -> App<T> + Send + Clone + 'static,
-    version: Version,
-) -> Server
+fn started<T, B>(version: Version, app: impl Fn() -> App<T> + Send + Clone + 'static) -> Server
 where
     T: ServiceFactory<
             ServiceRequest,
@@ -143,7 +139,7 @@ fn from_peer(mut request: ServiceRequest) -> ServiceRequest {
     request
 }
 
-async fn made<T, B>(app: impl Fn() -> App<T>) -> Service
+async fn made<T, B>(app: App<T>) -> Service
 where
     T: ServiceFactory<
             ServiceRequest,
@@ -154,7 +150,7 @@ where
         > + 'static,
     B: MessageBody + 'static,
 {
-    let app = init_service(app()).await;
+    let app = init_service(app).await;
     Service(Box::new(move |request| {
         let answer = app.call(request);
         Box::pin(async move {
@@ -164,6 +160,10 @@ where
             }
         })
     }))
+}
+
+fn user() -> Resource {
+    web::resource("/users/{id}").to(answer)
 }
 
 async fn answer(request: HttpRequest, handler: web::Data<Handler>) -> HttpResponse {

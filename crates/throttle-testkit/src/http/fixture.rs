@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
-use throttle_core::{AtomicStorage, Limiter, ManualClock, Micros, Rule, Storage};
+use throttle_core::{Algorithm, AtomicStorage, Limiter, ManualClock, Micros, Rule, Storage};
 use throttle_http::{ConfigError, Options};
 use throttle_memory::MemoryStorage;
 use tokio::task::yield_now;
@@ -180,6 +180,11 @@ impl<A: Adapter> App<'_, A> {
     }
 }
 
+/// Allows so many requests in a minute that begins where a scenario does.
+pub(super) fn api(limit: u64) -> Rule {
+    Rule::per_minute("api", limit).algorithm(Algorithm::FixedWindow)
+}
+
 /// Asks the handler to do something.
 pub(super) fn ask_for(what: &'static str) -> Request<Bytes> {
     let mut request = get();
@@ -196,6 +201,24 @@ pub(super) fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
 pub(super) fn lines<'a, B>(response: &'a Response<B>, name: &str) -> Vec<&'a str> {
     let values = response.headers().get_all(name).iter();
     values.map(|value| value.to_str().expect("fields are text")).collect()
+}
+
+/// Awaits many futures at once.
+pub(super) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut done = Vec::new();
+    poll_fn(|cx| {
+        pending.retain_mut(|future| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => {
+                done.push(output);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if pending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    done
 }
 
 /// Lets tasks in the background do all they can.

@@ -6,8 +6,6 @@
     reason = "every program uses another part of it"
 )]
 
-mod chunks;
-
 use std::{net::SocketAddr, time::SystemTime};
 
 use axum::{body::Body, extract::ConnectInfo};
@@ -20,8 +18,6 @@ pub use throttle_testkit::{
     Log,
     storages::{Failing, Later},
 };
-
-pub use self::chunks::{Chunks, Sender};
 
 pub const PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 50_000);

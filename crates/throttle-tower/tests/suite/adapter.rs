@@ -87,6 +87,9 @@ impl Adapter for Tower {
     }
 
     async fn serve(&self, version: Version, layers: &[Layer], handler: Handler) -> Option<Server> {
+        if !matches!(self, Self::Router | Self::Plain) {
+            return None;
+        }
         let (kind, service) = (*self, self.service(layers, handler).await.unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,10 +1,14 @@
 //! The suite over real sockets, where the adapter serves them.
 
+mod broken;
 mod client;
 mod peer;
 mod raw;
 mod rejections;
 mod wired;
 
-pub use self::peer::{PEER, peer};
 pub(super) use self::wired::Wired;
+pub use self::{
+    broken::break_connections,
+    peer::{PEER, peer},
+};

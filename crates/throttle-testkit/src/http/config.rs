@@ -1,0 +1,161 @@
+//! What is wrong with a layer is an error when it is built, and a response and a line of the log where it is not.
+
+use bytes::Bytes;
+use http::Response;
+use throttle_core::Rule;
+use throttle_http::{ConfigError, Headers, Options};
+
+use crate::{
+    Log,
+    http::{
+        adapter::{Adapter, Layer},
+        case::{get, get_from_nowhere, with},
+        fixture::{Fixture, api, field},
+        run::scenarios,
+    },
+};
+
+impl<A: Adapter> Fixture<'_, A> {
+    pub(super) async fn config(&self) {
+        scenarios!(
+            self, "config";
+            a_layer_of_one_rule_keeps_its_counts_in_memory,
+            a_rule_that_cannot_be_used_is_an_error_that_names_the_field,
+            a_layer_that_cannot_be_built_leaves_no_rule_behind,
+            one_limit_of_requests_in_flight_does_not_take_two_permits,
+            a_layer_that_is_not_built_logs_its_mistake_once_and_answers_with_500,
+            without_a_peer_the_answer_is_500_and_the_log_names_the_fix_once,
+            a_picked_rule_that_is_not_there_is_logged_once_with_the_rules_that_are,
+            what_a_client_claims_in_header_fields_is_not_its_address,
+        );
+    }
+
+    async fn a_layer_of_one_rule_keeps_its_counts_in_memory(&self) {
+        let layer = Layer::of_rule(Rule::per_day("api", 1), Options::new());
+        match self.build(&self.limits([]), &[layer]).await {
+            Ok(app) => {
+                assert_eq!((app.status(get()).await, app.status(get()).await), (200, 429));
+            }
+            Err(error) if matches!(*error, ConfigError::NoStorage) => {
+                self.run.unchecked("a layer of a rule alone");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn a_rule_that_cannot_be_used_is_an_error_that_names_the_field(&self) {
+        let limits = self.limits([]);
+        for (rule, words) in [
+            (Rule::per_minute("api", 0), ["\"api\"", "limit is 0"]),
+            (Rule::per_minute("api", 1).burst(3), ["\"api\"", "burst is 3"]),
+        ] {
+            let text = self.error(&limits, Layer::of_rule(rule, Options::new())).await;
+            if text.contains("needs a storage") {
+                return self.run.unchecked("a layer of a rule alone");
+            }
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        }
+    }
+
+    async fn a_layer_that_cannot_be_built_leaves_no_rule_behind(&self) {
+        let limits = self.limits([api(1)]);
+        let login = || Options::new().limit("login", "5/minute");
+        for wrong in [
+            login().rule("unknown"),
+            login().limit("search", "five"),
+            login().limit("api", "7/minute"),
+            login().headers(Headers::default().partition_key("short")),
+        ] {
+            self.error(&limits, Layer::new(&limits.limiter, wrong)).await;
+        }
+        let names: Vec<_> =
+            limits.limiter.rules().iter().map(|rule| rule.name().to_owned()).collect();
+        assert_eq!(names, ["api"]);
+
+        drop(self.app(&limits, [login()]).await);
+        self.error(&limits, Layer::new(&limits.limiter, login().rule("unknown"))).await;
+        let why = "it is the one of the layer that was built";
+        assert!(limits.limiter.rule("login").is_some(), "{why}");
+    }
+
+    async fn one_limit_of_requests_in_flight_does_not_take_two_permits(&self) {
+        let limits = self.limits([api(1)]);
+        let uploads = || limits.limiter.concurrency("uploads", 1).unwrap();
+        let twice = Options::new().concurrency(uploads()).concurrency(uploads());
+        let text = self.error(&limits, Layer::new(&limits.limiter, twice)).await;
+        assert!(text.contains("\"uploads\" stands twice"), "{text}");
+    }
+
+    async fn a_layer_that_is_not_built_logs_its_mistake_once_and_answers_with_500(&self) {
+        let (log, _guard) = Log::start();
+        let limits = self.limits([api(1)]);
+        let layer = Layer::new(&limits.limiter, Options::new().rule("unknown")).unbuilt();
+        let Ok(app) = self.build(&limits, &[layer]).await else {
+            return self.run.unchecked("a layer that is not built");
+        };
+        for _ in 0..3 {
+            let response = app.call(get()).await;
+            is_misconfigured(&response);
+            let body = r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The server is not configured to limit requests."}"#;
+            assert_eq!(response.body(), body, "clients need not know the reason");
+        }
+        assert_eq!(app.handler.calls(), 0);
+        let logged = log.take();
+        assert_eq!(logged.lines().count(), 1, "once is enough: {logged}");
+        for word in ["ERROR", "\"unknown\"", "\"api\"", "500"] {
+            assert!(logged.contains(word), "{word} is not in: {logged}");
+        }
+    }
+
+    async fn without_a_peer_the_answer_is_500_and_the_log_names_the_fix_once(&self) {
+        let (log, _guard) = Log::start();
+        let app = self.serve([api(1)], [Options::new()]).await;
+        assert_eq!(log.take(), "");
+        let fixes =
+            ["into_make_service_with_connect_info::<SocketAddr>()", "TestRequest::peer_addr"];
+        for _ in 0..3 {
+            let response = app.call(get_from_nowhere()).await;
+            is_misconfigured(&response);
+            let body = String::from_utf8_lossy(response.body());
+            assert!(
+                !fixes.iter().any(|fix| body.contains(&fix[..11])),
+                "for the log alone: {body}"
+            );
+        }
+        let logged = log.take();
+        for fix in fixes {
+            assert_eq!(logged.matches(fix).count(), 1, "{logged}");
+        }
+        assert_eq!(logged.matches("ERROR").count(), 1, "{logged}");
+        assert_eq!(app.status(get()).await, 200, "nothing was charged");
+    }
+
+    async fn a_picked_rule_that_is_not_there_is_logged_once_with_the_rules_that_are(&self) {
+        let (log, _guard) = Log::start();
+        let app = self.serve([api(1)], [Options::new().rules_by(|_, _| "gold")]).await;
+        for _ in 0..3 {
+            assert_eq!(app.status(get()).await, 500);
+        }
+        let logged = log.take();
+        assert_eq!(logged.matches("ERROR").count(), 1, "{logged}");
+        for word in ["\"gold\"", "\"api\"", "declare_rules"] {
+            assert!(logged.contains(word), "{word} is not in: {logged}");
+        }
+    }
+
+    async fn what_a_client_claims_in_header_fields_is_not_its_address(&self) {
+        let app = self.serve([api(1)], [Options::new()]).await;
+        let mut statuses = Vec::new();
+        for name in ["x-forwarded-for", "forwarded", "x-real-ip", "client-ip"] {
+            let claim = if name == "forwarded" { "for=198.51.100.1" } else { "198.51.100.1" };
+            statuses.push(app.status(with(get(), name, claim)).await);
+        }
+        assert_eq!(statuses, [200, 429, 429, 429]);
+    }
+}
+
+#[track_caller]
+fn is_misconfigured(response: &Response<Bytes>) {
+    assert_eq!(response.status(), 500);
+    assert_eq!(field(response, "content-type"), "application/problem+json");
+}

@@ -1,0 +1,111 @@
+//! Handlers find the decisions in the extensions of the request, and outer layers, where that was asked for, in
+//! those of the response.
+
+use throttle_core::{Algorithm, Decisions, Listed, Rule};
+use throttle_http::Options;
+
+use crate::http::{
+    adapter::Adapter,
+    case::get,
+    fixture::{App, CLIENT, Fixture, api, lines},
+    run::scenarios,
+};
+
+impl<A: Adapter> Fixture<'_, A> {
+    pub(super) async fn extensions(&self) {
+        scenarios!(
+            self, "extensions";
+            a_handler_reads_the_decisions_of_its_request,
+            an_outer_layer_reads_the_decisions_of_a_response,
+            a_response_has_no_decisions_unless_they_are_asked_for,
+            a_dry_run_shows_the_handler_that_it_would_have_rejected,
+            what_is_exempt_has_no_decisions,
+            a_client_on_the_allow_list_has_decisions_that_say_so,
+            of_nested_layers_the_handler_sees_the_inner_and_the_outside_the_outer,
+        );
+    }
+
+    async fn a_handler_reads_the_decisions_of_its_request(&self) {
+        let options = Options::new().limit("web", "9/hour").rule("api");
+        let app = self.serve([api(3)], [options]).await;
+        for expected in ["web 8, api 2", "web 7, api 1"] {
+            assert_eq!(app.status(get()).await, 200);
+            assert_eq!(seen_by_handler(&app), expected);
+        }
+    }
+
+    async fn an_outer_layer_reads_the_decisions_of_a_response(&self) {
+        let app = self.serve([api(1)], [Options::new().response_extension(true)]).await;
+        for (allowed, status) in [(true, 200), (false, 429)] {
+            let response = app.call(get()).await;
+            assert_eq!(response.status(), status);
+            let decisions = response.extensions().get::<Decisions>().expect("decisions");
+            assert_eq!(decisions.is_allowed(), allowed);
+            assert_eq!(decisions.reported().rule(), "api");
+        }
+    }
+
+    async fn a_response_has_no_decisions_unless_they_are_asked_for(&self) {
+        for options in [Options::new(), Options::new().response_extension(false)] {
+            let app = self.serve([api(1)], [options]).await;
+            for status in [200, 429] {
+                let response = app.call(get()).await;
+                assert_eq!(response.status(), status);
+                assert!(response.extensions().is_empty());
+            }
+            assert!(app.handler.seen::<Decisions>().is_some(), "the handler has them");
+        }
+    }
+
+    async fn a_dry_run_shows_the_handler_that_it_would_have_rejected(&self) {
+        let app = self.serve([api(1)], [Options::new().dry_run()]).await;
+        for expected in [true, false] {
+            app.call(get()).await;
+            let decisions = app.handler.seen::<Decisions>().expect("decisions");
+            assert_eq!(decisions.is_allowed(), expected);
+        }
+    }
+
+    async fn what_is_exempt_has_no_decisions(&self) {
+        let options = Options::new().response_extension(true).exempt(|_| true);
+        let app = self.serve([api(1)], [options]).await;
+        let response = app.call(get()).await;
+        assert!(response.extensions().get::<Decisions>().is_none());
+        assert_eq!(app.handler.calls(), 1);
+        assert!(app.handler.seen::<Decisions>().is_none());
+    }
+
+    async fn a_client_on_the_allow_list_has_decisions_that_say_so(&self) {
+        let app = self.serve([api(1)], [Options::new().response_extension(true)]).await;
+        app.limiter.allow_list().add(CLIENT).unwrap();
+        let response = app.call(get()).await;
+        let decisions = response.extensions().get::<Decisions>().expect("decisions");
+        assert_eq!(decisions.reported().listed(), Some(Listed::Allowed));
+        assert!(app.handler.seen::<Decisions>().is_some());
+    }
+
+    async fn of_nested_layers_the_handler_sees_the_inner_and_the_outside_the_outer(&self) {
+        let inner = Rule::per_hour("inner", 5).algorithm(Algorithm::FixedWindow);
+        for inner_leaves_them_too in [false, true] {
+            let layers = [
+                Options::new().rule("inner").response_extension(inner_leaves_them_too),
+                Options::new().rule("api").response_extension(true),
+            ];
+            let app = self.serve([api(10), inner.clone()], layers).await;
+            let response = app.call(get()).await;
+            let decisions = response.extensions().get::<Decisions>().expect("decisions");
+            assert_eq!(decisions.reported().rule(), "api");
+            assert_eq!(lines(&response, "ratelimit"), [r#""inner";r=4;t=3600, "api";r=9;t=60"#]);
+            let policies = [r#""inner";q=5;w=3600, "api";q=10;w=60"#];
+            assert_eq!(lines(&response, "ratelimit-policy"), policies);
+            assert_eq!(seen_by_handler(&app), "inner 4");
+        }
+    }
+}
+
+/// Returns the rules that the handler saw in its last call, and what is left of each.
+fn seen_by_handler<A: Adapter>(app: &App<'_, A>) -> String {
+    let decisions = app.handler.seen::<Decisions>().expect("decisions");
+    let seen = decisions.all().iter().map(|one| format!("{} {}", one.rule(), one.remaining()));
+    seen.collect::<Vec<_>>().join(", ")
+}

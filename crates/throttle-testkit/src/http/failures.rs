@@ -1,0 +1,134 @@
+//! A storage that fails: what clients and the log are told is a matter of choice.
+
+use http::Response;
+use throttle_http::{OnError, Options};
+
+use crate::{
+    Log,
+    http::{
+        adapter::Adapter,
+        case::get,
+        fixture::{App, CLIENT, Fixture, Limits, api, field},
+        handler::BODY,
+        run::scenarios,
+    },
+    storages::Failing,
+};
+
+const REDUCED_CAPACITY: &str = r#"{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Request cannot be satisfied due to temporary server capacity constraints","status":503}"#;
+
+impl<A: Adapter> Fixture<'_, A> {
+    pub(super) async fn failures(&self) {
+        scenarios!(
+            self, "failures";
+            while_the_storage_is_down_the_answer_is_503_and_no_handler_is_called,
+            a_failed_storage_can_allow_requests_and_their_responses_say_so,
+            a_failed_storage_can_be_answered_by_a_function_of_the_error,
+            a_rule_that_is_removed_lifts_no_limit,
+            a_failure_is_logged_once_and_so_is_its_end,
+            a_storage_that_fails_for_every_other_request_does_not_flood_the_log,
+        );
+    }
+
+    async fn failing(&self, limit: u64, options: Options) -> (Failing, App<'_, A>) {
+        let storage = Failing::default();
+        let limits = Limits::over(storage.clone(), [api(limit)]);
+        (storage, self.app(&limits, [options]).await)
+    }
+
+    async fn while_the_storage_is_down_the_answer_is_503_and_no_handler_is_called(&self) {
+        let (log, _guard) = Log::start();
+        let (storage, app) = self.failing(2, Options::new().response_extension(true)).await;
+        assert_eq!(field(&app.call(get()).await, "ratelimit"), r#""api";r=1;t=60"#);
+        storage.set_down(true);
+        let response = app.call(get()).await;
+        assert_eq!((response.status().as_u16(), app.handler.calls()), (503, 1));
+        assert_eq!(field(&response, "retry-after"), "1");
+        assert_eq!(field(&response, "content-type"), "application/problem+json");
+        assert!(!response.headers().contains_key("ratelimit"), "nothing is known of the limit");
+        assert!(response.extensions().is_empty(), "there are no decisions");
+        assert_eq!(response.body(), REDUCED_CAPACITY);
+        let logged = log.take();
+        assert!(logged.contains("ERROR") && logged.contains("connection refused"), "{logged}");
+        storage.set_down(false);
+        assert_eq!(field(&app.call(get()).await, "ratelimit"), r#""api";r=0;t=60"#);
+        assert_eq!(app.status(get()).await, 429);
+    }
+
+    async fn a_failed_storage_can_allow_requests_and_their_responses_say_so(&self) {
+        let (storage, app) = self.failing(1, Options::new().on_error(OnError::Pass)).await;
+        assert_eq!((app.status(get()).await, app.status(get()).await), (200, 429));
+        storage.set_down(true);
+        for _ in 0..3 {
+            let response = app.call(get()).await;
+            assert_eq!((response.status().as_u16(), &response.body()[..]), (200, BODY.as_bytes()));
+            assert_eq!(field(&response, "x-ratelimit-degraded"), "unlimited");
+            assert!(!response.headers().contains_key("ratelimit"));
+        }
+        storage.set_down(false);
+        let response = app.call(get()).await;
+        assert_eq!(response.status(), 429);
+        assert!(!response.headers().contains_key("x-ratelimit-degraded"));
+    }
+
+    async fn a_failed_storage_can_be_answered_by_a_function_of_the_error(&self) {
+        let answer = OnError::answer(|error| {
+            assert!(error.to_string().contains("connection refused"), "{error}");
+            Response::builder().status(418).header("x-own", "1").body("tea").unwrap()
+        });
+        let (storage, app) = self.failing(1, Options::new().on_error(answer)).await;
+        storage.set_down(true);
+        let response = app.call(get()).await;
+        assert_eq!((response.status().as_u16(), &response.body()[..]), (418, &b"tea"[..]));
+        assert_eq!(field(&response, "x-own"), "1");
+    }
+
+    async fn a_rule_that_is_removed_lifts_no_limit(&self) {
+        for on_error in [OnError::Refuse, OnError::Pass] {
+            let app = self.serve([api(2)], [Options::new().rule("api").on_error(on_error)]).await;
+            assert_eq!(app.status(get()).await, 200);
+            assert!(app.limiter.remove_rule("api"));
+            assert_eq!(app.status(get()).await, 503);
+        }
+    }
+
+    async fn a_failure_is_logged_once_and_so_is_its_end(&self) {
+        let (log, _guard) = Log::start();
+        let (storage, app) = self.failing(9, Options::new()).await;
+        for _ in 0..2 {
+            storage.set_down(true);
+            log.take();
+            for _ in 0..3 {
+                assert_eq!(app.status(get()).await, 503);
+            }
+            let lines = log.take();
+            assert_eq!(lines.matches("ERROR").count(), 1, "{lines}");
+            assert!(lines.contains("connection refused"), "{lines}");
+            app.limiter.deny_list().add(CLIENT).unwrap();
+            assert_eq!(app.status(get()).await, 403);
+            assert_eq!(log.take(), "", "the list answered, not the storage");
+            app.limiter.deny_list().remove(CLIENT).unwrap();
+            storage.set_down(false);
+            for _ in 0..2 {
+                assert_eq!(app.status(get()).await, 200);
+            }
+            let lines = log.take();
+            assert_eq!(lines.matches("decided again").count(), 1, "{lines}");
+            assert!(lines.contains("requests=3"), "{lines}");
+        }
+    }
+
+    async fn a_storage_that_fails_for_every_other_request_does_not_flood_the_log(&self) {
+        let (log, _guard) = Log::start();
+        let (storage, app) = self.failing(99, Options::new()).await;
+        for _ in 0..50 {
+            storage.set_down(true);
+            assert_eq!(app.status(get()).await, 503);
+            storage.set_down(false);
+            assert_eq!(app.status(get()).await, 200);
+        }
+        let lines = log.take();
+        assert_eq!(lines.matches("ERROR").count(), 5, "{lines}");
+        assert_eq!(lines.matches("decided again").count(), 5, "{lines}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Each option does what its name says; the table of cases takes them all at once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use throttle_core::{Rule, Storage, Value};
+use throttle_http::{
+    Denial, Headers, Options, RequestHead,
+    identity::{ClientIp, Header, RoutePattern},
+};
+
+use crate::http::{
+    adapter::Adapter,
+    case::{ask_by, get, get_path, with},
+    fixture::{App, CLIENT, Fixture, Limits, api, field},
+    run::scenarios,
+};
+
+impl<A: Adapter> Fixture<'_, A> {
+    pub(super) async fn options(&self) {
+        scenarios!(
+            self, "options";
+            rule_and_limit_pick_what_applies,
+            key_says_who_is_limited,
+            a_route_is_a_key_and_so_is_that_there_is_none,
+            cost_is_a_number_or_a_function,
+            methods_and_exempt_limit_fewer_requests,
+            headers_pick_the_fields,
+            on_denied_answers_with_any_kind_of_body,
+            dry_run_rejects_nothing,
+            the_counts_of_a_layer_are_where_the_limiter_keeps_them,
+            layers_of_one_limiter_share_its_limit_whatever_its_storage,
+        );
+    }
+
+    async fn of(&self, limit: u64, options: Options) -> App<'_, A> {
+        self.serve([api(limit)], [options]).await
+    }
+
+    async fn rule_and_limit_pick_what_applies(&self) {
+        let limits = self.limits([api(1), Rule::per_day("daily", 5)]);
+        let policy = async |options| {
+            let response = self.app(&limits, [options]).await.call(get()).await;
+            field(&response, "ratelimit-policy").to_owned()
+        };
+        let all = policy(Options::new()).await;
+        assert!(all.starts_with(r#""api";q=1;w=60, "daily";q=5"#), "{all}");
+        assert_eq!(policy(Options::new().rule("daily")).await, r#""daily";q=5;w=86400"#);
+        let added = Options::new().limit("login", "2/minute").rule("daily");
+        assert_eq!(policy(added).await, r#""login";q=2;w=60, "daily";q=5;w=86400"#);
+    }
+
+    async fn key_says_who_is_limited(&self) {
+        let key = (Header::new("x-tenant"), ClientIp::new());
+        let app = self.of(1, Options::new().key(key)).await;
+        let tenant = |tenant| with(get(), "x-tenant", tenant);
+        assert_eq!(app.status(tenant("a")).await, 200);
+        assert_eq!(app.status(tenant("a")).await, 429);
+        assert_eq!(app.status(tenant("b")).await, 200);
+        assert_eq!(app.status(get()).await, 400);
+    }
+
+    async fn a_route_is_a_key_and_so_is_that_there_is_none(&self) {
+        let app = self.of(1, Options::new().key((RoutePattern, ClientIp::new()))).await;
+        let mut statuses = Vec::new();
+        for path in ["/users/1", "/users/2", "/nothing", "/nowhere"] {
+            statuses.push(app.status(get_path(path)).await);
+        }
+        match statuses[..] {
+            [200, 429, 429, 429] => self.run.unchecked("routes"),
+            _ => assert_eq!(statuses, [200, 429, 200, 429]),
+        }
+    }
+
+    async fn cost_is_a_number_or_a_function(&self) {
+        let app = self.of(4, Options::new().cost(3)).await;
+        assert_eq!((app.status(get()).await, app.status(get()).await), (200, 429));
+        let fields = |head: &RequestHead<'_>| head.headers().len() as u64 + 3;
+        let app = self.of(4, Options::new().cost(fields)).await;
+        let more = with(get(), "x-more", "1");
+        assert_eq!((app.status(get()).await, app.status(more).await), (200, 429));
+    }
+
+    async fn methods_and_exempt_limit_fewer_requests(&self) {
+        let options = Options::new().methods([Method::POST]);
+        let app = self.of(1, options.exempt(|head| head.header("x-in").is_some())).await;
+        assert_eq!(app.status(ask_by(Method::POST)).await, 200);
+        assert_eq!(app.status(ask_by(Method::POST)).await, 429);
+        assert_eq!(app.status(ask_by(Method::GET)).await, 200);
+        assert_eq!(app.status(with(ask_by(Method::POST), "x-in", "1")).await, 200);
+        let reads = self.of(1, Options::new().methods([Method::GET])).await;
+        assert_eq!(reads.status(ask_by(Method::HEAD)).await, 200);
+        assert_eq!(reads.status(ask_by(Method::HEAD)).await, 429, "what GET answers, HEAD does");
+        assert_eq!(reads.status(ask_by(Method::POST)).await, 200);
+    }
+
+    async fn headers_pick_the_fields(&self) {
+        let app = self.of(1, Options::new().headers(Headers::none().legacy(true))).await;
+        let response = app.call(get()).await;
+        assert_eq!(field(&response, "x-ratelimit-remaining"), "0");
+        assert!(!response.headers().contains_key("ratelimit"));
+    }
+
+    async fn on_denied_answers_with_any_kind_of_body(&self) {
+        fn empty<T: Default>(_: &Denial<'_>) -> Response<T> {
+            Response::builder().status(StatusCode::IM_A_TEAPOT).body(T::default()).unwrap()
+        }
+        for options in [
+            Options::new().on_denied(empty::<&'static str>),
+            Options::new().on_denied(empty::<String>),
+            Options::new().on_denied(empty::<Vec<u8>>),
+            Options::new().on_denied(empty::<Bytes>),
+        ] {
+            let app = self.of(1, options).await;
+            assert_eq!((app.status(get()).await, app.status(get()).await), (200, 418));
+            assert_eq!(field(&app.call(get()).await, "retry-after"), "60");
+        }
+    }
+
+    async fn dry_run_rejects_nothing(&self) {
+        let app = self.of(1, Options::new().dry_run()).await;
+        assert_eq!(app.status(get()).await, 200);
+        let response = app.call(get()).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(field(&response, "x-ratelimit-dry-run"), "denied");
+    }
+
+    async fn the_counts_of_a_layer_are_where_the_limiter_keeps_them(&self) {
+        let app = self.of(1, Options::new()).await;
+        app.limiter.storage().set("mine", Value::from(1), None).await.unwrap();
+        assert_eq!(app.status(get()).await, 200);
+        assert!(!app.limiter.peek(CLIENT, "api").await.unwrap().is_allowed());
+        app.limiter.reset(CLIENT, "api").await.unwrap();
+        assert_eq!(app.status(get()).await, 200);
+    }
+
+    async fn layers_of_one_limiter_share_its_limit_whatever_its_storage(&self) {
+        let boxed: Box<dyn Storage> = Box::new(crate::storages::Later::default());
+        let memory: Arc<dyn Storage> = Arc::new(throttle_memory::MemoryStorage::new());
+        for storage in [memory, Arc::from(boxed)] {
+            let limits = Limits::over(storage, [api(2)]);
+            let one = self.app(&limits, [Options::new()]).await;
+            let other = self.app(&limits, [Options::new()]).await;
+            let statuses =
+                [one.status(get()).await, other.status(get()).await, one.status(get()).await];
+            assert_eq!(statuses, [200, 200, 429]);
+        }
+    }
+}
