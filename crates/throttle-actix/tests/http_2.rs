@@ -5,13 +5,19 @@
 mod common;
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, Mutex},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use actix_web::{App, HttpResponse, web};
+use actix_web::{
+    App, HttpResponse,
+    body::{BodySize, MessageBody},
+    web,
+};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
@@ -26,11 +32,14 @@ use throttle_http::{ActualCost, Headers};
 use throttle_memory::MemoryStorage;
 use tokio::{
     net::TcpStream,
-    sync::Semaphore,
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     time::{sleep, timeout},
 };
 
-use common::{Chunks, Runtime, Sender, Server, field};
+use common::{Runtime, Server, field};
 
 const CLIENT: &str = "127.0.0.1";
 const LIMIT: u64 = 1_000;
@@ -40,7 +49,7 @@ const PLACES: u64 = 3;
 /// What handlers leave with the test, and wait for.
 #[derive(Clone)]
 struct Seen {
-    bodies: Arc<Mutex<Vec<Sender>>>,
+    bodies: Arc<Mutex<Vec<UnboundedSender<Bytes>>>>,
     gate: Arc<Semaphore>,
 }
 
@@ -52,9 +61,27 @@ async fn wait(cost: web::ReqData<ActualCost>, seen: web::Data<Seen>) -> &'static
 
 async fn stream(cost: web::ReqData<ActualCost>, seen: web::Data<Seen>) -> HttpResponse {
     cost.set(2);
-    let (sender, body) = Chunks::new();
+    let (sender, receiver) = unbounded_channel();
     seen.bodies.lock().unwrap().push(sender);
-    HttpResponse::Ok().body(body)
+    HttpResponse::Ok().body(Chunks(receiver))
+}
+
+/// A body of what is sent to it, until the sender is dropped.
+struct Chunks(UnboundedReceiver<Bytes>);
+
+impl MessageBody for Chunks {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(Ok))
+    }
 }
 
 async fn panics() -> &'static str {
@@ -110,7 +137,7 @@ impl Served {
 
     fn send(&self, nth: usize, chunk: &'static str) {
         // Who is gone hears nothing.
-        let _ = self.seen.bodies.lock().unwrap()[nth].send(Ok(chunk.into()));
+        let _ = self.seen.bodies.lock().unwrap()[nth].send(chunk.into());
     }
 
     async fn until_in_use(&self, expected: u64) {
@@ -261,7 +288,7 @@ async fn a_connection_that_is_broken_off_gives_all_its_places_back() {
     drop((streams, connection));
     until("in use", 0, async || {
         for sender in &*seen.bodies.lock().unwrap() {
-            let _ = sender.send(Ok("nobody reads this".into()));
+            let _ = sender.send("nobody reads this".into());
         }
         uploads.in_use(CLIENT).await.unwrap()
     })

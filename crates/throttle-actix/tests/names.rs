@@ -4,10 +4,7 @@
 
 mod common;
 
-use std::{
-    pin::Pin,
-    sync::{Arc, OnceLock},
-};
+use std::{pin::Pin, sync::OnceLock};
 
 use actix_web::{
     App, Error, HttpResponse,
@@ -17,10 +14,10 @@ use actix_web::{
     web,
 };
 use throttle_actix::{RateThrottle, ThrottledFuture, ThrottledService};
-use throttle_core::{Limiter, Rule, Storage};
+use throttle_core::{Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
-use common::{Later, PEER, Served, call, get, get_path, limiter};
+use common::{Later, PEER, call, get, get_path, limiter};
 
 /// What a user keeps beside the rest of a program's state.
 #[derive(Clone, Debug)]
@@ -84,20 +81,6 @@ async fn the_service_and_the_future_have_names() {
         assert_eq!(format!("{future:?}"), shown);
         assert_eq!(future.await.unwrap().status().as_u16(), 200);
         assert_eq!(kept.ask().await.unwrap().status().as_u16(), 429);
-    }
-}
-
-#[actix_web::test]
-async fn a_limiter_behind_a_pointer_and_a_storage_of_any_type_make_throttles() {
-    let boxed: Box<dyn Storage> = Box::new(Later::default());
-    let storages: [Arc<dyn Storage>; 2] = [Arc::new(MemoryStorage::new()), Arc::from(boxed)];
-    for storage in storages {
-        let limiter = Arc::new(limiter(storage, 2));
-        let one = Served::new(RateThrottle::new(&limiter)).await;
-        let other = Served::new(RateThrottle::new(limiter)).await;
-        let statuses =
-            [one.status(get()).await, other.status(get()).await, one.status(get()).await];
-        assert_eq!(statuses, [200, 200, 429]);
     }
 }
 

@@ -6,21 +6,18 @@
     reason = "every program uses another part of it"
 )]
 
-mod chunks;
 mod server;
 
-use std::{net::SocketAddr, pin::Pin, time::SystemTime};
+use std::{net::SocketAddr, time::SystemTime};
 
 use actix_web::{
-    App, Error, HttpResponse,
+    Error, HttpResponse,
     body::{self, MessageBody},
     dev::{Service, ServiceResponse},
-    test::{TestRequest, init_service},
-    web,
+    test::TestRequest,
 };
 use bytes::Bytes;
 use http::{Request, Response};
-use throttle_actix::RateThrottle;
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule, Storage};
 
 pub use throttle_testkit::{
@@ -28,10 +25,7 @@ pub use throttle_testkit::{
     storages::{Failing, Later},
 };
 
-pub use self::{
-    chunks::{Begun, Chunks, Sender},
-    server::{Answered, Runtime, Server},
-};
+pub use self::server::{Answered, Runtime, Server};
 
 pub const PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 50_000);
@@ -138,29 +132,4 @@ pub fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
 /// Returns all values of a header field, in their order.
 pub fn lines<'a, B>(response: &'a Response<B>, name: &str) -> Vec<&'a str> {
     response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
-}
-
-type Answer = Pin<Box<dyn Future<Output = Response<Bytes>>>>;
-
-/// Is an app with one throttle and one handler, of a type that can be named.
-pub struct Served(Box<dyn Fn(Request<Bytes>) -> Answer>);
-
-impl Served {
-    pub async fn new(throttle: RateThrottle) -> Self {
-        let app = App::new().wrap(throttle.build().unwrap());
-        let app = app.default_service(web::to(async || "hello"));
-        let service = std::rc::Rc::new(init_service(app).await);
-        Self(Box::new(move |request| {
-            let service = service.clone();
-            Box::pin(async move { call(&*service, request).await })
-        }))
-    }
-
-    pub async fn ask(&self, request: Request<Bytes>) -> Response<Bytes> {
-        (self.0)(request).await
-    }
-
-    pub async fn status(&self, request: Request<Bytes>) -> u16 {
-        self.ask(request).await.status().as_u16()
-    }
 }
