@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ratethrottle::{
     Algorithm, Limiter, RedisStorage, Rule, concurrency::Concurrency, options::Options,
+    testing::Log,
 };
 use throttle_testbed::Server;
-use throttle_testkit::Log;
 use tokio::{task::JoinHandle, time::sleep};
 
 use app::App;

@@ -31,7 +31,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "throttle-testkit",
         ],
     ),
-    ("throttle-testkit", &[CORE, "throttle-http"], &[]),
+    ("throttle-testkit", &[CORE, "throttle-http", "throttle-memory"], &[]),
 ];
 
 /// A crate of the workspace with the crates of the workspace that it is built of.

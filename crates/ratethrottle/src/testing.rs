@@ -15,4 +15,4 @@
 //! # }
 //! ```
 
-pub use throttle_testkit::{Report, Suite, http, vectors};
+pub use throttle_testkit::{Log, Report, Suite, http, storages, vectors};

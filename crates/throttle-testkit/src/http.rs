@@ -1,9 +1,21 @@
 //! The suite that every adapter passes.
 //!
-//! An [`Adapter`] says how a service is made, called and served; [`run`] does the rest: the table of answers, which
-//! are compared to the byte, over a storage that answers at once and one that answers later; layers around each
-//! other; charges that depend on the response; requests that wait; functions that panic; what cannot be used,
-//! and what looks wrong.
+//! An [`Adapter`] provides three methods: how a service is made of layers and a handler, how it is called, and,
+//! where it can be, how it is served on a socket. [`run`] does the rest, over a storage that answers at once
+//! and over one that answers later:
+//!
+//! - a table of cases, whose answers are compared to the byte: header fields, problem details, gRPC
+//! - layers around each other
+//! - charges that depend on the response, estimates that are reconciled, requests that wait
+//! - requests in flight: when a permit is held, and when it is released
+//! - functions, handlers, bodies and storages that panic, and storages that fail
+//! - what is an error when a layer is built, what is answered with 500 where it is not, and what is logged
+//! - what handlers and outer layers find in extensions
+//! - over sockets, by HTTP/1.1 and HTTP/2: the table again, and requests that are written byte by byte
+//!
+//! A client may leave at any moment: scenarios drop futures and bodies after every number of polls.
+//!
+//! [`break_connections`] is a test of its own, for a program that counts its allocations.
 
 mod adapter;
 mod answer;
@@ -51,18 +63,21 @@ use self::{
 
 const STORAGES: [(Answers, &str); 2] = [(Answers::AtOnce, "at once"), (Answers::Later, "later")];
 const VERSIONS: [(Version, &str); 2] =
-    [(Version::HTTP_11, "HTTP/1.1"), (Version::HTTP_2, "HTTP/2")];
+    [(Version::HTTP_11, "HTTP/1.1 over sockets"), (Version::HTTP_2, "HTTP/2 over sockets")];
 
-/// Runs every scenario against an adapter, in a tokio runtime.
+/// Runs every scenario against an adapter, in a tokio runtime with time and I/O.
+///
+/// What is logged once in a process is checked by the first run of the process: keep the suite in a test program
+/// of its own.
 ///
 /// # Panics
 ///
-/// When scenarios fail, at the end of all, with the name of each and why it fails.
+/// When scenarios fail: at the end, with the name of each and why it fails.
 pub async fn run<A: Adapter>(adapter: A) -> Report {
     run_part(adapter, "").await
 }
 
-/// As [`run`], with those scenarios whose name contains `part`.
+/// As [`run`], with the scenarios whose name contains `part`.
 ///
 /// # Panics
 ///
@@ -71,47 +86,54 @@ pub async fn run_part<A: Adapter>(adapter: A, part: &str) -> Report {
     // Some of what is logged is counted by the process.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _one = ONE_AT_A_TIME.lock().await;
-    static WAS_RUN: AtomicBool = AtomicBool::new(false);
     let run = Run::new(part);
+    in_process(&run, &adapter).await;
+    over_sockets(&run, &adapter).await;
+    run.finish()
+}
+
+async fn in_process<A: Adapter>(run: &Run<'_>, adapter: &A) {
+    static WAS_RUN: AtomicBool = AtomicBool::new(false);
     for (storage, about) in STORAGES {
-        let fixture = Fixture { run: &run, adapter: &adapter, storage, about };
+        let fixture = Fixture { run, adapter, storage, about };
         if !WAS_RUN.swap(true, SeqCst) {
             fixture.once().await;
         }
         fixture.table().await;
         fixture.following().await;
         fixture.settling().await;
+        fixture.in_flight().await;
         fixture.panics().await;
-        fixture.mistakes().await;
-        fixture.warnings().await;
-        fixture.config().await;
         fixture.failures().await;
         fixture.lookups().await;
+        fixture.mistakes().await;
+        fixture.config().await;
+        fixture.warnings().await;
         fixture.options().await;
         fixture.extensions().await;
-        fixture.in_flight().await;
     }
+}
+
+async fn over_sockets<A: Adapter>(run: &Run<'_>, adapter: &A) {
     for (version, about) in VERSIONS {
-        if !serves(&adapter, version).await {
-            run.unchecked(&format!("{about} over a socket"));
+        if !serves(adapter, version).await {
+            run.unchecked(about);
             continue;
         }
-        let wired = Wired { adapter: &adapter, version };
+        let wired = Wired { adapter, version };
         for (storage, _) in STORAGES {
-            let fixture = Fixture { run: &run, adapter: &wired, storage, about };
+            let fixture = Fixture { run, adapter: &wired, storage, about };
             fixture.rejections().await;
             if version == Version::HTTP_11 {
                 fixture.raw().await;
             }
-            if storage == Answers::AtOnce {
-                fixture.table().await;
-                if version == Version::HTTP_11 {
-                    fixture.panics().await;
-                }
-            }
+        }
+        let fixture = Fixture { run, adapter: &wired, storage: Answers::AtOnce, about };
+        fixture.table().await;
+        if version == Version::HTTP_11 {
+            fixture.panics().await;
         }
     }
-    run.finish()
 }
 
 async fn serves<A: Adapter>(adapter: &A, version: Version) -> bool {

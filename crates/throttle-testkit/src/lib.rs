@@ -1,4 +1,6 @@
-//! The conformance suite that every storage of RateThrottle passes, your own included.
+//! The conformance suites that every storage and every adapter of RateThrottle passes, your own included.
+//!
+//! This is a test of a storage; [`http`] has that of an adapter.
 //!
 //! ```no_run
 //! # use throttle_core::{Storage, StorageError, Value, async_trait}; use std::time::Duration;

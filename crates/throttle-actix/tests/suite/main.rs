@@ -10,7 +10,7 @@ use throttle_testkit::http::{Report, run};
 
 use self::adapter::Actix;
 
-const SOCKETS: &[&str] = &["HTTP/1.1 over a socket", "HTTP/2 over a socket"];
+const SOCKETS: &[&str] = &["HTTP/1.1 over sockets", "HTTP/2 over sockets"];
 
 fn assert_complete(report: &Report, unchecked: &[&str]) {
     assert!(report.scenarios > 500 && report.answers > 1000, "{report:?}");

@@ -1,4 +1,4 @@
-//! What scenarios have at hand: limits, services of the adapter, requests.
+//! What scenarios share: limits, services of the adapter, requests.
 
 use std::{
     future::{Future, poll_fn},

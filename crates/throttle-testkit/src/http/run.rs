@@ -24,7 +24,7 @@ pub struct Report {
     /// How many answers of the table were compared.
     pub answers: usize,
     /// What could not be checked, since the adapter does not offer it.
-    pub unchecked: Vec<String>,
+    pub unchecked: Vec<&'static str>,
 }
 
 /// A scenario, boxed: together they would overflow the stack.
@@ -68,10 +68,10 @@ impl<'a> Run<'a> {
     }
 
     /// Notes once what the adapter does not offer.
-    pub(super) fn unchecked(&self, what: &str) {
+    pub(super) fn unchecked(&self, what: &'static str) {
         let mut found = self.found.borrow_mut();
-        if !found.report.unchecked.iter().any(|known| known == what) {
-            found.report.unchecked.push(what.to_owned());
+        if !found.report.unchecked.contains(&what) {
+            found.report.unchecked.push(what);
         }
     }
 

@@ -20,7 +20,7 @@ async fn a_router_passes_the_suite() {
 
 #[tokio::test]
 async fn the_routes_of_a_router_pass_the_suite() {
-    assert_complete(&run(Tower::Routes).await, &["HTTP/1.1 over a socket", "HTTP/2 over a socket"]);
+    assert_complete(&run(Tower::Routes).await, &["HTTP/1.1 over sockets", "HTTP/2 over sockets"]);
 }
 
 #[tokio::test]
