@@ -25,14 +25,14 @@ async fn call(
     let Some((throttle, inner)) = layers.split_last() else {
         return handler.call(request.map(drop)).await.map(Reader::new);
     };
-    let mut pass = match throttle.check(&RequestHead::new(&request, None)).await {
+    let pass = match throttle.check(&RequestHead::new(&request, None)).await {
         Ok(pass) => pass,
         Err(rejection) => return rejection.into_response_to(request.method()).map(Reader::from),
     };
-    pass.attach(request.extensions_mut());
+    let attached = pass.attach(request.extensions_mut());
     let mut response = Box::pin(call(inner, handler, request)).await;
     let head = ResponseHead::new(response.status(), response.headers());
-    let Ok(done) = pass.finish(&head).await;
+    let Ok(done) = attached.finish(&head).await;
     let mut guard = done.write(&mut response);
     response.map(|mut body| {
         Reader::from_fn(move |cx| {
