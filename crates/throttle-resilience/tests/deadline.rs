@@ -52,7 +52,7 @@ async fn a_call_that_hangs_is_an_error_in_time_whose_effect_nobody_knows() {
 
 #[tokio::test]
 async fn each_kind_of_call_has_its_own_deadline() {
-    let storage = Moody::new(Behaviour::Later(Duration::from_millis(60)));
+    let storage = Moody::new(Behaviour::Later(Duration::from_millis(500)));
     let deadlines = Deadlines::of(SHORT).peek(Duration::from_secs(20));
     let limiter = limiter(Deadline::new(storage.clone(), deadlines), [fixed("r", 5)]);
     assert!(late(&of(limiter.check("k", "r").await.unwrap_err())));
