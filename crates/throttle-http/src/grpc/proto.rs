@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use http::HeaderValue;
 use throttle_core::{Decision, Decisions};
 
@@ -38,7 +39,8 @@ impl Details<'_> {
         if let Some(failure) = self.violated.map(quota_failure).filter(|it| !it.is_empty()) {
             put_any(&mut status, "QuotaFailure", &failure);
         }
-        HeaderValue::from_bytes(&base64(&status)).ok()
+        // Without padding, as gRPC asks for.
+        HeaderValue::try_from(STANDARD_NO_PAD.encode(status)).ok()
     }
 }
 
@@ -103,18 +105,4 @@ fn put_varint(to: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     to.push(number as u8);
-}
-
-/// Encodes without padding, as gRPC asks for.
-pub(super) fn base64(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for i in 0..=chunk.len() {
-            encoded.push(DIGITS[(bits >> (18 - 6 * i) & 63) as usize]);
-        }
-    }
-    encoded
 }

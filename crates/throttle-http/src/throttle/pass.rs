@@ -135,3 +135,17 @@ impl Done {
         (self.fields.write(status, headers), self.guard)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A future of a request holds `Attached` from the decision to the response, and is moved with it.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn what_the_future_of_a_request_holds_does_not_grow() {
+        assert!(size_of::<Attached>() <= 96, "{}", size_of::<Attached>());
+        assert!(size_of::<Pass>() <= 208, "{}", size_of::<Pass>());
+        assert!(size_of::<BodyGuard>() <= size_of::<usize>());
+    }
+}
