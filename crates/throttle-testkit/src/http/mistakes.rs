@@ -53,7 +53,10 @@ impl<A: Adapter> Fixture<'_, A> {
 
     /// Expects an error with these words; what begins with `!` it does not say.
     async fn fails(&self, limits: &Limits, options: Options, words: &[&str]) {
-        let text = self.error(limits, Layer::new(&limits.limiter, options)).await;
+        let Err(error) = self.build(limits, &[Layer::new(&limits.limiter, options)]).await else {
+            panic!("no error says {words:?}");
+        };
+        let text = error.to_string();
         for word in words {
             match word.strip_prefix('!') {
                 Some(secret) => assert!(!text.contains(secret), "{secret} is in: {text}"),

@@ -12,6 +12,7 @@ use crate::http::{
     case::{Case, Step},
     cases,
     fixture::{App, Fixture, Limits, START},
+    handler::BODY,
 };
 
 impl<A: Adapter> Fixture<'_, A> {
@@ -47,12 +48,19 @@ impl<A: Adapter> Fixture<'_, A> {
                 Step::End => drop(in_flight.drain(..concurrency.len())),
                 Step::Ask(request, expected) => {
                     let about = format!("{} {}", request.method(), request.uri());
+                    let calls = app.handler.calls();
                     let mut answer = answer(&app, *request, &expected).await;
                     if case.in_real_time {
                         answer.count_from(start);
                     }
                     if answer != expected {
                         wrong.push(format!("{about}\n{answer}instead of\n{expected}"));
+                    }
+                    let calls = app.handler.calls() - calls;
+                    if calls != usize::from(expected.body == BODY) {
+                        wrong.push(format!(
+                            "{about}\n{calls} calls of the handler before\n{expected}"
+                        ));
                     }
                     self.run.answered();
                 }
