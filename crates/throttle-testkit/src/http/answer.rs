@@ -23,7 +23,7 @@ const FIELDS: [&str; 11] = [
     "x-ratelimit-reset",
 ];
 
-/// Holds what is compared of a response.
+/// What is compared of a response.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Answer {
     /// The status.

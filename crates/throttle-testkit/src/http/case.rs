@@ -9,7 +9,7 @@ use throttle_http::Options;
 
 use crate::http::answer::Answer;
 
-/// Sets options and rules up, and says what is answered to a history of requests.
+/// Options and rules, and what is answered to a history of requests.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     /// What the case shows, as a sentence that can fail.

@@ -121,7 +121,7 @@ impl Adapter for Tower {
 }
 
 impl Tower {
-    /// Says where a request comes from: as axum does, or as a server without it.
+    /// Sets where a request comes from: as axum does, or as a server without it.
     fn set_peer<B>(self, request: &mut Request<B>, peer: SocketAddr) {
         match self {
             Self::Plain => drop(request.extensions_mut().insert(peer)),

@@ -54,7 +54,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 }
 
-/// Is one case in one setup.
+/// One case in one setup.
 struct Trial<'a, A: Adapter> {
     case: Case,
     trap: Trap,
