@@ -64,7 +64,8 @@ pin_project! {
         },
         /// The charge is refunded or reconciled before the response is sent.
         Finishing { finishing: Box<(Reply<Done, Infallible>, Option<C::Inner>)> },
-        Rejected { response: Option<C::Response> },
+        /// The response is there: of a rejection, or after the charge has changed.
+        Ended { response: Option<C::Response> },
     }
 }
 
@@ -82,7 +83,7 @@ impl<C: Call> LimitedFuture<C> {
 
     /// Creates the future of a request that is rejected.
     pub fn rejected(response: C::Response) -> Self {
-        Self { state: State::Rejected { response: Some(response) } }
+        Self { state: State::Ended { response: Some(response) } }
     }
 }
 
@@ -93,7 +94,7 @@ impl<C: Call> Future for LimitedFuture<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            // Of what is taken below nothing is left where this is polled after its end.
+            // What is taken below is gone when this is polled after its end.
             let next = match state.as_mut().project() {
                 StateProjection::Checking { checking } => {
                     let (check, call) = &mut **checking;
@@ -104,7 +105,7 @@ impl<C: Call> Future for LimitedFuture<C> {
                             let (attached, future) = call.call(pass);
                             State::Called { future, attached: Some(attached) }
                         }
-                        Err(rejection) => return Poll::Ready(Ok(call.reject(rejection))),
+                        Err(rejection) => State::Ended { response: Some(call.reject(rejection)) },
                     }
                 }
                 StateProjection::Called { future, attached } => {
@@ -121,9 +122,9 @@ impl<C: Call> Future for LimitedFuture<C> {
                     let (finish, response) = &mut **finishing;
                     let Ok(done) = ready!(Pin::new(finish).poll(cx));
                     let Some(response) = response.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(C::respond(done, response)));
+                    State::Ended { response: Some(C::respond(done, response)) }
                 }
-                StateProjection::Rejected { response } => {
+                StateProjection::Ended { response } => {
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response));
                 }
@@ -139,7 +140,56 @@ impl<C: Call> fmt::Debug for LimitedFuture<C> {
             State::Checking { .. } => "checking",
             State::Called { .. } => "called",
             State::Finishing { .. } => "finishing",
-            State::Rejected { .. } => "rejected",
+            State::Ended { .. } => "ended",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Ready, task::Waker};
+
+    use http::{HeaderMap, Response, StatusCode};
+
+    use super::*;
+    use crate::response_head::ResponseHead;
+
+    /// A call that is answered at once, and whose charge changes later.
+    struct Answered;
+
+    impl Call for Answered {
+        type Future = Ready<Result<(), Infallible>>;
+        type Inner = ();
+        type Response = ();
+        type Error = Infallible;
+
+        fn call(self, _: Pass) -> (Attached, Self::Future) {
+            (Attached::default(), std::future::ready(Ok(())))
+        }
+
+        fn reject(self, _: Rejection) {}
+
+        fn finish(attached: Attached, (): &()) -> Reply<Done, Infallible> {
+            let head = HeaderMap::new();
+            Reply::pending(attached.finish(&ResponseHead::new(StatusCode::OK, &head)))
+        }
+
+        fn respond(_: Done, (): ()) {}
+    }
+
+    #[test]
+    fn a_future_that_is_polled_after_its_end_is_pending() {
+        let rejection = || Rejection::new(Response::default());
+        let futures: [LimitedFuture<Answered>; 3] = [
+            LimitedFuture::rejected(()),
+            LimitedFuture::checking(Reply::pending(async move { Err(rejection()) }), Answered),
+            LimitedFuture::checking(Reply::pending(async { Ok(Pass::default()) }), Answered),
+        ];
+        for future in futures {
+            let mut future = Box::pin(future);
+            let mut poll = || future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(poll().is_ready());
+            assert!(poll().is_pending());
+        }
     }
 }
