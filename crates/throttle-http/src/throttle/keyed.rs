@@ -35,18 +35,28 @@ impl Throttle {
     fn refunds_unhandled(&self) -> bool {
         self.options().shape.is_some() || self.options().actual.is_some()
     }
+
+    /// Waits for the scheduled time of a request that is shaped.
+    async fn wait(self: Arc<Self>, pass: Pass) -> Result<Pass, Rejection> {
+        if self.shapes() && !pass.delay().is_zero() {
+            self.limiter().sleep(pass.delay()).await;
+        }
+        Ok(pass)
+    }
 }
 
 impl KeyedRequest {
     /// Makes a pass or a rejection of the limiter's reply, when the request's scheduled time has come.
     pub(super) fn conclude(self, reply: Reply<Decisions, Error>) -> Reply<Pass, Rejection> {
-        match reply.into_ready() {
-            Err(pending) => Reply::pending(self.decide(pending, Vec::new())),
-            Ok(answer) => match self.judge(answer) {
-                // Pending, so that it is refunded if it is given up before it is polled.
-                Ok(pass) if self.throttle.refunds_unhandled() => Reply::pending(self.wait(pass)),
-                checked => Reply::ready(checked),
-            },
+        let answer = match reply.into_ready() {
+            Ok(answer) => answer,
+            Err(pending) => return Reply::pending(self.decide(pending, Vec::new())),
+        };
+        let refunds = self.throttle.refunds_unhandled().then(|| Arc::clone(&self.throttle));
+        match (self.judge(answer), refunds) {
+            // Pending, so that it is refunded if it is given up before it is polled.
+            (Ok(pass), Some(throttle)) => Reply::pending(throttle.wait(pass)),
+            (checked, _) => Reply::ready(checked),
         }
     }
 
@@ -60,47 +70,39 @@ impl KeyedRequest {
         reply: Reply<Decisions, Error>,
         permits: Vec<Decision>,
     ) -> Result<Pass, Rejection> {
-        let refunds = self.throttle.refunds_unhandled();
+        let throttle = Arc::clone(&self.throttle);
         let judged = async move {
             // A rule that denies releases the permits, so that the client is not shown them.
-            let answer = reply.await.map(|rules| match rules.is_allowed() {
+            let answer = reply.await.map(|rules| match rules.is_allowed() && !permits.is_empty() {
                 true => Decisions::of(rules.all().iter().cloned().chain(permits)).unwrap_or(rules),
                 false => rules,
             });
-            (self.judge(answer), self)
+            self.judge(answer)
         };
-        let (checked, request) = match refunds {
+        let checked = match throttle.refunds_unhandled() {
             true => background::complete(judged).await,
             false => judged.await,
         };
-        request.wait(checked?).await
+        throttle.wait(checked?).await
     }
 
-    pub(super) fn judge(&self, answer: Result<Decisions, Error>) -> Result<Pass, Rejection> {
+    pub(super) fn judge(self, answer: Result<Decisions, Error>) -> Result<Pass, Rejection> {
         let mut pass = self.throttle.judge(Some(&self.key), || self.protocol, answer)?;
-        if let Some(guard) = pass.decisions().and_then(|decisions| self.guard(decisions)) {
+        if let Some(guard) = pass.decisions().and_then(|decisions| self.into_guard(decisions)) {
             pass.after_mut().guard = Some(guard);
         }
         Ok(pass)
     }
 
-    /// Waits for the scheduled time of a request that is shaped.
-    async fn wait(self, pass: Pass) -> Result<Pass, Rejection> {
-        if self.throttle.shapes() && !pass.delay().is_zero() {
-            self.throttle.limiter().sleep(pass.delay()).await;
-        }
-        Ok(pass)
-    }
-
     /// Returns the guard of a charge that may change.
-    fn guard(&self, decisions: &Decisions) -> Option<ChargeGuard> {
-        let refunds = self.throttle.refunds_unhandled();
+    fn into_guard(self, decisions: &Decisions) -> Option<ChargeGuard> {
+        let Self { throttle, key, .. } = self;
+        let refunds = throttle.refunds_unhandled();
         let by_list = decisions.reported().listed() == Some(Listed::Allowed);
         let is_charged = decisions.is_allowed() && !by_list;
-        if !is_charged || !(refunds || self.throttle.options().charge_if.is_some()) {
+        if !is_charged || !(refunds || throttle.options().charge_if.is_some()) {
             return None;
         }
-        let (throttle, key) = (Arc::clone(&self.throttle), self.key.clone());
         let charged = Charged { throttle, key, decisions: decisions.clone() };
         let on_drop = if refunds { OnDrop::Refund } else { OnDrop::Keep };
         Some(ChargeGuard::new(charged, on_drop))
