@@ -1,11 +1,12 @@
 //! The path of a request: [`Throttle::check`] decides, [`Pass::attach`] shows the handler what was decided, and
 //! [`Attached::finish`] charges what depends on the response and writes the header fields.
 //!
-//! - `check`: key, cost, exemptions and rules of a request; asks the limiter
-//! - `judge`: makes a [`Pass`] or a [`Rejection`] of the limiter's answer
+//! - `check`: exemptions, cost and key of a request; `rules`: which rules the limiter is asked by
+//! - `async_key`: keys that are waited for
 //! - `acquire`: permits of concurrency limits, before the rules
-//! - `key`: keys that are waited for
-//! - `pass`: what an adapter does with an allowed request
+//! - `keyed`: requests whose key is needed after the decision, such as those that are shaped
+//! - `judge`: makes a [`Pass`] or a [`Rejection`] of the limiter's answer; `health` logs that the storage fails
+//! - `pass`: what an adapter does with an allowed request, and the `response_fields` of its response
 //! - `after`: what outlives the decision: refunds, reconciliation, permits
 //! - `future`: the states of a request, for adapters that are futures
 
