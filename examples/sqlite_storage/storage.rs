@@ -52,7 +52,7 @@ impl SqliteStorage {
     /// Runs `work` in one transaction, on a thread that may block.
     ///
     /// A caller that goes away does not stop it: it is carried out as a whole, or not at all.
-    fn call<T: Send + Unpin + 'static>(
+    fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Entries<'_>) -> Result<T, StorageError> + Send + 'static,
     ) -> Reply<T> {
@@ -76,7 +76,7 @@ impl SqliteStorage {
     }
 
     /// Runs `work` on the states of charges, and stores those that it changes.
-    fn decide<'c, T: Send + Unpin + 'static>(
+    fn decide<'c, T: Send + 'static>(
         &self,
         charges: impl Iterator<Item = Charge<'c>>,
         clock: Option<&Arc<dyn Clock>>,
