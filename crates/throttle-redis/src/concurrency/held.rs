@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use throttle_core::sharded::shrunk;
 use tokio::{runtime::Handle, task::JoinHandle};
+
+/// A map of this capacity does not shrink.
+const SMALL: usize = 1024;
 
 /// The permits that this process holds, and the task that renews them.
 pub(super) struct Held {
@@ -67,9 +71,8 @@ impl Held {
     pub(super) fn remove(&self, id: &str) {
         let mut permits = self.permits();
         permits.remove(id);
-        if permits.capacity() > 1024.max(4 * permits.len()) {
-            let kept = 2 * permits.len();
-            permits.shrink_to(kept);
+        if let Some(capacity) = shrunk(permits.len(), permits.capacity(), SMALL) {
+            permits.shrink_to(capacity);
         }
     }
 
