@@ -2,11 +2,11 @@
 
 use std::{pin::pin, time::Duration};
 
-use throttle_http::Options;
+use throttle_http::{Headers, Options};
 
 use crate::http::{
     adapter::Adapter,
-    fixture::{Fixture, background, go_on, poll_once},
+    fixture::{Fixture, START, background, field, go_on, poll_once},
     run::scenarios,
 };
 
@@ -25,6 +25,7 @@ impl<A: Adapter> Fixture<'_, A> {
             who_leaves_at_any_moment_before_its_turn_is_not_charged,
             who_leaves_while_it_is_refused_is_not_charged,
             a_dry_run_waits_for_no_turn,
+            a_reset_in_unix_time_counts_from_the_decision_and_not_from_the_end_of_the_wait,
         );
     }
 
@@ -156,5 +157,16 @@ impl<A: Adapter> Fixture<'_, A> {
         }
         let metrics = app.limiter.metrics();
         assert_eq!((metrics.total, metrics.denied, metrics.violations), (3, 1, 1), "as without it");
+    }
+    async fn a_reset_in_unix_time_counts_from_the_decision_and_not_from_the_end_of_the_wait(&self) {
+        let headers = Headers::all().legacy_reset_as_unix_time(true);
+        let app = self.queue(3, Options::new().shape().headers(headers)).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        let mut second = pin!(app.ask("200"));
+        assert!(go_on(second.as_mut()).await.is_none(), "the second waits");
+        app.clock.advance(SECOND);
+        let response = go_on(second).await.expect("its turn has come");
+        let reset: u64 = field(&response, "x-ratelimit-reset").parse().unwrap();
+        assert_eq!(reset - START.as_secs_ceil(), 2, "two were queued at the start");
     }
 }
