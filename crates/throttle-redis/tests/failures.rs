@@ -57,7 +57,7 @@ async fn a_flushed_script_is_loaded_again_without_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_script_is_there_once_connected_and_loaded_again_after_a_flush() {
     let server = Server::start();
-    for (retries, flush) in [(0, false), (10, true)] {
+    for (retries, flush) in [(0, false), (0, true), (10, true)] {
         let builder = RedisStorage::builder(&server.url()).max_connections(1).retries(retries);
         let storage = builder.connect().await.unwrap();
         let limiter = limiter(&storage, [rule("r", 1_000)]);

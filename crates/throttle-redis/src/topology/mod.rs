@@ -111,7 +111,7 @@ impl Topology {
         let slot = self.slot_of(key);
         let mut server = self.server_of(slot, deadline).await?;
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        let mut attempts = 0;
+        let (mut attempts, mut loaded) = (0, false);
         loop {
             let sent = Instant::now();
             let failure = match server.send(command, deadline).await {
@@ -119,10 +119,12 @@ impl Topology {
                 Err(failure) => failure,
             };
             let step = self.step_after(&failure, server, slot, script, sent);
-            let Some(step) = step.filter(|_| attempts < self.options.retries) else {
-                return Err(failure);
-            };
-            attempts += 1;
+            // A script that is missing was not run: its first load is no retry.
+            let is_first_load = !loaded && matches!(step, Some(Step::Load(..)));
+            let may_go_on = is_first_load || attempts < self.options.retries;
+            let Some(step) = step.filter(|_| may_go_on) else { return Err(failure) };
+            loaded |= is_first_load;
+            attempts += u32::from(!is_first_load);
             Counters::add(&self.counters.retries);
             server = match step {
                 Step::Now(server) => server,
