@@ -156,7 +156,7 @@ impl Departures {
                 Err(not_sent) => Departure::Never(not_sent),
                 Ok(Answer::Passes(permit)) => Departure::Now(permit),
                 Ok(Answer::Charged(guard)) if delay(&guard).is_zero() => {
-                    guard.into_charged();
+                    guard.keep();
                     Departure::Now(self.permit(key))
                 }
                 Ok(answer) => self.later(key, cost, Some(answer), None),
@@ -207,7 +207,7 @@ impl Departures {
                 Answer::Charged(guard) => {
                     let scheduled = self.wait_until_scheduled(&guard, &mut waited).await;
                     if scheduled.is_ok() && self.pause_left(&key).is_none() {
-                        guard.into_charged();
+                        guard.keep();
                         return Ok(self.permit(&key));
                     }
                     // A scheduled time within a pause is lost: all calls whose time came in it would be sent

@@ -12,7 +12,8 @@ use pin_project_lite::pin_project;
 use throttle_core::Reply;
 
 use super::{
-    pass::{Attached, Done, Pass},
+    after::done::Done,
+    pass::{Attached, Pass},
     rejection::Rejection,
 };
 

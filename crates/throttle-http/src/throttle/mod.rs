@@ -33,10 +33,11 @@ pub use self::{
     after::{
         actual_cost::ActualCost,
         body_guard::BodyGuard,
+        done::Done,
         in_flight::{InFlight, KeptPlaces},
     },
     future::{Call, LimitedFuture},
-    pass::{Attached, Done, Pass},
+    pass::{Attached, Pass},
     rejection::Rejection,
 };
 use crate::{

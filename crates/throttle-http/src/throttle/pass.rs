@@ -2,16 +2,14 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use http::{Response, StatusCode};
 use throttle_core::{Decisions, Reply};
 
 use super::{
-    after::{After, body_guard::BodyGuard},
+    after::{After, done::Done},
     response_fields::ResponseFields,
 };
 use crate::{
-    diagnostics::warn_if_nested, extension_sink::ExtensionSink, fields::HeaderSink,
-    response_head::ResponseHead,
+    diagnostics::warn_if_nested, extension_sink::ExtensionSink, response_head::ResponseHead,
 };
 
 /// A request that is allowed: [attach](Self::attach) it to the request, and call the handler.
@@ -36,15 +34,6 @@ pub struct Attached {
     fields: ResponseFields,
     /// `None` where nothing of the request changes later; boxed, since few requests have it.
     after: Option<Box<After>>,
-}
-
-/// What is left to do with a response: [write](Self::write) its fields, and keep the [`BodyGuard`] until
-/// its body has ended.
-#[derive(Debug)]
-#[must_use = "the response lacks its fields"]
-pub struct Done {
-    fields: ResponseFields,
-    guard: Option<BodyGuard>,
 }
 
 impl Pass {
@@ -100,45 +89,16 @@ impl Attached {
     #[inline]
     pub fn finish(self, head: &ResponseHead<'_>) -> Reply<Done, Infallible> {
         match self.after {
-            None => Reply::ready(Ok(Done { fields: self.fields, guard: None })),
-            Some(after) => match after.finish(head, self.fields) {
-                Ok((fields, guard)) => Reply::ready(Ok(Done { fields, guard })),
-                Err(pending) => Reply::pending(async move {
-                    let (fields, guard) = pending.await;
-                    Ok(Done { fields, guard })
-                }),
-            },
+            None => Reply::ready(Ok(Done::new(self.fields, None))),
+            Some(after) => after.finish(head, self.fields),
         }
-    }
-}
-
-impl Done {
-    /// Writes the fields, and returns what is to be kept until the body of the response has ended.
-    #[inline]
-    pub fn write<B>(self, response: &mut Response<B>) -> Option<BodyGuard> {
-        let status = response.status();
-        let (decisions, guard) = self.write_to(status, response.headers_mut());
-        if let Some(decisions) = decisions {
-            response.extensions_mut().insert(decisions);
-        }
-        guard
-    }
-
-    /// As [`write`](Self::write), for frameworks that have other types than those of `http`: writes the
-    /// header fields of a response of this status, and returns the decisions for its extensions, if any.
-    #[inline]
-    pub fn write_to(
-        self,
-        status: StatusCode,
-        headers: &mut impl HeaderSink,
-    ) -> (Option<Decisions>, Option<BodyGuard>) {
-        (self.fields.write(status, headers), self.guard)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::throttle::BodyGuard;
 
     /// A future of a request holds `Attached` from the decision to the response, and is moved with it.
     #[test]

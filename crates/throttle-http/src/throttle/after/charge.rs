@@ -57,6 +57,11 @@ impl ChargeGuard {
         self.on_drop = on_drop;
     }
 
+    /// Keeps the charge as it is.
+    pub(crate) fn keep(mut self) {
+        self.charged = None;
+    }
+
     /// Leaves the charge to the caller.
     pub(crate) fn into_charged(mut self) -> Option<Charged> {
         self.charged.take()
@@ -107,7 +112,7 @@ impl Charged {
             self.decisions.all().iter().filter(|one| changes(one)).cloned().collect();
         let settled = self.throttle.limiter().settle(&self.key, &changed, actual).await;
         if let Err(error) = &settled {
-            tracing::warn!(%error, "a charge was not settled");
+            tracing::warn!(%error, "a charge was not reconciled");
         }
         settled.is_ok().then(|| self.decisions.settled(actual, changes))
     }
@@ -120,7 +125,7 @@ impl Charged {
     async fn refund(&self, decisions: &[Decision]) -> bool {
         let refunded = self.throttle.limiter().give_back(&self.key, decisions).await;
         if let Err(error) = &refunded {
-            tracing::warn!(%error, "a charge was not given back");
+            tracing::warn!(%error, "a charge was not refunded");
         }
         refunded.is_ok()
     }

@@ -3,16 +3,18 @@
 pub(crate) mod actual_cost;
 pub(crate) mod body_guard;
 pub(crate) mod charge;
+pub(crate) mod done;
 pub(crate) mod in_flight;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use throttle_core::{Decisions, complete_on_drop::CompleteOnDrop};
+use throttle_core::{Decisions, Reply};
 
 use self::{
     actual_cost::{ActualCost, Cell},
     body_guard::BodyGuard,
     charge::{ChargeGuard, Charged, OnDrop},
+    done::Done,
     in_flight::{InFlight, Permits},
 };
 use super::response_fields::ResponseFields;
@@ -24,9 +26,6 @@ pub(super) struct After {
     pub(super) guard: Option<ChargeGuard>,
     pub(super) permits: Option<Arc<Permits>>,
 }
-
-/// What a response is sent with.
-type Finished = (ResponseFields, Option<BodyGuard>);
 
 /// What the head of a response says about the charge.
 enum Change {
@@ -45,42 +44,44 @@ impl After {
             let in_flight = InFlight::of(permits).with_outer(extensions.get());
             extensions.insert(in_flight);
         }
-        let Some(charged) = self.guard.as_ref().and_then(ChargeGuard::charged) else { return };
+        let Some(mut guard) = self.guard.take() else { return };
+        let Some(charged) = guard.charged() else { return };
         let options = charged.throttle.options();
-        let on_drop = match options.actual.is_some() {
-            true => {
-                let cell = Arc::new(Cell::new());
-                let cost = ActualCost::of(&cell).with_outer(extensions.get());
-                extensions.insert(cost);
-                OnDrop::Reconcile(cell)
-            }
-            false => OnDrop::Keep,
-        };
-        if let Some(guard) = &mut self.guard {
-            guard.set_on_drop(on_drop);
+        if options.actual.is_some() {
+            let cell = Arc::new(Cell::new());
+            let cost = ActualCost::of(&cell).with_outer(extensions.get());
+            extensions.insert(cost);
+            guard.set_on_drop(OnDrop::Reconcile(cell));
+        } else if options.charge_if.is_some() {
+            guard.set_on_drop(OnDrop::Keep);
+        } else {
+            return guard.keep();
         }
+        self.guard = Some(guard);
     }
 
-    /// Returns what the response is sent with, at once where nothing of the charge changes yet; else when the
-    /// charge is refunded or reconciled.
+    /// Returns what is left to do with the response, at once where nothing of the charge changes yet; else when
+    /// the charge is refunded or reconciled.
     pub(super) fn finish(
         self: Box<Self>,
         head: &ResponseHead<'_>,
         fields: ResponseFields,
-    ) -> Result<Finished, CompleteOnDrop<Finished>> {
+    ) -> Reply<Done, Infallible> {
         let Self { guard, permits } = *self;
         let change = guard.as_ref().map_or(Change::None, |guard| guard.change(head));
         let (actual, charged) = match (change, guard) {
             (Change::Refund, Some(guard)) => (None, guard.into_charged()),
             (Change::Reconcile(actual), Some(guard)) => (Some(actual), guard.into_charged()),
-            (_, guard) => return Ok((fields, BodyGuard::of(guard, permits))),
+            (_, guard) => {
+                return Reply::ready(Ok(Done::new(fields, BodyGuard::of(guard, permits))));
+            }
         };
-        Err(background::complete(async move {
+        Reply::pending(background::complete(async move {
             let fields = match charged {
                 Some(charged) => charged.change(actual).await.unwrap_or(fields),
                 None => fields,
             };
-            (fields, BodyGuard::of(None, permits))
+            Ok(Done::new(fields, BodyGuard::of(None, permits)))
         }))
     }
 }
