@@ -127,14 +127,19 @@ def write(path, cases):
     steps = [step for case in cases for step in case["steps"]]
     denied = sum(not step["expect"]["allowed"] for step in steps)
     print(f"{path.name}: {len(cases)} cases, {len(steps)} steps, {denied} denied")
+    return len(cases), len(steps)
 
 
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(SEED)
-    for algorithm in ALGORITHMS:
+    written = [
         write(folder / f"{algorithm}.json", of_algorithm(algorithm, rng))
-    write(folder / "block.json", of_blocks(rng))
+        for algorithm in ALGORITHMS
+    ]
+    written.append(write(folder / "block.json", of_blocks(rng)))
+    cases, steps = map(sum, zip(*written))
+    print(f"together {cases} vectors and {steps} decisions")
 
 
 if __name__ == "__main__":

@@ -247,7 +247,7 @@ async fn random_histories_get_the_answers_of_the_storage_itself() {
     let mut at_hand = 0;
     for seed in 0..300 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let algorithm = Algorithm::ALL[seed as usize % 5];
+        let algorithm = Algorithm::ALL[seed as usize % Algorithm::ALL.len()];
         let clock = ManualClock::at(Micros::new(1_767_225_600_000_000).to_system_time());
         let denials = LocalDenials::new(MemoryStorage::new(), 4);
         let limiters: [Limiter; 2] =

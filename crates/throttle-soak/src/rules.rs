@@ -7,8 +7,8 @@ use throttle_resilience::{Accuracy, Mode};
 
 use crate::bound::Bound;
 
-/// How many rules there are.
-pub(crate) const RULES: usize = 15;
+/// How many rules there are: of each algorithm three.
+pub(crate) const RULES: usize = 3 * Algorithm::ALL.len();
 /// No rule has a longer window; no bucket takes longer than twice that to drain.
 const LONGEST: u64 = 2_000;
 

@@ -109,7 +109,7 @@ fn one_rule_of_64_that_denies_leaves_the_others_uncharged() {
     let rule = |i: usize| {
         let limit = if i == 40 { 2 } else { 10 };
         let rule = Rule::per_minute(format!("rule {i}"), limit);
-        Arc::new(rule.algorithm(Algorithm::ALL[i % 5]).check().unwrap())
+        Arc::new(rule.algorithm(Algorithm::ALL[i % Algorithm::ALL.len()]).check().unwrap())
     };
     let rules: Vec<_> = (0..64).map(rule).collect();
     let charges: Vec<_> = rules.iter().map(|rule| Charge::new(&key, rule, 1)).collect();

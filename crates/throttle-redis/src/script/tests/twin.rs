@@ -242,7 +242,7 @@ fn key(slot: usize) -> Key<'static> {
 /// Returns a rule: small, ordinary or extreme.
 fn rule(random: &mut Random, slot: u64) -> Arc<CheckedRule> {
     loop {
-        let algorithm = Algorithm::ALL[random.below(5) as usize];
+        let algorithm = Algorithm::ALL[random.below(Algorithm::ALL.len() as u64) as usize];
         let is_log = algorithm == Algorithm::SlidingWindowLog;
         let limit = match random.below(6) {
             _ if is_log => random.below(20) + 1,
