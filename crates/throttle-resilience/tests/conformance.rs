@@ -74,10 +74,10 @@ async fn leases_of_so_many_servers_that_none_can_hold_anything_conform_in_what_t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn all_of_them_around_a_storage_that_answers_later_conform() {
+    let storage = Moody::new(Behaviour::Later(Duration::ZERO));
     conforms(Scope::Shared, || {
-        let storage = Moody::new(Behaviour::Later(Duration::ZERO));
         let modes = Modes::local(MemoryStorage::new(), 3);
-        Resilience::new(storage)
+        Resilience::new(storage.clone())
             .deadline(deadlines())
             .mode(modes)
             .denials(1_000)

@@ -9,14 +9,18 @@ use crate::fixtures::{limiter_at_2026, unique};
 const TASKS: u64 = 32;
 const EACH: u64 = 40;
 
-pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
+/// `other` shares the limits of `storage`.
+pub(crate) async fn check(
+    storage: &Arc<dyn AtomicStorage>,
+    other: &Arc<dyn AtomicStorage>,
+) -> usize {
     for algorithm in Algorithm::ALL {
         one_key(storage, algorithm).await;
         one_key_with_costs(storage, algorithm).await;
         many_keys(storage, algorithm).await;
         two_rules(storage, algorithm).await;
         with_refunds(storage, algorithm).await;
-        two_limiters_on_one_storage(storage, algorithm).await;
+        two_limiters([storage, other], algorithm).await;
     }
     while_time_goes_on(storage).await;
     6 * Algorithm::ALL.len() + 1
@@ -104,9 +108,9 @@ async fn with_refunds(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     assert!(left < TASKS, "{algorithm}: what was given back was taken by others");
 }
 
-async fn two_limiters_on_one_storage(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
+async fn two_limiters(storages: [&Arc<dyn AtomicStorage>; 2], algorithm: Algorithm) {
     let key = unique("limiters");
-    let limiters = [0, 1].map(|_| {
+    let limiters = storages.map(|storage| {
         let (limiter, _) = limiter_at_2026(storage);
         limiter.add_rule(Rule::per_hour("r", 300).algorithm(algorithm)).unwrap();
         limiter
@@ -115,7 +119,7 @@ async fn two_limiters_on_one_storage(storage: &Arc<dyn AtomicStorage>, algorithm
         let (limiter, key) = (limiters[(n % 2) as usize].clone(), key.clone());
         async move { u64::from(limiter.check(&key, "r").await.unwrap().is_allowed()) }
     });
-    assert_eq!(passed.await, 300, "{algorithm}: two limiters share one storage");
+    assert_eq!(passed.await, 300, "{algorithm}: two limiters share what the suite's storages keep");
 }
 
 /// What passes while the clock runs is what the arithmetic gives for the time that went by.

@@ -49,7 +49,9 @@ pub use self::log::Log;
 /// Runs every check against storages that a constructor makes.
 ///
 /// The constructor is called for each group of checks, and may return clones of one storage: the
-/// groups use different keys. Only the check of `clear` empties it.
+/// groups use different keys. Only the check of `clear` empties it. What it makes for [`Scope::Shared`]
+/// must share its limits: let it open the same file, folder or server anew, as another process does.
+/// The suite starts no processes; a test of yours that does is worth its lines.
 #[derive(Debug)]
 #[must_use = "a suite that is not run checks nothing"]
 pub struct Suite<F> {
@@ -95,15 +97,27 @@ where
     /// At the first check that fails, with what was expected and what came.
     pub async fn run(self) -> Report {
         let mut report = Report::default();
-        assert_eq!(self.limiter().await.status().scope, self.scope, "the scope of the storage");
+        assert_eq!(
+            self.limiter().await.status().scope,
+            self.scope,
+            "left is the scope of the storage, right the one that the suite was told by `Suite::scope`. A \
+             storage has Scope::Process unless it implements AtomicStorage, and returns itself from \
+             Storage::atomic"
+        );
 
-        (report.vectors, report.decisions) = vectors::replay(&self.limiter_of_clock().await).await;
+        // What the vectors stand on comes first: it says more plainly what is wrong, and sooner.
         report.checks += operations::check(&self.storage().await).await;
+        (report.vectors, report.decisions) = vectors::replay(&self.limiter_of_clock().await).await;
         report.checks += keys::check(&self.storage().await).await;
         report.checks += rules::check(&self.storage().await).await;
         report.checks += refunds::check(&self.storage().await).await;
         report.checks += clocks::check(&self.storage().await).await;
-        report.checks += concurrency::check(&self.storage().await).await;
+        let storage = self.storage().await;
+        let other = match self.scope {
+            Scope::Process => Arc::clone(&storage),
+            Scope::Shared => self.storage().await,
+        };
+        report.checks += concurrency::check(&storage, &other).await;
         match places::check(&self.storage().await).await {
             0 => report.unchecked.push("limits of requests in flight"),
             checks => report.checks += checks,

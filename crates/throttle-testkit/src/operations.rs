@@ -47,7 +47,10 @@ async fn any_bytes_come_back_as_they_were(storage: &Arc<dyn AtomicStorage>) {
     let base = unique("bytes");
     for (i, key) in keys.iter().enumerate() {
         let value = Value::from(vec![i as u8, 0, 0xff, b'\n']);
-        storage.set(&format!("{base}{key}"), value, Some(LONG)).await.unwrap();
+        let set = storage.set(&format!("{base}{key}"), value, Some(LONG)).await;
+        set.unwrap_or_else(|error| {
+            panic!("a key of {} bytes that ends in {key:.20?}: {error}", base.len() + key.len())
+        });
     }
     for (i, key) in keys.iter().enumerate() {
         let value = storage.get(&format!("{base}{key}")).await.unwrap();

@@ -64,7 +64,7 @@ impl<'a> Charge<'a> {
     }
 
     /// Returns the key of this charge in a storage of texts: `{identity}:rule`, where the identity is
-    /// written as [`Key::to_word`] and the rule's name in the same way.
+    /// written as [`Key::to_word`] and the rule's name in the same way: at most 963 bytes.
     #[must_use]
     pub fn storage_key(&self) -> String {
         let rule = Key::from(self.rule.name()).to_word();
@@ -104,5 +104,21 @@ impl<'a> Refund<'a> {
 impl fmt::Debug for Charge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}×{} by {:?}", self.cost, self.key, self.rule.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        key::MAX_KEY_LEN,
+        rule::{Rule, checked::MAX_NAME_LEN},
+    };
+
+    #[test]
+    fn the_longest_storage_key_is_as_long_as_the_docs_say() {
+        let key = Key::from(vec![0xff; MAX_KEY_LEN]);
+        let rule = Rule::per_minute(" ".repeat(MAX_NAME_LEN), 1).check().unwrap();
+        assert_eq!(Charge::new(&key, &Arc::new(rule), 1).storage_key().len(), 963);
     }
 }

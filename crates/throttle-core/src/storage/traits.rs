@@ -22,8 +22,12 @@ use crate::{decision::Outcome, time::Clock};
 /// - An expired key is an absent key, without anybody asking for it first.
 /// - `increment` is atomic. Its `ttl` is for new keys only; an existing key keeps the lifetime it has.
 /// - `clear` removes what this storage wrote and nothing else that may live beside it.
-/// - Keys are printable ASCII without spaces or braces when they come from a limiter; as operations
-///   of their own they may be anything.
+/// - A limiter's keys are those of [`Charge::storage_key`](super::Charge::storage_key): printable ASCII
+///   without spaces, up to 963 bytes. Clients choose parts of them, slashes and dots among it. As operations
+///   of their own keys may be any text; the suite has one of 64 KiB.
+/// - Values are any bytes, empty ones too; the suite has one of 1 MiB.
+/// - Calls are made on the tasks that serve requests. One that blocks runs on a thread that may, such as
+///   those of `tokio::task::spawn_blocking`.
 ///
 /// # Examples
 ///
@@ -150,7 +154,8 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Opens the door that whole checks go through.
     ///
-    /// Provided: every algorithm over the six operations, exact in one process.
+    /// Provided: every algorithm over the six operations, exact in one process. A storage that
+    /// implements [`AtomicStorage`] must return itself here, or nobody asks it.
     fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
         <dyn AtomicStorage>::emulated(self)
     }
@@ -202,6 +207,16 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 /// A storage that wraps another implements [`Wrapper`](super::Wrapper) instead. What a storage must
 /// answer is [`crate::settle`]'s arithmetic, whatever it is written in; the conformance suite of
 /// `throttle-testkit` holds every storage to it.
+///
+/// - The storage says so by returning itself from [`Storage::atomic`].
+/// - In one step: nobody else reads or writes the states of a request between its first read and its last
+///   write. That takes a transaction, a script beside the data, or a lock that all processes take.
+/// - The time is the request's clock, where it has one, else the storage's. It is read after the states are
+///   held.
+/// - Each state that changed is stored under [`Charge::storage_key`](super::Charge::storage_key) for its
+///   [`State::lifetime`](crate::State::lifetime), of a denied request too: it may have been blocked, or the
+///   clock set back. Where the request has a clock, it is kept [`ChargeRequest::TTL_MARGIN`] longer.
+/// - A request whose caller has gone away is carried out as a whole, or not at all.
 pub trait AtomicStorage: Storage {
     /// Charges every rule of the request, or none if one of them denies.
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
@@ -224,7 +239,7 @@ pub trait AtomicStorage: Storage {
     /// Returns where the places of requests under way are counted, if this storage can count them.
     fn places(&self) -> Option<Arc<dyn PlaceStorage>>;
 
-    /// Names the kind of storage for people: `memory`, `redis`.
+    /// Names the kind of storage for people: `memory`, `redis`. It is in [`Status`](crate::Status).
     fn kind(&self) -> &str;
 }
 

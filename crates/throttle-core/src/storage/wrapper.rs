@@ -26,7 +26,14 @@ use crate::{decision::Outcome, time::Clock};
 ///   provided methods make their calls through it.
 /// - To change one call, override the method of that name. The others still forward.
 ///
-/// Clones of a wrapper share its state, as those of other storages do.
+/// Clones of a wrapper share its state, as those of other storages do: keep it in an `Arc`.
+///
+/// A wrapper is outside of whole checks: of a storage with six operations it sees one
+/// [`Wrapper::acquire`], and none of the calls of `get` and `set` by which that is served.
+///
+/// Its methods have the names of those of [`Storage`] and [`AtomicStorage`]. Where `Wrapper` and one of
+/// these are imported, `wrapper.get(key)` is ambiguous: write `Storage::get(&wrapper, key)`, or import
+/// `Wrapper` in the file of the wrapper alone.
 ///
 /// # Examples
 ///
@@ -112,7 +119,10 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
     /// Makes a call of the inner storage, which is what `forward` does.
     ///
     /// All provided methods that ask the storage go through this one, those for permits included.
-    /// [`Wrapper::lists`] does not.
+    /// [`Wrapper::lists`] does not, nor does a method that is overridden, unless it calls this one.
+    ///
+    /// `forward` borrows the request: call it before this method returns, or not at all, and answer with
+    /// an error. To call later, or more than once, override the methods themselves.
     #[inline]
     #[expect(unused_variables, reason = "`call` is for those who override it")]
     fn around<T: Send + 'static>(
