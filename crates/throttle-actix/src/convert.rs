@@ -1,7 +1,6 @@
 //! Between the types of `http` 1 and those of Actix Web, which are of `http` 0.2.
 
 use std::{
-    cell::OnceCell,
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     sync::OnceLock,
@@ -126,7 +125,7 @@ impl ExtensionSink for AttachTo<'_> {
 #[derive(Debug)]
 struct Response<'a> {
     headers: &'a actix::HeaderMap,
-    converted: OnceCell<HeaderMap>,
+    converted: OnceLock<HeaderMap>,
 }
 
 impl ResponseView for Response<'_> {
@@ -137,7 +136,7 @@ impl ResponseView for Response<'_> {
 
 /// Finishes a request with the head of its response.
 pub(crate) fn finish<B>(attached: Attached, response: &HttpResponse<B>) -> Reply<Done, Infallible> {
-    let view = Response { headers: response.headers(), converted: OnceCell::new() };
+    let view = Response { headers: response.headers(), converted: OnceLock::new() };
     attached.finish(&ResponseHead::from_view(status_of(response), &view))
 }
 

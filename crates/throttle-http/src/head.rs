@@ -62,16 +62,31 @@ pub trait RequestView: fmt::Debug + Sync {
 
 impl<'a> RequestHead<'a> {
     /// Creates the head of a request whose connection comes from `peer`, if that is known.
+    ///
+    /// Without a peer, the address is a [`SocketAddr`] or an [`IpAddr`] in the extensions, if there is one.
     pub fn new<B>(request: &'a http::Request<B>, peer: Option<IpAddr>) -> Self {
         let (method, uri) = (request.method(), request.uri());
-        let version = request.version();
         let (headers, extensions) = (request.headers(), request.extensions());
+        Self::from_parts(method, uri, request.version(), headers, extensions, peer)
+    }
+
+    /// As [`new`](Self::new), for frameworks whose request is a type of its own that is made of those of
+    /// `http`.
+    pub fn from_parts(
+        method: &'a Method,
+        uri: &'a Uri,
+        version: Version,
+        headers: &'a HeaderMap,
+        extensions: &'a Extensions,
+        peer: Option<IpAddr>,
+    ) -> Self {
         let parts = Parts::Own { method, uri, version, headers, extensions };
         let peer = peer.or_else(|| peer_of(extensions));
         Self { parts, peer, route_of: |_| None, is_call: false }
     }
 
-    /// Says how the pattern of the route is found beside the request, if it is asked for.
+    /// Says how the pattern of the route is found beside the request, if it is asked for. A [`RequestView`] has
+    /// [`route`](RequestView::route) instead.
     #[must_use]
     pub fn with_route(mut self, route_of: fn(&Extensions) -> Option<&str>) -> Self {
         self.route_of = route_of;
@@ -85,7 +100,7 @@ impl<'a> RequestHead<'a> {
         self
     }
 
-    /// Creates the head of a request of a framework with types of its own.
+    /// As [`new`](Self::new), for frameworks that have other types than those of `http`.
     pub fn from_view(view: &'a dyn RequestView, peer: Option<IpAddr>) -> Self {
         let peer = peer.or_else(|| peer_of(view.extensions()));
         Self { parts: Parts::View(view), peer, route_of: |_| None, is_call: false }

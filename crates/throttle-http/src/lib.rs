@@ -11,36 +11,74 @@
 //!
 //! # Examples
 //!
-//! An adapter for a function that answers requests:
+//! All of an adapter, for a function that answers requests:
 //!
 //! ```
 //! use std::{net::IpAddr, sync::Arc};
-//! use bytes::Bytes;
 //! use http::{Request, Response};
-//! use throttle_http::{RequestHead, ResponseHead, Throttle};
+//! use throttle_http::{RequestHead, ResponseBody, ResponseHead, Throttle};
 //!
-//! async fn limited(
+//! async fn limited<B, R>(
 //!     throttle: &Arc<Throttle>,
 //!     peer: Option<IpAddr>,
-//!     mut request: Request<Bytes>,
-//!     handler: impl AsyncFnOnce(Request<Bytes>) -> Response<Bytes>,
-//! ) -> Response<Bytes> {
+//!     mut request: Request<B>,
+//!     handler: impl AsyncFnOnce(Request<B>) -> Response<R>,
+//! ) -> Response<ResponseBody<R>> {
 //!     let pass = match throttle.check(&RequestHead::new(&request, peer)).await {
 //!         Ok(pass) => pass,
-//!         Err(rejection) => return rejection.into_response_to(request.method()),
+//!         Err(rejection) => {
+//!             return rejection.into_response_to(request.method()).map(ResponseBody::rejection);
+//!         }
 //!     };
 //!     let attached = pass.attach(request.extensions_mut());
 //!     let mut response = handler(request).await;
 //!     let head = ResponseHead::new(response.status(), response.headers());
 //!     let Ok(done) = attached.finish(&head).await;
 //!     let guard = done.write(&mut response);
-//!     if let Some(guard) = &guard {
-//!         guard.sent(response.body().len()); // a streamed body reports each chunk
-//!     }
-//!     drop(guard); // when the body has ended
-//!     response
+//!     response.map(|body| ResponseBody::inner(body, guard))
 //! }
+//! # fn is_send(_: impl Send) {}
+//! # fn can_be_spawned(throttle: &Arc<Throttle>) {
+//! #     let request = Request::new(std::cell::Cell::new(1));
+//! #     is_send(limited(throttle, None, request, async |_| Response::new("")));
+//! # }
 //! ```
+//!
+//! `throttle_testkit::http::Adapter` has the same with its test.
+//!
+//! # What an adapter sees to
+//!
+//! - **The peer** is the address of the connection, never what a header field says: options say which
+//!   proxies are trusted.
+//! - **A rejection** is a response, not an error. Keep its header fields, extensions and length, and do not
+//!   call the handler. To `HEAD` it has no body: [`Rejection::into_response_to`].
+//! - **Errors of handlers** that the framework turns into responses become responses before
+//!   [`Attached::finish`], which else does not see their status, so that `charge_if` cannot decide. An error that
+//!   closes the connection is returned: drop what you hold.
+//! - **The guard** is dropped with the last piece of the body, or where the body fails, although the body
+//!   itself may live on; and with the body, if the client leaves before that. Each piece is reported to
+//!   [`BodyGuard::sent`]. [`ResponseBody`] does this for bodies of the crate `http-body`.
+//! - **A middleware that cannot report errors** when it is made takes a [`ThrottleBuilder`]. Ask it for
+//!   [`throttle_or_log`](ThrottleBuilder::throttle_or_log) once, and answer requests by
+//!   [`Rejection::misconfigured`] if there is none.
+//!
+//! If the caller goes away, drop what you hold: each of the four undoes or completes its part when it is
+//! dropped.
+//!
+//! # Frameworks with types of their own
+//!
+//! | the framework has | use |
+//! | --- | --- |
+//! | `http::Request` | [`RequestHead::new`] |
+//! | a request of its own, made of `http::Method`, `http::HeaderMap` and so on | [`RequestHead::from_parts`] |
+//! | other types | [`RequestView`] and [`RequestHead::from_view`] |
+//! | patterns of routes, in the extensions of the request | [`RequestHead::with_route`] |
+//! | patterns of routes elsewhere | [`RequestView::route`]; [`Throttle::wants_route`] says whether one is asked for |
+//! | other extensions than `http::Extensions` | [`ExtensionSink`] for [`Pass::attach`] |
+//! | a response of its own, with `http::HeaderMap` | [`ResponseHead::new`] and [`Done::write_to`]; insert the decisions that it returns into the extensions of the response |
+//! | other header fields in responses | [`ResponseView`], and [`HeaderSink`] for [`Done::write_to`] |
+//! | bodies that are not of the crate `http-body` | a body of its own that holds the [`BodyGuard`] |
+//! | middleware that is a future of its own, as in Tower and Actix | [`LimitedFuture`] and [`Call`] |
 //!
 //! # Modules
 //!
@@ -72,6 +110,7 @@ mod options;
 pub mod outgoing;
 mod picked_rules;
 mod problem;
+mod response_body;
 mod response_head;
 mod throttle;
 
@@ -90,6 +129,7 @@ pub use self::{
     },
     picked_rules::{IntoRules, PickedRules},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
+    response_body::ResponseBody,
     response_head::{ResponseHead, ResponseView},
     throttle::{
         ActualCost, Attached, BodyGuard, Call, Done, InFlight, KeptPlaces, LimitedFuture, Pass,

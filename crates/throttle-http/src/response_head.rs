@@ -20,7 +20,7 @@ enum Headers<'a> {
 /// A response of a framework that has other types than those of `http`.
 ///
 /// Its header fields are best converted when they are first read: most responses change nothing.
-pub trait ResponseView: fmt::Debug {
+pub trait ResponseView: fmt::Debug + Sync {
     /// Returns the header fields.
     fn headers(&self) -> &HeaderMap;
 }

@@ -11,10 +11,10 @@ use std::{
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use throttle_core::Reply;
-use throttle_http::{Attached, Call, Done, LimitedFuture, Pass, Rejection, ResponseHead};
+use throttle_http::{
+    Attached, Call, Done, LimitedFuture, Pass, Rejection, ResponseBody, ResponseHead,
+};
 use tower_service::Service;
-
-use crate::body::ResponseBody;
 
 pin_project! {
     /// The response of the inner service, or of a rejection, when it is awaited.

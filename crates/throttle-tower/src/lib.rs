@@ -15,7 +15,6 @@
 //! [`Decisions`](throttle_core::Decisions); with [`RateThrottleLayer::response_extension`] in those of
 //! the response too, for layers around this one.
 
-mod body;
 mod future;
 mod layer;
 mod memory;
@@ -23,14 +22,13 @@ mod outgoing;
 mod service;
 
 pub use self::{
-    body::ResponseBody,
     future::ResponseFuture,
     layer::RateThrottleLayer,
     outgoing::{Outgoing, OutgoingFuture, OutgoingService},
     service::RateThrottleService,
 };
 pub use throttle_http::{
-    LimitSource,
+    LimitSource, ResponseBody,
     outgoing::{NotSent, OutgoingPermit},
 };
 

@@ -9,10 +9,10 @@ use std::{
 
 use http::{Extensions, Request, Response};
 use throttle_core::Reply;
-use throttle_http::{Rejection, RequestHead, Throttle};
+use throttle_http::{Rejection, RequestHead, ResponseBody, Throttle};
 use tower_service::Service;
 
-use crate::{body::ResponseBody, future::ResponseFuture};
+use crate::future::ResponseFuture;
 
 /// A service whose requests are limited.
 #[derive(Clone, Debug)]

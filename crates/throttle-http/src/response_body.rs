@@ -8,10 +8,15 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use throttle_http::BodyGuard;
+
+use crate::throttle::BodyGuard;
 
 pin_project! {
-    /// The body of the inner service's response, or of a rejection.
+    /// The body of a handler's response, which holds a [`BodyGuard`] until it has ended, or of a
+    /// [`Rejection`](crate::Rejection).
+    ///
+    /// It reports to the guard what is sent, and drops it with the last frame, or where the body fails: servers
+    /// may keep a body for longer. Length, trailers and errors are those of the handler's body.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -30,16 +35,20 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    /// Wraps the body of the inner service, and keeps the guard until it has ended.
+    /// Wraps the body of a handler's response, and keeps what [`Done::write`](crate::Done::write) returns
+    /// until it has ended.
     #[inline]
-    pub(crate) fn inner(body: B, guard: Option<BodyGuard>) -> Self {
+    #[must_use]
+    pub fn inner(body: B, guard: Option<BodyGuard>) -> Self {
         match guard {
             None => Self { kind: Kind::Inner { body } },
             guard => Self { kind: Kind::Guarded { body, guard } },
         }
     }
 
-    pub(crate) fn rejection(body: Bytes) -> Self {
+    /// Makes the body of a rejection: one frame of known length, or none.
+    #[must_use]
+    pub fn rejection(body: Bytes) -> Self {
         Self { kind: Kind::Rejection { body: Some(body).filter(|body| !body.is_empty()) } }
     }
 }
