@@ -1,8 +1,9 @@
 //! The suite that every adapter passes.
 //!
 //! An [`Adapter`] provides three methods: how a service is made of layers and a handler, how it is called, and,
-//! where it can be, how it is served on a socket. [`run`] does the rest, over a storage that answers at once
-//! and over one that answers later:
+//! where it can be, how it is served on a socket. Its documentation has a whole adapter with its test. [`run`]
+//! does the rest. It begins with the steps of an adapter, one by one, so that what fails says which step is
+//! missing. Then it goes on, over a storage that answers at once and over one that answers later:
 //!
 //! - a table of cases, whose answers are compared to the byte: header fields, problem details, gRPC
 //! - layers around each other
@@ -14,6 +15,16 @@
 //! - over sockets, by HTTP/1.1 and HTTP/2: the table again, and requests that are written byte by byte
 //!
 //! A client may leave at any moment: scenarios drop futures and bodies after every number of polls.
+//!
+//! What an adapter does not offer is no failure: [`Report::unchecked`] names it. Compare it to what you mean to
+//! leave out, so that a route or an address that is forgotten is noticed:
+//!
+//! | entry | how it is offered |
+//! | --- | --- |
+//! | `a layer of a rule alone` | [`Layer::source`] may be a rule: make a limiter for it by [`LimitSource::into_limiter`](throttle_http::LimitSource::into_limiter) |
+//! | `a layer that is not built` | see [`Layer::is_built`] |
+//! | `routes` | the service has the route `/users/{id}`, and the limit is told its pattern, as the framework writes it, by [`RequestHead::with_route`](throttle_http::RequestHead::with_route) or [`RequestView::route`](throttle_http::RequestView::route) |
+//! | `HTTP/1.1 over sockets`, `HTTP/2 over sockets` | [`Adapter::serve`] |
 //!
 //! [`break_connections`] is a test of its own, for a program that counts its allocations.
 
@@ -37,6 +48,7 @@ mod panics;
 mod run;
 mod settling;
 mod sockets;
+mod steps;
 mod table;
 mod warnings;
 
@@ -72,12 +84,13 @@ const VERSIONS: [(Version, &str); 2] =
 ///
 /// # Panics
 ///
-/// When scenarios fail: at the end, with the name of each and why it fails.
+/// When scenarios fail: at the end, with the name of each and why it fails. The last panic that is printed has
+/// them all; those before it are the single scenarios. If one of the steps fails, nothing else is run.
 pub async fn run<A: Adapter>(adapter: A) -> Report {
     run_part(adapter, "").await
 }
 
-/// As [`run`], with the scenarios whose name contains `part`.
+/// As [`run`], with the scenarios whose name contains `part`, such as `steps` or `in flight, at once`.
 ///
 /// # Panics
 ///
@@ -87,9 +100,24 @@ pub async fn run_part<A: Adapter>(adapter: A, part: &str) -> Report {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _one = ONE_AT_A_TIME.lock().await;
     let run = Run::new(part);
+    steps(&run, &adapter).await;
+    if !run.is_clean() {
+        return run.finish("Begin with the first: nothing else is run before these steps pass.\n");
+    }
     in_process(&run, &adapter).await;
     over_sockets(&run, &adapter).await;
-    run.finish()
+    run.finish("")
+}
+
+async fn steps<A: Adapter>(run: &Run<'_>, adapter: &A) {
+    let storage = Answers::AtOnce;
+    Fixture { run, adapter, storage, about: "in this process" }.steps().await;
+    for (version, about) in VERSIONS {
+        if serves(adapter, version).await {
+            let wired = Wired { adapter, version };
+            Fixture { run, adapter: &wired, storage, about }.steps_on_the_wire().await;
+        }
+    }
 }
 
 async fn in_process<A: Adapter>(run: &Run<'_>, adapter: &A) {

@@ -1,14 +1,33 @@
 //! An adapter for functions that answer requests, and its test.
 
-use std::{
-    sync::Arc,
-    task::{Poll, ready},
-};
+use std::{io, net::IpAddr, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use throttle_http::{ConfigError, RequestHead, ResponseHead, Throttle};
+use http_body_util::combinators::UnsyncBoxBody;
+use throttle_http::{ConfigError, RequestHead, ResponseBody, ResponseHead, Throttle};
 use throttle_testkit::http::{Adapter, Handler, Layer, Reader, run};
+
+/// Limits the requests that a handler answers: this is all of the adapter.
+async fn limited<B, R>(
+    throttle: &Arc<Throttle>,
+    peer: Option<IpAddr>,
+    mut request: Request<B>,
+    handler: impl AsyncFnOnce(Request<B>) -> Response<R>,
+) -> Response<ResponseBody<R>> {
+    let pass = match throttle.check(&RequestHead::new(&request, peer)).await {
+        Ok(pass) => pass,
+        Err(rejection) => {
+            return rejection.into_response_to(request.method()).map(ResponseBody::rejection);
+        }
+    };
+    let attached = pass.attach(request.extensions_mut());
+    let mut response = handler(request).await;
+    let head = ResponseHead::new(response.status(), response.headers());
+    let Ok(done) = attached.finish(&head).await;
+    let guard = done.write(&mut response);
+    response.map(|body| ResponseBody::inner(body, guard))
+}
 
 /// A handler in layers, the innermost first.
 struct Limited {
@@ -20,30 +39,14 @@ struct Limited {
 async fn call(
     layers: &[Arc<Throttle>],
     handler: Handler,
-    mut request: Request<Bytes>,
-) -> Response<Reader> {
+    request: Request<Bytes>,
+) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
     let Some((throttle, inner)) = layers.split_last() else {
-        return handler.call(request.map(drop)).await.map(Reader::new);
+        return handler.call(request.map(drop)).await.map(UnsyncBoxBody::new);
     };
-    let pass = match throttle.check(&RequestHead::new(&request, None)).await {
-        Ok(pass) => pass,
-        Err(rejection) => return rejection.into_response_to(request.method()).map(Reader::from),
-    };
-    let attached = pass.attach(request.extensions_mut());
-    let mut response = Box::pin(call(inner, handler, request)).await;
-    let head = ResponseHead::new(response.status(), response.headers());
-    let Ok(done) = attached.finish(&head).await;
-    let mut guard = done.write(&mut response);
-    response.map(|mut body| {
-        Reader::from_fn(move |cx| {
-            let piece = ready!(body.poll_next(cx));
-            match (&guard, &piece) {
-                (Some(guard), Some(Ok(piece))) => guard.sent(piece.len()),
-                _ => drop(guard.take()), // the body has ended
-            }
-            Poll::Ready(piece)
-        })
-    })
+    let peer = request.extensions().get().map(SocketAddr::ip);
+    let inner = async |request| Box::pin(call(inner, handler, request)).await;
+    limited(throttle, peer, request, inner).await.map(UnsyncBoxBody::new)
 }
 
 struct Functions;
@@ -56,16 +59,12 @@ impl Adapter for Functions {
         layers: &[Layer],
         handler: Handler,
     ) -> Result<Limited, Arc<ConfigError>> {
-        let throttle = |layer: &Layer| {
-            let limiter = layer.source().into_limiter(None)?;
-            Throttle::new(limiter, layer.options()).map(Arc::new)
-        };
-        let layers = layers.iter().map(throttle).collect::<Result<_, _>>()?;
+        let layers = layers.iter().map(Layer::throttle).collect::<Result<_, _>>()?;
         Ok(Limited { layers, handler })
     }
 
     async fn call(&self, service: &Limited, request: Request<Bytes>) -> Response<Reader> {
-        call(&service.layers, service.handler.clone(), request).await
+        call(&service.layers, service.handler.clone(), request).await.map(Reader::new)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use throttle_core::{Limiter, Rule};
-use throttle_http::{ConfigError, LimitSource, Options};
+use throttle_http::{ConfigError, LimitSource, Options, Throttle};
 
 use crate::http::{body::Reader, handler::Handler};
 
@@ -31,7 +31,12 @@ pub trait Adapter {
     /// Wraps a handler in each of the layers, the innermost first.
     ///
     /// The handler answers every request with [`Handler::call`]. Where the framework has routes,
-    /// `/users/{id}` is one of them, and every other path goes to the same handler.
+    /// `/users/{id}` is one of them, written as the framework writes it, and every other path goes to the same
+    /// handler. The routes share one limit: build each layer once, and wrap every route in it, if layers have to
+    /// stand within the router to see the pattern.
+    ///
+    /// An adapter that takes a [`Throttle`] makes it by [`Layer::throttle`]; one that has a type of its own for
+    /// layers makes it of [`Layer::source`] and [`Layer::options`], as users do.
     ///
     /// # Errors
     ///
@@ -44,10 +49,12 @@ pub trait Adapter {
 
     /// Hands a request to a service, and returns when the head of the response is there.
     ///
-    /// The address that the request comes from is a [`SocketAddr`] in its extensions; an adapter of a
-    /// framework that keeps it elsewhere moves it there. Where there is none, the address is unknown. The
-    /// extensions of the response are those that the service returns: of the types that the suite knows
-    /// there is [`Decisions`](throttle_core::Decisions).
+    /// The address that the request comes from is a [`SocketAddr`] in its extensions. Where the framework
+    /// keeps it elsewhere, move it there, and remove it from the extensions: `RequestHead` also looks in them, so
+    /// that a peer that the adapter forgets would not be noticed. Where there is none, the address is unknown.
+    ///
+    /// The response has the extensions that the service returns. The suite reads
+    /// [`Decisions`](throttle_core::Decisions) there, and nothing of what frameworks add.
     ///
     /// To drop the future, or the [`Reader`], is to be a client that goes away. A panic goes through.
     fn call(
@@ -60,7 +67,11 @@ pub trait Adapter {
     /// HTTP/1.1 or HTTP/2 without TLS; returns none where it cannot, which is the default.
     ///
     /// Each request of the suite comes from this machine. Where one has the field [`PEER`](super::PEER),
-    /// it comes from the address that [`peer`](super::peer) makes of it, and the field is removed.
+    /// it comes from the address that [`peer`](super::peer) makes of it: before the layers, remove the field,
+    /// and give that address to the request as the framework keeps it.
+    ///
+    /// Some keys have 64 KiB: allow header fields of at least 128 KiB, where the server has a limit. Bodies of
+    /// known length have their length on the wire, see [`Body::into_bytes`](super::Body::into_bytes).
     ///
     /// # Panics
     ///
@@ -116,6 +127,17 @@ impl Layer {
     /// Returns the options of the layer.
     pub fn options(&self) -> Options {
         self.options.clone()
+    }
+
+    /// Returns what the layer limits with, for an adapter that takes a [`Throttle`] and has no type of its own
+    /// for layers; a rule alone is then an error.
+    ///
+    /// # Errors
+    ///
+    /// Why the layer cannot be built.
+    pub fn throttle(&self) -> Result<Arc<Throttle>, Arc<ConfigError>> {
+        let limiter = self.source().into_limiter(None)?;
+        Ok(Arc::new(Throttle::new(limiter, self.options())?))
     }
 
     /// Returns whether the layer is checked, as by `build`, before it wraps a service.

@@ -1,6 +1,7 @@
 //! A storage that fails: what clients and the log are told is a matter of choice.
 
 use http::Response;
+use throttle_core::Decisions;
 use throttle_http::{OnError, Options};
 
 use crate::{
@@ -46,7 +47,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(field(&response, "retry-after"), "1");
         assert_eq!(field(&response, "content-type"), "application/problem+json");
         assert!(!response.headers().contains_key("ratelimit"), "nothing is known of the limit");
-        assert!(response.extensions().is_empty(), "there are no decisions");
+        assert!(response.extensions().get::<Decisions>().is_none(), "nothing was decided");
         assert_eq!(response.body(), REDUCED_CAPACITY);
         let logged = log.take();
         assert!(logged.contains("ERROR") && logged.contains("connection refused"), "{logged}");

@@ -47,7 +47,8 @@ impl Handler {
     /// Answers a request: with 200, `text/plain` and `hello`, or as its field `x-do` says.
     ///
     /// The request needs no more than its method, the field `x-do`, and in its extensions what the layers
-    /// left there for handlers: [`Decisions`], [`InFlight`] and [`ActualCost`].
+    /// left there for handlers: [`Decisions`], [`InFlight`] and [`ActualCost`]. Of a framework that has a request
+    /// of its own, begin with `Request::new(())` and set these three.
     ///
     /// # Panics
     ///

@@ -75,12 +75,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Report {
+    /// Returns whether nothing has failed yet.
+    pub(super) fn is_clean(&self) -> bool {
+        self.found.borrow().failures.is_empty()
+    }
+
+    /// Returns the report, or panics with all that failed and what is to be said of the rest.
+    pub(super) fn finish(self, of_the_rest: &str) -> Report {
         let Found { report, failures } = self.found.into_inner();
         let all = report.scenarios + failures.len();
         assert!(
             failures.is_empty(),
-            "{} of {all} fail:\n\n{}\n",
+            "{} of {all} fail:\n\n{}\n\n{of_the_rest}",
             failures.len(),
             failures.join("\n\n")
         );
