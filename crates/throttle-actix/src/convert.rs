@@ -112,10 +112,12 @@ fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
 pub(crate) struct AttachTo<'a>(pub(crate) &'a mut ActixExtensions);
 
 impl ExtensionSink for AttachTo<'_> {
+    #[inline]
     fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) -> Option<T> {
         self.0.insert(value)
     }
 
+    #[inline]
     fn get<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.0.get()
     }
@@ -135,6 +137,7 @@ impl ResponseView for Response<'_> {
 }
 
 /// Finishes a request with the head of its response.
+#[inline]
 pub(crate) fn finish<B>(attached: Attached, response: &HttpResponse<B>) -> Reply<Done, Infallible> {
     let view = Response { headers: response.headers(), converted: OnceLock::new() };
     attached.finish(&ResponseHead::from_view(status_of(response), &view))
@@ -173,6 +176,7 @@ pub(crate) fn reject(rejection: Rejection) -> HttpResponse {
 }
 
 /// Writes the fields of a response, and returns what is to be kept until its body has ended.
+#[inline]
 pub(crate) fn write<B>(done: Done, response: &mut HttpResponse<B>) -> Option<BodyGuard> {
     let status = status_of(response);
     let (decisions, guard) = done.write_to(status, &mut Fields(response.headers_mut()));

@@ -50,10 +50,12 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
 {
+    #[inline]
     pub(crate) fn called(attached: Attached, future: S::Future) -> Self {
         Self { inner: LimitedFuture::called(attached, future) }
     }
 
+    #[inline]
     pub(crate) fn rejected(request: ServiceRequest, rejection: Rejection) -> Self {
         Self { inner: LimitedFuture::rejected(reject(request, rejection)) }
     }
@@ -77,6 +79,7 @@ where
     type Response = EitherResponse<B>;
     type Error = S::Error;
 
+    #[inline]
     fn call(self, pass: Pass) -> (Attached, S::Future) {
         let attached = pass.attach(&mut AttachTo(&mut self.request.extensions_mut()));
         (attached, self.service.call(self.request))
@@ -86,19 +89,23 @@ where
         reject(self.request, rejection)
     }
 
+    #[inline]
     fn finish(attached: Attached, response: &ServiceResponse<B>) -> Reply<Done, Infallible> {
         convert::finish(attached, response.response())
     }
 
+    #[inline]
     fn respond(done: Done, mut response: ServiceResponse<B>) -> Self::Response {
-        let guard = convert::write(done, response.response_mut());
-        response.map_body(|_, body| match guard {
-            Some(guard) => EitherBody::right(body::guarded(body, guard)),
-            None => EitherBody::left(body),
-        })
+        match convert::write(done, response.response_mut()) {
+            None => response.map_into_left_body(),
+            Some(guard) => {
+                response.map_body(|_, body| EitherBody::right(body::guarded(body, guard)))
+            }
+        }
     }
 }
 
+#[inline]
 fn reject<B>(request: ServiceRequest, rejection: Rejection) -> EitherResponse<B> {
     request.into_response(convert::reject(rejection)).map_into_right_body()
 }
@@ -110,6 +117,7 @@ where
 {
     type Output = Result<EitherResponse<B>, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.project().inner.poll(cx)
     }

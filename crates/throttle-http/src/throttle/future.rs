@@ -83,6 +83,7 @@ impl<C: Call> LimitedFuture<C> {
     }
 
     /// Creates the future of a request that is rejected.
+    #[inline]
     pub fn rejected(response: C::Response) -> Self {
         Self { state: State::Ended { response: Some(response) } }
     }
@@ -110,8 +111,16 @@ impl<C: Call> Future for LimitedFuture<C> {
                     }
                 }
                 StateProjection::Called { future, attached } => {
+                    if attached.is_none() {
+                        return Poll::Pending;
+                    }
                     let response = ready!(future.poll(cx))?;
-                    let Some(attached) = attached.take() else { return Poll::Pending };
+                    let attached = attached.take().unwrap_or_default();
+                    // Most requests end here, without a look at the head of their response.
+                    let attached = match attached.into_done() {
+                        Ok(done) => return Poll::Ready(Ok(C::respond(done, response))),
+                        Err(attached) => attached,
+                    };
                     match C::finish(attached, &response).into_ready() {
                         Ok(Ok(done)) => return Poll::Ready(Ok(C::respond(done, response))),
                         Err(pending) => {

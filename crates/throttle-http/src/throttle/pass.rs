@@ -81,6 +81,19 @@ impl Pass {
 }
 
 impl Attached {
+    /// Returns what is left to do with the response where its head changes nothing of the charge.
+    ///
+    /// # Errors
+    ///
+    /// The request itself, where the head may change its charge.
+    #[inline]
+    pub(super) fn into_done(self) -> Result<Done, Self> {
+        match self.after {
+            None => Ok(Done::new(self.fields, None)),
+            Some(_) => Err(self),
+        }
+    }
+
     /// Charges what depends on the response, and returns what is left to do with it.
     ///
     /// The reply is ready at once where the head of the response changes nothing of the charge. Otherwise the
