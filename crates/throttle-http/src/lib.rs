@@ -6,8 +6,8 @@
 //! 1. [`Throttle::check`] decides: it returns a [`Pass`] or a [`Rejection`], at once or later.
 //! 2. [`Pass::attach`] puts the decisions into the extensions of the request, for its handler.
 //! 3. [`Attached::finish`] takes the [`ResponseHead`], charges what depends on it, and returns [`Done`].
-//! 4. [`Done::write`] writes the header fields, and returns the [`BodyGuard`] to keep until the body of the
-//!    response has ended.
+//! 4. [`Done::write`] writes the header fields. Where it returns a [`BodyGuard`], keep that until the body of
+//!    the response has ended.
 //!
 //! # Examples
 //!
@@ -57,7 +57,8 @@
 //!   closes the connection is returned: drop what you hold.
 //! - **The guard** is dropped with the last piece of the body, or where the body fails, although the body
 //!   itself may live on; and with the body, if the client leaves before that. Each piece is reported to
-//!   [`BodyGuard::sent`]. [`ResponseBody`] does this for bodies of the crate `http-body`.
+//!   [`BodyGuard::sent`]. [`ResponseBody`] does this for bodies of the crate `http-body`. In a
+//!   framework that loses the length of a body when it boxes it, wrap bodies only where there is a guard.
 //! - **A middleware that cannot report errors** when it is made takes a [`ThrottleBuilder`]. Ask it for
 //!   [`throttle_or_log`](ThrottleBuilder::throttle_or_log) once, and answer requests by
 //!   [`Rejection::misconfigured`] if there is none.

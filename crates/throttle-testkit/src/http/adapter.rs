@@ -30,7 +30,8 @@ pub trait Adapter {
 
     /// Wraps a handler in each of the layers, the innermost first.
     ///
-    /// The handler answers every request with [`Handler::call`]. Where the framework has routes,
+    /// The handler answers every request with [`Handler::call`], of every method: `PROPFIND` and `propfind` come,
+    /// too. Where the framework has routes,
     /// `/users/{id}` is one of them, written as the framework writes it, and every other path goes to the same
     /// handler. The routes share one limit: build each layer once, and wrap every route in it, if layers have to
     /// stand within the router to see the pattern.
@@ -51,7 +52,8 @@ pub trait Adapter {
     ///
     /// The address that the request comes from is a [`SocketAddr`] in its extensions. Where the framework
     /// keeps it elsewhere, move it there, and remove it from the extensions: `RequestHead` also looks in them, so
-    /// that a peer that the adapter forgets would not be noticed. Where there is none, the address is unknown.
+    /// that a peer that the adapter forgets would not be noticed. Move it to where the framework's server puts
+    /// it: a wrong place that the adapter and its test agree on shows only over sockets. Where there is none, the address is unknown.
     ///
     /// The response has the extensions that the service returns. The suite reads
     /// [`Decisions`](throttle_core::Decisions) there, and nothing of what frameworks add.
@@ -70,7 +72,9 @@ pub trait Adapter {
     /// it comes from the address that [`peer`](super::peer) makes of it: before the layers, remove the field,
     /// and give that address to the request as the framework keeps it.
     ///
-    /// Some keys have 64 KiB: allow header fields of at least 128 KiB, where the server has a limit. Bodies of
+    /// Some keys have 64 KiB: allow header fields of at least 128 KiB, where the server has a limit (of hyper's
+    /// HTTP/2 it is `max_header_list_size`). The suite cannot make a handler return an error of the framework:
+    /// test that `charge_if` sees its status. Bodies of
     /// known length have their length on the wire, see [`Body::into_bytes`](super::Body::into_bytes).
     ///
     /// # Panics
