@@ -87,7 +87,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_storage_in_sqlite_conforms() {
         let folder = tempfile::tempdir().unwrap();
-        let open = || async { SqliteStorage::open(&folder.path().join("limits.sqlite")).unwrap() };
+        let file = folder.path().join("limits.sqlite");
+        // Opens the file, the folder or the server anew, as another process does.
+        let open = || async { SqliteStorage::open(&file).unwrap() };
         let report = Suite::new(open).scope(Scope::Shared).run().await;
         assert_eq!((report.vectors, report.decisions), (225, 8_940));
         assert!(report.checks > 80, "{report:?}");
