@@ -4,8 +4,6 @@ use std::net::IpAddr;
 
 use throttle_core::Key;
 
-use crate::head::RequestHead;
-
 /// How many requests without a key are no accident, if none before had one.
 pub(crate) const KEYLESS: u32 = 20;
 /// How many limiters that decided about one request each are no accident.
@@ -25,6 +23,49 @@ pub enum ConfigWarning {
         /// Where the connection comes from.
         peer: IpAddr,
         /// The field.
+        field: &'static str,
+    },
+    /// A request from a trusted proxy lacks the field that is read.
+    #[error(
+        "a request from the trusted network {network} has no header field {field:?}: if a proxy forwarded it, the \
+         proxy does not write the field, and clients that send it choose their own address; have the proxy write \
+         it ({}); if it is a request of the proxy itself, such as a health check, exempt its path with \
+         `.exempt_paths(…)`",
+        how_to_write(field)
+    )]
+    ProxyFieldMissing {
+        /// The entry of `trusted_proxies` that the peer is in.
+        network: String,
+        /// The field that is read.
+        field: &'static str,
+    },
+    /// A request from a trusted proxy has only the field that is not read.
+    #[error(
+        "a request from the trusted network {network} has the header field {found:?}, and not {field:?}, which is \
+         read: if the proxy writes {found:?}, select it with `.header(ForwardedHeader::…)`; if the client sent it, \
+         the proxy writes neither, and clients that send {field:?} choose their own address: have the proxy write \
+         it ({})",
+        how_to_write(field)
+    )]
+    ProxyFieldUnread {
+        /// The entry of `trusted_proxies` that the peer is in.
+        network: String,
+        /// The field that is read.
+        field: &'static str,
+        /// The field that the request has.
+        found: &'static str,
+    },
+    /// The last entry of the field from a trusted proxy is not an address.
+    #[error(
+        "the last entry of the header field {field:?} in a request from the trusted network {network} is not an \
+         address, so that all clients of that proxy share one limit, its own; have the proxy append the address of \
+         its client ({}); a proxy that accepts connections on a Unix socket does not know it",
+        how_to_write(field)
+    )]
+    ProxyEntryInvalid {
+        /// The entry of `trusted_proxies` that the peer is in.
+        network: String,
+        /// The field that is read.
         field: &'static str,
     },
     /// Everybody is trusted to be a proxy.
@@ -86,6 +127,20 @@ pub enum ConfigWarning {
     CountedTwice(String),
 }
 
+/// Returns the settings of proxies that append their client's address to the field.
+fn how_to_write(field: &str) -> &'static str {
+    match field {
+        "forwarded" => {
+            "HAProxy: `option forwarded` in the backend; lighttpd: `proxy.forwarded`; nghttpx: `add-forwarded=for` \
+             and `forwarded-for=ip`"
+        }
+        _ => {
+            "nginx: `proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for`; HAProxy: `option forwardfor`; \
+             Envoy: `use_remote_address: true`"
+        }
+    }
+}
+
 impl ConfigWarning {
     /// Writes it to the log.
     pub fn log(&self) {
@@ -97,15 +152,21 @@ impl ConfigWarning {
 #[derive(Copy, Clone, Debug)]
 pub struct RequestSample<'a> {
     peer: Option<IpAddr>,
-    forwarded: Option<&'static str>,
+    fields: [ProxyField; 2],
     key: Option<&'a Key<'a>>,
 }
 
+/// One of the two fields that proxies write, in a request.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct ProxyField {
+    pub(crate) name: &'static str,
+    /// Whether the last entry is an address; `None` without the field.
+    pub(crate) ends_in_address: Option<bool>,
+}
+
 impl RequestSample<'static> {
-    pub(crate) fn new(head: &RequestHead<'_>) -> Self {
-        let fields = ["x-forwarded-for", "forwarded"];
-        let forwarded = fields.into_iter().find(|field| head.headers().contains_key(*field));
-        Self { peer: head.peer().map(|peer| peer.to_canonical()), forwarded, key: None }
+    pub(crate) fn new(peer: Option<IpAddr>, fields: [ProxyField; 2]) -> Self {
+        Self { peer: peer.map(|peer| peer.to_canonical()), fields, key: None }
     }
 
     pub(crate) fn with_key<'a>(self, key: &'a Key<'_>) -> RequestSample<'a> {
@@ -121,7 +182,33 @@ impl RequestSample<'_> {
     /// Returns the warning that no proxy is trusted, if the request says that it was forwarded.
     #[must_use]
     pub fn proxy(&self) -> Option<ConfigWarning> {
-        Some(ConfigWarning::UntrustedProxy { peer: self.peer?, field: self.forwarded? })
+        let peer = self.peer?;
+        let sent = self.fields.iter().find(|field| field.ends_in_address.is_some())?;
+        Some(ConfigWarning::UntrustedProxy { peer, field: sent.name })
+    }
+
+    /// Returns the warning that the peer, a proxy of this trusted network, does not write its client's address
+    /// into the field that is read.
+    pub(crate) fn trusted_proxy(
+        &self,
+        network: impl ToString,
+        field: &'static str,
+    ) -> Option<ConfigWarning> {
+        let is_read = |one: &&ProxyField| one.name == field;
+        let read = self.fields.iter().find(is_read)?;
+        let other = self.fields.iter().find(|one| !is_read(one))?;
+        let network = || network.to_string();
+        match (read.ends_in_address, other.ends_in_address) {
+            (Some(true), _) => None,
+            (Some(false), _) => {
+                Some(ConfigWarning::ProxyEntryInvalid { network: network(), field })
+            }
+            (None, None) => Some(ConfigWarning::ProxyFieldMissing { network: network(), field }),
+            (None, Some(_)) => {
+                let found = other.name;
+                Some(ConfigWarning::ProxyFieldUnread { network: network(), field, found })
+            }
+        }
     }
 
     /// As [`proxy`](Self::proxy), if the address that the connection comes from, or its network, is the key

@@ -4,9 +4,10 @@
 //! Only the first requests are read, so that later ones pay for one load of a number.
 
 use std::{
+    mem::{Discriminant, discriminant},
     net::IpAddr,
     sync::{
-        Arc, Once,
+        Arc, Mutex, Once, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
 };
@@ -14,8 +15,9 @@ use std::{
 use throttle_core::{Algorithm, CheckedRule, Decision, Decisions, Key, Limiter, Scope};
 
 use crate::{
-    config_warning::{ConfigWarning, FLEETING, KEYLESS, RequestSample},
-    identity::ExtractKey,
+    config_warning::{ConfigWarning, FLEETING, KEYLESS, ProxyField, RequestSample},
+    head::RequestHead,
+    identity::{ExtractKey, ForwardedHeader},
 };
 
 /// How many requests are read.
@@ -28,7 +30,8 @@ const NO_CHANCE: u32 = 8;
 pub(crate) struct Diagnostics {
     looks: AtomicU32,
     keyless: AtomicU32,
-    key: Once,
+    /// The kinds of warnings that the key has given.
+    of_key: Mutex<Vec<Discriminant<ConfigWarning>>>,
     whole_ipv6: Once,
 }
 
@@ -41,7 +44,7 @@ impl Diagnostics {
         Self {
             looks: AtomicU32::new(LOOKS),
             keyless: AtomicU32::new(0),
-            key: Once::new(),
+            of_key: Mutex::default(),
             whole_ipv6: Once::new(),
         }
     }
@@ -59,6 +62,17 @@ impl Diagnostics {
         self.looks.load(Relaxed) != 0
     }
 
+    /// Takes from a request what [`look`](Self::look) needs when its key is known.
+    #[cold]
+    pub(crate) fn sample(head: &RequestHead<'_>) -> RequestSample<'static> {
+        let fields = [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded];
+        let fields = fields.map(|field| ProxyField {
+            name: field.name(),
+            ends_in_address: field.last_hop(head.headers()).map(|hop| hop.is_some()),
+        });
+        RequestSample::new(head.peer(), fields)
+    }
+
     /// Looks at a request.
     #[cold]
     pub(crate) fn look(&self, by: &dyn ExtractKey, sample: &RequestSample<'_>) {
@@ -66,7 +80,12 @@ impl Diagnostics {
         let looks = self.looks.load(Relaxed);
         self.looks.store(looks.saturating_sub(1), Relaxed);
         if let Some(warning) = by.warning(Some(sample)) {
-            self.key.call_once(|| warning.log());
+            let mut logged = self.of_key.lock().unwrap_or_else(PoisonError::into_inner);
+            let kind = discriminant(&warning);
+            if !logged.contains(&kind) {
+                logged.push(kind);
+                warning.log();
+            }
         }
         if let Some(peer @ IpAddr::V6(_)) = sample.peer()
             && sample.has_in_key(&Key::from(peer))

@@ -27,6 +27,23 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
+impl ForwardedHeader {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+
+    /// Returns the hop that the nearest proxy names: `None` without the field, `Some(None)` if it names none.
+    pub(crate) fn last_hop(self, headers: &HeaderMap) -> Option<Option<IpAddr>> {
+        match self {
+            Self::XForwardedFor => x_forwarded_for::hops(headers).next(),
+            Self::Forwarded => forwarded::hops(headers).next(),
+        }
+    }
+}
+
 /// Returns the address of the client: the peer's, or the one that trusted proxies vouch for; always
 /// in [`canonical`](super::canonical) form.
 ///

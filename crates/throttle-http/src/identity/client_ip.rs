@@ -24,6 +24,10 @@ use crate::{
 /// IPv6 clients are told apart by the first 64 bits of their address, since each commonly holds all
 /// addresses below them. IPv4 in its IPv6 mapping is IPv4.
 ///
+/// If a trusted proxy does not write the field, clients that send it choose their own address. The first
+/// requests that show it are logged, once for each kind: no field, only the other field, a last entry that is
+/// not an address.
+///
 /// # Examples
 ///
 /// ```
@@ -113,7 +117,10 @@ impl ExtractKey for ClientIp {
         match sample {
             None => proxies.trusts_everybody().then_some(ConfigWarning::TrustsEverybody),
             Some(sample) if proxies.is_empty() => sample.proxy(),
-            Some(_) => None,
+            Some(sample) => {
+                let network = proxies.network_of(sample.peer()?)?;
+                sample.trusted_proxy(network, self.header.name())
+            }
         }
     }
 }

@@ -54,8 +54,13 @@ impl TrustedProxies {
     /// Tells whether the address is one of the proxies'.
     #[must_use]
     pub fn contains(&self, addr: IpAddr) -> bool {
+        self.network_of(addr).is_some()
+    }
+
+    /// Returns the network that the address is in.
+    pub(super) fn network_of(&self, addr: IpAddr) -> Option<&IpNet> {
         let addr = canonical(addr);
-        self.networks.iter().any(|network| network.contains(&addr))
+        self.networks.iter().find(|network| network.contains(&addr))
     }
 
     /// Tells whether nobody is trusted, so that no field is ever read.

@@ -7,6 +7,7 @@ use throttle_core::{Key, Reply};
 use super::{Throttle, pass::Pass, rejection::Rejection};
 use crate::{
     config_warning::RequestSample,
+    diagnostics::Diagnostics,
     grpc::Protocol,
     head::RequestHead,
     identity::{KeyError, LaterKey},
@@ -18,7 +19,7 @@ impl Throttle {
         head: &RequestHead<'_>,
         cost: Option<u64>,
     ) -> Reply<Pass, Rejection> {
-        let sample = self.diagnostics.is_on().then(|| RequestSample::new(head));
+        let sample = self.diagnostics.is_on().then(|| Diagnostics::sample(head));
         let key = self.options.key.extract_later(head);
         Reply::pending(Arc::clone(self).await_key(key, cost, sample, Protocol::of_head(head)))
     }

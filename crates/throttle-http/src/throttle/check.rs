@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config_warning::RequestSample,
+    diagnostics::Diagnostics,
     grpc::Protocol,
     head::RequestHead,
     identity::NoKey,
@@ -53,7 +54,7 @@ impl Throttle {
             }
         };
         if self.diagnostics.is_on() {
-            self.diagnose(RequestSample::new(head), &key);
+            self.diagnose(Diagnostics::sample(head), &key);
         }
         if !self.options.concurrency.is_empty() {
             return self.check_with_permits(key, head, cost);

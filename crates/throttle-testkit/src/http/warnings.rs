@@ -7,7 +7,7 @@ use http::{HeaderValue, Request};
 use throttle_core::{Key, Rule};
 use throttle_http::{
     Options, RequestHead,
-    identity::{AsyncKey, ClientIp, Header, Missing, RequestMethod},
+    identity::{AsyncKey, ClientIp, ForwardedHeader, Header, Missing, RequestMethod},
 };
 
 use crate::{
@@ -22,12 +22,15 @@ use crate::{
 
 const PROXY: &str = "10.0.0.1";
 const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED: &str = "forwarded";
 
 impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn warnings(&self) {
         scenarios!(
             self, "warnings";
             a_proxy_that_is_not_trusted_is_named_once,
+            a_trusted_proxy_that_does_not_name_its_client_is_warned_of,
+            an_entry_without_an_address_is_warned_of_in_each_form,
             where_a_proxy_is_trusted_or_no_address_is_asked_for_nothing_is_said,
             trust_in_everybody_is_said_when_the_service_is_made,
             a_key_that_is_a_whole_ipv6_address_is_shown_once,
@@ -54,7 +57,7 @@ impl<A: Adapter> Fixture<'_, A> {
             Options::new().key((RequestMethod, later(text))),
             Options::new().key(later(|_| None).missing(Missing::ClientIp(ClientIp::new()))),
         ] {
-            for field in [FORWARDED_FOR, "forwarded"] {
+            for field in [FORWARDED_FOR, FORWARDED] {
                 let service = self.generous(options.clone()).await;
                 ask(&service, get_from("192.0.2.1")).await;
                 says_nothing(&log, "no proxy, no word");
@@ -63,6 +66,59 @@ impl<A: Adapter> Fixture<'_, A> {
                 ask(&service, forwarded(field)).await;
                 says_nothing(&log, "once is enough");
             }
+        }
+    }
+
+    async fn a_trusted_proxy_that_does_not_name_its_client_is_warned_of(&self) {
+        let (log, _guard) = Log::start();
+        for (key, [read, other], setting) in [
+            (behind_proxies(), [FORWARDED_FOR, FORWARDED], "`option forwardfor`"),
+            (by_forwarded(), [FORWARDED, FORWARDED_FOR], "`option forwarded`"),
+        ] {
+            let requests: [(Request<Bytes>, &[&str]); 3] = [
+                (get_from(PROXY), &["no header field", "`.exempt_paths(…)`"]),
+                (forwarded(other), &[other, "`.header(ForwardedHeader::…)`"]),
+                (with_field(PROXY, read, "203.0.113.1, for=unknown"), &["last entry"]),
+            ];
+            for options in [
+                Options::new().key(key.clone()),
+                Options::new().key((RequestMethod, key.clone())),
+                Options::new().key(api_key(Missing::ClientIp(key.clone()))),
+                Options::new().key(later(|_| None).missing(Missing::ClientIp(key.clone()))),
+            ] {
+                let service = self.generous(options).await;
+                ask(&service, forwarded(read)).await;
+                ask(&service, get_from("192.0.2.1")).await;
+                says_nothing(&log, "the proxy names its client, and the other is no proxy");
+                for (request, words) in &requests {
+                    ask(&service, request.clone()).await;
+                    let line = says(&log, words);
+                    for word in ["WARN", "10.0.0.0/8", read, setting] {
+                        assert!(line.contains(word), "{word} is not in: {line}");
+                    }
+                    for address in [PROXY, "203.0.113.1"] {
+                        assert!(!line.contains(address), "{address} is in: {line}");
+                    }
+                }
+                for (request, _) in &requests {
+                    ask(&service, request.clone()).await;
+                }
+                says_nothing(&log, "once for each kind is enough");
+            }
+        }
+    }
+
+    async fn an_entry_without_an_address_is_warned_of_in_each_form(&self) {
+        let (log, _guard) = Log::start();
+        for (key, read) in [(behind_proxies(), FORWARDED_FOR), (by_forwarded(), FORWARDED)] {
+            for entry in ["", "unknown", "unix:", "203.0.113.1,", "203.0.113.1, for=_hidden"] {
+                let service = self.generous(Options::new().key(key.clone())).await;
+                ask(&service, with_field("2001:db8:1::7", read, entry)).await;
+                says(&log, &["WARN", "last entry", read, "2001:db8:1::/48"]);
+            }
+            let service = self.generous(Options::new().key(key.clone())).await;
+            ask(&service, with_field("::ffff:10.0.0.1", read, "for=unknown")).await;
+            says(&log, &["last entry", "10.0.0.0/8"]);
         }
     }
 
@@ -180,12 +236,13 @@ async fn ask<A: Adapter>(service: &App<'_, A>, request: Request<Bytes>) {
 }
 
 #[track_caller]
-fn says(log: &Log, words: &[&str]) {
+fn says(log: &Log, words: &[&str]) -> String {
     let lines = log.take();
     assert_eq!(lines.lines().count(), 1, "{words:?}: {lines}");
     for word in words {
         assert!(lines.contains(word), "{word} is not in: {lines}");
     }
+    lines
 }
 
 #[track_caller]
@@ -209,9 +266,21 @@ fn api_key(missing: Missing) -> Header {
     Header::new("x-api-key").missing(missing)
 }
 
+fn behind_proxies() -> ClientIp {
+    ClientIp::new().trusted_proxies(["10.0.0.0/8", "2001:db8:1::/48"])
+}
+
+fn by_forwarded() -> ClientIp {
+    behind_proxies().header(ForwardedHeader::Forwarded)
+}
+
 fn forwarded(field: &'static str) -> Request<Bytes> {
-    let mut request = get_from(PROXY);
-    let client = if field == "forwarded" { "for=203.0.113.1" } else { "203.0.113.1" };
-    request.headers_mut().insert(field, HeaderValue::from_static(client));
+    let client = if field == FORWARDED { "for=203.0.113.1" } else { "203.0.113.1" };
+    with_field(PROXY, field, client)
+}
+
+fn with_field(peer: &str, field: &'static str, value: &'static str) -> Request<Bytes> {
+    let mut request = get_from(peer);
+    request.headers_mut().insert(field, HeaderValue::from_static(value));
     request
 }
