@@ -105,7 +105,7 @@ fn login(limiter: &Limiter) -> Layer {
 }
 
 /// Tenants have a limit for each of their clients, in KiB; who does not say how long a body is pays for a
-/// MiB. A storage that fails stops no upload.
+/// MiB. A storage that fails stops no upload. A client that is rejected while it uploads reads the rejection, for 4 MiB.
 fn upload(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .rule("upload")
@@ -113,7 +113,8 @@ fn upload(limiter: &Limiter) -> Layer {
         .cost(ContentLength::in_kib().at_most(1024).missing(MissingLength::Costs(1024)))
         .exempt_preflight()
         .exempt(|head| head.header("x-purpose") == Some("probe"))
-        .on_error(OnError::Pass);
+        .on_error(OnError::Pass)
+        .drain_rejected(4 * 1024 * 1024); // of the layer alone: Actix reads on by itself
     Ok(layer.build()?)
 }
 

@@ -162,7 +162,7 @@ async fn layers_within_each_other_are_read_in_one_field() {
 }
 
 /// Returns whether a program is installed; if not, says that the test is skipped.
-fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let is_there = Command::new(program).arg("--version").output().is_ok();
     if !is_there {
         eprintln!("SKIPPED: {program} is not installed");
@@ -170,7 +170,7 @@ fn has(program: &str) -> bool {
     is_there
 }
 
-fn output(command: &mut Command) -> String {
+pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().expect("it is installed");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {errors}");

@@ -15,6 +15,10 @@ mod over_redis;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
+mod rejected_bodies;
+#[cfg(test)]
+mod reverse_proxy;
+#[cfg(test)]
 mod servers;
 
 /// Compiles the programs of the guide, and runs those that can be run.

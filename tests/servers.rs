@@ -33,7 +33,10 @@ impl Server {
         F: Fn() -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = &'static str> + Send + 'static,
     {
-        let app = Router::new().route("/", get(handler)).layer(layer.build().unwrap());
+        Self::axum_app(Router::new().route("/", get(handler)).layer(layer.build().unwrap()))
+    }
+
+    pub(crate) fn axum_app(app: Router) -> Self {
         let service = app.into_make_service_with_connect_info::<SocketAddr>();
         let (listener, address) = listen();
         listener.set_nonblocking(true).unwrap();
@@ -62,16 +65,25 @@ impl Server {
         F: Fn() -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = &'static str> + 'static,
     {
-        use actix_web::{App, HttpServer, rt::System, web};
+        use actix_web::web;
 
         let throttle = throttle.build().unwrap();
+        Self::actix_app(move |app| {
+            let scope = web::scope("").wrap(throttle.clone());
+            app.service(scope.route("/", web::get().to(handler.clone())));
+        })
+    }
+
+    pub(crate) fn actix_app(
+        configure: impl Fn(&mut actix_web::web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Self {
+        use actix_web::{App, HttpServer, rt::System};
+
         let (listener, address) = listen();
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async {
-                let app = move || {
-                    App::new().wrap(throttle.clone()).route("/", web::get().to(handler.clone()))
-                };
+                let app = move || App::new().configure(configure.clone());
                 let server = HttpServer::new(app).workers(2).disable_signals();
                 let server = server.h1_allow_half_closed(false); // who is gone is noticed
                 let server = server.shutdown_timeout(0).listen(listener).unwrap().run();

@@ -58,6 +58,7 @@ fn each_option_of_the_layer_stands_in_an_example() {
     all_are_shown("crates/throttle-http/src/fields/mod.rs", "options.rs", 5);
     all_are_shown("crates/throttle-http/src/options/content_length.rs", "options.rs", 2);
     all_are_shown("crates/throttle-http/src/identity", "options.rs", 5);
+    all_are_shown("crates/throttle-tower/src/layer.rs", "options.rs", 1);
     all_are_shown("crates/throttle-tower/src/outgoing/mod.rs", "options.rs", 8);
 }
 

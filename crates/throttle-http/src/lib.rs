@@ -52,6 +52,8 @@
 //!   proxies are trusted.
 //! - **A rejection** is a response, not an error. Keep its header fields, extensions and length, and do not
 //!   call the handler. To `HEAD` it has no body: [`Rejection::into_response_to`].
+//! - **The body of a rejected request** is read for a while, in a task, by [`drain_body`] or by the server itself.
+//!   Else a client that is still sending sees a reset instead of the rejection.
 //! - **Errors of handlers** that the framework turns into responses become responses before
 //!   [`Attached::finish`], which else does not see their status, so that `charge_if` cannot decide. An error that
 //!   closes the connection is returned: drop what you hold.
@@ -101,6 +103,7 @@ mod builder;
 mod config_error;
 mod config_warning;
 mod diagnostics;
+mod drain;
 mod extension_sink;
 mod fields;
 mod grpc;
@@ -121,6 +124,7 @@ pub use self::{
     builder::{LimitSource, ThrottleBuilder},
     config_error::ConfigError,
     config_warning::{ConfigWarning, RequestSample},
+    drain::drain_body,
     extension_sink::ExtensionSink,
     fields::{HeaderSink, Headers, RateLimitHeader, ShortSecret, join_list},
     head::{RequestHead, RequestView},

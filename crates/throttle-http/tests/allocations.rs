@@ -1,4 +1,5 @@
-//! Rules that are picked for each request cost no allocation.
+//! Rules that are picked for each request cost no allocation, and neither does the body of a rejected request that
+//! has none.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{alloc::System, net::IpAddr, sync::Arc};
@@ -6,7 +7,7 @@ use std::{alloc::System, net::IpAddr, sync::Arc};
 use http::Request;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use throttle_core::{Limiter, Rule};
-use throttle_http::{Headers, IntoRules, Options, RequestHead, Throttle};
+use throttle_http::{Headers, IntoRules, Options, RequestHead, Throttle, drain_body};
 use throttle_memory::MemoryStorage;
 
 #[global_allocator]
@@ -26,10 +27,14 @@ fn allocations<R: IntoRules>(pick: impl Fn() -> R + Send + Sync + 'static) -> us
         _ = throttle.check(&head).into_ready().expect("memory answers at once").unwrap();
     };
     (0..10).for_each(|_| ask());
+    allocations_of_a_hundred(ask)
+}
+
+fn allocations_of_a_hundred(work: impl Fn()) -> usize {
     // The thread that began this test allocates too, now and then.
     let counted = (0..3).map(|_| {
         let region = Region::new(ALLOCATOR);
-        (0..100).for_each(|_| ask());
+        (0..100).for_each(|_| work());
         region.change().allocations
     });
     counted.min().unwrap()
@@ -41,4 +46,34 @@ fn a_rule_that_is_picked_allocates_nothing_unless_its_name_does() {
     assert_eq!(allocations(|| "a"), 0);
     assert_eq!(allocations(move || Arc::clone(&plan)), 0);
     assert_eq!(allocations(|| String::from("c")), 100, "the name's own");
+}
+
+#[test]
+fn a_rejected_request_without_a_body_starts_no_task() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
+    let drains = |body: &'static str| {
+        allocations_of_a_hundred(move || drain_body(Request::new(Static(body)), 1))
+    };
+    assert_eq!(drains(""), 0);
+    assert!(drains("a body") > 0, "a task");
+}
+
+/// A body that allocates nothing.
+struct Static(&'static str);
+
+impl http_body::Body for Static {
+    type Data = &'static [u8];
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<&'static [u8]>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.0.len() as u64)
+    }
 }

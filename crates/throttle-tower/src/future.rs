@@ -9,10 +9,11 @@ use std::{
 };
 
 use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use throttle_core::Reply;
 use throttle_http::{
-    Attached, Call, Done, LimitedFuture, Pass, Rejection, ResponseBody, ResponseHead,
+    Attached, Call, Done, LimitedFuture, Pass, Rejection, ResponseBody, ResponseHead, drain_body,
 };
 use tower_service::Service;
 
@@ -21,6 +22,9 @@ pin_project! {
     pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>>,
+        B: Body,
+        B: Send,
+        B: 'static,
     {
         #[pin]
         inner: LimitedFuture<PendingCall<S, B>>,
@@ -31,29 +35,38 @@ pin_project! {
 struct PendingCall<S, B> {
     ready: S,
     request: Request<B>,
+    max_drain: u64,
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + 'static,
 {
     #[inline]
     pub(crate) fn called(attached: Attached, future: S::Future) -> Self {
         Self { inner: LimitedFuture::called(attached, future) }
     }
 
-    pub(crate) fn rejected(request: &Request<B>, rejection: Rejection) -> Self {
-        Self { inner: LimitedFuture::rejected(reject(request, rejection)) }
+    pub(crate) fn rejected(request: Request<B>, rejection: Rejection, max_drain: u64) -> Self {
+        Self { inner: LimitedFuture::rejected(reject(request, rejection, max_drain)) }
     }
 
-    pub(crate) fn checking(check: Reply<Pass, Rejection>, ready: S, request: Request<B>) -> Self {
-        Self { inner: LimitedFuture::checking(check, PendingCall { ready, request }) }
+    pub(crate) fn checking(
+        check: Reply<Pass, Rejection>,
+        ready: S,
+        request: Request<B>,
+        max_drain: u64,
+    ) -> Self {
+        let call = PendingCall { ready, request, max_drain };
+        Self { inner: LimitedFuture::checking(check, call) }
     }
 }
 
 impl<S, B, R> Call for PendingCall<S, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + 'static,
 {
     type Future = S::Future;
     type Inner = Response<R>;
@@ -66,7 +79,7 @@ where
     }
 
     fn reject(self, rejection: Rejection) -> Self::Response {
-        reject(&self.request, rejection)
+        reject(self.request, rejection, self.max_drain)
     }
 
     #[inline]
@@ -82,13 +95,23 @@ where
     }
 }
 
-fn reject<B, R>(request: &Request<B>, rejection: Rejection) -> Response<ResponseBody<R>> {
-    rejection.into_response_to(request.method()).map(ResponseBody::rejection)
+fn reject<B, R>(
+    request: Request<B>,
+    rejection: Rejection,
+    max_drain: u64,
+) -> Response<ResponseBody<R>>
+where
+    B: Body + Send + 'static,
+{
+    let response = rejection.into_response_to(request.method());
+    drain_body(request, max_drain);
+    response.map(ResponseBody::rejection)
 }
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + 'static,
 {
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
@@ -101,6 +124,7 @@ where
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ResponseFuture").field(&self.inner).finish()

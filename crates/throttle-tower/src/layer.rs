@@ -7,6 +7,9 @@ use tower_layer::Layer;
 
 use crate::{memory::MEMORY, service::RateThrottleService};
 
+/// How many bytes of the body of a rejected request are read by default: 16 MiB.
+const MAX_DRAIN: u64 = 16 * 1024 * 1024;
+
 /// Limits the requests of the services that it is laid around.
 ///
 /// It has no type parameters, and clones share one limiter, so that it can be kept in a field,
@@ -43,6 +46,8 @@ use crate::{memory::MEMORY, service::RateThrottleService};
 pub struct RateThrottleLayer {
     /// Shared by clones, which routers make before they wrap each route.
     builder: ThrottleBuilder,
+    /// How many bytes of the body of a rejected request are read.
+    max_drain: u64,
 }
 
 impl RateThrottleLayer {
@@ -55,10 +60,24 @@ impl RateThrottleLayer {
     /// Makes a layer of options that were collected elsewhere: from a file, in a table of tests.
     pub fn from_options(source: impl Into<LimitSource>, options: Options) -> Self {
         let limiter = source.into().into_limiter(MEMORY).map_err(Arc::new);
-        Self { builder: ThrottleBuilder::new(limiter, options) }
+        Self { builder: ThrottleBuilder::new(limiter, options), max_drain: MAX_DRAIN }
     }
 
     throttle_http::option_methods!();
+
+    /// Sets how many bytes of the body of a rejected request are read and discarded; default 16 MiB, and with 0
+    /// none.
+    ///
+    /// A server that stops reading an upload closes the connection, and a client that is still sending, or a
+    /// proxy in front, then sees a reset instead of the rejection. So the body is read on in a task, which does
+    /// not delay the response. A task ends after these bytes, after 5 seconds, and 250 to 500 milliseconds after
+    /// the last byte. A process reads at most 256 bodies at once; more are dropped unread, and so are those of
+    /// HTTP/2, where that resets no connection, and of requests with `Expect`, whose clients wait for the
+    /// response. It needs a tokio runtime, as hyper has; elsewhere all bodies are dropped.
+    pub fn drain_rejected(mut self, max_bytes: u64) -> Self {
+        self.max_drain = max_bytes;
+        self
+    }
 
     /// Checks the layer, so that mistakes are errors when the service starts.
     ///
@@ -72,7 +91,7 @@ impl RateThrottleLayer {
     }
 
     fn with(self, change: impl FnOnce(&mut Options)) -> Self {
-        Self { builder: self.builder.with(change) }
+        Self { builder: self.builder.with(change), ..self }
     }
 }
 
@@ -80,6 +99,6 @@ impl<S> Layer<S> for RateThrottleLayer {
     type Service = RateThrottleService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateThrottleService::new(inner, self.builder.throttle_or_log())
+        RateThrottleService::new(inner, self.builder.throttle_or_log(), self.max_drain)
     }
 }

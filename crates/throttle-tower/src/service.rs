@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::{Extensions, Request, Response};
+use http_body::Body;
 use throttle_core::Reply;
 use throttle_http::{Rejection, RequestHead, ResponseBody, Throttle};
 use tower_service::Service;
@@ -20,17 +21,20 @@ pub struct RateThrottleService<S> {
     inner: S,
     /// `None` when the layer could not be built.
     throttle: Option<Arc<Throttle>>,
+    /// How many bytes of the body of a rejected request are read.
+    max_drain: u64,
 }
 
 impl<S> RateThrottleService<S> {
-    pub(crate) fn new(inner: S, throttle: Option<Arc<Throttle>>) -> Self {
-        Self { inner, throttle }
+    pub(crate) fn new(inner: S, throttle: Option<Arc<Throttle>>, max_drain: u64) -> Self {
+        Self { inner, throttle, max_drain }
     }
 }
 
 impl<S, B, R> Service<Request<B>> for RateThrottleService<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
+    B: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -51,12 +55,12 @@ where
                 let attached = pass.attach(request.extensions_mut());
                 ResponseFuture::called(attached, self.inner.call(request))
             }
-            Ok(Err(rejection)) => ResponseFuture::rejected(&request, rejection),
+            Ok(Err(rejection)) => ResponseFuture::rejected(request, rejection, self.max_drain),
             Err(pending) => {
                 // The service that was polled ready is the one to call; its clone replaces it here.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::checking(pending, ready, request)
+                ResponseFuture::checking(pending, ready, request, self.max_drain)
             }
         }
     }

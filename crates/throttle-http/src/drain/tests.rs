@@ -1,0 +1,184 @@
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Waker},
+};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use throttle_core::ManualClock;
+
+use super::*;
+
+/// A body of pieces that a test sends; it remembers that it was polled or dropped.
+#[derive(Clone, Default)]
+struct Sent {
+    pieces: Arc<std::sync::Mutex<Vec<usize>>>,
+    ended: Arc<AtomicBool>,
+    polled: Arc<AtomicBool>,
+}
+
+impl Sent {
+    fn send(&self, length: usize) {
+        self.pieces.lock().unwrap().push(length);
+    }
+
+    /// Returns whether all that was sent is read.
+    fn is_read(&self) -> bool {
+        self.pieces.lock().unwrap().is_empty()
+    }
+}
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.polled.store(true, SeqCst);
+        match self.pieces.lock().unwrap().pop() {
+            Some(length) => Poll::Ready(Some(Ok(Frame::data(vec![0; length].into())))),
+            None if self.ended.load(SeqCst) => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// A drain that a test polls.
+struct Drain {
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    clock: ManualClock,
+    sent: Sent,
+}
+
+impl Drain {
+    fn new(max_bytes: u64) -> Self {
+        let (clock, sent) = (ManualClock::default(), Sent::default());
+        let (by, body) = (clock.clone(), sent.clone());
+        let future = Box::pin(async move { drain(body, max_bytes, &by).await });
+        let mut drain = Self { future, clock, sent };
+        assert!(!drain.is_over(), "nothing was sent yet");
+        drain
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn is_over_after(&mut self, ticks: f64) -> bool {
+        self.clock.advance(TICK.mul_f64(ticks));
+        self.is_over()
+    }
+}
+
+#[test]
+fn a_body_is_read_to_its_end_however_many_pieces_it_has() {
+    let mut drain = Drain::new(u64::MAX);
+    for _ in 0..1000 {
+        drain.sent.send(64 * 1024);
+        assert!(!drain.is_over() && drain.sent.is_read());
+    }
+    drain.sent.ended.store(true, SeqCst);
+    assert!(drain.is_over());
+}
+
+#[test]
+fn no_more_is_read_than_the_bound() {
+    let mut drain = Drain::new(1000);
+    drain.sent.send(999);
+    assert!(!drain.is_over());
+    drain.sent.send(1);
+    drain.sent.send(1);
+    assert!(drain.is_over() && !drain.sent.is_read());
+
+    let mut empty_pieces = Drain::new(1000);
+    (0..1001).for_each(|_| empty_pieces.sent.send(0));
+    assert!(empty_pieces.is_over());
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_waited_for_half_a_second_at_most() {
+    let mut silent = Drain::new(u64::MAX);
+    assert!(!silent.is_over_after(0.99));
+    assert!(silent.is_over_after(0.01));
+
+    let mut stops = Drain::new(u64::MAX);
+    stops.sent.send(1);
+    assert!(!stops.is_over_after(1.0), "something came in this tick");
+    assert!(!stops.is_over_after(0.99));
+    assert!(stops.is_over_after(0.01));
+    assert!(2 * TICK <= Duration::from_millis(500));
+}
+
+#[test]
+fn a_client_that_trickles_is_waited_for_five_seconds_at_most() {
+    let mut drain = Drain::new(u64::MAX);
+    for _ in 1..MAX_TICKS {
+        drain.sent.send(1);
+        assert!(!drain.is_over_after(1.0));
+    }
+    drain.sent.send(1);
+    assert!(drain.is_over_after(1.0));
+    assert_eq!(MAX_TICKS * TICK, Duration::from_secs(5));
+}
+
+#[test]
+fn at_most_so_many_bodies_are_drained_at_once() {
+    static OURS: AtomicUsize = AtomicUsize::new(0);
+    let mut slots: Vec<_> = (0..MAX_DRAINS).map(|_| Slot::acquire(&OURS).unwrap()).collect();
+    assert!(Slot::acquire(&OURS).is_none() && Slot::acquire(&OURS).is_none());
+    slots.pop();
+    let again = Slot::acquire(&OURS);
+    assert!(again.is_some() && Slot::acquire(&OURS).is_none());
+    drop((slots, again));
+    assert_eq!(OURS.load(Relaxed), 0);
+}
+
+fn post() -> (Request<Sent>, Arc<AtomicBool>) {
+    let sent = Sent::default();
+    let polled = Arc::clone(&sent.polled);
+    (Request::post("/").body(sent).unwrap(), polled)
+}
+
+#[tokio::test]
+async fn a_body_is_read_where_that_helps_and_nowhere_else() {
+    type Change = fn(&mut Request<Sent>);
+    let table: [(&str, Change, u64, bool); 5] = [
+        ("HTTP/1.1", |_| {}, 1, true),
+        ("HTTP/1.0", |request| *request.version_mut() = Version::HTTP_10, 1, true),
+        ("HTTP/2", |request| *request.version_mut() = Version::HTTP_2, 1, false),
+        (
+            "Expect",
+            |request| _ = request.headers_mut().insert(EXPECT, "100-continue".parse().unwrap()),
+            1,
+            false,
+        ),
+        ("no bytes", |_| {}, 0, false),
+    ];
+    for (about, change, max_bytes, is_read) in table {
+        let (mut request, polled) = post();
+        change(&mut request);
+        drain_body(request, max_bytes);
+        // A task that was spawned is the next to run.
+        tokio::task::yield_now().await;
+        assert_eq!(polled.load(SeqCst), is_read, "{about}");
+    }
+}
+
+#[test]
+fn outside_of_a_runtime_a_body_is_dropped() {
+    let (request, polled) = post();
+    let pieces = Arc::downgrade(&request.body().pieces);
+    drain_body(request, 1);
+    assert!(!polled.load(SeqCst) && pieces.upgrade().is_none());
+}
