@@ -201,14 +201,14 @@ impl HeaderSink for Fields<'_> {
     }
 
     fn extend_list(&mut self, list: RateLimitHeader, value: Bytes) {
-        let Ok(added) = actix::HeaderValue::from_maybe_shared(value) else { return };
-        let mut before = self.0.insert(name_of_list(list), added);
-        let Some(first) = before.next() else { return };
-        let name = name_of_list(list);
-        let before: Vec<_> = [first].into_iter().chain(before).collect();
-        let lines = before.iter().chain(self.0.get(&name)).map(actix::HeaderValue::as_bytes);
-        if let Ok(line) = actix::HeaderValue::from_bytes(&join_list(lines)) {
-            self.0.insert(name, line);
+        let Ok(added) = actix::HeaderValue::from_maybe_shared(value.clone()) else { return };
+        let before: Vec<_> = self.0.insert(name_of_list(list), added).collect();
+        if before.is_empty() {
+            return;
+        }
+        let lines = before.iter().map(actix::HeaderValue::as_bytes);
+        if let Ok(line) = actix::HeaderValue::from_bytes(&join_list(list, lines, &value)) {
+            self.0.insert(name_of_list(list), line);
         }
     }
 }

@@ -258,11 +258,64 @@ fn layers_within_each_other_list_all_rules_but_tell_the_legacy_fields_once() {
 fn a_list_of_several_lines_becomes_one_and_loses_nothing() {
     let mut map = HeaderMap::new();
     map.append(RATE_LIMIT, HeaderValue::from_static(r#""a";r=1"#));
-    map.append(RATE_LIMIT, HeaderValue::from_bytes(b"\"b\";x=\"\xff\"").unwrap());
+    map.append(RATE_LIMIT, HeaderValue::from_static(r#"token;x, ("b" 2);y=?1;z=:AA==:, 1.5 "#));
+    write(&fields(Headers::all()), &once(&limiter([api(9)])), &mut map);
+    let of_both = r#""a";r=1, token;x, ("b" 2);y=?1;z=:AA==:, 1.5 , "api";r=8;t=60"#;
+    assert_eq!(lines(&map, &RATE_LIMIT), [of_both]);
+    assert_eq!(lines(&map, &RATE_LIMIT_POLICY), [r#""api";q=9;w=60"#]);
+}
+
+const OURS: &str = r#""api";r=8;t=60"#;
+
+/// Writes the fields around these lines, and returns what `RateLimit` is then.
+fn around(before: &[HeaderValue]) -> Vec<u8> {
+    let mut map = HeaderMap::new();
+    before.iter().for_each(|line| _ = map.append(RATE_LIMIT, line.clone()));
     write(&fields(Headers::all()), &once(&limiter([api(9)])), &mut map);
     let [line] = map.get_all(RATE_LIMIT).iter().collect::<Vec<_>>()[..] else { panic!("{map:?}") };
-    assert_eq!(line.as_bytes(), b"\"a\";r=1, \"b\";x=\"\xff\", \"api\";r=8;t=60");
-    assert_eq!(lines(&map, &RATE_LIMIT_POLICY), [r#""api";q=9;w=60"#]);
+    line.as_bytes().to_vec()
+}
+
+#[test]
+fn a_value_that_is_no_list_is_replaced() {
+    let values: [&[u8]; 11] = [
+        b"limit=100, remaining=50, reset=30",
+        b"",
+        b"  ",
+        b",",
+        b"\"a\";r=1,",
+        b",\"a\";r=1",
+        b"\"a",
+        b"\"a\";R=1",
+        b"\"b\";x=\"\xff\"",
+        b"50 of 100",
+        b"1234567890123456",
+    ];
+    for value in values {
+        let lines = [HeaderValue::from_bytes(value).unwrap()];
+        assert_eq!(around(&lines), OURS.as_bytes(), "{}", value.escape_ascii());
+    }
+    let two = [HeaderValue::from_static(r#""a";r=1"#), HeaderValue::from_static("limit=100")];
+    assert_eq!(around(&two), OURS.as_bytes(), "both lines are one value");
+    let one_is_empty = [HeaderValue::from_static(""), HeaderValue::from_static(r#""a";r=1"#)];
+    assert_eq!(around(&one_is_empty), format!("\"a\";r=1, {OURS}").as_bytes());
+}
+
+proptest! {
+    #[test]
+    fn around_whatever_stands_there_a_list_is_written_that_ends_with_ours(
+        before in vec(prop_oneof![
+            vec(any::<u8>(), 0..20),
+            "[a\"0-9;=,:?()@% \\\\.-]{0,12}".prop_map(String::into_bytes),
+            "(\"[a-z]\"(;[a-z]=[0-9])?,? ?){0,4}".prop_map(String::into_bytes),
+        ], 0..4)
+    ) {
+        let lines: Vec<_> =
+            before.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+        let written = around(&lines);
+        prop_assert!(Parser::new(&written).parse::<List>().is_ok(), "{}", written.escape_ascii());
+        prop_assert!(written.ends_with(OURS.as_bytes()));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     Log,
     http::{
         adapter::Adapter,
-        case::get,
+        case::{get, with},
         fixture::{Fixture, Limits, api},
         run::scenarios,
     },
@@ -20,6 +20,7 @@ impl<A: Adapter> Fixture<'_, A> {
             self, "once";
             a_limiter_that_is_made_for_each_request_is_noticed,
             requests_that_are_charged_twice_by_one_rule_are_noticed,
+            a_field_of_the_handler_that_is_replaced_is_named,
         );
     }
 
@@ -66,6 +67,23 @@ impl<A: Adapter> Fixture<'_, A> {
         let lines = log.take();
         assert_eq!(lines.lines().count(), 1, "{lines}");
         for word in ["WARN", "\"api\"", "twice"] {
+            assert!(lines.contains(word), "{word} is not in: {lines}");
+        }
+    }
+    async fn a_field_of_the_handler_that_is_replaced_is_named(&self) {
+        let (log, _guard) = Log::start();
+        let app = self.app(&self.limits([api(99)]), [Options::new()]).await;
+        for list in [r#"field=ratelimit:"a";r=1"#, "field=ratelimit:"] {
+            assert_eq!(app.status(with(get(), "x-do", list)).await, 200);
+        }
+        assert_eq!(log.take(), "", "a list is kept, and nothing is nothing to keep");
+        for _ in 0..3 {
+            let older = with(get(), "x-do", "field=ratelimit-policy:limit=9");
+            assert_eq!(app.status(older).await, 200);
+        }
+        let lines = log.take();
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        for word in ["WARN", "ratelimit-policy", "replaced"] {
             assert!(lines.contains(word), "{word} is not in: {lines}");
         }
     }

@@ -54,6 +54,7 @@ pub(super) fn cases() -> Vec<Case> {
         a_partition_key(),
         a_partition_key_of_several_rules(),
         a_name_that_needs_escapes(),
+        fields_of_the_handler(),
         a_window_under_a_second(),
         a_window_of_no_whole_second(),
         a_bucket_that_refills_in_less_than_a_second(),
@@ -102,6 +103,23 @@ fn a_name_that_needs_escapes() -> Case {
         .rule(fixed(name, 1, secs(60)))
         .ask(get(), passed().draft(&policy, &limits))
         .ask(get(), refused(&[name]).draft(&policy, &limits).retry_after(60))
+}
+
+fn fields_of_the_handler() -> Case {
+    let does = |what: &'static str| with(get(), "x-do", what);
+    let limits = |before: &str, left| format!(r#"{before}"api";r={left};t=60"#);
+    let draft = |limits: String| passed().draft(r#""api";q=9;w=60"#, &limits);
+    Case::new("fields of the handler are kept if they are lists, and replaced if not", modern())
+        .rule(api(9))
+        .ask(does(r#"field=ratelimit:"a";r=1"#), draft(limits(r#""a";r=1, "#, 8)))
+        .ask(
+            does(r#"field=ratelimit:"a";r=1 field=ratelimit:"b""#),
+            draft(limits(r#""a";r=1, "b", "#, 7)),
+        )
+        .ask(does("field=ratelimit:limit=100,remaining=50,reset=30"), draft(limits("", 6)))
+        .ask(does(r#"field=ratelimit:"a";r=1 field=ratelimit:limit=9"#), draft(limits("", 5)))
+        .ask(does("field=ratelimit:"), draft(limits("", 4)))
+        .ask(does(r#"field=ratelimit:"a field=ratelimit-policy:9,"#), draft(limits("", 3)))
 }
 
 fn a_window_under_a_second() -> Case {
