@@ -20,6 +20,8 @@ mod rejected_bodies;
 mod reverse_proxy;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod stored_rejections;
 
 /// Compiles the programs of the guide, and runs those that can be run.
 #[cfg(doctest)]

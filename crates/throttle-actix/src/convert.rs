@@ -229,6 +229,7 @@ fn name_of(name: &HeaderName) -> Result<actix::HeaderName, actix::InvalidHeaderN
         "ratelimit-policy" => Ok(name_of_list(RateLimitHeader::RateLimitPolicy)),
         "retry-after" => Ok(actix::RETRY_AFTER),
         "content-type" => Ok(actix::CONTENT_TYPE),
+        "cache-control" => Ok(actix::CACHE_CONTROL),
         other => actix::HeaderName::from_bytes(other.as_bytes()),
     }
 }

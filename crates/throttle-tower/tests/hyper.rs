@@ -28,6 +28,7 @@ content-type: application/problem+json
 ratelimit-policy: \"api\";q=1;w=60
 ratelimit: \"api\";r=0;t=60
 retry-after: 60
+cache-control: no-store
 content-length: 188
 ";
 const BODY: &str = r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Request cannot be satisfied as assigned quota has been exceeded","status":429,"violated-policies":["api"]}"#;

@@ -89,9 +89,10 @@ impl Throttle {
             values.write(response.headers_mut());
             self.fields.write_retry_after(&decisions, response.headers_mut());
         }
-        if protocol != Protocol::Http {
-            response = protocol.denied(response, &decisions, self.options.on_denied.is_some());
-        }
+        response = match protocol {
+            Protocol::Http => rejection::not_stored(response),
+            _ => protocol.denied(response, &decisions, self.options.on_denied.is_some()),
+        };
         if self.options.response_extension {
             response.extensions_mut().insert(decisions);
         }

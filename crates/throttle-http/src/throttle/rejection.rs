@@ -5,7 +5,7 @@ use std::mem;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
 };
 
 use crate::{
@@ -60,8 +60,21 @@ impl Rejection {
 
     /// Translates a rejection that no rule decided to the protocol that the client reads.
     pub(super) fn translated(self, protocol: Protocol) -> Self {
-        Self(protocol.undecided(self.0))
+        match protocol {
+            Protocol::Http => Self(not_stored(self.0)),
+            _ => Self(protocol.undecided(self.0)),
+        }
     }
+}
+
+/// Forbids caches to store a rejection ([RFC 6585, section 4]), unless the service says itself what they may do:
+/// a stored one would be served to other clients.
+///
+/// [RFC 6585, section 4]: https://www.rfc-editor.org/rfc/rfc6585#section-4
+pub(super) fn not_stored(mut response: Response<Bytes>) -> Response<Bytes> {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(no_store);
+    response
 }
 
 pub(super) fn problem_response(status: StatusCode, body: Bytes) -> Response<Bytes> {

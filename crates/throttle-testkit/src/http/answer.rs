@@ -9,7 +9,8 @@ use throttle_core::Micros;
 use crate::http::handler::BODY;
 
 /// The fields that are compared, in the order in which an answer lists them.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
+    "cache-control",
     "content-type",
     "grpc-message",
     "grpc-status",
@@ -28,7 +29,7 @@ const FIELDS: [&str; 11] = [
 pub(super) struct Answer {
     /// The status.
     pub status: u16,
-    /// `Content-Type`, `Retry-After`, the status of gRPC and every field of rate limits, one entry for
+    /// `Content-Type`, `Cache-Control`, `Retry-After`, the status of gRPC and every field of rate limits, one entry for
     /// each line.
     pub fields: Vec<(&'static str, String)>,
     /// The body.
@@ -86,6 +87,16 @@ impl Answer {
         self.field("x-ratelimit-dry-run", "denied")
     }
 
+    /// Adds what keeps a rejection out of caches.
+    pub(super) fn not_stored(self) -> Self {
+        self.stored_as("no-store")
+    }
+
+    /// Adds `Cache-Control`.
+    pub(super) fn stored_as(self, how: &str) -> Self {
+        self.field("cache-control", how)
+    }
+
     /// Adds the status of gRPC.
     pub(super) fn status(self, code: u8) -> Self {
         self.field("grpc-status", code)
@@ -127,7 +138,7 @@ pub(super) fn refused(rules: &[&str]) -> Answer {
          \"title\":\"Request cannot be satisfied as assigned quota has been exceeded\",\
          \"status\":429,\"violated-policies\":{rules}}}"
     );
-    Answer::new(429, "application/problem+json", body)
+    Answer::new(429, "application/problem+json", body).not_stored()
 }
 
 /// Expects another problem.
@@ -136,7 +147,7 @@ pub(super) fn problem(status: u16, title: &str, detail: &str) -> Answer {
         "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{status},\
          \"detail\":\"{detail}\"}}"
     );
-    Answer::new(status, "application/problem+json", body)
+    Answer::new(status, "application/problem+json", body).not_stored()
 }
 
 /// Expects the refusal of a client that is on the deny list for good.

@@ -135,7 +135,8 @@ fn with_an_answer_of_ones_own() -> Case {
         };
         Response::builder().status(503).header("content-type", "text/plain").body(body).unwrap()
     });
-    let full = Answer::new(503, "text/plain", "2 at once").draft(POLICY, r#""uploads";r=0"#);
+    let full =
+        Answer::new(503, "text/plain", "2 at once").not_stored().draft(POLICY, r#""uploads";r=0"#);
     Case::new("an answer of one's own can tell a place from a rate", options.rule("slow"))
         .rule(fixed("slow", 1, secs(1)))
         .concurrency("uploads", 2)

@@ -60,6 +60,7 @@ pub(super) fn cases() -> Vec<Case> {
         a_bucket_that_refills_in_less_than_a_second(),
         a_refusal_of_ones_own(),
         a_refusal_of_ones_own_without_fields(),
+        a_rejection_that_caches_may_store(),
         a_dry_run(),
         a_dry_run_without_fields(),
         a_dry_run_of_what_has_no_key(),
@@ -158,7 +159,7 @@ fn answer(denial: &Denial<'_>) -> Response<String> {
 }
 
 fn a_refusal_of_ones_own() -> Case {
-    let answered = Answer::new(418, "text/plain", "api: Some(60s) of 1");
+    let answered = Answer::new(418, "text/plain", "api: Some(60s) of 1").not_stored();
     Case::new("a refusal of one's own gets the fields", every_field().on_denied(answer))
         .rule(api(1))
         .ask(get(), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
@@ -170,7 +171,19 @@ fn a_refusal_of_ones_own_without_fields() -> Case {
     Case::new("a refusal of one's own is left as it is where no field is written", options)
         .rule(api(1))
         .ask(get(), passed())
-        .ask(get(), Answer::new(418, "text/plain", "api: Some(60s) of 1"))
+        .ask(get(), Answer::new(418, "text/plain", "api: Some(60s) of 1").not_stored())
+}
+
+fn a_rejection_that_caches_may_store() -> Case {
+    let options = modern().on_denied(|_| {
+        let response = Response::builder().status(429).header("content-type", "text/plain");
+        response.header("cache-control", "private, max-age=5").body("later").unwrap()
+    });
+    let answered = Answer::new(429, "text/plain", "later").stored_as("private, max-age=5");
+    Case::new("a rejection of one's own says itself whether it may be stored", options)
+        .rule(api(1))
+        .ask(get(), passed().draft(POLICY, LIMITS))
+        .ask(get(), answered.draft(POLICY, LIMITS).retry_after(60))
 }
 
 fn a_dry_run() -> Case {

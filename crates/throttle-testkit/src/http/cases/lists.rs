@@ -56,13 +56,13 @@ fn denied_for_good_with_an_answer_of_ones_own() -> Case {
         let body = if denial.decision().retry_after().is_none() { "go away" } else { "wait" };
         Response::builder().status(403).header("content-type", "text/plain").body(body).unwrap()
     });
-    let waits = Answer::new(403, "text/plain", "wait");
+    let waits = Answer::new(403, "text/plain", "wait").not_stored();
     let waits = waits.draft(r#""api";q=10;w=60"#, r#""api";r=0;t=5"#);
     Case::new("an answer of one's own goes to those who are denied, too", options)
         .rule(api(10))
         .change(|limiter| limiter.deny_list().add("192.0.2.1").unwrap())
         .change(|limiter| limiter.deny_list().add_for("192.0.2.2", secs(5)).unwrap())
-        .ask(get(), Answer::new(403, "text/plain", "go away"))
+        .ask(get(), Answer::new(403, "text/plain", "go away").not_stored())
         .ask(get_from("192.0.2.2"), waits.legacy(10, 0, 5).retry_after(5))
 }
 

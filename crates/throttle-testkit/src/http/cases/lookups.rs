@@ -156,7 +156,7 @@ fn a_lookup_that_fails() -> Case {
         let body = "{\"type\":\"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity\",\
                     \"title\":\"Request cannot be satisfied due to temporary server capacity constraints\",\
                     \"status\":503}";
-        Answer::new(503, "application/problem+json", body).retry_after(1)
+        Answer::new(503, "application/problem+json", body).not_stored().retry_after(1)
     };
     case("a lookup that fails is as a storage that does", modern().rule("api").key(customer()))
         .ask(of("broken"), unavailable())

@@ -170,7 +170,7 @@ fn an_answer_of_ones_own() -> Case {
         let response = Response::builder().status(503).header("content-type", "text/plain");
         response.header("retry-after", "7").body("later").unwrap()
     });
-    let later = Answer::new(503, "text/plain", "later").retry_after(7);
+    let later = Answer::new(503, "text/plain", "later").not_stored().retry_after(7);
     case("an answer of one's own keeps its Retry-After in the layer around", modern(), inner)
         .ask(get(), both(passed(), 2))
         .ask(get(), both(later, 1))

@@ -26,6 +26,7 @@ content-type: text/plain; charset=utf-8
 ratelimit-policy: \"api\";q=1;w=60
 ratelimit: \"api\";r=0;t=60";
 const REJECTED: &str = "HTTP/1.1 429 Too Many Requests
+cache-control: no-store
 content-length: 188
 content-type: application/problem+json
 ratelimit-policy: \"api\";q=1;w=60
