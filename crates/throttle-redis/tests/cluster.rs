@@ -77,6 +77,29 @@ async fn a_slot_that_moves_under_load_fails_nobody_and_counts_nobody_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_that_is_named_without_its_host_is_on_the_host_of_the_one_that_was_asked() {
+    for endpoint in ["unknown-endpoint", "hostname"] {
+        let nodes = Cluster::builder()
+            .option("cluster-preferred-endpoint-type", endpoint) // without a hostname it is `?`
+            .without_replicas()
+            .start();
+        let storage = cluster(&nodes).await;
+        let limiter = limiter(&storage, [fixed("r", LIMIT)]);
+        let slot = nodes.slot_of("{k}");
+        let owner = nodes.node_of_slot(slot).address();
+        let to = nodes.masters().into_iter().find(|node| node.address() != owner).unwrap();
+        assert!(limiter.check("k", "r").await.expect(endpoint).is_allowed());
+        let moving = tokio::task::block_in_place(|| nodes.begin_move(slot, to));
+        tokio::task::block_in_place(|| moving.move_keys());
+        limiter.check("k", "r").await.expect("the old owner answers ASK");
+        tokio::task::block_in_place(|| moving.finish());
+        limiter.check("k", "r").await.expect("the old owner answers MOVED");
+        assert_eq!(counted(&limiter, "k").await, 3, "{endpoint}");
+        assert!(storage.figures().redirections >= 2, "{endpoint}: {:?}", storage.figures());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_manual_failover_fails_nobody_and_the_new_master_is_found() {
     let nodes = Cluster::start();
     let limiter = limiter(&cluster(&nodes).await, [fixed("r", LIMIT)]);

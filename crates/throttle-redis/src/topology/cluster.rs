@@ -123,12 +123,12 @@ impl Cluster {
         Ok(self.shared.map.load().masters.iter().map(Server::of).collect())
     }
 
-    /// Returns the node that another one named.
-    pub(super) fn node(&self, address: &str, slot: u16, asking: bool) -> Option<Server> {
+    /// Returns the node that another one named when it was asked. One that is named without a host, as where
+    /// `cluster-preferred-endpoint-type` is `unknown-endpoint` or there is no hostname, is on the same host.
+    pub(super) fn node(&self, address: &str, asked: &Server, asking: bool) -> Option<Server> {
         let mut address = address_of(address)?;
-        if address.host.is_empty() {
-            let map = self.shared.map.load();
-            address.host = address_of(map.owner(slot)?.server())?.host;
+        if slots::is_unknown(&address.host) {
+            address.host = address_of(&asked.name())?.host;
         }
         let pool = self.shared.pool(&address).ok()?;
         Some(Server::Pool { pool, asking })

@@ -118,7 +118,7 @@ impl Topology {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let step = self.step_after(&failure, server, slot, script, sent);
+            let step = self.step_after(&failure, server, script, sent);
             // A script that is missing was not run: its first load is no retry.
             let is_first_load = !loaded && matches!(step, Some(Step::Load(..)));
             let may_go_on = is_first_load || attempts < self.options.retries;
@@ -213,7 +213,6 @@ impl Topology {
         &self,
         failure: &Failure,
         server: Server,
-        slot: u16,
         script: Option<&'static Script>,
         sent: Instant,
     ) -> Option<Step> {
@@ -234,18 +233,18 @@ impl Topology {
             return Some(Step::Later(server));
         }
         if let Layout::Cluster(cluster) = &self.layout
-            && let Some(next) = self.redirected(cluster, error, slot)
+            && let Some(next) = self.redirected(cluster, error, &server)
         {
             return Some(Step::Now(next));
         }
         passes_soon(error).then_some(Step::Later(server))
     }
 
-    fn redirected(&self, cluster: &Cluster, error: &RedisError, slot: u16) -> Option<Server> {
+    fn redirected(&self, cluster: &Cluster, error: &RedisError, asked: &Server) -> Option<Server> {
         let asking = error.code() == Some("ASK");
         let (address, _) = error.redirect_node()?;
         Counters::add(&self.counters.redirections);
-        cluster.node(address, slot, asking)
+        cluster.node(address, asked, asking)
     }
 }
 

@@ -35,6 +35,11 @@ pub(super) fn read(answer: &Value, asked: &str) -> Option<Vec<Range>> {
     ranges.iter().map(|range| read_range(range, asked)).collect()
 }
 
+/// Returns whether a node names no host for another one, which means its own.
+pub(super) fn is_unknown(host: &str) -> bool {
+    matches!(host, "" | "?")
+}
+
 fn read_range(range: &Value, asked: &str) -> Option<Range> {
     let Value::Array(parts) = range else { return None };
     let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &parts[..] else {
@@ -47,7 +52,7 @@ fn read_range(range: &Value, asked: &str) -> Option<Range> {
         Value::Nil => "",
         _ => return None,
     };
-    let host = if matches!(host, "" | "?") { asked } else { host };
+    let host = if is_unknown(host) { asked } else { host };
     let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
     let master = Address { host: host.to_owned(), port: u16::try_from(*port).ok()? };
     (first <= last && last < SLOTS).then_some(Range { first, last, master })
