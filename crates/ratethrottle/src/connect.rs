@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use throttle_core::Storage;
 
-/// Says why an address leads to no storage. No variant shows a password.
+/// Says why an address leads to no storage.
+///
+/// No variant shows a password, nor any text of an address that could not be read: it may be a part of one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -21,10 +23,11 @@ pub enum ConnectError {
     },
     /// The address begins with no scheme that is known.
     #[error(
-        "{0:?} is no scheme of a storage; there are memory, redis, rediss, redis+sentinel, \
-         rediss+sentinel, redis+cluster and rediss+cluster"
+        "the address of the storage begins with no scheme that is known; there are memory://, redis://, \
+         rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster:// and \
+         rediss+cluster://"
     )]
-    UnknownScheme(String),
+    UnknownScheme,
     /// A parameter of a `memory://` address is wrong.
     #[error("the address memory:// takes nothing but ?max_entries=, a whole number from 1")]
     InvalidMemoryAddress,
@@ -71,7 +74,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Storage>, ConnectError> {
         "redis" | "rediss" | "valkey" | "valkeys" | "redis+sentinel" | "rediss+sentinel"
         | "valkey+sentinel" | "valkeys+sentinel" | "redis+cluster" | "rediss+cluster"
         | "valkey+cluster" | "valkeys+cluster" => redis(url, scheme).await,
-        _ => Err(ConnectError::UnknownScheme(scheme.chars().take(40).collect())),
+        _ => Err(ConnectError::UnknownScheme),
     }
 }
 
@@ -115,11 +118,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_scheme_is_named_with_those_that_there_are() {
+    async fn an_unknown_scheme_is_an_error_that_names_those_that_there_are() {
         for url in ["http://h", "", "postgres", "redis+mirror://h"] {
             assert!(said(url).await.contains("rediss+cluster"), "{url}");
         }
-        assert!(!said("redisx://:hunter2@h").await.contains("hunter2"));
     }
 
     #[cfg(feature = "memory")]

@@ -10,7 +10,9 @@ use throttle_core::StorageError;
 const SCHEMES: &str =
     "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
 
-/// Says why a storage could not be made. No variant shows a password.
+/// Says why a storage could not be made.
+///
+/// No variant shows a password, nor any text of an address that could not be read: it may be a part of one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,9 +24,9 @@ pub enum Error {
         /// What to write.
         help: String,
     },
-    /// The scheme of the address is none of ours.
-    #[error("{0:?} is no scheme of a Redis address; there are {SCHEMES}")]
-    UnknownScheme(String),
+    /// The scheme of the address is unknown.
+    #[error("the scheme of the address of Redis is unknown; there are {SCHEMES}")]
+    UnknownScheme,
     /// An option is out of range.
     #[error("{option} cannot be {value}: it must be {allowed}")]
     InvalidOption {
@@ -35,7 +37,7 @@ pub enum Error {
         /// What it may be.
         allowed: &'static str,
     },
-    /// A file for TLS cannot be read.
+    /// A file for TLS cannot be read, or is not PEM.
     #[error("the {what} for TLS cannot be read from {}: {source}", file.display())]
     TlsFile {
         /// Which file it is.
@@ -54,9 +56,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says what the client of Redis found wrong with an address or a certificate.
+    /// Says what the client of Redis found wrong with an address, without what it cites.
     pub(crate) fn unusable(error: RedisError) -> Self {
-        Self::InvalidUrl { what: error.to_string(), help: "see the cause".to_owned() }
+        let text = error.to_string();
+        let what = text.split(": ").next().unwrap_or_default().to_owned();
+        Self::InvalidUrl { what, help: "see the guide's page on Redis".to_owned() }
     }
 }
 

@@ -24,6 +24,7 @@ mod lua;
 mod operations;
 mod options;
 mod pool;
+mod redacted;
 mod retry;
 mod script;
 mod storage;

@@ -128,11 +128,11 @@ impl Options {
         }
         if self.key_prefix.is_empty() || self.key_prefix.len() > 128 {
             let allowed = "1 to 128 bytes: `clear` removes all keys that begin with it";
-            return wrong("key_prefix", format!("{:?}", self.key_prefix), allowed);
+            return wrong("key_prefix", "a text with braces".to_owned(), allowed);
         }
         if self.key_prefix.contains(['{', '}']) {
             let allowed = "free of braces: they would put all keys into one slot of a cluster";
-            return wrong("key_prefix", format!("{:?}", self.key_prefix), allowed);
+            return wrong("key_prefix", format!("{} bytes", self.key_prefix.len()), allowed);
         }
         if self.key_secret.as_ref().is_some_and(|secret| secret.0.len() < 16) {
             return wrong("hash_keys", "a shorter secret".to_owned(), "at least 16 bytes");
@@ -144,7 +144,7 @@ impl Options {
             && !name.bytes().all(|b| (0x21..=0x7e).contains(&b))
         {
             let allowed = "printable ASCII without spaces";
-            return wrong("client_name", format!("{name:?}"), allowed);
+            return wrong("client_name", "a text with other characters".to_owned(), allowed);
         }
         match &self.place {
             Place::Cluster { .. } if self.database != 0 => {

@@ -1,12 +1,16 @@
 //! What TLS needs beside a `rediss://` address.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Once,
 };
 
 use redis::{ClientTlsConfig, TlsCertificates};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject},
+};
 
 use crate::error::Error;
 
@@ -46,16 +50,17 @@ impl Tls {
         self
     }
 
-    /// Reads the files.
+    /// Reads the files, and checks what is in them.
     pub(crate) fn certificates(&self) -> Result<TlsCertificates, Error> {
         let client_tls = match &self.client {
             None => None,
             Some((certificate, key)) => Some(ClientTlsConfig {
-                client_cert: read(certificate, "client certificate")?,
-                client_key: read(key, "client key")?,
+                client_cert: read(certificate, "client certificate", has_certificates)?,
+                client_key: read(key, "client key", has_key)?,
             }),
         };
-        let root_cert = self.ca.as_deref().map(|file| read(file, "CA")).transpose()?;
+        let root_cert = self.ca.as_deref();
+        let root_cert = root_cert.map(|file| read(file, "CA", has_certificates)).transpose()?;
         Ok(TlsCertificates { client_tls, root_cert })
     }
 
@@ -74,9 +79,9 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let certificate = self.client.as_ref().map(|(certificate, _)| certificate);
+        let certificate = self.client.as_ref().map(|(certificate, _)| shown(certificate));
         f.debug_struct("Tls")
-            .field("ca", &self.ca)
+            .field("ca", &self.ca.as_deref().map(shown))
             .field("client", &certificate)
             .finish_non_exhaustive()
     }
@@ -95,6 +100,43 @@ pub(crate) fn pick_provider() {
     });
 }
 
-fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, Error> {
-    fs::read(file).map_err(|source| Error::TlsFile { what, file: file.to_owned(), source })
+fn read(
+    file: &Path,
+    what: &'static str,
+    check: fn(&[u8]) -> Result<(), pem::Error>,
+) -> Result<Vec<u8>, Error> {
+    let unreadable = |source| Error::TlsFile { what, file: shown(file).to_owned(), source };
+    let text = fs::read(file).map_err(unreadable)?;
+    check(&text).map_err(|error| {
+        let words = match error {
+            pem::Error::NoItemsFound => "it has none in PEM",
+            _ => "it is not PEM", // and not the error's own words, which cite the file
+        };
+        unreadable(io::Error::new(io::ErrorKind::InvalidData, words))
+    })?;
+    Ok(text)
+}
+
+fn has_certificates(text: &[u8]) -> Result<(), pem::Error> {
+    let mut certificates = CertificateDer::pem_slice_iter(text).peekable();
+    match certificates.peek() {
+        None => Err(pem::Error::NoItemsFound),
+        Some(_) => certificates.try_for_each(|certificate| certificate.map(drop)),
+    }
+}
+
+fn has_key(text: &[u8]) -> Result<(), pem::Error> {
+    PrivateKeyDer::from_pem_slice(text).map(drop)
+}
+
+/// Returns the path, unless it may be a key that was given in place of one.
+fn shown(file: &Path) -> &Path {
+    let text = file.to_string_lossy();
+    // Neither PEM nor base64 of DER begins with a slash or has a point.
+    let is_path = !text.contains(['\n', '\r']) && (file.is_absolute() || text.contains('.'));
+    if is_path {
+        file
+    } else {
+        Path::new("(what was given is not shown: it may be a key and no path)")
+    }
 }

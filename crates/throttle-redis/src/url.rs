@@ -10,21 +10,26 @@ use crate::{
     tls::Tls,
 };
 
+const ESCAPES: &str = "within a login or a value write @ / ? & # % as %40 %2F %3F %26 %23 %25";
 const PARAMETERS: &str = "max_connections, prefix, connect_timeout, response_timeout, retries, \
      health_check_interval, place_lease, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
      cert and key";
 
-/// Reads an address. No error shows a password.
+/// Reads an address. No error shows a part of it: where it cannot be read, any part may be one of a password.
 pub(crate) fn parse(url: &str) -> Result<Options, Error> {
     let (scheme, rest) = url
         .split_once("://")
         .ok_or_else(|| wrong("it has no scheme", "begin it with redis:// or rediss://"))?;
     let (tls, kind) = scheme_of(scheme)?;
     if rest.contains('#') {
-        return Err(wrong("it has a fragment", "write a # in a password as %23"));
+        return Err(wrong("it has a fragment", ESCAPES));
     }
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if path.contains('@') || query.contains('@') {
+        // A login with a / or ? ends too early: what seems to be the host is a part of it.
+        return Err(wrong("it has an @ behind its host", ESCAPES));
+    }
     let (login, hosts) = match authority.rsplit_once('@') {
         Some((login, hosts)) => (Some(login), hosts),
         None => (None, authority),
@@ -65,9 +70,12 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
         options.login.username = Some(decoded(username)?).filter(|name| !name.is_empty());
         options.login.password = password.map(decoded).transpose()?;
     }
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    for (i, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        set(&mut options, name, &decoded(value)?)?;
+        if !set(&mut options, name, &decoded(value)?)? {
+            let what = format!("its parameter number {} is unknown", i + 1);
+            return Err(wrong(&what, &format!("there are {PARAMETERS}; {ESCAPES}")));
+        }
     }
     Ok(options)
 }
@@ -84,16 +92,17 @@ fn scheme_of(scheme: &str) -> Result<(bool, Kind), Error> {
         None => (&scheme[..], Kind::Standalone),
         Some((base, "sentinel")) => (base, Kind::Sentinel),
         Some((base, "cluster")) => (base, Kind::Cluster),
-        Some(_) => return Err(Error::UnknownScheme(scheme)),
+        Some(_) => return Err(Error::UnknownScheme),
     };
     match base {
         "redis" | "valkey" => Ok((false, kind)),
         "rediss" | "valkeys" => Ok((true, kind)),
-        _ => Err(Error::UnknownScheme(scheme)),
+        _ => Err(Error::UnknownScheme),
     }
 }
 
-fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Error> {
+/// Sets an option by a parameter, and returns whether there is one of this name.
+fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
     match name {
         "max_connections" => options.max_connections = number("max_connections", value)?,
         "prefix" => options.key_prefix = value.to_owned(),
@@ -108,7 +117,7 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Error> {
         "protocol" => match value {
             "2" | "resp2" => options.resp3 = false,
             "3" | "resp3" => options.resp3 = true,
-            _ => return Err(parameter("protocol", value, "2 or 3")),
+            _ => return Err(unreadable("protocol", "2 or 3")),
         },
         "db" => options.database = number("db", value)?,
         "sentinel_username" => options.sentinel_login.username = Some(value.to_owned()),
@@ -124,13 +133,9 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), Error> {
                 _ => tls.set_key(value.to_owned()),
             }
         }
-        _ => {
-            let name = name.chars().take(40).collect::<String>();
-            let what = format!("its parameter {name:?} is unknown");
-            return Err(Error::InvalidUrl { what, help: format!("there are {PARAMETERS}") });
-        }
+        _ => return Ok(false),
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Reads `host:port,host:port`; an IPv6 address stands in brackets.
@@ -141,7 +146,6 @@ fn addresses(hosts: &str, default_port: u16) -> Result<Vec<Address>, Error> {
 /// Reads `host`, `host:port` or `[v6]:port`.
 pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, Error> {
     let bad = || {
-        // Not the text itself: a password with an unescaped @ or / would end up here.
         wrong("a host is missing or no host", "write host:port, and an IPv6 address in brackets")
     };
     let (host, port) = match text.strip_prefix('[') {
@@ -178,27 +182,26 @@ fn decoded(text: &str) -> Result<String, Error> {
     decoded.map(Into::into).map_err(|_| wrong("a part is no UTF-8", "encode bytes as %XX"))
 }
 
-fn number<T: FromStr>(name: &'static str, value: &str) -> Result<T, Error> {
-    value.parse().map_err(|_| parameter(name, value, "a whole number"))
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, Error> {
+    value.parse().map_err(|_| unreadable(name, "a whole number"))
 }
 
 /// Reads `5s`, `500ms`, `2m`, or a number of seconds.
-fn span(name: &'static str, value: &str) -> Result<Duration, Error> {
+fn span(name: &str, value: &str) -> Result<Duration, Error> {
     let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
     let (digits, unit) = value.split_at(end);
-    let number: u64 =
-        digits.parse().map_err(|_| parameter(name, value, "a time, such as 5s or 500ms"))?;
+    let bad = || unreadable(name, "a time, such as 5s or 500ms");
+    let number: u64 = digits.parse().map_err(|_| bad())?;
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "" | "s" => Ok(Duration::from_secs(number)),
         "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(parameter(name, value, "a time, such as 5s or 500ms")),
+        _ => Err(bad()),
     }
 }
 
-fn parameter(name: &'static str, value: &str, allowed: &'static str) -> Error {
-    let value = format!("{:?}", value.chars().take(40).collect::<String>());
-    Error::InvalidOption { option: name, value, allowed }
+fn unreadable(name: &str, allowed: &str) -> Error {
+    wrong(&format!("its {name} is not {allowed}"), ESCAPES)
 }
 
 fn wrong(what: &str, help: &str) -> Error {

@@ -12,7 +12,7 @@ use redis::RedisError;
 use tokio::{sync::Notify, time::Instant};
 
 use super::connection::{Connection, ConnectionSlot};
-use crate::{error::Failure, figures::Counters, options::Options};
+use crate::{error::Failure, figures::Counters, options::Options, redacted::without_login};
 
 /// The slots of a pool, and what happened to their connections.
 pub(super) struct Shared {
@@ -114,7 +114,7 @@ impl Shared {
 
     /// Notes that a connection could not be made.
     pub(super) fn failed(&self, error: RedisError) {
-        self.state().last = Some(error);
+        self.state().last = Some(without_login(error, &self.options));
         self.failures.fetch_add(1, Relaxed);
         self.changed.notify_waiters();
     }

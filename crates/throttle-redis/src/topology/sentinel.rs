@@ -26,6 +26,7 @@ use crate::{
     figures::Counters,
     options::{Address, Options},
     pool::{Ask, Pool, Source, connection_addr, with_login},
+    redacted::without_login,
     retry::Backoff,
 };
 
@@ -66,7 +67,7 @@ pub(super) fn start(
         let listener = Listener {
             client,
             master: master.to_owned(),
-            connect_timeout: options.connect_timeout,
+            options: Arc::clone(options),
             silence: SILENCE,
             pool: Arc::downgrade(&pool),
         };
@@ -116,7 +117,7 @@ fn clients(addresses: Vec<ConnectionAddr>, options: &Options) -> Result<Vec<Clie
 struct Listener {
     client: Client,
     master: String,
-    connect_timeout: Duration,
+    options: Arc<Options>,
     silence: Duration,
     pool: Weak<Pool>,
 }
@@ -129,6 +130,7 @@ impl Listener {
         loop {
             let began = Instant::now();
             if let Err(error) = self.listen_once().await {
+                let error = without_login(error, &self.options);
                 tracing::debug!(%error, "a sentinel cannot be listened to");
             }
             if began.elapsed() > self.silence / 2 {
@@ -145,7 +147,7 @@ impl Listener {
             pubsub.subscribe("+switch-master").await?;
             Ok::<_, RedisError>(pubsub)
         };
-        let mut pubsub = timeout(self.connect_timeout, subscribed)
+        let mut pubsub = timeout(self.options.connect_timeout, subscribed)
             .await
             .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         let mut messages = pin!(pubsub.on_message());
@@ -186,7 +188,7 @@ mod tests {
         let listener = Listener {
             client: Client::open(format!("redis://{}", proxy.address())).unwrap(),
             master: servers.master_name().to_owned(),
-            connect_timeout: Duration::from_secs(1),
+            options: Arc::new(Options::new(Place::Cluster { nodes: Vec::new() })),
             silence: Duration::from_millis(100),
             pool: Arc::downgrade(&pool),
         };

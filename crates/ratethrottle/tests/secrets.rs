@@ -1,0 +1,291 @@
+//! No error, log line or debug output shows a part of a password, however the address is malformed.
+#![cfg(feature = "redis")]
+
+use std::{
+    error::Error,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ratethrottle::{RedisStorage, Tls, redis::RedisStorageBuilder};
+use throttle_testbed::Server;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What the passwords are made of; neither half may be seen.
+const HALVES: [&str; 2] = ["Zq9Xw", "V7kPm"];
+/// What a password begins with: some make a host and a port of what stands before it.
+const BEGINS: [&str; 3] = ["Zq9Xw", "7", "6379"];
+/// What stands within it, unescaped.
+const BETWEEN: [&str; 26] = [
+    "",
+    "/",
+    "//",
+    "?",
+    "#",
+    "@",
+    ":",
+    "&",
+    "=",
+    "%",
+    "%zz",
+    "%ff",
+    "%40",
+    ",",
+    "[",
+    "]",
+    "[::1]",
+    "://",
+    " ",
+    "\n",
+    "{",
+    "+",
+    "\\",
+    "é",
+    "/0?",
+    "@127.0.0.1:1/",
+];
+/// Addresses, malformed and not, with a password in place of every `$`.
+const ADDRESSES: [&str; 57] = [
+    // Whole logins.
+    "redis://default:$@127.0.0.1:1",
+    "redis://:$@127.0.0.1:1/0",
+    "redis://$@127.0.0.1:1",
+    "redis://$:x@127.0.0.1:1",
+    "redis://$:$@127.0.0.1:1",
+    "redis://default:$@127.0.0.1:1?max_connections=2",
+    "redis://default:$@[::1]:1",
+    "redis+sentinel://default:$@127.0.0.1:1/main",
+    "redis+sentinel://default:$@127.0.0.1:1,127.0.0.1:2/main/0",
+    "redis+sentinel://127.0.0.1:1/main?sentinel_password=$",
+    "redis+sentinel://127.0.0.1:1/main?sentinel_username=$&sentinel_password=$&db=1",
+    "redis+cluster://default:$@127.0.0.1:1,127.0.0.1:2",
+    "redis+cluster://default:$@127.0.0.1:1,default:$@127.0.0.1:2",
+    "redis+unix://default:$@/nowhere/redis.sock",
+    "redis+unix:///nowhere/redis.sock?user=default&pass=$",
+    "unix:///nowhere/redis.sock?pass=$&db=1",
+    // Schemes that are missing, wrong, misspelt or in the wrong place.
+    "$",
+    "$@127.0.0.1:1",
+    ":$@127.0.0.1:1",
+    "default:$@127.0.0.1:1",
+    "redis:$@127.0.0.1:1",
+    "redis:default:$@127.0.0.1:1",
+    "redis:/default:$@127.0.0.1:1",
+    "redis//default:$@127.0.0.1:1",
+    "://default:$@127.0.0.1:1",
+    "$://127.0.0.1:1",
+    "redis+$://127.0.0.1:1",
+    "$@redis://127.0.0.1:1",
+    "default:$@redis://127.0.0.1:1",
+    "http://default:$@127.0.0.1:1",
+    "reddis://default:$@127.0.0.1:1",
+    "redis+mirror://default:$@127.0.0.1:1",
+    "rediss+unix://default:$@/nowhere/redis.sock",
+    "memory://$",
+    "memory://?max_entries=$",
+    "memory:$",
+    // Hosts, paths, parameters and fragments.
+    "redis://127.0.0.1:$",
+    "redis://default:$@",
+    "redis://default:$@127.0.0.1:none",
+    "redis://default:$@127.0.0.1:1,127.0.0.1:2",
+    "redis://default:$@[::1",
+    "redis://default:$@::1",
+    "redis://[default:$@::1]:1",
+    "redis+sentinel://default:$@127.0.0.1:1",
+    "redis+cluster://127.0.0.1:1,default:$@127.0.0.1:none",
+    "redis+unix://$@host/nowhere",
+    "redis://127.0.0.1:1/$",
+    "redis+sentinel://127.0.0.1:1/main/$",
+    "redis://127.0.0.1:1/0#$",
+    "redis://127.0.0.1:1?$",
+    "redis://127.0.0.1:1?$=1",
+    "redis://127.0.0.1:1?password=$",
+    "redis://127.0.0.1:1?db=$",
+    "redis://127.0.0.1:1?retries=$",
+    "redis://127.0.0.1:1?connect_timeout=1$",
+    "redis://127.0.0.1:1?protocol=$",
+    "redis://127.0.0.1:1?ca=$",
+];
+
+fn addresses() -> impl Iterator<Item = String> {
+    let passwords = BEGINS.iter().flat_map(|begin| {
+        BETWEEN.iter().map(move |between| format!("{begin}{between}{}", HALVES[1]))
+    });
+    let all =
+        passwords.flat_map(|password| ADDRESSES.map(|address| address.replace('$', &password)));
+    // A valid address, with a login and a host.
+    all.filter(|address| {
+        !address.ends_with(&format!("@{}", HALVES[1])) || !address.starts_with("redis://127")
+    })
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().map_err(|_| io::ErrorKind::Other)?.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    /// Collects what this thread logs for as long as the guard lives.
+    fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(log.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no test panics in it")).into_owned()
+    }
+}
+
+/// Returns all that an error can show, its sources included.
+fn shown(error: &dyn Error) -> String {
+    let mut text = format!("{error} / {error:?} / {error:#?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(" / {error} / {error:?}");
+        source = error.source();
+    }
+    text
+}
+
+#[track_caller]
+fn assert_hidden(text: &str, address: &str) {
+    for half in HALVES {
+        assert!(!text.contains(half), "{address:?} shows {half}: {text}");
+    }
+}
+
+async fn of(builder: RedisStorageBuilder) -> String {
+    let debug = format!("{builder:?}");
+    match builder.connect_timeout(Duration::from_secs(1)).connect().await {
+        Ok(_) => debug,
+        Err(error) => format!("{debug} / {}", shown(&error)),
+    }
+}
+
+#[tokio::test]
+async fn no_part_of_a_password_is_shown_of_any_malformed_address() {
+    let (log, _guard) = Log::begin();
+    for address in addresses() {
+        if let Err(error) = ratethrottle::connect(&address).await {
+            assert_hidden(&shown(&error), &address);
+        }
+        assert_hidden(&format!("{:?}", RedisStorage::builder(&address)), &address);
+        let nodes = RedisStorage::cluster([&address, "redis://127.0.0.1:none"]);
+        assert_hidden(&of(nodes).await, &address);
+        let sentinels = RedisStorage::sentinel([&address, "127.0.0.1:none"], "main");
+        assert_hidden(&of(sentinels).await, &address);
+    }
+    assert_hidden(&log.text(), "the log");
+}
+
+/// Answers by an error that cites what was sent: as a whole, or cut after so many bytes as Redis does.
+async fn cite(listener: TcpListener, most: usize) {
+    loop {
+        let Ok((mut client, _)) = listener.accept().await else { return };
+        tokio::spawn(async move {
+            let mut sent = [0; 4_096];
+            while let Ok(count @ 1..) = client.read(&mut sent).await {
+                let words = String::from_utf8_lossy(&sent[..count]).replace("\r\n", " ");
+                let cited: String = words.chars().take(most).collect();
+                let known = if most < sent.len() { "unknown command, with args" } else { "no" };
+                let answer = format!("-ERR {known} {cited}\r\n");
+                // One for each of the commands that were sent together.
+                let answers = answer.repeat(words.matches('*').count());
+                if client.write_all(answers.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cites_what_it_was_sent_does_not_bring_the_password_into_errors_or_logs() {
+    let (log, _guard) = Log::begin();
+    let redis = Server::builder().option("rename-command", "HELLO \"\"").start();
+    let mut hosts = vec![redis.address()];
+    for most in [40, 60, 80, 4_096] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
+        hosts.push(listener.local_addr().expect("it is bound").to_string());
+        tokio::spawn(cite(listener, most));
+    }
+    let password = HALVES.concat();
+    let login = format!("limiter:{password}");
+    for host in hosts {
+        for address in [
+            format!("redis://:{password}@{host}"),
+            format!("redis://{login}@{host}"),
+            format!("redis://{login}@{host}?protocol=2"),
+            format!("redis+cluster://{login}@{host}"),
+            format!("redis+sentinel://{login}@{host}/main"),
+            format!(
+                "redis+sentinel://{host}/main?sentinel_username=u&sentinel_password={password}"
+            ),
+        ] {
+            let error = ratethrottle::connect(&address).await.err().expect("it does not let us in");
+            assert_hidden(&shown(&error), &address);
+        }
+    }
+    assert_hidden(&log.text(), "the log");
+    assert!(log.text().contains("a sentinel cannot be listened to"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn what_the_builder_was_given_is_not_shown_either() {
+    let password = HALVES.concat();
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{password}\n-----END PRIVATE KEY-----\n");
+    let builder = || RedisStorage::builder("rediss://127.0.0.1:1");
+    for builder in [
+        builder().username(&password).password(&password),
+        builder().sentinel_username(&password).sentinel_password(&password),
+        builder().hash_keys(password.clone()),
+        builder().hash_keys(&password[..5]),
+        builder().tls(Tls::new().ca(&key)),
+        builder().tls(Tls::new().client(&key, &key)),
+        builder().tls(Tls::new().client("/dev/null", &key)),
+        // Base64 without its frame, as a variable of the environment may have it.
+        builder().tls(Tls::new().ca(&password)),
+        builder().tls(Tls::new().client(&password, &password)),
+    ] {
+        assert_hidden(&of(builder).await, "the builder");
+    }
+    for text in ["{", "é", " "] {
+        let text = format!("{}{text}{}", HALVES[0], HALVES[1]);
+        for builder in [
+            RedisStorage::builder("redis://127.0.0.1:1").key_prefix(&text),
+            RedisStorage::builder("redis://127.0.0.1:1").client_name(&text),
+        ] {
+            if let Err(error) = builder.connect().await {
+                assert_hidden(&shown(&error), "the option");
+            }
+        }
+    }
+}
