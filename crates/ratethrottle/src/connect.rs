@@ -24,7 +24,7 @@ pub enum ConnectError {
     /// The address begins with no scheme that is known.
     #[error(
         "the address of the storage begins with no scheme that is known; there are memory://, redis://, \
-         rediss://, redis+sentinel://, rediss+sentinel://, redis+cluster:// and \
+         rediss://, redis+unix://, redis+sentinel://, rediss+sentinel://, redis+cluster:// and \
          rediss+cluster://"
     )]
     UnknownScheme,
@@ -43,6 +43,7 @@ pub enum ConnectError {
 /// | --- | --- |
 /// | `memory://`, `memory://?max_entries=100000` | the memory of this process (feature `memory`) |
 /// | `redis://user:password@host:6379/0` | a Redis server (feature `redis`) |
+/// | `redis+unix:///run/redis/redis.sock` | the same on a Unix socket |
 /// | `redis+sentinel://host:26379,host:26379/mymaster/0` | the master that sentinels name |
 /// | `redis+cluster://host:7000,host:7001` | a Redis Cluster |
 /// | `rediss://`, `rediss+sentinel://`, `rediss+cluster://` | the same over TLS |
@@ -73,7 +74,9 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Storage>, ConnectError> {
         "memory" => memory(rest),
         "redis" | "rediss" | "valkey" | "valkeys" | "redis+sentinel" | "rediss+sentinel"
         | "valkey+sentinel" | "valkeys+sentinel" | "redis+cluster" | "rediss+cluster"
-        | "valkey+cluster" | "valkeys+cluster" => redis(url, scheme).await,
+        | "valkey+cluster" | "valkeys+cluster" | "unix" | "redis+unix" | "valkey+unix" => {
+            redis(url, scheme).await
+        }
         _ => Err(ConnectError::UnknownScheme),
     }
 }
@@ -119,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_scheme_is_an_error_that_names_those_that_there_are() {
-        for url in ["http://h", "", "postgres", "redis+mirror://h"] {
+        for url in ["http://h", "", "postgres", "redis+mirror://h", "rediss+unix:///s"] {
             assert!(said(url).await.contains("rediss+cluster"), "{url}");
         }
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl RedisStorage {
-    /// Connects to an address: `redis://`, `rediss://`, `redis+sentinel://host,host/master`,
+    /// Connects to an address: `redis://`, `rediss://`, `redis+unix:///path`, `redis+sentinel://host,host/master`,
     /// `redis+cluster://host,host`, `rediss+sentinel://`, `rediss+cluster://`.
     ///
     /// Options can be given as parameters, such as `?max_connections=50&prefix=app:`; the guide lists
@@ -121,8 +121,9 @@ impl RedisStorageBuilder {
                     match &mut options.place {
                         Place::Standalone(address) => addresses.push(address.clone()),
                         Place::Cluster { nodes } => addresses.append(nodes),
-                        Place::Sentinel { .. } => {
-                            let what = "it is an address of sentinels".to_owned();
+                        Place::Sentinel { .. } | Place::Unix(_) => {
+                            let what =
+                                "it is an address of sentinels or of a Unix socket".to_owned();
                             let help = "a cluster is made of redis:// addresses".to_owned();
                             return Self { options: Err(Error::InvalidUrl { what, help }) };
                         }
@@ -141,16 +142,18 @@ impl RedisStorageBuilder {
 
     fn of_client(client: &redis::Client) -> Self {
         let info = client.get_connection_info();
-        let (host, port, tls) = match info.addr() {
-            ConnectionAddr::Tcp(host, port) => (host.clone(), *port, None),
-            ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port, Some(Tls::new())),
+        let at = |host: &str, port| Place::Standalone(Address { host: host.to_owned(), port });
+        let (place, tls) = match info.addr() {
+            ConnectionAddr::Tcp(host, port) => (at(host, *port), None),
+            ConnectionAddr::TcpTls { host, port, .. } => (at(host, *port), Some(Tls::new())),
+            ConnectionAddr::Unix(path) => (Place::Unix(path.clone()), None),
             _ => {
-                let what = "the client's address is no host and port".to_owned();
+                let what = "the client's address is neither a host and port nor a Unix socket";
                 let help = "make the storage from an address".to_owned();
-                return Self { options: Err(Error::InvalidUrl { what, help }) };
+                return Self { options: Err(Error::InvalidUrl { what: what.to_owned(), help }) };
             }
         };
-        let mut options = Options::new(Place::Standalone(Address { host, port }));
+        let mut options = Options::new(place);
         let settings = info.redis_settings();
         options.tls = tls;
         options.login.username = settings.username().map(str::to_owned);

@@ -8,7 +8,7 @@ use throttle_core::StorageError;
 
 /// The schemes that are understood.
 const SCHEMES: &str =
-    "redis, rediss, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
+    "redis, rediss, redis+unix, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
 
 /// Says why a storage could not be made.
 ///
@@ -185,6 +185,10 @@ pub(crate) fn passes_soon(error: &RedisError) -> bool {
 /// Where nothing comes back, or nothing that can be read.
 const NOT_REDIS: &str = "check that Redis listens at this host and port, and that both sides use TLS \
                          (rediss://) or neither (redis://)";
+/// As above, where the connection was closed. Over TLS Redis cannot say why.
+const CLOSED: &str = "check that Redis listens at this host and port, and that both sides use TLS \
+                      (rediss://) or neither (redis://); over TLS a Redis that has reached maxclients \
+                      closes connections without a word, too";
 
 /// Says what to do about what Redis said.
 fn advice(error: &RedisError) -> String {
@@ -224,8 +228,11 @@ fn advice(error: &RedisError) -> String {
             ErrorKind::MasterNameNotFoundBySentinel => {
                 "check the name of the master, and whether the sentinels see it up"
             }
-            ErrorKind::Io if error.is_connection_refusal() => "check that it runs, and the port",
-            ErrorKind::Io if error.is_timeout() || error.is_connection_dropped() => NOT_REDIS,
+            ErrorKind::Io if error.is_connection_refusal() => {
+                "check that it runs, and the port (of a Unix socket: the path)"
+            }
+            ErrorKind::Io if error.is_timeout() => NOT_REDIS,
+            ErrorKind::Io if error.is_connection_dropped() => CLOSED,
             _ => return of_text(&error.to_string()),
         },
     };

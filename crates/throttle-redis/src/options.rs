@@ -1,6 +1,6 @@
 //! What a storage was asked to be, as plain data.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use redis::TlsCertificates;
 
@@ -10,8 +10,15 @@ use crate::{error::Error, tls::Tls};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
     Standalone(Address),
-    Sentinel { sentinels: Vec<Address>, master: String },
-    Cluster { nodes: Vec<Address> },
+    /// A socket in the file system.
+    Unix(PathBuf),
+    Sentinel {
+        sentinels: Vec<Address>,
+        master: String,
+    },
+    Cluster {
+        nodes: Vec<Address>,
+    },
 }
 
 /// A host and its port.
@@ -128,11 +135,11 @@ impl Options {
         }
         if self.key_prefix.is_empty() || self.key_prefix.len() > 128 {
             let allowed = "1 to 128 bytes: `clear` removes all keys that begin with it";
-            return wrong("key_prefix", "a text with braces".to_owned(), allowed);
+            return wrong("key_prefix", format!("{} bytes", self.key_prefix.len()), allowed);
         }
         if self.key_prefix.contains(['{', '}']) {
             let allowed = "free of braces: they would put all keys into one slot of a cluster";
-            return wrong("key_prefix", format!("{} bytes", self.key_prefix.len()), allowed);
+            return wrong("key_prefix", "a text with braces".to_owned(), allowed);
         }
         if self.key_secret.as_ref().is_some_and(|secret| secret.0.len() < 16) {
             return wrong("hash_keys", "a shorter secret".to_owned(), "at least 16 bytes");
@@ -147,6 +154,9 @@ impl Options {
             return wrong("client_name", "a text with other characters".to_owned(), allowed);
         }
         match &self.place {
+            Place::Unix(_) if self.tls.is_some() => {
+                wrong("tls", "set".to_owned(), "left out for a Unix socket")
+            }
             Place::Cluster { .. } if self.database != 0 => {
                 wrong("database", self.database.to_string(), "0: a cluster has no other")
             }

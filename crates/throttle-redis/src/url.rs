@@ -10,10 +10,11 @@ use crate::{
     tls::Tls,
 };
 
+const UNIX: &str = "write redis+unix:///run/redis/redis.sock";
 const ESCAPES: &str = "within a login or a value write @ / ? & # % as %40 %2F %3F %26 %23 %25";
 const PARAMETERS: &str = "max_connections, prefix, connect_timeout, response_timeout, retries, \
      health_check_interval, place_lease, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
-     cert and key";
+     cert and key, and user and pass of a Unix socket";
 
 /// Reads an address. No error shows a part of it: where it cannot be read, any part may be one of a password.
 pub(crate) fn parse(url: &str) -> Result<Options, Error> {
@@ -56,6 +57,9 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
             (Place::Sentinel { sentinels: addresses(hosts, 26379)?, master }, database)
         }
         Kind::Cluster => (Place::Cluster { nodes: addresses(hosts, 6379)? }, path),
+        Kind::Unix if !hosts.is_empty() => return Err(wrong("a Unix socket has no host", UNIX)),
+        Kind::Unix if path.is_empty() => return Err(wrong("it does not name the socket", UNIX)),
+        Kind::Unix => (Place::Unix(format!("/{}", decoded(path)?).into()), ""),
     };
     let mut options = Options::new(place);
     options.tls = tls.then(Tls::new);
@@ -84,12 +88,15 @@ enum Kind {
     Standalone,
     Sentinel,
     Cluster,
+    Unix,
 }
 
 fn scheme_of(scheme: &str) -> Result<(bool, Kind), Error> {
     let scheme = scheme.to_ascii_lowercase();
     let (base, kind) = match scheme.split_once('+') {
+        None if scheme == "unix" => ("redis", Kind::Unix),
         None => (&scheme[..], Kind::Standalone),
+        Some((base @ ("redis" | "valkey"), "unix")) => (base, Kind::Unix),
         Some((base, "sentinel")) => (base, Kind::Sentinel),
         Some((base, "cluster")) => (base, Kind::Cluster),
         Some(_) => return Err(Error::UnknownScheme),
@@ -103,6 +110,7 @@ fn scheme_of(scheme: &str) -> Result<(bool, Kind), Error> {
 
 /// Sets an option by a parameter, and returns whether there is one of this name.
 fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
+    let is_unix = matches!(options.place, Place::Unix(_));
     match name {
         "max_connections" => options.max_connections = number("max_connections", value)?,
         "prefix" => options.key_prefix = value.to_owned(),
@@ -120,6 +128,8 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
             _ => return Err(unreadable("protocol", "2 or 3")),
         },
         "db" => options.database = number("db", value)?,
+        "user" if is_unix => options.login.username = Some(value.to_owned()),
+        "pass" if is_unix => options.login.password = Some(value.to_owned()),
         "sentinel_username" => options.sentinel_login.username = Some(value.to_owned()),
         "sentinel_password" => options.sentinel_login.password = Some(value.to_owned()),
         "ca" | "cert" | "key" => {

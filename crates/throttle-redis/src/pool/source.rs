@@ -5,6 +5,7 @@ use redis::{
     io::tcp::TcpSettings, sentinel::SentinelClient,
 };
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,7 +42,15 @@ pub(crate) enum Source {
 impl Source {
     /// Makes the source of one address.
     pub(crate) fn fixed(address: &Address, options: &Options) -> Result<Self, Error> {
-        let address = connection_addr(address, options)?;
+        Self::of(connection_addr(address, options)?, options)
+    }
+
+    /// Makes the source of a Unix socket.
+    pub(crate) fn unix(path: &Path, options: &Options) -> Result<Self, Error> {
+        Self::of(ConnectionAddr::Unix(path.to_owned()), options)
+    }
+
+    fn of(address: ConnectionAddr, options: &Options) -> Result<Self, Error> {
         let info = address
             .into_connection_info()
             .map_err(Error::unusable)?

@@ -23,7 +23,7 @@ use crate::{
     figures::{Counters, Figures},
     lua::{Script, ScriptCall},
     options::{Options, Place},
-    pool::Pool,
+    pool::{Pool, Source},
     retry::Backoff,
 };
 
@@ -63,6 +63,12 @@ impl Topology {
         let layout = match &options.place {
             Place::Standalone(address) => {
                 let pool = Pool::of_address(address, options, &counters, None)?;
+                Layout::Single { pool: Arc::new(pool), _listeners: None }
+            }
+            Place::Unix(path) => {
+                let source = Source::unix(path, options)?;
+                let pool =
+                    Pool::start(path.display().to_string(), source, options, &counters, None);
                 Layout::Single { pool: Arc::new(pool), _listeners: None }
             }
             Place::Sentinel { sentinels, master } => {
@@ -186,7 +192,7 @@ impl Topology {
     pub(crate) fn kind(&self) -> &'static str {
         match (&self.layout, &self.options.place) {
             (Layout::External(_), _) => external::NAME,
-            (_, Place::Standalone(_)) => "standalone",
+            (_, Place::Standalone(_) | Place::Unix(_)) => "standalone",
             (_, Place::Sentinel { .. }) => "sentinel",
             (_, Place::Cluster { .. }) => "cluster",
         }

@@ -28,6 +28,24 @@ fn every_scheme_of_the_guide_is_read() {
 }
 
 #[test]
+fn a_unix_socket_is_its_path_as_the_redis_crate_spells_it() {
+    for scheme in ["unix", "redis+unix", "valkey+unix", "UNIX"] {
+        let options = parse(&format!("{scheme}:///run/my%20redis.sock?db=2&user=u%40&pass=p%26"));
+        let options = options.unwrap();
+        assert_eq!(options.place, Place::Unix("/run/my redis.sock".into()));
+        assert_eq!(options.login.username.as_deref(), Some("u@"));
+        assert_eq!(options.login.password.as_deref(), Some("p&"));
+        assert_eq!(options.database, 2);
+    }
+    let options = parse("redis+unix://u:p@/run/redis.sock?prefix=a:").unwrap();
+    assert_eq!(options.login.password.as_deref(), Some("p"));
+    assert_eq!(
+        (options.place, &options.key_prefix[..]),
+        (Place::Unix("/run/redis.sock".into()), "a:")
+    );
+}
+
+#[test]
 fn every_parameter_is_taken() {
     let options = parse(
         "rediss://h?max_connections=50&prefix=app%3A&connect_timeout=5s&response_timeout=250ms\
@@ -83,6 +101,11 @@ fn what_is_wrong_is_said_without_the_password() {
         ("redis://h?db=1&color=hunter2", "parameter number 2"),
         ("redis://h?db=hunter2", "whole number"),
         ("redis://h?sentinel_password=a&hunter2", "%26"),
+        ("redis://h?user=u", "parameter number 1"),
+        ("unix:/run/redis.sock", "no scheme"),
+        ("unix://run/redis.sock", "no host"),
+        ("redis+unix://", "name the socket"),
+        ("redis+unix:///s?ca=ca.pem", "without TLS"),
         ("redis://h?connect_timeout=soon", "connect_timeout"),
         ("redis://h?max_connections=-1", "max_connections"),
         ("redis://h?protocol=4", "2 or 3"),

@@ -107,6 +107,12 @@ impl Server {
         self.folder.path()
     }
 
+    /// Returns the path of the Unix socket that it listens on, besides its port.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder().join(SOCKET)
+    }
+
     /// Returns what the server logged since its first start.
     #[must_use]
     pub fn log(&self) -> String {
@@ -141,7 +147,7 @@ impl Server {
     ///
     /// If the server does not run, or does not answer within five seconds.
     pub fn try_command<A: AsRef<[u8]>>(&self, command: &[A]) -> std::io::Result<Reply> {
-        let mut connection = Connection::open(&self.folder().join(SOCKET))?;
+        let mut connection = Connection::open(&self.socket())?;
         match connection.call(&["AUTH", ADMIN, ADMIN])? {
             Reply::Error(words) => Ok(Reply::Error(words)),
             _ => connection.call(command),
@@ -234,7 +240,7 @@ impl Server {
 
     pub(crate) fn launch(&self) {
         // That of a server which was killed would pass for the new one's.
-        let _ = fs::remove_file(self.folder().join(SOCKET));
+        let _ = fs::remove_file(self.socket());
         let process = Process::start(self.folder(), &self.configuration, self.arguments);
         *self.running() = Some(Running { process, paused: false });
     }
