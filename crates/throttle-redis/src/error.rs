@@ -221,6 +221,9 @@ fn advice(error: &RedisError) -> String {
         }
         "NOREPLICAS" => "too few replicas are in reach: look at min-replicas-to-write",
         "BUSY" => "a script of somebody else keeps Redis busy: look at its slow log",
+        "DENIED" => {
+            "set a password in Redis (requirepass, or a user), and the login in the address"
+        }
         _ => match error.kind() {
             ErrorKind::AuthenticationFailed => "check the user and the password",
             ErrorKind::Parse => NOT_REDIS,
@@ -242,8 +245,12 @@ fn advice(error: &RedisError) -> String {
 fn of_text(text: &str) -> String {
     let help = if text.contains("OOM ") {
         "Redis is full: raise maxmemory, or choose an eviction policy"
-    } else if text.contains("certificate") || text.contains("Certificate") {
-        "check the CA, the client certificate, and that the server's name is in its certificate"
+    } else if let Some(help) = of_certificate(text) {
+        help
+    } else if text.contains("max number of clients") {
+        "Redis has as many connections as it allows: raise its maxclients, or see CLIENT LIST for who has them"
+    } else if text.contains("Permission denied") {
+        "let this process read and write the socket: unixsocketperm of Redis, and the group of the file"
     } else if text.contains("NOPERM") || text.contains("can't run this command") {
         "give the user the commands and keys that the guide lists (docs/redis.md, ACL)"
     } else if text.contains("WRONGTYPE") {
@@ -258,4 +265,44 @@ fn of_text(text: &str) -> String {
         return String::new();
     };
     format!("; {help}")
+}
+
+/// Says what to do about a certificate, by the words of rustls for what is wrong with it.
+fn of_certificate(text: &str) -> Option<&'static str> {
+    let help = [
+        (
+            "CaUsedAsEndEntity",
+            "the server shows the certificate of an authority, as `openssl req -x509` makes one: make it with \
+             `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:its-name`, and name its file \
+             by `ca`",
+        ),
+        (
+            "UnsupportedCertVersion",
+            "the server's certificate is of version 1: make one of version 3, with a subjectAltName",
+        ),
+        (
+            "UnknownIssuer",
+            "the server's certificate is signed by no authority that is trusted: name its CA's file by `ca`",
+        ),
+        (
+            "not valid for",
+            "connect to a name that is in the server's certificate, or make one with this name as a subjectAltName",
+        ),
+        ("certificate expired", "renew the server's certificate, or set the clocks"),
+        ("certificate not valid yet", "set the clocks"),
+        (
+            "CertificateRequired",
+            "the server asks for a client certificate: set one and its key (in the address: ?cert=…&key=…), or \
+             tls-auth-clients of Redis",
+        ),
+        (
+            "UnknownCA",
+            "the server does not trust the client certificate: see tls-ca-cert-file of Redis",
+        ),
+        (
+            "ertificate",
+            "check the CA, the client certificate, and that the server's name is in its certificate",
+        ),
+    ];
+    help.into_iter().find_map(|(words, help)| text.contains(words).then_some(help))
 }

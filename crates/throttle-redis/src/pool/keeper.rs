@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     connection::{Connection, ConnectionHealth},
+    greeting::explained,
     shared::Shared,
     source::Source,
 };
@@ -131,7 +132,11 @@ async fn open(
             Ok::<_, std::convert::Infallible>(())
         });
     }
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let made = client.get_multiplexed_async_connection_with_config(&config).await;
+    let mut connection = match made {
+        Ok(connection) => connection,
+        Err(error) => return Err(explained(&client, error).await),
+    };
     if let Some(name) = &options.client_name {
         cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await?;
     }

@@ -6,6 +6,7 @@
 //! (an answer was late) is not picked until it has answered a PING.
 
 mod connection;
+mod greeting;
 mod keeper;
 mod pipeliner;
 mod shared;
