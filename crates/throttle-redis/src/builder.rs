@@ -10,6 +10,7 @@ use crate::{
     storage::RedisStorage,
     tls::Tls,
     topology::{SharedConnection, Topology},
+    transport::Encryption,
     url::{self, address},
 };
 
@@ -194,8 +195,7 @@ impl RedisStorageBuilder {
 
     /// Speaks RESP3, or RESP2 when `false`; default `true`.
     ///
-    /// By RESP3 a connection that is closed is noticed at once; by RESP2 by the next request or health
-    /// check.
+    /// Either way a connection that the server closes is noticed at once.
     pub fn resp3(self, resp3: bool) -> Self {
         self.with(|options| options.resp3 = resp3)
     }
@@ -289,7 +289,9 @@ impl RedisStorageBuilder {
     fn start(self) -> Result<(Arc<Options>, RedisStorage), Error> {
         let mut options = self.options?;
         options.check()?;
-        options.certificates = options.tls.as_ref().map(Tls::certificates).transpose()?;
+        let certificates = options.tls.as_ref().map(Tls::certificates).transpose()?;
+        let encryption = certificates.as_ref().map(Encryption::new).transpose();
+        options.encryption = encryption.map_err(|error| Error::unusable(error.into()))?;
         let options = Arc::new(options);
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::NoRuntime);

@@ -4,7 +4,13 @@ use redis::{Cmd, Value, cmd};
 use throttle_core::StorageError;
 use tokio::sync::Mutex;
 
-use crate::{error::Failure, keys::Keys, lua::ScriptCall, options::Options, topology::Topology};
+use crate::{
+    error::{Failure, shortened},
+    keys::Keys,
+    lua::ScriptCall,
+    options::Options,
+    topology::Topology,
+};
 
 /// The connections of a storage, and the names of its keys.
 pub(crate) struct Client {
@@ -43,6 +49,6 @@ impl Client {
 
 /// Returns the error of a command with an answer that it never has.
 pub(crate) fn unexpected(command: &str, answer: &Value) -> StorageError {
-    let answer = format!("{answer:?}").chars().take(80).collect::<String>();
+    let answer = shortened(format_args!("{answer:?}"), 80);
     StorageError::other(format!("{command} was answered by {answer}, which makes no sense"))
 }

@@ -1,10 +1,12 @@
 //! What can go wrong: when a storage is made ([`Error`]), and when it is asked
 //! ([`StorageError`]).
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use throttle_core::StorageError;
+
+use crate::background::NoRuntime;
 
 /// The schemes that are understood.
 const SCHEMES: &str =
@@ -76,6 +78,11 @@ pub(crate) enum Failure {
     /// No connection is there.
     #[error("no connection to Redis ({server}): {}", reason(.last))]
     NotConnected { server: String, last: Option<RedisError> },
+    /// There is no tokio runtime.
+    #[error(
+        "a Redis storage is used within a tokio runtime: call this from async code that tokio runs"
+    )]
+    NoRuntime,
     /// It was not sent.
     #[error(
         "Redis ({server}) is asked for more than it can do: {waiting} calls wait for one connection \
@@ -121,12 +128,19 @@ impl Failure {
     }
 }
 
+impl From<NoRuntime> for Failure {
+    fn from(NoRuntime: NoRuntime) -> Self {
+        Self::NoRuntime
+    }
+}
+
 impl From<Failure> for StorageError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::NotConnected { .. } | Failure::Overload { .. } | Failure::Refused { .. } => {
-                Self::not_carried_out(failure)
-            }
+            Failure::NotConnected { .. }
+            | Failure::NoRuntime
+            | Failure::Overload { .. }
+            | Failure::Refused { .. } => Self::not_carried_out(failure),
             Failure::Late { .. } | Failure::Lost { .. } => Self::other(failure),
         }
     }
@@ -139,11 +153,50 @@ fn reason(last: &Option<RedisError>) -> String {
     }
 }
 
+/// No text of a server is longer than this in an error.
+const MOST_TEXT: usize = 1_200;
+
 /// Tells an answer from an error that is sent as one.
 pub(crate) fn checked(answer: Value) -> Result<Value, RedisError> {
     match answer {
-        Value::ServerError(error) => Err(error.into()),
+        Value::ServerError(error) => match error.details() {
+            Some(detail) if detail.len() > MOST_TEXT || error.code().len() > MOST_TEXT => {
+                let code = shortened(format_args!("{}", error.code()), MOST_TEXT);
+                let detail = shortened(format_args!("{detail}"), MOST_TEXT);
+                Err(redis::make_extension_error(code, Some(detail)))
+            }
+            _ => Err(error.into()),
+        },
         answer => Ok(answer),
+    }
+}
+
+/// Writes the error of an answer of another kind, without all of the answer.
+pub(crate) fn unreadable(error: &redis::ParsingError) -> String {
+    shortened(format_args!("{error}"), 200)
+}
+
+/// Writes no more than so many bytes of a text, and of a long one no more is made.
+pub(crate) fn shortened(text: fmt::Arguments<'_>, most: usize) -> String {
+    struct Short {
+        text: String,
+        most: usize,
+    }
+    impl fmt::Write for Short {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            let room = self.most - self.text.len();
+            let mut end = part.len().min(room);
+            while !part.is_char_boundary(end) {
+                end -= 1;
+            }
+            self.text.push_str(&part[..end]);
+            if part.len() > room { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+    let mut short = Short { text: String::new(), most };
+    match fmt::write(&mut short, text) {
+        Ok(()) => short.text,
+        Err(fmt::Error) => short.text + "…",
     }
 }
 

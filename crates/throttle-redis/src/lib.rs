@@ -11,6 +11,7 @@
 //! [Sentinel]: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
 //! [Cluster]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 
+mod background;
 mod builder;
 mod calls;
 mod client;
@@ -30,6 +31,7 @@ mod script;
 mod storage;
 mod tls;
 mod topology;
+mod transport;
 mod ttl;
 mod url;
 

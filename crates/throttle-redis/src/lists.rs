@@ -10,6 +10,7 @@ use throttle_core::{ListEntry, ListFollower, ListStorage, Listed, StorageError, 
 
 use crate::{
     client::Client,
+    error::unreadable,
     lua::{LISTS, ScriptCall},
     ttl,
 };
@@ -63,36 +64,43 @@ impl ListStorage for Lists {
     }
 
     fn follow(&self, follower: Weak<dyn ListFollower>) {
-        let client = Arc::clone(&self.client);
-        tokio::spawn(async move {
-            let mut known = NO_VERSION.to_owned();
-            let mut well = true;
-            for turn in 1_u32.. {
-                if follower.strong_count() == 0 {
-                    return;
+        let client = Arc::downgrade(&self.client);
+        self.client
+            .topology
+            .background
+            .spawn_detached(move || follow(Weak::clone(&client), Weak::clone(&follower)));
+    }
+}
+
+async fn follow(client: Weak<Client>, follower: Weak<dyn ListFollower>) {
+    let mut known = NO_VERSION.to_owned();
+    let mut well = true;
+    for turn in 1_u32.. {
+        let Some(client) = client.upgrade() else { return };
+        if follower.strong_count() == 0 {
+            return;
+        }
+        if turn % ALL_EVERY == 0 {
+            // Who changed the lists read them then, whatever became of them since.
+            known = NO_VERSION.to_owned();
+        }
+        match load(&client, &known).await {
+            Ok((version, entries)) => {
+                known = version;
+                well = true;
+                if let (Some(entries), Some(follower)) = (entries, follower.upgrade()) {
+                    follower.take(&entries);
                 }
-                if turn % ALL_EVERY == 0 {
-                    // Who changed the lists read them then, whatever became of them since.
-                    known = NO_VERSION.to_owned();
-                }
-                match load(&client, &known).await {
-                    Ok((version, entries)) => {
-                        known = version;
-                        well = true;
-                        if let (Some(entries), Some(follower)) = (entries, follower.upgrade()) {
-                            follower.take(&entries);
-                        }
-                    }
-                    Err(error) if well => {
-                        well = false;
-                        known = NO_VERSION.to_owned();
-                        tracing::warn!(%error, "the shared lists cannot be read; they stay as they were");
-                    }
-                    Err(_) => {}
-                }
-                tokio::time::sleep(EVERY).await;
             }
-        });
+            Err(error) if well => {
+                well = false;
+                known = NO_VERSION.to_owned();
+                tracing::warn!(%error, "the shared lists cannot be read; they stay as they were");
+            }
+            Err(_) => {}
+        }
+        drop(client);
+        tokio::time::sleep(EVERY).await;
     }
 }
 
@@ -112,7 +120,7 @@ async fn load(
         call.arg("load").arg(known);
     });
     let parts: Vec<String> = redis::from_redis_value(answer.await?)
-        .map_err(|error| StorageError::not_carried_out(error.to_string()))?;
+        .map_err(|error| StorageError::not_carried_out(unreadable(&error)))?;
     let Some((version, parts)) = parts.split_first() else {
         return Err(StorageError::not_carried_out("the lists were answered by nothing"));
     };

@@ -7,6 +7,7 @@ use throttle_core::{AtomicStorage, Storage, StorageError, Value, async_trait};
 
 use crate::{
     client::{Client, unexpected},
+    error::unreadable,
     lua::INCREMENT,
     storage::RedisStorage,
     topology::Server,
@@ -114,7 +115,7 @@ async fn clear(client: &Client, server: &Server) -> Result<u64, StorageError> {
         scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(STEP);
         let answer = client.topology.call_at(server, &scan).await?;
         let (next, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(answer)
-            .map_err(|error| StorageError::not_carried_out(error.to_string()))?;
+            .map_err(|error| StorageError::not_carried_out(unreadable(&error)))?;
         // Keys of several slots may not be in one command, and each goes where it lives.
         for together in keys.chunk_by(|one, two| client.topology.share_a_server(one, two)) {
             let mut command = cmd("UNLINK");

@@ -2,9 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use redis::TlsCertificates;
-
-use crate::{error::Error, tls::Tls};
+use crate::{error::Error, tls::Tls, transport::Encryption};
 
 /// Where Redis is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,7 +78,7 @@ pub(crate) struct Options {
     pub(crate) key_secret: Option<Secret>,
     pub(crate) tls: Option<Tls>,
     /// What the files of `tls` hold, read when the storage is made.
-    pub(crate) certificates: Option<TlsCertificates>,
+    pub(crate) encryption: Option<Encryption>,
 }
 
 impl Options {
@@ -103,7 +101,7 @@ impl Options {
             key_prefix: Self::DEFAULT_PREFIX.to_owned(),
             key_secret: None,
             tls: None,
-            certificates: None,
+            encryption: None,
         }
     }
 

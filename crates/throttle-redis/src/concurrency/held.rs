@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,7 +10,8 @@ use std::{
 };
 
 use throttle_core::sharded::shrunk;
-use tokio::{runtime::Handle, task::JoinHandle};
+
+use crate::background::Task;
 
 /// A map of this capacity does not shrink.
 const SMALL: usize = 1024;
@@ -23,9 +23,7 @@ pub(super) struct Held {
     process: u64,
     next: AtomicU64,
     permits: Mutex<HashMap<Arc<str>, Holding>>,
-    /// Where calls are made that nobody waits for: where the connections live.
-    runtime: OnceLock<Handle>,
-    renewal: Mutex<Option<JoinHandle<()>>>,
+    renewal: OnceLock<Task>,
 }
 
 struct Holding {
@@ -36,17 +34,12 @@ struct Holding {
 
 impl Held {
     pub(super) fn new(lease: Duration) -> Self {
-        let runtime = OnceLock::new();
-        if let Ok(here) = Handle::try_current() {
-            runtime.get_or_init(|| here);
-        }
         Self {
             lease,
             process: fastrand::u64(..),
             next: AtomicU64::new(0),
             permits: Mutex::default(),
-            runtime,
-            renewal: Mutex::default(),
+            renewal: OnceLock::new(),
         }
     }
 
@@ -101,42 +94,12 @@ impl Held {
         due
     }
 
-    /// Makes a call that nobody waits for. Where there is no runtime (any more) it is not made.
-    pub(super) fn spawn(
-        &self,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> Option<JoinHandle<()>> {
-        let runtime = match self.runtime.get() {
-            Some(runtime) => runtime,
-            None => {
-                let here = Handle::try_current().ok()?;
-                self.runtime.get_or_init(|| here)
-            }
-        };
-        Some(runtime.spawn(work))
-    }
-
-    /// Has `work` run, unless it runs already.
-    pub(super) fn keep_renewing<F>(&self, work: impl FnOnce() -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let mut renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
-        if renewal.as_ref().is_none_or(JoinHandle::is_finished) {
-            *renewal = self.spawn(work());
-        }
+    /// Has a task renew, unless one does already.
+    pub(super) fn keep_renewing(&self, begin: impl FnOnce() -> Task) {
+        self.renewal.get_or_init(begin);
     }
 
     fn permits(&self) -> MutexGuard<'_, HashMap<Arc<str>, Holding>> {
         self.permits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let renewal = self.renewal.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(renewal) = renewal.take() {
-            renewal.abort();
-        }
     }
 }

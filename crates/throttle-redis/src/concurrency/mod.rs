@@ -13,7 +13,6 @@ use throttle_core::{
     Effect, HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken,
     complete_on_drop::CompleteOnDrop,
 };
-use tokio::runtime::Handle;
 
 use self::permits::{Permits, call};
 use crate::client::Client;
@@ -35,10 +34,9 @@ impl PlaceStorage for Concurrency {
         let permits = Arc::clone(&self.permits);
         let key: Arc<str> = permits.client.keys.of_places(of).into();
         Reply::pending(async move {
-            // A call that is dropped meanwhile is completed, so that its permit is released: on the
-            // runtime on which it began, since it may be dropped outside of any.
-            let runtime = Handle::try_current();
-            let complete = move |take| drop(runtime.map(|runtime| runtime.spawn(take)));
+            // A call that is dropped meanwhile is completed, so that its permit is released.
+            let background = Arc::clone(permits.background());
+            let complete = move |take| background.spawn_once(take);
             CompleteOnDrop::new(take(permits, key, limit), complete).await
         })
     }
@@ -85,6 +83,6 @@ impl Drop for Guard {
         self.permits.held.remove(&self.id);
         let (permits, key, id) =
             (Arc::clone(&self.permits), Arc::clone(&self.key), Arc::clone(&self.id));
-        self.permits.held.spawn(async move { permits.release(&key, &id).await });
+        self.permits.background().spawn_once(async move { permits.release(&key, &id).await });
     }
 }

@@ -7,7 +7,9 @@ use throttle_core::StorageError;
 
 use super::held::Held;
 use crate::{
+    background::Background,
     client::Client,
+    error::unreadable,
     lua::{CONCURRENCY, ScriptCall},
 };
 
@@ -22,6 +24,11 @@ impl Permits {
         Self { client, held: Held::new(lease) }
     }
 
+    /// Returns where calls are made that nobody waits for.
+    pub(super) fn background(&self) -> &Arc<Background> {
+        &self.client.topology.background
+    }
+
     /// Calls the script.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
@@ -29,7 +36,7 @@ impl Permits {
     ) -> Result<T, StorageError> {
         let answer = self.client.run(call).await?;
         // What was done is known to Redis alone.
-        redis::from_redis_value(answer).map_err(|error| StorageError::other(error.to_string()))
+        redis::from_redis_value(answer).map_err(|error| StorageError::other(unreadable(&error)))
     }
 
     pub(super) async fn release(&self, key: &str, id: &str) {

@@ -18,7 +18,10 @@ const BATCH: usize = 500;
 
 /// Begins to renew, unless that was begun before.
 pub(super) fn begin(permits: &Arc<Permits>) {
-    permits.held.keep_renewing(|| keep(Arc::downgrade(permits), permits.held.lease() / PARTS));
+    permits.held.keep_renewing(|| {
+        let (weak, pause) = (Arc::downgrade(permits), permits.held.lease() / PARTS);
+        permits.background().spawn(move || keep(Weak::clone(&weak), pause))
+    });
 }
 
 /// Renews until the storage and all of its permits are gone.

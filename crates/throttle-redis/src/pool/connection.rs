@@ -1,6 +1,7 @@
 //! A connection, its health, and its slot in the pool.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -9,10 +10,11 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
+use redis::{Cmd, Pipeline, RedisError, Value, cmd};
 use tokio::{sync::Notify, time::Instant};
 
-use super::pipeliner::{Full, Pipeliner};
+use super::pipeliner::{Pipeliner, Unsent, unless_unsent};
+use crate::{error::checked, transport::Connected};
 
 /// A caller who waited for so long and went away has given the connection up.
 const PATIENT: Duration = Duration::from_millis(10);
@@ -47,15 +49,43 @@ impl ConnectionSlot {
 
 /// A connection that was made.
 pub(super) struct Connection {
-    multiplexed: MultiplexedConnection,
+    connected: Connected,
+    /// How many answers came while it was made.
+    answers: u64,
     pipeliner: Arc<Pipeliner>,
     since: Instant,
     health: Arc<ConnectionHealth>,
 }
 
 impl Connection {
-    pub(super) fn new(multiplexed: MultiplexedConnection, health: Arc<ConnectionHealth>) -> Self {
-        Self { multiplexed, pipeliner: Arc::default(), since: Instant::now(), health }
+    /// Takes what was made, whose end `pipeliner` and `health` hear of.
+    pub(super) fn new(
+        connected: Connected,
+        pipeliner: Arc<Pipeliner>,
+        health: Arc<ConnectionHealth>,
+    ) -> Self {
+        let answers = connected.line.wire.answers();
+        connected.line.wire.set_made();
+        Self { connected, answers, pipeliner, since: Instant::now(), health }
+    }
+
+    /// Returns for how long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Returns whether it answered anything since it was made.
+    pub(super) fn has_answered(&self) -> bool {
+        self.connected.line.wire.answers() > self.answers
+    }
+
+    /// Returns why the connection was lost, where more is known than the error of a request says.
+    pub(super) fn lost(&self, error: RedisError) -> RedisError {
+        match self.connected.line.wire.too_long() {
+            Some(too_long) => too_long.into(),
+            None if error.is_connection_dropped() && !self.has_answered() => hung_up(),
+            None => error,
+        }
     }
 
     /// Begins to wait for an answer.
@@ -64,12 +94,28 @@ impl Connection {
     }
 
     /// Sends a command, together with others that come at the same time.
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Result<Value, RedisError>, Full> {
-        self.pipeliner.send(&self.multiplexed, command).await
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Result<Value, RedisError>, Unsent> {
+        self.pipeliner.send(&self.connected.line, command).await
     }
 
-    pub(super) fn multiplexed(&self) -> MultiplexedConnection {
-        self.multiplexed.clone()
+    /// Sends commands one right after the other, and returns the answers to the last `count`.
+    pub(super) async fn send_all(
+        &self,
+        commands: &Pipeline,
+        skip: usize,
+        count: usize,
+    ) -> Result<Result<Vec<Value>, RedisError>, Unsent> {
+        let mut multiplexed = self.connected.line.multiplexed.clone();
+        let sent = multiplexed.send_packed_commands(commands, skip, count);
+        let answers = |values: Vec<Value>| values.into_iter().map(checked).collect();
+        let answer = unless_unsent(&self.connected.line, sent).await?;
+        Ok(answer.and_then(answers))
+    }
+
+    /// Returns whether a PING is answered: by anything at all, a server that is loading is there.
+    pub(super) async fn answers_ping(&self) -> bool {
+        let mut multiplexed = self.connected.line.multiplexed.clone();
+        multiplexed.send_packed_command(&cmd("PING")).await.is_ok()
     }
 
     pub(super) fn health(&self) -> &ConnectionHealth {
@@ -82,6 +128,13 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.pipeliner.give_up();
     }
+}
+
+/// Returns the error of a connection that was closed before it answered anything.
+pub(super) fn hung_up() -> RedisError {
+    let text = "it was closed before it answered any request; if that repeats, see whether what stands between \
+                lets scripts (EVALSHA) pass";
+    io::Error::new(io::ErrorKind::BrokenPipe, text).into()
 }
 
 /// What is known about a connection's health.

@@ -5,7 +5,7 @@
 
 use std::{io, time::Duration};
 
-use redis::{Client, ConnectionAddr, RedisError, Value};
+use redis::{ConnectionAddr, RedisError, Value};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
@@ -19,11 +19,11 @@ const MOST: usize = 2_048;
 
 /// Returns why the server closed a connection before its handshake was over, if it says so to another one;
 /// otherwise the error as it is.
-pub(super) async fn explained(client: &Client, error: RedisError) -> RedisError {
+pub(super) async fn explained(address: &ConnectionAddr, error: RedisError) -> RedisError {
     if !error.is_connection_dropped() || error.is_connection_refusal() {
         return error;
     }
-    let greeting = timeout(PROMPTLY, greeting(client.get_connection_info().addr())).await;
+    let greeting = timeout(PROMPTLY, greeting(address)).await;
     let line = greeting.ok().and_then(Result::ok).unwrap_or_default();
     match redis::parse_redis_value(&first_sentence(&line)) {
         Ok(Value::ServerError(reason)) => reason.into(),

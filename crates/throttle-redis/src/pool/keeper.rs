@@ -5,25 +5,24 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, PushInfo, PushKind, RedisError, aio::MultiplexedConnection, cmd,
-};
+use redis::{RedisError, cmd};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    connection::{Connection, ConnectionHealth},
+    connection::{Connection, ConnectionHealth, hung_up},
     greeting::explained,
+    pipeliner::Pipeliner,
     shared::Shared,
     source::Source,
 };
-use crate::{figures::Counters, lua, options::Options, retry::Backoff};
+use crate::{figures::Counters, lua, options::Options, retry::Backoff, transport};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
+/// A connection that was there for so long has proven itself: the next is made at once when it breaks.
+const GOOD: Duration = Duration::from_secs(1);
 /// A connection that answered so short a time ago is not asked whether it does.
 const PROOF: Duration = Duration::from_millis(50);
-/// How many requests may stand between those who ask and the socket, before asking waits.
-const QUEUE: usize = 1_024;
 
 /// Makes the slot's connection, watches it, and makes it anew when it breaks; never ends by itself.
 pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
@@ -31,11 +30,8 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
     let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
     let mut again = false;
     loop {
-        let health = Arc::new(ConnectionHealth::default());
-        match timeout(options.connect_timeout, open(source, options, &health)).await {
-            Ok(Ok((multiplexed, address))) => {
-                backoff.reset();
-                let connection = Arc::new(Connection::new(multiplexed, health));
+        match timeout(options.connect_timeout, open(source, options)).await {
+            Ok(Ok((connection, address))) => {
                 slot.set(Some(Arc::clone(&connection)));
                 if again {
                     Counters::add(&shared.counters.reconnects);
@@ -46,16 +42,16 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 slot.set(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
+                if connection.age() >= GOOD {
+                    backoff.reset();
+                } else if !connection.has_answered() {
+                    shared.failed(hung_up());
+                }
             }
-            Ok(Err(error)) => {
-                shared.failed(error);
-                sleep(backoff.next()).await;
-            }
-            Err(_) => {
-                shared.failed(late(options.connect_timeout));
-                sleep(backoff.next()).await;
-            }
+            Ok(Err(error)) => shared.failed(error),
+            Err(_) => shared.failed(late(options.connect_timeout)),
         }
+        sleep(backoff.next()).await;
     }
 }
 
@@ -95,11 +91,8 @@ async fn watch(connection: &Connection, shared: &Shared) {
     }
 }
 
-/// Returns whether a PING is answered: by anything at all, a server that is loading is there.
+/// Returns whether a PING is answered in time.
 async fn ping(connection: &Connection, within: Duration) -> bool {
-    let mut multiplexed = connection.multiplexed();
-    let ping = cmd("PING");
-    let answer = multiplexed.send_packed_command(&ping);
     // A connection that breaks meanwhile is marked so.
     let health = connection.health();
     let broken = async {
@@ -108,42 +101,34 @@ async fn ping(connection: &Connection, within: Duration) -> bool {
         }
     };
     tokio::select! {
-        answer = timeout(within, answer) => matches!(answer, Ok(Ok(_))),
+        answer = timeout(within, connection.answers_ping()) => matches!(answer, Ok(true)),
         () = broken => false,
     }
 }
 
-async fn open(
-    source: &Source,
-    options: &Options,
-    health: &Arc<ConnectionHealth>,
-) -> Result<(MultiplexedConnection, String), RedisError> {
-    let client = source.client().await?;
-    let mut config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(options.connect_timeout))
-        .set_response_timeout(None) // each request has a deadline of its own
-        .set_pipeline_buffer_size(QUEUE);
-    if options.resp3 {
-        let health = Arc::clone(health);
-        config = config.set_push_sender(move |push: PushInfo| {
-            if push.kind == PushKind::Disconnection {
-                health.mark_broken();
-            }
-            Ok::<_, std::convert::Infallible>(())
-        });
-    }
-    let made = client.get_multiplexed_async_connection_with_config(&config).await;
-    let mut connection = match made {
-        Ok(connection) => connection,
-        Err(error) => return Err(explained(&client, error).await),
+async fn open(source: &Source, options: &Options) -> Result<(Arc<Connection>, String), RedisError> {
+    let info = source.info().await?;
+    let (health, pipeliner) = (Arc::<ConnectionHealth>::default(), Arc::<Pipeliner>::default());
+    let on_end = {
+        let (health, pipeliner) = (Arc::clone(&health), Arc::clone(&pipeliner));
+        move || {
+            health.mark_broken();
+            pipeliner.close();
+        }
     };
+    let connected = match transport::open(&info, options.encryption.as_ref(), on_end).await {
+        Ok(connected) => connected,
+        Err(error) => return Err(explained(info.addr(), error).await),
+    };
+    let mut multiplexed = connected.line.multiplexed.clone();
     if let Some(name) = &options.client_name {
-        cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut connection).await?;
+        cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut multiplexed).await?;
     }
     // So that the first request finds them. A user who may not load them learns so when one is needed.
     let scripts = lua::load_all();
-    let _ = connection.send_packed_commands(&scripts, 0, scripts.len()).await;
-    Ok((connection, client.get_connection_info().addr().to_string()))
+    let _ = multiplexed.send_packed_commands(&scripts, 0, scripts.len()).await;
+    let connection = Connection::new(connected, pipeliner, health);
+    Ok((Arc::new(connection), info.addr().to_string()))
 }
 
 fn late(timeout: Duration) -> RedisError {

@@ -5,6 +5,7 @@
 //! makes another when it breaks; a request only ever picks one that is there. One that may be broken
 //! (an answer was late) is not picked until it has answered a PING.
 
+mod ask;
 mod connection;
 mod greeting;
 mod keeper;
@@ -17,18 +18,18 @@ use std::{fmt, sync::Arc};
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::{
     sync::Notify,
-    task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, error::Elapsed, timeout_at},
 };
 
-pub(crate) use self::source::{Ask, Source, address_of, connection_addr, with_login};
+pub(crate) use self::source::{Source, address_of, connection_addr, with_login};
 use self::{
     connection::Connection,
-    pipeliner::{Full, MOST_WAITING},
+    pipeliner::{MOST_WAITING, Sent, Unsent},
     shared::Shared,
 };
 use crate::{
-    error::{Error, Failure, checked},
+    background::{Background, Task},
+    error::{Error, Failure},
     figures::Counters,
     options::{Address, Options},
 };
@@ -40,7 +41,8 @@ const MOST_CONNECTIONS: usize = 4;
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     source: Arc<Source>,
-    tasks: Vec<JoinHandle<()>>,
+    background: Arc<Background>,
+    _keepers: Vec<Task>,
 }
 
 impl Pool {
@@ -50,6 +52,7 @@ impl Pool {
         server: String,
         source: Source,
         options: &Arc<Options>,
+        background: &Arc<Background>,
         counters: &Arc<Counters>,
         topology_suspect: Option<Arc<Notify>>,
     ) -> Self {
@@ -58,21 +61,26 @@ impl Pool {
         let source = Arc::new(source);
         let keep = |index| {
             let (shared, source) = (Arc::clone(&shared), Arc::clone(&source));
-            tokio::spawn(async move { keeper::keep(&shared, index, &source).await })
+            background.spawn(move || {
+                let (shared, source) = (Arc::clone(&shared), Arc::clone(&source));
+                async move { keeper::keep(&shared, index, &source).await }
+            })
         };
-        let tasks = (0..slots).map(keep).collect();
-        Self { shared, source, tasks }
+        let keepers = (0..slots).map(keep).collect();
+        Self { shared, source, background: Arc::clone(background), _keepers: keepers }
     }
 
     /// Begins to connect to one address.
     pub(crate) fn of_address(
         address: &Address,
         options: &Arc<Options>,
+        background: &Arc<Background>,
         counters: &Arc<Counters>,
         topology_suspect: Option<Arc<Notify>>,
     ) -> Result<Self, Error> {
         let source = Source::fixed(address, options)?;
-        Ok(Self::start(address.to_string(), source, options, counters, topology_suspect))
+        let server = address.to_string();
+        Ok(Self::start(server, source, options, background, counters, topology_suspect))
     }
 
     /// Returns how many connections a server gets.
@@ -82,16 +90,15 @@ impl Pool {
 
     /// Sends a command, and returns what came back before the deadline.
     pub(crate) async fn send(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, Failure> {
-        let connection = self.connection(deadline).await?;
-        let wait = connection.wait();
-        let answer = timeout_at(deadline, connection.send(cmd)).await;
-        wait.end();
-        let answer = match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Full)) => return Err(self.full()),
-            Err(late) => Err(late),
-        };
-        self.sorted(&connection, answer)
+        loop {
+            let connection = self.connection(deadline).await?;
+            let wait = connection.wait();
+            let answer = timeout_at(deadline, connection.send(cmd)).await;
+            wait.end();
+            if let Some(answer) = self.sorted(&connection, answer) {
+                return answer;
+            }
+        }
     }
 
     /// Sends commands one right after the other, and returns the answers to the last `count`.
@@ -102,14 +109,15 @@ impl Pool {
         count: usize,
         deadline: Instant,
     ) -> Result<Vec<Value>, Failure> {
-        let connection = self.connection(deadline).await?;
-        let mut multiplexed = connection.multiplexed();
-        let wait = connection.wait();
-        let answer =
-            timeout_at(deadline, multiplexed.send_packed_commands(commands, skip, count)).await;
-        wait.end();
-        let answers = |values: Vec<Value>| values.into_iter().map(checked).collect();
-        self.sorted(&connection, answer.map(|answer| answer.and_then(answers)))
+        loop {
+            let connection = self.connection(deadline).await?;
+            let wait = connection.wait();
+            let answer = timeout_at(deadline, connection.send_all(commands, skip, count)).await;
+            wait.end();
+            if let Some(answer) = self.sorted(&connection, answer) {
+                return answer;
+            }
+        }
     }
 
     /// Waits until there is a connection; fails at the first that could not be made.
@@ -175,6 +183,7 @@ impl Pool {
         if let Some(connection) = self.shared.pick() {
             return Ok(connection);
         }
+        let probe = self.background.probe();
         loop {
             let changed = self.shared.changed.notified();
             let mut changed = std::pin::pin!(changed);
@@ -185,46 +194,50 @@ impl Pool {
             // A server that has been away for so long will hardly be back for this very request.
             let long = self.shared.is_down_for(self.shared.options.response_timeout);
             if long || timeout_at(deadline, changed).await.is_err() {
+                if !long && probe.is_some_and(|probe| !probe.is_finished()) {
+                    self.background.move_here();
+                }
                 return Err(self.shared.not_connected());
             }
         }
     }
 
-    fn full(&self) -> Failure {
-        Counters::add(&self.shared.counters.overloads);
-        Failure::Overload { server: self.shared.server.clone(), waiting: MOST_WAITING }
-    }
-
+    /// Returns what came of a request; none where its connection was closed before anything of it was written,
+    /// so that it is sent on another.
     fn sorted<T>(
         &self,
         connection: &Connection,
-        answer: Result<Result<T, RedisError>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Failure> {
-        let timeout = self.shared.options.response_timeout;
-        let server = &self.shared.server;
-        match answer {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
+        answer: Result<Sent<T>, Elapsed>,
+    ) -> Option<Result<T, Failure>> {
+        let Shared { server, options, counters, .. } = &*self.shared;
+        let timeout = options.response_timeout;
+        Some(match answer {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => {
                 let failure = Failure::of_sent(server, error, timeout);
-                if matches!(failure, Failure::Lost { .. }) {
-                    connection.health().mark_broken();
-                }
-                Err(failure)
+                Err(match failure {
+                    Failure::Lost { server, source } => {
+                        connection.health().mark_broken();
+                        Failure::Lost { server, source: connection.lost(source) }
+                    }
+                    failure => failure,
+                })
+            }
+            Ok(Err(Unsent::Full)) => {
+                Counters::add(&counters.overloads);
+                Err(Failure::Overload { server: server.clone(), waiting: MOST_WAITING })
+            }
+            Ok(Err(Unsent::Closed)) => {
+                Counters::add(&counters.retries);
+                connection.health().mark_broken();
+                return None;
             }
             Err(_) => {
                 connection.health().probe_on_reuse();
-                Counters::add(&self.shared.counters.late);
+                Counters::add(&counters.late);
                 Err(Failure::Late { server: server.clone(), timeout })
             }
-        }
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        })
     }
 }
 

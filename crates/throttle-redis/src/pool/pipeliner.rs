@@ -9,19 +9,20 @@
 
 use std::{
     collections::VecDeque,
+    future::Future,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value, aio::MultiplexedConnection};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
 use tokio::{
     sync::{Semaphore, oneshot},
     task::yield_now,
 };
 
-use crate::error::checked;
+use crate::{error::checked, transport::Line};
 
 /// So many batches may be unanswered, so that answers that take long keep nobody waiting.
 const MOST_BATCHES: usize = 32;
@@ -33,10 +34,17 @@ pub(super) const MOST_WAITING: usize = 16_384;
 /// Gathers what is to be sent on one connection.
 pub(super) struct Pipeliner {
     in_flight: AtomicUsize,
-    waiting: Mutex<VecDeque<Waiting>>,
+    queue: Mutex<Queue>,
     unanswered: Semaphore,
     /// Closed when nobody waits for answers any more.
     over: Semaphore,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Nothing more is sent.
+    is_closed: bool,
 }
 
 struct Waiting {
@@ -44,11 +52,31 @@ struct Waiting {
     answer: Answer,
 }
 
-type Answer = oneshot::Sender<Result<Value, RedisError>>;
+type Answer = oneshot::Sender<Sent<Value>>;
 
-/// The error of a command that was not sent, because too many wait.
+/// What came of a command.
+pub(super) type Sent<T> = Result<Result<T, RedisError>, Unsent>;
+
+/// Says why a command was not sent, for certain.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) struct Full;
+pub(super) enum Unsent {
+    /// Too many wait.
+    Full,
+    /// The connection ended before.
+    Closed,
+}
+
+/// Waits for the answer to what is sent only now, and tells what was never written.
+pub(super) async fn unless_unsent<T>(
+    line: &Line,
+    sent: impl Future<Output = Result<T, RedisError>>,
+) -> Sent<T> {
+    let written = line.wire.written();
+    match sent.await {
+        Err(_) if line.wire.ended_at(written) => Err(Unsent::Closed),
+        answer => Ok(answer),
+    }
+}
 
 /// Counts a request as in flight until it is dropped.
 struct InFlight<'a>(&'a AtomicUsize);
@@ -57,7 +85,7 @@ impl Default for Pipeliner {
     fn default() -> Self {
         Self {
             in_flight: AtomicUsize::default(),
-            waiting: Mutex::default(),
+            queue: Mutex::default(),
             unanswered: Semaphore::new(MOST_BATCHES),
             over: Semaphore::new(0),
         }
@@ -66,45 +94,52 @@ impl Default for Pipeliner {
 
 impl Pipeliner {
     /// Sends a command, at once where it is the only one.
-    pub(super) async fn send(
-        self: &Arc<Self>,
-        connection: &MultiplexedConnection,
-        command: &Cmd,
-    ) -> Result<Result<Value, RedisError>, Full> {
+    pub(super) async fn send(self: &Arc<Self>, line: &Line, command: &Cmd) -> Sent<Value> {
         let others = self.in_flight.fetch_add(1, Relaxed);
         let _in_flight = InFlight(&self.in_flight);
         if others == 0 {
-            let answer = connection.clone().send_packed_command(command).await;
+            let mut multiplexed = line.multiplexed.clone();
+            let answer = unless_unsent(line, multiplexed.send_packed_command(command)).await?;
             return Ok(answer.and_then(checked));
         }
         let (answer, answered) = oneshot::channel();
         if self.wait(Waiting { command: command.clone(), answer })? {
             // A task of its own: the caller may go away, and the others' commands must not.
-            self.send_waiting(connection.clone());
+            self.send_waiting(line.clone());
         }
-        Ok(answered.await.unwrap_or_else(|_| Err(ended())))
+        answered.await.unwrap_or_else(|_| Ok(Err(ended())))
+    }
+
+    /// Sends nothing more: the connection has ended.
+    pub(super) fn close(&self) {
+        let waiting = {
+            let mut queue = self.queue();
+            queue.is_closed = true;
+            std::mem::take(&mut queue.waiting)
+        };
+        for one in waiting {
+            let _ = one.answer.send(Err(Unsent::Closed)); // it may have gone away meanwhile
+        }
     }
 
     /// Lets go of the connection: no answer is waited for any more.
     pub(super) fn give_up(&self) {
         self.unanswered.close();
         self.over.close();
-        self.forget_waiting();
-    }
-
-    fn forget_waiting(&self) {
-        let waiting =
-            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(waiting); // not under the lock: it wakes those who wait
+        self.close();
     }
 
     /// Returns whether it is the only one, so that there is nobody yet who sends it.
-    fn wait(&self, one: Waiting) -> Result<bool, Full> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    fn wait(&self, one: Waiting) -> Result<bool, Unsent> {
+        let mut queue = self.queue();
+        if queue.is_closed {
+            return Err(Unsent::Closed);
+        }
+        let waiting = &mut queue.waiting;
         if waiting.len() >= MOST_WAITING {
             // Who came first leaves first.
             if waiting.front().is_some_and(|first| !first.answer.is_closed()) {
-                return Err(Full);
+                return Err(Unsent::Full);
             }
             waiting.retain(|one| !one.answer.is_closed());
         }
@@ -112,44 +147,53 @@ impl Pipeliner {
         Ok(waiting.len() == 1)
     }
 
-    fn send_waiting(self: &Arc<Self>, connection: MultiplexedConnection) {
+    fn send_waiting(self: &Arc<Self>, line: Line) {
         let pipeliner = Arc::clone(self);
-        tokio::spawn(async move {
+        // Where the connection lives, as other callers' commands outlive this one's runtime.
+        let runtime = line.runtime.clone();
+        runtime.spawn(async move {
             yield_now().await;
-            pipeliner.send_batch(connection).await;
+            pipeliner.send_batch(line).await;
         });
     }
 
-    async fn send_batch(self: &Arc<Self>, mut connection: MultiplexedConnection) {
+    async fn send_batch(self: &Arc<Self>, line: Line) {
         let Ok(_permit) = self.unanswered.acquire().await else {
-            return self.forget_waiting();
+            return; // what waited is told so
         };
-        let (commands, answers) = self.batch(&connection);
+        let (commands, answers) = self.batch(&line);
         if answers.is_empty() {
             return;
         }
-        let sent = connection.send_packed_commands(&commands, 0, answers.len());
+        let mut multiplexed = line.multiplexed.clone();
+        let sent = multiplexed.send_packed_commands(&commands, 0, answers.len());
         let answered = tokio::select! {
-            answered = sent => answered,
-            _ = self.over.acquire() => Err(ended()),
+            answered = unless_unsent(&line, sent) => answered,
+            _ = self.over.acquire() => Ok(Err(ended())),
         };
+        // One may have gone away meanwhile.
         match answered {
-            Ok(values) => {
+            Ok(Ok(values)) => {
                 for (answer, value) in answers.into_iter().zip(values) {
-                    let _ = answer.send(checked(value)); // it may have gone away meanwhile
+                    let _ = answer.send(Ok(checked(value)));
                 }
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 for answer in answers {
-                    let _ = answer.send(Err(error.clone()));
+                    let _ = answer.send(Ok(Err(error.clone())));
+                }
+            }
+            Err(unsent) => {
+                for answer in answers {
+                    let _ = answer.send(Err(unsent));
                 }
             }
         }
     }
 
     /// Takes those that came first and whose callers are still there. Others follow, if there are more.
-    fn batch(self: &Arc<Self>, connection: &MultiplexedConnection) -> (Pipeline, Vec<Answer>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    fn batch(self: &Arc<Self>, line: &Line) -> (Pipeline, Vec<Answer>) {
+        let waiting = &mut self.queue().waiting;
         let room = waiting.len().min(LARGEST);
         let (mut commands, mut answers) = (Pipeline::with_capacity(room), Vec::with_capacity(room));
         while answers.len() < LARGEST
@@ -162,9 +206,13 @@ impl Pipeliner {
             }
         }
         if !waiting.is_empty() {
-            self.send_waiting(connection.clone());
+            self.send_waiting(line.clone());
         }
         (commands, answers)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

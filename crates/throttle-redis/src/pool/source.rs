@@ -1,8 +1,8 @@
 //! Where a pool's connections lead.
 
 use redis::{
-    Client, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError,
-    io::tcp::TcpSettings, sentinel::SentinelClient,
+    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
+    RedisError,
 };
 use std::{
     path::Path,
@@ -12,10 +12,10 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 
+use super::ask::master;
 use crate::{
     error::Error,
     options::{Address, Login, Options},
-    tls::pick_provider,
 };
 
 /// Within this time every sentinel hears of a failover, and the old master is made a replica.
@@ -23,18 +23,15 @@ const DEPOSED: Duration = Duration::from_secs(10);
 /// A sentinel that has not answered for so long is not waited for: the next one is asked too.
 const PATIENT: Duration = Duration::from_millis(50);
 
-/// Makes a client of one sentinel, for one question: a connection that was kept might hang.
-pub(crate) type Ask = Arc<dyn Fn() -> Result<SentinelClient, Error> + Send + Sync>;
-
 /// Names the server that a connection is made to, anew for each.
 pub(crate) enum Source {
     /// Always the same address; its name is resolved each time.
-    Fixed(Client),
+    Fixed(ConnectionInfo),
     /// The master that the sentinels name, once it says so itself.
     Sentinel {
-        sentinels: Vec<Ask>,
-        settings: RedisConnectionInfo,
-        tcp: TcpSettings,
+        sentinels: Vec<ConnectionInfo>,
+        name: String,
+        options: Arc<Options>,
         deposed: Mutex<Option<(String, Instant)>>,
     },
 }
@@ -42,7 +39,7 @@ pub(crate) enum Source {
 impl Source {
     /// Makes the source of one address.
     pub(crate) fn fixed(address: &Address, options: &Options) -> Result<Self, Error> {
-        Self::of(connection_addr(address, options)?, options)
+        Self::of(connection_addr(address, options), options)
     }
 
     /// Makes the source of a Unix socket.
@@ -51,18 +48,17 @@ impl Source {
     }
 
     fn of(address: ConnectionAddr, options: &Options) -> Result<Self, Error> {
-        let info = address
-            .into_connection_info()
-            .map_err(Error::unusable)?
-            .set_redis_settings(settings(options))
-            .set_tcp_settings(tcp());
-        Client::open(info).map(Self::Fixed).map_err(Error::unusable)
+        to(address, options).map(Self::Fixed).map_err(Error::unusable)
     }
 
-    /// Makes the source that asks sentinels.
-    pub(crate) fn sentinel(sentinels: Vec<Ask>, options: &Options) -> Self {
-        let settings = settings(options);
-        Self::Sentinel { sentinels, settings, tcp: tcp(), deposed: Mutex::default() }
+    /// Makes the source that asks sentinels for a master by its name.
+    pub(crate) fn sentinel(
+        sentinels: Vec<ConnectionInfo>,
+        name: &str,
+        options: &Arc<Options>,
+    ) -> Self {
+        let (name, options) = (name.to_owned(), Arc::clone(options));
+        Self::Sentinel { sentinels, name, options, deposed: Mutex::default() }
     }
 
     /// Leads to no such address for a while, until it is reinstated.
@@ -83,21 +79,18 @@ impl Source {
         }
     }
 
-    /// Returns a client of the server as it is now.
-    pub(super) async fn client(&self) -> Result<Client, RedisError> {
+    /// Returns the server as it is now.
+    pub(super) async fn info(&self) -> Result<ConnectionInfo, RedisError> {
         match self {
-            Self::Fixed(client) => Ok(client.clone()),
-            Self::Sentinel { sentinels, settings, tcp, deposed } => {
+            Self::Fixed(info) => Ok(info.clone()),
+            Self::Sentinel { sentinels, name, options, deposed } => {
                 let is_deposed = |address: &str| {
                     let deposed = deposed.lock().unwrap_or_else(PoisonError::into_inner);
                     deposed
                         .as_ref()
                         .is_some_and(|(old, since)| old == address && since.elapsed() < DEPOSED)
                 };
-                let info = named(sentinels, is_deposed).await?.get_connection_info().clone();
-                Client::open(
-                    info.set_redis_settings(settings.clone()).set_tcp_settings(tcp.clone()),
-                )
+                named(sentinels, name, options, is_deposed).await
             }
         }
     }
@@ -105,20 +98,26 @@ impl Source {
 
 /// Asks one sentinel after the other without waiting for one that hangs, and returns the first master that is
 /// named and says so itself.
-async fn named(sentinels: &[Ask], is_deposed: impl Fn(&str) -> bool) -> Result<Client, RedisError> {
+async fn named(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    options: &Arc<Options>,
+    is_deposed: impl Fn(&str) -> bool,
+) -> Result<ConnectionInfo, RedisError> {
     let mut asked = JoinSet::new();
-    for (place, ask) in (0..).zip(sentinels.iter().cloned()) {
+    for (place, sentinel) in (0..).zip(sentinels.iter().cloned()) {
+        let (name, options) = (name.to_owned(), Arc::clone(options));
         asked.spawn(async move {
             sleep(PATIENT * place).await;
-            let mut sentinel = ask().map_err(|error| std::io::Error::other(error.to_string()))?;
-            sentinel.async_get_client().await
+            let server = |address: &Address| server(address, &options);
+            master(&sentinel, &name, options.encryption.as_ref(), server).await
         });
     }
     let mut last: RedisError = std::io::Error::other("no sentinel could be asked").into();
     while let Some(answer) = asked.join_next().await {
         match answer {
             Ok(Ok(master)) => {
-                let address = master.get_connection_info().addr().to_string();
+                let address = master.addr().to_string();
                 if !is_deposed(&address) {
                     return Ok(master);
                 }
@@ -131,20 +130,22 @@ async fn named(sentinels: &[Ask], is_deposed: impl Fn(&str) -> bool) -> Result<C
     Err(last)
 }
 
-/// Returns the address as the client wants it, with the certificates where TLS is wanted.
-pub(crate) fn connection_addr(
-    address: &Address,
-    options: &Options,
-) -> Result<ConnectionAddr, Error> {
+/// Returns how a server is connected to.
+fn server(address: &Address, options: &Options) -> Result<ConnectionInfo, RedisError> {
+    to(connection_addr(address, options), options)
+}
+
+fn to(address: ConnectionAddr, options: &Options) -> Result<ConnectionInfo, RedisError> {
+    Ok(address.into_connection_info()?.set_redis_settings(settings(options)))
+}
+
+/// Returns the address as the client wants it, which says whether TLS is wanted.
+pub(crate) fn connection_addr(address: &Address, options: &Options) -> ConnectionAddr {
     let Address { host, port } = address.clone();
-    let Some(certificates) = &options.certificates else {
-        return Ok(ConnectionAddr::Tcp(host, port));
-    };
-    pick_provider();
-    let plain = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-    let info = plain.into_connection_info().map_err(Error::unusable)?;
-    let client = Client::build_with_tls(info, certificates.clone());
-    client.map(|client| client.get_connection_info().addr().clone()).map_err(Error::unusable)
+    match &options.encryption {
+        None => ConnectionAddr::Tcp(host, port),
+        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+    }
 }
 
 /// Reads an address that Redis wrote: `host:port`, where the host may be IPv6 without brackets.
@@ -174,14 +175,8 @@ pub(crate) fn with_login(mut settings: RedisConnectionInfo, login: &Login) -> Re
     settings
 }
 
-/// A request is small and waits for its answer: it is sent at once.
-fn tcp() -> TcpSettings {
-    TcpSettings::default().set_nodelay(true)
-}
-
 #[cfg(test)]
 mod tests {
-    use redis::sentinel::SentinelServerType;
     use throttle_testbed::Sentinels;
 
     use super::*;
@@ -190,18 +185,12 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_deposed_master_is_not_connected_to_for_a_while_though_the_sentinels_name_it() {
         let sentinels = tokio::task::block_in_place(Sentinels::start);
-        let ask = |address: String| -> Ask {
-            let (url, name) = (format!("redis://{address}"), sentinels.master_name());
-            Arc::new(move || {
-                let kind = SentinelServerType::Master;
-                SentinelClient::build(vec![url.clone()], name, None, kind).map_err(Error::unusable)
-            })
-        };
-        let asked = sentinels.sentinel_addresses().into_iter().map(ask).collect();
-        let source = Source::sentinel(asked, &Options::new(Place::Cluster { nodes: Vec::new() }));
-        let master = async || {
-            source.client().await.map(|client| client.get_connection_info().addr().to_string())
-        };
+        let options = Arc::new(Options::new(Place::Cluster { nodes: Vec::new() }));
+        let asked = sentinels.sentinel_addresses().into_iter();
+        let asked =
+            asked.map(|address| format!("redis://{address}").into_connection_info().unwrap());
+        let source = Source::sentinel(asked.collect(), sentinels.master_name(), &options);
+        let master = async || source.info().await.map(|info| info.addr().to_string());
         let address = master().await.unwrap();
         source.depose("127.0.0.1:1");
         assert_eq!(master().await.unwrap(), address, "another was deposed");

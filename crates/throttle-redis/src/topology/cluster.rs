@@ -16,7 +16,6 @@ use arc_swap::ArcSwap;
 use redis::{RedisError, cmd};
 use tokio::{
     sync::Notify,
-    task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
 };
 
@@ -25,6 +24,7 @@ use super::{
     slots::{self, Range, SLOTS},
 };
 use crate::{
+    background::{Background, Task},
     error::{Error, Failure, is_read_only},
     figures::Counters,
     options::{Address, Options},
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Cluster {
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    _task: Task,
 }
 
 struct Shared {
@@ -55,6 +55,7 @@ struct Shared {
     /// Why no node told it at last.
     untold: Mutex<Option<RedisError>>,
     options: Arc<Options>,
+    background: Arc<Background>,
     counters: Arc<Counters>,
 }
 
@@ -72,6 +73,7 @@ impl Cluster {
     pub(super) fn start(
         seeds: &[Address],
         options: &Arc<Options>,
+        background: &Arc<Background>,
         counters: &Arc<Counters>,
     ) -> Result<Self, Error> {
         for seed in seeds {
@@ -85,13 +87,17 @@ impl Cluster {
             read: Notify::new(),
             untold: Mutex::default(),
             options: Arc::clone(options),
+            background: Arc::clone(background),
             counters: Arc::clone(counters),
         });
-        let task = tokio::spawn({
+        let keep = {
             let shared = Arc::clone(&shared);
-            async move { shared.keep().await }
-        });
-        Ok(Self { shared, task })
+            move || {
+                let shared = Arc::clone(&shared);
+                async move { shared.keep().await }
+            }
+        };
+        Ok(Self { shared, _task: background.spawn(keep) })
     }
 
     /// Waits until the map is there and every master reached.
@@ -138,7 +144,7 @@ impl Cluster {
     pub(super) fn learn_from(&self, failure: &Failure) {
         let doubtful = match failure {
             Failure::NotConnected { .. } | Failure::Lost { .. } | Failure::Late { .. } => true,
-            Failure::Overload { .. } => false,
+            Failure::Overload { .. } | Failure::NoRuntime => false,
             Failure::Refused { source, .. } => {
                 matches!(source.code(), Some("MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN"))
                     || is_read_only(source)
@@ -153,12 +159,6 @@ impl Cluster {
     pub(super) fn connections(&self) -> (usize, usize) {
         let map = self.shared.map.load();
         (map.masters.iter().map(|pool| pool.connections()).sum(), map.masters.len())
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -267,7 +267,8 @@ impl Shared {
             return Ok(Arc::clone(pool));
         }
         let suspect = Some(Arc::clone(&self.topology_suspect));
-        let pool = Pool::of_address(address, &self.options, &self.counters, suspect)?;
+        let (background, counters) = (&self.background, &self.counters);
+        let pool = Pool::of_address(address, &self.options, background, counters, suspect)?;
         let pool = Arc::new(pool);
         nodes.insert(address.clone(), Arc::clone(&pool));
         Ok(pool)

@@ -19,6 +19,7 @@ pub use self::external::SharedConnection;
 pub(crate) use self::server::Server;
 use self::{cluster::Cluster, external::ExternalClient};
 use crate::{
+    background::Background,
     error::{Error, Failure, is_no_script, is_read_only, passes_soon},
     figures::{Counters, Figures},
     lua::{Script, ScriptCall},
@@ -31,6 +32,7 @@ use crate::{
 pub(crate) struct Topology {
     layout: Layout,
     options: Arc<Options>,
+    pub(crate) background: Arc<Background>,
     counters: Arc<Counters>,
 }
 
@@ -59,31 +61,35 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 impl Topology {
     /// Begins to connect; needs a tokio runtime.
     pub(crate) fn start(options: &Arc<Options>) -> Result<Self, Error> {
-        let counters = Arc::new(Counters::default());
+        let (background, counters) = (Background::new(), Arc::new(Counters::default()));
         let layout = match &options.place {
             Place::Standalone(address) => {
-                let pool = Pool::of_address(address, options, &counters, None)?;
+                let pool = Pool::of_address(address, options, &background, &counters, None)?;
                 Layout::Single { pool: Arc::new(pool), _listeners: None }
             }
             Place::Unix(path) => {
                 let source = Source::unix(path, options)?;
-                let pool =
-                    Pool::start(path.display().to_string(), source, options, &counters, None);
+                let server = path.display().to_string();
+                let pool = Pool::start(server, source, options, &background, &counters, None);
                 Layout::Single { pool: Arc::new(pool), _listeners: None }
             }
             Place::Sentinel { sentinels, master } => {
-                let (pool, listeners) = sentinel::start(sentinels, master, options, &counters)?;
+                let (pool, listeners) =
+                    sentinel::start(sentinels, master, options, &background, &counters)?;
                 Layout::Single { pool, _listeners: Some(listeners) }
             }
-            Place::Cluster { nodes } => Layout::Cluster(Cluster::start(nodes, options, &counters)?),
+            Place::Cluster { nodes } => {
+                Layout::Cluster(Cluster::start(nodes, options, &background, &counters)?)
+            }
         };
-        Ok(Self { layout, options: Arc::clone(options), counters })
+        Ok(Self { layout, options: Arc::clone(options), background, counters })
     }
 
     /// Takes a connection that the user has already.
     pub(crate) fn external(connection: impl SharedConnection, options: &Arc<Options>) -> Self {
         let layout = Layout::External(external::boxed(connection, options.response_timeout));
-        Self { layout, options: Arc::clone(options), counters: Arc::default() }
+        let background = Background::new();
+        Self { layout, options: Arc::clone(options), background, counters: Arc::default() }
     }
 
     /// Waits until the servers were reached.
@@ -113,6 +119,7 @@ impl Topology {
         command: &Cmd,
         script: Option<&'static Script>,
     ) -> Result<Value, Failure> {
+        self.background.ready()?;
         let deadline = Instant::now() + self.options.response_timeout;
         let slot = self.slot_of(key);
         let mut server = self.server_of(slot, deadline).await?;
@@ -135,17 +142,19 @@ impl Topology {
             server = match step {
                 Step::Now(server) => server,
                 Step::Load(server, script) => {
+                    // One that is missing again was lost at once: it is not sent as often as it can be.
+                    if !is_first_load && !slept(backoff.next(), deadline).await {
+                        return Err(failure);
+                    }
                     Counters::add(&self.counters.script_reloads);
                     // Not an asking one: the script is no key of the slot that moves.
                     server.plain().send(&script.load(), deadline).await?;
                     server
                 }
                 Step::Later(server) => {
-                    let wait = Instant::now() + backoff.next();
-                    if wait >= deadline {
+                    if !slept(backoff.next(), deadline).await {
                         return Err(failure);
                     }
-                    sleep_until(wait).await;
                     match &self.layout {
                         Layout::Cluster(cluster) => cluster.server_of(slot, deadline).await?,
                         _ => server,
@@ -161,12 +170,14 @@ impl Topology {
         server: &Server,
         command: &Cmd,
     ) -> Result<Value, StorageError> {
+        self.background.ready().map_err(Failure::from)?;
         let deadline = Instant::now() + self.options.response_timeout;
         Ok(server.send(command, deadline).await?)
     }
 
     /// Returns every server that keys may live on.
     pub(crate) async fn masters(&self) -> Result<Vec<Server>, StorageError> {
+        self.background.ready().map_err(Failure::from)?;
         match &self.layout {
             Layout::Single { pool, .. } => Ok(vec![Server::of(pool)]),
             Layout::Cluster(cluster) => Ok(cluster.masters().await?),
@@ -252,6 +263,16 @@ impl Topology {
         Counters::add(&self.counters.redirections);
         cluster.node(address, asked, asking)
     }
+}
+
+/// Waits, unless the deadline comes first.
+async fn slept(wait: Duration, deadline: Instant) -> bool {
+    let end = Instant::now() + wait;
+    if end >= deadline {
+        return false;
+    }
+    sleep_until(end).await;
+    true
 }
 
 impl fmt::Debug for Topology {

@@ -12,110 +12,70 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsMode,
-    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
-};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep, timeout},
-};
+use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    background::{Background, Task},
     error::Error,
     figures::Counters,
     options::{Address, Options},
-    pool::{Ask, Pool, Source, connection_addr, with_login},
+    pool::{Pool, Source, connection_addr, with_login},
     redacted::without_login,
     retry::Backoff,
+    transport::{Encryption, subscribe},
 };
 
 /// A sentinel that announces nothing for about so long is listened to anew.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The tasks that listen to the sentinels; they end with it.
-pub(super) struct Listeners(Vec<JoinHandle<()>>);
-
-impl Drop for Listeners {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
-    }
+pub(super) struct Listeners {
+    _tasks: Vec<Task>,
 }
 
 pub(super) fn start(
     sentinels: &[Address],
     master: &str,
     options: &Arc<Options>,
+    background: &Arc<Background>,
     counters: &Arc<Counters>,
 ) -> Result<(Arc<Pool>, Listeners), Error> {
-    let addresses: Vec<_> = sentinels
-        .iter()
-        .map(|address| connection_addr(address, options))
-        .collect::<Result<_, _>>()?;
-    client(addresses.clone(), master, options)?; // so that what cannot be used is told at once
-    let ask = |address: &ConnectionAddr| -> Ask {
-        let (address, master) = (address.clone(), master.to_owned());
-        let options = Arc::clone(options);
-        Arc::new(move || client(vec![address.clone()], &master, &options))
-    };
-    let source = Source::sentinel(addresses.iter().map(ask).collect(), options);
+    let clients = clients(sentinels, options)?;
+    let source = Source::sentinel(clients.clone(), master, options);
     let server = format!("master {master}");
-    let pool = Arc::new(Pool::start(server, source, options, counters, None));
+    let pool = Arc::new(Pool::start(server, source, options, background, counters, None));
     let listen = |client| {
-        let listener = Listener {
+        let listener = Arc::new(Listener {
             client,
+            encryption: options.encryption.clone(),
             master: master.to_owned(),
             options: Arc::clone(options),
             silence: SILENCE,
             pool: Arc::downgrade(&pool),
-        };
-        tokio::spawn(async move { listener.listen().await })
+        });
+        background.spawn(move || {
+            let listener = Arc::clone(&listener);
+            async move { listener.listen().await }
+        })
     };
-    let listeners = clients(addresses, options)?.into_iter().map(listen).collect();
-    Ok((pool, Listeners(listeners)))
+    let listeners = Listeners { _tasks: clients.into_iter().map(listen).collect() };
+    Ok((pool, listeners))
 }
 
-fn client(
-    addresses: Vec<ConnectionAddr>,
-    master: &str,
-    options: &Options,
-) -> Result<SentinelClient, Error> {
-    let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master);
-    let mut builder = builder.map_err(Error::unusable)?;
-    if let Some(certificates) = &options.certificates {
-        builder = builder
-            .set_client_to_redis_tls_mode(TlsMode::Secure)
-            .set_client_to_redis_certificates(certificates.clone());
-    }
-    if let Some(username) = &options.login.username {
-        builder = builder.set_client_to_redis_username(username);
-    }
-    if let Some(password) = &options.login.password {
-        builder = builder.set_client_to_redis_password(password);
-    }
-    if let Some(username) = &options.sentinel_login.username {
-        builder = builder.set_client_to_sentinel_username(username);
-    }
-    if let Some(password) = &options.sentinel_login.password {
-        builder = builder.set_client_to_sentinel_password(password);
-    }
-    builder.build().map_err(Error::unusable)
-}
-
-/// Makes the clients that listen.
-fn clients(addresses: Vec<ConnectionAddr>, options: &Options) -> Result<Vec<Client>, Error> {
-    let open = |address: ConnectionAddr| {
-        let settings = with_login(RedisConnectionInfo::default(), &options.sentinel_login);
-        let info = address.into_connection_info()?.set_redis_settings(settings);
-        Client::open(info)
+/// Returns how the sentinels are connected to.
+fn clients(sentinels: &[Address], options: &Options) -> Result<Vec<ConnectionInfo>, Error> {
+    let settings = with_login(RedisConnectionInfo::default(), &options.sentinel_login);
+    let client = |address| {
+        let info = connection_addr(address, options).into_connection_info()?;
+        Ok(info.set_redis_settings(settings.clone()))
     };
-    addresses.into_iter().map(open).collect::<Result<_, RedisError>>().map_err(Error::unusable)
+    sentinels.iter().map(client).collect::<Result<_, RedisError>>().map_err(Error::unusable)
 }
 
 struct Listener {
-    client: Client,
+    client: ConnectionInfo,
+    encryption: Option<Encryption>,
     master: String,
     options: Arc<Options>,
     silence: Duration,
@@ -143,7 +103,7 @@ impl Listener {
     /// Returns when the connection to the sentinel ends, or may have.
     async fn listen_once(&self) -> Result<(), RedisError> {
         let subscribed = async {
-            let mut pubsub = self.client.get_async_pubsub().await?;
+            let mut pubsub = subscribe(&self.client, self.encryption.as_ref()).await?;
             pubsub.subscribe("+switch-master").await?;
             Ok::<_, RedisError>(pubsub)
         };
@@ -186,7 +146,8 @@ mod tests {
         let server = tokio::task::block_in_place(Server::start);
         let proxy = Proxy::start(server.address()).await;
         let listener = Listener {
-            client: Client::open(format!("redis://{}", proxy.address())).unwrap(),
+            client: format!("redis://{}", proxy.address()).into_connection_info().unwrap(),
+            encryption: None,
             master: servers.master_name().to_owned(),
             options: Arc::new(Options::new(Place::Cluster { nodes: Vec::new() })),
             silence: Duration::from_millis(100),
@@ -204,8 +165,11 @@ mod tests {
             servers.master_name(),
             pool.address().unwrap().replace(':', " ")
         );
-        let mut publisher =
-            Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+        let mut publisher = redis::Client::open(server.url())
+            .unwrap()
+            .get_multiplexed_async_connection()
+            .await
+            .unwrap();
         let end = soon();
         while pool.is_connected() {
             assert!(Instant::now() < end, "nobody hears");
@@ -227,7 +191,8 @@ mod tests {
         let addresses: Vec<_> =
             servers.sentinel_addresses().iter().filter_map(|text| address_of(text)).collect();
         let (pool, listeners) =
-            start(&addresses, servers.master_name(), &options, &Arc::default()).unwrap();
+            start(&addresses, servers.master_name(), &options, &Background::new(), &Arc::default())
+                .unwrap();
         let end = soon();
         while pool.connections() < Pool::size(&options) {
             assert!(Instant::now() < end, "not all are connected");

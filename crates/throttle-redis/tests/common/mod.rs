@@ -5,6 +5,8 @@
     reason = "each file of tests uses a part of it, and a test may panic"
 )]
 
+pub(crate) mod stranger;
+
 use std::{
     sync::{
         Arc,

@@ -1,14 +1,16 @@
 //! Requests on a connection to a real server.
 
-use redis::{AsyncConnectionConfig, Client, cmd};
+use redis::{Client, cmd};
 use throttle_testbed::Server;
 
 use super::*;
+use crate::transport::{self, Connected};
 
-async fn connected(server: &Server) -> MultiplexedConnection {
+async fn connected(server: &Server) -> (Connected, Line) {
     let client = Client::open(server.url()).unwrap();
-    let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+    let connected = transport::open(client.get_connection_info(), None, || ()).await.unwrap();
+    let line = connected.line.clone();
+    (connected, line)
 }
 
 fn reads(server: &Server) -> u64 {
@@ -21,15 +23,16 @@ fn reads(server: &Server) -> u64 {
 async fn each_of_many_gets_its_own_answer_or_error_and_few_writes_carry_them() {
     let server = Server::start();
     server.command(&["SET", "text", "no number"]);
-    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let (_connected, line) = connected(&server).await;
+    let pipeliner = Arc::new(Pipeliner::default());
     let before = reads(&server);
     let tasks: Vec<_> = (0..200)
         .map(|i| {
-            let (connection, pipeliner) = (connection.clone(), Arc::clone(&pipeliner));
+            let (line, pipeliner) = (line.clone(), Arc::clone(&pipeliner));
             tokio::spawn(async move {
                 let mut command = cmd(if i % 10 == 7 { "INCR" } else { "ECHO" });
                 command.arg(if i % 10 == 7 { "text".to_owned() } else { i.to_string() });
-                pipeliner.send(&connection, &command).await.unwrap()
+                pipeliner.send(&line, &command).await.unwrap()
             })
         })
         .collect();
@@ -47,12 +50,13 @@ async fn each_of_many_gets_its_own_answer_or_error_and_few_writes_carry_them() {
 #[tokio::test]
 async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are() {
     let server = Server::start();
-    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let (_connected, line) = connected(&server).await;
+    let pipeliner = Arc::new(Pipeliner::default());
     let mut count = cmd("INCR");
     count.arg("count");
-    let first = pipeliner.send(&connection, &count); // alone: sent at once
-    let leaving = pipeliner.send(&connection, &count);
-    let staying = pipeliner.send(&connection, &count);
+    let first = pipeliner.send(&line, &count); // alone: sent at once
+    let leaving = pipeliner.send(&line, &count);
+    let staying = pipeliner.send(&line, &count);
     let mut leaving = Box::pin(leaving);
     let both = async {
         // Each is asked once, in order, so that the one that leaves begins the batch.
@@ -75,14 +79,15 @@ async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are()
 #[tokio::test]
 async fn a_connection_that_is_lost_is_an_error_for_all_of_the_batch() {
     let server = Server::start();
-    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let (_connected, line) = connected(&server).await;
+    let pipeliner = Arc::new(Pipeliner::default());
     let mut block = cmd("BLPOP");
     block.arg("none").arg(0);
     let tasks: Vec<_> = (0..3)
         .map(|_| {
-            let (connection, pipeliner) = (connection.clone(), Arc::clone(&pipeliner));
+            let (line, pipeliner) = (line.clone(), Arc::clone(&pipeliner));
             let block = block.clone();
-            tokio::spawn(async move { pipeliner.send(&connection, &block).await.unwrap() })
+            tokio::spawn(async move { pipeliner.send(&line, &block).await.unwrap() })
         })
         .collect();
     while !server.command(&["CLIENT", "LIST"]).to_string().contains("cmd=blpop") {
@@ -97,13 +102,13 @@ async fn a_connection_that_is_lost_is_an_error_for_all_of_the_batch() {
 #[tokio::test]
 async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
     let server = Server::start();
-    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let (_connected, line) = connected(&server).await;
+    let pipeliner = Arc::new(Pipeliner::default());
     server.pause();
     let count = cmd("INCR").arg("count").to_owned();
     let ask = || {
-        let (connection, pipeliner, count) =
-            (connection.clone(), Arc::clone(&pipeliner), count.clone());
-        tokio::spawn(async move { pipeliner.send(&connection, &count).await })
+        let (line, pipeliner, count) = (line.clone(), Arc::clone(&pipeliner), count.clone());
+        tokio::spawn(async move { pipeliner.send(&line, &count).await })
     };
     let alone = ask();
     tokio::task::yield_now().await;
@@ -114,7 +119,7 @@ async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
     for one in together {
         assert!(one.await.unwrap().unwrap().unwrap_err().is_io_error());
     }
-    assert!(ask().await.unwrap().unwrap().is_err(), "who comes too late is not left waiting");
+    assert_eq!(ask().await.unwrap(), Err(Unsent::Closed), "who comes too late is not left waiting");
     alone.abort();
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -125,14 +130,15 @@ async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
 #[tokio::test]
 async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
     let server = Server::start();
-    let (connection, pipeliner) = (connected(&server).await, Arc::new(Pipeliner::default()));
+    let (_connected, line) = connected(&server).await;
+    let pipeliner = Arc::new(Pipeliner::default());
     let mut count = cmd("INCR");
     count.arg("count");
     server.pause();
     let ask = || {
-        let (connection, pipeliner) = (connection.clone(), Arc::clone(&pipeliner));
+        let (line, pipeliner) = (line.clone(), Arc::clone(&pipeliner));
         let count = count.clone();
-        tokio::spawn(async move { pipeliner.send(&connection, &count).await })
+        tokio::spawn(async move { pipeliner.send(&line, &count).await })
     };
     // One alone, batches as large as may be unanswered, and as many as may wait.
     let mut sent = vec![ask()];
@@ -144,10 +150,10 @@ async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
         }
     }
     let leaving: Vec<_> = (0..MOST_WAITING).map(|_| ask()).collect();
-    while pipeliner.waiting.lock().unwrap().len() < MOST_WAITING {
+    while pipeliner.queue().waiting.len() < MOST_WAITING {
         tokio::task::yield_now().await;
     }
-    assert_eq!(ask().await.unwrap(), Err(Full), "told at once, while Redis hangs");
+    assert_eq!(ask().await.unwrap(), Err(Unsent::Full), "told at once, while Redis hangs");
     leaving.iter().for_each(tokio::task::JoinHandle::abort);
     for one in leaving {
         assert!(one.await.unwrap_err().is_cancelled());

@@ -1,0 +1,216 @@
+//! The tasks of a storage, and the tokio runtime that they run on.
+//!
+//! That is the one on which the storage was made. A storage may outlive it: a static in tests, each of which
+//! has a runtime of its own, or one that was made before a server began its own. Then the tasks begin again
+//! where the storage is used next.
+
+use std::{
+    fmt,
+    future::{Future, pending},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::*},
+    },
+};
+
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinHandle},
+};
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Make = Box<dyn Fn() -> Work + Send + Sync>;
+
+/// The tasks of one storage.
+pub(crate) struct Background {
+    /// A task ended with its runtime, or none was begun yet.
+    is_lost: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Where the tasks run.
+    runtime: Option<Handle>,
+    tasks: Vec<Weak<Entry>>,
+    /// Those that nobody else holds.
+    own: Vec<Task>,
+}
+
+/// There is no tokio runtime here.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct NoRuntime;
+
+/// A task that runs until its work is done, or this is dropped.
+#[must_use = "the task ends with it"]
+pub(crate) struct Task(Arc<Entry>);
+
+struct Entry {
+    make: Make,
+    running: Mutex<Option<AbortHandle>>,
+    /// How often it was begun.
+    run: AtomicU64,
+    is_lost: AtomicBool,
+    is_done: AtomicBool,
+}
+
+impl Background {
+    /// Begins where this is called.
+    pub(crate) fn new() -> Arc<Self> {
+        let state = State { runtime: None, tasks: Vec::new(), own: Vec::new() };
+        let background =
+            Arc::new(Self { is_lost: AtomicBool::new(true), state: Mutex::new(state) });
+        // By it is seen that a runtime has ended, whatever else runs on it.
+        background.spawn_detached(pending);
+        let _ = background.ready(); // without a runtime it begins where the storage is used
+        background
+    }
+
+    /// Begins the tasks here that ended with their runtime.
+    ///
+    /// # Errors
+    ///
+    /// When this is not called within a tokio runtime.
+    pub(crate) fn ready(self: &Arc<Self>) -> Result<(), NoRuntime> {
+        let here = Handle::try_current().map_err(|_| NoRuntime)?;
+        if self.is_lost.load(Acquire) {
+            self.begin_again(&here);
+        }
+        Ok(())
+    }
+
+    /// Runs the work that `make` makes, again where its runtime ended before it was done.
+    pub(crate) fn spawn<F>(self: &Arc<Self>, make: impl Fn() -> F + Send + Sync + 'static) -> Task
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let entry = Arc::new(Entry {
+            make: Box::new(move || Box::pin(make())),
+            running: Mutex::default(),
+            run: AtomicU64::default(),
+            is_lost: AtomicBool::new(true),
+            is_done: AtomicBool::default(),
+        });
+        let mut state = self.state();
+        state.tasks.push(Arc::downgrade(&entry));
+        match &state.runtime {
+            Some(runtime) => entry.begin(self, runtime),
+            None => self.is_lost.store(true, Release),
+        }
+        Task(entry)
+    }
+
+    /// The same for work that ends by itself.
+    pub(crate) fn spawn_detached<F>(self: &Arc<Self>, make: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = self.spawn(make);
+        self.state().own.push(task);
+    }
+
+    /// Runs work for which nobody waits, once. Where there is no runtime (any more) it is dropped.
+    pub(crate) fn spawn_once(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let runtime = match self.is_lost.load(Acquire) {
+            true => Handle::try_current().ok(),
+            false => self.state().runtime.clone(),
+        };
+        drop(runtime.map(|runtime| runtime.spawn(work)));
+    }
+
+    /// Begins to see whether the runtime of the tasks does anything at all.
+    pub(crate) fn probe(&self) -> Option<JoinHandle<()>> {
+        self.state().runtime.as_ref().map(|runtime| runtime.spawn(async {}))
+    }
+
+    /// Moves all tasks to the caller's runtime: theirs is there and does nothing, such as one of a single
+    /// thread that is blocked on nothing any more.
+    pub(crate) fn move_here(self: &Arc<Self>) {
+        let tasks = self.state().tasks.clone();
+        for entry in tasks.iter().filter_map(Weak::upgrade) {
+            entry.is_lost.store(true, Release);
+        }
+        if let Ok(here) = Handle::try_current() {
+            self.begin_again(&here);
+        }
+    }
+
+    #[cold]
+    fn begin_again(self: &Arc<Self>, here: &Handle) {
+        let mut state = self.state();
+        self.is_lost.store(false, Release);
+        state.tasks.retain(|entry| {
+            let Some(entry) = entry.upgrade() else { return false };
+            if entry.is_lost.load(Acquire) {
+                entry.begin(self, here);
+            }
+            !entry.is_done.load(Acquire)
+        });
+        state.runtime = Some(here.clone());
+        let is_done = |task: &mut Task| task.0.is_done.load(Acquire);
+        let done: Vec<_> = state.own.extract_if(.., is_done).collect();
+        drop(state);
+        drop(done);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn begin(self: &Arc<Self>, background: &Arc<Background>, runtime: &Handle) {
+        self.is_lost.store(false, Release);
+        let running = Running {
+            entry: Arc::downgrade(self),
+            background: Arc::downgrade(background),
+            run: self.run.fetch_add(1, AcqRel) + 1,
+        };
+        let work = (self.make)();
+        let task = runtime.spawn(async move {
+            let running = running;
+            work.await;
+            if let Some(entry) = running.entry.upgrade() {
+                entry.is_done.store(true, Release);
+            }
+        });
+        let mut before = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = before.replace(task.abort_handle()) {
+            before.abort();
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.abort();
+        }
+    }
+}
+
+/// Says that a task ended, until it is dropped: also when the runtime ends it.
+struct Running {
+    entry: Weak<Entry>,
+    background: Weak<Background>,
+    run: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (Some(entry), Some(background)) = (self.entry.upgrade(), self.background.upgrade())
+            && !entry.is_done.load(Acquire)
+            && entry.run.load(Acquire) == self.run
+        {
+            entry.is_lost.store(true, Release);
+            background.is_lost.store(true, Release);
+        }
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").field("is_lost", &self.is_lost).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+//! What a server answers, as bytes: bounded, and errors as text, before it is parsed.
+//!
+//! The parser keeps what it has until an answer is complete, however long that is, and gives a connection up
+//! for an error that is not UTF-8. So the bytes are looked at first, no more than is needed to know where each
+//! value begins ([RESP]).
+//!
+//! [RESP]: https://redis.io/docs/latest/develop/reference/protocol-spec/
+
+use std::{fmt, io};
+
+/// The bytes of an answer, and of what holds its values in memory, while a connection is made.
+pub(super) const MOST_OF_HANDSHAKE: usize = 1 << 20;
+/// And later on. All entries of large lists are one answer.
+pub(super) const MOST: usize = 32 << 20;
+/// The longest line; only an error is cut there, and read on.
+const MOST_OF_LINE: usize = 64 << 10;
+/// An error is passed on up to here.
+const MOST_OF_ERROR: usize = 1 << 10;
+/// What a value takes beside its bytes.
+const VALUE: usize = 64;
+
+/// Follows the bytes of answers.
+#[derive(Debug)]
+pub(super) struct Answers {
+    most: usize,
+    state: State,
+    /// How many values of this answer are yet to come.
+    open: usize,
+    size: usize,
+    complete: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A value begins.
+    Value,
+    Line(Line),
+    /// So many bytes are still to come, with the end of their line.
+    Body(usize),
+    /// This is not the protocol, as the parser will say.
+    Garbled,
+}
+
+#[derive(Debug)]
+struct Line {
+    kind: u8,
+    length: usize,
+    /// Its beginning, for those that are a number.
+    number: [u8; 24],
+    is_ending: bool,
+}
+
+/// An answer that is too long.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct TooLong(usize);
+
+impl Answers {
+    pub(super) fn new() -> Self {
+        Self { most: MOST_OF_HANDSHAKE, state: State::Value, open: 1, size: 0, complete: 0 }
+    }
+
+    /// Sets how much an answer may take.
+    pub(super) fn set_most(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    /// Returns how many answers are complete.
+    pub(super) fn complete(&self) -> u64 {
+        self.complete
+    }
+
+    /// Looks at the bytes that came, changes them where the parser could not read them, and returns how many
+    /// are left.
+    ///
+    /// # Errors
+    ///
+    /// When an answer is, or will be, longer than it may.
+    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<usize, TooLong> {
+        let (mut at, mut kept) = (0, 0);
+        while at < bytes.len() {
+            match &mut self.state {
+                State::Garbled => {
+                    let rest = bytes.len() - at;
+                    bytes.copy_within(at.., kept);
+                    self.grow(rest)?;
+                    return Ok(kept + rest);
+                }
+                State::Body(left) => {
+                    let length = (*left).min(bytes.len() - at);
+                    *left -= length;
+                    let is_over = *left == 0;
+                    bytes.copy_within(at..at + length, kept);
+                    (at, kept) = (at + length, kept + length);
+                    if is_over {
+                        self.end_value();
+                    }
+                }
+                State::Value => {
+                    bytes[kept] = bytes[at];
+                    self.state = match bytes[at] {
+                        kind @ (b'+' | b'-' | b':' | b'$' | b'*' | b'_' | b'#' | b',' | b'('
+                        | b'!' | b'=' | b'%' | b'~' | b'|' | b'>') => State::Line(Line::of(kind)),
+                        _ => State::Garbled,
+                    };
+                    (at, kept) = (at + 1, kept + 1);
+                    self.grow(1)?;
+                }
+                State::Line(line) => {
+                    let is_over = line.take(bytes[at]);
+                    if let Some(byte) = line.passed_on(bytes[at], is_over) {
+                        bytes[kept] = byte;
+                        kept += 1;
+                    }
+                    at += 1;
+                    let (kind, length) = (line.kind, line.length);
+                    if kind != b'-' && length > MOST_OF_LINE {
+                        return Err(TooLong(MOST_OF_LINE));
+                    }
+                    if is_over {
+                        let number = line.number();
+                        self.end_line(kind, number)?;
+                    } else {
+                        self.grow(1)?;
+                    }
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Looks at a whole line, after which there may be bytes or values of the same value.
+    fn end_line(&mut self, kind: u8, number: Option<i64>) -> Result<(), TooLong> {
+        if !b"$!=*~>%|".contains(&kind) {
+            self.end_value();
+            return Ok(());
+        }
+        let Some(number) = number else {
+            self.state = State::Garbled;
+            return Ok(());
+        };
+        let Ok(length) = usize::try_from(number) else {
+            // It stands for nothing, or for a length for which the parser would wait for ever.
+            if b"!=%|".contains(&kind) {
+                return Err(TooLong(self.most));
+            }
+            self.end_value();
+            return Ok(());
+        };
+        let values = match kind {
+            b'$' => return self.begin_body(length, self.most),
+            b'!' | b'=' => return self.begin_body(length, MOST_OF_LINE),
+            b'%' => length.saturating_mul(2),
+            b'|' => length.saturating_mul(2).saturating_add(1),
+            _ => length,
+        };
+        self.grow(values.saturating_mul(VALUE))?;
+        self.open += values; // which is bounded now
+        self.end_value();
+        Ok(())
+    }
+
+    fn begin_body(&mut self, length: usize, most: usize) -> Result<(), TooLong> {
+        if length > most {
+            return Err(TooLong(most));
+        }
+        self.grow(length)?;
+        self.state = State::Body(length + 2); // with the end of its line
+        Ok(())
+    }
+
+    fn end_value(&mut self) {
+        self.state = State::Value;
+        self.open -= 1;
+        if self.open == 0 {
+            (self.open, self.size) = (1, 0);
+            self.complete += 1;
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), TooLong> {
+        self.size = self.size.saturating_add(bytes);
+        if self.size > self.most { Err(TooLong(self.most)) } else { Ok(()) }
+    }
+}
+
+impl Line {
+    fn of(kind: u8) -> Self {
+        Self { kind, length: 0, number: [0; 24], is_ending: false }
+    }
+
+    /// Takes one byte, and returns whether the line ends with it.
+    fn take(&mut self, byte: u8) -> bool {
+        if let Some(place) = self.number.get_mut(self.length) {
+            *place = byte;
+        }
+        self.length += 1;
+        let is_over = self.is_ending && byte == b'\n';
+        self.is_ending = byte == b'\r';
+        is_over
+    }
+
+    /// Returns what the parser is to read in place of a byte that was taken.
+    fn passed_on(&self, byte: u8, is_over: bool) -> Option<u8> {
+        if self.kind != b'-' || is_over || byte == b'\r' {
+            return Some(byte);
+        }
+        // What was asked may be repeated in an error, and it is no text.
+        let is_text = byte == b' ' || byte.is_ascii_graphic();
+        (self.length <= MOST_OF_ERROR).then_some(if is_text { byte } else { b'?' })
+    }
+
+    /// Returns the number that the line is, as the parser reads it.
+    fn number(&self) -> Option<i64> {
+        let digits = self.number.get(..self.length.checked_sub(2)?)?;
+        std::str::from_utf8(digits).ok()?.trim().parse().ok()
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "an answer is larger than it may be ({} KiB), so the connection was closed",
+            self.0 >> 10
+        )
+    }
+}
+
+impl From<TooLong> for io::Error {
+    fn from(error: TooLong) -> Self {
+        // A kind after which the connection is used no more.
+        Self::new(io::ErrorKind::ConnectionAborted, error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

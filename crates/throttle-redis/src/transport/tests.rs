@@ -1,0 +1,72 @@
+//! What is known of commands when their connection ends.
+
+use redis::{ProtocolVersion, RedisConnectionInfo, cmd};
+use tokio::{
+    io::{AsyncReadExt, DuplexStream, duplex},
+    task::yield_now,
+};
+
+use super::*;
+
+/// Returns a connection on which nothing was said yet, and the other end.
+async fn connected(buffer: usize) -> (Connected, DuplexStream) {
+    let (ours, theirs) = duplex(buffer);
+    let settings =
+        RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
+    (over(Box::new(ours), &settings, || ()).await.unwrap(), theirs)
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_before_anything_was_written_proves_that_nothing_was_done() {
+    let (connected, theirs) = connected(1_024).await;
+    let mut multiplexed = connected.line.multiplexed.clone();
+    let written = connected.line.wire.written();
+    drop(theirs); // and its task has not looked yet
+    multiplexed.send_packed_command(&cmd("PING")).await.unwrap_err();
+    assert!(connected.line.wire.ended_at(written));
+}
+
+#[tokio::test]
+async fn one_that_was_closed_after_a_part_was_written_proves_nothing_whoever_reads_it() {
+    for read in [0, 5, 14] {
+        let (connected, mut theirs) = connected(7).await;
+        let mut multiplexed = connected.line.multiplexed.clone();
+        let written = connected.line.wire.written();
+        let ping = tokio::spawn(async move { multiplexed.send_packed_command(&cmd("PING")).await });
+        while connected.line.wire.written() == written {
+            yield_now().await;
+        }
+        theirs.read_exact(&mut vec![0; read]).await.unwrap();
+        drop(theirs);
+        ping.await.unwrap().unwrap_err();
+        assert!(!connected.line.wire.ended_at(written), "{read} bytes were read");
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_still_there_proves_nothing() {
+    let (connected, _theirs) = connected(1_024).await;
+    assert!(!connected.line.wire.ended_at(connected.line.wire.written()), "it may yet be written");
+}
+
+#[tokio::test]
+async fn a_task_that_ends_with_its_runtime_ends_the_connection() {
+    let ended = Arc::new(std::sync::atomic::AtomicBool::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (ours, _theirs) = duplex(64);
+    let said = Arc::clone(&ended);
+    let connected = runtime
+        .spawn(async move {
+            let settings = RedisConnectionInfo::default()
+                .set_protocol(ProtocolVersion::RESP2)
+                .set_skip_set_lib_name();
+            let on_end = move || said.store(true, std::sync::atomic::Ordering::Relaxed);
+            over(Box::new(ours), &settings, on_end).await.unwrap()
+        })
+        .await
+        .unwrap();
+    assert!(!ended.load(std::sync::atomic::Ordering::Relaxed));
+    tokio::task::spawn_blocking(|| drop(runtime)).await.unwrap();
+    assert!(ended.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(connected.line.wire.ended_at(0), "nothing was written");
+}

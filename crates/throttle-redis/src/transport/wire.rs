@@ -1,0 +1,175 @@
+//! A connection's bytes: how many were written, and whether it is over.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::*},
+    },
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    answers::{Answers, MOST, TooLong},
+    connect::Stream,
+};
+
+/// What is known about a connection from its bytes.
+pub(crate) struct Wire {
+    written: AtomicU64,
+    answers: AtomicU64,
+    is_made: AtomicBool,
+    over: AtomicBool,
+    too_long: OnceLock<TooLong>,
+    on_end: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Wire {
+    pub(super) fn new(on_end: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            written: AtomicU64::default(),
+            answers: AtomicU64::default(),
+            is_made: AtomicBool::default(),
+            over: AtomicBool::default(),
+            too_long: OnceLock::new(),
+            on_end: Box::new(on_end),
+        })
+    }
+
+    /// Notes that the connection is made: its answers may be larger from now on.
+    pub(crate) fn set_made(&self) {
+        self.is_made.store(true, Relaxed);
+    }
+
+    /// Returns how many bytes were written so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    /// Returns how many answers came so far.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Relaxed)
+    }
+
+    /// Whether nothing was written since `written` was read, and nothing ever will be: then what was handed
+    /// over since was not carried out, for certain.
+    pub(crate) fn ended_at(&self, written: u64) -> bool {
+        // In this order: nothing is written any more once it is over.
+        self.over.load(Acquire) && self.written() == written
+    }
+
+    /// Returns the error of an answer that was too long, for which the connection was ended.
+    pub(crate) fn too_long(&self) -> Option<io::Error> {
+        self.too_long.get().map(|error| io::Error::from(*error))
+    }
+
+    fn end(&self) {
+        if !self.over.swap(true, Release) {
+            (self.on_end)();
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+/// A stream whose answers are bounded, and on which nothing is written after its end.
+pub(super) struct Guarded {
+    stream: Stream,
+    read: Answers,
+    wire: Arc<Wire>,
+}
+
+impl Guarded {
+    pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
+        Self { stream, read: Answers::new(), wire }
+    }
+
+    /// Reads what is there, at least one byte of which is left.
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        loop {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            let bytes = &mut buf.filled_mut()[before..];
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.wire.is_made.load(Relaxed) {
+                self.read.set_most(MOST);
+            }
+            let kept = match self.read.read(bytes) {
+                Ok(kept) => kept,
+                Err(error) => {
+                    let error = *self.wire.too_long.get_or_init(|| error);
+                    return Poll::Ready(Err(error.into()));
+                }
+            };
+            self.wire.answers.store(self.read.complete(), Relaxed);
+            buf.set_filled(before + kept);
+            if kept > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(result, Poll::Ready(Err(_))) {
+            self.wire.end();
+        }
+        result
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = self.read(cx, buf);
+        if result.is_ready() && buf.filled().len() == before {
+            self.wire.end(); // nothing more comes
+        }
+        self.note(result)
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.wire.over.load(Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = result {
+            self.wire.written.fetch_add(count as u64, Relaxed);
+        }
+        self.note(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Guarded {
+    /// The task that it belongs to has ended, maybe with its runtime.
+    fn drop(&mut self) {
+        self.wire.end();
+    }
+}
