@@ -33,6 +33,8 @@ pub(crate) fn carry<T: Clone + Send + Sync + 'static>(from: &ActixExtensions, to
 #[derive(Debug)]
 pub(crate) struct Head<'a> {
     head: &'a ActixHead,
+    /// The path as the router matches it, which is decoded in part.
+    path: &'a str,
     method: Method,
     uri: OnceLock<Uri>,
     headers: OnceLock<HeaderMap>,
@@ -50,8 +52,9 @@ impl<'a> Head<'a> {
         // Both versions know the same methods, so that there is no error.
         let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
         let (uri, headers) = (OnceLock::new(), OnceLock::new());
-        let route = if wants_route { request.match_pattern() } else { None };
-        Self { head: request.head(), method, uri, headers, route, extensions }
+        let (head, path) = (request.head(), request.match_info().as_str());
+        let route = if wants_route { route_of(request) } else { None };
+        Self { head, path, method, uri, headers, route, extensions }
     }
 }
 
@@ -76,7 +79,7 @@ impl RequestView for Head<'_> {
     }
 
     fn path(&self) -> &str {
-        self.head.uri.path()
+        self.path
     }
 
     fn headers(&self) -> &HeaderMap {
@@ -94,6 +97,19 @@ impl RequestView for Head<'_> {
     fn route(&self) -> Option<&str> {
         self.route.as_deref()
     }
+}
+
+/// Returns the pattern that matches the path as the router does.
+///
+/// `match_pattern` knows the pattern once a resource is matched. Before that, it looks for one by the path as it was sent,
+/// which a client can spell so that another pattern matches.
+fn route_of(request: &ServiceRequest) -> Option<String> {
+    let (sent, routed) = (request.path(), request.match_info().as_str());
+    let pattern = request.match_pattern();
+    if sent == routed || pattern != request.resource_map().match_pattern(sent) {
+        return pattern;
+    }
+    request.resource_map().match_pattern(routed)
 }
 
 fn fields_of(from: &actix::HeaderMap) -> HeaderMap {

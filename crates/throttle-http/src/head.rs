@@ -1,11 +1,13 @@
 //! What is known of a request before its body.
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, SocketAddr},
 };
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version, header::CONTENT_TYPE};
+use percent_encoding::percent_decode_str;
 
 /// Shows a request without its body to the functions that pick keys and costs.
 #[derive(Copy, Clone, Debug)]
@@ -42,7 +44,10 @@ pub trait RequestView: fmt::Debug + Sync {
     fn uri(&self) -> &Uri;
     /// Returns the version of the protocol.
     fn version(&self) -> Version;
-    /// Returns the path of the target, which may be at hand where the target is not.
+    /// Returns the path as the router of the framework matches it; default: that of the target, as it was sent.
+    ///
+    /// A router that decodes paths before it matches them, as that of Actix Web does, has another than the target.
+    /// If limits and exemptions see the one and routes the other, a client escapes its limit by an escape in the path.
     fn path(&self) -> &str {
         self.uri().path()
     }
@@ -143,13 +148,55 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns the path of the target.
+    /// Returns the path as the router matches it: use it to exempt requests.
+    ///
+    /// In axum and other Tower services it is the path as it was sent. In Actix Web, whose router decodes before it
+    /// matches, escapes are decoded, except those of `%`, `/` and `+`; [`uri`](Self::uri) has the path as it was
+    /// sent.
+    ///
+    /// # Which of the two paths to compare
+    ///
+    /// Routes with parameters decode them: in axum `/files/%65xport` reaches the handler of `/files/{name}` as
+    /// `export`. So
+    ///
+    /// - to limit, charge more or select a rule, compare [`decoded_path`](Self::decoded_path);
+    /// - to exempt, charge less or nothing, compare `path`, and compare all of it or a beginning that ends with `/`;
+    /// - to exempt all *but* some paths, as in `!head.decoded_path().starts_with("/api/")`, is to limit those:
+    ///   compare `decoded_path`.
+    ///
+    /// If a request is spelled oddly, it is then limited rather than exempt. No router repairs `//`, `.`, `..` or `;`, and
+    /// neither of the paths does. If a middleware does, such as `NormalizePath`, let it run before this one.
     #[must_use]
     pub fn path(&self) -> &'a str {
         match self.parts {
             Parts::Own { uri, .. } => uri.path(),
             Parts::View(view) => view.path(),
         }
+    }
+
+    /// Returns the [`path`](Self::path) with every escape decoded, as handlers see their parameters: use it to limit
+    /// requests.
+    ///
+    /// It is decoded once: `/%2561` is `/%61`. An escaped slash is a slash, so that `/a%2Fb` and `/a/b` are one here. Bytes
+    /// that are not UTF-8 are replaced by U+FFFD; axum rejects them in parameters. A path without escapes is borrowed.
+    ///
+    /// [`path`](Self::path) says which of the two to compare.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use http::Request;
+    /// use throttle_http::RequestHead;
+    ///
+    /// let request = Request::get("/files/%65xport").body(())?;
+    /// let head = RequestHead::new(&request, None);
+    /// assert_eq!(head.path(), "/files/%65xport");
+    /// assert_eq!(head.decoded_path(), "/files/export");
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    #[must_use]
+    pub fn decoded_path(&self) -> Cow<'a, str> {
+        percent_decode_str(self.path()).decode_utf8_lossy()
     }
 
     /// Returns the pattern of the route; not for all, since some frameworks make it only where a key

@@ -75,6 +75,7 @@
 //! | `http::Request` | [`RequestHead::new`] |
 //! | a request of its own, made of `http::Method`, `http::HeaderMap` and so on | [`RequestHead::from_parts`] |
 //! | other types | [`RequestView`] and [`RequestHead::from_view`] |
+//! | a router that decodes paths before it matches them | [`RequestView::path`], which returns the decoded path |
 //! | patterns of routes, in the extensions of the request | [`RequestHead::with_route`] |
 //! | patterns of routes elsewhere | [`RequestView::route`]; [`Throttle::wants_route`] says whether one is asked for |
 //! | other extensions than `http::Extensions` | [`ExtensionSink`] for [`Pass::attach`] |

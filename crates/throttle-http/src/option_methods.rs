@@ -26,6 +26,8 @@ macro_rules! option_methods {
         /// answered with 500; those named by [`declare_rules`](Self::declare_rules) are checked when this is
         /// built.
         ///
+        /// If rules depend on the path, compare [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path).
+        ///
         /// A key of more than [`MAX_KEY_LEN`](throttle_core::MAX_KEY_LEN) bytes is a digest here: look such
         /// keys up by the head.
         pub fn rules_by<R: $crate::IntoRules>(
@@ -66,6 +68,9 @@ macro_rules! option_methods {
         /// Sets what a request costs, as a number, a function of the request, or by
         /// [`ContentLength`](throttle_http::ContentLength); default: the rule's cost. A request for which a
         /// function returns 0 is allowed and not charged; the number 0 is an error when this is built.
+        ///
+        /// If a path costs more, compare [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path); if it
+        /// costs less or nothing, compare [`RequestHead::path`](throttle_http::RequestHead::path).
         pub fn cost(self, cost: impl $crate::ExtractCost) -> Self {
             self.with(|options| options.set_cost(std::sync::Arc::new(cost)))
         }
@@ -78,6 +83,11 @@ macro_rules! option_methods {
 
         /// Exempts requests for which `exempt` returns true: they are allowed and not charged. May be called
         /// more than once.
+        ///
+        /// To exempt a path, compare [`RequestHead::path`](throttle_http::RequestHead::path). To exempt all but some
+        /// paths, as in `!head.decoded_path().starts_with("/api/")`, compare
+        /// [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path), or a client reaches them without a
+        /// limit by an escape.
         pub fn exempt(
             self,
             exempt: impl Fn(&$crate::RequestHead<'_>) -> bool + Send + Sync + 'static,
@@ -93,12 +103,15 @@ macro_rules! option_methods {
 
         /// Exempts requests of these paths; may be called more than once.
         ///
-        /// A path is compared byte by byte, as this middleware sees it and without its query: axum's `nest`
-        /// removes the prefix before. With `/*` at its end it is all that is below: `/static/*` is `/static/`
-        /// and `/static/a.css`, not `/static`. A path with `..`, a backslash, or an escaped dot or slash is
-        /// below nothing.
+        /// A path is compared byte by byte, as the router matches it and without its query: axum's `nest`
+        /// removes the prefix before. In Actix Web, whose router decodes escapes, `/%6detrics` is `/metrics`; in axum,
+        /// where it is not, it is limited. With `/*` at its end it is all that is below: `/static/*` is `/static/`
+        /// and `/static/a.css`, not `/static`. A path with `..`, a backslash, an escaped dot or slash, a
+        /// percent sign that is left when it is decoded, or bytes that are not UTF-8 is below nothing: a server
+        /// behind could read it as another path.
         ///
-        /// An invalid path is an error when this is built.
+        /// Write a path as clients send it: `/a%20b`, not `/a b`. Characters that clients escape, parameters of routes
+        /// (`/users/{id}`), and other invalid paths are errors when this is built, which say what to write instead.
         pub fn exempt_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
             self.with(|options| {
                 options.set_exempt_paths(paths.into_iter().map(Into::into).collect());

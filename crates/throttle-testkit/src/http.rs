@@ -8,6 +8,7 @@
 //! - a table of cases, whose answers are compared to the byte: header fields, problem details, gRPC
 //! - layers around each other
 //! - charges that depend on the response, estimates that are reconciled, requests that wait
+//! - paths that are spelled in another way: [`spellings`]
 //! - requests in flight: when a permit is held, and when it is released
 //! - functions, handlers, bodies and storages that panic, and storages that fail
 //! - what is an error when a layer is built, what is answered with 500 where it is not, and what is logged
@@ -45,9 +46,11 @@ mod mistakes;
 mod once;
 mod options;
 mod panics;
+mod paths;
 mod run;
 mod settling;
 mod sockets;
+mod spellings;
 mod steps;
 mod table;
 mod warnings;
@@ -66,6 +69,7 @@ pub use self::{
     handler::Handler,
     run::Report,
     sockets::{PEER, break_connections, peer},
+    spellings::spellings,
 };
 use self::{
     fixture::{Answers, Fixture, Limits},
@@ -138,6 +142,7 @@ async fn in_process<A: Adapter>(run: &Run<'_>, adapter: &A) {
         fixture.config().await;
         fixture.warnings().await;
         fixture.options().await;
+        fixture.paths().await;
         fixture.extensions().await;
     }
 }
@@ -158,6 +163,7 @@ async fn over_sockets<A: Adapter>(run: &Run<'_>, adapter: &A) {
         }
         let fixture = Fixture { run, adapter: &wired, storage: Answers::AtOnce, about };
         fixture.table().await;
+        fixture.paths().await;
         if version == Version::HTTP_11 {
             fixture.panics().await;
         }

@@ -1,5 +1,7 @@
 //! What is asked for as a key, or as a part of one.
 
+use std::borrow::Cow;
+
 use http::uri::Authority;
 use throttle_core::Key;
 
@@ -10,6 +12,9 @@ use crate::head::RequestHead;
 const NO_ROUTE: &[u8] = b"\0no route";
 
 /// Limits by the path of the target, without its query.
+///
+/// It is [`RequestHead::decoded_path`], so that a client has one key however it escapes the path. Paths that differ
+/// in an escaped and a plain slash share a key.
 ///
 /// Alone it is one limit for all clients of a path; in a tuple with [`ClientIp`](super::ClientIp) each
 /// client has a limit for each path. A client can make up paths: where they have parameters,
@@ -28,6 +33,11 @@ pub struct RequestMethod;
 ///
 /// In axum, a layer knows the route where it is laid around routes (`Router::layer`,
 /// `MethodRouter::layer`), not where it is laid around a whole router as a service.
+///
+/// In Actix Web, a throttle around a resource knows its pattern. One around an app or a scope decides before
+/// the route is known, and takes the first pattern that matches the path: guards, such as those for methods, are not
+/// asked. Where resources with guards overlap, as `/users/me` for `GET` and `/users/{id}` for `POST`, `POST /users/me`
+/// counts for `/users/me` there.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
 pub struct RoutePattern;
@@ -75,7 +85,10 @@ impl ExtractKey for RequestHost {
 
 impl ExtractKey for RequestPath {
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
-        Ok(Key::from(head.path().as_bytes()))
+        Ok(match head.decoded_path() {
+            Cow::Borrowed(path) => Key::from(path.as_bytes()),
+            Cow::Owned(path) => Key::from(path.into_bytes()),
+        })
     }
 }
 

@@ -122,6 +122,11 @@ fn others() -> Vec<Mistake> {
     let secret = Headers::default().partition_key("hunter2");
     vec![
         (paths, &["\"static/*\"", "begin with"]),
+        (Options::new().exempt_paths(["/größe"]), &["\"/größe\"", "\"/gr%C3%B6%C3%9Fe\""]),
+        (
+            Options::new().exempt_paths(["/users/{id}"]),
+            &["\"/users/{id}\"", "\"/users/*\"", "`exempt`"],
+        ),
         (Options::new().cost(ContentLength::in_units_of(0)), &["0 bytes", "1024"]),
         (Options::new().cost(ContentLength::in_kib().at_most(0)), &["at most 0"]),
         (Options::new().headers(secret), &["7 bytes", "openssl", "!hunter2"]),

@@ -25,8 +25,8 @@ fn paths() -> Case {
         .ask(get_path("/b?x"), again())
         .ask(get_path("http://example.org"), first())
         .ask(get_path("/"), again())
-        // Nothing is decoded: whoever routes by decoded paths makes keys of routes.
-        .ask(get_path("/%61"), first())
+        .ask(get_path("/%61"), again())
+        .ask(get_path("/%2561"), first())
         .ask(get_path("/A"), first())
         .ask(get_path("//a"), first())
 }
