@@ -7,39 +7,98 @@
 use hashbrown::HashTable;
 use throttle_core::Micros;
 
-use crate::slot::Slot;
+use crate::slot::{COLD, Slot, WARM};
 
-/// The heat of a slot that was used once.
-const COLD: u8 = 1;
 const SAMPLE: usize = 8;
+/// How many places are looked at where all of the sample are denied or blocked. At least 7/16 of them hold a
+/// slot, so that even if nine of ten slots are blocked, one that is not is found but for one time in 300,000.
+const FURTHER: usize = 256;
 
-/// Picks the slot that is missed least; none when all that were looked at are in use. `random` is the state of
-/// the generator, not zero.
-pub(crate) fn pick(
-    slots: &mut HashTable<Slot>,
-    random: &mut u64,
-    in_use: &[usize],
-    now: Micros,
-) -> Option<usize> {
-    if slots.is_empty() {
-        return None;
+/// What picks the slots that go.
+pub(crate) struct Eviction {
+    /// The state of the generator, not zero.
+    random: u64,
+    /// How many slots were made, modulo 2^32.
+    made: u32,
+}
+
+impl Eviction {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { random: seed | 1, made: 0 }
     }
-    let sample: [usize; SAMPLE] = std::array::from_fn(|_| any_place(slots, random));
-    let worth = |place: &usize| match slots.get_bucket(*place) {
-        Some(slot) if slot.expires > now => (slot.key.heat, slot.expires),
-        _ => (0, Micros::ZERO),
-    };
-    let free = sample.iter().filter(|place| !in_use.contains(place));
-    let picked = *free.min_by_key(|place| worth(place))?;
-    // Slots that were used once are no pressure on the others: a flood of fresh keys cools nobody.
-    if slots.get_bucket(picked).is_some_and(|slot| slot.key.heat > COLD) {
-        for place in sample {
-            if let Some(slot) = slots.get_bucket_mut(place) {
-                slot.key.heat = slot.key.heat.saturating_sub(1);
+
+    /// Returns the number of the next slot that is made.
+    pub(crate) fn number(&mut self) -> u32 {
+        self.made = self.made.wrapping_add(1);
+        self.made
+    }
+
+    /// Picks the slot that is missed least; none when all that were looked at are in use.
+    pub(crate) fn pick(
+        &mut self,
+        slots: &mut HashTable<Slot>,
+        in_use: &[usize],
+        now: Micros,
+    ) -> Option<usize> {
+        if slots.is_empty() {
+            return None;
+        }
+        let sample: [usize; SAMPLE] = std::array::from_fn(|_| any_place(slots, &mut self.random));
+        let free = sample.iter().copied().filter(|place| !in_use.contains(place));
+        let picked = free.min_by_key(|place| self.worth(slots, *place, now))?;
+        let (heat, _) = self.worth(slots, picked, now);
+        if heat > WARM {
+            return Some(self.look_further(slots, picked, in_use, now));
+        }
+        // Slots that were used once are no pressure on the others: a flood of fresh keys cools nobody.
+        if heat > COLD {
+            for place in sample {
+                if let Some(slot) = slots.get_bucket_mut(place)
+                    && slot.key.heat <= WARM
+                {
+                    slot.key.heat = slot.key.heat.saturating_sub(1);
+                }
             }
         }
+        Some(picked)
     }
-    Some(picked)
+
+    /// Returns how much a slot is worth: its heat, and of equals the later end. Of those that are denied or
+    /// blocked it is the age: a flood of keys that get themselves blocked displaces its own.
+    fn worth(&self, slots: &HashTable<Slot>, place: usize, now: Micros) -> (u8, u64) {
+        match slots.get_bucket(place) {
+            Some(slot) if slot.expires <= now => (0, 0),
+            Some(slot) if slot.key.heat > WARM => {
+                (slot.key.heat, u64::from(self.made.wrapping_sub(slot.key.made)))
+            }
+            Some(slot) => (slot.key.heat, slot.expires.get()),
+            None => (0, 0),
+        }
+    }
+
+    /// Looks for a slot that is neither denied nor blocked from a picked place on; where there is none, returns
+    /// the least of those that it saw.
+    #[cold]
+    fn look_further(
+        &self,
+        slots: &HashTable<Slot>,
+        picked: usize,
+        in_use: &[usize],
+        now: Micros,
+    ) -> usize {
+        let buckets = slots.num_buckets();
+        let mut least = (self.worth(slots, picked, now), picked);
+        for place in (1..FURTHER.min(buckets)).map(|step| (picked + step) % buckets) {
+            if slots.get_bucket(place).is_none() || in_use.contains(&place) {
+                continue;
+            }
+            least = least.min((self.worth(slots, place, now), place));
+            if least.0.0 <= WARM {
+                break;
+            }
+        }
+        least.1
+    }
 }
 
 /// Returns a random place that holds a slot; there is one, and mostly every other place does.

@@ -10,14 +10,27 @@
 //! # When it is full
 //!
 //! [`MemoryStorageBuilder::max_entries`] bounds the slots, and the values of the six operations, each;
-//! the default is one million. A key that comes when its shard is full takes the place of another: of
-//! eight picked at random one that no longer matters, else the one that was used least. A key that was
-//! denied counts as used most, so that a flood of fresh keys does not free those that are being
-//! limited. What is displaced starts anew when it comes again. Of the values moka picks which are kept: it
-//! may leave out a new one for one that was asked for often, and holds some more for a moment.
+//! the default is one million. A key that comes when its shard is full takes the place of another, which starts
+//! anew when it comes again. In this order:
 //!
-//! A slot whose state no longer matters is cleared away by the requests that follow, a few at a time;
-//! there is no thread or task to start, and none that could die.
+//! 1. keys that no longer matter
+//! 2. keys whose latest request was allowed: of eight picked at random the one that was used least
+//! 3. keys whose latest request was denied, and then keys that are blocked: of each the one that came last
+//!
+//! So a flood of fresh keys does not free those that are being limited, whether its requests are allowed, denied
+//! or blocked. A key that is denied or blocked can go only where all of the eight and of the next 112 or more are,
+//! too. While they are nine tenths of the slots, that is fewer than one in 300,000 of the keys that go. Beyond
+//! that the keys that came last displace each other: those that were blocked before the flood stay blocked, the
+//! slots stay within the bound, and clients of the flood may begin anew before their block is over.
+//!
+//! Of the values of the six operations moka picks which are kept: it may leave out a new one for one that was
+//! asked for often, and holds some more for a moment.
+//!
+//! # When it is over
+//!
+//! A slot whose state no longer matters is cleared away by the requests that follow, whatever their keys: each 32nd
+//! looks at 16 places of one shard after the other. There is no thread or task to start, and none that could
+//! die. Without requests nothing is cleared away.
 //!
 //! The bound is on entries: a key takes up to 256 bytes of identity, and the sliding window log 16 to
 //! 32 bytes for each request that it remembers.

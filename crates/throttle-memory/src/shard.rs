@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 use throttle_core::{Micros, State, sharded::shrunk};
 
-use crate::{eviction, key::SlotRef, slot::Slot};
+use crate::{eviction::Eviction, key::SlotRef, slot::Slot};
 
 /// Holds up to `capacity` slots; all work on it is done under its lock.
 ///
@@ -11,7 +11,7 @@ use crate::{eviction, key::SlotRef, slot::Slot};
 /// made, or slots are cleared away.
 pub(crate) struct Shard {
     pub(crate) slots: HashTable<Slot>,
-    random: u64,
+    eviction: Eviction,
     capacity: usize,
     work: u32,
     hand: usize,
@@ -27,7 +27,8 @@ const SMALL: usize = 1024;
 
 impl Shard {
     pub(crate) fn new(capacity: usize, seed: u64) -> Self {
-        Self { slots: HashTable::new(), random: seed | 1, capacity, work: 0, hand: 0 }
+        let eviction = Eviction::new(seed);
+        Self { slots: HashTable::new(), eviction, capacity, work: 0, hand: 0 }
     }
 
     /// Finds a slot.
@@ -62,11 +63,12 @@ impl Shard {
     #[cold]
     pub(crate) fn insert(&mut self, key: &SlotRef<'_>, in_use: &[usize], now: Micros) -> usize {
         if self.slots.len() >= self.capacity
-            && let Some(place) = eviction::pick(&mut self.slots, &mut self.random, in_use, now)
+            && let Some(place) = self.eviction.pick(&mut self.slots, in_use, now)
         {
             self.remove(place);
         }
-        let slot = Slot { key: key.to_slot_key(), state: State::default(), expires: now };
+        let mut slot = Slot { key: key.to_slot_key(), state: State::default(), expires: now };
+        slot.key.made = self.eviction.number();
         self.slots.insert_unique(key.hash(), slot, |slot| slot.key.hash()).bucket_index()
     }
 
@@ -108,7 +110,7 @@ impl Shard {
 mod tests {
     use std::sync::Arc;
 
-    use throttle_core::{Charge, Key, Rule};
+    use throttle_core::{Charge, Key, Rule, Verdict};
 
     use super::*;
 
@@ -139,20 +141,46 @@ mod tests {
         assert!(shard.slots.capacity() < full / 10, "{} of {full}", shard.slots.capacity());
     }
 
-    #[test]
-    fn what_no_longer_matters_goes_first_and_what_is_in_use_never() {
-        let mut shard = Shard::new(8, 7);
-        filled(&mut shard, 8, at(60));
+    fn verdict(allowed: bool, blocked: bool) -> Verdict {
+        Verdict { allowed, blocked, ..Verdict::default() }
+    }
+
+    /// Returns a full shard of slots that were allowed once, and their places.
+    fn full(capacity: usize) -> (Shard, Vec<usize>) {
+        let mut shard = Shard::new(capacity, 7);
+        filled(&mut shard, capacity, at(60));
         let all: Vec<_> = shard.slots.iter_buckets().collect();
         for place in &all {
-            shard.slot(*place).used(false, at(60));
+            shard.slot(*place).used(&verdict(true, false), at(60));
         }
-        shard.slot(all[0]).used(false, at(5)); // expired, though as hot as the others
-        let mut pick =
-            |in_use: &[usize]| eviction::pick(&mut shard.slots, &mut shard.random, in_use, at(10));
-        let picks: Vec<_> = (0..100).filter_map(|_| pick(&all[3..4])).collect();
+        (shard, all)
+    }
+
+    fn pick(shard: &mut Shard, in_use: &[usize]) -> Option<usize> {
+        shard.eviction.pick(&mut shard.slots, in_use, at(10))
+    }
+
+    #[test]
+    fn what_no_longer_matters_goes_first_and_what_is_in_use_never() {
+        let (mut shard, all) = full(8);
+        shard.slot(all[0]).used(&verdict(false, true), at(5)); // it was blocked, and is not any more
+        let picks: Vec<_> = (0..100).filter_map(|_| pick(&mut shard, &all[3..4])).collect();
         assert!(picks.iter().filter(|place| **place == all[0]).count() > 50, "{picks:?}");
         assert!(!picks.contains(&all[3]));
-        assert_eq!(pick(&all), None);
+        assert_eq!(pick(&mut shard, &all), None);
+    }
+
+    #[test]
+    fn a_blocked_slot_goes_after_all_others_and_of_blocked_ones_the_newest() {
+        let (mut shard, all) = full(50);
+        for place in &all[1..] {
+            shard.slot(*place).used(&verdict(false, true), at(60));
+        }
+        assert_eq!(pick(&mut shard, &[]), Some(all[0]), "it is one of fifty");
+        shard.slot(all[1]).used(&verdict(false, false), at(60));
+        assert_eq!(pick(&mut shard, &all[..1]), Some(all[1]), "it is denied, and not blocked");
+        let made = |place: &usize, shard: &mut Shard| shard.slot(*place).key.made;
+        let newest = all[2..].iter().max_by_key(|place| made(place, &mut shard)).copied();
+        assert_eq!(pick(&mut shard, &all[..2]), newest);
     }
 }

@@ -1,11 +1,15 @@
 //! The state of one key under one rule.
 
-use throttle_core::{Micros, State};
+use throttle_core::{Micros, State, Verdict};
 
 use crate::key::SlotKey;
 
-/// The heat of a slot that has just denied.
-pub(crate) const HOTTEST: u8 = 16;
+/// The heat of a slot that was used once, and of one that was used often.
+pub(crate) const COLD: u8 = 1;
+pub(crate) const WARM: u8 = 4;
+/// The heat of a slot that has denied its latest request, and of one whose key is blocked.
+const DENIED: u8 = WARM + 1;
+const BLOCKED: u8 = WARM + 2;
 
 /// A key with its state.
 ///
@@ -24,10 +28,14 @@ pub(crate) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 128);
 
 impl Slot {
-    /// Records that the slot was used, and until when it matters.
+    /// Records what the slot answered, and until when it matters.
     #[inline]
-    pub(crate) fn used(&mut self, allowed: bool, expires: Micros) {
+    pub(crate) fn used(&mut self, verdict: &Verdict, expires: Micros) {
         self.expires = expires;
-        self.key.heat = if allowed { (self.key.heat + 1).min(HOTTEST / 4) } else { HOTTEST };
+        self.key.heat = match (verdict.allowed, verdict.blocked) {
+            (true, _) => (self.key.heat + 1).min(WARM),
+            (false, false) => DENIED,
+            (false, true) => BLOCKED,
+        };
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, ChargeRequest, Clock, Micros, Outcome, Refund, State, States, SystemClock, give_back,
-    look, settle, settle_one, sharded::Sharded,
+    Charge, ChargeRequest, Clock, Micros, Outcome, Refund, State, States, SystemClock, Verdict,
+    give_back, look, settle, settle_one, sharded::Sharded,
 };
 
 use crate::{key::SlotRef, shard::Shard, slot::Slot};
@@ -39,7 +39,7 @@ impl Slots {
         let mut held = self.hold(request.charges(), request.clock(), true);
         let now = held.now;
         let outcome = settle(request.charges(), now, &mut held);
-        held.keep(request.charges(), |i| outcome.verdicts().get(i).is_none_or(|v| v.allowed));
+        held.keep(request.charges(), outcome.verdicts());
         outcome
     }
 
@@ -57,7 +57,7 @@ impl Slots {
             false => verdict.reset_after, // it is vacant again when all of the limit is free
             true => slot.state.lifetime(charge.rule(), now),
         };
-        slot.used(verdict.allowed, later.plus(lifetime));
+        slot.used(&verdict, later.plus(lifetime));
         Outcome::one(verdict, now)
     }
 
@@ -189,12 +189,12 @@ impl Held<'_> {
     }
 
     /// Notes how the slots were used, and until when they matter.
-    fn keep(&mut self, charges: &[Charge<'_>], allowed: impl Fn(usize) -> bool) {
-        for (i, charge) in charges.iter().enumerate() {
+    fn keep(&mut self, charges: &[Charge<'_>], verdicts: &[Verdict]) {
+        for (i, (charge, verdict)) in charges.iter().zip(verdicts).enumerate() {
             let (now, later) = (self.now, self.later);
             if let Some(slot) = self.slot(i) {
                 let lifetime = slot.state.lifetime(charge.rule(), now);
-                slot.used(allowed(i), later.plus(lifetime));
+                slot.used(verdict, later.plus(lifetime));
             }
         }
     }

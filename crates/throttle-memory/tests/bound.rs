@@ -1,6 +1,8 @@
 //! The bound on memory, and who stays when it is reached.
 
-use throttle_core::{Algorithm, Limiter, Rule, Storage};
+use std::time::Duration;
+
+use throttle_core::{Algorithm, Limiter, ManualClock, Rule, Storage};
 use throttle_memory::MemoryStorage;
 
 const BOUND: usize = 20_000;
@@ -30,6 +32,54 @@ async fn a_key_that_is_limited_stays_so_while_ten_times_the_bound_of_fresh_keys_
         assert!(!limiter.check(key, "api").await.unwrap().is_allowed(), "{key} was forgotten");
     }
     assert!(storage.len() <= BOUND, "{} entries", storage.len());
+}
+
+/// Asks as each of `keys` until it is denied.
+async fn exhaust(limiter: &Limiter, keys: impl Iterator<Item = String>, rule: &str) {
+    for key in keys {
+        while limiter.check(&key, rule).await.expect("memory answers").is_allowed() {}
+    }
+}
+
+#[tokio::test]
+async fn blocked_keys_stay_while_ten_times_the_bound_of_fresh_keys_get_themselves_blocked() {
+    let bound = 1_000;
+    for (blocks, flood) in [("login", "login"), ("login", "api"), ("api", "api")] {
+        let storage = MemoryStorage::builder().max_entries(bound).build();
+        let clock = ManualClock::default();
+        let limiter = Limiter::builder(storage.clone()).clock(clock.clone()).build();
+        limiter.add_rule(Rule::per_day("api", 3)).unwrap();
+        limiter.add_rule(Rule::per_minute("login", 1).block(Duration::from_secs(3_600))).unwrap();
+        let blocked = || (0..100).map(|i| format!("blocked-{i}"));
+        exhaust(&limiter, blocked(), blocks).await;
+
+        exhaust(&limiter, (0..10 * bound).map(|i| format!("fresh-{i}")), flood).await;
+
+        clock.advance(Duration::from_secs(3_599)); // the last second of the block, or of a day
+        for key in blocked() {
+            let decision = limiter.check(&key, blocks).await.unwrap();
+            assert!(!decision.is_allowed(), "{key} was forgotten, {blocks} by {flood}");
+            assert_eq!(decision.is_blocked(), blocks == "login");
+        }
+        assert!(storage.len() <= bound, "{} entries", storage.len());
+    }
+}
+
+#[tokio::test]
+async fn a_storage_that_is_full_of_blocked_keys_still_counts_for_new_ones() {
+    let bound = 2_000;
+    let storage = MemoryStorage::builder().max_entries(bound).build();
+    let limiter = Limiter::new(storage.clone());
+    limiter.add_rule(Rule::per_day("login", 1).block(Duration::from_secs(86_400))).unwrap();
+    exhaust(&limiter, (0..2 * bound).map(|i| format!("blocked-{i}")), "login").await;
+    let mut kept = 0;
+    for client in 0..1_000 {
+        let key = format!("new-{client}");
+        assert!(limiter.check(&key, "login").await.unwrap().is_allowed());
+        kept += u64::from(!limiter.check(&key, "login").await.unwrap().is_allowed());
+    }
+    assert_eq!(kept, 1_000, "what a new client used is remembered until its next request");
+    assert!(storage.len() <= bound, "{} entries", storage.len());
 }
 
 #[tokio::test]
