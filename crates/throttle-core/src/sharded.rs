@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
 /// Shards of a table, which a hash picks from.
@@ -37,6 +37,16 @@ impl<T> Sharded<T> {
     #[inline]
     pub fn lock(&self, index: usize) -> MutexGuard<'_, T> {
         self.shards[index].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the shard that a number picks, any number, if nobody holds it.
+    #[must_use]
+    pub fn try_lock(&self, number: usize) -> Option<MutexGuard<'_, T>> {
+        match self.shards[number % self.shards.len()].0.try_lock() {
+            Ok(shard) => Some(shard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Locks every shard, one after the other.
@@ -89,6 +99,16 @@ mod tests {
         });
         assert!(panicked);
         assert_eq!(*table.lock(0), 1);
+        assert!(table.try_lock(0).is_some());
+    }
+
+    #[test]
+    fn a_shard_that_is_held_is_not_waited_for() {
+        let table = Sharded::new(2, |index| index);
+        let _held = table.lock(0);
+        let free: Vec<_> =
+            (0..4).map(|number| table.try_lock(number).map(|shard| *shard)).collect();
+        assert_eq!(free, [None, Some(1), None, Some(1)]);
     }
 
     #[test]

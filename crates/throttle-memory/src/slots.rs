@@ -49,7 +49,7 @@ impl Slots {
         let key = SlotRef::of(charge, &self.hasher);
         let mut shard = self.shards.lock(self.shard_of(&key));
         let real = SystemClock.now();
-        shard.sweep(real);
+        self.sweep(&mut shard, real);
         let (now, later) = times(real, clock);
         let slot = shard.find_or_insert(&key, real);
         let verdict = settle_one(charge, now, &mut slot.state);
@@ -114,7 +114,7 @@ impl Slots {
         let mut guards: SmallVec<[_; 1]> = shards.iter().map(|i| self.shards.lock(*i)).collect();
         let real = SystemClock.now();
         for shard in &mut guards {
-            shard.sweep(real);
+            self.sweep(shard, real);
             if make {
                 shard.reserve(charges.len());
             }
@@ -131,6 +131,23 @@ impl Slots {
             held.take(guard, &key, make, real);
         }
         held
+    }
+
+    /// Clears some expired slots away, once in a number of calls: of one shard after the other, so that it reaches
+    /// those, too, that no request comes to any more. No place is valid after it.
+    #[inline]
+    fn sweep(&self, own: &mut Shard, now: Micros) {
+        if let Some(number) = own.due_sweep() {
+            self.sweep_one(number, own, now);
+        }
+    }
+
+    #[cold]
+    fn sweep_one(&self, number: usize, own: &mut Shard, now: Micros) {
+        match self.shards.try_lock(number) {
+            Some(mut other) => other.sweep(now),
+            None => own.sweep(now), // it is this one, or another thread works on it
+        }
     }
 
     fn shard_of(&self, key: &SlotRef<'_>) -> usize {
@@ -223,5 +240,30 @@ impl States for Held<'_> {
             Place::Slot { guard, index } => &mut self.guards[guard].slot(index).state,
             Place::Absent(index) => &mut self.absent[index],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use throttle_core::{Key, Rule};
+
+    use super::*;
+
+    #[test]
+    fn the_requests_of_one_client_clear_away_what_all_others_left() {
+        let slots = Slots::new(1_000_000);
+        let rule = Arc::new(Rule::new("r", 1, Duration::from_millis(1)).check().unwrap());
+        for client in 0..10_000 {
+            let key = Key::from(client.to_string());
+            slots.acquire(&ChargeRequest::new(&[Charge::new(&key, &rule, 1)], None));
+        }
+        assert!(slots.len() > 9_900, "{}", slots.len());
+        let later = SystemClock.now().plus(Micros::new(60_000_000));
+        let mut own = slots.shards.lock(17);
+        (0..1_000_000).for_each(|_| slots.sweep(&mut own, later));
+        drop(own);
+        assert_eq!(slots.len(), 0);
     }
 }
