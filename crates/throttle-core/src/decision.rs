@@ -1,6 +1,13 @@
 //! What a storage answers ([`Verdict`], [`Outcome`]) and what users see ([`Decision`], [`Decisions`]).
 
-use std::{slice, sync::Arc, time::Duration};
+use std::{
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 
@@ -141,12 +148,22 @@ pub struct Decision {
     listed: Option<Listed>,
     /// Whether it is about places, not about a rate.
     places: bool,
+    /// Whether it was given back or settled.
+    changed: Once,
 }
 
 impl Decision {
     #[inline]
     pub(crate) fn new(rule: Arc<CheckedRule>, verdict: Verdict, cost: u64, degraded: bool) -> Self {
-        Self { rule, verdict, cost, degraded, listed: None, places: false }
+        Self {
+            rule,
+            verdict,
+            cost,
+            degraded,
+            listed: None,
+            places: false,
+            changed: Once::default(),
+        }
     }
 
     /// Tells of a place among those that `rule` names.
@@ -158,7 +175,15 @@ impl Decision {
     ) -> Self {
         let remaining = rule.limit().saturating_sub(in_use);
         let verdict = Verdict { allowed, remaining, ..Verdict::default() };
-        Self { rule, verdict, cost: 1, degraded, listed: None, places: true }
+        Self {
+            rule,
+            verdict,
+            cost: 1,
+            degraded,
+            listed: None,
+            places: true,
+            changed: Once::default(),
+        }
     }
 
     /// Says that it is about places.
@@ -181,7 +206,15 @@ impl Decision {
             retry_after: if allowed { None } else { left },
             ..Verdict::default()
         };
-        Self { rule, verdict, cost, degraded: false, listed: Some(listed), places: false }
+        Self {
+            rule,
+            verdict,
+            cost,
+            degraded: false,
+            listed: Some(listed),
+            places: false,
+            changed: Once::default(),
+        }
     }
 
     /// Returns whether this rule admits the request.
@@ -291,6 +324,11 @@ impl Decision {
 }
 
 impl Decision {
+    /// Returns whether it is the first time that it is given back or settled.
+    pub(crate) fn change_once(&self) -> bool {
+        !self.changed.0.swap(true, Relaxed)
+    }
+
     fn given_back(&self) -> Self {
         let mut told = self.settled(0);
         if told.verdict.receipt.take().is_some() {
@@ -310,6 +348,16 @@ impl Decision {
             }
         }
         told
+    }
+}
+
+/// Whether something was done to a decision that is shared. A clone has its own.
+#[derive(Default, Debug)]
+struct Once(AtomicBool);
+
+impl Clone for Once {
+    fn clone(&self) -> Self {
+        Self(AtomicBool::new(self.0.load(Relaxed)))
     }
 }
 

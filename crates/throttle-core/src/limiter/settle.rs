@@ -22,6 +22,9 @@ impl Limiter {
     /// Gives back what decisions charged to `key`, to just the windows and moments that were charged:
     /// a later window, another request's charge are not touched.
     ///
+    /// A decision is given back or [settled](Self::settle) once: a second time it does nothing, also after an error,
+    /// since the storage may have done it. The decision remembers that; a clone that was made before does not.
+    ///
     /// A rule that was removed since, or replaced by one that counts otherwise, gets nothing back. A key that was
     /// [reset](Self::reset) since does not remember who was charged before: do not give back to it what
     /// was charged before the reset.
@@ -35,7 +38,8 @@ impl Limiter {
         decisions: &[Decision],
     ) -> Result<(), Error> {
         let key = key.into().into_owned();
-        self.refund_all(&key, &self.charged(decisions)).await
+        let charged = self.charged(decisions);
+        self.refund_all(&key, charged.iter().map(|one| (one, one.cost))).await
     }
 
     /// Changes what decisions charged to `key` to what the request turned out to cost, by each of their
@@ -44,7 +48,7 @@ impl Limiter {
     /// What was charged too much is given back as by [`Limiter::give_back`]. What was charged too little
     /// is charged now, by each rule as far as its limit has room, but neither denied nor counted in the
     /// metrics; what finds no room is forgiven. While a key is shut nothing more is charged to it. The
-    /// rule with the least room says what is returned.
+    /// rule with the least room says what is returned. A decision that was given back or settled is not changed again.
     ///
     /// # Errors
     ///
@@ -70,12 +74,8 @@ impl Limiter {
     ) -> Result<u64, Error> {
         let key = key.into().into_owned();
         let charged = self.charged(decisions);
-        let too_much = charged.iter().filter(|one| one.cost > actual).map(|one| Charged {
-            rule: Arc::clone(&one.rule),
-            receipt: one.receipt,
-            cost: one.cost - actual,
-        });
-        self.refund_all(&key, &too_much.collect::<Vec<_>>()).await?;
+        let too_much = charged.iter().map(|one| (one, one.cost.saturating_sub(actual)));
+        self.refund_all(&key, too_much).await?;
         let mut no_room = 0;
         for one in &charged {
             let excess = actual.saturating_sub(one.cost);
@@ -87,7 +87,7 @@ impl Limiter {
         Ok(no_room)
     }
 
-    /// Returns what was charged, by rules that still count so.
+    /// Returns what was charged and not changed yet, by rules that still count so.
     fn charged(&self, decisions: &[Decision]) -> Vec<Charged> {
         let rules = self.inner.rules.load();
         let still_counts = |decision: &Decision| {
@@ -96,20 +96,31 @@ impl Limiter {
             let then = decision.checked_rule();
             let same = rule.algorithm() == then.algorithm() && rule.window() == then.window();
             let cost = decision.cost();
-            same.then(|| Charged { rule: Arc::clone(rule), receipt, cost })
+            (same && decision.change_once()).then(|| Charged {
+                rule: Arc::clone(rule),
+                receipt,
+                cost,
+            })
         };
         decisions.iter().filter_map(still_counts).collect()
     }
 
-    async fn refund_all(&self, key: &Key<'_>, charged: &[Charged]) -> Result<(), Error> {
-        if charged.is_empty() {
-            return Ok(());
-        }
+    /// Gives back so much of each.
+    async fn refund_all(
+        &self,
+        key: &Key<'_>,
+        charged: impl Iterator<Item = (&Charged, u64)>,
+    ) -> Result<(), Error> {
         let reply = {
             let refunds: Vec<_> = charged
-                .iter()
-                .map(|one| Refund::new(Charge::new(key, &one.rule, one.cost), Some(one.receipt)))
+                .filter(|(_, cost)| *cost > 0)
+                .map(|(one, cost)| {
+                    Refund::new(Charge::new(key, &one.rule, cost), Some(one.receipt))
+                })
                 .collect();
+            if refunds.is_empty() {
+                return Ok(());
+            }
             self.inner.storage.refund(&refunds, self.inner.clock.as_ref())
         };
         Ok(reply.await?)

@@ -159,3 +159,36 @@ async fn what_was_charged_too_little_finds_room_also_where_that_lies_in_pieces()
     assert_eq!(no_room, 0);
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 10);
 }
+
+#[tokio::test]
+async fn a_decision_that_is_rolled_back_twice_is_given_back_once() {
+    for algorithm in Algorithm::ALL {
+        let (limiter, _) = limiter([Rule::per_hour("a", 10).algorithm(algorithm)]);
+        let left = async || limiter.peek("k", "a").await.unwrap().remaining();
+        let mine = limiter.check_cost("k", "a", 2).await.unwrap();
+        limiter.check_cost("k", "a", 5).await.unwrap(); // somebody else's
+        for _ in 0..3 {
+            limiter.give_back("k", std::slice::from_ref(&mine)).await.unwrap();
+            assert_eq!(left().await, 5, "{algorithm}");
+        }
+        let clone = [mine.clone(), mine];
+        limiter.give_back("k", &clone).await.unwrap();
+        assert_eq!(left().await, 5, "{algorithm}, by a clone");
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_is_settled_twice_is_changed_once() {
+    for algorithm in Algorithm::ALL {
+        let (limiter, _) = limiter([Rule::per_hour("a", 10).algorithm(algorithm)]);
+        let left = async || limiter.peek("k", "a").await.unwrap().remaining();
+        let mine = [limiter.check_cost("k", "a", 4).await.unwrap()];
+        limiter.check_cost("k", "a", 3).await.unwrap(); // somebody else's
+        for _ in 0..3 {
+            limiter.settle("k", &mine, 1).await.unwrap();
+            limiter.settle("k", &mine, 5).await.unwrap();
+            limiter.give_back("k", &mine).await.unwrap();
+            assert_eq!(left().await, 6, "{algorithm}");
+        }
+    }
+}
