@@ -22,7 +22,8 @@ use crate::rule::error::quoted;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// Counts in windows that are aligned to the epoch.
+    /// Counts in windows that are aligned to the Unix epoch, which was a Thursday: a window of a day begins at
+    /// midnight UTC, one of seven days on Thursdays at 00:00 UTC. There is no other beginning.
     FixedWindow = 1,
     /// Counts in aligned windows, the previous one weighing less as this one goes on.
     #[default]

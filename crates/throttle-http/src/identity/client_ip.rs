@@ -28,6 +28,9 @@ use crate::{
 /// requests that show it are logged, once for each kind: no field, only the other field, a last entry that is
 /// not an address.
 ///
+/// The key is the text of the address (`192.0.2.1`, `2001:db8::/64`). Another key source that yields the same text,
+/// such as a [`Header`](super::Header) that clients choose, shares what a rule of one limiter counts.
+///
 /// # Examples
 ///
 /// ```

@@ -21,7 +21,8 @@ use crate::{
 ///
 /// A request without the cookie, or with several, is refused with 400, unless [`Cookie::missing`] says
 /// otherwise. Believe only cookies that your service or a proxy of yours has checked: a client that can
-/// send any value has as many limits as it likes.
+/// send any value has as many limits as it likes. As for [`Header`](super::Header), a value that is the text of an
+/// address is the key of that address.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Cookie {

@@ -15,6 +15,10 @@ use crate::{
 /// refused with 400, unless [`Header::missing`] says otherwise. Believe only
 /// fields that your service or a proxy of yours has checked: a client that can send any value has as
 /// many limits as it likes.
+///
+/// A limiter knows keys by their bytes alone: a field of `192.0.2.1` and the client address 192.0.2.1 share what a
+/// rule of one limiter counts. Where a layer by header and one by [`ClientIp`](super::ClientIp) share a limiter, give
+/// each a rule of its own, or make the key by a function, as `Key::parts(["key", value])`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Header {
