@@ -42,7 +42,7 @@ pub use self::{
     key::{Key, MAX_KEY_LEN},
     limiter::{
         AllowList, Concurrency, DenyList, Entered, Error, InvalidEntry, Limiter, LimiterBuilder,
-        Metrics, Place, RuleMetrics, RuleStatus, SharedLists, Status, Violation,
+        LostSchedule, Metrics, Place, RuleMetrics, RuleStatus, SharedLists, Status, Violation,
     },
     receipt::Receipt,
     rule::{

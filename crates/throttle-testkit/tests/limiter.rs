@@ -1,6 +1,8 @@
 //! The limiter itself: rules that change, lists, waiting, violations, and storages that fail.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "limiter/changes.rs"]
+mod changes;
 #[path = "limiter/concurrency.rs"]
 mod concurrency;
 #[path = "limiter/failures.rs"]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    changes::Changes,
     handle::Limiter,
     inner::Inner,
     lists::{AllowList, DenyList},
@@ -70,6 +71,7 @@ impl LimiterBuilder {
         let inner = Inner {
             storage: self.storage,
             rules: Rules::default(),
+            changes: Changes::default(),
             places: Mutex::default(),
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),

@@ -71,12 +71,15 @@ impl Limiter {
     pub fn replace_rule(&self, rule: Rule) -> Result<bool, Error> {
         let rule = rule.check()?;
         self.inner.not_of_places(rule.name())?;
-        Ok(self.inner.rules.replace(rule))
+        let replaced = self.inner.rules.replace(rule);
+        self.inner.changes.rules_changed();
+        Ok(replaced)
     }
 
     /// Removes a rule, and returns whether it was there. What was counted expires by itself.
     pub fn remove_rule(&self, name: &str) -> bool {
         let removed = self.inner.rules.remove(name);
+        self.inner.changes.rules_changed();
         removed.map(|active| self.inner.counts.absorb(&active.counts)).is_some()
     }
 
@@ -144,13 +147,15 @@ impl Limiter {
     ///
     /// As for [`Limiter::check`].
     pub async fn reset<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<(), Error> {
+        let key = key.into();
         let reply = {
-            let key = key.into();
             let rules = self.inner.rules.load();
             let charge = Charge::new(&key, &rules::find(&rules, rule)?.rule, 1);
             self.inner.storage.reset(&ChargeRequest::new(&[charge], self.inner.clock.as_ref()))
         };
-        Ok(reply.await?)
+        reply.await?;
+        self.inner.changes.reset(&key, rule);
+        Ok(())
     }
 
     /// Gives back `cost` of the latest charges of `key`: of the current window, or of what a bucket

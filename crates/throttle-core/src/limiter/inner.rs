@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    changes::Changes,
     error::Error,
     lists::{AllowList, DenyList},
     metrics::Counts,
@@ -25,6 +26,7 @@ pub(super) struct Inner {
     pub(super) storage: Arc<dyn AtomicStorage>,
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) rules: Rules,
+    pub(super) changes: Changes,
     /// The names of limits of requests under way.
     pub(super) places: Mutex<BTreeSet<String>>,
     pub(super) allow_list: AllowList,

@@ -1,6 +1,7 @@
 //! The limiter: the handle that users hold, and what is behind it.
 
 mod builder;
+mod changes;
 mod check;
 mod concurrency;
 mod error;
@@ -8,7 +9,9 @@ mod handle;
 mod inner;
 mod lists;
 mod metrics;
+mod pause;
 mod rules;
+mod scheduled;
 mod settle;
 mod shared;
 mod status;
@@ -22,6 +25,7 @@ pub use self::{
     handle::Limiter,
     lists::{AllowList, DenyList},
     metrics::{Metrics, RuleMetrics},
+    scheduled::LostSchedule,
     shared::SharedLists,
     status::{RuleStatus, Status},
     violations::Violation,

@@ -15,7 +15,6 @@ use crate::{
     key::Key,
     rule::checked::CheckedRule,
     storage::Reply,
-    time::{Clock, Sleep, SystemClock},
 };
 
 impl Limiter {
@@ -27,6 +26,11 @@ impl Limiter {
     /// is dropped has charged nothing, except for a leaky bucket's turn. Waiters are not queued: of
     /// several, any may be the next. Waiting is no violation, and shuts nobody out.
     ///
+    /// It notices at once that this limiter replaces or removes the rule or resets the key, and within a second
+    /// what else makes room: other limiters and servers that reset the key, refunds, and lists. It never passes
+    /// before the rule allows it as it is then: of a leaky bucket it keeps its place in the queue when the rule is
+    /// replaced, and takes another one when the key is reset.
+    ///
     /// # Errors
     ///
     /// As for [`Limiter::check`]. A denial that no wait lifts is returned as it is.
@@ -37,15 +41,19 @@ impl Limiter {
     ) -> Result<Decision, Error> {
         let key = key.into();
         loop {
+            let since = self.change_count();
             let decisions = self.begin_waiting(&key, Some(&[rule]), None, Duration::MAX).await?;
-            let decision = decisions.into_reported();
-            if decision.is_allowed() {
-                self.wait_for(decision.delay()).await;
-                return Ok(decision);
+            if decisions.is_allowed() {
+                let waited = self.wait_until_scheduled(&key, &decisions, Duration::MAX, since);
+                let Err(lost) = waited.await else { return Ok(decisions.into_reported()) };
+                if lost.is_refundable(decisions.reported()) {
+                    self.give_back(&key, decisions.all()).await?;
+                }
+                continue;
             }
-            match decision.retry_after() {
-                Some(wait) => self.wait_for(wait).await,
-                None => return Ok(decision),
+            match decisions.reported().retry_after() {
+                Some(wait) => _ = self.wait_to_ask_again(&key, wait, since).await,
+                None => return Ok(decisions.into_reported()),
             }
         }
     }
@@ -111,20 +119,5 @@ impl Limiter {
         let asked: SmallVec<[Asked<'_>; 4]> =
             changed.iter().map(|(active, cost)| (active, *cost)).collect();
         self.inner.ask_rules(key, &asked, mode)
-    }
-
-    /// Waits for `span` by the limiter's own clock, or the machine's; on any executor.
-    #[must_use = "it waits when it is awaited"]
-    pub fn sleep(&self, span: Duration) -> Sleep {
-        match &self.inner.clock {
-            Some(clock) => clock.sleep(span),
-            None => SystemClock.sleep(span),
-        }
-    }
-
-    async fn wait_for(&self, span: Duration) {
-        if !span.is_zero() {
-            self.sleep(span).await;
-        }
     }
 }

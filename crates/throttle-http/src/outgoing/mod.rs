@@ -14,7 +14,7 @@ mod tests;
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
-use throttle_core::{Algorithm, Decision, Decisions, Error, Key, Micros, Reply};
+use throttle_core::{Algorithm, Decision, Decisions, Error, Key, LostSchedule, Micros, Reply};
 
 pub use self::not_sent::NotSent;
 use self::pauses::Pauses;
@@ -147,11 +147,12 @@ impl Departures {
     }
 
     fn depart_by(self: &Arc<Self>, key: &Key<'_>, cost: Option<u64>) -> Departure {
+        let since = self.throttle.limiter().change_count();
         if self.pause_left(key).is_some() {
-            return self.later(key, cost, None, None);
+            return self.later(key, cost, since, None, None);
         }
         match self.ask(key, cost, Duration::ZERO).into_ready() {
-            Err(pending) => self.later(key, cost, None, Some(pending)),
+            Err(pending) => self.later(key, cost, since, None, Some(pending)),
             Ok(answer) => match self.judge(key, answer) {
                 Err(not_sent) => Departure::Never(not_sent),
                 Ok(Answer::Passes(permit)) => Departure::Now(permit),
@@ -159,7 +160,7 @@ impl Departures {
                     guard.keep();
                     Departure::Now(self.permit(key))
                 }
-                Ok(answer) => self.later(key, cost, Some(answer), None),
+                Ok(answer) => self.later(key, cost, since, Some(answer), None),
             },
         }
     }
@@ -168,21 +169,25 @@ impl Departures {
         self: &Arc<Self>,
         key: &Key<'_>,
         cost: Option<u64>,
+        since: u64,
         answer: Option<Answer>,
         pending: Option<Reply<Decisions, Error>>,
     ) -> Departure {
         let (this, key) = (Arc::clone(self), key.clone().into_owned());
         // What it has taken is given back if this is dropped, polled or not.
-        Departure::Later(Later(Box::pin(this.wait(key, cost, answer, pending))))
+        Departure::Later(Later(Box::pin(this.wait(key, cost, since, answer, pending))))
     }
 
+    /// Waits until a call may be sent; `since` is the limiter's count of changes from before it asked.
     async fn wait(
         self: Arc<Self>,
         key: Key<'static>,
         cost: Option<u64>,
+        mut since: u64,
         mut answer: Option<Answer>,
         mut pending: Option<Reply<Decisions, Error>>,
     ) -> Result<OutgoingPermit, NotSent> {
+        let limiter = self.throttle.limiter();
         let mut waited = Duration::ZERO;
         loop {
             let known = match (answer.take(), pending.take()) {
@@ -190,6 +195,7 @@ impl Departures {
                 (None, Some(reply)) => self.clone().judge_later(key.clone(), reply).await?,
                 (None, None) => {
                     self.wait_out_pauses(&key, &mut waited).await?;
+                    since = limiter.change_count();
                     let reply = self.ask(&key, cost, waited);
                     self.clone().judge_later(key.clone(), reply).await?
                 }
@@ -201,31 +207,55 @@ impl Departures {
                     if wait.max(turn) > left {
                         return Err(NotSent::TooLong { rule, wait: wait.max(turn), left });
                     }
-                    self.throttle.limiter().sleep(wait).await;
-                    waited = waited.saturating_add(wait);
+                    let paused = limiter.wait_to_ask_again(&key, wait, since).await;
+                    waited = waited.saturating_add(paused);
                 }
                 Answer::Charged(guard) => {
-                    let scheduled = self.wait_until_scheduled(&guard, &mut waited).await;
-                    if scheduled.is_ok() && self.pause_left(&key).is_none() {
+                    let lost = self.wait_until_scheduled(&guard, &mut waited, since).await;
+                    if let Ok(None) = lost
+                        && self.pause_left(&key).is_none()
+                    {
                         guard.keep();
                         return Ok(self.permit(&key));
                     }
                     // A scheduled time within a pause is lost: all calls whose time came in it would be sent
                     // at once at its end, so each asks for another one then.
-                    guard.refund().await;
-                    scheduled?;
+                    let is_kept = |one: &Decision| match &lost {
+                        Ok(Some(lost)) => lost.is_refundable(one),
+                        _ => true,
+                    };
+                    guard.refund_where(is_kept).await;
+                    lost?;
                 }
             }
         }
     }
 
+    /// Waits for the scheduled time of a call, and returns whether that was lost on the way.
     async fn wait_until_scheduled(
         &self,
         guard: &ChargeGuard,
         waited: &mut Duration,
-    ) -> Result<(), NotSent> {
-        let rule = latest_rule(guard).to_owned();
-        self.sleep(delay(guard), waited, |wait, left| NotSent::TooLong { rule, wait, left }).await
+        since: u64,
+    ) -> Result<Option<LostSchedule>, NotSent> {
+        let Some(charged) = guard.charged() else { return Ok(None) };
+        let left = self.patience.max_wait.saturating_sub(*waited);
+        let wait = charged.decisions.delay();
+        if wait > left {
+            let rule = latest_rule(guard).to_owned();
+            return Err(NotSent::TooLong { rule, wait, left });
+        }
+        let limiter = self.throttle.limiter();
+        let (key, decisions) = (&charged.key, &charged.decisions);
+        let (lost, paused) = match limiter.wait_until_scheduled(key, decisions, left, since).await {
+            Ok(paused) => (None, paused),
+            Err(lost) => {
+                let paused = lost.waited();
+                (Some(lost), paused)
+            }
+        };
+        *waited = waited.saturating_add(paused);
+        Ok(lost)
     }
 
     async fn wait_out_pauses(
@@ -233,26 +263,13 @@ impl Departures {
         key: &Key<'static>,
         waited: &mut Duration,
     ) -> Result<(), NotSent> {
-        while let Some(left) = self.pause_left(key) {
-            self.sleep(left, waited, |wait, left| NotSent::Paused { wait, left }).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits, unless that is longer than the call may.
-    async fn sleep(
-        &self,
-        span: Duration,
-        waited: &mut Duration,
-        too_long: impl FnOnce(Duration, Duration) -> NotSent,
-    ) -> Result<(), NotSent> {
-        let left = self.patience.max_wait.saturating_sub(*waited);
-        if span > left {
-            return Err(too_long(span, left));
-        }
-        if !span.is_zero() {
-            self.throttle.limiter().sleep(span).await;
-            *waited = waited.saturating_add(span);
+        while let Some(wait) = self.pause_left(key) {
+            let left = self.patience.max_wait.saturating_sub(*waited);
+            if wait > left {
+                return Err(NotSent::Paused { wait, left });
+            }
+            self.throttle.limiter().sleep(wait).await;
+            *waited = waited.saturating_add(wait);
         }
         Ok(())
     }

@@ -22,19 +22,16 @@ impl Throttle {
         cost: Option<u64>,
     ) -> Reply<Pass, Rejection> {
         let picked = self.options.rules_by.as_ref().map(|select| select(&key, head));
-        let request = self.keyed(key.into_owned(), Protocol::of_head(head));
-        Reply::pending(request.acquire(cost, picked))
+        let (protocol, since) = (Protocol::of_head(head), self.limiter.change_count());
+        let request = self.keyed(key.into_owned(), protocol, cost, since);
+        Reply::pending(request.acquire(picked))
     }
 }
 
 impl KeyedRequest {
     /// Acquires the permits, then asks the rules. A permit that is denied charges no rule; a rule that denies
     /// releases the permits, and so does a drop of this future.
-    pub(super) async fn acquire(
-        self,
-        cost: Option<u64>,
-        picked: Option<PickedRules>,
-    ) -> Result<Pass, Rejection> {
+    pub(super) async fn acquire(self, picked: Option<PickedRules>) -> Result<Pass, Rejection> {
         let (throttle, key, protocol) = (Arc::clone(&self.throttle), &self.key, self.protocol);
         let options = throttle.options();
         let has_rules = throttle.has_rules(picked.as_ref());
@@ -59,7 +56,7 @@ impl KeyedRequest {
             }
             decisions.push(decision);
         }
-        let mut pass = match throttle.ask_rules(key, picked.as_ref(), cost) {
+        let mut pass = match throttle.ask_rules(key, picked.as_ref(), self.cost) {
             Some(reply) => self.decide(reply, decisions).await?,
             None => self.judge(Ok(Decisions::of(decisions).ok_or_else(undecidable)?))?,
         };

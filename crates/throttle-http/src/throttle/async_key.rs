@@ -37,15 +37,17 @@ impl Throttle {
             Err(KeyError::NoKey(no_key)) => return self.judge_without_key(protocol, &no_key),
             Err(KeyError::Failed(error)) => {
                 // What is not decided needs no key, so that an empty one will do.
-                return self.keyed(Key::from(&b""[..]), protocol).judge(Err(error.into()));
+                let key = Key::from(&b""[..]);
+                return self.keyed(key, protocol, cost, 0).judge(Err(error.into()));
             }
         };
         if let Some(sample) = sample {
             self.diagnose(sample, &found.key);
         }
-        let request = self.keyed(found.key, protocol);
+        let since = self.limiter().change_count();
+        let request = self.keyed(found.key, protocol, cost, since);
         if !self.options.concurrency.is_empty() {
-            return request.acquire(cost, found.rules).await;
+            return request.acquire(found.rules).await;
         }
         match self.ask_rules(&request.key, found.rules.as_ref(), cost) {
             Some(reply) => request.decide(reply, Vec::new()).await,

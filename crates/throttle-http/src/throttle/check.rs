@@ -59,6 +59,7 @@ impl Throttle {
         if !self.options.concurrency.is_empty() {
             return self.check_with_permits(key, head, cost);
         }
+        let since = self.limiter.change_count();
         let reply = match &self.options.rules_by {
             None => self.ask(&key, self.options.selection.names(), cost),
             Some(select) => match self.ask_selected(select, &key, head, cost) {
@@ -67,7 +68,8 @@ impl Throttle {
             },
         };
         if self.keeps_key {
-            let request = self.keyed(key.into_owned(), Protocol::of_head(head));
+            let protocol = Protocol::of_head(head);
+            let request = self.keyed(key.into_owned(), protocol, cost, since);
             return request.conclude(reply);
         }
         match reply.into_ready() {

@@ -14,15 +14,25 @@ use super::{
 use crate::{background, grpc::Protocol};
 
 /// A request whose key is known and kept.
+#[derive(Clone)]
 pub(super) struct KeyedRequest {
     pub(super) throttle: Arc<Throttle>,
     pub(super) key: Key<'static>,
     pub(super) protocol: Protocol,
+    pub(super) cost: Option<u64>,
+    /// The limiter's count of changes from before it was asked.
+    pub(super) since: u64,
 }
 
 impl Throttle {
-    pub(super) fn keyed(self: &Arc<Self>, key: Key<'static>, protocol: Protocol) -> KeyedRequest {
-        KeyedRequest { throttle: Arc::clone(self), key, protocol }
+    pub(super) fn keyed(
+        self: &Arc<Self>,
+        key: Key<'static>,
+        protocol: Protocol,
+        cost: Option<u64>,
+        since: u64,
+    ) -> KeyedRequest {
+        KeyedRequest { throttle: Arc::clone(self), key, protocol, cost, since }
     }
 
     /// Returns whether requests wait for their scheduled time.
@@ -35,14 +45,6 @@ impl Throttle {
     fn refunds_unhandled(&self) -> bool {
         self.options().shape.is_some() || self.options().actual.is_some()
     }
-
-    /// Waits for the scheduled time of a request that is shaped.
-    async fn wait(self: Arc<Self>, pass: Pass) -> Result<Pass, Rejection> {
-        if self.shapes() && !pass.delay().is_zero() {
-            self.limiter().sleep(pass.delay()).await;
-        }
-        Ok(pass)
-    }
 }
 
 impl KeyedRequest {
@@ -52,11 +54,11 @@ impl KeyedRequest {
             Ok(answer) => answer,
             Err(pending) => return Reply::pending(self.decide(pending, Vec::new())),
         };
-        let refunds = self.throttle.refunds_unhandled().then(|| Arc::clone(&self.throttle));
-        match (self.judge(answer), refunds) {
+        let refunds = self.throttle.refunds_unhandled();
+        match self.judge(answer) {
             // Pending, so that it is refunded if it is given up before it is polled.
-            (Ok(pass), Some(throttle)) => Reply::pending(throttle.wait(pass)),
-            (checked, _) => Reply::ready(checked),
+            Ok(pass) if refunds => Reply::pending(self.wait(pass)),
+            checked => Reply::ready(checked),
         }
     }
 
@@ -70,41 +72,46 @@ impl KeyedRequest {
         reply: Reply<Decisions, Error>,
         permits: Vec<Decision>,
     ) -> Result<Pass, Rejection> {
-        let throttle = Arc::clone(&self.throttle);
+        let judging = self.clone();
         let judged = async move {
             // A rule that denies releases the permits, so that the client is not shown them.
-            let answer = reply.await.map(|rules| match rules.is_allowed() && !permits.is_empty() {
-                true => Decisions::of(rules.all().iter().cloned().chain(permits)).unwrap_or(rules),
-                false => rules,
-            });
-            self.judge(answer)
+            let answer = reply.await.map(|rules| with_permits(rules, permits));
+            judging.judge(answer)
         };
-        let checked = match throttle.refunds_unhandled() {
+        let checked = match self.throttle.refunds_unhandled() {
             true => background::complete(judged).await,
             false => judged.await,
         };
-        throttle.wait(checked?).await
+        self.wait(checked?).await
     }
 
-    pub(super) fn judge(self, answer: Result<Decisions, Error>) -> Result<Pass, Rejection> {
+    pub(super) fn judge(&self, answer: Result<Decisions, Error>) -> Result<Pass, Rejection> {
         let mut pass = self.throttle.judge(Some(&self.key), || self.protocol, answer)?;
-        if let Some(guard) = pass.decisions().and_then(|decisions| self.into_guard(decisions)) {
+        if let Some(guard) = pass.decisions().and_then(|decisions| self.guard(decisions)) {
             pass.after_mut().guard = Some(guard);
         }
         Ok(pass)
     }
 
     /// Returns the guard of a charge that may change.
-    fn into_guard(self, decisions: &Decisions) -> Option<ChargeGuard> {
-        let Self { throttle, key, .. } = self;
-        let refunds = throttle.refunds_unhandled();
+    fn guard(&self, decisions: &Decisions) -> Option<ChargeGuard> {
+        let refunds = self.throttle.refunds_unhandled();
         let by_list = decisions.reported().listed() == Some(Listed::Allowed);
         let is_charged = decisions.is_allowed() && !by_list;
-        if !is_charged || !(refunds || throttle.options().charge_if.is_some()) {
+        if !is_charged || !(refunds || self.throttle.options().charge_if.is_some()) {
             return None;
         }
+        let (throttle, key) = (Arc::clone(&self.throttle), self.key.clone());
         let charged = Charged { throttle, key, decisions: decisions.clone() };
         let on_drop = if refunds { OnDrop::Refund } else { OnDrop::Keep };
         Some(ChargeGuard::new(charged, on_drop))
+    }
+}
+
+/// Joins the decisions of rules with those of concurrency limits, where the rules allow the request.
+pub(super) fn with_permits(rules: Decisions, permits: Vec<Decision>) -> Decisions {
+    match rules.is_allowed() && !permits.is_empty() {
+        true => Decisions::of(rules.all().iter().cloned().chain(permits)).unwrap_or(rules),
+        false => rules,
     }
 }

@@ -4,7 +4,8 @@
 //! - `check`: exemptions, cost and key of a request; `rules`: which rules the limiter is asked by
 //! - `async_key`: keys that are waited for
 //! - `acquire`: permits of concurrency limits, before the rules
-//! - `keyed`: requests whose key is needed after the decision, such as those that are shaped
+//! - `keyed`: requests whose key is needed after the decision
+//! - `shaping`: requests that wait for their scheduled time
 //! - `judge`: makes a [`Pass`] or a [`Rejection`] of the limiter's answer; `health` logs that the storage fails
 //! - `pass`: what an adapter does with an allowed request, and the `response_fields` of its response
 //! - `after`: what outlives the decision: refunds, reconciliation, permits
@@ -22,6 +23,7 @@ mod pass;
 mod rejection;
 mod response_fields;
 mod rules;
+mod shaping;
 
 use std::{fmt, sync::Once};
 

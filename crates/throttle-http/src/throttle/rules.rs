@@ -1,6 +1,9 @@
 //! Which rules of the limiter are asked about a request.
 
-use throttle_core::{Decisions, Error, Key, Reply};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use throttle_core::{Decision, Decisions, Error, Key, Reply};
 
 use super::Throttle;
 use crate::picked_rules::PickedRules;
@@ -34,6 +37,24 @@ impl Throttle {
             None => self.limiter().begin(key, names, cost),
             Some(longest) => self.limiter().begin_shaped(key, names, cost, longest),
         }
+    }
+
+    /// Asks again for a request that was allowed and lost its scheduled time, by the same rules; a denial is no
+    /// violation, since the request goes on to wait.
+    pub(super) fn ask_waiting(
+        &self,
+        key: &Key<'_>,
+        lost: &Decisions,
+        cost: Option<u64>,
+        longest: Duration,
+    ) -> Reply<Decisions, Error> {
+        let limiter = self.limiter();
+        if self.options().rules_by.is_none() && !self.waits_for_key {
+            return limiter.begin_waiting(key, self.options().selection.names(), cost, longest);
+        }
+        let rules = lost.all().iter().filter(|one| !one.is_concurrency());
+        let names: SmallVec<[&str; 4]> = rules.map(Decision::rule).collect();
+        limiter.begin_waiting(key, Some(&names), cost, longest)
     }
 
     /// Returns whether there are rules to ask.

@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 
 use crate::{MICRO, SECOND, limiter};
 
-type Waiter = JoinHandle<Result<Decision, Error>>;
+pub(crate) type Waiter = JoinHandle<Result<Decision, Error>>;
 
 /// Starts a wait, and lets it come as far as it can.
-async fn wait(limiter: &Limiter, key: &'static str) -> Waiter {
+pub(crate) async fn wait(limiter: &Limiter, key: &'static str) -> Waiter {
     let limiter = limiter.clone();
     let waiter = tokio::spawn(async move { limiter.until_ready(key, "out").await });
     let_others_run().await;
@@ -19,7 +19,7 @@ async fn wait(limiter: &Limiter, key: &'static str) -> Waiter {
 }
 
 /// In a runtime of one thread: all others run until they wait.
-async fn let_others_run() {
+pub(crate) async fn let_others_run() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }

@@ -191,3 +191,64 @@ fn a_call_without_a_host_says_so() {
     let expected = "the request names no host: give it a whole URI, or pick another key, such as `.key(Global)`";
     assert_eq!(not_sent.to_string(), expected);
 }
+
+#[tokio::test]
+async fn a_call_that_waits_notices_that_its_key_is_reset_or_its_rule_replaced() {
+    for is_reset in [true, false] {
+        let clock = clock();
+        let limiter = limiter(&clock, fixed(1));
+        let calls = departures(&limiter, Options::new(), patient(60));
+        now(&calls);
+        let (mut one, mut other) = (later(&calls), later(&calls));
+        assert_waits(&mut one);
+        assert_waits(&mut other);
+        match is_reset {
+            true => limiter.reset(HOST, "fixed").await.unwrap(),
+            false => assert!(limiter.replace_rule(fixed(2)).unwrap()),
+        }
+        assert_passes(&mut one);
+        assert_waits(&mut other);
+    }
+}
+
+#[tokio::test]
+async fn calls_in_a_queue_notice_that_their_key_is_reset_or_their_rule_replaced() {
+    for is_reset in [true, false] {
+        let clock = clock();
+        let limiter = limiter(&clock, leaky(9));
+        let calls = departures(&limiter, Options::new(), patient(600));
+        now(&calls);
+        let mut waiting: Vec<_> = (0..3).map(|_| later(&calls)).collect();
+        waiting.iter_mut().for_each(assert_waits);
+        match is_reset {
+            true => limiter.reset(HOST, "leaky").await.unwrap(),
+            false => {
+                let twice = Rule::per_minute("leaky", 2).algorithm(Algorithm::LeakyBucket).burst(9);
+                assert!(limiter.replace_rule(twice).unwrap());
+                waiting.iter_mut().for_each(assert_waits);
+                clock.advance(secs(30));
+            }
+        }
+        assert_passes(&mut waiting.remove(0));
+        waiting.iter_mut().for_each(assert_waits);
+        clock.advance(secs(if is_reset { 60 } else { 30 }));
+        assert_passes(&mut waiting.remove(0));
+        waiting.iter_mut().for_each(assert_waits);
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_scheduled_time_moves_beyond_what_it_may_wait_fails_and_is_refunded() {
+    let clock = clock();
+    let limiter = limiter(&clock, leaky(9));
+    let calls = departures(&limiter, Options::new(), patient(60));
+    now(&calls);
+    let mut waits = later(&calls);
+    assert_waits(&mut waits);
+    let slower = Rule::new("leaky", 1, secs(61)).algorithm(Algorithm::LeakyBucket).burst(9);
+    limiter.replace_rule(slower).unwrap();
+    assert!(matches!(assert_not_sent(&mut waits), NotSent::TooLong { .. }));
+    drop(waits);
+    // Of another window nothing is refunded: what two calls were charged drains.
+    assert_eq!(remaining(&limiter, "leaky").await, 7);
+}

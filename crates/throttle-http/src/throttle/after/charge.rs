@@ -67,11 +67,13 @@ impl ChargeGuard {
         self.charged.take()
     }
 
-    /// Refunds the charge, and waits until that is done; it is done, too, if this is dropped before.
-    pub(crate) async fn refund(self) {
-        if let Some(charged) = self.into_charged() {
-            background::complete(async move { _ = charged.rollback().await }).await;
-        }
+    /// Refunds the charge by the rules that `is_refunded` picks, and waits until that is done; it is done, too, if
+    /// this is dropped before.
+    pub(crate) async fn refund_where(self, is_refunded: impl Fn(&Decision) -> bool) {
+        let Some(charged) = self.into_charged() else { return };
+        let all = charged.decisions.all().iter();
+        let refunded: Vec<_> = all.filter(|one| is_refunded(one)).cloned().collect();
+        background::complete(async move { _ = charged.refund(&refunded).await }).await;
     }
 }
 

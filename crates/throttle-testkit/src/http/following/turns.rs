@@ -2,11 +2,12 @@
 
 use std::{pin::pin, time::Duration};
 
+use throttle_core::{Algorithm, Rule};
 use throttle_http::{Headers, Options};
 
 use crate::http::{
     adapter::Adapter,
-    fixture::{Fixture, START, background, field, go_on, poll_once},
+    fixture::{CLIENT, Fixture, START, background, field, go_on, poll_once},
     run::scenarios,
 };
 
@@ -24,6 +25,8 @@ impl<A: Adapter> Fixture<'_, A> {
             who_leaves_while_it_waits_gives_its_turn_back,
             who_leaves_at_any_moment_before_its_turn_is_not_charged,
             who_leaves_while_it_is_refused_is_not_charged,
+            a_queue_notices_that_its_key_is_reset,
+            a_queue_notices_that_its_rule_is_replaced,
             a_dry_run_waits_for_no_turn,
             a_reset_in_unix_time_counts_from_the_decision_and_not_from_the_end_of_the_wait,
         );
@@ -40,6 +43,40 @@ impl<A: Adapter> Fixture<'_, A> {
         app.clock.advance(MILLISECOND);
         let response = go_on(second).await.expect("its turn has come");
         assert_eq!((response.status().as_u16(), app.handler.calls()), (200, 2));
+    }
+
+    async fn a_queue_notices_that_its_key_is_reset(&self) {
+        let app = self.queue(5, Options::new().shape()).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        let (mut second, mut third) = (pin!(app.ask("200")), pin!(app.ask("200")));
+        assert!(go_on(second.as_mut()).await.is_none() && go_on(third.as_mut()).await.is_none());
+        app.limiter.reset(CLIENT, "api").await.expect("the storage answers");
+        let response = go_on(second).await.expect("its scheduled time is now");
+        assert_eq!(response.status(), 200);
+        assert!(go_on(third.as_mut()).await.is_none(), "no two come together");
+        app.clock.advance(SECOND);
+        assert!(go_on(third).await.is_some_and(|response| response.status() == 200));
+        assert_eq!(app.left_now("api").await, 4, "nothing is charged twice");
+    }
+
+    async fn a_queue_notices_that_its_rule_is_replaced(&self) {
+        let app = self.queue(5, Options::new().shape_at_most(4 * SECOND)).await;
+        assert_eq!(app.ask("200").await.status(), 200);
+        let (mut second, mut third) = (pin!(app.ask("200")), pin!(app.ask("200")));
+        assert!(go_on(second.as_mut()).await.is_none() && go_on(third.as_mut()).await.is_none());
+        let rule = app.limiter.rule("api").expect("it is there");
+        let slower = Rule::new("api", rule.limit(), 3 * SECOND).burst(rule.capacity());
+        let slower = slower.algorithm(Algorithm::LeakyBucket);
+        app.limiter.replace_rule(slower).expect("it is a rule");
+        let rejected =
+            go_on(third).await.expect("its scheduled time is more than four seconds away");
+        assert_eq!(rejected.status(), 429);
+        assert!(go_on(second.as_mut()).await.is_none());
+        app.clock.advance(SECOND);
+        assert!(go_on(second.as_mut()).await.is_none(), "by the new rule it is three seconds");
+        app.clock.advance(2 * SECOND);
+        assert!(go_on(second).await.is_some_and(|response| response.status() == 200));
+        assert_eq!(app.handler.calls(), 2);
     }
 
     async fn a_turn_that_is_too_far_away_is_refused_and_not_charged(&self) {

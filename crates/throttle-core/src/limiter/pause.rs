@@ -1,0 +1,127 @@
+//! A wait that ends early where something has changed.
+
+use std::{
+    future::poll_fn,
+    mem,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use super::{
+    changes::{Change, Registered},
+    handle::Limiter,
+};
+use crate::{
+    key::Key,
+    time::{Clock, Micros, Sleep, SystemClock},
+};
+
+/// After how long a request that waits looks again: other servers and limiters reset keys, too, refunds make
+/// room, and lists change.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The wait of a request.
+pub(super) struct Pause<'a> {
+    limiter: &'a Limiter,
+    begun: Micros,
+    span: Duration,
+    sleep: Sleep,
+    /// None where all of the wait is shorter.
+    look_again: Option<Sleep>,
+    registered: Registered<'a>,
+    /// Whether something changed before it was registered.
+    missed: bool,
+}
+
+/// Why a wait stopped.
+pub(super) enum Event {
+    /// It is over.
+    Elapsed,
+    Changed(Change),
+    /// It is time to look at the storage again.
+    LookAgain,
+}
+
+impl<'a> Pause<'a> {
+    /// Begins to wait; `since` is the count of changes from before the request asked.
+    pub(super) fn begin(
+        limiter: &'a Limiter,
+        key: &Key<'_>,
+        span: Duration,
+        since: u64,
+    ) -> Pause<'a> {
+        let changes = &limiter.inner.changes;
+        let registered = changes.register(key.clone().into_owned());
+        Self {
+            begun: limiter.now(),
+            span,
+            sleep: limiter.sleep(span),
+            look_again: (span > LOOK_AGAIN).then(|| limiter.sleep(LOOK_AGAIN)),
+            missed: changes.count() != since,
+            registered,
+            limiter,
+        }
+    }
+
+    /// Waits for what comes next.
+    pub(super) async fn next(&mut self) -> Event {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Returns how long it has waited.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from(self.limiter.now().since(self.begun)).min(self.span)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        // First what has changed: a time that is over may have moved.
+        if let Poll::Ready(change) = self.registered.poll_change(cx) {
+            return Poll::Ready(Event::Changed(change));
+        }
+        if mem::take(&mut self.missed) {
+            return Poll::Ready(Event::LookAgain);
+        }
+        if self.sleep.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Event::Elapsed);
+        }
+        let Some(look_again) = &mut self.look_again else { return Poll::Pending };
+        if look_again.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        *look_again = self.limiter.sleep(LOOK_AGAIN);
+        Poll::Ready(Event::LookAgain)
+    }
+}
+
+impl Limiter {
+    /// Waits for `span` by the limiter's own clock, or the machine's; on any executor.
+    #[must_use = "it waits when it is awaited"]
+    pub fn sleep(&self, span: Duration) -> Sleep {
+        match &self.inner.clock {
+            Some(clock) => clock.sleep(span),
+            None => SystemClock.sleep(span),
+        }
+    }
+
+    /// Returns how many times rules were replaced or removed and keys reset, by this limiter.
+    ///
+    /// For adapters: read it before a request asks, and a [wait](Self::wait_to_ask_again) notices what
+    /// changed from then on.
+    #[must_use]
+    pub fn change_count(&self) -> u64 {
+        self.inner.changes.count()
+    }
+
+    /// Waits until a request that was denied is to ask again, and returns how long that was: `span`, or less where
+    /// a rule of the limiter or the count of the key has changed, and one second at most, since other servers
+    /// change them, too.
+    ///
+    /// For adapters. `since` is the [`change_count`](Self::change_count) from before the request asked.
+    pub async fn wait_to_ask_again(&self, key: &Key<'_>, span: Duration, since: u64) -> Duration {
+        let mut pause = Pause::begin(self, key, span, since);
+        match pause.next().await {
+            Event::Elapsed => span,
+            Event::Changed(_) | Event::LookAgain => pause.waited(),
+        }
+    }
+}

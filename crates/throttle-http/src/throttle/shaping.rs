@@ -1,0 +1,90 @@
+//! Requests that wait for their scheduled time, also where it changes meanwhile.
+
+use std::time::Duration;
+
+use throttle_core::{Decision, Decisions};
+
+use super::{
+    Throttle,
+    keyed::{KeyedRequest, with_permits},
+    pass::Pass,
+    rejection::Rejection,
+};
+use crate::background;
+
+impl Throttle {
+    /// Returns how long a request waits for its scheduled time at most; `None` where none waits.
+    fn longest_wait(&self) -> Option<Duration> {
+        self.options().shape.filter(|_| self.shapes())
+    }
+}
+
+impl KeyedRequest {
+    /// Waits for the scheduled time of a request that is shaped. A request that loses it, because its key was
+    /// reset or its rule changed, asks for another one and keeps its permits.
+    pub(super) async fn wait(self, mut pass: Pass) -> Result<Pass, Rejection> {
+        let Some(longest) = self.throttle.longest_wait() else { return Ok(pass) };
+        let (mut since, mut waited) = (self.since, Duration::ZERO);
+        while !pass.delay().is_zero() {
+            let left = longest.saturating_sub(waited);
+            let Some(decisions) = pass.decisions() else { break };
+            let limiter = self.throttle.limiter();
+            let scheduled = limiter.wait_until_scheduled(&self.key, decisions, left, since).await;
+            let Err(lost) = scheduled else { break };
+            waited = waited.saturating_add(lost.waited());
+            if let Some(guard) = pass.after_mut().guard.take() {
+                guard.refund_where(|one| lost.is_refundable(one)).await;
+            }
+            (pass, since) = self.ask_again(pass, longest, &mut waited).await?;
+        }
+        Ok(pass)
+    }
+
+    /// Asks for another scheduled time, for as long as the request may wait.
+    async fn ask_again(
+        &self,
+        mut lost: Pass,
+        longest: Duration,
+        waited: &mut Duration,
+    ) -> Result<(Pass, u64), Rejection> {
+        let Some(decisions) = lost.decisions().cloned() else { return Ok((lost, self.since)) };
+        loop {
+            let since = self.throttle.limiter().change_count();
+            let left = longest.saturating_sub(*waited);
+            let reply = self.throttle.ask_waiting(&self.key, &decisions, self.cost, left);
+            let (request, permits) = (self.clone(), permits_of(&decisions));
+            // Also if this is dropped before the storage has answered: what it charged is refunded then.
+            let judged = background::complete(async move {
+                let answer = reply.await;
+                match answer.as_ref().ok().and_then(wait_of) {
+                    Some(wait) if wait <= left => Err(wait),
+                    _ => Ok(request.judge(answer.map(|rules| with_permits(rules, permits)))),
+                }
+            });
+            match judged.await {
+                Ok(judged) => {
+                    let mut pass = judged?;
+                    if let Some(permits) = lost.after_mut().permits.take() {
+                        pass.after_mut().permits = Some(permits);
+                    }
+                    return Ok((pass, since));
+                }
+                Err(wait) => {
+                    let limiter = self.throttle.limiter();
+                    let paused = limiter.wait_to_ask_again(&self.key, wait, since).await;
+                    *waited = waited.saturating_add(paused);
+                }
+            }
+        }
+    }
+}
+
+fn permits_of(decisions: &Decisions) -> Vec<Decision> {
+    decisions.all().iter().filter(|one| one.is_concurrency()).cloned().collect()
+}
+
+/// Returns after which wait a request that is denied may ask again.
+fn wait_of(decisions: &Decisions) -> Option<Duration> {
+    let reported = decisions.reported();
+    if reported.is_allowed() { None } else { reported.retry_after() }
+}

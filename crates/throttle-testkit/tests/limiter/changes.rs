@@ -1,0 +1,251 @@
+//! Waits that notice what changes: rules, resets, refunds, lists.
+
+use std::time::Duration;
+
+use throttle_core::{Algorithm, Error, Limiter, ManualClock, Rule};
+use throttle_memory::MemoryStorage;
+
+use crate::{
+    MICRO, SECOND, limiter,
+    waiting::{Waiter, let_others_run, wait},
+};
+
+fn leaky(limit: u64, burst: u64) -> Rule {
+    Rule::per_second("out", limit).algorithm(Algorithm::LeakyBucket).burst(burst)
+}
+
+/// Uses a rule up.
+async fn exhaust(limiter: &Limiter) {
+    while limiter.check("k", "out").await.unwrap().is_allowed() {}
+}
+
+/// Starts waits one after another.
+async fn waits(limiter: &Limiter, number: usize) -> Vec<Waiter> {
+    let mut all = Vec::new();
+    for _ in 0..number {
+        all.push(wait(limiter, "k").await);
+    }
+    all
+}
+
+fn done(waiters: &[Waiter]) -> usize {
+    waiters.iter().filter(|one| one.is_finished()).count()
+}
+
+/// Asserts that after each of these spans of the clock one more wait is over, and none earlier.
+async fn pass_one_by_one(waiters: &[Waiter], clock: &ManualClock, spans: &[Duration]) {
+    for span in spans {
+        let before = done(waiters);
+        clock.advance(*span - MICRO);
+        let_others_run().await;
+        assert_eq!(done(waiters), before, "a microsecond before {span:?}");
+        clock.advance(MICRO);
+        let_others_run().await;
+        assert_eq!(done(waiters), before + 1, "after {span:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_lets_as_many_pass_at_once_as_the_rule_allows() {
+    for algorithm in Algorithm::ALL {
+        let (limiter, clock) = limiter([Rule::per_hour("out", 2).algorithm(algorithm)]);
+        clock.advance(SECOND);
+        exhaust(&limiter).await;
+        let waiters = waits(&limiter, 5).await;
+        assert_eq!(done(&waiters), 0);
+        limiter.reset("other", "out").await.unwrap();
+        let_others_run().await;
+        assert_eq!(done(&waiters), 0, "another key was reset");
+        limiter.reset("k", "out").await.unwrap();
+        let_others_run().await;
+        let leaky = algorithm == Algorithm::LeakyBucket; // one, and one at its scheduled time
+        assert_eq!(done(&waiters), if leaky { 1 } else { 2 }, "{algorithm}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_replaced_lets_as_many_pass_at_once_as_it_allows() {
+    for algorithm in Algorithm::ALL {
+        let rule = |limit| Rule::per_hour("out", limit).algorithm(algorithm);
+        let (limiter, clock) = limiter([rule(2), Rule::per_hour("other", 2)]);
+        clock.advance(SECOND);
+        exhaust(&limiter).await;
+        let waiters = waits(&limiter, 5).await;
+        limiter.replace_rule(Rule::per_hour("other", 9)).unwrap();
+        let_others_run().await;
+        assert_eq!(done(&waiters), 0, "another rule was replaced");
+        limiter.replace_rule(rule(5)).unwrap();
+        let_others_run().await;
+        // A bucket had its smaller burst full, and has room for three more; a queue lets none pass at once.
+        let expected = if algorithm == Algorithm::LeakyBucket { 0 } else { 3 };
+        assert_eq!(done(&waiters), expected, "{algorithm}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_is_removed_ends_all_waits() {
+    for algorithm in Algorithm::ALL {
+        let (limiter, _) = limiter([Rule::per_hour("out", 2).algorithm(algorithm)]);
+        exhaust(&limiter).await;
+        let mut waiters = waits(&limiter, 1).await;
+        if algorithm == Algorithm::LeakyBucket {
+            limiter.refund("k", "out", 1).await.unwrap();
+            waiters.extend(waits(&limiter, 1).await); // which has a scheduled time
+        }
+        limiter.remove_rule("out");
+        let_others_run().await;
+        for waiter in waiters {
+            assert!(waiter.is_finished(), "{algorithm}");
+            assert!(matches!(waiter.await.unwrap(), Err(Error::NoRules)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_other_limiters_refunds_and_lists_change_is_noticed_within_a_second() {
+    async fn reset(limiter: &Limiter) {
+        limiter.reset("k", "out").await.unwrap();
+    }
+    async fn refund(limiter: &Limiter) {
+        limiter.refund("k", "out", 1).await.unwrap();
+    }
+    for algorithm in Algorithm::ALL {
+        for is_reset in [true, false] {
+            let (storage, clock) = (MemoryStorage::new(), ManualClock::default());
+            let [one, other] = [(); 2].map(|()| {
+                let limiter = Limiter::builder(storage.clone()).clock(clock.clone()).build();
+                limiter.add_rule(Rule::per_hour("out", 2).algorithm(algorithm)).unwrap();
+                limiter
+            });
+            exhaust(&one).await;
+            let waiters = waits(&one, 1).await;
+            match is_reset {
+                true => reset(&other).await,
+                false => refund(&other).await,
+            }
+            clock.advance(SECOND);
+            let_others_run().await;
+            // After a refund it has a place in the queue.
+            let queued = algorithm == Algorithm::LeakyBucket && !is_reset;
+            assert_eq!(done(&waiters), usize::from(!queued), "{algorithm}");
+            assert!(!one.check("k", "out").await.unwrap().is_allowed() || is_reset);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_comes_off_the_deny_list_passes_within_a_second() {
+    let (limiter, clock) = limiter([leaky(1, 5)]);
+    limiter.deny_list().add_for("k", 3_600 * SECOND).unwrap();
+    let waiter = waits(&limiter, 1).await;
+    limiter.deny_list().remove("k").unwrap();
+    clock.advance(SECOND);
+    let_others_run().await;
+    assert_eq!(done(&waiter), 1);
+}
+
+#[tokio::test]
+async fn a_queue_moves_by_the_rule_that_replaces_its_own_and_keeps_its_order() {
+    // Both by the limit and by the window, faster and slower.
+    let faster = [leaky(10, 9), Rule::new("out", 1, SECOND / 10)];
+    let slower = [leaky(1, 9), Rule::new("out", 1, SECOND)];
+    for (before, after, is_faster) in [(&slower, &faster, true), (&faster, &slower, false)] {
+        for (before, after) in before.iter().flat_map(|one| after.iter().map(move |two| (one, two)))
+        {
+            let queue = |rule: &Rule| rule.clone().algorithm(Algorithm::LeakyBucket).burst(9);
+            let (limiter, clock) = limiter([queue(before)]);
+            assert!(limiter.check("k", "out").await.unwrap().is_allowed());
+            let waiters = waits(&limiter, 3).await;
+            let (half, between) = match is_faster {
+                true => (SECOND / 2, SECOND / 10),
+                false => (SECOND / 20, SECOND),
+            };
+            clock.advance(half);
+            limiter.replace_rule(queue(after)).unwrap();
+            let_others_run().await;
+            let new = waits(&limiter, 1).await;
+            // By the faster rule the first one's time has come since it was asked last.
+            assert_eq!(done(&waiters), usize::from(is_faster));
+            let spans = [between / 2, between, between];
+            pass_one_by_one(&waiters, &clock, &spans[usize::from(is_faster)..]).await;
+            assert_eq!(done(&new), 0, "it came last");
+            clock.advance(between - MICRO);
+            let_others_run().await;
+            assert_eq!(done(&new), 0, "it is not sent beside another");
+            clock.advance(between);
+            let_others_run().await;
+            assert_eq!(done(&new), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_have_no_place_in_a_smaller_queue_give_it_back_and_wait_for_one() {
+    let (limiter, clock) = limiter([leaky(10, 9)]);
+    let waiters = waits(&limiter, 9).await;
+    assert_eq!(done(&waiters), 1);
+    limiter.replace_rule(leaky(1, 3)).unwrap();
+    let_others_run().await;
+    assert_eq!(limiter.peek("k", "out").await.unwrap().remaining(), 0);
+    let spans = [SECOND; 8];
+    pass_one_by_one(&waiters, &clock, &spans).await;
+}
+
+#[tokio::test]
+async fn a_queue_whose_key_is_reset_begins_anew_and_stays_even() {
+    for by_other in [false, true] {
+        let (storage, clock) = (MemoryStorage::new(), ManualClock::default());
+        let [one, other] = [(); 2].map(|()| {
+            let limiter = Limiter::builder(storage.clone()).clock(clock.clone()).build();
+            limiter.add_rule(leaky(1, 30)).unwrap();
+            limiter
+        });
+        assert_eq!(one.check_cost("k", "out", 20).await.unwrap().remaining(), 10);
+        let waiters = waits(&one, 4).await;
+        clock.advance(SECOND / 2);
+        let_others_run().await;
+        let resetting = if by_other { &other } else { &one };
+        resetting.reset("k", "out").await.unwrap();
+        let_others_run().await;
+        if by_other {
+            assert_eq!(done(&waiters), 0);
+            clock.advance(SECOND / 2); // they look again each second
+            let_others_run().await;
+        }
+        assert_eq!(done(&waiters), 1);
+        assert_eq!(one.peek("k", "out").await.unwrap().remaining(), 26, "nothing is charged twice");
+        pass_one_by_one(&waiters, &clock, &[SECOND; 3]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_becomes_a_rule_of_another_kind_asks_it() {
+    let (limiter, clock) = limiter([leaky(1, 9)]);
+    let waiters = waits(&limiter, 4).await;
+    limiter
+        .replace_rule(Rule::per_second("out", 2).algorithm(Algorithm::SlidingWindowLog))
+        .unwrap();
+    let_others_run().await;
+    assert_eq!(done(&waiters), 3, "the first, and two that the log allows");
+    pass_one_by_one(&waiters, &clock, &[SECOND]).await;
+}
+
+#[tokio::test]
+async fn many_waits_that_notice_many_changes_never_pass_more_than_the_rules() {
+    let (limiter, clock) = limiter([leaky(1, 50)]);
+    let waiters = waits(&limiter, 30).await;
+    let mut passed = done(&waiters);
+    for round in 0..600 {
+        match round % 4 {
+            0 => drop(limiter.replace_rule(leaky(1 + round % 3, 50)).unwrap()),
+            1 => drop(limiter.replace_rule(leaky(1, 50 - round % 50)).unwrap()),
+            _ => {}
+        }
+        clock.advance(SECOND / 10);
+        let_others_run().await;
+        let now = done(&waiters);
+        assert!(now <= passed + 1, "{} passed at one moment", now - passed);
+        passed = now;
+    }
+    assert_eq!(passed, 30);
+}
