@@ -35,7 +35,7 @@ mod time;
 pub use async_trait::async_trait;
 
 #[doc(hidden)]
-pub use self::algorithm::tag;
+pub use self::algorithm::{mixed, tag};
 pub use self::{
     algorithm::{CorruptState, State},
     decision::{Decision, Decisions, Listed, Outcome, Verdict},

@@ -29,7 +29,7 @@ pub(crate) fn decide(client: &Arc<Client>, request: &ChargeRequest<'_>, op: Op) 
         Ok(call) => call,
         Err(error) => return Reply::ready(Err(error)),
     };
-    Reply::pending(async move { script::outcome(&call.send(&client).await?, call.keys.len()) })
+    Reply::pending(async move { script::outcome(&call.send(&client).await?, &call.keys) })
 }
 
 /// Gives charges back.
@@ -182,7 +182,7 @@ impl CrossSlotRequest {
         let charges: Vec<_> = self.charges[part.clone()].iter().map(OwnedCharge::borrow).collect();
         let keys = self.keys[part.clone()].to_vec();
         let call = Call::ask(keys, &charges, op, self.clock.as_ref())?;
-        script::outcome(&call.send(&self.client).await?, charges.len())
+        script::outcome(&call.send(&self.client).await?, &call.keys)
     }
 
     async fn give_back(

@@ -17,6 +17,8 @@ pub(crate) static CHECK: LazyLock<Script> = LazyLock::new(|| {
         include_str!("lua/exact.lua"),
         include_str!("lua/block.lua"),
         include_str!("lua/prologue.lua"),
+        include_str!("lua/mixed.lua"),
+        include_str!("lua/own_state.lua"),
         include_str!("lua/fixed_window.lua"),
         include_str!("lua/sliding_counter.lua"),
         include_str!("lua/sliding_log.lua"),

@@ -27,7 +27,7 @@
 //!
 //! | bytes | |
 //! | --- | --- |
-//! | 1 | flags: 1 allowed, 2 blocked, 4 there is a wait, 8 there is a receipt |
+//! | 1 | flags: 1 allowed, 2 blocked, 4 there is a wait, 8 there is a receipt, 16 another algorithm counts too |
 //! | 7 × 8 | time, remaining, reset after, wait (the delay, or when to retry), the receipt's mark, and its level as the sum of two |
 //!
 //! A key that holds no state of ours is answered with the error `RTCORRUPT key N: why`, where N counts

@@ -32,6 +32,7 @@ mod fixtures;
 pub mod http;
 mod keys;
 mod log;
+mod mixed;
 mod operations;
 mod places;
 mod refunds;
@@ -110,6 +111,7 @@ where
         (report.vectors, report.decisions) = vectors::replay(&self.limiter_of_clock().await).await;
         report.checks += keys::check(&self.storage().await).await;
         report.checks += rules::check(&self.storage().await).await;
+        report.checks += mixed::check(&self.storage().await).await;
         report.checks += refunds::check(&self.storage().await).await;
         report.checks += clocks::check(&self.storage().await).await;
         let storage = self.storage().await;

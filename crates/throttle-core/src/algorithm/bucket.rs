@@ -117,7 +117,7 @@ impl Bucket {
         self.backlog = PackedU128::new(backlog.min(MOST));
         if self.window != Micros::ZERO {
             let rate = quotient(product(self.rate, window.get()), self.window.get());
-            self.rate = rate.min(MAX_LIMIT); // products still fit
+            self.rate = rate.clamp(1, MAX_LIMIT); // no rule drains by less, and products still fit
         }
         let from = self.window;
         let rescaled = |position: u128| rescaled(position, from, window).min(MOST);
@@ -366,6 +366,12 @@ impl Bucket {
     pub(super) fn lifetime(&self, rule: &CheckedRule, _: Micros) -> Micros {
         // With an offset: until no receipt can name what is not drained.
         self.drains_in(rule, if self.outlives_reset() { room(rule) } else { 0 })
+    }
+
+    /// Returns for how long it matters by the rule that asked last; an offset is forgotten with the backlog.
+    pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
+        let drains = Micros::new(quotient_ceil(self.backlog.get(), self.rate.max(1)));
+        drains.since(now.since(self.at))
     }
 
     /// Returns how long it takes until the backlog, and that much behind it, has drained.

@@ -7,12 +7,19 @@
 //! | --- | --- |
 //! | with the flag `BLOCKED` | of the block: until, length; then as without the flag |
 //! | vacant | none |
-//! | fixed window | start, used |
-//! | sliding window counter | start, previous count, current count |
-//! | sliding window log | entries, then for each: moment (from the one before), cost |
+//! | fixed window | start, used, window |
+//! | sliding window counter | start, previous count, current count, window |
+//! | sliding window log | window, entries, then for each: moment (from the one before), cost |
 //! | bucket | backlog, moment, window, rate |
 //! | bucket, `RECEIPT_OFFSET` | as a bucket, then the offset, since when |
 //! | bucket, `FREED_SLOTS` | as a bucket, then how many, then of each: from, to (both from the one before) |
+//! | `MIXED` | how many algorithms, then of each: its tag, and what follows it |
+//!
+//! A number that no rule can lead to is an error, so that arithmetic sees none of them: counts above the
+//! greatest limit, windows and blocks above [`MAX_SPAN`], a bucket that takes centuries to drain. Moments may be
+//! any: a later one than now is that of a clock that stepped back.
+
+use std::mem::discriminant;
 
 use super::{
     block::Block,
@@ -21,16 +28,24 @@ use super::{
     freed_slots::{FreedSlot, FreedSlots, MAX_SLOTS},
     sliding_counter::SlidingCounter,
     sliding_log::SlidingLog,
-    state::{State, Usage},
+    state::{Extra, State, Usage},
     tag::{
-        BLOCKED, BUCKET, FIXED_WINDOW, FREED_SLOTS, RECEIPT_OFFSET, SLIDING_WINDOW_COUNTER,
+        BLOCKED, BUCKET, FIXED_WINDOW, FREED_SLOTS, MIXED, RECEIPT_OFFSET, SLIDING_WINDOW_COUNTER,
         SLIDING_WINDOW_LOG, VACANT,
     },
 };
-use crate::{exact::PackedU128, time::Micros};
+use crate::{
+    exact::{PackedU128, product},
+    rule::checked::{MAX_LIMIT, MAX_LOG_LIMIT, MAX_SPAN},
+    time::Micros,
+};
 
 const BUCKET_WITH_OFFSET: u8 = BUCKET | RECEIPT_OFFSET;
 const BUCKET_WITH_SLOTS: u8 = BUCKET | FREED_SLOTS;
+/// As many as there are kinds of usage.
+const MOST_MIXED: u64 = 4;
+/// A bucket drains in ten years; in a few times as long where its window was replaced again and again.
+const LONGEST_DRAIN: u64 = 1 << 53;
 
 /// Says that bytes are no state.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -41,53 +56,22 @@ impl State {
     /// Returns the state as bytes that [`State::decode`] reads.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![self.usage.tag() | if self.block.is_some() { BLOCKED } else { 0 }];
-        if let Some(Block { until, length }) = self.block.as_deref().copied() {
+        let none = Extra::default();
+        let Extra { block, others } = self.extra.as_deref().unwrap_or(&none);
+        let tag = if others.is_empty() { self.usage.tag() } else { MIXED };
+        let mut out = vec![tag | if block.is_some() { BLOCKED } else { 0 }];
+        if let Some(Block { until, length }) = block {
             put(&mut out, until.get());
             put(&mut out, length.get());
         }
-        match &self.usage {
-            Usage::Vacant => {}
-            Usage::FixedWindow(state) => {
-                put(&mut out, state.start.get());
-                put(&mut out, state.used);
-            }
-            Usage::SlidingCounter(state) => {
-                put(&mut out, state.start.get());
-                put(&mut out, state.prev);
-                put(&mut out, state.cur);
-            }
-            Usage::SlidingLog(state) => {
-                put(&mut out, state.entries.len() as u64);
-                let mut before = Micros::ZERO;
-                for &(at, cost) in &state.entries {
-                    put(&mut out, at.since(before).get());
-                    put(&mut out, cost);
-                    before = at;
-                }
-            }
-            Usage::Bucket(state) => {
-                put(&mut out, state.backlog.get());
-                put(&mut out, state.at.get());
-                put(&mut out, state.window.get());
-                put(&mut out, state.rate);
-                match state.returned.as_deref() {
-                    None => {}
-                    Some(Returned::Offset(ReceiptOffset { by, since })) => {
-                        put(&mut out, by.get());
-                        put(&mut out, since.get());
-                    }
-                    Some(Returned::FreedSlots(FreedSlots(slots))) => {
-                        put(&mut out, slots.len() as u64);
-                        let mut before = 0;
-                        for slot in slots {
-                            put(&mut out, slot.from.get().saturating_sub(before));
-                            put(&mut out, slot.len());
-                            before = slot.to.get();
-                        }
-                    }
-                }
-            }
+        if others.is_empty() {
+            self.usage.encode(&mut out);
+            return out;
+        }
+        put(&mut out, 1 + others.len() as u64);
+        for usage in std::iter::once(&self.usage).chain(others) {
+            out.push(usage.tag());
+            usage.encode(&mut out);
         }
         out
     }
@@ -97,50 +81,74 @@ impl State {
     /// # Errors
     ///
     /// [`CorruptState`] when the bytes were not made by [`State::encode`]: an unknown tag, too few or
-    /// too many bytes, a number that does not fit.
+    /// too many bytes, a number that is out of range.
     pub fn decode(bytes: &[u8]) -> Result<Self, CorruptState> {
         let (&tag, rest) = bytes.split_first().ok_or(CorruptState("it is empty"))?;
         let mut input = Input(rest);
-        let block = if tag & BLOCKED == 0 {
-            None
-        } else {
-            Some(Box::new(Block { until: input.moment()?, length: input.moment()? }))
-        };
-        let usage = match tag & !BLOCKED {
-            VACANT => Usage::Vacant,
-            FIXED_WINDOW => {
-                Usage::FixedWindow(FixedWindow { start: input.moment()?, used: input.count()? })
-            }
-            SLIDING_WINDOW_COUNTER => Usage::SlidingCounter(SlidingCounter {
-                start: input.moment()?,
-                prev: input.count()?,
-                cur: input.count()?,
-            }),
-            SLIDING_WINDOW_LOG => Usage::SlidingLog(input.log()?),
-            BUCKET => Usage::Bucket(input.bucket()?),
-            BUCKET_WITH_OFFSET => {
-                let mut bucket = input.bucket()?;
-                let by = PackedU128::new(input.number()?);
-                let offset = ReceiptOffset { by, since: input.moment()? };
-                bucket.returned = Some(Box::new(Returned::Offset(offset)));
-                Usage::Bucket(bucket)
-            }
-            BUCKET_WITH_SLOTS => {
-                let mut bucket = input.bucket()?;
-                let slots = input.freed_slots(bucket.backlog.get())?;
-                bucket.returned = Some(Box::new(Returned::FreedSlots(slots)));
-                Usage::Bucket(bucket)
-            }
-            _ => return Err(CorruptState("its tag is unknown")),
+        let block = if tag & BLOCKED == 0 { None } else { Some(input.block()?) };
+        let (usage, others) = match tag & !BLOCKED {
+            MIXED => input.mixed()?,
+            tag => (input.usage(tag)?, Vec::new()),
         };
         if !input.0.is_empty() {
             return Err(CorruptState("it is too long"));
         }
-        Ok(Self { block, usage })
+        let extra = Extra { block, others };
+        let extra = (extra != Extra::default()).then(|| Box::new(extra));
+        Ok(Self { usage, extra })
     }
 }
 
 impl Usage {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Vacant => {}
+            Self::FixedWindow(state) => {
+                put(out, state.start.get());
+                put(out, state.used);
+                put(out, state.window.get());
+            }
+            Self::SlidingCounter(state) => {
+                put(out, state.start.get());
+                put(out, state.prev);
+                put(out, state.cur);
+                put(out, state.window.get());
+            }
+            Self::SlidingLog(state) => {
+                put(out, state.window.get());
+                put(out, state.entries.len() as u64);
+                let mut before = Micros::ZERO;
+                for &(at, cost) in &state.entries {
+                    put(out, at.since(before).get());
+                    put(out, cost);
+                    before = at;
+                }
+            }
+            Self::Bucket(state) => {
+                put(out, state.backlog.get());
+                put(out, state.at.get());
+                put(out, state.window.get());
+                put(out, state.rate);
+                match state.returned.as_deref() {
+                    None => {}
+                    Some(Returned::Offset(ReceiptOffset { by, since })) => {
+                        put(out, by.get());
+                        put(out, since.get());
+                    }
+                    Some(Returned::FreedSlots(FreedSlots(slots))) => {
+                        put(out, slots.len() as u64);
+                        let mut before = 0;
+                        for slot in slots {
+                            put(out, slot.from.get().saturating_sub(before));
+                            put(out, slot.len());
+                            before = slot.to.get();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     fn tag(&self) -> u8 {
         match self {
             Self::Vacant => VACANT,
@@ -185,26 +193,102 @@ impl Input<'_> {
         Ok(number)
     }
 
+    fn at_most(&mut self, most: u64) -> Result<u64, CorruptState> {
+        let number = u64::try_from(self.number()?).ok().filter(|number| *number <= most);
+        number.ok_or(CorruptState("a number is out of range"))
+    }
+
     fn count(&mut self) -> Result<u64, CorruptState> {
-        u64::try_from(self.number()?).map_err(|_| CorruptState("a number does not fit"))
+        self.at_most(MAX_LIMIT)
     }
 
     fn moment(&mut self) -> Result<Micros, CorruptState> {
-        self.count().map(Micros::new)
+        self.at_most(u64::MAX).map(Micros::new)
     }
 
-    fn bucket(&mut self) -> Result<Bucket, CorruptState> {
-        Ok(Bucket {
-            backlog: PackedU128::new(self.number()?),
-            at: self.moment()?,
-            window: self.moment()?,
-            rate: self.count()?,
-            returned: None,
+    fn span(&mut self) -> Result<Micros, CorruptState> {
+        self.at_most(MAX_SPAN.get()).map(Micros::new)
+    }
+
+    fn block(&mut self) -> Result<Block, CorruptState> {
+        Ok(Block { until: self.moment()?, length: self.span()? })
+    }
+
+    /// Reads what several algorithms counted: the one that was asked last, and the others.
+    fn mixed(&mut self) -> Result<(Usage, Vec<Usage>), CorruptState> {
+        let count = self.at_most(MOST_MIXED)?;
+        let mut all: Vec<Usage> = Vec::new();
+        for _ in 0..count {
+            let (&tag, rest) = self.0.split_first().ok_or(CorruptState("it is cut short"))?;
+            self.0 = rest;
+            let usage = self.usage(tag)?;
+            let same = |other: &Usage| discriminant(other) == discriminant(&usage);
+            if usage == Usage::Vacant || all.iter().any(same) {
+                return Err(CorruptState("its algorithms are not several"));
+            }
+            all.push(usage);
+        }
+        if all.len() < 2 {
+            return Err(CorruptState("its algorithms are not several"));
+        }
+        let others = all.split_off(1);
+        Ok((all.remove(0), others))
+    }
+
+    fn usage(&mut self, tag: u8) -> Result<Usage, CorruptState> {
+        Ok(match tag {
+            VACANT => Usage::Vacant,
+            FIXED_WINDOW => Usage::FixedWindow(FixedWindow {
+                start: self.moment()?,
+                used: self.count()?,
+                window: self.span()?,
+            }),
+            SLIDING_WINDOW_COUNTER => Usage::SlidingCounter(SlidingCounter {
+                start: self.moment()?,
+                prev: self.count()?,
+                cur: self.count()?,
+                window: self.span()?,
+            }),
+            SLIDING_WINDOW_LOG => Usage::SlidingLog(self.log()?),
+            BUCKET => Usage::Bucket(self.bucket()?),
+            BUCKET_WITH_OFFSET => {
+                let mut bucket = self.bucket()?;
+                let by = self.number()?;
+                if by > product(MAX_LIMIT, bucket.window.get()) {
+                    return Err(CorruptState("a number is out of range"));
+                }
+                let offset = ReceiptOffset { by: PackedU128::new(by), since: self.moment()? };
+                bucket.returned = Some(Box::new(Returned::Offset(offset)));
+                Usage::Bucket(bucket)
+            }
+            BUCKET_WITH_SLOTS => {
+                let mut bucket = self.bucket()?;
+                let slots = self.freed_slots(bucket.backlog.get())?;
+                bucket.returned = Some(Box::new(Returned::FreedSlots(slots)));
+                Usage::Bucket(bucket)
+            }
+            _ => return Err(CorruptState("its tag is unknown")),
         })
     }
 
+    fn bucket(&mut self) -> Result<Bucket, CorruptState> {
+        let bucket = Bucket {
+            backlog: PackedU128::new(self.number()?),
+            at: self.moment()?,
+            window: self.span()?,
+            rate: self.count()?,
+            returned: None,
+        };
+        let most = product(bucket.rate.max(1), LONGEST_DRAIN);
+        let most = most.min(product(MAX_LIMIT + 1, bucket.window.get()));
+        if bucket.backlog.get() > most {
+            return Err(CorruptState("a number is out of range"));
+        }
+        Ok(bucket)
+    }
+
     fn freed_slots(&mut self, end: u128) -> Result<FreedSlots, CorruptState> {
-        let len = usize::try_from(self.count()?).unwrap_or(usize::MAX);
+        let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if !(1..=MAX_SLOTS).contains(&len) {
             return Err(CorruptState("its freed slots are too many"));
         }
@@ -223,17 +307,21 @@ impl Input<'_> {
     }
 
     fn log(&mut self) -> Result<SlidingLog, CorruptState> {
-        let len = usize::try_from(self.count()?).unwrap_or(usize::MAX);
+        let window = self.span()?;
+        let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if len > self.0.len() / 2 {
             return Err(CorruptState("it is cut short"));
         }
-        let mut log = SlidingLog::default();
+        let mut log = SlidingLog { window, ..SlidingLog::default() };
         log.entries.reserve(len);
         let mut at = Micros::ZERO;
         for _ in 0..len {
             at = at.plus(self.moment()?);
             let cost = self.count()?;
-            log.sum = log.sum.checked_add(cost).ok_or(CorruptState("a number does not fit"))?;
+            log.sum += cost; // both far below 2^63
+            if cost == 0 || log.sum > MAX_LOG_LIMIT {
+                return Err(CorruptState("a number is out of range"));
+            }
             log.entries.push_back((at, cost));
         }
         Ok(log)

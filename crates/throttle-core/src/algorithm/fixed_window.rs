@@ -7,17 +7,20 @@ use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 pub(super) struct FixedWindow {
     pub(super) start: Micros,
     pub(super) used: u64,
+    /// The window of the rule that asked last.
+    pub(super) window: Micros,
 }
 
 impl FixedWindow {
     #[inline]
     pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
+        self.window = rule.window();
         if now < self.start {
             self.start = now; // the clock stepped back
         } else if self.used == 0 || now.since(self.start) >= rule.window() {
             // Not to before the start: a clock that stepped back opens no window again.
             let start = aligned(now, rule.window()).max(self.start);
-            *self = Self { start, used: 0 };
+            *self = Self { start, used: 0, ..*self };
         }
     }
 
@@ -63,9 +66,19 @@ impl FixedWindow {
         if self.used == 0 { Micros::ZERO } else { self.left(rule, now) }
     }
 
+    /// Returns for how long it matters by the rule that asked last.
+    pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
+        if self.used == 0 { Micros::ZERO } else { ends_in(self.start, self.window, now) }
+    }
+
     fn left(&self, rule: &CheckedRule, now: Micros) -> Micros {
         self.start.plus(rule.window()).since(now)
     }
+}
+
+/// Returns how long it takes until a span from `start` is over, which is not longer than the span.
+pub(super) fn ends_in(start: Micros, span: Micros, now: Micros) -> Micros {
+    start.plus(span).since(now).min(span)
 }
 
 /// Returns the start of the window that `now` lies in.

@@ -16,6 +16,7 @@ mod bucket;
 mod codec;
 mod fixed_window;
 mod freed_slots;
+pub mod mixed;
 mod sliding_counter;
 mod sliding_log;
 mod state;

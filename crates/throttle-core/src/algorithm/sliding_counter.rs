@@ -4,7 +4,7 @@
 
 use super::{
     answer::{Admission, Standing},
-    fixed_window::aligned,
+    fixed_window::{aligned, ends_in},
 };
 use crate::{
     exact::{mul_div, product, quotient},
@@ -18,19 +18,22 @@ pub(super) struct SlidingCounter {
     pub(super) start: Micros,
     pub(super) prev: u64,
     pub(super) cur: u64,
+    /// The window of the rule that asked last.
+    pub(super) window: Micros,
 }
 
 impl SlidingCounter {
     #[inline]
     pub(super) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
         let window = rule.window();
+        self.window = window;
         if now < self.start && self.holds() {
             self.start = now; // the clock stepped back
         } else if now.since(self.start) >= window && self.holds() {
-            *self = Self { start: self.start.plus(window), prev: self.cur, cur: 0 };
+            *self = Self { start: self.start.plus(window), prev: self.cur, cur: 0, window };
         }
         if !self.holds() || now.since(self.start) >= window {
-            *self = Self { start: aligned(now, window), prev: 0, cur: 0 };
+            *self = Self { start: aligned(now, window), prev: 0, cur: 0, window };
         }
     }
 
@@ -97,6 +100,15 @@ impl SlidingCounter {
             (0, 0) => Micros::ZERO,
             (_, 0) => left,
             _ => left.plus(rule.window()),
+        }
+    }
+
+    /// Returns for how long it matters by the rule that asked last.
+    pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
+        match (self.prev, self.cur) {
+            (0, 0) => Micros::ZERO,
+            (_, 0) => ends_in(self.start, self.window, now),
+            _ => ends_in(self.start, self.window.plus(self.window), now),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::answer::{Admission, Standing};
+use super::{
+    answer::{Admission, Standing},
+    fixed_window::ends_in,
+};
 use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -10,6 +13,8 @@ pub(super) struct SlidingLog {
     /// Moments in order, oldest first, each with what was charged at it.
     pub(super) entries: VecDeque<(Micros, u64)>,
     pub(super) sum: u64,
+    /// The window of the rule that asked last.
+    pub(super) window: Micros,
 }
 
 impl SlidingLog {
@@ -31,6 +36,7 @@ impl SlidingLog {
         if self.entries.is_empty() {
             *self = Self::default(); // gives the room back as well
         }
+        self.window = rule.window();
     }
 
     pub(super) fn is_ahead(&self, now: Micros) -> bool {
@@ -94,6 +100,11 @@ impl SlidingLog {
     #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
         self.newest().map_or(Micros::ZERO, |newest| newest.plus(rule.window()).since(now))
+    }
+
+    /// Returns for how long it matters by the rule that asked last.
+    pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
+        self.newest().map_or(Micros::ZERO, |newest| ends_in(newest, self.window, now))
     }
 
     fn newest(&self) -> Option<Micros> {

@@ -5,12 +5,16 @@ use super::{
     block::Block,
     bucket::Bucket,
     fixed_window::FixedWindow,
+    mixed,
     sliding_counter::SlidingCounter,
     sliding_log::SlidingLog,
 };
 use crate::{
     receipt::Receipt,
-    rule::{algorithm::Algorithm, checked::CheckedRule},
+    rule::{
+        algorithm::Algorithm,
+        checked::{CheckedRule, MAX_SPAN},
+    },
     time::Micros,
 };
 
@@ -20,8 +24,17 @@ use crate::{
 /// with it is [`crate::settle`]'s business.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct State {
-    pub(super) block: Option<Box<Block>>,
     pub(super) usage: Usage,
+    /// Most states have none.
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+/// What stands beside the usage of the algorithm that was asked last.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Extra {
+    pub(super) block: Option<Block>,
+    /// What was counted by other algorithms under the same name: of each that still matters, one.
+    pub(super) others: Vec<Usage>,
 }
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -50,30 +63,73 @@ macro_rules! of_usage {
 impl State {
     /// Brings the state to now; no answer changes by it.
     ///
-    /// A rule that was replaced by one of another algorithm starts anew, but what is shut stays shut.
+    /// Each algorithm counts by itself under a rule's name, also where servers ask by one and the other in turn.
+    /// What is shut is shut for all of them.
     #[inline]
     pub(crate) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
-        if self.block.as_mut().is_some_and(|block| block.advance(now)) {
-            self.block = None;
+        if self.extra.is_some() {
+            self.advance_extra(now);
         }
         if !self.usage.is_of(rule.algorithm()) {
-            self.usage = Usage::new(rule.algorithm());
+            self.switch(rule, now);
         }
         of_usage!(&mut self.usage, state => state.advance(rule, now), vacant => ());
+    }
+
+    #[cold]
+    fn advance_extra(&mut self, now: Micros) {
+        let Some(extra) = self.extra.as_deref_mut() else { return };
+        if extra.block.as_mut().is_some_and(|block| block.advance(now)) {
+            extra.block = None;
+        }
+        extra.others.retain(|other| other.left_by_itself(now) > Micros::ZERO);
+        self.drop_empty_extra();
+    }
+
+    /// Sets aside what another algorithm counted, and goes on with what this one did.
+    fn switch(&mut self, rule: &CheckedRule, now: Micros) {
+        let algorithm = rule.algorithm();
+        let new = Usage::new(algorithm);
+        if matches!(self.usage, Usage::Vacant) {
+            self.usage = new; // which has no others
+            return;
+        }
+        let own = self.extra.as_deref_mut().and_then(|extra| {
+            let place = extra.others.iter().position(|other| other.is_of(algorithm))?;
+            Some(extra.others.swap_remove(place))
+        });
+        let other = std::mem::replace(&mut self.usage, own.unwrap_or(new));
+        if other.left_by_itself(now) > Micros::ZERO {
+            mixed::warn_once(rule.name());
+            self.extra.get_or_insert_default().others.push(other);
+        }
+        self.drop_empty_extra();
+    }
+
+    fn drop_empty_extra(&mut self) {
+        self.extra.take_if(|extra| extra.block.is_none() && extra.others.is_empty());
+    }
+
+    fn block(&self) -> Option<&Block> {
+        self.extra.as_deref()?.block.as_ref()
     }
 
     /// Returns whether the state was touched at a later time than now: the clock stepped back, and
     /// what [`State::advance`] makes of it must be kept.
     pub(crate) fn is_ahead(&self, now: Micros) -> bool {
-        self.block.as_ref().is_some_and(|block| block.is_ahead(now))
-            || of_usage!(&self.usage, state => state.is_ahead(now), vacant => false)
+        self.block().is_some_and(|block| block.is_ahead(now))
+            || self.usage.is_ahead(now)
+            || self
+                .extra
+                .as_deref()
+                .is_some_and(|extra| extra.others.iter().any(|other| other.is_ahead(now)))
     }
 
     /// Says whether `cost` would be admitted; charges nothing.
     #[inline]
     pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
         let never = cost > rule.capacity();
-        if let Some(block) = &self.block {
+        if let Some(block) = self.block() {
             let retry_after = (!never).then(|| block.left(now));
             return Admission::Denied { retry_after, blocked: true };
         }
@@ -111,7 +167,7 @@ impl State {
                 }
             };
         }
-        let is_plain = self.block.is_none() && cost <= rule.capacity();
+        let is_plain = self.extra.is_none() && cost <= rule.capacity();
         if !is_plain || !self.usage.is_of(rule.algorithm()) {
             self.advance(rule, now);
             return charge!(self);
@@ -136,7 +192,7 @@ impl State {
     /// Says where the key stands; while it is shut, that is until it opens.
     #[inline]
     pub(crate) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
-        if let Some(block) = &self.block {
+        if let Some(block) = self.block() {
             return Standing { remaining: 0, reset_after: block.left(now) };
         }
         let vacant = Standing { remaining: rule.capacity(), reset_after: Micros::ZERO };
@@ -146,12 +202,12 @@ impl State {
     /// Returns how long the key is shut yet, if it is.
     #[inline]
     pub(crate) fn shut_for(&self, now: Micros) -> Option<Micros> {
-        self.block.as_ref().map(|block| block.left(now))
+        self.block().map(|block| block.left(now))
     }
 
-    /// Shuts the key for `span`.
+    /// Shuts the key for `span`, at most [`MAX_SPAN`].
     pub(crate) fn shut(&mut self, now: Micros, span: Micros) {
-        self.block = Some(Box::new(Block::new(now, span)));
+        self.extra.get_or_insert_default().block = Some(Block::new(now, span.min(MAX_SPAN)));
     }
 
     /// Returns for how long the state can still matter; zero when it may be forgotten.
@@ -162,15 +218,23 @@ impl State {
     pub fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
         let usage = of_usage!(&self.usage, state => state.lifetime(rule, now),
             vacant => Micros::ZERO);
-        usage.max(self.block.as_ref().map_or(Micros::ZERO, |block| block.left(now)))
+        self.extra.as_deref().map_or(usage, |extra| usage.max(extra.lifetime(now)))
     }
 
     /// Returns whether the state may matter for longer than until all of the limit is free.
     #[inline]
     #[must_use]
     pub fn outlives_reset(&self) -> bool {
-        self.block.is_some()
+        self.extra.is_some()
             || matches!(&self.usage, Usage::Bucket(bucket) if bucket.outlives_reset())
+    }
+}
+
+impl Extra {
+    fn lifetime(&self, now: Micros) -> Micros {
+        let others = self.others.iter().map(|other| other.left_by_itself(now)).max();
+        let block = self.block.as_ref().map(|block| block.left(now));
+        others.max(block).unwrap_or_default()
     }
 }
 
@@ -184,8 +248,17 @@ impl Usage {
         }
     }
 
+    fn is_ahead(&self, now: Micros) -> bool {
+        of_usage!(self, state => state.is_ahead(now), vacant => false)
+    }
+
+    /// Returns for how long it matters, by the rule that asked last.
+    fn left_by_itself(&self, now: Micros) -> Micros {
+        of_usage!(self, state => state.left_by_itself(now), vacant => Micros::ZERO)
+    }
+
     #[inline]
-    fn is_of(&self, algorithm: Algorithm) -> bool {
+    pub(super) fn is_of(&self, algorithm: Algorithm) -> bool {
         match self {
             Self::Vacant => false,
             Self::FixedWindow(_) => algorithm == Algorithm::FixedWindow,

@@ -19,6 +19,8 @@ pub const FLAGS: u8 = BLOCKED | RECEIPT_OFFSET | FREED_SLOTS;
 const _: () =
     assert!(BLOCKED > RECEIPT_OFFSET | FREED_SLOTS && RECEIPT_OFFSET > FREED_SLOTS | !FLAGS);
 
+/// The number of a state of several algorithms.
+pub(super) const MIXED: u8 = !FLAGS;
 /// The number of a state without usage.
 pub(super) const VACANT: u8 = 0;
 pub(super) const FIXED_WINDOW: u8 = Algorithm::FixedWindow.number();
@@ -35,12 +37,16 @@ pub fn fill_in(text: &str) -> String {
 
 /// Returns every number and flag with its name; no name is a part of another.
 fn names() -> impl Iterator<Item = (String, u8)> {
-    let flags =
-        [("BLOCKED", BLOCKED), ("RECEIPT_OFFSET", RECEIPT_OFFSET), ("FREED_SLOTS", FREED_SLOTS)];
+    let others = [
+        ("BLOCKED", BLOCKED),
+        ("RECEIPT_OFFSET", RECEIPT_OFFSET),
+        ("FREED_SLOTS", FREED_SLOTS),
+        ("MIXED", MIXED),
+    ];
     let algorithms = Algorithm::ALL.into_iter();
     algorithms
         .map(|algorithm| (algorithm.as_str().to_uppercase(), algorithm.number()))
-        .chain(flags.map(|(name, flag)| (name.to_owned(), flag)))
+        .chain(others.map(|(name, number)| (name.to_owned(), number)))
 }
 
 #[cfg(test)]
@@ -50,7 +56,7 @@ mod tests {
     #[test]
     fn no_two_algorithms_and_flags_share_a_number_or_a_name() {
         let all: Vec<_> = names().collect();
-        assert_eq!(all.len(), Algorithm::ALL.len() + 3);
+        assert_eq!(all.len(), Algorithm::ALL.len() + 4);
         for (i, (name, number)) in all.iter().enumerate() {
             assert_ne!(*number, VACANT, "{name}");
             for (other, same) in &all[..i] {

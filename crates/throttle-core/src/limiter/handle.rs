@@ -62,7 +62,8 @@ impl Limiter {
     ///
     /// Keys keep what was counted where it still means something: a new limit, burst, cost or block
     /// changes no count; a new window keeps counts and buckets, and a key is then free again after at
-    /// most a new window (two by the sliding window counter); a new algorithm starts anew. What is shut stays shut until its time.
+    /// most a new window (two by the sliding window counter); a new algorithm starts anew,
+    /// and counts by itself where another server still goes by the old one. What is shut stays shut until its time.
     ///
     /// # Errors
     ///

@@ -19,6 +19,8 @@ pub const MAX_LOG_LIMIT: u64 = 1_000_000;
 pub const MIN_WINDOW: Duration = Duration::from_millis(1);
 /// The longest window: ten years of 365 days.
 pub const MAX_WINDOW: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// More than any window, block or wait: more than 31 years.
+pub(crate) const MAX_SPAN: Micros = Micros::new(1_000_000_000_000_000);
 /// The longest name, in bytes.
 pub const MAX_NAME_LEN: usize = 64;
 

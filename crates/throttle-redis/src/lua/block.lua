@@ -13,9 +13,10 @@ local function advance_block(opens, length)
   return opens, length, ahead
 end
 
--- Shuts a key for the rule's block, or for the wait if that is longer.
+-- Shuts a key for the rule's block, or for the wait if that is longer; for no longer than 31 years.
 local function shut(block, wait)
   local span = block > wait and block or wait
+  span = span < 1000000000000000 and span or 1000000000000000
   return now + span, span
 end
 

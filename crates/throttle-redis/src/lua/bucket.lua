@@ -72,11 +72,13 @@
     if value then
       local fits = is_whole(tokens) and is_whole(part) and is_whole(at) and is_whole(unit)
         and is_whole(rate) and part < unit and unit <= 1000000000000000 and rate <= 999999999999999
+        and tokens <= 1000000000000000
+        and tokens * unit <= (rate > 1 and rate or 1) * 9007199254740992 -- it drains within 2^53 µs
       if flag == RECEIPT_OFFSET then
         has_offset = true
         offset, offset_part, since_when = struct.unpack('>ddd', value, 42)
         fits = fits and is_whole(offset) and is_whole(offset_part) and is_whole(since_when)
-          and offset_part < unit
+          and offset <= 999999999999999 and offset_part < unit
       elseif flag == FREED_SLOTS then
         slots = {}
         local last, last_part = 0, 0
@@ -106,6 +108,8 @@
       rate = mul_div(rate, window, unit)
       if rate > 999999999999999 then
         rate = 999999999999999
+      elseif rate < 1 then
+        rate = 1 -- no rule drains by less
       end
     end
     local fast = rate > limit and rate or limit

@@ -14,15 +14,25 @@
     if opens - now > lifetime then
       lifetime = opens - now
     end
+    if others_left > lifetime then
+      lifetime = others_left
+    end
     local ttl = math.floor((lifetime + 999) / 1000) + slack
-    local bytes = lifetime > 0
-      and struct.pack(format, number + flag + (opens > 0 and BLOCKED or 0), a, b, c, d, e)
-        .. (beside or '')
+    local tag, bytes = number + flag, nil
+    if lifetime > 0 and not others then
+      bytes = struct.pack(format, tag + (opens > 0 and BLOCKED or 0), a, b, c, d, e) .. (beside or '')
+    elseif others then
+      bytes = struct.pack(format, tag, a, b, c, d, e) .. (beside or '')
+      bytes = string.char(MIXED + (opens > 0 and BLOCKED or 0)) .. struct.pack('>H', #bytes) .. bytes .. others
+    end
     if opens > 0 then
       bytes = bytes .. struct.pack('>dd', opens, length)
     end
     if lifetime == 0 then
       redis.call('UNLINK', key)
+    elseif others_list then
+      redis.call('LSET', key, 0, bytes) -- and its entries stay
+      redis.call('PEXPIRE', key, ttl)
     elseif kind ~= SLIDING_WINDOW_LOG then
       redis.call('SET', key, bytes, 'PX', ttl)
     else
@@ -63,6 +73,9 @@
   end
   if charges then
     flags = flags + 8
+  end
+  if others then
+    flags = flags + 16
   end
   return admitted, struct.pack('>Bddddddd', flags, now, remaining > 0 and remaining or 0, reset_after,
     wait or 0, mark or 0, level_hi or 0, level_lo or 0) .. reply

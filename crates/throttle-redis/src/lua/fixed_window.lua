@@ -3,7 +3,7 @@
     local start, used = 0, 0
     if value then
       start, used = struct.unpack('>dd', value, 2)
-      if not (is_whole(start) and is_whole(used)) then
+      if not (is_whole(start) and is_whole(used) and used <= 999999999999999) then
         return nil, i .. ': a number of its window is out of range'
       end
     end
@@ -41,5 +41,5 @@
 
     -- standing, lifetime
     remaining, lifetime = limit - used, used > 0 and left or 0
-    format, a, b = '>Bdd', start, used
+    format, a, b, c = '>Bddd', start, used, window
   end

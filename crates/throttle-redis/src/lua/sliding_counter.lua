@@ -6,7 +6,8 @@
     local start, prev, cur = 0, 0, 0
     if value then
       start, prev, cur = struct.unpack('>ddd', value, 2)
-      if not (is_whole(start) and is_whole(prev) and is_whole(cur)) then
+      if not (is_whole(start) and is_whole(prev) and is_whole(cur)
+        and prev <= 999999999999999 and cur <= 999999999999999) then
         return nil, i .. ': a number of its windows is out of range'
       end
     end
@@ -63,5 +64,5 @@
 
     -- standing, lifetime
     remaining, lifetime = limit - faded - cur, cur > 0 and left + window or prev > 0 and left or 0
-    format, a, b, c = '>Bddd', start, prev, cur
+    format, a, b, c, d = '>Bdddd', start, prev, cur, window
   end

@@ -1,7 +1,7 @@
   -- The sliding window log: an entry made at s counts while t < s + W.
   --
   -- The entries of the list are (moment, cost), the oldest first, behind a header: what they sum up to,
-  -- and the newest one: its moment, the same by the log's own clock, and its cost. Entries go by that
+  -- the newest one (its moment, the same by the log's own clock, and its cost), and the window. Entries go by that
   -- clock, which stands still when the server's steps back and starts again from 0 at 2^49 (longer than
   -- any window), so that a step back rewrites the header and no entry.
   if kind == SLIDING_WINDOW_LOG then
@@ -9,7 +9,7 @@
     if value then
       sum, newest, base, last = struct.unpack('>dddd', value, 2)
       if not (is_whole(sum) and is_whole(newest) and is_whole(base) and is_whole(last)
-        and base < 562949953421312 and last <= sum) then
+        and base < 562949953421312 and last <= sum and sum <= 1000000) then
         return nil, i .. ': a number of its log is out of range'
       end
     end
@@ -177,5 +177,5 @@
 
     -- standing, lifetime
     remaining, lifetime = limit - sum, sum > 0 and newest + window - now or 0
-    format, a, b, c, d = '>Bdddd', sum, newest, base, last
+    format, a, b, c, d, e = '>Bddddd', sum, newest, base, last, window
   end

@@ -1,12 +1,13 @@
 //! The script's answer.
 
 use redis::{RedisError, Value};
-use throttle_core::{Micros, Outcome, Receipt, StorageError, Verdict};
+use throttle_core::{Micros, Outcome, Receipt, StorageError, Verdict, mixed};
 
 const ALLOWED: u8 = 1;
 const BLOCKED: u8 = 2;
 const WAITS: u8 = 4;
 const CHARGED: u8 = 8;
+const MIXED: u8 = 16;
 
 const RECORD: usize = 1 + 7 * 8;
 
@@ -24,22 +25,26 @@ struct CorruptKey {
     why: String,
 }
 
-/// Reads the answer to [`super::acquire`] of so many charges.
+/// Reads the answer to [`super::acquire`] of charges with these keys.
 ///
 /// # Errors
 ///
 /// When it is no such answer; the call may have been carried out.
-pub(crate) fn outcome(value: &Value, charges: usize) -> Result<Outcome, StorageError> {
+pub(crate) fn outcome(value: &Value, keys: &[String]) -> Result<Outcome, StorageError> {
     let Value::BulkString(bytes) = value else {
         return Err(unexpected("it is no string"));
     };
     let (records, rest) = bytes.as_chunks::<RECORD>();
-    if !rest.is_empty() || records.len() != charges {
+    if !rest.is_empty() || records.len() != keys.len() {
         return Err(unexpected("its length is not that of the answers"));
     }
     let mut at = Micros::ZERO;
-    let mut verdicts = Vec::with_capacity(charges);
-    for record in records {
+    let mut verdicts = Vec::with_capacity(keys.len());
+    for (record, key) in records.iter().zip(keys) {
+        if record[0] & MIXED != 0 {
+            // Identities are not logged.
+            mixed::warn_once(key.rsplit_once("}:").map_or("", |(_, rule)| rule));
+        }
         let (time, verdict) = read(record).ok_or(unexpected("a number is out of range"))?;
         at = time;
         verdicts.push(verdict);

@@ -1,6 +1,7 @@
 //! The script on a real server.
 
 mod access;
+mod corrupt;
 mod exact;
 mod jumps;
 mod keys;

@@ -199,3 +199,18 @@ async fn a_charge_of_a_rule_that_was_replaced_by_another_kind_is_not_given_back_
     assert!(limiter.remove_rule("a"));
     limiter.give_back("k", &[decision]).await.unwrap();
 }
+
+#[tokio::test]
+async fn counts_of_another_algorithm_under_the_same_name_are_logged_once() {
+    let (log, _guard) = throttle_testkit::Log::start();
+    let (limiter, _) = limiter([]);
+    for algorithm in [Algorithm::FixedWindow, Algorithm::TokenBucket].repeat(3) {
+        limiter.replace_rule(Rule::per_minute("rolled out", 9).algorithm(algorithm)).unwrap();
+        for client in ["one", "two"] {
+            limiter.check(client, "rolled out").await.unwrap();
+        }
+    }
+    let log = log.take();
+    assert_eq!(log.matches("another algorithm").count(), 1, "{log}");
+    assert!(log.contains("rolled out"), "{log}");
+}

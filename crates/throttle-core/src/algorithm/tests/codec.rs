@@ -8,11 +8,11 @@ use super::{
     rule_of,
 };
 use crate::{
-    Algorithm, CheckedRule,
+    Algorithm, CheckedRule, MAX_LIMIT, MAX_LOG_LIMIT, Micros,
     algorithm::{
         state::{State, Usage},
         tag::{
-            BLOCKED, BUCKET, FIXED_WINDOW, FLAGS, FREED_SLOTS, RECEIPT_OFFSET,
+            BLOCKED, BUCKET, FIXED_WINDOW, FLAGS, FREED_SLOTS, MIXED, RECEIPT_OFFSET,
             SLIDING_WINDOW_COUNTER, SLIDING_WINDOW_LOG, VACANT,
         },
     },
@@ -53,7 +53,8 @@ fn numbers() -> impl Strategy<Value = Vec<u8>> {
     let block = prop_oneof![Just(0), Just(BLOCKED)];
     let tag = prop_oneof![
         4 => (0..=BUCKET, block.clone()).prop_map(|(number, block)| number | block),
-        4 => (flags, block).prop_map(|(flag, block)| BUCKET | flag | block),
+        4 => (flags, block.clone()).prop_map(|(flag, block)| BUCKET | flag | block),
+        1 => block.prop_map(|block| MIXED | block),
         1 => any::<u8>(),
     ];
     (tag, prop::collection::vec(number, 0..9)).prop_map(|(tag, numbers)| {
@@ -73,6 +74,19 @@ proptest! {
     fn a_state_comes_back_as_it_was(rule in rules(), start in starts(), steps in steps()) {
         for state in states(&rule, start, steps) {
             prop_assert_eq!(State::decode(&state.encode()), Ok(state));
+        }
+    }
+
+    #[test]
+    fn a_state_of_several_algorithms_comes_back_as_it_was(
+        rules in prop::collection::vec(rules(), 2..5), start in starts(), steps in steps(),
+    ) {
+        let mut run = Run::new(&rules[0], start);
+        for (turn, step) in steps.into_iter().enumerate() {
+            run.rule = rules[turn % rules.len()].clone().into();
+            run.now += run.span_of(step.wait).min(1 << 50);
+            run.ask(run.cost_of(step.cost));
+            prop_assert_eq!(State::decode(&run.state.encode()), Ok(run.state.clone()));
         }
     }
 
@@ -121,7 +135,7 @@ proptest! {
 fn a_length_that_its_bytes_cannot_hold_is_refused_before_anything_is_allocated() {
     for len in [1, 2, 1_000, 1 << 40, u128::from(u64::MAX), u128::MAX] {
         for rest in [0, 1] {
-            let mut bytes = vec![SLIDING_WINDOW_LOG];
+            let mut bytes = vec![SLIDING_WINDOW_LOG, 0];
             bytes.extend(leb128(len));
             bytes.extend(vec![0; rest]);
             assert!(State::decode(&bytes).is_err(), "{len} entries in {rest} bytes");
@@ -131,7 +145,7 @@ fn a_length_that_its_bytes_cannot_hold_is_refused_before_anything_is_allocated()
 
 #[test]
 fn a_log_takes_room_in_proportion_to_its_bytes() {
-    let mut bytes = vec![SLIDING_WINDOW_LOG];
+    let mut bytes = vec![SLIDING_WINDOW_LOG, 0];
     bytes.extend(leb128(1_000));
     bytes.extend([1, 1].repeat(1_000));
     let Usage::SlidingLog(log) = State::decode(&bytes).unwrap().usage else {
@@ -143,7 +157,7 @@ fn a_log_takes_room_in_proportion_to_its_bytes() {
 
 #[test]
 fn a_number_of_too_many_bits_is_refused() {
-    let wide = |bits: u32| [vec![FIXED_WINDOW], leb128(1 << bits), vec![0]].concat();
+    let wide = |bits: u32| [vec![FIXED_WINDOW], leb128(1 << bits), vec![0, 0]].concat();
     assert!(State::decode(&wide(63)).is_ok());
     assert!(State::decode(&wide(64)).is_err());
     assert!(State::decode(&[vec![BUCKET], vec![0xff; 40]].concat()).is_err());
@@ -152,15 +166,17 @@ fn a_number_of_too_many_bits_is_refused() {
 
 #[test]
 fn a_log_whose_costs_do_not_fit_together_is_refused() {
-    let log = |cost: u64| [vec![SLIDING_WINDOW_LOG, 2, 5, 1, 5], leb128(cost.into())].concat();
-    assert!(State::decode(&log(u64::MAX - 1)).is_ok());
-    assert!(State::decode(&log(u64::MAX)).is_err());
+    let log = |cost: u64| [vec![SLIDING_WINDOW_LOG, 0, 2, 5, 1, 5], leb128(cost.into())].concat();
+    assert!(State::decode(&log(MAX_LOG_LIMIT - 1)).is_ok());
+    for cost in [0, MAX_LOG_LIMIT, u64::MAX - 1, u64::MAX] {
+        assert!(State::decode(&log(cost)).is_err(), "{cost}");
+    }
 }
 
 #[test]
 fn an_unknown_tag_is_refused() {
     let is_known = |tag: u8| match tag & !BLOCKED {
-        VACANT | FIXED_WINDOW | SLIDING_WINDOW_COUNTER | SLIDING_WINDOW_LOG => true,
+        VACANT | FIXED_WINDOW | SLIDING_WINDOW_COUNTER | SLIDING_WINDOW_LOG | MIXED => true,
         rest => {
             rest & !(RECEIPT_OFFSET | FREED_SLOTS) == BUCKET && rest != BUCKET | FLAGS & !BLOCKED
         }
@@ -173,9 +189,78 @@ fn an_unknown_tag_is_refused() {
 }
 
 #[test]
-fn a_counter_takes_a_dozen_bytes() {
+fn a_counter_takes_few_bytes() {
     let rule = rule_of(Algorithm::default(), 100, 60_000_000);
     let mut run = Run::new(&rule, YEAR_2026);
     run.ask_until_denied();
-    assert!(run.state.encode().len() <= 12, "{:?}", run.state.encode());
+    assert!(run.state.encode().len() <= 16, "{:?}", run.state.encode());
+}
+
+/// Every number of a state that is beyond what rules lead to.
+#[test]
+fn a_number_that_no_rule_leads_to_is_refused() {
+    let (most, span) = (u128::from(MAX_LIMIT), 1_000_000_000_000_000);
+    let state = |tag: u8, numbers: &[u128]| {
+        let numbers = numbers.iter().flat_map(|number| leb128(*number));
+        State::decode(&[tag].into_iter().chain(numbers).collect::<Vec<_>>())
+    };
+    let minute = 60_000_000;
+    for (tag, right, wrong) in [
+        (FIXED_WINDOW, vec![1, most, span], vec![(1, most + 1), (2, span + 1)]),
+        (
+            SLIDING_WINDOW_COUNTER,
+            vec![1, most, most, span],
+            vec![(1, most + 1), (2, most + 1), (3, span + 1)],
+        ),
+        (SLIDING_WINDOW_LOG, vec![span, 1, 7, 1_000_000], vec![(0, span + 1), (3, 1_000_001)]),
+        (FIXED_WINDOW | BLOCKED, vec![1, span, 1, 1, 1], vec![(1, span + 1)]),
+        (
+            BUCKET,
+            vec![most * minute, 1, minute, most],
+            vec![(0, (most + 2) * minute), (0, 1 << 127), (2, span + 1), (3, most + 1), (3, 1)],
+        ),
+        (
+            BUCKET | RECEIPT_OFFSET,
+            vec![minute, 1, minute, 1, most * minute, 1],
+            vec![(4, most * minute + 1), (4, 1 << 127)],
+        ),
+        (
+            BUCKET | FREED_SLOTS,
+            vec![9 * minute, 1, minute, 1, 1, minute, minute],
+            vec![(4, 0), (4, 17), (5, 9 * minute), (6, 0), (6, 1 << 127)],
+        ),
+    ] {
+        assert!(state(tag, &right).is_ok(), "{tag}: {right:?}");
+        for (place, number) in wrong {
+            let mut numbers = right.clone();
+            numbers[place] = number;
+            assert!(state(tag, &numbers).is_err(), "{tag}: {numbers:?}");
+        }
+    }
+}
+
+#[test]
+fn what_another_algorithm_counted_is_kept_as_long_as_it_matters_and_no_longer() {
+    const DAY: u64 = 86_400_000_000;
+    for (other, lasts) in [
+        (Algorithm::FixedWindow, DAY),
+        (Algorithm::SlidingWindowCounter, 2 * DAY),
+        (Algorithm::SlidingWindowLog, DAY),
+        (Algorithm::TokenBucket, DAY / 4 * 3),
+    ] {
+        let algorithm = Algorithm::ALL.into_iter().find(|one| *one != other).unwrap();
+        let mut run = Run::new(&rule_of(other, 4, DAY), YEAR_2026);
+        assert!(run.ask(3).allowed);
+        let other_rule = std::mem::replace(&mut run.rule, rule_of(algorithm, 1, 1_000).into());
+        assert!(run.ask(1).allowed, "{other}: it counts by itself");
+        assert_eq!(run.lifetime(), Micros::new(lasts), "{other}");
+
+        run.now = YEAR_2026 + lasts - 1;
+        run.ask(1);
+        let mut back = Run { rule: other_rule, ..run.clone() };
+        assert!(!back.ask(4).allowed, "{other}: it is there to the last");
+        run.now += 1;
+        run.ask(1);
+        assert!(run.state.encode()[0] != MIXED && run.lifetime() <= Micros::new(2_000), "{other}");
+    }
 }

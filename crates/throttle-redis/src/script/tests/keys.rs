@@ -154,6 +154,11 @@ fn bytes(tag: u8, numbers: &[f64]) -> Vec<u8> {
     [tag].into_iter().chain(numbers).collect()
 }
 
+fn mixed(states: &[Vec<u8>]) -> Vec<u8> {
+    let state = |state: &Vec<u8>| [&[0, state.len() as u8][..], state].concat();
+    [!FLAGS].into_iter().chain(states.iter().flat_map(state)).collect()
+}
+
 #[test]
 fn a_value_that_is_no_state_is_an_error_and_stays() {
     let mut server = Server::start();
@@ -163,9 +168,19 @@ fn a_value_that_is_no_state_is_an_error_and_stays() {
             .into();
     values.extend([
         bytes(FIXED_WINDOW, &[0.0]),
-        bytes(FIXED_WINDOW, &[0.0; 3]),
+        bytes(FIXED_WINDOW, &[0.0; 2]),
+        bytes(FIXED_WINDOW, &[0.0; 4]),
+        bytes(FIXED_WINDOW | FREED_SLOTS, &[0.0; 3]),
+        bytes(!FLAGS, &[]),
+        bytes(!FLAGS, &[0.0; 3]),
+        mixed(&[bytes(FIXED_WINDOW, &[0.0; 3]), bytes(FIXED_WINDOW, &[0.0; 3])]),
+        mixed(&[bytes(BUCKET, &[0.0, 0.0, 0.0, 1.0, 1.0]), bytes(FIXED_WINDOW, &[0.0; 2])]),
+        mixed(&[bytes(BUCKET, &[0.0; 5]), bytes(FIXED_WINDOW, &[0.0; 3])]),
+        mixed(&[bytes(!FLAGS, &[0.0; 5])]),
+        mixed(&[bytes(FIXED_WINDOW, &[0.0; 3]), bytes(SLIDING_WINDOW_LOG, &[0.0; 5])]),
+        mixed(&[bytes(FIXED_WINDOW, &[0.0; 3]), bytes(SLIDING_WINDOW_COUNTER, &[0.5; 4])]),
         bytes(FIXED_WINDOW | RECEIPT_OFFSET, &[0.0; 5]),
-        bytes(SLIDING_WINDOW_LOG, &[0.0; 4]),
+        bytes(SLIDING_WINDOW_LOG, &[0.0; 5]),
         bytes(FIXED_WINDOW | BLOCKED, &[0.0]),
         bytes(BUCKET, &[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
         bytes(BUCKET | RECEIPT_OFFSET, &[0.0, 0.0, 0.0, 1.0, 1.0]),
@@ -175,8 +190,8 @@ fn a_value_that_is_no_state_is_an_error_and_stays() {
         bytes(Algorithm::LeakyBucket.number(), &[0.0, 0.0, 0.0, 1.0, 1.0]),
     ]);
     for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e16, f64::MIN_POSITIVE] {
-        values.push(bytes(SLIDING_WINDOW_COUNTER | BLOCKED, &[0.0, 0.0, 0.0, wrong, 1.0]));
-        values.push(bytes(SLIDING_WINDOW_COUNTER | BLOCKED, &[0.0, 0.0, 0.0, 1.0, wrong]));
+        values.push(bytes(SLIDING_WINDOW_COUNTER | BLOCKED, &[0.0, 0.0, 0.0, 1.0, wrong, 1.0]));
+        values.push(bytes(SLIDING_WINDOW_COUNTER | BLOCKED, &[0.0, 0.0, 0.0, 1.0, 1.0, wrong]));
     }
     for algorithm in Algorithm::ALL {
         for value in &values {
@@ -193,14 +208,16 @@ fn a_value_that_is_no_state_is_an_error_and_stays() {
 fn a_number_that_no_state_has_is_an_error_and_stays() {
     let mut server = Server::start();
     let states = [
-        (Algorithm::FixedWindow, FIXED_WINDOW, vec![1e15, 3.0]),
-        (Algorithm::SlidingWindowCounter, SLIDING_WINDOW_COUNTER, vec![1e15, 3.0, 2.0]),
+        (Algorithm::FixedWindow, FIXED_WINDOW, vec![1e15, 3.0, 6e7]),
+        (Algorithm::SlidingWindowCounter, SLIDING_WINDOW_COUNTER, vec![1e15, 3.0, 2.0, 6e7]),
         (Algorithm::TokenBucket, BUCKET, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
         (Algorithm::LeakyBucket, BUCKET, vec![3.0, 1.0, 1e15, 6e7, 100.0]),
-        (Algorithm::SlidingWindowLog, SLIDING_WINDOW_LOG, vec![2.0, 1.7672256e15, 7.0, 2.0]),
+        (Algorithm::SlidingWindowLog, SLIDING_WINDOW_LOG, vec![2.0, 1.7672256e15, 7.0, 2.0, 6e7]),
     ];
     for (algorithm, tag, numbers) in states {
-        for place in 0..numbers.len() {
+        // The window of a state without a bucket is for other algorithms.
+        let own = numbers.len() - usize::from(tag != BUCKET);
+        for place in 0..own {
             for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e16] {
                 let mut numbers = numbers.clone();
                 numbers[place] = wrong;
@@ -222,7 +239,7 @@ fn a_number_that_no_state_has_is_an_error_and_stays() {
 #[test]
 fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
     let mut server = Server::start();
-    let header = bytes(SLIDING_WINDOW_LOG, &[2.0, 1_767_225_600_000_000.0, 7.0, 2.0]);
+    let header = bytes(SLIDING_WINDOW_LOG, &[2.0, 1_767_225_600_000_000.0, 7.0, 2.0, 6e7]);
     let entry = |at: f64, cost: u8| [&at.to_be_bytes()[..], &[0, 0, cost]].concat();
     for wrong in
         [vec![], b"x".to_vec(), entry(f64::NAN, 2), entry(-1.0, 2), entry(7.0, 0), vec![0; 12]]
@@ -242,7 +259,7 @@ fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
     // A header that speaks of less than the entries hold.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
-        let header = bytes(SLIDING_WINDOW_LOG, &[1.0, 1_767_225_600_000_000.0, 7.0, 1.0]);
+        let header = bytes(SLIDING_WINDOW_LOG, &[1.0, 1_767_225_600_000_000.0, 7.0, 1.0, 6e7]);
         cmd.arg(key).arg(&header[..]).arg(&entry(7.0, 2)[..]);
         cmd
     });
@@ -334,4 +351,23 @@ fn a_bucket_that_others_were_given_back_from_takes_few_bytes_more() {
         assert!(used.iter().all(|used| *used <= most), "{algorithm} takes {used:?} bytes");
         server.send::<()>("FLUSHALL");
     }
+}
+
+#[test]
+fn counts_of_another_algorithm_under_the_same_name_are_logged_once() {
+    let mut server = Server::start();
+    let key = Key::from("203.0.113.9");
+    let rules = [Algorithm::FixedWindow, Algorithm::SlidingWindowLog].map(|algorithm| {
+        let rule = Rule::per_day("rolled out", 9).algorithm(algorithm);
+        Arc::new(rule.check().unwrap())
+    });
+    let (log, _guard) = throttle_testkit::Log::start();
+    for _ in 0..3 {
+        for rule in &rules {
+            server.acquire(Op::Acquire, &[Charge::new(&key, rule, 1)], NOW).unwrap();
+        }
+    }
+    let log = log.take();
+    assert_eq!(log.matches("another algorithm").count(), 1, "{log}");
+    assert!(log.contains("rolled%20out") && !log.contains("203.0.113.9"), "{log}");
 }

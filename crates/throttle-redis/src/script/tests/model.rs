@@ -77,29 +77,63 @@ fn is_ahead(state: &State, charge: &Charge<'_>, now: Micros) -> bool {
         Algorithm::LeakyBucket => Algorithm::TokenBucket, // whose state it is
         algorithm => algorithm,
     };
-    let touched = match Algorithm::from_number(bytes[0] & !tag::FLAGS).filter(|one| *one == of) {
-        Some(Algorithm::FixedWindow | Algorithm::SlidingWindowCounter) => numbers.next(),
-        Some(Algorithm::SlidingWindowLog) => {
-            let entries = numbers.next();
-            (0..entries).map(|_| (numbers.next(), numbers.next()).0).sum()
-        }
-        Some(Algorithm::TokenBucket) => {
-            numbers.next();
-            numbers.next()
-        }
-        _ => 0,
-    };
-    block_is_ahead || touched > now.get()
+    let tag = bytes[0] & !tag::BLOCKED;
+    let is_mixed = tag == !tag::FLAGS;
+    let count = if is_mixed { numbers.next() } else { 1 };
+    let usage_is_ahead = (0..count).any(|_| {
+        let tag = if is_mixed { numbers.byte() } else { tag };
+        let touched = numbers.usage(tag);
+        Algorithm::from_number(tag & !tag::FLAGS) == Some(of) && touched > now.get()
+    });
+    block_is_ahead || usage_is_ahead
 }
 
 /// The LEB128 numbers of an encoded state; what passes 64 bits (a bucket's backlog) is only skipped.
 struct Numbers<'a>(&'a [u8]);
 
 impl Numbers<'_> {
+    fn byte(&mut self) -> u8 {
+        let (byte, rest) = self.0.split_first().unwrap();
+        self.0 = rest;
+        *byte
+    }
+
     fn next(&mut self) -> u64 {
         let len = self.0.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
         let (number, rest) = self.0.split_at(len);
         self.0 = rest;
         number.iter().rev().fold(0, |sum, byte| (sum << 7) | u64::from(byte & 0x7f))
+    }
+
+    fn skip(&mut self, numbers: u64) {
+        (0..numbers).for_each(|_| _ = self.next());
+    }
+
+    /// Reads what follows a tag, and returns when it was touched.
+    fn usage(&mut self, tag: u8) -> u64 {
+        match Algorithm::from_number(tag & !tag::FLAGS) {
+            Some(Algorithm::FixedWindow) => (self.next(), self.skip(2)).0,
+            Some(Algorithm::SlidingWindowCounter) => (self.next(), self.skip(3)).0,
+            Some(Algorithm::SlidingWindowLog) => {
+                self.skip(1);
+                let entries = self.next();
+                (0..entries).map(|_| (self.next(), self.skip(1)).0).sum()
+            }
+            Some(_) => {
+                self.skip(1);
+                let at = self.next();
+                self.skip(2);
+                match tag & tag::FLAGS {
+                    tag::RECEIPT_OFFSET => self.skip(2),
+                    tag::FREED_SLOTS => {
+                        let slots = self.next();
+                        self.skip(2 * slots);
+                    }
+                    _ => {}
+                }
+                at
+            }
+            None => 0,
+        }
     }
 }

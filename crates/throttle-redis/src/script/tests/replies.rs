@@ -13,8 +13,9 @@ fn record(flags: u8, numbers: [f64; 7]) -> Vec<u8> {
 #[test]
 fn an_answer_that_makes_no_sense_is_an_error_and_no_panic() {
     let right = record(1 | 8, [1.0, 2.0, 3.0, 0.0, 5.0, 6.0, -1.0]);
+    let key = ["rt:{k}:api".to_owned()];
     let bytes = |bytes: &[u8]| Value::BulkString(bytes.to_vec());
-    assert_eq!(outcome(&bytes(&right), 1).unwrap().verdicts()[0].receipt.unwrap().level(), 5);
+    assert_eq!(outcome(&bytes(&right), &key).unwrap().verdicts()[0].receipt.unwrap().level(), 5);
 
     let mut wrong = vec![Value::Nil, Value::Okay, Value::Int(1), Value::Array(vec![])];
     wrong.extend([bytes(&right[1..]), bytes(&[&right[..], &right[..]].concat()), bytes(b"")]);
@@ -26,7 +27,7 @@ fn an_answer_that_makes_no_sense_is_an_error_and_no_panic() {
         }
     }
     for answer in &wrong {
-        let error = outcome(answer, 1).unwrap_err();
+        let error = outcome(answer, &key).unwrap_err();
         assert_eq!(error.effect(), Effect::Unknown, "{answer:?}: {error}");
     }
     assert!(refunded(&Value::Okay).is_ok());

@@ -45,7 +45,7 @@ impl Server {
     ) -> Result<Outcome, StorageError> {
         let keys: Vec<_> = charges.iter().map(storage_key).collect();
         let value = self.call(&script::acquire(op, &keys, charges, now)?, &keys)?;
-        script::outcome(&value, charges.len())
+        script::outcome(&value, &keys)
     }
 
     pub(super) fn refund(

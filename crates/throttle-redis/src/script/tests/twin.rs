@@ -4,7 +4,6 @@ use std::{env, sync::Arc, time::Duration};
 
 use throttle_core::{
     Algorithm, Charge, CheckedRule, Key, MAX_LIMIT, MAX_WINDOW, Micros, Receipt, Refund, Rule,
-    tag::FLAGS,
 };
 
 use super::{model::Model, random::Random, server::Server};
@@ -110,7 +109,7 @@ impl<'a> Twins<'a> {
             // A minute more than the state matters, which is at least a millisecond.
             assert!(left > 50_000, "TWIN_SEED={}: {key} is kept for {left} ms", self.seed);
             let expected = self.model.tag(&key);
-            let is_log = expected & !FLAGS == Algorithm::SlidingWindowLog.number();
+            let is_log = self.server.send::<String>(&format!("TYPE {key}")) == "list";
             let first = if is_log { "LINDEX KEY 0" } else { "GETRANGE KEY 0 0" };
             let state: Vec<u8> = self.server.send(&first.replace("KEY", &key));
             assert_eq!(state[0], expected, "TWIN_SEED={}: the tag of {key}", self.seed);
