@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Behaviour, Moody, fixed, limiter, until};
-use throttle_core::{Effect, Error, Storage};
+use throttle_core::{Algorithm, Charge, Effect, Error, Key, Rule, Storage};
 use throttle_resilience::{Circuit, CircuitBreaker, CircuitState, Deadline, Error as Why};
 
 const SOON: Duration = Duration::from_secs(5);
@@ -111,5 +111,46 @@ async fn a_probe_whose_caller_goes_away_does_not_keep_it_open() {
     assert!(probe.is_err(), "it hangs, and is dropped");
     storage.be(Behaviour::AtOnce);
     limiter.check("k", "r").await.expect("the next one probes at once");
+    assert_eq!(breaker.figures().state, CircuitState::Closed);
+}
+
+/// Bits that flip, states that are cut short, and numbers that no rule leads to.
+#[tokio::test]
+async fn a_corrupt_state_is_an_error_of_its_key_and_opens_no_circuit() {
+    let storage = throttle_testkit::storages::Later::default();
+    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_for(SOON));
+    let (mut errors, mut random) = (0, 1_u64);
+    for algorithm in Algorithm::ALL {
+        let rule = Rule::per_day("r", 100).algorithm(algorithm).block(Duration::from_secs(9));
+        let rule = std::sync::Arc::new(rule.check().unwrap());
+        let limiter = limiter(breaker.clone(), [Rule::per_day("r", 100).algorithm(algorithm)]);
+        let (key, other) = (Key::from("k"), Key::from(algorithm.as_str()));
+        let name = Charge::new(&key, &rule, 1).storage_key();
+        limiter.reset(&key, "r").await.unwrap();
+        for _ in 0..3 {
+            limiter.check(&key, "r").await.unwrap();
+        }
+        let right = storage.get(&name).await.unwrap().unwrap();
+        for _ in 0..150 {
+            let mut wrong = right.as_bytes().to_vec();
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let place = (random >> 33) as usize % wrong.len();
+            match random >> 60 {
+                0..4 => wrong.truncate(place),
+                4..8 => wrong[place] = 0xff,
+                8..10 => wrong.push(place as u8),
+                _ => wrong[place] ^= 1 << ((random >> 50) % 8),
+            }
+            storage.set(&name, wrong.clone().into(), None).await.unwrap();
+            if let Err(error) = limiter.check(&key, "r").await {
+                let Error::Storage(error) = error else { panic!("{error}") };
+                assert!(error.is_of_key() && error.effect() == Effect::None, "{error}: {wrong:?}");
+                errors += 1;
+            }
+            limiter.check_cost(&other, "r", 1).await.unwrap();
+        }
+        assert_eq!(limiter.peek(&other, "r").await.unwrap().remaining(), 0, "nothing was missed");
+    }
+    assert!(errors > 200, "{errors}");
     assert_eq!(breaker.figures().state, CircuitState::Closed);
 }
