@@ -73,8 +73,8 @@ async fn each_counts_by_itself(storage: &Arc<dyn AtomicStorage>, one: Algorithm,
     first.reset(&key, "r").await.unwrap();
     assert_eq!(servers.remaining(&key).await, [LIMIT, LIMIT], "{whose}: a reset is of both");
 
-    let charged = first.check_cost(&key, "r", 2).await.unwrap();
     second.check(&key, "r").await.unwrap();
+    let charged = first.check_cost(&key, "r", 2).await.unwrap();
     first.give_back(&key, &[charged]).await.unwrap();
     let expected = if servers.share { [4, 4] } else { [5, 4] };
     assert_eq!(servers.remaining(&key).await, expected, "{whose}: given back to the one charged");

@@ -13,11 +13,12 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
         a_refund_undoes_a_charge(storage, algorithm).await;
         a_refund_of_an_old_charge_credits_no_later_one(storage, algorithm).await;
         a_refund_never_makes_more_than_the_limit(storage, algorithm).await;
+        what_remains_is_allowed_at_once_and_one_more_is_not(storage, algorithm).await;
     }
     a_refund_reaches_back_as_far_as_the_charge_still_counts(storage).await;
     a_refund_after_others_takes_from_nobody(storage).await;
     who_leaves_a_queue_frees_its_place_and_its_turn(storage).await;
-    3 * Algorithm::ALL.len() + 3
+    4 * Algorithm::ALL.len() + 3
 }
 
 fn rule(algorithm: Algorithm) -> Rule {
@@ -75,6 +76,28 @@ async fn a_refund_never_makes_more_than_the_limit(
     assert_eq!(decision.reset_after(), Duration::ZERO, "{algorithm}");
     assert!(limiter.check_cost(&key, "r", 10).await.unwrap().is_allowed());
     assert!(!limiter.check(&key, "r").await.unwrap().is_allowed(), "{algorithm}");
+}
+
+async fn what_remains_is_allowed_at_once_and_one_more_is_not(
+    storage: &Arc<dyn AtomicStorage>,
+    algorithm: Algorithm,
+) {
+    for gone in 0..4 {
+        let (limiter, clock) = limiter_at_2026(storage);
+        let key = unique("batch");
+        limiter.add_rule(rule(algorithm)).unwrap();
+        let mut charged = Vec::new();
+        for cost in [1, 4, 2, 1] {
+            charged.push(limiter.check_cost(&key, "r", cost).await.unwrap());
+            clock.advance(WINDOW / 100);
+        }
+        limiter.give_back(&key, &charged[gone..=gone]).await.unwrap();
+        let told = limiter.peek(&key, "r").await.unwrap().remaining();
+        let more = limiter.check_cost(&key, "r", told + 1).await.unwrap();
+        assert!(!more.is_allowed(), "{algorithm}: {} of {told}", told + 1);
+        let batch = limiter.check_cost(&key, "r", told).await.unwrap();
+        assert!(batch.is_allowed(), "{algorithm}: {told} of {told}");
+    }
 }
 
 async fn a_refund_reaches_back_as_far_as_the_charge_still_counts(storage: &Arc<dyn AtomicStorage>) {

@@ -345,7 +345,8 @@ impl Bucket {
         room(rule).saturating_sub(self.backlog.get())
     }
 
-    /// Returns how many requests of cost 1 find room, and have their turn soon enough.
+    /// Returns how many requests of cost 1 find room in one place, and have their turn soon enough: one request of
+    /// that cost is allowed, too, which has no room in several freed slots.
     #[cold]
     fn turns_left(&self, rule: &CheckedRule) -> u64 {
         let window = rule.window().get();
@@ -358,8 +359,8 @@ impl Bucket {
         };
         let backlog = self.backlog.get();
         let slots = if backlog <= room(rule) { self.freed_slots() } else { &[] };
-        let in_slots = slots.iter().map(|slot| fit(slot.from.get(), slot.len())).sum::<u64>();
-        in_slots + fit(backlog, self.free(rule))
+        let in_slots = slots.iter().map(|slot| fit(slot.from.get(), slot.len())).max();
+        in_slots.unwrap_or(0).max(fit(backlog, self.free(rule)))
     }
 
     #[inline]

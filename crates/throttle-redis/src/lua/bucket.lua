@@ -357,7 +357,7 @@
     -- standing, lifetime
     remaining = capacity - tokens - (part > 0 and 1 or 0)
     if longest >= 0 or slots then
-      -- How many requests of cost 1 find room, and have their turn soon enough.
+      -- How many requests of cost 1 find room in one place, and have their turn soon enough.
       local last, part_last = nil, nil
       if longest >= 0 then
         last, part_last = mul_div(longest, limit, window)
@@ -373,7 +373,8 @@
       remaining = fit(tokens, part, remaining > 0 and remaining or 0)
       for place = 1, slots and reaches(capacity, 0, tokens, part) and #slots or 0, 4 do
         local room = less(slots[place + 2], slots[place + 3], slots[place], slots[place + 1], window)
-        remaining = remaining + fit(slots[place], slots[place + 1], room)
+        room = fit(slots[place], slots[place + 1], room)
+        remaining = room > remaining and room or remaining
       end
     end
     within, part_within = beyond > 0 and within or tokens, beyond > 0 and part_within or part

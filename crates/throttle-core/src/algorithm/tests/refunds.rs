@@ -8,7 +8,7 @@ use super::{
     histories::config,
     rule_of,
 };
-use crate::{Algorithm, CheckedRule, Receipt, Rule, exact::product};
+use crate::{Algorithm, CheckedRule, MIN_WINDOW, Receipt, Rule, exact::product};
 
 const SECOND: u64 = 1_000_000;
 
@@ -177,11 +177,23 @@ fn a_turn_that_is_left_over_goes_to_whom_it_suffices() {
     history.leave(1);
     history.run.now += 5 * SECOND;
     let told = history.run.peek_at(history.run.now, 1);
-    assert_eq!(told.remaining, 2 + 5, "of the slot two seconds are left, and five behind the last");
+    assert_eq!(told.remaining, 5, "of the slot two seconds are left, and five behind the last");
     assert!(history.charge(1) && history.charge(3) && history.charge(1));
     let turns: Vec<_> =
         history.charges[3..].iter().map(|one| (one.turn - begin) / SECOND).collect();
     assert_eq!(turns, [5, 10, 6], "who does not fit stands at the end");
+}
+
+#[test]
+fn what_remains_beside_a_freed_slot_is_what_one_request_may_cost() {
+    let mut history = History::new(&bucket(Algorithm::LeakyBucket, 1, 10));
+    assert!(history.charge(5) && history.charge(2));
+    history.leave(0);
+    assert_eq!(history.run.peek_at(history.run.now, 1).remaining, 5);
+    assert!(!history.run.peek_at(history.run.now, 6).allowed);
+    assert!(history.charge(5), "into the slot");
+    assert_eq!(history.run.peek_at(history.run.now, 1).remaining, 3);
+    assert!(history.charge(3), "at the end");
 }
 
 #[test]
@@ -279,6 +291,30 @@ proptest! {
             play(&bucket(algorithm, limit, burst), &steps, |history| {
                 let (taken, least) = (history.backlog(), history.of_those_that_stayed());
                 assert!(taken >= least, "{algorithm}: {taken} of {least}");
+            });
+        }
+    }
+
+    #[test]
+    fn what_remains_is_allowed_at_once_and_one_more_is_not(
+        limit in 1..5_u64, burst in 4..12_u64, steps in steps(), longest in any::<Option<u16>>()
+    ) {
+        for algorithm in Algorithm::ALL {
+            let is_bucket = matches!(algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket);
+            let mut rule = if is_bucket { bucket(algorithm, limit, burst) } else { rule_of(algorithm, burst, SECOND) };
+            if let Some(longest) = longest {
+                rule = rule.with_longest_delay(MIN_WINDOW * u32::from(longest));
+            }
+            play(&rule, &steps, |history| {
+                let now = history.run.now;
+                let remaining = history.run.peek_at(now, 1).remaining;
+                if remaining > 0 {
+                    assert!(history.run.peek_at(now, remaining).allowed, "{algorithm}: {remaining}");
+                }
+                // Of requests that wait for turns one may cost more than as many requests of cost 1.
+                if rule.longest_delay().is_none() {
+                    assert!(!history.run.peek_at(now, remaining + 1).allowed, "{algorithm}: {remaining}");
+                }
             });
         }
     }
