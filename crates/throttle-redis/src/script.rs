@@ -38,7 +38,7 @@ mod request;
 
 pub(crate) use self::{
     reply::{corrupt, outcome, refunded},
-    request::{Op, acquire, refund},
+    request::{MAX_LOG_LIMIT, Op, acquire, refund},
 };
 
 #[cfg(test)]

@@ -7,8 +7,14 @@ use throttle_core::{
 };
 
 use crate::{
-    calls, client::Client, concurrency::Concurrency, figures::Figures, lists::Lists,
-    options::Options, script::Op, topology::Topology,
+    calls,
+    client::Client,
+    concurrency::Concurrency,
+    figures::Figures,
+    lists::Lists,
+    options::Options,
+    script::{MAX_LOG_LIMIT, Op},
+    topology::Topology,
 };
 
 /// Keeps limits in Redis, where any number of servers share them.
@@ -83,6 +89,10 @@ impl AtomicStorage for RedisStorage {
 
     fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
         Some(Arc::new(self.concurrency.clone()))
+    }
+
+    fn max_log_limit(&self) -> u64 {
+        MAX_LOG_LIMIT
     }
 
     fn kind(&self) -> &str {

@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{fixed, limiter, rule, standalone, storm, until_answered};
-use throttle_core::{Algorithm, Effect, Error, Rule, Storage};
+use throttle_core::{Algorithm, AtomicStorage, Effect, Error, Limiter, Rule, Storage, Wrapper};
 use throttle_redis::RedisStorage;
 use throttle_testbed::{Faults, Proxy, Server};
 
@@ -411,4 +411,33 @@ async fn no_time_of_ours_reaches_the_server() {
     let early = format!("{}", before / 1000); // the first digits of any time of now
     let arguments = log.lines().filter(|line| line.contains(&early) && line.len() > 13);
     assert_eq!(arguments.count(), 0, "{log}");
+}
+
+#[derive(Clone)]
+struct Wrapped(std::sync::Arc<dyn AtomicStorage>);
+
+impl Wrapper for Wrapped {
+    fn inner(&self) -> &std::sync::Arc<dyn AtomicStorage> {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_would_hold_redis_up_is_an_error_when_the_rule_is_added() {
+    let server = Server::start();
+    let storage = standalone(&server).await;
+    let log = |limit| Rule::per_day("log", limit).algorithm(Algorithm::SlidingWindowLog);
+    let wrapped = Wrapped(std::sync::Arc::new(storage.clone()));
+    for limiter in [Limiter::new(storage), Limiter::new(wrapped)] {
+        for result in [
+            limiter.add_rule(log(10_001)),
+            limiter.add_rule(log(1_000_000)),
+            limiter.replace_rule(log(10_001)).map(|_| ()),
+        ] {
+            let text = result.unwrap_err().to_string();
+            assert!(text.contains("from 1 to 10000") && text.contains("redis"), "{text}");
+        }
+        limiter.add_rule(log(10_000)).unwrap();
+        assert!(limiter.check("k", "log").await.unwrap().is_allowed());
+    }
 }

@@ -50,11 +50,11 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule that cannot be taken, [`Error::DuplicateRule`] when another
+    /// [`Error::InvalidRule`] for a rule that cannot be taken, also by this storage
+    /// ([`AtomicStorage::max_log_limit`]); [`Error::DuplicateRule`] when another
     /// rule, or a limit of [`concurrency`](Self::concurrency), has its name.
     pub fn add_rule(&self, rule: Rule) -> Result<(), Error> {
-        let rule = rule.check()?;
-        self.inner.not_of_places(rule.name())?;
+        let rule = self.inner.checked(&rule)?;
         self.inner.rules.add(rule)
     }
 
@@ -70,8 +70,7 @@ impl Limiter {
     /// [`Error::InvalidRule`] for a rule that cannot be taken, and [`Error::DuplicateRule`] when a limit of
     /// [`concurrency`](Self::concurrency) has its name; the old one stays.
     pub fn replace_rule(&self, rule: Rule) -> Result<bool, Error> {
-        let rule = rule.check()?;
-        self.inner.not_of_places(rule.name())?;
+        let rule = self.inner.checked(&rule)?;
         let replaced = self.inner.rules.replace(rule);
         self.inner.changes.rules_changed();
         Ok(replaced)

@@ -17,6 +17,7 @@ use super::{
     violations::Violations,
 };
 use crate::{
+    rule::{checked::CheckedRule, definition::Rule},
     storage::AtomicStorage,
     time::{Clock, Micros, SystemClock},
 };
@@ -45,7 +46,15 @@ impl Inner {
     }
 
     /// Fails where a limit of requests under way has the name.
-    pub(super) fn not_of_places(&self, name: &str) -> Result<(), Error> {
+    /// Returns the checked form of a rule that this limiter can take.
+    pub(super) fn checked(&self, rule: &Rule) -> Result<CheckedRule, Error> {
+        let rule =
+            rule.check()?.with_log_limit(self.storage.max_log_limit(), self.storage.kind())?;
+        self.not_of_places(rule.name())?;
+        Ok(rule)
+    }
+
+    fn not_of_places(&self, name: &str) -> Result<(), Error> {
         match self.place_names().contains(name) {
             true => Err(Error::DuplicateRule(name.to_owned())),
             false => Ok(()),

@@ -104,6 +104,18 @@ impl CheckedRule {
         })
     }
 
+    /// Returns the rule, unless it is a sliding window log that a storage of this kind does not serve.
+    pub(crate) fn with_log_limit(self, most: u64, kind: &str) -> Result<Self, InvalidRule> {
+        if self.algorithm != Algorithm::SlidingWindowLog || self.limit <= most {
+            return Ok(self);
+        }
+        let allowed = format!(
+            "from 1 to {most} for a sliding window log on this storage ({kind}), which walks over its entries; the \
+             sliding window counter takes any limit"
+        );
+        Err(InvalidRule::new(&self.name, "limit", self.limit.to_string(), allowed))
+    }
+
     /// Returns the name.
     #[inline]
     #[must_use]

@@ -9,7 +9,7 @@ use super::{
     charge::Refund, error::StorageError, lists::ListStorage, places::PlaceStorage, reply::Reply,
     request::ChargeRequest, value::Value,
 };
-use crate::{decision::Outcome, time::Clock};
+use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 
 /// Keeps values under keys: the six operations that a storage of your own needs, and no more.
 ///
@@ -238,6 +238,14 @@ pub trait AtomicStorage: Storage {
 
     /// Returns where the places of requests under way are counted, if this storage can count them.
     fn places(&self) -> Option<Arc<dyn PlaceStorage>>;
+
+    /// Returns the greatest limit of a sliding window log that this storage serves.
+    ///
+    /// Provided: [`MAX_LOG_LIMIT`]. A limiter returns an error for a rule with a greater one. For storages where
+    /// a walk over the entries of one key holds up all others.
+    fn max_log_limit(&self) -> u64 {
+        MAX_LOG_LIMIT
+    }
 
     /// Names the kind of storage for people: `memory`, `redis`. It is in [`Status`](crate::Status).
     fn kind(&self) -> &str;

@@ -170,6 +170,11 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
         Some(Arc::new(PermitsAround { wrapper: self.clone(), places }))
     }
 
+    /// See [`AtomicStorage::max_log_limit`].
+    fn max_log_limit(&self) -> u64 {
+        self.inner().max_log_limit()
+    }
+
     /// See [`AtomicStorage::kind`].
     fn kind(&self) -> &str {
         self.inner().kind()
@@ -327,6 +332,10 @@ impl<W: Wrapper> AtomicStorage for W {
 
     fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
         Wrapper::places(self)
+    }
+
+    fn max_log_limit(&self) -> u64 {
+        Wrapper::max_log_limit(self)
     }
 
     fn kind(&self) -> &str {

@@ -1,6 +1,6 @@
 //! A request as the script's arguments.
 
-use throttle_core::{Charge, Micros, Refund, StorageError};
+use throttle_core::{Algorithm, Charge, Micros, Refund, StorageError};
 
 use crate::lua::{CHECK, ScriptCall};
 
@@ -16,8 +16,23 @@ pub(crate) enum Op {
 /// The latest time that is taken, in the year 2223: any span can be added to it below 2^53.
 pub(super) const LATEST: Micros = Micros::new(8_000_000_000_000_000);
 
+/// The greatest limit of a sliding window log. To find how long a denied request waits the script walks over up to
+/// half of the entries, some 0.2 µs each, and to forget what is over it may walk over all: Redis serves nobody else
+/// meanwhile.
+pub(crate) const MAX_LOG_LIMIT: u64 = 10_000;
+
 /// More than any rule admits, so that no greater cost is answered otherwise.
 const MOST_COST: u64 = throttle_core::MAX_LIMIT + 1;
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the limit of rule {name:?} is {limit}, and a sliding window log in Redis has at most {MAX_LOG_LIMIT}; the sliding \
+     window counter takes any limit"
+)]
+struct TooLongLog {
+    name: String,
+    limit: u64,
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("the clock is at {now} µs since 1970; Redis' script counts to the year 2223, 8·10^15 µs")]
@@ -32,7 +47,7 @@ struct TooLate {
 ///
 /// # Errors
 ///
-/// When `now` is after the year 2223.
+/// When `now` is after the year 2223, and for a log beyond [`MAX_LOG_LIMIT`].
 pub(crate) fn acquire(
     op: Op,
     keys: &[String],
@@ -45,6 +60,11 @@ pub(crate) fn acquire(
     };
     let mut call = call(op, keys, now)?;
     for charge in charges {
+        let rule = charge.rule();
+        if rule.algorithm() == Algorithm::SlidingWindowLog && rule.limit() > MAX_LOG_LIMIT {
+            let (name, limit) = (rule.name().to_owned(), rule.limit());
+            return Err(StorageError::of_key(TooLongLog { name, limit }));
+        }
         call.arg(&record(charge)[..]);
     }
     Ok(call)

@@ -28,9 +28,12 @@ pub(crate) fn machine() -> String {
 
 /// A rule that admits whatever is measured.
 pub(crate) fn rule(algorithm: Algorithm) -> Rule {
-    let log = algorithm == Algorithm::SlidingWindowLog;
-    let limit = if log { throttle_core::MAX_LOG_LIMIT } else { 100_000_000 };
-    Rule::per_hour("api", limit).algorithm(algorithm)
+    let rule = match algorithm {
+        // The longest in Redis, over a window in which no more come.
+        Algorithm::SlidingWindowLog => Rule::new("api", 10_000, Duration::from_millis(1)),
+        _ => Rule::per_hour("api", 100_000_000),
+    };
+    rule.algorithm(algorithm)
 }
 
 pub(crate) async fn storage(server: &Server, connections: usize) -> RedisStorage {
