@@ -61,7 +61,8 @@ impl Slot {
     pub(crate) fn successor(&self, now: &Rule, random: &mut fastrand::Rng) -> Rule {
         let bound = bound_of(now);
         if random.u8(..4) > 0 {
-            let limit = (bound.limit * random.u64(50..200) / 100).max(1);
+            // A log takes no more in Redis.
+            let limit = (bound.limit * random.u64(50..200) / 100).clamp(1, 10_000);
             let burst = if random.bool() || self.is_leased() {
                 bound.burst
             } else {
