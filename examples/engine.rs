@@ -4,6 +4,7 @@
 
 use std::{
     error::Error,
+    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
@@ -38,7 +39,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("after a reset: {} left", limiter.peek("user:42", "daily").await?.remaining());
 
     limiter.deny_list().add_for("203.0.113.9", Duration::from_secs(60))?;
-    println!("denied: {}", !limiter.check("203.0.113.9", "daily").await?.is_allowed());
+    println!(
+        "denied: {}",
+        !limiter.check(IpAddr::from([203, 0, 113, 9]), "daily").await?.is_allowed()
+    );
 
     storage.set("greeting", "hello".into(), Some(Duration::from_secs(60))).await?;
     let greeting: Option<Value> = storage.get("greeting").await?;

@@ -18,7 +18,7 @@
 
 pub use throttle_core::{
     AtomicStorage, Charge, ChargeRequest, Effect, Emulated, ListEntry, ListFollower, ListStorage,
-    OwnedCharge, OwnedChargeRequest, Refund, Reply, Scope, StorageCall, Wrapper,
+    ListSubscription, OwnedCharge, OwnedChargeRequest, Refund, Reply, Scope, StorageCall, Wrapper,
 };
 #[cfg(feature = "memory")]
 pub use throttle_memory::MemoryStorageBuilder;

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -20,7 +21,10 @@ const INLINE: usize = 47;
 /// storage with long names; a text of that digest is still another key.
 ///
 /// An address is written the way [`IpAddr`] prints it, so `Key::from("192.0.2.1")` and
-/// `Key::from(address)` are the same key. IPv4 in its IPv6 mapping is IPv4.
+/// `Key::from(address)` share a limit. IPv4 in its IPv6 mapping is IPv4.
+///
+/// The allow list matches an address only by a key that was made from an [`IpAddr`]: a text may be what a
+/// client chose. So pass the address itself where you have one.
 ///
 /// ```
 /// # use throttle_core as ratethrottle;
@@ -145,10 +149,11 @@ impl<'a> Key<'a> {
         matches!(self.bytes, Bytes::Digest(_))
     }
 
-    /// Returns the key as one that is no address to the lists, whatever its text.
+    /// Returns the key as one that is no address to the deny list either, whatever its text.
     ///
-    /// For what clients choose themselves: an API key that reads `10.0.0.1` must not pass as an
-    /// address that is allowed. Bytes and [parts](Key::parts) are such keys already.
+    /// For what clients choose themselves: the deny list reads a text as an address, so that an API key
+    /// `10.0.0.1` would be denied with the network `10.0.0.0/8`. Bytes and [parts](Key::parts) are such
+    /// keys already. The allow list never reads a text as an address.
     #[must_use]
     pub fn opaque(mut self) -> Self {
         if matches!(self.address, Address::InText) {
@@ -157,21 +162,23 @@ impl<'a> Key<'a> {
         self
     }
 
-    /// Returns the client address that this key was made from or is the text of.
+    /// Returns the client address that this key was made from; none for a text, whatever it reads.
     ///
-    /// For the key of a network (`2001:db8::/64`) it is the full address it was made from, or the
-    /// network's first address where only the text is known.
+    /// For the key of a network (`2001:db8::/64`) it is the full address it was made from.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self.address {
             Address::Known(address) => Some(address),
-            Address::Never => None,
-            Address::InText => {
-                let text = std::str::from_utf8(self.as_bytes()).ok()?;
-                let address = text.split_once('/').map_or(text, |(address, _)| address);
-                address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
-            }
+            Address::InText | Address::Never => None,
         }
+    }
+
+    /// Returns the address that the key is the text of, or the one before a valid prefix length.
+    pub(crate) fn address_in_text(&self) -> Option<IpAddr> {
+        let Address::InText = self.address else { return None };
+        let text = std::str::from_utf8(self.as_bytes()).ok()?;
+        let address = text.parse().or_else(|_| text.parse().map(|net: IpNet| net.addr()));
+        address.ok().map(|address| address.to_canonical())
     }
 
     /// Returns the same key with a lifetime of its own; short ones do not allocate.
@@ -187,6 +194,23 @@ impl<'a> Key<'a> {
             Bytes::Digest(digest) => Bytes::Digest(digest),
         };
         Key { bytes, address: self.address }
+    }
+
+    /// Reads what [`Key::to_word`] wrote. An address that the key was made from is not in it.
+    pub(crate) fn from_word(word: &str) -> Option<Key<'static>> {
+        if let Some(digits) = word.strip_prefix("%sha256:") {
+            let digest: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(hexadecimal).collect();
+            let bytes = Bytes::Digest(digest?.try_into().ok()?);
+            return Some(Key { bytes, address: Address::Never });
+        }
+        let mut bytes = Vec::with_capacity(word.len());
+        let mut rest = word.as_bytes();
+        while let [first, after @ ..] = rest {
+            let (digits, after) = after.split_at_checked(if *first == b'%' { 2 } else { 0 })?;
+            bytes.push(if digits.is_empty() { *first } else { hexadecimal(digits)? });
+            rest = after;
+        }
+        (bytes.len() <= MAX_KEY_LEN).then(|| Key::from(&bytes[..]).into_owned())
     }
 
     /// Returns the key as one printable word without `{`, `}`, spaces or line ends: bytes other than
@@ -240,6 +264,13 @@ fn joined<P: AsRef<[u8]>>(parts: impl Iterator<Item = (bool, P)>) -> Key<'static
         }
     }
     Key::from(joined)
+}
+
+/// Reads two hexadecimal digits.
+fn hexadecimal(digits: &[u8]) -> Option<u8> {
+    let [high, low] = *digits else { return None };
+    let digit = |byte| char::from(byte).to_digit(16);
+    Some((digit(high)? << 4 | digit(low)?) as u8)
 }
 
 fn is_plain(byte: u8) -> bool {

@@ -22,6 +22,7 @@ mod algorithm;
 #[doc(hidden)] // of our own crates
 pub mod complete_on_drop;
 mod decision;
+mod entry;
 mod exact;
 mod key;
 mod limiter;
@@ -39,10 +40,12 @@ pub use self::algorithm::{mixed, tag};
 pub use self::{
     algorithm::{CorruptState, State},
     decision::{Decision, Decisions, Listed, Outcome, Verdict},
+    entry::{Entry, InvalidEntry},
     key::{Key, MAX_KEY_LEN},
     limiter::{
-        AllowList, Concurrency, DenyList, Entered, Error, InvalidEntry, Limiter, LimiterBuilder,
-        LostSchedule, Metrics, Place, RuleMetrics, RuleStatus, SharedLists, Status, Violation,
+        AllowList, Concurrency, DenyList, Entered, Error, Limiter, LimiterBuilder, LostSchedule,
+        Metrics, Place, RuleMetrics, RuleStatus, SharedLists, SharedListsMetrics, Status,
+        Violation,
     },
     receipt::Receipt,
     rule::{
@@ -51,9 +54,9 @@ pub use self::{
     },
     storage::{
         AtomicStorage, Charge, ChargeRequest, Effect, Emulated, HeldPlace, ListEntry, ListFollower,
-        ListStorage, LocalPlaces, OwnedCharge, OwnedChargeRequest, PlaceStorage, PlacesOf, Refund,
-        Reply, Scope, States, Storage, StorageCall, StorageError, Taken, Value, Wrapper, give_back,
-        look, settle, settle_one,
+        ListStorage, ListSubscription, LocalPlaces, OwnedCharge, OwnedChargeRequest, PlaceStorage,
+        PlacesOf, Refund, Reply, Scope, States, Storage, StorageCall, StorageError, Taken, Value,
+        Wrapper, give_back, look, settle, settle_one,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

@@ -98,7 +98,7 @@ async fn an_acl_user_needs_just_these_commands() {
 /// What a plain connection needs; `access.rs` tries the guide's own lines.
 const COMMANDS: &str = "+evalsha +script|load +time +get +set +unlink +lrange +lindex +llen +lset \
      +ltrim +lrem +rpush +pexpire +exists +incrby +scan +ping +info +zadd +zrem +zrange \
-     +zremrangebyscore +persist +pexpireat";
+     +zrangebyscore +zcard +zscore +zcount +zrank +xadd +xrange +xrevrange +persist +pexpireat";
 
 #[tokio::test]
 async fn a_user_who_may_not_run_scripts_is_told_what_to_allow() {

@@ -2,17 +2,20 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use common::{cluster, limiter, rule, standalone};
-use throttle_core::{Error, Limiter, Listed};
+use throttle_core::{Entry, Error, Key, Limiter, Listed};
 use throttle_testbed::{Cluster, Server};
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
-async fn until(limiter: &Limiter, key: &str, allowed: bool) -> Duration {
-    let began = Instant::now();
-    while limiter.check(key, "r").await.expect("Redis answers").is_allowed() != allowed {
+async fn until<'k>(limiter: &Limiter, key: impl Into<Key<'k>>, allowed: bool) -> Duration {
+    let (key, began) = (key.into(), Instant::now());
+    while limiter.check(&key, "r").await.expect("Redis answers").is_allowed() != allowed {
         assert!(began.elapsed() < 3 * A_SECOND, "{key} is never {allowed}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -56,10 +59,48 @@ async fn an_allowed_network_passes_on_all_servers_and_is_charged_nothing() {
     one.shared_lists().await.unwrap().allow("10.0.0.0/8").await.unwrap();
     two.shared_lists().await.unwrap(); // who comes later reads what is there
     for _ in 0..3 {
-        let decision = two.check("10.1.2.3", "r").await.unwrap();
+        let decision = two.check(IpAddr::from([10, 1, 2, 3]), "r").await.unwrap();
         assert_eq!((decision.is_allowed(), decision.listed()), (true, Some(Listed::Allowed)));
     }
     assert_eq!(two.status().allow_list, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_a_client_chose_is_denied_as_it_is_and_denies_nobody_else() {
+    let server = Server::start();
+    let one = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
+    let two = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
+    let lists = one.shared_lists().await.unwrap();
+    two.shared_lists().await.unwrap();
+    let client = Key::from(IpAddr::from([192, 0, 2, 1]));
+    let long = vec![0xff; 1_000];
+    let chosen: [&[u8]; 9] =
+        [b"0.0.0.0/0", b"192.0.2.1", b"a b", b"100%", b"", b"10.0.0.*", b"key:x", b"\xff\0", &long];
+    for key in chosen.map(Key::from) {
+        let second = Duration::from_secs(60);
+        lists.deny_for(&key, second).await.unwrap();
+        assert!(until(&two, &key, false).await < A_SECOND);
+        for limiter in [&one, &two] {
+            assert!(limiter.check(&client, "r").await.unwrap().is_allowed(), "beside {key}");
+            assert!(!limiter.check(&key, "r").await.unwrap().is_allowed(), "{key}");
+        }
+        assert_eq!(lists.entries().await.unwrap()[0].entry, Entry::from(&key));
+        assert!(lists.remove_denied(&key).await.unwrap(), "{key}");
+        assert!(one.check(&key, "r").await.unwrap().is_allowed(), "{key}");
+    }
+    lists.deny(Entry::all_ipv4()).await.unwrap();
+    assert!(!one.check(&client, "r").await.unwrap().is_allowed(), "who says so closes the service");
+    lists.remove_denied(Entry::all_ipv4()).await.unwrap();
+    lists.deny(&client).await.unwrap();
+    lists.deny(IpAddr::from([192, 0, 2, 2])).await.unwrap();
+    lists.deny(Entry::network([198, 51, 100, 9].into(), 24).unwrap()).await.unwrap();
+    for denied in [[192, 0, 2, 1], [192, 0, 2, 2], [198, 51, 100, 200]] {
+        until(&two, IpAddr::from(denied), false).await;
+    }
+    // Another spelling is the same entry.
+    assert!(lists.remove_denied("198.51.100.77/24").await.unwrap());
+    assert!(lists.remove_denied("::ffff:192.0.2.2").await.unwrap());
+    assert!(lists.remove_denied(&client).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,8 +113,12 @@ async fn while_redis_is_gone_the_lists_stay_as_they_were() {
     tokio::time::sleep(A_SECOND).await;
     assert!(!limiter.check("user:1", "r").await.unwrap().is_allowed());
     assert!(lists.deny("user:2").await.is_err());
+    let metrics = limiter.metrics().shared_lists.unwrap();
+    assert!(metrics.errors > 0 && metrics.age.unwrap() > A_SECOND / 2, "{metrics:?}");
     server.restart(); // empty: nothing is saved
     until(&limiter, "user:1", true).await;
+    let metrics = limiter.metrics().shared_lists.unwrap();
+    assert!(metrics.age.unwrap() < A_SECOND, "{metrics:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +145,7 @@ async fn what_is_no_entry_is_refused_and_a_storage_without_lists_says_so() {
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
     let lists = limiter.shared_lists().await.unwrap();
-    for entry in ["", "10.0.0.0/99", " x"] {
+    for entry in ["", "10.0.0.0/99", " x", "0.0.0.0/0", "203.0.113.9:51234", "10.0.0.*"] {
         assert!(matches!(lists.deny(entry).await, Err(Error::InvalidEntry(_))), "{entry}");
     }
 }

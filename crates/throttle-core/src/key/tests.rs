@@ -5,7 +5,7 @@ fn an_address_and_its_text_are_one_key() {
     for text in ["0.0.0.0", "7.60.123.255", "100.10.9.200", "::1", "2001:db8::ff"] {
         let address: IpAddr = text.parse().unwrap();
         assert_eq!(Key::from(address), Key::from(text));
-        assert_eq!(Key::from(text).address(), Some(address));
+        assert_eq!(Key::from(text).address_in_text(), Some(address));
     }
     let mapped: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
     assert_eq!(Key::from(mapped), Key::from("192.0.2.7"));
@@ -21,7 +21,8 @@ fn every_octet_is_written_as_the_standard_library_writes_it() {
 
 #[test]
 fn what_a_client_chooses_is_no_address() {
-    assert!(Key::from("10.0.0.1").opaque().address().is_none());
+    assert!(Key::from("10.0.0.1").address().is_none());
+    assert!(Key::from("10.0.0.1").opaque().address_in_text().is_none());
     assert!(Key::from("10.0.0.1".as_bytes()).address().is_none());
     assert!(Key::parts(["10.0.0.1"]).address().is_none());
     let address: IpAddr = "10.0.0.1".parse().unwrap();
@@ -99,6 +100,24 @@ fn a_word_has_no_byte_that_a_storage_could_take_for_its_own() {
     let word = Key::from("a{b}:c d\n%\u{e9}").to_word();
     assert_eq!(word, "a%7Bb%7D:c%20d%0A%25%C3%A9");
     assert_eq!(Key::from("").to_word(), "");
+}
+
+#[test]
+fn a_word_is_read_back_as_the_key_that_it_was_written_of() {
+    let long = "x".repeat(MAX_KEY_LEN + 1);
+    let bytes: Vec<u8> = (0..=255).collect();
+    for key in [
+        Key::from(""),
+        Key::from("a b"),
+        Key::from("100%"),
+        Key::from(&bytes[..]),
+        Key::from(&long),
+    ] {
+        assert_eq!(Key::from_word(&key.to_word()), Some(key.into_owned()));
+    }
+    for word in ["%", "%4", "%zz", "a%+1", "%sha256:", "%sha256:00", &long] {
+        assert_eq!(Key::from_word(word), None, "{word}");
+    }
 }
 
 #[test]

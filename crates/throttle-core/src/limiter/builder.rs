@@ -76,7 +76,7 @@ impl LimiterBuilder {
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),
             clock: self.clock,
-            follows: Default::default(),
+            subscription: Default::default(),
             counts: Counts::default(),
             errors: Default::default(),
             violations: Violations::keeping(self.recent_violations),

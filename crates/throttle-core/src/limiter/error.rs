@@ -1,6 +1,6 @@
 //! What can go wrong with a check.
 
-use crate::{rule::error::InvalidRule, storage::StorageError};
+use crate::{entry::InvalidEntry, rule::error::InvalidRule, storage::StorageError};
 
 /// Says why a limiter could not decide, or would not take a rule.
 #[derive(Debug, thiserror::Error)]
@@ -44,15 +44,4 @@ pub enum Error {
     /// The storage could not do it.
     #[error(transparent)]
     Storage(#[from] StorageError),
-}
-
-/// Says that an entry for a list is no key and no network.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "{entry} is no entry for a list: {why}; write an address (192.0.2.7), a network \
-     (192.0.2.0/24) or a key (user:42)"
-)]
-pub struct InvalidEntry {
-    pub(super) entry: String,
-    pub(super) why: &'static str,
 }

@@ -219,6 +219,7 @@ impl Limiter {
             denied: all.denied,
             violations: self.inner.violations.count(),
             errors: self.inner.errors.load(Relaxed),
+            shared_lists: self.inner.subscription.metrics(),
             recent_violations: self.inner.violations.recent(),
             rules: by_rule.collect(),
         }

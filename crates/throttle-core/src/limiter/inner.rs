@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use super::{
@@ -14,6 +11,7 @@ use super::{
     lists::{AllowList, DenyList},
     metrics::Counts,
     rules::Rules,
+    subscription::Subscription,
     violations::Violations,
 };
 use crate::{
@@ -32,8 +30,8 @@ pub(super) struct Inner {
     pub(super) places: Mutex<BTreeSet<String>>,
     pub(super) allow_list: AllowList,
     pub(super) deny_list: DenyList,
-    /// Whether the storage's lists are followed.
-    pub(super) follows: AtomicBool,
+    /// How the storage's lists are read.
+    pub(super) subscription: Subscription,
     /// Requests of several rules, and those that rules decided alone which are gone.
     pub(super) counts: Counts,
     pub(super) errors: AtomicU64,

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     fmt,
-    net::IpAddr,
     sync::{
         Arc, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -13,19 +12,18 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::error::InvalidEntry;
 use crate::{
+    entry::{Entry, InvalidEntry, Matches},
     key::Key,
-    rule::error::quoted,
     storage::ListEntry,
     time::{Clock, Micros, SystemClock},
 };
 
 /// Holds keys that always pass: exact keys, addresses, and networks by CIDR.
 ///
-/// An entry that reads as an address or a network is one, and matches every key that was made from an
-/// address within it; any other entry matches the key of that text. Nothing is charged for them. A
-/// key that stands in both lists is denied.
+/// An [`Entry`] that is an address or a network matches every key that was made from an address within
+/// it, but no text, which a client may have chosen; any other entry matches its key. Nothing is charged for
+/// them. A key that stands in both lists is denied.
 ///
 /// ```
 /// # use throttle_core::{Limiter, InvalidEntry};
@@ -38,6 +36,9 @@ pub struct AllowList(Lists);
 
 /// Holds keys that never pass, for good or for a time, by the same entries as [`AllowList`].
 ///
+/// Addresses and networks also match a key that is the text of an address, unless it is
+/// [`Key::opaque`], as keys from header fields are: a client can only deny itself by it.
+///
 /// ```
 /// # use std::time::Duration;
 /// # use throttle_core::{Limiter, InvalidEntry};
@@ -49,20 +50,25 @@ pub struct AllowList(Lists);
 pub struct DenyList(Lists);
 
 macro_rules! common {
-    ($list:ident) => {
+    ($list:ident, reads_texts: $reads_texts:literal) => {
         impl $list {
             pub(super) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
-                let own = List { clock: clock.clone(), ..List::default() };
-                Self(Lists { own, shared: List { clock, ..List::default() } })
+                let list =
+                    || List { clock: clock.clone(), reads_texts: $reads_texts, ..List::default() };
+                Self(Lists { own: list(), shared: list() })
             }
 
             /// Adds an entry that stays until it is removed.
             ///
             /// # Errors
             ///
-            /// [`InvalidEntry`] when it is empty, or looks like a network but is none.
-            pub fn add(&self, entry: &str) -> Result<(), InvalidEntry> {
-                self.0.own.insert(Entry::read(entry)?, None);
+            /// [`InvalidEntry`] for a text that is empty, that looks like an address or a network but is
+            /// none, or that is a network of all addresses.
+            pub fn add<E>(&self, entry: E) -> Result<(), InvalidEntry>
+            where
+                E: TryInto<Entry, Error: Into<InvalidEntry>>,
+            {
+                self.0.own.insert(entry.try_into().map_err(Into::into)?, None);
                 Ok(())
             }
 
@@ -70,12 +76,12 @@ macro_rules! common {
             /// [`Violation`](super::Violation); it stays until it is [removed](Self::remove_key). What a
             /// client chose is not the key of the address that it reads as, nor the other way round.
             pub fn add_key<'k>(&self, key: impl Into<Key<'k>>) {
-                self.0.own.insert(Entry::Key(key.into().into_owned()), None);
+                self.0.own.insert(Entry::key(key), None);
             }
 
             /// Removes exactly this key and returns whether it was there.
             pub fn remove_key<'k>(&self, key: impl Into<Key<'k>>) -> bool {
-                self.0.own.take(&Entry::Key(key.into().into_owned()))
+                self.0.own.take(&Entry::key(key))
             }
 
             /// Removes an entry and returns whether it was there.
@@ -83,8 +89,11 @@ macro_rules! common {
             /// # Errors
             ///
             /// [`InvalidEntry`] as for `add`.
-            pub fn remove(&self, entry: &str) -> Result<bool, InvalidEntry> {
-                Ok(self.0.own.take(&Entry::read(entry)?))
+            pub fn remove<E>(&self, entry: E) -> Result<bool, InvalidEntry>
+            where
+                E: TryInto<Entry, Error: Into<InvalidEntry>>,
+            {
+                Ok(self.0.own.take(&entry.try_into().map_err(Into::into)?))
             }
 
             /// Returns whether a key is found in the list now.
@@ -105,8 +114,13 @@ macro_rules! common {
             }
 
             /// Takes the entries that servers share, in place of those before.
-            pub(super) fn replace_shared<'e>(&self, entries: impl Iterator<Item = &'e ListEntry>) {
+            pub(super) fn replace_shared(&self, entries: Vec<ListEntry>) {
                 self.0.shared.replace(entries);
+            }
+
+            /// Applies changes of the entries that servers share.
+            pub(super) fn change_shared(&self, changes: Vec<ListEntry>) {
+                self.0.shared.change(changes);
             }
 
             /// Removes all entries that were added here; those that servers share stay.
@@ -129,8 +143,8 @@ macro_rules! common {
     };
 }
 
-common!(AllowList);
-common!(DenyList);
+common!(AllowList, reads_texts: false);
+common!(DenyList, reads_texts: true);
 
 impl DenyList {
     /// Adds an entry that ends after `span`, by the limiter's clock; an entry that is there gets the
@@ -139,8 +153,11 @@ impl DenyList {
     /// # Errors
     ///
     /// [`InvalidEntry`] as for [`DenyList::add`].
-    pub fn add_for(&self, entry: &str, span: Duration) -> Result<(), InvalidEntry> {
-        self.0.own.insert(Entry::read(entry)?, Some(Micros::from(span)));
+    pub fn add_for<E>(&self, entry: E, span: Duration) -> Result<(), InvalidEntry>
+    where
+        E: TryInto<Entry, Error: Into<InvalidEntry>>,
+    {
+        self.0.own.insert(entry.try_into().map_err(Into::into)?, Some(Micros::from(span)));
         Ok(())
     }
 
@@ -159,7 +176,7 @@ impl DenyList {
     /// # }
     /// ```
     pub fn add_key_for<'k>(&self, key: impl Into<Key<'k>>, span: Duration) {
-        self.0.own.insert(Entry::Key(key.into().into_owned()), Some(Micros::from(span)));
+        self.0.own.insert(Entry::key(key), Some(Micros::from(span)));
     }
 }
 
@@ -181,33 +198,25 @@ impl Lists {
     }
 }
 
-/// Says what is wrong with an entry, if it is none.
-pub(super) fn check_entry(entry: &str) -> Result<(), InvalidEntry> {
-    Entry::read(entry).map(|_| ())
-}
-
 #[derive(Default)]
 struct List {
     used: AtomicBool,
     entries: RwLock<Entries>,
     clock: Option<Arc<dyn Clock>>,
+    /// Whether the text of an address matches as the address does.
+    reads_texts: bool,
 }
 
 #[derive(Default)]
 struct Entries {
     keys: HashMap<Key<'static>, Term>,
-    /// Keys that are addresses, apart from those of others that read the same.
-    addresses: HashMap<Key<'static>, Term>,
+    /// Keys that were made from addresses, apart from those that only read the same.
+    address_keys: HashMap<Key<'static>, Term>,
     nets: HashMap<IpNet, Term>,
     /// The prefix lengths that occur among the networks: one look-up each.
     prefixes: Vec<u8>,
     /// How many entries there may be before the ended ones are cleared away.
     purge_at: usize,
-}
-
-enum Entry {
-    Key(Key<'static>),
-    Net(IpNet),
 }
 
 /// How long an entry is in force.
@@ -228,28 +237,43 @@ impl List {
         self.used.store(true, Relaxed);
     }
 
-    /// Takes these entries in place of all; what is no entry is left out.
-    fn replace<'e>(&self, taken: impl Iterator<Item = &'e ListEntry>) {
+    /// Takes these entries in place of all.
+    fn replace(&self, entries: Vec<ListEntry>) {
         let now = self.now();
         let mut new = Entries::default();
-        for ListEntry { entry, left, .. } in taken {
-            if let Ok(read) = Entry::read(entry) {
-                new.insert(read, Term::new(now, left.map(Micros::from)));
+        for ListEntry { entry, left, .. } in entries {
+            new.insert(entry, Term::new(now, left.map(Micros::from)));
+        }
+        new.purge_at = 2 * new.len() + 64;
+        let is_used = !new.is_empty();
+        {
+            let mut entries = self.write();
+            std::mem::swap(&mut *entries, &mut new);
+            self.used.store(is_used, Relaxed);
+        }
+        drop(new); // the old ones, which may be many, while nobody waits
+    }
+
+    fn change(&self, changes: Vec<ListEntry>) {
+        if changes.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let mut entries = self.write();
+        for ListEntry { entry, left, .. } in changes {
+            match left {
+                Some(Duration::ZERO) => drop(entries.remove(&entry)),
+                left => entries.insert(entry, Term::new(now, left.map(Micros::from))),
             }
         }
-        let mut entries = self.write();
-        self.used.store(!new.is_empty(), Relaxed);
-        *entries = new;
+        entries.purge(now);
+        self.used.store(!entries.is_empty(), Relaxed);
     }
 
     /// Removes an entry and returns whether it was in force.
     fn take(&self, entry: &Entry) -> bool {
         let now = self.now();
-        let mut entries = self.write();
-        let term = match entry {
-            Entry::Key(key) => entries.keys_like_mut(key).remove(key),
-            Entry::Net(net) => entries.nets.remove(net),
-        };
+        let term = self.write().remove(entry);
         term.is_some_and(|term| term.left(now).is_some())
     }
 
@@ -262,7 +286,7 @@ impl List {
     fn len(&self) -> usize {
         let now = self.now();
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let keys = entries.keys.values().chain(entries.addresses.values());
+        let keys = entries.keys.values().chain(entries.address_keys.values());
         let terms = keys.chain(entries.nets.values());
         terms.filter(|term| term.left(now).is_some()).count()
     }
@@ -273,15 +297,16 @@ impl List {
     }
 
     fn search(&self, key: &Key<'_>) -> Option<Option<Micros>> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let address = key.address();
-        let keys: &HashMap<Key<'_>, Term> = match address {
-            Some(_) => &entries.addresses,
-            None => &entries.keys,
-        };
-        let exact = keys.get(key).and_then(|term| term.left(self.now()));
-        let (Some(address), false) = (address, entries.nets.is_empty()) else { return exact };
         let now = self.now();
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let (keys, address) = match key.address() {
+            Some(address) => (&entries.address_keys, Some(address)),
+            None if self.reads_texts => (&entries.keys, key.address_in_text()),
+            None => (&entries.keys, None),
+        };
+        let keys: &HashMap<Key<'_>, Term> = keys;
+        let exact = keys.get(key).and_then(|term| term.left(now));
+        let (Some(address), false) = (address, entries.nets.is_empty()) else { return exact };
         let nets = entries.prefixes.iter().filter_map(|&prefix| IpNet::new(address, prefix).ok());
         nets.filter_map(|net| entries.nets.get(&net.trunc())?.left(now))
             .chain(exact)
@@ -299,9 +324,10 @@ impl List {
 
 impl Entries {
     fn insert(&mut self, entry: Entry, term: Term) {
-        match entry {
-            Entry::Key(key) => drop(self.keys_like_mut(&key).insert(key, term)),
-            Entry::Net(net) => {
+        match entry.into_matches() {
+            Matches::Key(key) => drop(self.keys.insert(key, term)),
+            Matches::AddressKey(key) => drop(self.address_keys.insert(key, term)),
+            Matches::Network(net) => {
                 if !self.prefixes.contains(&net.prefix_len()) {
                     self.prefixes.push(net.prefix_len());
                 }
@@ -310,19 +336,20 @@ impl Entries {
         }
     }
 
+    fn remove(&mut self, entry: &Entry) -> Option<Term> {
+        match entry.matches() {
+            Matches::Key(key) => self.keys.remove(key),
+            Matches::AddressKey(key) => self.address_keys.remove(key),
+            Matches::Network(net) => self.nets.remove(net),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     fn len(&self) -> usize {
-        self.keys.len() + self.addresses.len() + self.nets.len()
-    }
-
-    fn keys_like_mut(&mut self, key: &Key<'_>) -> &mut HashMap<Key<'static>, Term> {
-        match key.address() {
-            Some(_) => &mut self.addresses,
-            None => &mut self.keys,
-        }
+        self.keys.len() + self.address_keys.len() + self.nets.len()
     }
 
     /// Clears ended entries away, so seldom that an `add` costs the same on average.
@@ -331,58 +358,9 @@ impl Entries {
             return;
         }
         self.keys.retain(|_, term| term.left(now).is_some());
-        self.addresses.retain(|_, term| term.left(now).is_some());
+        self.address_keys.retain(|_, term| term.left(now).is_some());
         self.nets.retain(|_, term| term.left(now).is_some());
         self.purge_at = 2 * self.len() + 64;
-    }
-}
-
-impl Entry {
-    fn read(entry: &str) -> Result<Self, InvalidEntry> {
-        let wrong = |why| InvalidEntry { entry: quoted(entry), why };
-        if entry.is_empty() {
-            return Err(wrong("it is empty"));
-        }
-        if let Ok(address) = entry.parse::<IpAddr>() {
-            return Ok(Self::Net(IpNet::from(address.to_canonical())));
-        }
-        if let Ok(net) = entry.parse::<IpNet>() {
-            return Ok(Self::Net(canonical(net).trunc()));
-        }
-        if entry.trim() != entry {
-            return Err(wrong("there is space around it"));
-        }
-        match entry.split_once('/') {
-            Some((address, _)) if address.parse::<IpAddr>().is_ok() => {
-                Err(wrong("its prefix length does not fit its address"))
-            }
-            _ if resembles_address(entry) => {
-                Err(wrong("it is no address, though it looks like one"))
-            }
-            _ => Ok(Self::Key(Key::from(entry).into_owned())),
-        }
-    }
-}
-
-/// Returns whether somebody who wrote this meant an address or a network: `10.0.0.256`, `10.0.0/8`,
-/// `[::1]`.
-fn resembles_address(entry: &str) -> bool {
-    let (host, prefix) = entry.split_once('/').unwrap_or((entry, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let dots = host.matches('.').count();
-    let dotted = !host.is_empty() && host.split('.').all(|part| !part.is_empty() && digits(part));
-    let is_network = entry.contains('/') && digits(prefix);
-    (dotted && dots > 0 && (dots == 3 || is_network)) || host.starts_with('[')
-}
-
-/// Turns a network of IPv4 addresses in their IPv6 mapping into one of IPv4.
-fn canonical(net: IpNet) -> IpNet {
-    let prefix = net.prefix_len().checked_sub(96);
-    match (net.addr().to_canonical(), prefix) {
-        (IpAddr::V4(v4), Some(prefix)) if matches!(net, IpNet::V6(_)) => {
-            IpNet::new(IpAddr::V4(v4), prefix).unwrap_or(net)
-        }
-        _ => net,
     }
 }
 

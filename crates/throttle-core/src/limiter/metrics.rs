@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -25,10 +26,23 @@ pub struct Metrics {
     pub violations: u64,
     /// Requests that could not be decided because the storage failed.
     pub errors: u64,
+    /// How the lists that servers share are read; none without [`Limiter::shared_lists`](super::Limiter::shared_lists).
+    pub shared_lists: Option<SharedListsMetrics>,
     /// The latest violations, oldest first; how many are kept is an option of the limiter.
     pub recent_violations: Vec<Violation>,
     /// The same by rule.
     pub rules: BTreeMap<String, RuleMetrics>,
+}
+
+/// How well the copy of the shared lists is kept up.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SharedListsMetrics {
+    /// The time since the lists were last read in full or found unchanged: about a second at most while all
+    /// is well; none if they never were read.
+    pub age: Option<Duration>,
+    /// How often they could not be read.
+    pub errors: u64,
 }
 
 /// Counts what one rule decided since it was added.

@@ -15,16 +15,17 @@ mod scheduled;
 mod settle;
 mod shared;
 mod status;
+mod subscription;
 mod violations;
 mod wait;
 
 pub use self::{
     builder::LimiterBuilder,
     concurrency::{Concurrency, Entered, Place},
-    error::{Error, InvalidEntry},
+    error::Error,
     handle::Limiter,
     lists::{AllowList, DenyList},
-    metrics::{Metrics, RuleMetrics},
+    metrics::{Metrics, RuleMetrics, SharedListsMetrics},
     scheduled::LostSchedule,
     shared::SharedLists,
     status::{RuleStatus, Status},

@@ -1,19 +1,23 @@
 //! Lists that live in a storage, so that all servers which use it go by them.
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
 use super::error::StorageError;
-use crate::decision::Listed;
+use crate::{decision::Listed, entry::Entry};
 
-/// Keeps entries of the allow and the deny list for all servers that use a storage.
+/// A storage of the entries of the allow and the deny list that all servers share.
 ///
-/// A storage that can do it says so by [`AtomicStorage::lists`](super::AtomicStorage::lists). Users
-/// reach it by [`Limiter::shared_lists`](crate::Limiter::shared_lists).
+/// A storage that can do it returns it from [`AtomicStorage::lists`](super::AtomicStorage::lists). Users
+/// reach it by [`Limiter::shared_lists`](crate::Limiter::shared_lists). What it stores of an entry is
+/// [`Entry::encode`].
 #[async_trait]
 pub trait ListStorage: Send + Sync + 'static {
-    /// Adds an entry, for a time or for good; one that is there gets the new end.
+    /// Adds an entry, for a time or until it is removed; one that is there gets the new end.
     ///
     /// # Errors
     ///
@@ -21,7 +25,7 @@ pub trait ListStorage: Send + Sync + 'static {
     async fn add(
         &self,
         list: Listed,
-        entry: &str,
+        entry: &Entry,
         span: Option<Duration>,
     ) -> Result<(), StorageError>;
 
@@ -29,26 +33,44 @@ pub trait ListStorage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot say.
-    async fn remove(&self, list: Listed, entry: &str) -> Result<bool, StorageError>;
+    /// [`StorageError`] when the storage cannot tell.
+    async fn remove(&self, list: Listed, entry: &Entry) -> Result<bool, StorageError>;
 
-    /// Returns the entries of both lists that are in force.
+    /// Returns the entries of both lists that are in force, each once.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot say.
+    /// [`StorageError`] when the storage cannot tell.
     async fn load(&self) -> Result<Vec<ListEntry>, StorageError>;
 
-    /// Hands the entries to `follower` within a second after each change, until it is dropped.
+    /// Begins to pass the entries to `follower`: all at first, then each change within a second, until it
+    /// is dropped.
     ///
-    /// While the storage cannot be read, what was handed over last stays in force.
-    fn follow(&self, follower: Weak<dyn ListFollower>);
+    /// While the storage cannot be read, the entries that were passed stay in force.
+    fn follow(&self, follower: Weak<dyn ListFollower>) -> Arc<dyn ListSubscription>;
 }
 
-/// Goes by the lists of a storage.
+/// The reading of a storage's lists by one follower.
+#[async_trait]
+pub trait ListSubscription: Send + Sync + 'static {
+    /// Passes to the follower all that changed until now, rather than within a second.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`] when the storage cannot be read now.
+    async fn catch_up(&self) -> Result<(), StorageError>;
+}
+
+/// A copy of a storage's lists.
 pub trait ListFollower: Send + Sync + 'static {
-    /// Takes all entries that are in force, in place of those before.
-    fn take(&self, entries: &[ListEntry]);
+    /// Replaces the copy by these entries.
+    fn take(&self, entries: Vec<ListEntry>);
+
+    /// Applies changes in their order; an entry with no time left is removed.
+    fn apply(&self, changes: Vec<ListEntry>);
+
+    /// Reports whether the storage was read.
+    fn report(&self, read: Result<(), &StorageError>);
 }
 
 /// An entry of a list that lives in a storage.
@@ -57,8 +79,8 @@ pub trait ListFollower: Send + Sync + 'static {
 pub struct ListEntry {
     /// Which list it is in.
     pub list: Listed,
-    /// The address, network or key.
-    pub entry: String,
-    /// How long it is in force yet; none for good.
+    /// The key, address or network.
+    pub entry: Entry,
+    /// How long it is still in force; none until it is removed.
     pub left: Option<Duration>,
 }

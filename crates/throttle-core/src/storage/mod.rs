@@ -18,7 +18,7 @@ pub use self::{
     charge::{Charge, OwnedCharge, Refund},
     emulated::Emulated,
     error::{Effect, StorageError},
-    lists::{ListEntry, ListFollower, ListStorage},
+    lists::{ListEntry, ListFollower, ListStorage, ListSubscription},
     local_places::LocalPlaces,
     places::{HeldPlace, PlaceStorage, PlacesOf, Taken},
     reply::Reply,

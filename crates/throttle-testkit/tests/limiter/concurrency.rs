@@ -31,9 +31,10 @@ async fn the_lists_of_the_limiter_hold() {
     limiter.allow_list().add("10.0.0.0/8").unwrap();
     limiter.deny_list().add("203.0.113.9").unwrap();
     let uploads = limiter.concurrency("uploads", 1).unwrap();
-    let held = [uploads.enter("10.0.0.1").await.unwrap(), uploads.enter("10.0.0.1").await.unwrap()];
+    let client = std::net::IpAddr::from([10, 0, 0, 1]);
+    let held = [uploads.enter(client).await.unwrap(), uploads.enter(client).await.unwrap()];
     assert!(held.iter().all(|one| one.is_allowed() && one.in_use() == 0));
-    assert_eq!(uploads.in_use("10.0.0.1").await.unwrap(), 0, "it holds no place");
+    assert_eq!(uploads.in_use(client).await.unwrap(), 0, "it holds no place");
     let denied = uploads.enter("203.0.113.9").await.unwrap();
     assert_eq!((denied.is_allowed(), denied.decision().listed()), (false, Some(Listed::Denied)));
 }

@@ -1,21 +1,32 @@
 //! Keys that always pass and keys that never do, on the way of a check.
 
-use throttle_core::{Key, Listed, Rule};
+use std::net::{IpAddr, Ipv4Addr};
+
+use throttle_core::{Key, Limiter, Listed, Rule};
 
 use crate::{MICRO, SECOND, limiter};
+
+const fn v4(octets: [u8; 4]) -> IpAddr {
+    let [a, b, c, d] = octets;
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+async fn is_allowed<'k>(limiter: &Limiter, key: impl Into<Key<'k>>) -> bool {
+    limiter.check(key, "api").await.unwrap().is_allowed()
+}
 
 #[tokio::test]
 async fn a_key_of_the_allow_list_always_passes_and_is_charged_nothing() {
     let (limiter, _) = limiter([Rule::per_minute("api", 2)]);
     limiter.allow_list().add("10.0.0.0/8").unwrap();
     for _ in 0..10 {
-        let decision = limiter.check_cost("10.1.2.3", "api", 2).await.unwrap();
+        let decision = limiter.check_cost(v4([10, 1, 2, 3]), "api", 2).await.unwrap();
         assert!(decision.is_allowed() && !decision.is_blocked());
         assert_eq!((decision.remaining(), decision.listed()), (2, Some(Listed::Allowed)));
         assert!(decision.receipt().is_none() && decision.reset_after().is_zero());
     }
     assert!(limiter.allow_list().remove("10.0.0.0/8").unwrap());
-    let decision = limiter.check("10.1.2.3", "api").await.unwrap();
+    let decision = limiter.check(v4([10, 1, 2, 3]), "api").await.unwrap();
     assert_eq!((decision.remaining(), decision.listed()), (1, None), "nothing was charged before");
 }
 
@@ -41,10 +52,10 @@ async fn a_key_that_stands_in_both_lists_is_denied() {
     let (limiter, _) = limiter([Rule::per_minute("api", 2)]);
     limiter.allow_list().add("10.0.0.0/8").unwrap();
     limiter.deny_list().add("10.1.0.0/16").unwrap();
-    assert!(!limiter.check("10.1.2.3", "api").await.unwrap().is_allowed());
-    assert!(limiter.check("10.2.2.3", "api").await.unwrap().is_allowed());
+    assert!(!is_allowed(&limiter, v4([10, 1, 2, 3])).await);
+    assert!(is_allowed(&limiter, v4([10, 2, 2, 3])).await);
     limiter.allow_list().add("10.1.2.3").unwrap();
-    assert!(!limiter.check("10.1.2.3", "api").await.unwrap().is_allowed(), "however exactly");
+    assert!(!is_allowed(&limiter, v4([10, 1, 2, 3])).await, "however exactly");
 }
 
 #[tokio::test]
@@ -63,12 +74,30 @@ async fn a_denial_for_a_time_says_how_long_and_ends_exactly_then() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_client_chose_does_not_pass_as_an_address() {
-    let (limiter, _) = limiter([Rule::per_minute("api", 1)]);
-    limiter.allow_list().add("10.0.0.0/8").unwrap();
-    for n in 0..3 {
-        let decision = limiter.check(Key::from("10.0.0.1").opaque(), "api").await.unwrap();
-        assert_eq!((decision.is_allowed(), decision.listed()), (n == 0, None));
+async fn a_text_is_no_address_to_the_allow_list_whatever_it_reads() {
+    for text in ["10.0.0.1", "10.0.0.1/anything", "10.0.0.1/8", "10.0.0.1/32", "::ffff:10.0.0.1"] {
+        let (limiter, _) = limiter([Rule::per_minute("api", 1)]);
+        limiter.allow_list().add("10.0.0.0/8").unwrap();
+        limiter.allow_list().add("10.0.0.1").unwrap();
+        let keys = [Key::from(text), Key::from(text.to_owned()), Key::from(text).opaque()];
+        for (n, key) in keys.iter().enumerate() {
+            let decision = limiter.check(key, "api").await.unwrap();
+            assert_eq!((decision.is_allowed(), decision.listed()), (n == 0, None), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_deny_list_reads_the_text_of_an_address_unless_it_is_opaque() {
+    let (limiter, _) = limiter([Rule::per_minute("api", 1_000)]);
+    limiter.deny_list().add("10.0.0.0/8").unwrap();
+    limiter.deny_list().add("2001:db8::/32").unwrap();
+    for text in ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1/8", "2001:db8:1::/64"] {
+        assert!(!is_allowed(&limiter, text).await, "{text}");
+        assert!(is_allowed(&limiter, Key::from(text).opaque()).await, "{text}");
+    }
+    for text in ["10.0.0.1/anything", "10.0.0.1/33", "10.0.0.1/", "10.0.0.1:80", "2001:db8::/129"] {
+        assert!(is_allowed(&limiter, text).await, "{text}");
     }
 }
 

@@ -9,7 +9,7 @@ const MICRO: Duration = Duration::from_micros(1);
 fn allow_list(entries: &[&str]) -> AllowList {
     let list = AllowList::new(None);
     for entry in entries {
-        list.add(entry).unwrap();
+        list.add(*entry).unwrap();
     }
     list
 }
@@ -57,28 +57,26 @@ fn a_network_holds_its_first_and_last_address_and_no_neighbour() {
         ["2001:db8:2::7", "2001:db8:2::10"],
     ];
     for key in within.as_flattened() {
-        assert!(list.contains(address(key)) && list.contains(*key), "{key}");
+        assert!(list.contains(address(key)), "{key}");
     }
     for key in beside.as_flattened() {
-        assert!(!list.contains(address(key)) && !list.contains(*key), "{key}");
+        assert!(!list.contains(address(key)), "{key}");
     }
 }
 
 #[test]
 fn every_prefix_length_is_a_network() {
-    for prefix in 0..=32_u32 {
+    for prefix in 1..=32_u32 {
         let list = allow_list(&[&format!("203.0.113.9/{prefix}")]);
-        assert!(list.contains("203.0.113.9"), "/{prefix}");
+        assert!(list.contains(address("203.0.113.9")), "/{prefix}");
         let flipped = |bit: u32| std::net::Ipv4Addr::from_bits(0xcb00_7109 ^ (1 << (31 - bit)));
-        if prefix > 0 {
-            assert!(!list.contains(Key::from(IpAddr::from(flipped(prefix - 1)))), "/{prefix}");
-        }
+        assert!(!list.contains(Key::from(IpAddr::from(flipped(prefix - 1)))), "/{prefix}");
         if prefix < 32 {
             assert!(list.contains(Key::from(IpAddr::from(flipped(prefix)))), "/{prefix}");
         }
     }
-    for prefix in 0..=128 {
-        assert!(allow_list(&[&format!("2001:db8::1/{prefix}")]).contains("2001:db8::1"));
+    for prefix in 1..=128 {
+        assert!(allow_list(&[&format!("2001:db8::1/{prefix}")]).contains(address("2001:db8::1")));
     }
 }
 
@@ -86,7 +84,7 @@ fn every_prefix_length_is_a_network() {
 fn a_network_written_by_any_of_its_addresses_is_the_same_entry() {
     let list = allow_list(&["10.1.2.3/8", "10.0.0.0/8", "10.255.255.255/8"]);
     assert_eq!(list.len(), 1);
-    assert!(list.contains("10.200.0.1"));
+    assert!(list.contains(address("10.200.0.1")));
     assert!(list.remove("10.9.9.9/8").unwrap());
     assert!(list.is_empty());
 }
@@ -95,28 +93,30 @@ fn a_network_written_by_any_of_its_addresses_is_the_same_entry() {
 fn ipv4_in_its_ipv6_mapping_is_ipv4() {
     let list = allow_list(&["::ffff:10.0.0.0/104", "::ffff:192.0.2.7", "203.0.113.0/24"]);
     for key in ["10.200.0.1", "::ffff:10.200.0.1", "192.0.2.7", "::ffff:192.0.2.7"] {
-        assert!(list.contains(key), "{key}");
+        assert!(list.contains(address(key)), "{key}");
     }
-    assert!(list.contains("::ffff:203.0.113.5") && list.contains(address("::ffff:203.0.113.5")));
-    assert!(!list.contains("11.0.0.1") && !list.contains("192.0.2.8"));
-
-    let all = allow_list(&["::ffff:0:0/96"]);
-    assert!(all.contains("0.0.0.0") && all.contains("255.255.255.255"));
-    assert!(!all.contains("2001:db8::1"));
+    assert!(
+        list.contains(address("::ffff:203.0.113.5"))
+            && list.contains(address("::ffff:203.0.113.5"))
+    );
+    assert!(!list.contains(address("11.0.0.1")) && !list.contains(address("192.0.2.8")));
 }
 
 #[test]
 fn a_network_of_one_family_holds_no_address_of_the_other() {
-    let four = allow_list(&["0.0.0.0/0"]);
-    assert!(four.contains("198.51.100.1") && !four.contains("2001:db8::1"));
-    let six = allow_list(&["::/0"]);
-    assert!(six.contains("2001:db8::1") && !six.contains("198.51.100.1"));
+    let (four, six) = (allow_list(&[]), allow_list(&[]));
+    four.add(Entry::all_ipv4()).unwrap();
+    six.add(Entry::all_ipv6()).unwrap();
+    assert!(four.contains(address("198.51.100.1")) && !four.contains(address("2001:db8::1")));
+    assert!(six.contains(address("2001:db8::1")) && !six.contains(address("198.51.100.1")));
 }
 
 #[test]
 fn an_address_is_found_however_its_key_writes_it() {
     let list = allow_list(&["2001:DB8:0:0::1"]);
-    assert!(list.contains("2001:db8::1") && list.contains("2001:0db8:0000::0001"));
+    assert!(
+        list.contains(address("2001:db8::1")) && list.contains(address("2001:0db8:0000::0001"))
+    );
     assert!(list.contains(address("2001:db8::1")));
     // The key of a client's network is that of a client: what counts is where the client is.
     let client: IpAddr = "2001:db8::1".parse().unwrap();
@@ -130,7 +130,7 @@ fn an_address_is_found_however_its_key_writes_it() {
 fn what_a_client_chose_is_no_address_to_the_lists() {
     let list = allow_list(&["10.0.0.0/8", "192.0.2.7", "key-1"]);
     for text in ["10.0.0.1", "192.0.2.7"] {
-        assert!(list.contains(text));
+        assert!(list.contains(address(text)) && !list.contains(text));
         assert!(!list.contains(Key::from(text).opaque()), "{text}");
         assert!(!list.contains(text.as_bytes()), "{text}");
         assert!(!list.contains(Key::parts([text])), "{text}");
@@ -151,31 +151,14 @@ fn a_key_that_is_no_address_is_a_key() {
 fn what_is_no_entry_is_an_error_that_shows_it() {
     let list = AllowList::new(None);
     let (deny, _) = deny_list();
-    let long = format!("10.0.0.0/{}", "9".repeat(10_000));
-    let table = [
-        "",
-        "10.0.0.0/33",
-        "10.0.0.0/-1",
-        "10.0.0.0/",
-        "10.0.0.0/8/8",
-        "10.0.0.0/8 ",
-        "10.0.0.0/255.0.0.0",
-        "2001:db8::/129",
-        "::ffff:10.0.0.0/129",
-        " 10.0.0.1",
-        "10.0.0.256",
-        "10.0.0/8",
-        "[::1]",
-        "[2001:db8::]/32",
-        &long,
-    ];
+    let table = ["", "0.0.0.0/0", "10.0.0.0/33", "203.0.113.9:51234", "10.0.0.*", "2001:db8::zz"];
     for entry in table {
         let error = list.add(entry).unwrap_err();
         assert_eq!(list.remove(entry).unwrap_err(), error);
         assert_eq!(deny.add(entry).unwrap_err(), error);
         assert_eq!(deny.add_for(entry, HOUR).unwrap_err(), error);
         let text = error.to_string();
-        assert!(text.contains(entry.get(..10).unwrap_or(entry)) && text.len() < 400, "{text}");
+        assert!(text.contains(entry), "{text}");
     }
     assert!(list.is_empty() && deny.is_empty());
 }
@@ -188,11 +171,14 @@ fn what_is_removed_is_found_no_more_and_the_rest_is() {
     assert!(!list.remove("user:1").unwrap(), "removed twice");
     assert!(!list.contains("user:1") && list.contains("user:2"));
     assert!(list.remove("10.0.0.0/8").unwrap());
-    assert!(!list.contains("10.2.0.0") && list.contains("10.1.0.0"), "the narrower one stays");
+    assert!(
+        !list.contains(address("10.2.0.0")) && list.contains(address("10.1.0.0")),
+        "the narrower one stays"
+    );
     assert!(!list.remove("10.1.0.0").unwrap(), "an address within is another entry");
     assert_eq!(list.len(), 2);
     list.clear();
-    assert!(list.is_empty() && !list.contains("user:2") && !list.contains("10.1.0.0"));
+    assert!(list.is_empty() && !list.contains("user:2") && !list.contains(address("10.1.0.0")));
     list.add("user:2").unwrap();
     assert!(list.contains("user:2") && list.len() == 1, "a list that was cleared takes entries");
 }
@@ -314,4 +300,58 @@ fn entries_change_while_others_look() {
         }
     });
     assert_eq!(list.len(), 1);
+}
+
+#[test]
+fn keys_networks_and_addresses_are_added_as_what_they_are() {
+    let (list, clock) = deny_list();
+    let client = Key::from("0.0.0.0/0").opaque();
+    let prefix: IpAddr = "2001:db8::7".parse().unwrap();
+    list.add(&client).unwrap();
+    list.add_for(prefix, HOUR).unwrap();
+    list.add(Entry::network([192, 0, 2, 0].into(), 24).unwrap()).unwrap();
+    list.add_for(Key::network(prefix, 64), 2 * HOUR).unwrap();
+    for denied in [client.clone(), prefix.into(), address("192.0.2.200"), Key::network(prefix, 64)]
+    {
+        assert!(list.contains(&denied), "{denied}");
+    }
+    for free in [address("203.0.113.9"), address("2001:db8::8"), "0.0.0.0/1".into(), "".into()] {
+        assert!(!list.contains(&free), "{free}");
+    }
+    clock.advance(HOUR);
+    assert!(!list.contains(prefix) && list.contains(Key::network(prefix, 64)));
+    assert!(list.remove(&client).unwrap() && !list.contains(&client));
+    assert_eq!(list.len(), 2);
+}
+
+#[test]
+fn shared_entries_change_in_the_order_that_they_come_in() {
+    let (list, clock) = deny_list();
+    let entry = |text: &str, left| ListEntry {
+        list: crate::Listed::Denied,
+        entry: text.parse().unwrap(),
+        left,
+    };
+    list.replace_shared(vec![
+        entry("a", None),
+        entry("b", Some(HOUR)),
+        entry("192.0.2.0/24", None),
+    ]);
+    assert_eq!(list.len(), 3);
+    list.change_shared(vec![
+        entry("a", Some(Duration::ZERO)),
+        entry("c", None),
+        entry("c", Some(HOUR)),
+        entry("192.0.2.0/24", Some(Duration::ZERO)),
+        entry("192.0.2.0/24", None),
+        entry("never added", Some(Duration::ZERO)),
+    ]);
+    for (key, is_listed) in [("a", false), ("b", true), ("c", true), ("192.0.2.9", true)] {
+        assert_eq!(list.contains(key), is_listed, "{key}");
+    }
+    clock.advance(HOUR);
+    assert!(!list.contains("c") && list.len() == 1);
+    list.change_shared(vec![entry("192.0.2.0/24", Some(Duration::ZERO))]);
+    list.replace_shared(Vec::new());
+    assert!(list.is_empty());
 }

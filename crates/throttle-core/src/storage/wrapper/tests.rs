@@ -5,11 +5,12 @@ use std::sync::{Mutex, Weak};
 use super::*;
 use crate::{
     decision::{Listed, Verdict},
+    entry::Entry,
     key::Key,
     rule::Rule,
     storage::{
         charge::Charge,
-        lists::{ListEntry, ListFollower},
+        lists::{ListEntry, ListFollower, ListSubscription},
         local_places::LocalPlaces,
     },
     time::{ManualClock, Micros},
@@ -126,11 +127,11 @@ struct NoLists;
 
 #[async_trait]
 impl ListStorage for NoLists {
-    async fn add(&self, _: Listed, _: &str, _: Option<Duration>) -> Result<(), StorageError> {
+    async fn add(&self, _: Listed, _: &Entry, _: Option<Duration>) -> Result<(), StorageError> {
         Ok(())
     }
 
-    async fn remove(&self, _: Listed, _: &str) -> Result<bool, StorageError> {
+    async fn remove(&self, _: Listed, _: &Entry) -> Result<bool, StorageError> {
         Ok(false)
     }
 
@@ -138,7 +139,16 @@ impl ListStorage for NoLists {
         Ok(Vec::new())
     }
 
-    fn follow(&self, _: Weak<dyn ListFollower>) {}
+    fn follow(&self, _: Weak<dyn ListFollower>) -> Arc<dyn ListSubscription> {
+        Arc::new(Self)
+    }
+}
+
+#[async_trait]
+impl ListSubscription for NoLists {
+    async fn catch_up(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 /// Overrides one method.

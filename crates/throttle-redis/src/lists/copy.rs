@@ -1,0 +1,93 @@
+//! A copy of the lists while it is read.
+
+use std::{collections::HashMap, time::Duration};
+
+use throttle_core::{Entry, ListEntry, Listed, StorageError};
+
+/// The most entries that both lists together have.
+pub(super) const MAX_LIST_ENTRIES: usize = 500_000;
+
+/// All entries, as of a change.
+#[derive(Default)]
+pub(super) struct Copy {
+    entries: HashMap<(Listed, Entry), End>,
+    /// How many texts were no entries.
+    pub(super) unreadable: usize,
+    /// The latest change that it contains.
+    pub(super) version: String,
+    /// The time of Redis when it was read, in milliseconds.
+    pub(super) now: u64,
+}
+
+/// An entry that was added, or removed if its end has passed.
+pub(super) struct Change {
+    pub(super) list: Listed,
+    pub(super) entry: Entry,
+    pub(super) end: End,
+}
+
+/// The end of an entry in milliseconds of Redis' clock; none until it is removed.
+pub(super) type End = Option<u64>;
+
+impl Copy {
+    /// Applies a change; it fails when there are too many entries.
+    pub(super) fn apply(&mut self, change: Change) -> Result<(), StorageError> {
+        let Change { list, entry, end } = change;
+        if end.is_some_and(|end| end <= self.now) {
+            self.entries.remove(&(list, entry));
+            return Ok(());
+        }
+        self.entries.insert((list, entry), end);
+        if self.entries.len() > MAX_LIST_ENTRIES {
+            return Err(StorageError::not_carried_out(format!(
+                "the shared lists have more than {MAX_LIST_ENTRIES} entries, which is the most"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Returns the entries that are in force.
+    pub(super) fn into_entries(self) -> Vec<ListEntry> {
+        let entries = self.entries.into_iter();
+        let entry = |((list, entry), end)| ListEntry { list, entry, left: left(end, self.now) };
+        entries.map(entry).filter(|entry| entry.left != Some(Duration::ZERO)).collect()
+    }
+}
+
+/// Returns how long an entry is still in force; nothing is left of one that was removed.
+pub(super) fn left(end: End, now: u64) -> Option<Duration> {
+    end.map(|end| Duration::from_millis(end.saturating_sub(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(n: usize, end: End) -> Change {
+        Change { list: Listed::Denied, entry: Entry::key(&n.to_string()), end }
+    }
+
+    #[test]
+    fn more_entries_than_there_may_be_are_an_error() {
+        let mut copy = Copy { now: 1_000, ..Copy::default() };
+        for n in 0..MAX_LIST_ENTRIES {
+            copy.apply(change(n, None)).unwrap();
+        }
+        copy.apply(change(0, Some(2_000))).unwrap();
+        copy.apply(change(MAX_LIST_ENTRIES, Some(1_000))).unwrap(); // ended
+        let error = copy.apply(change(MAX_LIST_ENTRIES, None)).unwrap_err().to_string();
+        assert!(error.contains("more than 500000 entries"), "{error}");
+    }
+
+    #[test]
+    fn entries_that_ended_are_not_in_it() {
+        let mut copy = Copy { now: 1_000, ..Copy::default() };
+        for (n, end) in [(0, None), (1, Some(1_500)), (2, Some(3_000)), (3, Some(1_000))] {
+            copy.apply(change(n, end)).unwrap();
+        }
+        copy.now = 1_500;
+        let mut left: Vec<_> = copy.into_entries().into_iter().map(|entry| entry.left).collect();
+        left.sort();
+        assert_eq!(left, [None, Some(Duration::from_millis(1_500))]);
+    }
+}

@@ -1,0 +1,79 @@
+//! The allow and the deny list that servers share.
+//!
+//! Redis keeps the entries, and a stream of the latest changes. A server reads all entries once, in pages,
+//! and then only what changed since the last change that it knows. If that one is not in the stream any more
+//! (after a failover, on another server, after too many changes at once), it reads all entries again.
+
+mod copy;
+mod following;
+mod reading;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use throttle_core::{
+    Entry, ListEntry, ListFollower, ListStorage, ListSubscription, Listed, StorageError,
+    async_trait,
+};
+
+use self::{
+    copy::MAX_LIST_ENTRIES,
+    following::Following,
+    reading::{call, load, number},
+};
+use crate::{client::Client, ttl};
+
+/// The longest time that an entry has: a hundred years.
+const LONGEST_MS: u64 = 100 * 365 * 86_400_000;
+
+/// The lists of one prefix.
+pub(crate) struct Lists {
+    client: Arc<Client>,
+}
+
+impl Lists {
+    pub(crate) fn new(client: &Arc<Client>) -> Self {
+        Self { client: Arc::clone(client) }
+    }
+}
+
+#[async_trait]
+impl ListStorage for Lists {
+    async fn add(
+        &self,
+        list: Listed,
+        entry: &Entry,
+        span: Option<Duration>,
+    ) -> Result<(), StorageError> {
+        let millis = span.map(|span| ttl::millis(span).min(LONGEST_MS));
+        let millis = millis.map(|millis| millis.to_string()).unwrap_or_default();
+        let answer = call(&self.client, |call| {
+            let call = call.arg("add").arg(number(list)).arg(entry.encode());
+            call.arg(millis).arg(MAX_LIST_ENTRIES);
+        });
+        match answer.await?.word() {
+            "full" => Err(StorageError::not_carried_out(format!(
+                "the shared lists have {MAX_LIST_ENTRIES} entries, which is the most; remove some, add \
+                 them for a time, or add networks in place of addresses"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn remove(&self, list: Listed, entry: &Entry) -> Result<bool, StorageError> {
+        let answer = call(&self.client, |call| {
+            call.arg("remove").arg(number(list)).arg(entry.encode());
+        });
+        Ok(answer.await?.word() == "done")
+    }
+
+    async fn load(&self) -> Result<Vec<ListEntry>, StorageError> {
+        Ok(load(&self.client).await?.into_entries())
+    }
+
+    fn follow(&self, follower: Weak<dyn ListFollower>) -> Arc<dyn ListSubscription> {
+        Following::start(&self.client, follower)
+    }
+}

@@ -1,0 +1,174 @@
+//! Reads the lists: what changed, or all entries page by page.
+
+use std::time::Duration;
+
+use throttle_core::{Entry, Listed, StorageError};
+use tokio::time::{Instant, sleep};
+
+use super::copy::{Change, Copy, End};
+use crate::{
+    client::Client,
+    error::unreadable,
+    lua::{LISTS, ScriptCall},
+};
+
+/// How many changes the script returns at once, the one that is known among them.
+const CHANGES_READ: usize = 500;
+/// How often all entries are read anew because the changes meanwhile were too many.
+const ATTEMPTS: usize = 3;
+/// Between two pages passes so many times the time that Redis took for one, for decisions.
+const PAUSE: u32 = 4;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// An answer of the script.
+pub(super) struct Answer {
+    /// The time of Redis in milliseconds.
+    now: u64,
+    texts: Vec<String>,
+}
+
+/// What changed after a version.
+pub(super) struct Changes {
+    pub(super) version: String,
+    pub(super) now: u64,
+    pub(super) changes: Vec<Change>,
+    /// Whether there may be more.
+    pub(super) is_full: bool,
+    unreadable: usize,
+}
+
+impl Answer {
+    /// Returns the first text after the time.
+    pub(super) fn word(&self) -> &str {
+        self.texts.first().map_or("", String::as_str)
+    }
+}
+
+/// Returns what changed after the version that is known; none if Redis does not have that version.
+pub(super) async fn changes(client: &Client, known: &str) -> Result<Option<Changes>, StorageError> {
+    let answer = call(client, |call| {
+        call.arg("changes").arg(known);
+    });
+    let Answer { now, texts } = answer.await?;
+    let Some((version, texts)) = texts.split_first() else { return Ok(None) };
+    let parts = texts.chunks_exact(3);
+    let is_full = parts.len() + 1 >= CHANGES_READ;
+    let read = |part: &[String]| {
+        let list = if part[0] == "1" { Listed::Allowed } else { Listed::Denied };
+        Some(Change { list, entry: Entry::decode(&part[1])?, end: end(&part[2]) })
+    };
+    let mut unreadable = 0;
+    let changes = parts.filter_map(|part| {
+        let change = read(part);
+        unreadable += usize::from(change.is_none());
+        change
+    });
+    let changes = changes.collect();
+    Ok(Some(Changes { version: version.clone(), now, changes, is_full, unreadable }))
+}
+
+/// Reads all entries.
+///
+/// Pages are read while entries change: what changes meanwhile may be in them or not. So the changes since
+/// before the first page are applied to them, which makes the copy that of the last of these changes.
+pub(super) async fn load(client: &Client) -> Result<Copy, StorageError> {
+    for _ in 0..ATTEMPTS {
+        let mut copy = Copy::default();
+        copy.version = latest(client).await?;
+        for list in [Listed::Allowed, Listed::Denied] {
+            read_pages(client, list, &mut copy).await?;
+        }
+        if apply_changes(client, &mut copy).await? {
+            if copy.unreadable > 0 {
+                tracing::warn!(
+                    entries = copy.unreadable,
+                    "the shared lists have entries that cannot be read; they are ignored"
+                );
+            }
+            return Ok(copy);
+        }
+    }
+    Err(StorageError::not_carried_out("the shared lists change faster than they can be read"))
+}
+
+async fn latest(client: &Client) -> Result<String, StorageError> {
+    let answer = call(client, |call| {
+        call.arg("changes").arg("");
+    });
+    Ok(answer.await?.word().to_owned())
+}
+
+/// Reads the entries in the order of their ends and texts: what does not change is read once, on whichever
+/// server a page is read. The pauses leave Redis and the connections to decisions.
+async fn read_pages(client: &Client, list: Listed, copy: &mut Copy) -> Result<(), StorageError> {
+    let (mut score, mut entry) = (String::new(), String::new());
+    loop {
+        let began = Instant::now();
+        let answer = call(client, |call| {
+            call.arg("page").arg(number(list)).arg(&score).arg(&entry);
+        });
+        let answer = answer.await?;
+        let took = began.elapsed();
+        copy.now = answer.now;
+        for part in answer.texts[1..].chunks_exact(2) {
+            match Entry::decode(&part[0]) {
+                Some(entry) => copy.apply(Change { list, entry, end: end(&part[1]) })?,
+                None => copy.unreadable += 1,
+            }
+        }
+        match answer.texts.as_slice() {
+            [word, .., last, last_score] if word == "more" => {
+                (entry, score) = (last.clone(), last_score.clone());
+            }
+            _ => return Ok(()),
+        }
+        sleep((took * PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
+    }
+}
+
+/// Applies the changes after the version of the copy; returns whether Redis still has them.
+pub(super) async fn apply_changes(client: &Client, copy: &mut Copy) -> Result<bool, StorageError> {
+    loop {
+        let Some(read) = changes(client, &copy.version).await? else { return Ok(false) };
+        (copy.version, copy.now) = (read.version, read.now);
+        copy.unreadable += read.unreadable;
+        for change in read.changes {
+            copy.apply(change)?;
+        }
+        if !read.is_full {
+            return Ok(true);
+        }
+    }
+}
+
+/// Calls the script of the lists.
+pub(super) async fn call(
+    client: &Client,
+    arguments: impl FnOnce(&mut ScriptCall),
+) -> Result<Answer, StorageError> {
+    // No identity is written so: what follows a % in one is hexadecimal.
+    let name = |name| client.keys.of_value(&format!("{{%lists}}:{name}"));
+    let mut call = LISTS.call(&[name("allow"), name("deny"), name("changes")]);
+    arguments(&mut call);
+    let texts: Vec<Vec<u8>> = redis::from_redis_value(client.run(&call).await?)
+        .map_err(|error| StorageError::not_carried_out(unreadable(&error)))?;
+    let mut texts = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned());
+    let now = texts.next().and_then(|now| now.parse().ok());
+    let now =
+        now.ok_or_else(|| StorageError::not_carried_out("the script did not say the time"))?;
+    Ok(Answer { now, texts: texts.collect() })
+}
+
+/// Returns the number by which the script knows a list.
+pub(super) fn number(list: Listed) -> u8 {
+    match list {
+        Listed::Allowed => 1,
+        Listed::Denied => 2,
+    }
+}
+
+/// Reads the end of an entry, which is a number of milliseconds or `inf`.
+fn end(score: &str) -> End {
+    score.parse().ok()
+}
