@@ -2,10 +2,11 @@
 //! loopback, in the same run.
 //!
 //! `cargo run --release -p throttle-bench --bin redis` prints every table; `-- throughput`,
-//! `-- server`, `-- latency`, `-- pool` or `-- memory` prints one. It needs `redis-server` and
+//! `-- server`, `-- latency`, `-- pool`, `-- memory` or `-- lists` prints one. It needs `redis-server` and
 //! `redis-benchmark` (Debian: `redis-server`, `redis-tools`).
 
 mod latency;
+mod lists;
 mod memory;
 mod pool;
 mod server;
@@ -31,5 +32,8 @@ async fn main() {
     }
     if wanted("memory") {
         memory::run().await;
+    }
+    if wanted("lists") {
+        lists::run().await;
     }
 }
