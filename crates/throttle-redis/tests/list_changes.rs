@@ -33,7 +33,7 @@ fn fill(server: &Server, count: usize) {
 
 async fn start(server: &Server) -> (Limiter, SharedLists) {
     let limiter = limiter(&standalone(server).await, [rule("r", 1_000_000)]);
-    let lists = limiter.shared_lists().await.unwrap();
+    let lists = limiter.shared_lists().await.expect("the lists are read");
     (limiter, lists)
 }
 

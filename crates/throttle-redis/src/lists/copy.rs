@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn change(n: usize, end: End) -> Change {
-        Change { list: Listed::Denied, entry: Entry::key(&n.to_string()), end }
+        Change { list: Listed::Denied, entry: Entry::key(n.to_string()), end }
     }
 
     #[test]
