@@ -21,6 +21,9 @@ const MAX_DRAINS: usize = 256;
 const TICK: Duration = Duration::from_millis(250);
 /// How many ticks a drain lasts at most: 5 seconds.
 const MAX_TICKS: u32 = 20;
+/// How many frames are read before other tasks get a turn and the time is looked at: the body may be one that a layer
+/// decompresses, which is always ready.
+const MAX_FRAMES: usize = 32;
 
 static DRAINS: AtomicUsize = AtomicUsize::new(0);
 
@@ -88,17 +91,21 @@ async fn drain(body: impl Body, max_bytes: u64, clock: &impl Clock) {
         let before = left;
         let mut tick = clock.sleep(TICK);
         let is_over = poll_fn(|cx| {
-            while left > 0 {
+            for _ in 0..MAX_FRAMES {
                 match body.as_mut().poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         let length = frame.data_ref().map_or(0, Buf::remaining) as u64;
                         left = left.saturating_sub(length.max(1)); // empty frames end, too
+                        if left == 0 {
+                            return Poll::Ready(true);
+                        }
                     }
                     Poll::Ready(_) => return Poll::Ready(true),
                     Poll::Pending => return tick.as_mut().poll(cx).map(|()| false),
                 }
             }
-            Poll::Ready(true)
+            cx.waker().wake_by_ref();
+            tick.as_mut().poll(cx).map(|()| false)
         })
         .await;
         if is_over || left == before {

@@ -103,7 +103,17 @@ fn no_more_is_read_than_the_bound() {
 
     let mut empty_pieces = Drain::new(1000);
     (0..1001).for_each(|_| empty_pieces.sent.send(0));
-    assert!(empty_pieces.is_over());
+    assert!((0..1000).any(|_| empty_pieces.is_over()) && !empty_pieces.sent.is_read());
+}
+
+#[test]
+fn a_body_that_is_always_ready_ends_in_time_and_leaves_turns_to_others() {
+    let mut drain = Drain::new(u64::MAX);
+    drain.sent.pieces.lock().unwrap().resize(100_000, 1);
+    for _ in 1..MAX_TICKS {
+        assert!(!drain.is_over_after(1.0));
+    }
+    assert!(drain.is_over_after(1.0) && !drain.sent.is_read());
 }
 
 #[test]
