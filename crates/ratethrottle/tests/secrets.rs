@@ -206,19 +206,32 @@ async fn no_part_of_a_password_is_shown_of_any_malformed_address() {
     assert_hidden(&log.text(), "the log");
 }
 
-/// Answers by an error that cites what was sent: as a whole, or cut after so many bytes as Redis does.
-async fn cite(listener: TcpListener, most: usize) {
+/// What servers that cite their client answer to each command, of all that was sent.
+const CITATIONS: [fn(&str) -> String; 7] = [
+    |sent| cut(sent, 40),
+    |sent| cut(sent, 60),
+    |sent| cut(sent, 80),
+    |sent| format!("-ERR no {}\r\n", sent.replace("\r\n", " ")),
+    |sent| format!("-{}\r\n", sent.replace("\r\n", "")),
+    |sent| format!("-{}, with args\r\n", sent.replace("\r\n", " ")),
+    str::to_owned,
+];
+
+/// Cites as Redis does.
+fn cut(sent: &str, most: usize) -> String {
+    let cited: String = sent.replace("\r\n", " ").chars().take(most).collect();
+    format!("-ERR unknown command, with args {cited}\r\n")
+}
+
+async fn cite(listener: TcpListener, answer: fn(&str) -> String) {
     loop {
         let Ok((mut client, _)) = listener.accept().await else { return };
         tokio::spawn(async move {
             let mut sent = [0; 4_096];
             while let Ok(count @ 1..) = client.read(&mut sent).await {
-                let words = String::from_utf8_lossy(&sent[..count]).replace("\r\n", " ");
-                let cited: String = words.chars().take(most).collect();
-                let known = if most < sent.len() { "unknown command, with args" } else { "no" };
-                let answer = format!("-ERR {known} {cited}\r\n");
+                let sent = String::from_utf8_lossy(&sent[..count]);
                 // One for each of the commands that were sent together.
-                let answers = answer.repeat(words.matches('*').count());
+                let answers = answer(&sent).repeat(sent.matches('*').count());
                 if client.write_all(answers.as_bytes()).await.is_err() {
                     return;
                 }
@@ -232,14 +245,14 @@ async fn a_server_that_cites_what_it_was_sent_does_not_bring_the_password_into_e
     let (log, _guard) = Log::begin();
     let redis = Server::builder().option("rename-command", "HELLO \"\"").start();
     let mut hosts = vec![redis.address()];
-    for most in [40, 60, 80, 4_096] {
+    for citation in CITATIONS {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
         hosts.push(listener.local_addr().expect("it is bound").to_string());
-        tokio::spawn(cite(listener, most));
+        tokio::spawn(cite(listener, citation));
     }
-    let password = HALVES.concat();
-    let login = format!("limiter:{password}");
-    for host in hosts {
+    let [plain, escaped] = ["", "%22%5C%0A"].map(|between| HALVES.join(between));
+    for (host, password) in hosts.iter().flat_map(|host| [(host, &plain), (host, &escaped)]) {
+        let login = format!("limiter:{password}");
         for address in [
             format!("redis://:{password}@{host}"),
             format!("redis://{login}@{host}"),

@@ -14,24 +14,31 @@ pub(crate) fn without_login(error: RedisError, options: &Options) -> RedisError 
     if error.is_io_error() {
         return error; // by this machine
     }
+    let error = without_arguments(error);
     let text = error.to_string();
-    if text.contains(ARGUMENTS) {
-        let cut = error.detail().and_then(|detail| detail.split_once(ARGUMENTS));
-        return with_words(&error, cut.map_or(HIDDEN, |(before, _)| before));
-    }
-    let mut passwords =
-        [&options.login.password, &options.sentinel_login.password].into_iter().flatten();
-    if passwords.any(|password| !password.is_empty() && text.contains(password.as_str())) {
-        return with_words(&error, HIDDEN);
+    let is_shown = |password: &String| {
+        let escaped = format!("{password:?}");
+        let escaped = &escaped[1..escaped.len() - 1];
+        !password.is_empty() && (text.contains(password.as_str()) || text.contains(escaped))
+    };
+    let passwords = [&options.login.password, &options.sentinel_login.password];
+    if passwords.into_iter().flatten().any(is_shown) {
+        return (error.kind(), HIDDEN).into();
     }
     error
 }
 
-/// Returns an error of the same kind and code with other words.
-fn with_words(error: &RedisError, words: &str) -> RedisError {
-    let code = error.code().unwrap_or_default();
-    match redis::parse_redis_value(format!("-{code} {words}\r\n").as_bytes()) {
-        Ok(Value::ServerError(same)) if !code.is_empty() => same.into(),
-        _ => (error.kind(), HIDDEN).into(),
+/// Returns the error with the words before the arguments alone, which may be cut within a password.
+fn without_arguments(error: RedisError) -> RedisError {
+    if !error.to_string().contains(ARGUMENTS) {
+        return error;
     }
+    let words = error.detail().and_then(|detail| detail.split_once(ARGUMENTS));
+    if let (Some(code), Some((words, _))) = (error.code(), words)
+        && let Ok(Value::ServerError(same)) =
+            redis::parse_redis_value(format!("-{code} {words}\r\n").as_bytes())
+    {
+        return same.into();
+    }
+    (error.kind(), HIDDEN).into()
 }
