@@ -217,14 +217,17 @@ impl HeaderSink for Fields<'_> {
     }
 
     fn extend_list(&mut self, list: RateLimitHeader, value: Bytes) {
-        let Ok(added) = actix::HeaderValue::from_maybe_shared(value.clone()) else { return };
+        let Ok(added) = actix::HeaderValue::from_maybe_shared(value) else { return };
         let before: Vec<_> = self.0.insert(name_of_list(list), added).collect();
         if before.is_empty() {
             return;
         }
+        let name = name_of_list(list);
+        let Some(added) = self.0.get(&name) else { return };
         let lines = before.iter().map(actix::HeaderValue::as_bytes);
-        if let Ok(line) = actix::HeaderValue::from_bytes(&join_list(list, lines, &value)) {
-            self.0.insert(name_of_list(list), line);
+        if let Ok(line) = actix::HeaderValue::from_bytes(&join_list(list, lines, added.as_bytes()))
+        {
+            self.0.insert(name, line);
         }
     }
 }
