@@ -105,7 +105,8 @@ fn login(limiter: &Limiter) -> Layer {
 }
 
 /// Tenants have a limit for each of their clients, in KiB; who does not say how long a body is pays for a
-/// MiB. A storage that fails stops no upload. A client that is rejected while it uploads reads the rejection, for 4 MiB.
+/// MiB. A storage that fails stops no upload. A client that is rejected while it uploads receives the rejection, up to
+/// 4 MiB.
 fn upload(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .rule("upload")
@@ -114,7 +115,7 @@ fn upload(limiter: &Limiter) -> Layer {
         .exempt_preflight()
         .exempt(|head| head.header("x-purpose") == Some("probe"))
         .on_error(OnError::Pass)
-        .drain_rejected(4 * 1024 * 1024); // of the layer alone: Actix reads on by itself
+        .drain_rejected(4 * 1024 * 1024); // not in Actix, which does so itself
     Ok(layer.build()?)
 }
 

@@ -21,8 +21,8 @@ const MAX_DRAINS: usize = 256;
 const TICK: Duration = Duration::from_millis(250);
 /// How many ticks a drain lasts at most: 5 seconds.
 const MAX_TICKS: u32 = 20;
-/// How many frames are read before other tasks get a turn and the time is looked at: the body may be one that a layer
-/// decompresses, which is always ready.
+/// How many frames are read before other tasks run and the time is checked: a body that a layer decompresses may
+/// always be ready.
 const MAX_FRAMES: usize = 32;
 
 static DRAINS: AtomicUsize = AtomicUsize::new(0);
@@ -33,7 +33,7 @@ static DRAINS: AtomicUsize = AtomicUsize::new(0);
 /// front, then sees a reset instead of the rejection. Over HTTP/1 the connection stays open meanwhile, and is
 /// reused where the body ends.
 ///
-/// A drain ends after `max_bytes`, after 5 seconds, and 250 to 500 milliseconds after the last byte. A process
+/// A drain ends after `max_bytes`, after 5 seconds, or 250 to 500 milliseconds after the last byte. A process
 /// drains at most 256 bodies at once. The body is dropped unread
 ///
 /// - where it is empty, `max_bytes` is 0, or 256 bodies are being drained;

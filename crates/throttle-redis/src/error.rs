@@ -241,7 +241,7 @@ const NOT_REDIS: &str = "check that Redis listens at this host and port, and tha
 /// As above, where the connection was closed. Over TLS Redis cannot say why.
 const CLOSED: &str = "check that Redis listens at this host and port, and that both sides use TLS \
                       (rediss://) or neither (redis://); over TLS a Redis that has reached maxclients \
-                      closes connections without a word, too";
+                      also closes connections without an error";
 
 /// Says what to do about what Redis said.
 fn advice(error: &RedisError) -> String {
@@ -301,7 +301,7 @@ fn of_text(text: &str) -> String {
     } else if let Some(help) = of_certificate(text) {
         help
     } else if text.contains("max number of clients") {
-        "Redis has as many connections as it allows: raise its maxclients, or see CLIENT LIST for who has them"
+        "Redis has as many connections as it allows: raise its maxclients, or find them in CLIENT LIST"
     } else if text.contains("Permission denied") {
         "let this process read and write the socket: unixsocketperm of Redis, and the group of the file"
     } else if text.contains("NOPERM") || text.contains("can't run this command") {
@@ -325,32 +325,32 @@ fn of_certificate(text: &str) -> Option<&'static str> {
     let help = [
         (
             "CaUsedAsEndEntity",
-            "the server shows the certificate of an authority, as `openssl req -x509` makes one: make it with \
-             `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:its-name`, and name its file \
-             by `ca`",
+            "the server presents a CA certificate, as `openssl req -x509` creates by default: create it with \
+             `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:its-name`, and set `ca` to its \
+             file",
         ),
         (
             "UnsupportedCertVersion",
-            "the server's certificate is of version 1: make one of version 3, with a subjectAltName",
+            "the server's certificate has version 1: create one of version 3, with a subjectAltName",
         ),
         (
             "UnknownIssuer",
-            "the server's certificate is signed by no authority that is trusted: name its CA's file by `ca`",
+            "the server's certificate is not signed by a trusted CA: set `ca` to the file of its CA",
         ),
         (
             "not valid for",
-            "connect to a name that is in the server's certificate, or make one with this name as a subjectAltName",
+            "connect to a name in the server's certificate, or create one with this name as a subjectAltName",
         ),
-        ("certificate expired", "renew the server's certificate, or set the clocks"),
-        ("certificate not valid yet", "set the clocks"),
+        ("certificate expired", "renew the server's certificate, or correct the clocks"),
+        ("certificate not valid yet", "correct the clocks"),
         (
             "CertificateRequired",
             "the server asks for a client certificate: set one and its key (in the address: ?cert=…&key=…), or \
-             tls-auth-clients of Redis",
+             change tls-auth-clients of Redis",
         ),
         (
             "UnknownCA",
-            "the server does not trust the client certificate: see tls-ca-cert-file of Redis",
+            "the server does not trust the client certificate: check tls-ca-cert-file of Redis",
         ),
         (
             "ertificate",

@@ -6,7 +6,7 @@ use crate::options::Options;
 
 /// What Redis writes before the arguments of a command that it does not have.
 const ARGUMENTS: &str = ", with args";
-const HIDDEN: &str = "what the server says repeats the login, and is not shown";
+const HIDDEN: &str = "the error of the server repeats the login, and is not shown";
 
 /// Returns the error of a handshake without the passwords: a Redis without `HELLO`, or a server of another
 /// kind, may cite the command that they were sent in, as a whole or cut.

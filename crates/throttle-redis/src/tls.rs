@@ -109,8 +109,8 @@ fn read(
     let text = fs::read(file).map_err(unreadable)?;
     check(&text).map_err(|error| {
         let words = match error {
-            pem::Error::NoItemsFound => "it has none in PEM",
-            _ => "it is not PEM", // and not the error's own words, which cite the file
+            pem::Error::NoItemsFound => "it contains none in PEM format",
+            _ => "it is not valid PEM", // and not the error's own words, which cite the file
         };
         unreadable(io::Error::new(io::ErrorKind::InvalidData, words))
     })?;
@@ -134,9 +134,5 @@ fn shown(file: &Path) -> &Path {
     let text = file.to_string_lossy();
     // Neither PEM nor base64 of DER begins with a slash or has a point.
     let is_path = !text.contains(['\n', '\r']) && (file.is_absolute() || text.contains('.'));
-    if is_path {
-        file
-    } else {
-        Path::new("(what was given is not shown: it may be a key and no path)")
-    }
+    if is_path { file } else { Path::new("(not shown: it may be a key instead of a path)") }
 }

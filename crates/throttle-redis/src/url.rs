@@ -29,7 +29,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if path.contains('@') || query.contains('@') {
         // A login with a / or ? ends too early: what seems to be the host is a part of it.
-        return Err(wrong("it has an @ behind its host", ESCAPES));
+        return Err(wrong("it has an @ after its host", ESCAPES));
     }
     let (login, hosts) = match authority.rsplit_once('@') {
         Some((login, hosts)) => (Some(login), hosts),

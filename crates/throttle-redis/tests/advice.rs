@@ -146,7 +146,10 @@ async fn each_certificate_that_is_refused_has_the_advice_that_mends_it() {
         .await
         .unwrap();
     let text = refused(RedisStorage::builder(&server.url())).await;
-    assert!(text.contains("name its CA's file by `ca`") && !text.contains("CA:FALSE"), "{text}");
+    assert!(
+        text.contains("set `ca` to the file of its CA") && !text.contains("CA:FALSE"),
+        "{text}"
+    );
     drop(server);
 
     let files = self_signed(&folder, IsCa::ExplicitNoCa, &["elsewhere.example"]);

@@ -69,11 +69,11 @@ impl RateThrottleLayer {
     /// none.
     ///
     /// A server that stops reading an upload closes the connection, and a client that is still sending, or a
-    /// proxy in front, then sees a reset instead of the rejection. So the body is read on in a task, which does
-    /// not delay the response. A task ends after these bytes, after 5 seconds, and 250 to 500 milliseconds after
-    /// the last byte. A process reads at most 256 bodies at once; more are dropped unread, and so are those of
-    /// HTTP/2, where that resets no connection, and of requests with `Expect`, whose clients wait for the
-    /// response. It needs a tokio runtime, as hyper has; elsewhere all bodies are dropped.
+    /// proxy in front, then sees a reset instead of the rejection. So a task keeps reading the body, without
+    /// delaying the response. It ends after these bytes, after 5 seconds, or 250 to 500 milliseconds after the last
+    /// byte. A process reads at most 256 bodies at once; further bodies are dropped unread. So are bodies over
+    /// HTTP/2, where that does not reset the connection, bodies of requests with `Expect`, whose clients wait for
+    /// the response, and all bodies outside of a tokio runtime.
     pub fn drain_rejected(mut self, max_bytes: u64) -> Self {
         self.max_drain = max_bytes;
         self

@@ -1,4 +1,4 @@
-//! The body of a rejected request, over a socket: it is read on, and the response does not wait for it.
+//! The body of a rejected request, over a socket: it is still read, and the response does not wait for it.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 

@@ -64,8 +64,8 @@ pub fn join_list<'a>(
         REPLACED.call_once(|| {
             tracing::warn!(
                 field = %list.name(),
-                "a response already has this header field, and its value is not a List (RFC 9651), as that of an \
-                 older draft; it is replaced, in all such responses"
+                "a response already has this header field, and its value is not a List (RFC 9651), such as \
+                 that of an older draft; it is replaced, in all such responses"
             );
         });
         return added.to_vec();
