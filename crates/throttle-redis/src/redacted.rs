@@ -2,11 +2,14 @@
 
 use redis::{RedisError, Value};
 
-use crate::options::Options;
+use crate::{
+    options::Options,
+    transport::{MOST_OF_ERROR, as_text},
+};
 
 /// What Redis writes before the arguments of a command that it does not have.
 const ARGUMENTS: &str = ", with args";
-const HIDDEN: &str = "the error of the server repeats the login, and is not shown";
+const HIDDEN: &str = "the error of the server may repeat the login, and is not shown";
 
 /// Returns the error of a handshake without the passwords: a Redis without `HELLO`, or a server of another
 /// kind, may cite the command that they were sent in, as a whole or cut.
@@ -16,10 +19,13 @@ pub(crate) fn without_login(error: RedisError, options: &Options) -> RedisError 
     }
     let error = without_arguments(error);
     let text = error.to_string();
+    // One that was cut may end within a password. Redis writes none of half that length.
+    let is_cut = text.len() >= MOST_OF_ERROR / 2;
     let is_shown = |password: &String| {
-        let escaped = format!("{password:?}");
-        let escaped = &escaped[1..escaped.len() - 1];
-        !password.is_empty() && (text.contains(password.as_str()) || text.contains(escaped))
+        let as_text: String = password.bytes().map(as_text).map(char::from).collect();
+        let shown =
+            |form: &str| text.contains(form) || text.contains(&*form.escape_debug().to_string());
+        !password.is_empty() && (is_cut || shown(password) || shown(&as_text))
     };
     let passwords = [&options.login.password, &options.sentinel_login.password];
     if passwords.into_iter().flatten().any(is_shown) {

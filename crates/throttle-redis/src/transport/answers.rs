@@ -15,7 +15,7 @@ pub(super) const MOST: usize = 32 << 20;
 /// The longest line; only an error is cut there, and read on.
 const MOST_OF_LINE: usize = 64 << 10;
 /// An error is passed on up to here.
-const MOST_OF_ERROR: usize = 1 << 10;
+pub(crate) const MOST_OF_ERROR: usize = 1 << 10;
 /// What a value takes beside its bytes.
 const VALUE: usize = 64;
 
@@ -204,9 +204,7 @@ impl Line {
         if self.kind != b'-' || is_over || byte == b'\r' {
             return Some(byte);
         }
-        // What was asked may be repeated in an error, and it is no text.
-        let is_text = byte == b' ' || byte.is_ascii_graphic();
-        (self.length <= MOST_OF_ERROR).then_some(if is_text { byte } else { b'?' })
+        (self.length <= MOST_OF_ERROR).then_some(as_text(byte))
     }
 
     /// Returns the number that the line is, as the parser reads it.
@@ -214,6 +212,11 @@ impl Line {
         let digits = self.number.get(..self.length.checked_sub(2)?)?;
         std::str::from_utf8(digits).ok()?.trim().parse().ok()
     }
+}
+
+/// Returns what stands in the text of an error for a byte: an error may repeat arguments that are no text.
+pub(crate) fn as_text(byte: u8) -> u8 {
+    if byte == b' ' || byte.is_ascii_graphic() { byte } else { b'?' }
 }
 
 impl std::error::Error for TooLong {}

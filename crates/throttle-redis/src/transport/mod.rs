@@ -12,7 +12,11 @@ use redis::{
 };
 use tokio::{runtime::Handle, task::AbortHandle};
 
-pub(crate) use self::{connect::Encryption, wire::Wire};
+pub(crate) use self::{
+    answers::{MOST_OF_ERROR, as_text},
+    connect::Encryption,
+    wire::Wire,
+};
 use self::{
     connect::{Stream, connect},
     wire::Guarded,
