@@ -77,6 +77,8 @@ const SCRIPT: &str = concat!(
     include_str!("../../../../throttle-redis/src/lua/exact.lua"),
     include_str!("../../../../throttle-redis/src/lua/block.lua"),
     include_str!("../../../../throttle-redis/src/lua/prologue.lua"),
+    include_str!("../../../../throttle-redis/src/lua/mixed.lua"),
+    include_str!("../../../../throttle-redis/src/lua/own_state.lua"),
     include_str!("../../../../throttle-redis/src/lua/fixed_window.lua"),
     include_str!("../../../../throttle-redis/src/lua/sliding_counter.lua"),
     include_str!("../../../../throttle-redis/src/lua/sliding_log.lua"),
