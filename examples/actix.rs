@@ -6,7 +6,7 @@ use std::error::Error;
 
 use actix_web::{App, HttpServer, middleware::Logger, web};
 use ratethrottle::{
-    Limiter, MemoryStorage, RateThrottle, Rule, ThrottleDecisions,
+    Limiter, MemoryStorage, RateDecisions, RateThrottle, Rule,
     actix::http::{Method, Response, StatusCode},
 };
 
@@ -65,8 +65,8 @@ fn app(config: &mut web::ServiceConfig, throttles: &Throttles) {
 }
 
 /// Handlers can read what was decided.
-async fn index(decisions: ThrottleDecisions) -> String {
-    format!("hello; {} left\n", decisions.reported().remaining())
+async fn index(decisions: RateDecisions) -> String {
+    format!("hello; {} left\n", decisions.most_restrictive().remaining())
 }
 
 #[cfg(test)]

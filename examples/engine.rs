@@ -25,7 +25,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     for n in 1..=4 {
         let decisions = limiter.check_all("user:42", &["burst", "daily"]).await?;
-        let one = decisions.reported();
+        let one = decisions.most_restrictive();
         println!("{n}: {} by {:?}, {} left", one.is_allowed(), one.rule(), one.remaining());
     }
     let denied = limiter.check("user:42", "burst").await?;

@@ -73,7 +73,7 @@ async fn attempt(
     if !is_right(account, password) {
         return Ok((StatusCode::UNAUTHORIZED, "wrong account or password\n").into_response());
     }
-    limiter.give_back(&key, &[decision]).await?;
+    limiter.rollback(&key, &[decision]).await?;
     Ok("welcome\n".into_response())
 }
 

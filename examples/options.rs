@@ -3,7 +3,7 @@
 //! `cargo run --example options`, then for instance
 //! `curl -i -H 'x-api-key: demo' http://127.0.0.1:3000/search?q=rust`.
 //!
-//! What gRPC needs is in `grpc/main.rs`, the options of limits in front of clients are in `outgoing.rs`, and those
+//! What gRPC needs is in `grpc/main.rs`, the options of limits in front of clients are in `outbound.rs`, and those
 //! of storages and limiters in `storage_options.rs`.
 
 use std::{error::Error, io, net::SocketAddr, time::Duration};
@@ -17,10 +17,10 @@ use ratethrottle::{
     Algorithm, ClientIp, Decision, Decisions, Denial, Header, Headers, Limiter, MemoryStorage,
     OnError, RateThrottleLayer, RequestHead, Rule,
     identity::{
-        AsyncKey, Cookie, ForwardedHeader, Global, Keyed, Missing, RequestHost, RequestMethod,
-        RequestPath, RoutePattern,
+        AsyncKey, Cookie, ForwardedHeader, Global, KeyWithRules, OnMissing, RequestHost,
+        RequestMethod, RequestPath, RoutePattern,
     },
-    options::{ActualCost, ContentLength, MissingLength},
+    options::{ActualCost, ContentLength, OnMissingLength},
 };
 
 type Layer = Result<RateThrottleLayer, Box<dyn Error>>;
@@ -110,8 +110,8 @@ fn login(limiter: &Limiter) -> Layer {
 fn upload(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .rule("upload")
-        .key((Header::new("x-tenant").missing(Missing::Anonymous), RoutePattern, ClientIp::new()))
-        .cost(ContentLength::in_kib().at_most(1024).missing(MissingLength::Costs(1024)))
+        .key((Header::new("x-tenant").missing(OnMissing::Anonymous), RoutePattern, ClientIp::new()))
+        .cost(ContentLength::in_kib().at_most(1024).missing(OnMissingLength::Costs(1024)))
         .exempt_preflight()
         .exempt(|head| head.header("x-purpose") == Some("probe"))
         .on_error(OnError::Pass)
@@ -139,13 +139,13 @@ fn account(limiter: &Limiter) -> Layer {
         async move {
             let Some(api_key) = api_key else { return Ok(None) };
             let customer = find_customer(&api_key).await?;
-            Ok::<_, io::Error>(customer.and_then(|(number, plan)| Keyed::new(number, plan)))
+            Ok::<_, io::Error>(customer.and_then(|(number, plan)| KeyWithRules::new(number, plan)))
         }
     });
     let layer = RateThrottleLayer::new(limiter)
-        .key(customer.missing(Missing::Status(StatusCode::UNAUTHORIZED)))
+        .key(customer.missing(OnMissing::Status(StatusCode::UNAUTHORIZED)))
         .declare_rules(["free", "pro"])
-        .on_error(OnError::answer(|_error| {
+        .on_error(OnError::respond_with(|_error| {
             answer(StatusCode::SERVICE_UNAVAILABLE, "back in a minute\n")
         }));
     Ok(layer.build()?)
@@ -153,11 +153,11 @@ fn account(limiter: &Limiter) -> Layer {
 
 /// Sessions; reads and writes are counted apart, and members have more of both.
 fn cart(limiter: &Limiter) -> Layer {
-    let session = Cookie::new("session").missing(Missing::ClientIp(ClientIp::new()));
+    let session = Cookie::new("session").missing(OnMissing::ClientIp(ClientIp::new()));
     let layer = RateThrottleLayer::new(limiter)
         .key((session, RequestMethod))
         .declare_rules(["free", "pro"])
-        .rules_by(|_key, head| if head.header("x-member").is_some() { "pro" } else { "free" })
+        .select_rules(|_key, head| if head.header("x-member").is_some() { "pro" } else { "free" })
         .headers(Headers::default().partition_key(SECRET));
     Ok(layer.build()?)
 }
@@ -193,7 +193,7 @@ fn service(limiter: &Limiter) -> Layer {
         .exempt_health_checks()
         .headers(Headers::none()) // the layers within tell enough
         .response_extension(true)
-        .on_error(OnError::Refuse); // as without it
+        .on_error(OnError::Reject); // as without it
     Ok(layer.build()?)
 }
 
@@ -364,7 +364,10 @@ mod tests {
         let around = async |path: &str| {
             let request = Request::get(path).header("host", "h").extension(ConnectInfo(peer));
             let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-            response.extensions().get::<Decisions>().map(|one| one.reported().rule().to_owned())
+            response
+                .extensions()
+                .get::<Decisions>()
+                .map(|one| one.most_restrictive().rule().to_owned())
         };
         assert_eq!(around("/beta").await.as_deref(), Some("service"));
         assert_eq!((around("/static/a.css").await, around("/health").await), (None, None));

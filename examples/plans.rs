@@ -12,7 +12,7 @@ use std::{
 use axum::{Router, routing::get};
 use ratethrottle::{
     Algorithm, ClientIp, Header, Key, Limiter, MemoryStorage, RateThrottleLayer, Rule,
-    identity::Missing,
+    identity::OnMissing,
 };
 
 #[tokio::main]
@@ -53,10 +53,10 @@ fn app(plans: Plans) -> Result<Router, Box<dyn Error>> {
     limiter.add_rule(Rule::per_hour("pro", 6_000))?;
 
     let layer = RateThrottleLayer::new(&limiter)
-        .key(Header::new("x-api-key").missing(Missing::ClientIp(ClientIp::new())))
+        .key(Header::new("x-api-key").missing(OnMissing::ClientIp(ClientIp::new())))
         .rule("burst") // whatever was paid for
         .declare_rules(["free", "pro"])
-        .rules_by(move |key, _| plans.of(key))
+        .select_rules(move |key, _| plans.of(key))
         .build()?;
     Ok(Router::new().route("/", get(|| async { "hello\n" })).layer(layer))
 }

@@ -54,7 +54,7 @@ fn limiter(storage: &RedisStorage) -> Result<Limiter, ratethrottle::Error> {
 
 /// Checks one client, and says what came of it. An error is what a request sees during a failover.
 async fn ask(limiter: &Limiter, storage: &RedisStorage) -> String {
-    let failovers = storage.figures().failovers;
+    let failovers = storage.stats().failovers;
     match limiter.check("user:42", "api").await {
         Ok(decision) => format!(
             "allowed: {}, {} left, {failovers} failovers",

@@ -12,7 +12,10 @@ use ratethrottle::{
     Limiter, MemoryStorage, RedisStorage, Resilience, Rule, Storage,
     limiter::LimiterBuilder,
     redis::RedisStorageBuilder,
-    resilience::{Accuracy, Circuit, Deadlines, Leases, Mode, Modes, Resilient, Servers},
+    resilience::{
+        CircuitBreakerConfig, Deadlines, FailureMode, FailureModes, Instances, LeaseBudget, Leases,
+        Resilient,
+    },
 };
 
 const USER: &str = "limits";
@@ -61,7 +64,7 @@ fn with_options(redis: RedisStorageBuilder) -> RedisStorageBuilder {
         .response_timeout(Duration::from_millis(300))
         .retries(3) // of what was not carried out for certain
         .health_check_interval(Duration::from_secs(10))
-        .place_lease(Duration::from_secs(5)) // after which places of a server that died are free
+        .permit_lease(Duration::from_secs(5)) // after which places of a server that died are free
         .key_prefix("storage-options:")
         .hash_keys(SECRET)
 }
@@ -75,36 +78,36 @@ fn resilient(storage: impl Storage) -> Resilient {
         .reset(Duration::from_millis(500))
         .operations(Duration::from_millis(500)) // get, set, and the others of the six
         .clear(Duration::from_secs(30));
-    let circuit = Circuit::new()
-        .window(200)
-        .least_calls(20)
-        .share(0.3)
-        .slow_after(Duration::from_millis(40))
-        .open_for(Duration::from_secs(1))
-        .probes(3)
+    let circuit = CircuitBreakerConfig::new()
+        .window_size(200)
+        .minimum_calls(20)
+        .failure_rate(0.3)
+        .slow_call_threshold(Duration::from_millis(40))
+        .open_duration(Duration::from_secs(1))
+        .half_open_calls(3)
         .on_change(|change| eprintln!("the circuit: {change:?}"));
     // How many servers there are is counted in the storage; until that is known, there are three.
-    let servers = Servers::learnt(3).every(Duration::from_secs(10));
-    let modes = Modes::local(memory(), servers.clone())
-        .rule("login", Mode::Closed)
-        .otherwise(Mode::Local) // what `local` begins with
-        .max_debts(50_000)
+    let servers = Instances::discovered(3).every(Duration::from_secs(10));
+    let modes = FailureModes::local(memory(), servers.clone())
+        .rule("login", FailureMode::FailClosed)
+        .otherwise(FailureMode::Local) // what `local` begins with
+        .max_deferred(50_000)
         .on_change(|change| eprintln!("decided locally: {change:?}"));
     Resilience::new(storage)
         .deadline(deadlines)
         .breaker(circuit)
-        .mode(modes)
-        .denials(100_000)
-        .servers(servers)
-        .lease("api", Accuracy::percent(5))
+        .failure_modes(modes)
+        .denial_cache(100_000)
+        .instances(servers)
+        .lease("api", LeaseBudget::percent(5))
         .leased_keys(10_000)
         .build()
 }
 
 /// Leases without the rest.
 fn leased(storage: impl Storage, servers: u64) -> Leases {
-    let leases = Leases::new(storage, Servers::given(servers));
-    leases.rule("api", Accuracy::percent(0.5)).max_keys(1_000).build()
+    let leases = Leases::new(storage, Instances::fixed(servers));
+    leases.rule("api", LeaseBudget::percent(0.5)).max_keys(1_000).build()
 }
 
 fn limiter(storage: impl Storage) -> LimiterBuilder {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ratethrottle::{
-    Limiter, RateThrottle, RateThrottleLayer, RedisStorage, concurrency::Concurrency,
+    Limiter, RateThrottle, RateThrottleLayer, RedisStorage, concurrency::ConcurrencyLimit,
 };
 use throttle_testbed::Server as Redis;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::sleep};
@@ -24,8 +24,8 @@ const ROUNDS: usize = 50;
 const AT_ONCE: usize = 100;
 const LEASE: Duration = Duration::from_secs(1);
 
-async fn places(redis: &Redis) -> (Limiter, Concurrency) {
-    let storage = RedisStorage::builder(&redis.url()).place_lease(LEASE).connect().await;
+async fn places(redis: &Redis) -> (Limiter, ConcurrencyLimit) {
+    let storage = RedisStorage::builder(&redis.url()).permit_lease(LEASE).connect().await;
     let limiter = Limiter::new(storage.expect("the server runs"));
     let places = limiter.concurrency("uploads", 2 * AT_ONCE as u64).expect("it is a limit");
     (limiter, places)

@@ -6,7 +6,7 @@ mod app;
 use std::time::Duration;
 
 use ratethrottle::{
-    Algorithm, Limiter, RedisStorage, Rule, concurrency::Concurrency, options::Options,
+    Algorithm, Limiter, RedisStorage, Rule, concurrency::ConcurrencyLimit, options::Options,
     testing::Log,
 };
 use throttle_testbed::Server;
@@ -47,7 +47,7 @@ async fn until_left(limiter: &Limiter, expected: u64) {
     panic!("there is {} left, and never {expected}", left(limiter).await);
 }
 
-async fn until_in_use(uploads: &Concurrency, expected: u64) {
+async fn until_in_use(uploads: &ConcurrencyLimit, expected: u64) {
     for _ in 0..500 {
         if uploads.in_use(CLIENT).await.expect("Redis answers") == expected {
             return;

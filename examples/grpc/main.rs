@@ -7,7 +7,8 @@ mod greeter;
 use std::{error::Error, net::SocketAddr};
 
 use ratethrottle::{
-    Algorithm, ClientIp, Header, Limiter, MemoryStorage, RateThrottleLayer, Rule, identity::Missing,
+    Algorithm, ClientIp, Header, Limiter, MemoryStorage, RateThrottleLayer, Rule,
+    identity::OnMissing,
 };
 use tonic::{
     Code, Request, Status,
@@ -50,7 +51,7 @@ fn limiter() -> Result<Limiter, ratethrottle::Error> {
 /// Tells callers apart by their metadata, those without a key by their address.
 fn layer(limiter: &Limiter) -> Result<RateThrottleLayer, Box<dyn Error>> {
     let layer = RateThrottleLayer::new(limiter)
-        .key(Header::new("x-api-key").missing(Missing::ClientIp(ClientIp::new())))
+        .key(Header::new("x-api-key").missing(OnMissing::ClientIp(ClientIp::new())))
         // Where tonic leaves the address of the connection.
         .peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr())
         .exempt_grpc_health()

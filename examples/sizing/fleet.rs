@@ -16,7 +16,7 @@ use std::{
 use ratethrottle::{
     Algorithm, Decision, Limiter, ManualClock, MemoryStorage, Rule,
     engine::Micros,
-    resilience::{Accuracy, Leases},
+    resilience::{LeaseBudget, Leases},
 };
 use tokio::runtime;
 
@@ -60,7 +60,8 @@ pub(crate) struct Seen {
 impl Setting {
     /// Returns how much each server may hold.
     pub(crate) fn allowance(&self) -> u64 {
-        self.percent.map_or(0, |percent| Accuracy::percent(percent).of(self.limit) / self.servers)
+        self.percent
+            .map_or(0, |percent| LeaseBudget::percent(percent).of(self.limit) / self.servers)
     }
 
     /// Returns whether answers come later, so that all is counted from the beginning on.
@@ -181,7 +182,7 @@ impl Fleet {
         let server = |_| -> Result<_, Box<dyn Error>> {
             let leases = setting.percent.map(|percent| {
                 let leases = Leases::new(storage.clone(), setting.servers);
-                leases.rule("hot", Accuracy::percent(percent)).build()
+                leases.rule("hot", LeaseBudget::percent(percent)).build()
             });
             let limiter = match &leases {
                 Some(leases) => Limiter::builder(leases.clone()),
@@ -228,7 +229,7 @@ impl Fleet {
         let note = move |decision: Decision| {
             if decision.is_allowed() {
                 admitted.fetch_add(1, Relaxed);
-                let window = decision.receipt().map(|receipt| receipt.mark());
+                let window = decision.receipt().map(|receipt| receipt.charged_at());
                 let mut windows = windows.lock().unwrap_or_else(PoisonError::into_inner);
                 *windows.entry(window).or_default() += 1;
             }
@@ -274,7 +275,7 @@ impl Fleet {
             ..Seen::default()
         };
         for (_, leases) in &self.servers {
-            let Some(figures) = leases.as_ref().map(Leases::figures) else { continue };
+            let Some(figures) = leases.as_ref().map(Leases::stats) else { continue };
             seen.batches += figures.fetched;
             seen.taken += figures.taken;
         }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratethrottle::{Algorithm, Limiter, Rule, resilience::LocalDenials};
+use ratethrottle::{Algorithm, Limiter, Rule, resilience::DenialCache};
 
 use crate::counted::Counted;
 
@@ -25,7 +25,7 @@ pub(crate) async fn flood(servers: usize, span: Duration) -> Result<Flood, Box<d
     let rule = Rule::new("client", 1, Duration::from_secs(365 * 86_400));
     let rule = rule.algorithm(Algorithm::TokenBucket);
     let server = |_| -> Result<Limiter, ratethrottle::Error> {
-        let limiter = Limiter::new(LocalDenials::new(storage.clone(), 100));
+        let limiter = Limiter::new(DenialCache::new(storage.clone(), 100));
         limiter.add_rule(rule.clone())?;
         Ok(limiter)
     };

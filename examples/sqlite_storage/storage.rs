@@ -8,8 +8,8 @@ use std::{
 
 use ratethrottle::{
     Storage, StorageError, Value, async_trait,
-    concurrency::PlaceStorage,
-    engine::{Clock, Micros, Outcome, State, SystemClock, give_back, look, settle},
+    concurrency::ConcurrencyStorage,
+    engine::{Clock, Micros, Outcome, State, SystemClock, acquire, peek, refund},
     storage::{
         AtomicStorage, Charge, ChargeRequest, ListStorage, OwnedCharge, Refund, Reply, Scope,
     },
@@ -107,12 +107,12 @@ impl SqliteStorage {
 impl AtomicStorage for SqliteStorage {
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
-        self.decide(charges, request.clock(), settle)
+        self.decide(charges, request.clock(), acquire)
     }
 
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
-        self.decide(charges, request.clock(), look)
+        self.decide(charges, request.clock(), peek)
     }
 
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
@@ -120,7 +120,7 @@ impl AtomicStorage for SqliteStorage {
         let charges = refunds.iter().map(Refund::charge);
         self.decide(charges, clock, move |charges, now, states| {
             for ((charge, receipt), state) in charges.iter().zip(receipts).zip(states) {
-                give_back(&Refund::new(*charge, receipt), now, state);
+                refund(&Refund::new(*charge, receipt), now, state);
             }
         })
     }
@@ -138,7 +138,7 @@ impl AtomicStorage for SqliteStorage {
         None
     }
 
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
         None
     }
 

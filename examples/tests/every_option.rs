@@ -59,7 +59,7 @@ fn each_option_of_the_layer_stands_in_an_example() {
     all_are_shown("crates/throttle-http/src/options/content_length.rs", "options.rs", 2);
     all_are_shown("crates/throttle-http/src/identity", "options.rs", 5);
     all_are_shown("crates/throttle-tower/src/layer.rs", "options.rs", 1);
-    all_are_shown("crates/throttle-tower/src/outgoing/mod.rs", "options.rs", 8);
+    all_are_shown("crates/throttle-tower/src/outbound/mod.rs", "options.rs", 8);
 }
 
 /// What is a key, and what can be said where it lacks or something fails.
@@ -70,8 +70,8 @@ fn each_kind_of_key_stands_in_an_example() {
     let keys = identity.split("\nimpl ExtractKey for ").skip(1);
     let keys: Vec<_> = keys.map(|rest| rest.split(' ').next().unwrap()).collect();
     assert!(keys.len() >= 9, "{keys:?}");
-    let choices = "Keyed Missing::Status Missing::Anonymous Missing::ClientIp \
-                   MissingLength::Costs OnError::Refuse OnError::Pass OnError::answer";
+    let choices = "KeyWithRules OnMissing::Status OnMissing::Anonymous OnMissing::ClientIp \
+                   OnMissingLength::Costs OnError::Reject OnError::Pass OnError::respond_with";
     for key in keys {
         assert!(shown.matches(key).count() >= 2, "{key} is at most imported");
     }
@@ -89,9 +89,9 @@ fn each_option_of_storages_and_limiters_stands_in_an_example() {
     all_are_shown("crates/throttle-redis/src/tls.rs", example, 2);
     all_are_shown("crates/throttle-resilience/src/resilience.rs", example, 7);
     all_are_shown("crates/throttle-resilience/src/deadline.rs", example, 6);
-    all_are_shown("crates/throttle-resilience/src/breaker/circuit.rs", example, 7);
+    all_are_shown("crates/throttle-resilience/src/breaker/config.rs", example, 7);
     all_are_shown("crates/throttle-resilience/src/fallback/modes.rs", example, 4);
-    all_are_shown("crates/throttle-resilience/src/servers/mod.rs", example, 1);
+    all_are_shown("crates/throttle-resilience/src/instances/mod.rs", example, 1);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 //! ```
 //! # #[cfg(feature = "memory")]
 //! # async fn example() -> Result<(), ratethrottle::Error> {
-//! use ratethrottle::{Limiter, MemoryStorage, concurrency::Concurrency};
+//! use ratethrottle::{Limiter, MemoryStorage, concurrency::ConcurrencyLimit};
 //!
 //! let limiter = Limiter::new(MemoryStorage::new());
-//! let uploads: Concurrency = limiter.concurrency("uploads", 5)?;
-//! if let Some(place) = uploads.enter("user:42").await?.into_place() {
+//! let uploads: ConcurrencyLimit = limiter.concurrency("uploads", 5)?;
+//! if let Some(place) = uploads.try_acquire("user:42").await?.into_permit() {
 //!     // … the upload …
 //!     drop(place); // the next one may begin
 //! }
@@ -15,7 +15,8 @@
 //! ```
 
 pub use throttle_core::{
-    Concurrency, Entered, HeldPlace, LocalPlaces, Place, PlaceStorage, PlacesOf, Taken,
+    Acquired, ConcurrencyKey, ConcurrencyLimit, ConcurrencyPermit, ConcurrencyStorage,
+    LocalPermits, PermitGuard, PermitReply,
 };
 #[cfg(any(feature = "tower", feature = "actix"))]
-pub use throttle_http::{InFlight, KeptPlaces};
+pub use throttle_http::{InFlight, InFlightGuard};

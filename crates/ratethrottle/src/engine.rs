@@ -1,13 +1,13 @@
 //! The arithmetic and clocks behind limits, for storages that decide whole requests and for simulations.
 //!
-//! [`settle`] decides by the states of all rules of a request, and charges all of them or none.
+//! [`acquire`] decides by the states of all rules of a request, and charges all of them or none.
 //! [`AtomicStorage`](crate::storage::AtomicStorage) describes when a storage calls it.
 //!
 //! ```
 //! use std::sync::Arc;
 //! use ratethrottle::{
 //!     Key, Rule,
-//!     engine::{Micros, State, settle},
+//!     engine::{Micros, State, acquire},
 //!     storage::Charge,
 //! };
 //!
@@ -16,12 +16,12 @@
 //! let now = Micros::new(1_767_225_600_000_000);
 //!
 //! let mut state = State::default();
-//! assert!(settle(&charges, now, &mut state).is_allowed());
-//! assert!(!settle(&charges, now, &mut state).is_allowed());
+//! assert!(acquire(&charges, now, &mut state).is_allowed());
+//! assert!(!acquire(&charges, now, &mut state).is_allowed());
 //! # Ok::<(), ratethrottle::limiter::InvalidRule>(())
 //! ```
 
 pub use throttle_core::{
-    CheckedRule, Clock, CorruptState, Micros, Outcome, Receipt, Sleep, State, States, SystemClock,
-    Verdict, give_back, look, settle, settle_one,
+    CheckedRule, Clock, CorruptState, Micros, Outcome, Receipt, Sleep, State, StateStore,
+    SystemClock, Verdict, acquire, acquire_one, peek, refund,
 };

@@ -7,17 +7,17 @@
 //! # fn example() {
 //! use ratethrottle::{
 //!     ClientIp, Header, RateThrottleLayer, Rule,
-//!     identity::{Missing, RoutePattern},
+//!     identity::{OnMissing, RoutePattern},
 //! };
 //!
 //! // By API key and route; a client without a key counts by its address.
-//! let api_key = Header::new("x-api-key").missing(Missing::ClientIp(ClientIp::new()));
+//! let api_key = Header::new("x-api-key").missing(OnMissing::ClientIp(ClientIp::new()));
 //! let layer = RateThrottleLayer::new(Rule::per_minute("api", 100)).key((api_key, RoutePattern));
 //! # }
 //! ```
 
 pub use throttle_http::identity::{
-    AsyncKey, Cookie, ExtractKey, ForwardedHeader, Global, IntoKey, IntoKeyed, InvalidKey,
-    InvalidProxy, KeyError, Keyed, LaterKey, Missing, NoKey, RequestHost, RequestMethod,
+    AsyncKey, Cookie, ExtractKey, ForwardedHeader, Global, IntoKey, IntoKeyWithRules, InvalidKey,
+    InvalidProxy, KeyError, KeyFuture, KeyWithRules, NoKey, OnMissing, RequestHost, RequestMethod,
     RequestPath, RoutePattern, TrustedProxies,
 };

@@ -39,12 +39,12 @@
 //! # #[cfg(all(feature = "memory", feature = "tower"))]
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use ratethrottle::{Algorithm, Outgoing, Rule};
+//! use ratethrottle::{Algorithm, OutboundLimiter, Rule};
 //!
 //! // Ten a second to each host, evenly, and as its `Retry-After` and `RateLimit` ask.
 //! let evenly = Rule::per_second("partner", 10).algorithm(Algorithm::LeakyBucket);
-//! let outgoing = Outgoing::new(evenly).max_wait(Duration::from_secs(5)).obey_server().build()?;
-//! let permit = outgoing.wait_for("api.example.com").await?; // or as a layer around the client
+//! let outbound = OutboundLimiter::new(evenly).max_wait(Duration::from_secs(5)).respect_retry_after().build()?;
+//! let permit = outbound.wait_for("api.example.com").await?; // or as a layer around the client
 //! # drop(permit); Ok(()) }
 //! ```
 //!
@@ -95,7 +95,7 @@
 //! | `memory` (default) | [`MemoryStorage`]; layers and middleware made of a rule alone |
 //! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
 //! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, leases, a denial cache |
-//! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests, gRPC among them; [`Outgoing`], limits in front of clients |
+//! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests, gRPC among them; [`OutboundLimiter`], limits in front of clients |
 //! | `axum` | `tower`, and client addresses from axum's connect info |
 //! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
 //! | `testing` | [`testing`], for your development dependencies |
@@ -127,7 +127,7 @@ pub mod tower;
 
 pub use self::connect::{ConnectError, connect};
 #[cfg(feature = "actix")]
-pub use throttle_actix::{RateThrottle, ThrottleDecisions};
+pub use throttle_actix::{RateDecisions, RateThrottle};
 pub use throttle_core::{
     Algorithm, Decision, Decisions, Error, Key, Limiter, ManualClock, Metrics, Rule, Status,
     Storage, StorageError, Value, Violation, async_trait,
@@ -144,4 +144,4 @@ pub use throttle_redis::{RedisStorage, Tls};
 #[cfg(feature = "resilience")]
 pub use throttle_resilience::Resilience;
 #[cfg(feature = "tower")]
-pub use throttle_tower::{Outgoing, RateThrottleLayer};
+pub use throttle_tower::{OutboundLimiter, RateThrottleLayer};

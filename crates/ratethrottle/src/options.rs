@@ -4,16 +4,16 @@
 //! ```
 //! # #[cfg(all(feature = "memory", feature = "tower"))]
 //! # fn example() {
-//! use ratethrottle::{RateThrottleLayer, Rule, options::{ContentLength, MissingLength}};
+//! use ratethrottle::{RateThrottleLayer, Rule, options::{ContentLength, OnMissingLength}};
 //!
 //! // A request costs the KiB of its body, and 1 MiB where it does not declare its length.
 //! let layer = RateThrottleLayer::new(Rule::per_hour("uploads", 10_240))
-//!     .cost(ContentLength::in_kib().missing(MissingLength::Costs(1024)));
+//!     .cost(ContentLength::in_kib().missing(OnMissingLength::Costs(1024)));
 //! # }
 //! ```
 
 pub use throttle_http::{
     ActualCost, ConfigWarning, ContentLength, ExtractCost, IntoRules, InvalidCost, InvalidPath,
-    LimitSource, MissingLength, NoCost, Options, PickedRules, RequestSample, ResponseHead,
+    LimitSource, NoCost, OnMissingLength, Options, PickedRules, RequestSample, ResponseHead,
     ShortSecret,
 };

@@ -1,12 +1,12 @@
 //! Limits of outgoing calls: calls wait for a limit in front of a client.
 //!
-//! Start with [`Outgoing`](crate::Outgoing), as a layer around a client or called for each call.
+//! Start with [`OutboundLimiter`](crate::OutboundLimiter), as a layer around a client or called for each call.
 //!
 //! ```
-//! use ratethrottle::{Outgoing, outbound::{NotSent, OutgoingPermit}};
+//! use ratethrottle::{OutboundLimiter, outbound::{OutboundError, OutboundPermit}};
 //!
-//! async fn permit(outgoing: &Outgoing) -> Result<OutgoingPermit, NotSent> {
-//!     let permit = outgoing.wait_for("api.example.com").await;
+//! async fn permit(outbound: &OutboundLimiter) -> Result<OutboundPermit, OutboundError> {
+//!     let permit = outbound.wait_for("api.example.com").await;
 //!     if let Err(not_sent) = &permit {
 //!         println!("try again in {:?}", not_sent.retry_after());
 //!     }
@@ -14,4 +14,6 @@
 //! }
 //! ```
 
-pub use throttle_tower::{BoxError, NotSent, OutgoingFuture, OutgoingPermit, OutgoingService};
+pub use throttle_tower::{
+    BoxError, OutboundError, OutboundFuture, OutboundPermit, OutboundService,
+};

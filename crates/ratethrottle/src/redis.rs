@@ -14,5 +14,5 @@
 //! ```
 
 pub use throttle_redis::{
-    Error, Figures, Info, NodeInfo, RedisStorageBuilder, SharedConnection, redis,
+    Error, Info, NodeInfo, RedisStorageBuilder, SharedConnection, Stats, redis,
 };

@@ -8,22 +8,23 @@
 //! use std::time::Duration;
 //! use ratethrottle::{
 //!     Limiter, MemoryStorage, Resilience,
-//!     resilience::{Circuit, Mode, Modes},
+//!     resilience::{CircuitBreakerConfig, FailureMode, FailureModes},
 //! };
 //!
 //! // While the shared storage fails, each of three servers decides by a third of the limit.
-//! let modes = Modes::local(MemoryStorage::new(), 3).rule("login", Mode::Closed);
+//! let modes = FailureModes::local(MemoryStorage::new(), 3).rule("login", FailureMode::FailClosed);
 //! let storage = Resilience::new(shared)
 //!     .deadline(Duration::from_millis(50))
-//!     .breaker(Circuit::new().open_for(Duration::from_secs(1)))
-//!     .mode(modes)
+//!     .breaker(CircuitBreakerConfig::new().open_duration(Duration::from_secs(1)))
+//!     .failure_modes(modes)
 //!     .build();
 //! let limiter = Limiter::new(storage);
 //! # }
 //! ```
 
 pub use throttle_resilience::{
-    Accuracy, Circuit, CircuitBreaker, CircuitChange, CircuitFigures, CircuitState, Deadline,
-    Deadlines, DenialFigures, Error, Fallback, FallbackChange, FallbackFigures, LeaseFigures,
-    Leases, LeasesBuilder, LocalDenials, Mode, Modes, ResilienceFigures, Resilient, Servers,
+    CircuitBreaker, CircuitBreakerConfig, CircuitChange, CircuitState, CircuitStats, Deadline,
+    Deadlines, DenialCache, DenialCacheStats, Error, FailureMode, FailureModes, Fallback,
+    FallbackChange, FallbackStats, Instances, LeaseBudget, LeaseStats, Leases, LeasesBuilder,
+    ResilienceStats, Resilient,
 };

@@ -17,7 +17,7 @@
 //! ```
 
 pub use throttle_core::{
-    AtomicStorage, Charge, ChargeRequest, Effect, Emulated, ListEntry, ListFollower, ListStorage,
+    AtomicStorage, Charge, ChargeRequest, Effect, Emulated, ListEntry, ListStorage, ListSubscriber,
     ListSubscription, OwnedCharge, OwnedChargeRequest, Refund, Reply, Scope, StorageCall, Wrapper,
 };
 #[cfg(feature = "memory")]

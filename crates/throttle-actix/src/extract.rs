@@ -13,25 +13,25 @@ use throttle_core::Decisions;
 
 /// Hands the decisions about its request to a handler.
 ///
-/// Requests that are exempt have none; `Option<ThrottleDecisions>` is for handlers that see both. Of
+/// Requests that are exempt have none; `Option<RateDecisions>` is for handlers that see both. Of
 /// nested throttles, it is that of the innermost.
 ///
 /// # Examples
 ///
 /// ```
 /// # use throttle_actix as ratethrottle;
-/// use ratethrottle::ThrottleDecisions;
+/// use ratethrottle::RateDecisions;
 ///
-/// async fn index(decisions: ThrottleDecisions) -> String {
-///     format!("{} left", decisions.reported().remaining())
+/// async fn index(decisions: RateDecisions) -> String {
+///     format!("{} left", decisions.most_restrictive().remaining())
 /// }
 /// # actix_web::web::to(index);
 /// ```
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a pattern in the arguments of handlers")]
-pub struct ThrottleDecisions(pub Decisions);
+pub struct RateDecisions(pub Decisions);
 
-impl ThrottleDecisions {
+impl RateDecisions {
     /// Returns the decisions.
     #[must_use]
     pub fn into_inner(self) -> Decisions {
@@ -39,7 +39,7 @@ impl ThrottleDecisions {
     }
 }
 
-impl Deref for ThrottleDecisions {
+impl Deref for RateDecisions {
     type Target = Decisions;
 
     fn deref(&self) -> &Decisions {
@@ -47,7 +47,7 @@ impl Deref for ThrottleDecisions {
     }
 }
 
-impl FromRequest for ThrottleDecisions {
+impl FromRequest for RateDecisions {
     type Error = NoDecisions;
     type Future = Ready<Result<Self, NoDecisions>>;
 
@@ -64,7 +64,7 @@ impl fmt::Display for NoDecisions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "no rate limit was decided about this request: wrap `RateThrottle` around its handler, \
-             or take `Option<ThrottleDecisions>` where requests are exempt",
+             or take `Option<RateDecisions>` where requests are exempt",
         )
     }
 }

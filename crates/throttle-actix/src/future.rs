@@ -28,7 +28,7 @@ pub(crate) type EitherResponse<B> = ServiceResponse<EitherBody<B>>;
 
 pin_project! {
     /// The response of the inner service, or of a rejection, when it is awaited.
-    pub struct ThrottledFuture<S, B>
+    pub struct ResponseFuture<S, B>
     where
         S: Service<ServiceRequest, Response = ServiceResponse<B>>,
         B: MessageBody,
@@ -45,7 +45,7 @@ struct PendingCall<S> {
     request: ServiceRequest,
 }
 
-impl<S, B> ThrottledFuture<S, B>
+impl<S, B> ResponseFuture<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
@@ -110,7 +110,7 @@ fn reject<B>(request: ServiceRequest, rejection: Rejection) -> EitherResponse<B>
     request.into_response(convert::reject(rejection)).map_into_right_body()
 }
 
-impl<S, B> Future for ThrottledFuture<S, B>
+impl<S, B> Future for ResponseFuture<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
@@ -123,12 +123,12 @@ where
     }
 }
 
-impl<S, B> fmt::Debug for ThrottledFuture<S, B>
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ThrottledFuture").field(&self.inner).finish()
+        f.debug_tuple("ResponseFuture").field(&self.inner).finish()
     }
 }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The decisions stand in the extensions of the request, where handlers read them through
-//! [`ThrottleDecisions`]; with [`RateThrottle::response_extension`] also in those of the response, for
+//! [`RateDecisions`]; with [`RateThrottle::response_extension`] also in those of the response, for
 //! middleware around this one, as [`Decisions`](throttle_core::Decisions).
 //!
 //! Functions among the options see the request as those of `throttle-tower` do, in the types of
@@ -29,10 +29,10 @@ mod service;
 mod workers;
 
 pub use self::{
-    extract::{NoDecisions, ThrottleDecisions},
-    future::ThrottledFuture,
+    extract::{NoDecisions, RateDecisions},
+    future::ResponseFuture,
     middleware::RateThrottle,
-    service::ThrottledService,
+    service::RateThrottleService,
 };
 pub use http;
 pub use throttle_http::LimitSource;

@@ -18,7 +18,7 @@ use crate::{
     convert::{Carry, carry},
     future::EitherResponse,
     memory::MEMORY,
-    service::ThrottledService,
+    service::RateThrottleService,
 };
 
 /// Limits the requests of the app, scope or resource that it is wrapped around.
@@ -162,7 +162,7 @@ where
 {
     type Response = EitherResponse<B>;
     type Error = S::Error;
-    type Transform = ThrottledService<S>;
+    type Transform = RateThrottleService<S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
@@ -170,7 +170,7 @@ where
         #[cfg(feature = "memory")]
         workers::factory_is_done();
         let throttle = self.builder.throttle_or_log();
-        ready(Ok(ThrottledService::new(
+        ready(Ok(RateThrottleService::new(
             inner,
             throttle,
             Arc::clone(&self.carried),

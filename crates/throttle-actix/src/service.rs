@@ -18,12 +18,12 @@ use throttle_http::{Rejection, RequestHead, Throttle};
 use crate::workers::Shared;
 use crate::{
     convert::{self, AttachTo, Carry, Head},
-    future::{EitherResponse, ThrottledFuture},
+    future::{EitherResponse, ResponseFuture},
 };
 
 /// A service whose requests are limited.
 #[derive(Debug)]
-pub struct ThrottledService<S> {
+pub struct RateThrottleService<S> {
     inner: Rc<S>,
     /// `None` when it could not be built.
     throttle: Option<Arc<Throttle>>,
@@ -33,7 +33,7 @@ pub struct ThrottledService<S> {
     _shared: Option<Arc<Shared>>,
 }
 
-impl<S> ThrottledService<S> {
+impl<S> RateThrottleService<S> {
     pub(crate) fn new(
         inner: S,
         throttle: Option<Arc<Throttle>>,
@@ -50,14 +50,14 @@ impl<S> ThrottledService<S> {
     }
 }
 
-impl<S, B> Service<ServiceRequest> for ThrottledService<S>
+impl<S, B> Service<ServiceRequest> for RateThrottleService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>>,
     B: MessageBody + 'static,
 {
     type Response = EitherResponse<B>;
     type Error = S::Error;
-    type Future = ThrottledFuture<S, B>;
+    type Future = ResponseFuture<S, B>;
 
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -75,10 +75,10 @@ where
         match check.into_ready() {
             Ok(Ok(pass)) => {
                 let attached = pass.attach(&mut AttachTo(&mut request.extensions_mut()));
-                ThrottledFuture::called(attached, self.inner.call(request))
+                ResponseFuture::called(attached, self.inner.call(request))
             }
-            Ok(Err(rejection)) => ThrottledFuture::rejected(request, rejection),
-            Err(pending) => ThrottledFuture::checking(pending, Rc::clone(&self.inner), request),
+            Ok(Err(rejection)) => ResponseFuture::rejected(request, rejection),
+            Err(pending) => ResponseFuture::checking(pending, Rc::clone(&self.inner), request),
         }
     }
 }

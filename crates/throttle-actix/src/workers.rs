@@ -25,7 +25,7 @@ pub(crate) struct Shared {
 }
 
 #[derive(Clone, PartialEq, Debug)]
-struct Place {
+struct CallSite {
     /// The system that the server runs in; none where Tokio alone runs it.
     system: Option<usize>,
     location: &'static Location<'static>,
@@ -35,17 +35,17 @@ struct Place {
 
 /// What is shared in this process: no more entries than there are living throttles, and those that
 /// died since the last was made.
-static SHARED: Mutex<Vec<(Place, usize, Weak<Shared>)>> = Mutex::new(Vec::new());
+static SHARED: Mutex<Vec<(CallSite, usize, Weak<Shared>)>> = Mutex::new(Vec::new());
 
 /// The storages of the limiters that workers use, by the first who did.
 static LIMITERS: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
-type Seen = (Place, usize, Weak<dyn AtomicStorage>);
+type Seen = (CallSite, usize, Weak<dyn AtomicStorage>);
 static LOGGED: Once = Once::new();
 
 #[derive(Default)]
 struct Made {
     /// How often each place was there.
-    places: Vec<(Place, usize)>,
+    places: Vec<(CallSite, usize)>,
     done: bool,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn shared(rule: &Rule) -> Option<Arc<Shared>> {
     if !is_worker(thread::current().name()?) {
         return None;
     }
-    let place = Place::new(Location::caller(), Some(rule.clone()));
+    let place = CallSite::new(Location::caller(), Some(rule.clone()));
     let nth = MADE.with_borrow_mut(|made| made.count(&place));
     let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|(_, _, shared)| shared.strong_count() > 0);
@@ -84,7 +84,7 @@ pub(crate) fn look_at(limiter: &Limiter) {
     {
         return;
     }
-    let place = Place::new(Location::caller(), None);
+    let place = CallSite::new(Location::caller(), None);
     let nth = MADE.with_borrow_mut(|made| made.count(&place));
     let mut all = LIMITERS.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|(_, _, storage)| storage.strong_count() > 0);
@@ -102,7 +102,7 @@ pub(crate) fn factory_is_done() {
     MADE.with_borrow_mut(|made| made.done = true);
 }
 
-impl Place {
+impl CallSite {
     fn new(location: &'static Location<'static>, rule: Option<Rule>) -> Self {
         Self { system: System::try_current().map(|system| system.id()), location, rule }
     }
@@ -110,7 +110,7 @@ impl Place {
 
 impl Made {
     /// Returns how often the place was there before in this call of the factory.
-    fn count(&mut self, place: &Place) -> usize {
+    fn count(&mut self, place: &CallSite) -> usize {
         if mem::take(&mut self.done) {
             self.places.clear();
         }

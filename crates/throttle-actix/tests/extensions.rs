@@ -5,21 +5,21 @@
 mod common;
 
 use actix_web::{App, HttpMessage, HttpRequest, test::init_service, web};
-use throttle_actix::{RateThrottle, ThrottleDecisions};
+use throttle_actix::{RateDecisions, RateThrottle};
 use throttle_core::Decisions;
 use throttle_memory::MemoryStorage;
 
 use common::{Log, call, get_path, limiter};
 
 fn told(decisions: &Decisions) -> String {
-    decisions.reported().remaining().to_string()
+    decisions.most_restrictive().remaining().to_string()
 }
 
-async fn tell(decisions: ThrottleDecisions) -> String {
+async fn tell(decisions: RateDecisions) -> String {
     told(&decisions)
 }
 
-async fn tell_if_known(decisions: Option<ThrottleDecisions>) -> String {
+async fn tell_if_known(decisions: Option<RateDecisions>) -> String {
     decisions.map_or("unknown".to_owned(), |decisions| told(&decisions.into_inner()))
 }
 
@@ -28,7 +28,7 @@ async fn a_handler_reads_the_decisions_of_its_request() {
     let throttle = RateThrottle::new(limiter(MemoryStorage::new(), 9));
     let app = App::new().wrap(throttle.exempt(|head| head.path() == "/exempt"));
     let manually = async |request: HttpRequest| told(request.extensions().get().unwrap());
-    let inner = async |ThrottleDecisions(one): ThrottleDecisions| told(&one);
+    let inner = async |RateDecisions(one): RateDecisions| told(&one);
     let app = app
         .route("/extractor", web::get().to(tell))
         .route("/manually", web::get().to(manually))

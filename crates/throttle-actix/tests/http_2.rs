@@ -27,7 +27,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use throttle_actix::RateThrottle;
-use throttle_core::{Concurrency, Limiter, Rule};
+use throttle_core::{ConcurrencyLimit, Limiter, Rule};
 use throttle_http::{ActualCost, Headers};
 use throttle_memory::MemoryStorage;
 use tokio::{
@@ -94,7 +94,7 @@ struct Served {
     connection: SendRequest<Empty<Bytes>>,
     seen: Seen,
     limiter: Limiter,
-    uploads: Concurrency,
+    uploads: ConcurrencyLimit,
 }
 
 impl Served {

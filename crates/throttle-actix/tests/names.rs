@@ -13,7 +13,7 @@ use actix_web::{
     test::{TestRequest, init_service},
     web,
 };
-use throttle_actix::{RateThrottle, ThrottledFuture, ThrottledService};
+use throttle_actix::{RateThrottle, RateThrottleService, ResponseFuture};
 use throttle_core::{Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
@@ -62,15 +62,15 @@ async fn the_service_and_the_future_have_names() {
                 Future = std::future::Ready<Result<ServiceResponse, Error>>,
             >,
     >;
-    struct Kept(ThrottledService<Inner>);
+    struct Kept(RateThrottleService<Inner>);
     impl Kept {
-        fn ask(&self) -> ThrottledFuture<Inner, BoxBody> {
+        fn ask(&self) -> ResponseFuture<Inner, BoxBody> {
             self.0.call(TestRequest::default().peer_addr(PEER).to_srv_request())
         }
     }
     for (limiter, shown) in [
-        (limiter(MemoryStorage::new(), 1), "ThrottledFuture(called)"),
-        (limiter(Later::default(), 1), "ThrottledFuture(checking)"),
+        (limiter(MemoryStorage::new(), 1), "ResponseFuture(called)"),
+        (limiter(Later::default(), 1), "ResponseFuture(checking)"),
     ] {
         let inner: Inner = std::rc::Rc::new(fn_service(|request: ServiceRequest| {
             std::future::ready(Ok(request.into_response(actix_web::HttpResponse::Ok())))

@@ -178,7 +178,7 @@ async fn what_functions_limit_is_limited() {
         // Static beginnings are as safe by the path that the router matches.
         options().exempt(|head| !head.path().starts_with("/api/")),
         options().cost(|head: &RequestHead<'_>| u64::from(is_api(head))),
-        options().rules_by(pick),
+        options().select_rules(pick),
         Options::new().key(key),
     ] {
         for at in PLACES {

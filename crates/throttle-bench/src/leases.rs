@@ -12,7 +12,7 @@ use std::{
 
 use throttle_core::{Algorithm, Key, Limiter, Rule};
 use throttle_redis::RedisStorage;
-use throttle_resilience::{Accuracy, Leases, LocalDenials};
+use throttle_resilience::{DenialCache, LeaseBudget, Leases};
 use throttle_testbed::Server;
 
 use crate::harness::median;
@@ -137,12 +137,12 @@ pub(crate) fn child(arguments: &[String]) {
             .await
             .expect("the server runs");
         let leases = || {
-            Leases::new(redis.clone(), PROCESSES).rule("api", Accuracy::percent(PERCENT)).build()
+            Leases::new(redis.clone(), PROCESSES).rule("api", LeaseBudget::percent(PERCENT)).build()
         };
         let builder = match &variant[..] {
             "each asks Redis" => Limiter::builder(redis),
             "leases" => Limiter::builder(leases()),
-            _ => Limiter::builder(LocalDenials::new(leases(), 100_000)),
+            _ => Limiter::builder(DenialCache::new(leases(), 100_000)),
         };
         let limiter = builder.recent_violations(0).build();
         limiter.add_rule(rule).expect("the rule is in range");

@@ -5,7 +5,8 @@ use std::{hint::black_box, time::Duration};
 use throttle_core::{Key, Limiter, Rule, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{
-    Circuit, CircuitBreaker, Deadline, Deadlines, LocalDenials, Modes, Resilience,
+    CircuitBreaker, CircuitBreakerConfig, Deadline, Deadlines, DenialCache, FailureModes,
+    Resilience,
 };
 
 use crate::harness::{Variant, median, take_turns};
@@ -28,19 +29,19 @@ pub(crate) fn run() {
 
 fn table(scenario: &str, key: &str, threads: usize) {
     let memory = MemoryStorage::new;
-    let breaker = || CircuitBreaker::new(memory(), Circuit::new());
+    let breaker = || CircuitBreaker::new(memory(), CircuitBreakerConfig::new());
     let both = || {
         let deadline = Deadline::new(memory(), Deadlines::new());
-        CircuitBreaker::new(deadline, Circuit::new())
+        CircuitBreaker::new(deadline, CircuitBreakerConfig::new())
     };
-    let all = || Resilience::new(memory()).mode(Modes::local(memory(), 3));
+    let all = || Resilience::new(memory()).failure_modes(FailureModes::local(memory(), 3));
     let limiters = [
         ("bare", limiter(memory(), key)),
         ("breaker", limiter(breaker(), key)),
         ("breaker + deadline", limiter(both(), key)),
         ("breaker + deadline + fallback", limiter(all().build(), key)),
-        ("denials at hand", limiter(LocalDenials::new(memory(), 100_000), key)),
-        ("all", limiter(all().denials(100_000).build(), key)),
+        ("denials at hand", limiter(DenialCache::new(memory(), 100_000), key)),
+        ("all", limiter(all().denial_cache(100_000).build(), key)),
     ];
     let key = Key::from("203.0.113.7");
     let mut variants = Vec::new();

@@ -116,7 +116,7 @@ impl<T> Default for Few<T> {
     clippy::exhaustive_enums,
     reason = "storages and metrics name both lists; a third would change each of them"
 )]
-pub enum Listed {
+pub enum ListMatch {
     /// It may always pass; nothing was charged.
     Allowed,
     /// It may not pass, for now or for good; nothing was charged.
@@ -145,7 +145,7 @@ pub struct Decision {
     verdict: Verdict,
     cost: u64,
     degraded: bool,
-    listed: Option<Listed>,
+    listed: Option<ListMatch>,
     /// Whether it is about places, not about a rate.
     places: bool,
     /// Whether it was given back or settled.
@@ -167,7 +167,7 @@ impl Decision {
     }
 
     /// Tells of a place among those that `rule` names.
-    pub(crate) fn places(
+    pub(crate) fn of_permits(
         rule: Arc<CheckedRule>,
         in_use: u64,
         allowed: bool,
@@ -193,11 +193,11 @@ impl Decision {
 
     pub(crate) fn listed_as(
         rule: Arc<CheckedRule>,
-        listed: Listed,
+        listed: ListMatch,
         cost: u64,
         left: Option<Micros>,
     ) -> Self {
-        let allowed = listed == Listed::Allowed;
+        let allowed = listed == ListMatch::Allowed;
         let verdict = Verdict {
             allowed,
             blocked: !allowed,
@@ -275,11 +275,11 @@ impl Decision {
     /// Returns the list that decided, if one did.
     #[inline]
     #[must_use]
-    pub fn listed(&self) -> Option<Listed> {
+    pub fn listed(&self) -> Option<ListMatch> {
         self.listed
     }
 
-    /// Returns whether it is about how many requests are under way ([`Concurrency`](crate::Concurrency)),
+    /// Returns whether it is about how many requests are under way ([`ConcurrencyLimit`](crate::ConcurrencyLimit)),
     /// not about how many come in a time: then nobody knows when a place is free, and of the rule only
     /// name and limit mean something.
     #[inline]
@@ -329,7 +329,7 @@ impl Decision {
         !self.changed.0.swap(true, Relaxed)
     }
 
-    fn given_back(&self) -> Self {
+    fn rolled_back(&self) -> Self {
         let mut told = self.settled(0);
         if told.verdict.receipt.take().is_some() {
             told.verdict.delay = Micros::ZERO;
@@ -366,19 +366,19 @@ impl Clone for Once {
 pub struct Decisions {
     all: Few<Decision>,
     /// Which of several.
-    reported: usize,
+    most_restrictive: usize,
 }
 
 impl Decisions {
     #[inline]
     pub(crate) fn one(decision: Decision) -> Self {
-        Self { all: Few::One(decision), reported: 0 }
+        Self { all: Few::One(decision), most_restrictive: 0 }
     }
 
     /// `all` is not empty.
     pub(crate) fn new(all: Vec<Decision>) -> Self {
-        let reported = reported(&all);
-        Self { all: Few::Many(all), reported }
+        let most_restrictive = most_restrictive(&all);
+        Self { all: Few::Many(all), most_restrictive }
     }
 
     /// Collects decisions about one request; none where there are none.
@@ -392,7 +392,7 @@ impl Decisions {
     #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.reported().is_allowed()
+        self.most_restrictive().is_allowed()
     }
 
     /// Returns the decision to tell the client about: of a refusal the denial with the longest wait
@@ -400,10 +400,10 @@ impl Decisions {
     /// one with the longest reset). What is about requests under way speaks after what is about rates.
     #[inline]
     #[must_use]
-    pub fn reported(&self) -> &Decision {
+    pub fn most_restrictive(&self) -> &Decision {
         match &self.all {
             Few::One(one) => one,
-            Few::Many(many) => &many[self.reported],
+            Few::Many(many) => &many[self.most_restrictive],
         }
     }
 
@@ -430,28 +430,28 @@ impl Decisions {
     /// It is the state of the decision without the charge; what other requests did since is not in
     /// it, and `reset_after` is an upper bound unless nothing else is held.
     #[must_use]
-    pub fn given_back(&self, goes_back: impl Fn(&Decision) -> bool) -> Self {
-        let tell = |one: &Decision| if goes_back(one) { one.given_back() } else { one.clone() };
+    pub fn rolled_back(&self, goes_back: impl Fn(&Decision) -> bool) -> Self {
+        let tell = |one: &Decision| if goes_back(one) { one.rolled_back() } else { one.clone() };
         Self::new(self.all().iter().map(tell).collect())
     }
 
     /// Returns what to tell of a request that was settled to what it turned out to cost, by rules that `changes`
-    /// names, in the way of [`given_back`](Self::given_back).
+    /// names, in the way of [`rolled_back`](Self::rolled_back).
     #[must_use]
     pub fn settled(&self, actual: u64, changes: impl Fn(&Decision) -> bool) -> Self {
         let tell = |one: &Decision| if changes(one) { one.settled(actual) } else { one.clone() };
         Self::new(self.all().iter().map(tell).collect())
     }
 
-    pub(crate) fn into_reported(self) -> Decision {
+    pub(crate) fn into_most_restrictive(self) -> Decision {
         match self.all {
             Few::One(one) => one,
-            Few::Many(mut many) => many.swap_remove(self.reported),
+            Few::Many(mut many) => many.swap_remove(self.most_restrictive),
         }
     }
 }
 
-fn reported(all: &[Decision]) -> usize {
+fn most_restrictive(all: &[Decision]) -> usize {
     let mut best = 0;
     for (i, decision) in all.iter().enumerate().skip(1) {
         if speaks_before(decision, &all[best]) {

@@ -141,7 +141,7 @@ impl Entry {
 }
 
 impl fmt::Display for Entry {
-    /// Writes the address, the network, or the key as [`Key::to_word`] does.
+    /// Writes the address, the network, or the key as [`Key::to_token`] does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Matches::Network(net) if net.prefix_len() == net.max_prefix_len() => net.addr().fmt(f),

@@ -109,7 +109,7 @@ impl<'a> Key<'a> {
     /// Sets the key apart by a mark: it equals only a key with the same identity and mark, and parts
     /// of these two. Lists still see its address.
     #[must_use]
-    pub fn apart(&self, mark: &str) -> Key<'static> {
+    pub fn scoped(&self, mark: &str) -> Key<'static> {
         let mark = (false, mark.as_bytes());
         let mut apart = joined([mark, (self.is_digest(), self.as_bytes())].into_iter());
         apart.address = self.address().map_or(Address::Never, Address::Known);
@@ -196,7 +196,7 @@ impl<'a> Key<'a> {
         Key { bytes, address: self.address }
     }
 
-    /// Reads what [`Key::to_word`] wrote. An address that the key was made from is not in it.
+    /// Reads what [`Key::to_token`] wrote. An address that the key was made from is not in it.
     pub(crate) fn from_word(word: &str) -> Option<Key<'static>> {
         if let Some(digits) = word.strip_prefix("%sha256:") {
             let digest: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(hexadecimal).collect();
@@ -217,7 +217,7 @@ impl<'a> Key<'a> {
     /// letters, digits and `-._~:/@|,=+` are written as `%` and two hexadecimal digits, a digest as
     /// `%sha256:` and its digits. Different keys give different words.
     #[must_use]
-    pub fn to_word(&self) -> String {
+    pub fn to_token(&self) -> String {
         let bytes = self.as_bytes();
         let mut word = String::with_capacity(bytes.len() + 8);
         if self.is_digest() {
@@ -359,16 +359,16 @@ impl fmt::Debug for Key<'_> {
 }
 
 impl fmt::Display for Key<'_> {
-    /// Writes [`Key::to_word`].
+    /// Writes [`Key::to_token`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_word())
+        f.write_str(&self.to_token())
     }
 }
 
 impl Serialize for Key<'_> {
-    /// Writes [`Key::to_word`].
+    /// Writes [`Key::to_token`].
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_word())
+        serializer.serialize_str(&self.to_token())
     }
 }
 

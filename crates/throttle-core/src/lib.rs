@@ -16,7 +16,7 @@
 //! # The way of a check
 //!
 //! [`Limiter`] makes a [`ChargeRequest`] of a key and rules, and hands it to an [`AtomicStorage`],
-//! which brings the states to now, asks all, and charges all or none ([`settle`]).
+//! which brings the states to now, asks all, and charges all or none ([`acquire`]).
 
 mod algorithm;
 #[doc(hidden)] // of our own crates
@@ -39,13 +39,13 @@ pub use async_trait::async_trait;
 pub use self::algorithm::{mixed, tag};
 pub use self::{
     algorithm::{CorruptState, State},
-    decision::{Decision, Decisions, Listed, Outcome, Verdict},
+    decision::{Decision, Decisions, ListMatch, Outcome, Verdict},
     entry::{Entry, InvalidEntry},
     key::{Key, MAX_KEY_LEN},
     limiter::{
-        AllowList, Concurrency, DenyList, Entered, Error, Limiter, LimiterBuilder, LostSchedule,
-        Metrics, Place, RuleMetrics, RuleStatus, SharedLists, SharedListsMetrics, Status,
-        Violation,
+        Acquired, AllowList, ConcurrencyLimit, ConcurrencyPermit, DenyList, Error, Limiter,
+        LimiterBuilder, LostSchedule, Metrics, RuleMetrics, RuleStatus, SharedLists,
+        SharedListsMetrics, Status, Violation,
     },
     receipt::Receipt,
     rule::{
@@ -53,10 +53,10 @@ pub use self::{
         MIN_WINDOW, Rate, Rule, UnknownAlgorithm,
     },
     storage::{
-        AtomicStorage, Charge, ChargeRequest, Effect, Emulated, HeldPlace, ListEntry, ListFollower,
-        ListStorage, ListSubscription, LocalPlaces, OwnedCharge, OwnedChargeRequest, PlaceStorage,
-        PlacesOf, Refund, Reply, Scope, States, Storage, StorageCall, StorageError, Taken, Value,
-        Wrapper, give_back, look, settle, settle_one,
+        AtomicStorage, Charge, ChargeRequest, ConcurrencyKey, ConcurrencyStorage, Effect, Emulated,
+        ListEntry, ListStorage, ListSubscriber, ListSubscription, LocalPermits, OwnedCharge,
+        OwnedChargeRequest, PermitGuard, PermitReply, Refund, Reply, Scope, StateStore, Storage,
+        StorageCall, StorageError, Value, Wrapper, acquire, acquire_one, peek, refund,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
 };

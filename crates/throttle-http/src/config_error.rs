@@ -32,8 +32,8 @@ pub enum ConfigError {
     ShortSecret(#[from] ShortSecret),
     /// Rules are to be picked by a key that is known later than the request is there to be looked at.
     #[error(
-        "`rules_by` cannot see a key that is waited for: let the `AsyncKey` answer with \
-         `Keyed::new(key, rules)`"
+        "`select_rules` cannot see a key that is waited for: let the `AsyncKey` answer with \
+         `KeyWithRules::new(key, rules)`"
     )]
     RulesByLaterKey,
     /// A middleware was made of a rule alone, and there is nowhere to keep its counts.

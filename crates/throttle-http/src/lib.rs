@@ -87,7 +87,7 @@
 //! # Modules
 //!
 //! - [`identity`]: who is limited: client address, header, function, tuple
-//! - [`outgoing`]: limits of the calls that a client makes
+//! - [`outbound`]: limits of the calls that a client makes
 //! - [`Options`]: what every adapter lets users choose, under the same names
 //! - [`Headers`]: which header fields show clients their limits
 //! - [`ThrottleBuilder`]: a middleware before its first request
@@ -112,7 +112,7 @@ mod head;
 pub mod identity;
 mod option_methods;
 mod options;
-pub mod outgoing;
+pub mod outbound;
 mod picked_rules;
 mod problem;
 mod response_body;
@@ -130,15 +130,15 @@ pub use self::{
     fields::{HeaderSink, Headers, RateLimitHeader, ShortSecret, join_list},
     head::{RequestHead, RequestView},
     options::{
-        ContentLength, Denial, ExtractCost, InvalidCost, InvalidPath, MissingLength, NoCost,
-        OnError, Options,
+        ContentLength, Denial, ExtractCost, InvalidCost, InvalidPath, NoCost, OnError,
+        OnMissingLength, Options,
     },
     picked_rules::{IntoRules, PickedRules},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     response_body::ResponseBody,
     response_head::{ResponseHead, ResponseView},
     throttle::{
-        ActualCost, Attached, BodyGuard, Call, Done, InFlight, KeptPlaces, LimitedFuture, Pass,
+        ActualCost, Attached, BodyGuard, Call, Done, InFlight, InFlightGuard, LimitedFuture, Pass,
         Rejection, Throttle,
     },
 };

@@ -30,7 +30,7 @@ macro_rules! option_methods {
         ///
         /// A key of more than [`MAX_KEY_LEN`](throttle_core::MAX_KEY_LEN) bytes is a digest here: look such
         /// keys up by the head.
-        pub fn rules_by<R: $crate::IntoRules>(
+        pub fn select_rules<R: $crate::IntoRules>(
             self,
             select: impl Fn(&$crate::macros::Key<'_>, &$crate::RequestHead<'_>) -> R
             + Send
@@ -38,7 +38,7 @@ macro_rules! option_methods {
             + 'static,
         ) -> Self {
             self.with(|options| {
-                options.set_rules_by(std::sync::Arc::new(
+                options.set_select_rules(std::sync::Arc::new(
                     move |key: &$crate::macros::Key<'_>, head: &$crate::RequestHead<'_>| {
                         $crate::PickedRules::new(select(key, head))
                     },
@@ -46,7 +46,7 @@ macro_rules! option_methods {
             })
         }
 
-        /// Names the rules that [`rules_by`](Self::rules_by) may select, so that an unknown one is an error
+        /// Names the rules that [`select_rules`](Self::select_rules) may select, so that an unknown one is an error
         /// when this is built; may be called more than once.
         pub fn declare_rules(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
             self.with(|options| options.set_declared(names.into_iter().map(Into::into).collect()))
@@ -178,7 +178,7 @@ macro_rules! option_methods {
         }
 
         /// Sets what happens to requests while the storage fails; default
-        /// [`OnError::Refuse`](throttle_http::OnError::Refuse): 503.
+        /// [`OnError::Reject`](throttle_http::OnError::Reject): 503.
         ///
         /// A failure is logged once, and so is its end, with the number of requests that were not decided in
         /// between.
@@ -213,7 +213,7 @@ macro_rules! option_methods {
         /// without `Retry-After` and `t`, since it is unknown when a permit is released. A handler whose work
         /// goes on after the response, like that of a WebSocket, keeps the permit by
         /// [`InFlight`](throttle_http::InFlight) in the extensions of the request.
-        pub fn concurrency(self, concurrency: $crate::macros::Concurrency) -> Self {
+        pub fn concurrency(self, concurrency: $crate::macros::ConcurrencyLimit) -> Self {
             self.with(|options| options.set_concurrency(concurrency))
         }
 
@@ -277,5 +277,5 @@ macro_rules! option_methods {
 pub mod macros {
     pub use bytes::Bytes;
     pub use http::{Extensions, Method, Response};
-    pub use throttle_core::{Concurrency, Key};
+    pub use throttle_core::{ConcurrencyLimit, Key};
 }

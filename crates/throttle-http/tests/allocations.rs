@@ -18,7 +18,7 @@ fn allocations<R: IntoRules>(pick: impl Fn() -> R + Send + Sync + 'static) -> us
     for name in ["a", "b", "c", "d"] {
         limiter.add_rule(Rule::per_day(name, 1_000_000)).unwrap();
     }
-    let options = Options::new().headers(Headers::none()).rules_by(move |_, _| pick());
+    let options = Options::new().headers(Headers::none()).select_rules(move |_, _| pick());
     let throttle = Arc::new(Throttle::new(limiter, options).unwrap());
     let request = Request::new(());
     let ask = || {

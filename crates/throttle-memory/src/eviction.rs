@@ -7,7 +7,7 @@
 use hashbrown::HashTable;
 use throttle_core::Micros;
 
-use crate::slot::{COLD, Slot, WARM};
+use crate::slot::{LFU_NEW, Slot, WARM};
 
 const SAMPLE: usize = 8;
 /// How many places are looked at where all of the sample are denied or blocked. At least 7/16 of them hold a
@@ -46,32 +46,32 @@ impl Eviction {
         let sample: [usize; SAMPLE] = std::array::from_fn(|_| any_place(slots, &mut self.random));
         let free = sample.iter().copied().filter(|place| !in_use.contains(place));
         let picked = free.min_by_key(|place| self.worth(slots, *place, now))?;
-        let (heat, _) = self.worth(slots, picked, now);
-        if heat > WARM {
+        let (lfu, _) = self.worth(slots, picked, now);
+        if lfu > WARM {
             return Some(self.look_further(slots, picked, in_use, now));
         }
         // Slots that were used once are no pressure on the others: a flood of fresh keys cools nobody.
-        if heat > COLD {
+        if lfu > LFU_NEW {
             for place in sample {
                 if let Some(slot) = slots.get_bucket_mut(place)
-                    && slot.key.heat <= WARM
+                    && slot.key.lfu <= WARM
                 {
-                    slot.key.heat = slot.key.heat.saturating_sub(1);
+                    slot.key.lfu = slot.key.lfu.saturating_sub(1);
                 }
             }
         }
         Some(picked)
     }
 
-    /// Returns how much a slot is worth: its heat, and of equals the later end. Of those that are denied or
+    /// Returns how much a slot is worth: its use count, and of equals the later end. Of those that are denied or
     /// blocked it is the age: a flood of keys that get themselves blocked displaces its own.
     fn worth(&self, slots: &HashTable<Slot>, place: usize, now: Micros) -> (u8, u64) {
         match slots.get_bucket(place) {
             Some(slot) if slot.expires <= now => (0, 0),
-            Some(slot) if slot.key.heat > WARM => {
-                (slot.key.heat, u64::from(self.made.wrapping_sub(slot.key.made)))
+            Some(slot) if slot.key.lfu > WARM => {
+                (slot.key.lfu, u64::from(self.made.wrapping_sub(slot.key.made)))
             }
-            Some(slot) => (slot.key.heat, slot.expires.get()),
+            Some(slot) => (slot.key.lfu, slot.expires.get()),
             None => (0, 0),
         }
     }

@@ -16,7 +16,7 @@ pub(crate) struct SlotKey {
     digest: bool,
     /// How much the slot is worth keeping: grows with use, falls under pressure. It is no part of the key,
     /// but here it takes no room.
-    pub(crate) heat: u8,
+    pub(crate) lfu: u8,
     /// How many slots the shard had made when this was made, modulo 2^32; in the same way no part of the key.
     pub(crate) made: u32,
 }
@@ -72,7 +72,7 @@ impl<'a> SlotRef<'a> {
         bytes.extend_from_slice(self.identity);
         bytes.extend_from_slice(self.rule);
         let identity_len = u16::try_from(self.identity.len()).unwrap_or(u16::MAX); // ≤ MAX_KEY_LEN
-        SlotKey { bytes, hash: self.hash, identity_len, digest: self.digest, heat: 0, made: 0 }
+        SlotKey { bytes, hash: self.hash, identity_len, digest: self.digest, lfu: 0, made: 0 }
     }
 }
 

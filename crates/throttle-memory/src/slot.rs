@@ -4,10 +4,10 @@ use throttle_core::{Micros, State, Verdict};
 
 use crate::key::SlotKey;
 
-/// The heat of a slot that was used once, and of one that was used often.
-pub(crate) const COLD: u8 = 1;
+/// The use count of a slot that was used once, and of one that was used often.
+pub(crate) const LFU_NEW: u8 = 1;
 pub(crate) const WARM: u8 = 4;
-/// The heat of a slot that has denied its latest request, and of one whose key is blocked.
+/// The use count of a slot that has denied its latest request, and of one whose key is blocked.
 const DENIED: u8 = WARM + 1;
 const BLOCKED: u8 = WARM + 2;
 
@@ -32,8 +32,8 @@ impl Slot {
     #[inline]
     pub(crate) fn used(&mut self, verdict: &Verdict, expires: Micros) {
         self.expires = expires;
-        self.key.heat = match (verdict.allowed, verdict.blocked) {
-            (true, _) => (self.key.heat + 1).min(WARM),
+        self.key.lfu = match (verdict.allowed, verdict.blocked) {
+            (true, _) => (self.key.lfu + 1).min(WARM),
             (false, false) => DENIED,
             (false, true) => BLOCKED,
         };

@@ -4,8 +4,8 @@ use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
 use throttle_core::{
-    Charge, ChargeRequest, Clock, Micros, Outcome, Refund, State, States, SystemClock, Verdict,
-    give_back, look, settle, settle_one, sharded::Sharded,
+    Charge, ChargeRequest, Clock, Micros, Outcome, Refund, State, StateStore, SystemClock, Verdict,
+    acquire, acquire_one, peek, refund, sharded::Sharded,
 };
 
 use crate::{key::SlotRef, shard::Shard, slot::Slot};
@@ -38,7 +38,7 @@ impl Slots {
         }
         let mut held = self.hold(request.charges(), request.clock(), true);
         let now = held.now;
-        let outcome = settle(request.charges(), now, &mut held);
+        let outcome = acquire(request.charges(), now, &mut held);
         held.keep(request.charges(), outcome.verdicts());
         outcome
     }
@@ -52,7 +52,7 @@ impl Slots {
         self.sweep(&mut shard, real);
         let (now, later) = times(real, clock);
         let slot = shard.find_or_insert(&key, real);
-        let verdict = settle_one(charge, now, &mut slot.state);
+        let verdict = acquire_one(charge, now, &mut slot.state);
         let lifetime = match slot.state.outlives_reset() {
             false => verdict.reset_after, // it is vacant again when all of the limit is free
             true => slot.state.lifetime(charge.rule(), now),
@@ -64,15 +64,15 @@ impl Slots {
     pub(crate) fn peek(&self, request: &ChargeRequest<'_>) -> Outcome {
         let mut held = self.hold(request.charges(), request.clock(), false);
         let now = held.now;
-        look(request.charges(), now, &mut held)
+        peek(request.charges(), now, &mut held)
     }
 
     pub(crate) fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) {
         let charges: SmallVec<[_; 2]> = refunds.iter().map(Refund::charge).collect();
         let mut held = self.hold(&charges, clock, false);
         let now = held.now;
-        for (i, refund) in refunds.iter().enumerate() {
-            give_back(refund, now, held.state(i));
+        for (i, charged) in refunds.iter().enumerate() {
+            refund(charged, now, held.state(i));
         }
         held.expire(&charges);
     }
@@ -167,7 +167,7 @@ fn times(real: Micros, clock: Option<&Arc<dyn Clock>>) -> (Micros, Micros) {
 /// Holds the states of a request, in the order of its charges.
 struct Held<'a> {
     guards: SmallVec<[MutexGuard<'a, Shard>; 1]>,
-    places: SmallVec<[Place; 2]>,
+    places: SmallVec<[SlotIndex; 2]>,
     absent: Vec<State>,
     now: Micros,
     /// The machine's time, later by the slack where the limiter's clock is its own.
@@ -175,7 +175,7 @@ struct Held<'a> {
 }
 
 #[derive(Copy, Clone)]
-enum Place {
+enum SlotIndex {
     Slot { guard: usize, index: usize },
     Absent(usize),
 }
@@ -188,7 +188,7 @@ impl Held<'_> {
             None if make => {
                 let in_use: SmallVec<[usize; 8]> = (self.places.iter())
                     .filter_map(|place| match place {
-                        Place::Slot { guard: other, index } if *other == guard => Some(*index),
+                        SlotIndex::Slot { guard: other, index } if *other == guard => Some(*index),
                         _ => None,
                     })
                     .collect();
@@ -197,10 +197,10 @@ impl Held<'_> {
             None => None,
         };
         self.places.push(match found {
-            Some(index) => Place::Slot { guard, index },
+            Some(index) => SlotIndex::Slot { guard, index },
             None => {
                 self.absent.push(State::default());
-                Place::Absent(self.absent.len() - 1)
+                SlotIndex::Absent(self.absent.len() - 1)
             }
         });
     }
@@ -228,17 +228,17 @@ impl Held<'_> {
 
     fn slot(&mut self, i: usize) -> Option<&mut Slot> {
         match self.places[i] {
-            Place::Slot { guard, index } => Some(self.guards[guard].slot(index)),
-            Place::Absent(_) => None,
+            SlotIndex::Slot { guard, index } => Some(self.guards[guard].slot(index)),
+            SlotIndex::Absent(_) => None,
         }
     }
 }
 
-impl States for Held<'_> {
+impl StateStore for Held<'_> {
     fn state(&mut self, index: usize) -> &mut State {
         match self.places[index] {
-            Place::Slot { guard, index } => &mut self.guards[guard].slot(index).state,
-            Place::Absent(index) => &mut self.absent[index],
+            SlotIndex::Slot { guard, index } => &mut self.guards[guard].slot(index).state,
+            SlotIndex::Absent(index) => &mut self.absent[index],
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use throttle_core::{
-    AtomicStorage, ChargeRequest, Clock, ListStorage, LocalPlaces, Outcome, PlaceStorage, Refund,
-    Reply, Scope, Storage, StorageError, Value, async_trait,
+    AtomicStorage, ChargeRequest, Clock, ConcurrencyStorage, ListStorage, LocalPermits, Outcome,
+    Refund, Reply, Scope, Storage, StorageError, Value, async_trait,
 };
 
 use crate::{slots::Slots, values::Values};
@@ -34,7 +34,7 @@ pub struct MemoryStorage {
 struct Inner {
     slots: Slots,
     values: Values,
-    places: LocalPlaces,
+    places: LocalPermits,
 }
 
 /// Makes a [`MemoryStorage`] with options.
@@ -83,7 +83,7 @@ impl MemoryStorageBuilder {
     pub fn build(self) -> MemoryStorage {
         let slots = Slots::new(self.max_entries);
         let values = Values::new(self.max_entries);
-        let places = LocalPlaces::new();
+        let places = LocalPermits::new();
         MemoryStorage { inner: Arc::new(Inner { slots, values, places }) }
     }
 }
@@ -164,7 +164,7 @@ impl AtomicStorage for MemoryStorage {
         None // nobody outside this process reads them
     }
 
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
         Some(Arc::new(self.inner.places.clone()))
     }
 

@@ -6,7 +6,7 @@ use redis::ConnectionAddr;
 
 use crate::{
     error::Error,
-    options::{Address, Options, Place, Secret},
+    options::{Address, Endpoints, Options, Secret},
     storage::RedisStorage,
     tls::Tls,
     topology::{SharedConnection, Topology},
@@ -71,7 +71,7 @@ impl RedisStorage {
         key_prefix: &str,
     ) -> Result<Self, Error> {
         let nowhere = Address { host: "given".to_owned(), port: 0 };
-        let mut options = Options::new(Place::Standalone(nowhere));
+        let mut options = Options::new(Endpoints::Standalone(nowhere));
         options.key_prefix = key_prefix.to_owned();
         options.check()?;
         let options = Arc::new(options);
@@ -104,8 +104,8 @@ pub struct RedisStorageBuilder {
 impl RedisStorageBuilder {
     fn of_sentinel<S: AsRef<str>>(sentinels: impl IntoIterator<Item = S>, master: &str) -> Self {
         let sentinels = sentinels.into_iter().map(|text| address(text.as_ref(), 26379)).collect();
-        let place = |sentinels| Place::Sentinel { sentinels, master: master.to_owned() };
-        Self { options: Result::map(sentinels, |all| Options::new(place(all))) }
+        let endpoints = |sentinels| Endpoints::Sentinel { sentinels, master: master.to_owned() };
+        Self { options: Result::map(sentinels, |all| Options::new(endpoints(all))) }
     }
 
     /// The first address may bring a login and parameters; of the others only the hosts count.
@@ -119,10 +119,10 @@ impl RedisStorageBuilder {
             match url::parse(&url) {
                 Err(error) => return Self { options: Err(error) },
                 Ok(mut options) => {
-                    match &mut options.place {
-                        Place::Standalone(address) => addresses.push(address.clone()),
-                        Place::Cluster { nodes } => addresses.append(nodes),
-                        Place::Sentinel { .. } | Place::Unix(_) => {
+                    match &mut options.endpoints {
+                        Endpoints::Standalone(address) => addresses.push(address.clone()),
+                        Endpoints::Cluster { nodes } => addresses.append(nodes),
+                        Endpoints::Sentinel { .. } | Endpoints::Unix(_) => {
                             let what =
                                 "it is an address of sentinels or of a Unix socket".to_owned();
                             let help = "a cluster is made of redis:// addresses".to_owned();
@@ -133,28 +133,28 @@ impl RedisStorageBuilder {
                 }
             }
         }
-        let place = Place::Cluster { nodes: addresses };
+        let endpoints = Endpoints::Cluster { nodes: addresses };
         let options = match all {
-            Some(options) => Options { place, ..options },
-            None => Options::new(place), // `check` says that there is no node
+            Some(options) => Options { endpoints, ..options },
+            None => Options::new(endpoints), // `check` says that there is no node
         };
         Self { options: Ok(options) }
     }
 
     fn of_client(client: &redis::Client) -> Self {
         let info = client.get_connection_info();
-        let at = |host: &str, port| Place::Standalone(Address { host: host.to_owned(), port });
-        let (place, tls) = match info.addr() {
+        let at = |host: &str, port| Endpoints::Standalone(Address { host: host.to_owned(), port });
+        let (endpoints, tls) = match info.addr() {
             ConnectionAddr::Tcp(host, port) => (at(host, *port), None),
             ConnectionAddr::TcpTls { host, port, .. } => (at(host, *port), Some(Tls::new())),
-            ConnectionAddr::Unix(path) => (Place::Unix(path.clone()), None),
+            ConnectionAddr::Unix(path) => (Endpoints::Unix(path.clone()), None),
             _ => {
                 let what = "the client's address is neither a host and port nor a Unix socket";
                 let help = "make the storage from an address".to_owned();
                 return Self { options: Err(Error::InvalidUrl { what: what.to_owned(), help }) };
             }
         };
-        let mut options = Options::new(place);
+        let mut options = Options::new(endpoints);
         let settings = info.redis_settings();
         options.tls = tls;
         options.login.username = settings.username().map(str::to_owned);
@@ -240,8 +240,8 @@ impl RedisStorageBuilder {
     /// What a living server holds is renewed in the background, after between a quarter and half of it.
     ///
     /// [`Limiter::concurrency`]: throttle_core::Limiter::concurrency
-    pub fn place_lease(self, lease: Duration) -> Self {
-        self.with(|options| options.place_lease = lease)
+    pub fn permit_lease(self, lease: Duration) -> Self {
+        self.with(|options| options.permit_lease = lease)
     }
 
     /// Begins every key with this: 1 to 128 bytes without braces; default `ratethrottle:`.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use throttle_core::{Charge, Key, PlacesOf};
+use throttle_core::{Charge, ConcurrencyKey, Key};
 
 /// Puts the prefix before every key, and hides identities when asked to.
 #[derive(Clone)]
@@ -37,16 +37,16 @@ impl Keys {
             None => format!("{}{}", self.prefix, charge.storage_key()),
             Some(secret) => {
                 let hidden = hidden(secret, charge.key());
-                let rule = Key::from(charge.rule().name()).to_word();
+                let rule = Key::from(charge.rule().name()).to_token();
                 format!("{}{{{hidden}}}:{rule}", self.prefix)
             }
         }
     }
 
     /// Returns the key of places: `prefix{identity}:%places:name`.
-    pub(crate) fn of_places(&self, of: &PlacesOf<'_>) -> String {
+    pub(crate) fn of_places(&self, of: &ConcurrencyKey<'_>) -> String {
         let identity = match &self.secret {
-            None => of.key().to_word(),
+            None => of.key().to_token(),
             Some(secret) => hidden(secret, of.key()),
         };
         format!("{}{{{identity}}}:{}", self.prefix, of.word())
@@ -57,7 +57,7 @@ impl Keys {
 /// identity that is not hidden in this way.
 fn hidden(secret: &Hmac<Sha256>, key: &Key<'_>) -> String {
     let mut mac = secret.clone();
-    mac.update(key.to_word().as_bytes());
+    mac.update(key.to_token().as_bytes());
     let digest = mac.finalize().into_bytes();
     let mut word = String::from("%hmac:");
     for byte in &digest[..16] {
@@ -102,7 +102,7 @@ mod tests {
             for identity in parts.iter().chain(&[""]) {
                 for rule in parts {
                     let key = Key::from(*identity);
-                    let places = keys.of_places(&PlacesOf::new(rule, &key));
+                    let places = keys.of_places(&ConcurrencyKey::new(rule, &key));
                     for name in [name(&keys, identity, rule), places] {
                         let new = seen.insert(name.clone());
                         assert!(new, "{identity:?} and {rule:?} share {name}");

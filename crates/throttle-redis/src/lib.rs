@@ -17,7 +17,6 @@ mod calls;
 mod client;
 mod concurrency;
 mod error;
-mod figures;
 mod info;
 mod keys;
 mod lists;
@@ -28,6 +27,7 @@ mod pool;
 mod redacted;
 mod retry;
 mod script;
+mod stats;
 mod storage;
 mod tls;
 mod topology;
@@ -40,8 +40,8 @@ pub use redis;
 pub use self::{
     builder::RedisStorageBuilder,
     error::Error,
-    figures::Figures,
     info::{Info, NodeInfo},
+    stats::Stats,
     storage::RedisStorage,
     tls::Tls,
     topology::SharedConnection,

@@ -29,7 +29,7 @@ pub(crate) static CHECK: LazyLock<Script> = LazyLock::new(|| {
 
 /// Keeps the permits of requests in flight.
 pub(crate) static CONCURRENCY: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("lua/places.lua")));
+    LazyLock::new(|| Script::new(include_str!("lua/concurrency.lua")));
 
 /// Keeps the allow and the deny list.
 pub(crate) static LISTS: LazyLock<Script> =

@@ -6,7 +6,7 @@ use crate::{error::Error, tls::Tls, transport::Encryption};
 
 /// Where Redis is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Place {
+pub(crate) enum Endpoints {
     Standalone(Address),
     /// A socket in the file system.
     Unix(PathBuf),
@@ -62,7 +62,7 @@ impl fmt::Debug for Secret {
 /// All options of a storage. [`crate::RedisStorageBuilder`] documents them.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    pub(crate) place: Place,
+    pub(crate) endpoints: Endpoints,
     pub(crate) login: Login,
     pub(crate) sentinel_login: Login,
     pub(crate) database: i64,
@@ -73,7 +73,7 @@ pub(crate) struct Options {
     pub(crate) response_timeout: Duration,
     pub(crate) retries: u32,
     pub(crate) health_check_interval: Duration,
-    pub(crate) place_lease: Duration,
+    pub(crate) permit_lease: Duration,
     pub(crate) key_prefix: String,
     pub(crate) key_secret: Option<Secret>,
     pub(crate) tls: Option<Tls>,
@@ -84,9 +84,9 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) const DEFAULT_PREFIX: &'static str = "ratethrottle:";
 
-    pub(crate) fn new(place: Place) -> Self {
+    pub(crate) fn new(endpoints: Endpoints) -> Self {
         Self {
-            place,
+            endpoints,
             login: Login::default(),
             sentinel_login: Login::default(),
             database: 0,
@@ -97,7 +97,7 @@ impl Options {
             response_timeout: Duration::from_millis(500),
             retries: 10,
             health_check_interval: Duration::from_secs(30),
-            place_lease: Duration::from_secs(10),
+            permit_lease: Duration::from_secs(10),
             key_prefix: Self::DEFAULT_PREFIX.to_owned(),
             key_secret: None,
             tls: None,
@@ -125,8 +125,12 @@ impl Options {
             let value = format!("{:?}", self.health_check_interval);
             return wrong("health_check_interval", value, "from 100 ms to a day");
         }
-        if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&self.place_lease) {
-            return wrong("place_lease", format!("{:?}", self.place_lease), "from 1 s to an hour");
+        if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&self.permit_lease) {
+            return wrong(
+                "permit_lease",
+                format!("{:?}", self.permit_lease),
+                "from 1 s to an hour",
+            );
         }
         if self.retries > 100 {
             return wrong("retries", self.retries.to_string(), "from 0 to 100");
@@ -151,20 +155,20 @@ impl Options {
             let allowed = "printable ASCII without spaces";
             return wrong("client_name", "a text with other characters".to_owned(), allowed);
         }
-        match &self.place {
-            Place::Unix(_) if self.tls.is_some() => {
+        match &self.endpoints {
+            Endpoints::Unix(_) if self.tls.is_some() => {
                 wrong("tls", "set".to_owned(), "left out for a Unix socket")
             }
-            Place::Cluster { .. } if self.database != 0 => {
+            Endpoints::Cluster { .. } if self.database != 0 => {
                 wrong("database", self.database.to_string(), "0: a cluster has no other")
             }
-            Place::Sentinel { sentinels, .. } if sentinels.is_empty() => {
+            Endpoints::Sentinel { sentinels, .. } if sentinels.is_empty() => {
                 wrong("sentinels", "none".to_owned(), "the addresses of one or more sentinels")
             }
-            Place::Sentinel { master, .. } if master.is_empty() => {
+            Endpoints::Sentinel { master, .. } if master.is_empty() => {
                 wrong("master", "\"\"".to_owned(), "the name that the sentinels know the master by")
             }
-            Place::Cluster { nodes } if nodes.is_empty() => {
+            Endpoints::Cluster { nodes } if nodes.is_empty() => {
                 wrong("nodes", "none".to_owned(), "the addresses of one or more nodes")
             }
             _ => Ok(()),

@@ -1,6 +1,6 @@
 //! The script that decides a whole request in Redis, and how it is called.
 //!
-//! It is the twin of `throttle_core`'s arithmetic: [`throttle_core::settle`], `look` and `give_back`
+//! It is the twin of `throttle_core`'s arithmetic: [`throttle_core::acquire`], `peek` and `refund`
 //! over the algorithms' states, in Lua ([`CHECK`](crate::lua::CHECK)). The names of core's table stand in
 //! it for its numbers ([`throttle_core::tag::fill_in`]).
 //!

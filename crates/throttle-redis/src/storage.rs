@@ -3,17 +3,18 @@
 use std::{fmt, sync::Arc};
 
 use throttle_core::{
-    AtomicStorage, ChargeRequest, Clock, ListStorage, Outcome, PlaceStorage, Refund, Reply, Scope,
+    AtomicStorage, ChargeRequest, Clock, ConcurrencyStorage, ListStorage, Outcome, Refund, Reply,
+    Scope,
 };
 
 use crate::{
     calls,
     client::Client,
-    concurrency::Concurrency,
-    figures::Figures,
+    concurrency::RedisConcurrency,
     lists::Lists,
     options::Options,
     script::{MAX_LOG_LIMIT, Op},
+    stats::Stats,
     topology::Topology,
 };
 
@@ -37,20 +38,20 @@ use crate::{
 #[derive(Clone)]
 pub struct RedisStorage {
     pub(crate) client: Arc<Client>,
-    concurrency: Concurrency,
+    concurrency: RedisConcurrency,
 }
 
 impl RedisStorage {
     pub(crate) fn new(topology: Topology, options: &Options) -> Self {
         let client = Arc::new(Client::new(topology, options));
-        let concurrency = Concurrency::new(Arc::clone(&client), options.place_lease);
+        let concurrency = RedisConcurrency::new(Arc::clone(&client), options.permit_lease);
         Self { client, concurrency }
     }
 
     /// Returns what happened to the connections so far.
     #[must_use]
-    pub fn figures(&self) -> Figures {
-        self.client.topology.figures()
+    pub fn stats(&self) -> Stats {
+        self.client.topology.stats()
     }
 }
 
@@ -87,7 +88,7 @@ impl AtomicStorage for RedisStorage {
         Some(Arc::new(Lists::new(&self.client)))
     }
 
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
         Some(Arc::new(self.concurrency.clone()))
     }
 

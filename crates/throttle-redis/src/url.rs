@@ -6,14 +6,14 @@ use percent_encoding::percent_decode_str;
 
 use crate::{
     error::Error,
-    options::{Address, Options, Place},
+    options::{Address, Endpoints, Options},
     tls::Tls,
 };
 
 const UNIX: &str = "write redis+unix:///run/redis/redis.sock";
 const ESCAPES: &str = "within a login or a value write @ / ? & # % as %40 %2F %3F %26 %23 %25";
 const PARAMETERS: &str = "max_connections, prefix, connect_timeout, response_timeout, retries, \
-     health_check_interval, place_lease, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
+     health_check_interval, permit_lease, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
      cert and key, and user and pass of a Unix socket";
 
 /// Reads an address. No error shows a part of it: where it cannot be read, any part may be one of a password.
@@ -36,7 +36,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
         None => (None, authority),
     };
 
-    let (place, database) = match kind {
+    let (endpoints, database) = match kind {
         Kind::Standalone => {
             let address = match &addresses(hosts, 6379)?[..] {
                 [one] => one.clone(),
@@ -45,7 +45,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
                     return Err(wrong("it names several hosts", help));
                 }
             };
-            (Place::Standalone(address), path)
+            (Endpoints::Standalone(address), path)
         }
         Kind::Sentinel => {
             let (master, database) = path.split_once('/').unwrap_or((path, ""));
@@ -54,14 +54,14 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
                 let help = "write redis+sentinel://host:26379/mymaster/0";
                 return Err(wrong("it does not name the master", help));
             }
-            (Place::Sentinel { sentinels: addresses(hosts, 26379)?, master }, database)
+            (Endpoints::Sentinel { sentinels: addresses(hosts, 26379)?, master }, database)
         }
-        Kind::Cluster => (Place::Cluster { nodes: addresses(hosts, 6379)? }, path),
+        Kind::Cluster => (Endpoints::Cluster { nodes: addresses(hosts, 6379)? }, path),
         Kind::Unix if !hosts.is_empty() => return Err(wrong("a Unix socket has no host", UNIX)),
         Kind::Unix if path.is_empty() => return Err(wrong("it does not name the socket", UNIX)),
-        Kind::Unix => (Place::Unix(format!("/{}", decoded(path)?).into()), ""),
+        Kind::Unix => (Endpoints::Unix(format!("/{}", decoded(path)?).into()), ""),
     };
-    let mut options = Options::new(place);
+    let mut options = Options::new(endpoints);
     options.tls = tls.then(Tls::new);
     if !database.is_empty() {
         options.database = number("database", database)?;
@@ -110,7 +110,7 @@ fn scheme_of(scheme: &str) -> Result<(bool, Kind), Error> {
 
 /// Sets an option by a parameter, and returns whether there is one of this name.
 fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
-    let is_unix = matches!(options.place, Place::Unix(_));
+    let is_unix = matches!(options.endpoints, Endpoints::Unix(_));
     match name {
         "max_connections" => options.max_connections = number("max_connections", value)?,
         "prefix" => options.key_prefix = value.to_owned(),
@@ -120,7 +120,7 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
         "health_check_interval" => {
             options.health_check_interval = span("health_check_interval", value)?;
         }
-        "place_lease" => options.place_lease = span("place_lease", value)?,
+        "permit_lease" => options.permit_lease = span("permit_lease", value)?,
         "client_name" => options.client_name = Some(value.to_owned()),
         "protocol" => match value {
             "2" | "resp2" => options.resp3 = false,

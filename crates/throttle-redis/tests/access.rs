@@ -38,7 +38,7 @@ async fn all_that_there_is(storage: &RedisStorage) -> Result<(), Box<dyn Error>>
     lists.deny_for("user:2", Duration::from_secs(9)).await?;
     lists.remove_allowed("user:1").await?;
     let uploads = limiter.concurrency("uploads", 5)?;
-    let place = uploads.enter("k").await?.into_place().ok_or("there is a place")?;
+    let place = uploads.try_acquire("k").await?.into_permit().ok_or("there is a place")?;
     // Longer than the lease, so that it is renewed.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(uploads.in_use("k").await?, 1);
@@ -63,7 +63,7 @@ async fn all_that_there_is(storage: &RedisStorage) -> Result<(), Box<dyn Error>>
 async fn the_guides_user_can_name_its_connections_and_choose_a_database() {
     let server = Server::builder().acl_user("limits", "secret", &rules(0)).start();
     let builder = RedisStorage::builder(&format!("{}/2", server.url_as("limits", "secret")));
-    let builder = builder.client_name("web-1").place_lease(LEASE);
+    let builder = builder.client_name("web-1").permit_lease(LEASE);
     all_that_there_is(&builder.connect().await.unwrap()).await.unwrap();
 }
 
@@ -82,7 +82,7 @@ async fn the_guides_users_do_behind_sentinels_that_have_logins() {
         .password("secret")
         .sentinel_username("watcher")
         .sentinel_password("other secret")
-        .place_lease(LEASE)
+        .permit_lease(LEASE)
         .connect()
         .await
         .unwrap();
@@ -115,7 +115,7 @@ async fn the_guides_user_does_in_a_cluster_whose_slots_move() {
     let storage = RedisStorage::cluster(nodes.addresses())
         .username("limits")
         .password("secret")
-        .place_lease(LEASE)
+        .permit_lease(LEASE)
         .connect()
         .await
         .unwrap();

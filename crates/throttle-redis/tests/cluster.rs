@@ -73,7 +73,7 @@ async fn a_slot_that_moves_under_load_fails_nobody_and_counts_nobody_twice() {
     assert_eq!(tally.failed(), 0);
     assert_eq!(counted(&limiter, "moving").await, tally.admitted());
     assert!(tally.admitted() > 500, "{}", tally.admitted());
-    assert!(storage.figures().redirections > 0, "{:?}", storage.figures());
+    assert!(storage.stats().redirections > 0, "{:?}", storage.stats());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -95,7 +95,7 @@ async fn a_node_that_is_named_without_its_host_is_on_the_host_of_the_one_that_wa
         tokio::task::block_in_place(|| moving.finish());
         limiter.check("k", "r").await.expect("the old owner answers MOVED");
         assert_eq!(counted(&limiter, "k").await, 3, "{endpoint}");
-        assert!(storage.figures().redirections >= 2, "{endpoint}: {:?}", storage.figures());
+        assert!(storage.stats().redirections >= 2, "{endpoint}: {:?}", storage.stats());
     }
 }
 

@@ -308,6 +308,6 @@ async fn info_and_figures_describe_the_server() {
     assert!(node.used_memory > 100_000 && node.connected_clients >= 1, "{node:?}");
     assert_eq!(node.max_memory, Some(100 << 20));
     assert!(storage.ping().await.unwrap() < Duration::from_secs(1));
-    let figures = storage.figures();
+    let figures = storage.stats();
     assert!(figures.connections >= 1 && figures.reconnects == 0, "{figures:?}");
 }

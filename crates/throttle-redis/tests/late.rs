@@ -54,7 +54,7 @@ async fn a_charge_whose_answer_is_late_is_not_sent_again() {
         assert_eq!(counted(&server, "k").await, round, "it was sent again");
     }
     until_answered(&limiter, "other", "r", Duration::from_secs(2)).await;
-    assert!(storage.figures().late_answers >= 3);
+    assert!(storage.stats().late_answers >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,7 @@ async fn a_connection_that_hangs_half_open_is_replaced_and_others_answer_in_time
     assert!(tally.longest() < TIMEOUT + Duration::from_millis(100), "{:?}", tally.longest());
     proxy.heal().await;
     let took = until_answered(&limiter, "k", "r", Duration::from_secs(3)).await;
-    println!("answered {took:?} after the proxy was healed; {:?}", storage.figures());
+    println!("answered {took:?} after the proxy was healed; {:?}", storage.stats());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +122,7 @@ async fn an_idle_connection_that_died_silently_is_found_by_the_health_check() {
     limiter.check("k", "r").await.unwrap();
     proxy.set(Faults { hold_requests: true, hold_answers: true, ..Faults::default() }).await;
     tokio::time::sleep(Duration::from_millis(1_000)).await; // nobody asks meanwhile
-    assert_eq!(storage.figures().connections, 0, "{:?}", storage.figures());
+    assert_eq!(storage.stats().connections, 0, "{:?}", storage.stats());
     proxy.heal().await;
     until_answered(&limiter, "k", "r", Duration::from_secs(3)).await;
 }

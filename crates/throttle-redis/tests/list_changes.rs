@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{limiter, rule, sentinel, standalone};
-use throttle_core::{Entry, Limiter, Listed, SharedLists};
+use throttle_core::{Entry, Limiter, ListMatch, SharedLists};
 use throttle_testbed::{Sentinels, Server};
 use tokio::task::block_in_place;
 
@@ -260,7 +260,7 @@ async fn pages_end_where_all_entries_were_read_whatever_their_ends_and_lengths()
         expected.insert((n % 2, Entry::key(&entry).encode()));
     }
     let read = lists.entries().await.unwrap();
-    let number = |list| usize::from(list == Listed::Denied);
+    let number = |list| usize::from(list == ListMatch::Denied);
     let read_set: BTreeSet<_> =
         read.iter().map(|entry| (number(entry.list), entry.entry.encode())).collect();
     assert_eq!(read_set.len(), read.len());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use common::{cluster, limiter, rule, standalone};
-use throttle_core::{Entry, Error, Key, Limiter, Listed};
+use throttle_core::{Entry, Error, Key, Limiter, ListMatch};
 use throttle_testbed::{Cluster, Server};
 
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ async fn a_denial_given_on_one_server_holds_on_all_within_a_second() {
     assert!(!one.check("203.0.113.9", "r").await.unwrap().is_allowed(), "here it holds at once");
     assert!(until(&two, "203.0.113.9", false).await < A_SECOND);
     let denial = two.check("203.0.113.9", "r").await.unwrap();
-    assert_eq!(denial.listed(), Some(Listed::Denied));
+    assert_eq!(denial.listed(), Some(ListMatch::Denied));
     assert!(denial.retry_after().unwrap() <= Duration::from_millis(1_500));
     until(&two, "203.0.113.9", true).await;
     let lasted = began.elapsed();
@@ -60,7 +60,7 @@ async fn an_allowed_network_passes_on_all_servers_and_is_charged_nothing() {
     two.shared_lists().await.unwrap(); // who comes later reads what is there
     for _ in 0..3 {
         let decision = two.check(IpAddr::from([10, 1, 2, 3]), "r").await.unwrap();
-        assert_eq!((decision.is_allowed(), decision.listed()), (true, Some(Listed::Allowed)));
+        assert_eq!((decision.is_allowed(), decision.listed()), (true, Some(ListMatch::Allowed)));
     }
     assert_eq!(two.status().allow_list, 1);
 }

@@ -86,7 +86,7 @@ fn outside_of_any_runtime_all_calls_are_one_clear_error_and_none_panics() {
     let storage = runtime.block_on(common::standalone(&server));
     let limiter = limiter(&storage, [fixed("r", 1_000)]);
     let uploads = limiter.concurrency("uploads", 5).unwrap();
-    let held = runtime.block_on(uploads.enter("k")).unwrap();
+    let held = runtime.block_on(uploads.try_acquire("k")).unwrap();
     let outside = |limiter: &Limiter| {
         let mut context = Context::from_waker(Waker::noop());
         let errors = [
@@ -94,7 +94,7 @@ fn outside_of_any_runtime_all_calls_are_one_clear_error_and_none_panics() {
             now(pin!(limiter.peek("k", "r")).poll(&mut context)),
             now(pin!(limiter.reset("k", "r")).poll(&mut context)),
             now(pin!(limiter.refund("k", "r", 1)).poll(&mut context)),
-            now(pin!(uploads.enter("k")).poll(&mut context)),
+            now(pin!(uploads.try_acquire("k")).poll(&mut context)),
             now(pin!(limiter.shared_lists()).poll(&mut context)),
         ];
         for error in errors {
@@ -144,13 +144,13 @@ fn a_runtime_that_stands_still_is_left_for_the_one_in_which_the_storage_is_used(
 fn lists_are_followed_and_permits_renewed_in_the_next_runtime() {
     let server = Server::start();
     let lease = Duration::from_secs(1);
-    let builder = RedisStorage::builder(&server.url()).place_lease(lease);
+    let builder = RedisStorage::builder(&server.url()).permit_lease(lease);
     let storage = one_thread().block_on(builder.connect()).unwrap();
     let limiter = limiter(&storage, [fixed("r", 1_000)]);
     let first = two_threads();
     let uploads = limiter.concurrency("uploads", 5).unwrap();
     let (_lists, held) = first.block_on(async {
-        (limiter.shared_lists().await.unwrap(), uploads.enter("k").await.unwrap())
+        (limiter.shared_lists().await.unwrap(), uploads.try_acquire("k").await.unwrap())
     });
     drop(first);
     two_threads().block_on(async {

@@ -81,7 +81,7 @@ async fn after_kill_9_of_the_master_requests_are_answered_within_five_seconds_of
     // What Redis had not replicated yet is lost, and what was charged but not answered is counted.
     assert!(counted + 1_000 >= tally.admitted(), "{counted} of {}", tally.admitted());
     assert!(counted <= tally.admitted() + tally.failed() + 2);
-    assert!(storage.figures().failovers >= 1, "{:?}", storage.figures());
+    assert!(storage.stats().failovers >= 1, "{:?}", storage.stats());
     let info = storage.info().await.unwrap();
     assert_eq!(info.nodes[0].address, new.address());
     assert!(tally.longest() < Duration::from_millis(700), "{:?}", tally.longest());

@@ -222,7 +222,7 @@ async fn an_answer_of_another_kind_is_a_short_text() {
         for error in [
             limiter.check("k", "r").await.unwrap_err().to_string(),
             limiter.reset("k", "r").await.unwrap_err().to_string(),
-            uploads.enter("k").await.unwrap_err().to_string(),
+            uploads.try_acquire("k").await.unwrap_err().to_string(),
         ] {
             assert!(error.len() < 1_000, "{} bytes: {}", error.len(), &error[..500]);
         }

@@ -8,7 +8,7 @@
 //! | [`CircuitBreaker`] | leaves a storage alone that fails too often |
 //! | [`Leases`] | takes permits of hot keys in batches, and spends them here |
 //! | [`Fallback`] | answers what the storage could not: refuses, lets pass, or decides locally |
-//! | [`LocalDenials`] | refuses here what the storage has just refused |
+//! | [`DenialCache`] | refuses here what the storage has just refused |
 //!
 //! # The order
 //!
@@ -21,23 +21,23 @@
 mod before_and_after;
 mod breaker;
 mod deadline;
-mod denials;
+mod denial_cache;
 mod error;
 mod fallback;
+mod instances;
 mod keyed;
 mod leases;
 mod observer;
 mod resilience;
-mod servers;
 mod timer;
 
 pub use self::{
-    breaker::{Circuit, CircuitBreaker, CircuitChange, CircuitFigures, CircuitState},
+    breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitChange, CircuitState, CircuitStats},
     deadline::{Deadline, Deadlines},
-    denials::{DenialFigures, LocalDenials},
+    denial_cache::{DenialCache, DenialCacheStats},
     error::Error,
-    fallback::{Fallback, FallbackChange, FallbackFigures, Mode, Modes},
-    leases::{Accuracy, LeaseFigures, Leases, LeasesBuilder},
-    resilience::{Resilience, ResilienceFigures, Resilient},
-    servers::Servers,
+    fallback::{FailureMode, FailureModes, Fallback, FallbackChange, FallbackStats},
+    instances::Instances,
+    leases::{LeaseBudget, LeaseStats, Leases, LeasesBuilder},
+    resilience::{Resilience, ResilienceStats, Resilient},
 };

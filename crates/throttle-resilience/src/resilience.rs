@@ -6,30 +6,30 @@ use serde::Serialize;
 use throttle_core::{AtomicStorage, Storage, Wrapper};
 
 use crate::{
-    breaker::{Circuit, CircuitBreaker, CircuitFigures},
+    breaker::{CircuitBreaker, CircuitBreakerConfig, CircuitStats},
     deadline::{Deadline, Deadlines},
-    denials::{DenialFigures, LocalDenials},
-    fallback::{Fallback, FallbackFigures, Modes},
-    leases::{Accuracy, LeaseFigures, Leases},
-    servers::Servers,
+    denial_cache::{DenialCache, DenialCacheStats},
+    fallback::{FailureModes, Fallback, FallbackStats},
+    instances::Instances,
+    leases::{LeaseBudget, LeaseStats, Leases},
 };
 
 /// Composes the wrappers in the order in which they belong.
 ///
 /// From the storage outwards: [`Deadline`], so that every call ends; [`CircuitBreaker`], which sees what
 /// was late; [`Leases`], if wanted, whose batches both of them guard; [`Fallback`], which answers for all
-/// of them; [`LocalDenials`], if wanted, which asks none of them. Deadline and breaker are there without being asked for; rules are closed.
+/// of them; [`DenialCache`], if wanted, which asks none of them. Deadline and breaker are there without being asked for; rules are closed.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
 /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
-/// use ratethrottle::{Limiter, Resilience, Storage, resilience::{Mode, Modes}};
+/// use ratethrottle::{Limiter, Resilience, Storage, resilience::{FailureMode, FailureModes}};
 ///
 /// fn limiter(redis: impl Storage, memory: impl Storage) -> Limiter {
-///     let modes = Modes::local(memory, 3).rule("login", Mode::Closed);
-///     let storage = Resilience::new(redis).deadline(Duration::from_millis(50)).mode(modes).build();
+///     let modes = FailureModes::local(memory, 3).rule("login", FailureMode::FailClosed);
+///     let storage = Resilience::new(redis).deadline(Duration::from_millis(50)).failure_modes(modes).build();
 ///     Limiter::new(storage)
 /// }
 /// ```
@@ -38,12 +38,12 @@ use crate::{
 pub struct Resilience<S> {
     storage: S,
     deadlines: Deadlines,
-    circuit: Circuit,
-    modes: Modes,
+    circuit: CircuitBreakerConfig,
+    modes: FailureModes,
     denials: Option<usize>,
-    leases: Vec<(String, Accuracy)>,
+    leases: Vec<(String, LeaseBudget)>,
     leased_keys: Option<usize>,
-    servers: Option<Servers>,
+    servers: Option<Instances>,
 }
 
 impl<S: Storage> Resilience<S> {
@@ -60,34 +60,34 @@ impl<S: Storage> Resilience<S> {
         self
     }
 
-    /// Says when the storage is left alone; default [`Circuit::new`].
-    pub fn breaker(mut self, circuit: Circuit) -> Self {
+    /// Says when the storage is left alone; default [`CircuitBreakerConfig::new`].
+    pub fn breaker(mut self, circuit: CircuitBreakerConfig) -> Self {
         self.circuit = circuit;
         self
     }
 
-    /// Says what the rules do while the storage fails; default [`Modes::closed`].
-    pub fn mode(mut self, modes: Modes) -> Self {
+    /// Says what the rules do while the storage fails; default [`FailureModes::fail_closed`].
+    pub fn failure_modes(mut self, modes: FailureModes) -> Self {
         self.modes = modes;
         self
     }
 
     /// Keeps denials of up to so many keys at hand; default: none.
-    pub fn denials(mut self, max_keys: usize) -> Self {
+    pub fn denial_cache(mut self, max_keys: usize) -> Self {
         self.denials = Some(max_keys);
         self
     }
 
     /// Takes permits of this rule in batches, for keys that are asked for often: see [`Leases`], and say
-    /// how many servers there are ([`Resilience::servers`]). May be said for several rules.
+    /// how many servers there are ([`Resilience::instances`]). May be said for several rules.
     ///
     /// ```
-    /// # use throttle_core::Storage; use throttle_resilience::{Accuracy, Resilience, Resilient};
+    /// # use throttle_core::Storage; use throttle_resilience::{LeaseBudget, Resilience, Resilient};
     /// fn wrapped(redis: impl Storage) -> Resilient {
-    ///     Resilience::new(redis).servers(3).lease("api", Accuracy::percent(5)).build()
+    ///     Resilience::new(redis).instances(3).lease("api", LeaseBudget::percent(5)).build()
     /// }
     /// ```
-    pub fn lease(mut self, rule: impl Into<String>, accuracy: Accuracy) -> Self {
+    pub fn lease(mut self, rule: impl Into<String>, accuracy: LeaseBudget) -> Self {
         self.leases.push((rule.into(), accuracy));
         self
     }
@@ -98,9 +98,9 @@ impl<S: Storage> Resilience<S> {
         self
     }
 
-    /// Says how many servers share the limits, for leases; default: what [`Modes::local`] was given,
+    /// Says how many servers share the limits, for leases; default: what [`FailureModes::local`] was given,
     /// or 1.
-    pub fn servers(mut self, servers: impl Into<Servers>) -> Self {
+    pub fn instances(mut self, servers: impl Into<Instances>) -> Self {
         self.servers = Some(servers.into());
         self
     }
@@ -109,7 +109,7 @@ impl<S: Storage> Resilience<S> {
     #[must_use]
     pub fn build(self) -> Resilient {
         let of_modes = self.modes.local.as_ref().map(|local| local.servers.clone());
-        let servers = self.servers.or(of_modes).unwrap_or(Servers::given(1));
+        let servers = self.servers.or(of_modes).unwrap_or(Instances::fixed(1));
         let deadline = Deadline::new(self.storage, self.deadlines);
         let breaker = CircuitBreaker::new(deadline, self.circuit);
         let leases = (!self.leases.is_empty()).then(|| {
@@ -123,7 +123,7 @@ impl<S: Storage> Resilience<S> {
             Some(leases) => Fallback::new(leases.clone(), self.modes),
             None => Fallback::new(breaker.clone(), self.modes),
         };
-        let denials = self.denials.map(|keys| LocalDenials::new(fallback.clone(), keys));
+        let denials = self.denials.map(|keys| DenialCache::new(fallback.clone(), keys));
         let outermost = match &denials {
             Some(denials) => Arc::new(denials.clone()).atomic(),
             None => Arc::new(fallback.clone()).atomic(),
@@ -139,32 +139,32 @@ pub struct Resilient {
     breaker: CircuitBreaker,
     leases: Option<Leases>,
     fallback: Fallback,
-    denials: Option<LocalDenials>,
+    denials: Option<DenialCache>,
 }
 
 /// Counts what the wrappers saw and did.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
-pub struct ResilienceFigures {
+pub struct ResilienceStats {
     /// The circuit breaker's.
-    pub circuit: CircuitFigures,
+    pub circuit: CircuitStats,
     /// What was taken in batches, if rules are leased.
-    pub leases: Option<LeaseFigures>,
+    pub leases: Option<LeaseStats>,
     /// What was answered without the storage.
-    pub fallback: FallbackFigures,
+    pub fallback: FallbackStats,
     /// What was refused without asking, if denials are kept at hand.
-    pub denials: Option<DenialFigures>,
+    pub denials: Option<DenialCacheStats>,
 }
 
 impl Resilient {
     /// Returns what the wrappers saw and did so far.
     #[must_use]
-    pub fn figures(&self) -> ResilienceFigures {
-        ResilienceFigures {
-            circuit: self.breaker.figures(),
-            leases: self.leases.as_ref().map(Leases::figures),
-            fallback: self.fallback.figures(),
-            denials: self.denials.as_ref().map(LocalDenials::figures),
+    pub fn stats(&self) -> ResilienceStats {
+        ResilienceStats {
+            circuit: self.breaker.stats(),
+            leases: self.leases.as_ref().map(Leases::stats),
+            fallback: self.fallback.stats(),
+            denials: self.denials.as_ref().map(DenialCache::stats),
         }
     }
 
@@ -192,7 +192,7 @@ impl fmt::Debug for Resilient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resilient")
             .field("storage", &self.outermost.kind())
-            .field("figures", &self.figures())
+            .field("stats", &self.stats())
             .finish()
     }
 }

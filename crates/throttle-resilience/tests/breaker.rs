@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use common::{Behaviour, Moody, fixed, limiter, until};
 use throttle_core::{Algorithm, Charge, Effect, Error, Key, Rule, Storage};
-use throttle_resilience::{Circuit, CircuitBreaker, CircuitState, Deadline, Error as Why};
+use throttle_resilience::{
+    CircuitBreaker, CircuitBreakerConfig, CircuitState, Deadline, Error as Why,
+};
 
 const SOON: Duration = Duration::from_secs(5);
 
-fn circuit() -> Circuit {
-    Circuit::new().open_for(Duration::from_millis(50))
+fn circuit() -> CircuitBreakerConfig {
+    CircuitBreakerConfig::new().open_duration(Duration::from_millis(50))
 }
 
 #[tokio::test]
 async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
     let storage = Moody::new(Behaviour::Fails);
-    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_for(SOON));
+    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_duration(SOON));
     let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..1_000 {
         limiter.check("k", "r").await.unwrap_err();
@@ -27,7 +29,7 @@ async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
     assert_eq!(error.effect(), Effect::None);
     let source = std::error::Error::source(&error).unwrap();
     assert_eq!(source.downcast_ref(), Some(&Why::CircuitOpen));
-    let figures = breaker.figures();
+    let figures = breaker.stats();
     assert_eq!((figures.state, figures.failed, figures.rejected), (CircuitState::Open, 10, 991));
 
     let breaker = CircuitBreaker::new(storage.clone(), circuit());
@@ -37,7 +39,7 @@ async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
     }
     storage.be(Behaviour::AtOnce);
     until("an answer", SOON, || async { limiter.check("k", "r").await.is_ok() }).await;
-    assert_eq!(breaker.figures().state, CircuitState::Closed);
+    assert_eq!(breaker.stats().state, CircuitState::Closed);
     for _ in 0..100 {
         limiter.check("k", "r").await.unwrap();
     }
@@ -46,7 +48,7 @@ async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
 #[tokio::test]
 async fn refunds_resets_and_operations_go_by_the_same_circuit() {
     let storage = Moody::new(Behaviour::Fails);
-    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_for(SOON));
+    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_duration(SOON));
     let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..2 {
         limiter.refund("k", "r", 1).await.unwrap_err();
@@ -56,7 +58,7 @@ async fn refunds_resets_and_operations_go_by_the_same_circuit() {
         breaker.increment("k", 1, None).await.unwrap_err();
     }
     let calls = storage.calls();
-    assert_eq!((calls, breaker.figures().state), (10, CircuitState::Open));
+    assert_eq!((calls, breaker.stats().state), (10, CircuitState::Open));
     limiter.refund("k", "r", 1).await.unwrap_err();
     limiter.reset("k", "r").await.unwrap_err();
     breaker.set("k", "v".into(), None).await.unwrap_err();
@@ -71,7 +73,7 @@ async fn a_key_that_is_spoilt_closes_nobody_out() {
     for _ in 0..100 {
         limiter.check("k", "r").await.unwrap_err();
     }
-    let figures = breaker.figures();
+    let figures = breaker.stats();
     assert_eq!((figures.state, figures.failed, storage.calls()), (CircuitState::Closed, 0, 100));
 }
 
@@ -79,22 +81,23 @@ async fn a_key_that_is_spoilt_closes_nobody_out() {
 async fn answers_that_are_too_slow_or_late_open_it() {
     let slow = Duration::from_millis(20);
     let storage = Moody::new(Behaviour::Later(slow));
-    let breaker = CircuitBreaker::new(storage, circuit().slow_after(slow / 4).open_for(SOON));
+    let breaker =
+        CircuitBreaker::new(storage, circuit().slow_call_threshold(slow / 4).open_duration(SOON));
     let own = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..10 {
         own.check("k", "r").await.unwrap();
     }
-    let figures = breaker.figures();
+    let figures = breaker.stats();
     assert_eq!((figures.state, figures.slow), (CircuitState::Open, 10));
 
     let storage = Moody::new(Behaviour::Hangs);
     let deadline = Deadline::new(storage, Duration::from_millis(5));
-    let breaker = CircuitBreaker::new(deadline, circuit().open_for(SOON));
+    let breaker = CircuitBreaker::new(deadline, circuit().open_duration(SOON));
     let own = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..10 {
         own.check("k", "r").await.unwrap_err();
     }
-    assert_eq!(breaker.figures().state, CircuitState::Open);
+    assert_eq!(breaker.stats().state, CircuitState::Open);
 }
 
 #[tokio::test]
@@ -111,14 +114,14 @@ async fn a_probe_whose_caller_goes_away_does_not_keep_it_open() {
     assert!(probe.is_err(), "it hangs, and is dropped");
     storage.be(Behaviour::AtOnce);
     limiter.check("k", "r").await.expect("the next one probes at once");
-    assert_eq!(breaker.figures().state, CircuitState::Closed);
+    assert_eq!(breaker.stats().state, CircuitState::Closed);
 }
 
 /// Bits that flip, states that are cut short, and numbers that no rule leads to.
 #[tokio::test]
 async fn a_corrupt_state_is_an_error_of_its_key_and_opens_no_circuit() {
     let storage = throttle_testkit::storages::Later::default();
-    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_for(SOON));
+    let breaker = CircuitBreaker::new(storage.clone(), circuit().open_duration(SOON));
     let (mut errors, mut random) = (0, 1_u64);
     for algorithm in Algorithm::ALL {
         let rule = Rule::per_day("r", 100).algorithm(algorithm).block(Duration::from_secs(9));
@@ -152,5 +155,5 @@ async fn a_corrupt_state_is_an_error_of_its_key_and_opens_no_circuit() {
         assert_eq!(limiter.peek(&other, "r").await.unwrap().remaining(), 0, "nothing was missed");
     }
     assert!(errors > 200, "{errors}");
-    assert_eq!(breaker.figures().state, CircuitState::Closed);
+    assert_eq!(breaker.stats().state, CircuitState::Closed);
 }

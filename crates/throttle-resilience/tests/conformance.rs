@@ -8,8 +8,8 @@ use throttle_core::{Scope, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_redis::RedisStorage;
 use throttle_resilience::{
-    Accuracy, Circuit, CircuitBreaker, Deadline, Deadlines, Fallback, Leases, LocalDenials, Modes,
-    Resilience,
+    CircuitBreaker, CircuitBreakerConfig, Deadline, Deadlines, DenialCache, FailureModes, Fallback,
+    LeaseBudget, Leases, Resilience,
 };
 use throttle_testbed::Server;
 use throttle_testkit::Suite;
@@ -33,29 +33,32 @@ async fn a_deadline_conforms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_breaker_conforms() {
-    conforms(Scope::Process, || CircuitBreaker::new(MemoryStorage::new(), Circuit::new())).await;
+    conforms(Scope::Process, || {
+        CircuitBreaker::new(MemoryStorage::new(), CircuitBreakerConfig::new())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_fallback_conforms() {
-    let modes = || Modes::local(MemoryStorage::new(), 3);
+    let modes = || FailureModes::local(MemoryStorage::new(), 3);
     conforms(Scope::Process, || Fallback::new(MemoryStorage::new(), modes())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn denials_at_hand_conform() {
-    conforms(Scope::Process, || LocalDenials::new(MemoryStorage::new(), 1_000)).await;
+    conforms(Scope::Process, || DenialCache::new(MemoryStorage::new(), 1_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn denials_in_a_table_of_few_places_conform() {
-    conforms(Scope::Process, || LocalDenials::new(MemoryStorage::new(), 1)).await;
+    conforms(Scope::Process, || DenialCache::new(MemoryStorage::new(), 1)).await;
 }
 
 /// What is leased counts by a rule that is tighter, and so not as the suite does; all else does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn leases_of_another_rule_conform() {
-    let percent = Accuracy::percent(10);
+    let percent = LeaseBudget::percent(10);
     conforms(Scope::Process, || Leases::new(MemoryStorage::new(), 1).rule("x", percent).build())
         .await;
 }
@@ -67,7 +70,7 @@ async fn leases_of_so_many_servers_that_none_can_hold_anything_conform_in_what_t
         let leases = Leases::new(MemoryStorage::new(), u64::MAX);
         ["r", "narrow", "wide"]
             .into_iter()
-            .fold(leases, |leases, name| leases.rule(name, Accuracy::percent(0.000_1)))
+            .fold(leases, |leases, name| leases.rule(name, LeaseBudget::percent(0.000_1)))
     };
     conforms(Scope::Process, || leases().build()).await;
 }
@@ -76,12 +79,12 @@ async fn leases_of_so_many_servers_that_none_can_hold_anything_conform_in_what_t
 async fn all_of_them_around_a_storage_that_answers_later_conform() {
     let storage = Moody::new(Behaviour::Later(Duration::ZERO));
     conforms(Scope::Shared, || {
-        let modes = Modes::local(MemoryStorage::new(), 3);
+        let modes = FailureModes::local(MemoryStorage::new(), 3);
         Resilience::new(storage.clone())
             .deadline(deadlines())
-            .mode(modes)
-            .denials(1_000)
-            .lease("x", Accuracy::percent(5))
+            .failure_modes(modes)
+            .denial_cache(1_000)
+            .lease("x", LeaseBudget::percent(5))
             .build()
     })
     .await;
@@ -92,7 +95,7 @@ async fn denials_at_hand_over_redis_conform() {
     let server = Server::start();
     let redis = RedisStorage::builder(&server.url()).response_timeout(Duration::from_secs(20));
     let redis = redis.connect().await.unwrap();
-    conforms(Scope::Shared, || LocalDenials::new(redis.clone(), 1_000)).await;
+    conforms(Scope::Shared, || DenialCache::new(redis.clone(), 1_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -101,8 +104,12 @@ async fn all_of_them_over_redis_conform() {
     let redis = RedisStorage::builder(&server.url()).response_timeout(Duration::from_secs(20));
     let redis = redis.connect().await.unwrap();
     conforms(Scope::Shared, || {
-        let modes = Modes::local(MemoryStorage::new(), 3);
-        Resilience::new(redis.clone()).deadline(deadlines()).mode(modes).denials(1_000).build()
+        let modes = FailureModes::local(MemoryStorage::new(), 3);
+        Resilience::new(redis.clone())
+            .deadline(deadlines())
+            .failure_modes(modes)
+            .denial_cache(1_000)
+            .build()
     })
     .await;
 }

@@ -10,16 +10,16 @@ use std::{
 use common::{Behaviour, Moody, admitted, fixed, limiter, until};
 use throttle_core::{Algorithm, Effect, Error, Limiter, ManualClock, Rule, Storage};
 use throttle_memory::MemoryStorage;
-use throttle_resilience::{Fallback, FallbackChange, Mode, Modes};
+use throttle_resilience::{FailureMode, FailureModes, Fallback, FallbackChange};
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn local(servers: u64) -> Modes {
-    Modes::local(MemoryStorage::new(), servers)
+fn local(servers: u64) -> FailureModes {
+    FailureModes::local(MemoryStorage::new(), servers)
 }
 
 /// Makes a limiter of one rule on a storage that behaves, and wraps it.
-fn of_rule(rule: Rule, behaviour: Behaviour, modes: Modes) -> (Limiter, Moody, Fallback) {
+fn of_rule(rule: Rule, behaviour: Behaviour, modes: FailureModes) -> (Limiter, Moody, Fallback) {
     let storage = Moody::new(behaviour);
     let fallback = Fallback::new(storage.clone(), modes);
     (limiter(fallback.clone(), [rule]), storage, fallback)
@@ -28,26 +28,30 @@ fn of_rule(rule: Rule, behaviour: Behaviour, modes: Modes) -> (Limiter, Moody, F
 async fn repaid(fallback: &Fallback, storage_is_asked_by: &Limiter) {
     until("the debts to be charged", SOON, || async {
         let _ = storage_is_asked_by.peek("nobody", "r").await;
-        fallback.figures().debts == 0 && fallback.figures().repaid > 0
+        fallback.stats().debts == 0 && fallback.stats().repaid > 0
     })
     .await;
 }
 
 #[tokio::test]
 async fn closed_fails_with_the_error_of_the_storage() {
-    for modes in [Modes::closed(), Modes::open().rule("r", Mode::Closed), Modes::default()] {
+    for modes in [
+        FailureModes::fail_closed(),
+        FailureModes::fail_open().rule("r", FailureMode::FailClosed),
+        FailureModes::default(),
+    ] {
         let (limiter, _, fallback) = of_rule(fixed("r", 5), Behaviour::Fails, modes);
         let Error::Storage(error) = limiter.check("k", "r").await.unwrap_err() else { panic!() };
         assert_eq!(error.effect(), Effect::None);
         assert!(error.to_string().contains("it is down"));
         limiter.peek("k", "r").await.unwrap_err();
-        assert_eq!(fallback.figures().closed, 2);
+        assert_eq!(fallback.stats().closed, 2);
     }
 }
 
 #[tokio::test]
 async fn a_rule_that_is_local_without_a_storage_for_it_is_closed() {
-    let modes = Modes::open().rule("r", Mode::Local);
+    let modes = FailureModes::fail_open().rule("r", FailureMode::Local);
     let (limiter, _, _) = of_rule(fixed("r", 5), Behaviour::Fails, modes);
     limiter.check("k", "r").await.unwrap_err();
 }
@@ -56,7 +60,8 @@ async fn a_rule_that_is_local_without_a_storage_for_it_is_closed() {
 async fn open_passes_and_says_so() {
     let fixed_five = || fixed("r", 5);
     for behaviour in [Behaviour::Fails, Behaviour::LosesAnswers, Behaviour::Spoilt] {
-        let (limiter, storage, fallback) = of_rule(fixed_five(), behaviour, Modes::open());
+        let (limiter, storage, fallback) =
+            of_rule(fixed_five(), behaviour, FailureModes::fail_open());
         for _ in 0..100 {
             let decision = limiter.check("k", "r").await.unwrap();
             assert!(decision.is_allowed() && decision.is_degraded());
@@ -64,7 +69,7 @@ async fn open_passes_and_says_so() {
         }
         let never = limiter.check_cost("k", "r", 6).await.unwrap();
         assert!(!never.is_allowed() && never.retry_after().is_none(), "no storage would admit it");
-        assert_eq!(fallback.figures().open, 101);
+        assert_eq!(fallback.stats().open, 101);
         storage.be(Behaviour::AtOnce);
         let decision = limiter.check("k2", "r").await.unwrap();
         assert!(!decision.is_degraded() && decision.remaining() == 4);
@@ -84,7 +89,7 @@ async fn local_admits_a_share_of_the_limit_by_every_algorithm() {
             let denial = limiter.check("k", "r").await.unwrap();
             assert!(denial.is_degraded() && denial.retry_after().is_some());
             assert!(limiter.peek("k", "r").await.unwrap().is_degraded());
-            assert_eq!(fallback.figures().local, 203);
+            assert_eq!(fallback.stats().local, 203);
         }
     }
 }
@@ -93,9 +98,9 @@ async fn local_admits_a_share_of_the_limit_by_every_algorithm() {
 async fn the_number_of_servers_can_change() {
     let (limiter, _, fallback) = of_rule(fixed("r", 100), Behaviour::Fails, local(10));
     assert_eq!(admitted(&limiter, "k", "r", 200).await, 10);
-    fallback.set_servers(4);
+    fallback.set_instances(4);
     assert_eq!(admitted(&limiter, "k", "r", 200).await, 15);
-    fallback.set_servers(0);
+    fallback.set_instances(0);
     assert_eq!(admitted(&limiter, "k", "r", 200).await, 75);
 }
 
@@ -111,7 +116,8 @@ async fn a_cost_larger_than_the_share_may_come_again_and_one_larger_than_the_lim
 #[tokio::test]
 async fn of_several_rules_one_that_is_closed_fails_the_request_and_charges_nothing() {
     let storage = Moody::new(Behaviour::Fails);
-    let modes = local(1).rule("closed", Mode::Closed).rule("open", Mode::Open);
+    let modes =
+        local(1).rule("closed", FailureMode::FailClosed).rule("open", FailureMode::FailOpen);
     let rules = ["closed", "open", "wide", "narrow"].map(|name| fixed(name, 5));
     let limiter = limiter(Fallback::new(storage, modes), rules);
     limiter.replace_rule(fixed("narrow", 2)).unwrap();
@@ -135,14 +141,14 @@ async fn what_was_admitted_locally_is_charged_when_the_storage_is_back() {
         let (limiter, storage, fallback) = of_rule(rule, Behaviour::Fails, local(2));
         assert_eq!(admitted(&limiter, "k", "r", 30).await, 30);
         assert_eq!(limiter.check_cost("l", "r", 7).await.unwrap().remaining(), 43);
-        assert_eq!(fallback.figures().debts, 2);
+        assert_eq!(fallback.stats().debts, 2);
         storage.be(Behaviour::AtOnce);
         repaid(&fallback, &limiter).await;
         let left = limiter.peek("k", "r").await.unwrap();
         assert!(!left.is_degraded());
         assert_eq!(left.remaining(), 70, "{algorithm}");
         assert_eq!(limiter.peek("l", "r").await.unwrap().remaining(), 93, "{algorithm}");
-        assert_eq!(fallback.figures().repaid, 37);
+        assert_eq!(fallback.stats().repaid, 37);
     }
 }
 
@@ -157,7 +163,7 @@ async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
     repaid(&fallback, &limiter).await;
     let standing = limiter.peek("k", "r").await.unwrap();
     assert_eq!((standing.remaining(), standing.is_blocked()), (0, false));
-    let figures = fallback.figures();
+    let figures = fallback.stats();
     assert_eq!((figures.repaid, figures.forgiven), (5, 7));
 }
 
@@ -185,7 +191,7 @@ async fn a_debt_that_no_longer_counts_is_not_charged() {
     storage.be(Behaviour::AtOnce);
     until("the debts to be forgotten", SOON, || async {
         let _ = limiter.peek("nobody", "r").await;
-        fallback.figures().debts == 0
+        fallback.stats().debts == 0
     })
     .await;
     assert_eq!(limiter.peek("l", "r").await.unwrap().remaining(), 6);
@@ -195,7 +201,7 @@ async fn a_debt_that_no_longer_counts_is_not_charged() {
 async fn what_may_have_been_charged_is_not_charged_again() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 100), Behaviour::LosesAnswers, local(1));
     assert_eq!(admitted(&limiter, "k", "r", 10).await, 10);
-    assert_eq!(fallback.figures().debts, 0);
+    assert_eq!(fallback.stats().debts, 0);
     storage.be(Behaviour::AtOnce);
     assert_eq!(limiter.check("k", "r").await.unwrap().remaining(), 89, "the ten were charged");
 }
@@ -205,7 +211,7 @@ async fn a_reset_during_an_outage_frees_the_key_here_and_says_that_it_failed() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, local(2));
     assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
     limiter.reset("k", "r").await.unwrap_err();
-    assert_eq!(fallback.figures().debts, 0);
+    assert_eq!(fallback.stats().debts, 0);
     assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
     storage.be(Behaviour::AtOnce);
     limiter.reset("k", "r").await.unwrap();
@@ -219,22 +225,22 @@ async fn what_a_degraded_decision_admitted_is_not_given_back() {
     storage.be(Behaviour::LosesAnswers);
     let degraded = limiter.check("k", "r").await.unwrap();
     storage.be(Behaviour::AtOnce);
-    limiter.give_back("k", &[degraded]).await.unwrap();
+    limiter.rollback("k", &[degraded]).await.unwrap();
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 5, "no other charge is lifted");
 }
 
 #[tokio::test]
 async fn debts_are_bounded() {
-    let modes = local(1).max_debts(10);
+    let modes = local(1).max_deferred(10);
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, modes);
     for key in 0..100 {
         assert!(limiter.check(&format!("{key}"), "r").await.unwrap().is_allowed());
     }
-    let figures = fallback.figures();
+    let figures = fallback.stats();
     assert_eq!((figures.debts, figures.forgiven), (10, 90));
     storage.be(Behaviour::AtOnce);
     repaid(&fallback, &limiter).await;
-    assert_eq!((fallback.figures().repaid, fallback.figures().forgiven), (10, 90));
+    assert_eq!((fallback.stats().repaid, fallback.stats().forgiven), (10, 90));
 }
 
 #[tokio::test]
@@ -247,18 +253,19 @@ async fn debts_wait_for_the_next_time_when_the_storage_fails_again() {
     limiter.peek("nobody", "r").await.unwrap(); // begins to charge, in the background
     storage.be(Behaviour::Fails);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let figures = fallback.figures();
+    let figures = fallback.stats();
     assert!(figures.debts > 0 && figures.debts + figures.repaid == 50, "{figures:?}");
     storage.be(Behaviour::AtOnce);
     repaid(&fallback, &limiter).await;
-    assert_eq!(fallback.figures().repaid, 50);
+    assert_eq!(fallback.stats().repaid, 50);
 }
 
 #[tokio::test]
 async fn each_outage_is_told_once_however_many_requests_it_meets() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
-    let modes = Modes::open().on_change(move |change| told.lock().unwrap().push(change.clone()));
+    let modes = FailureModes::fail_open()
+        .on_change(move |change| told.lock().unwrap().push(change.clone()));
     let (limiter, storage, fallback) = of_rule(fixed("r", 1_000_000), Behaviour::AtOnce, modes);
     for _ in 0..2 {
         for turn in 0..200 {
@@ -267,14 +274,14 @@ async fn each_outage_is_told_once_however_many_requests_it_meets() {
             limiter.check("k", "r").await.unwrap();
         }
         storage.be(Behaviour::AtOnce);
-        assert!(fallback.figures().degraded);
+        assert!(fallback.stats().degraded);
         until("the storage to count as back", SOON, || async {
             limiter.check("k", "r").await.unwrap();
-            !fallback.figures().degraded
+            !fallback.stats().degraded
         })
         .await;
     }
-    assert_eq!(fallback.figures().outages, 2);
+    assert_eq!(fallback.stats().outages, 2);
     let seen = seen.lock().unwrap();
     let degraded = |change: &FallbackChange| matches!(change, FallbackChange::Degraded { .. });
     assert_eq!(seen.iter().map(degraded).collect::<Vec<_>>(), [true, false, true, false]);
@@ -286,7 +293,7 @@ async fn each_outage_is_told_once_however_many_requests_it_meets() {
 async fn a_key_that_is_spoilt_is_answered_by_its_mode_and_is_no_outage() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Spoilt, local(1));
     assert!(limiter.check("k", "r").await.unwrap().is_degraded());
-    let figures = fallback.figures();
+    let figures = fallback.stats();
     assert_eq!((figures.of_key, figures.outages, figures.debts), (1, 0, 0));
     storage.be(Behaviour::AtOnce);
     assert!(!limiter.check("k", "r").await.unwrap().is_degraded());
@@ -295,7 +302,7 @@ async fn a_key_that_is_spoilt_is_answered_by_its_mode_and_is_no_outage() {
 #[tokio::test]
 async fn operations_go_to_the_storage_and_fail_with_it() {
     let storage = Moody::new(Behaviour::Fails);
-    let fallback = Fallback::new(storage.clone(), Modes::open());
+    let fallback = Fallback::new(storage.clone(), FailureModes::fail_open());
     assert!(fallback.get("k").await.is_err() && fallback.increment("k", 1, None).await.is_err());
     storage.be(Behaviour::AtOnce);
     assert_eq!(fallback.increment("k", 2, None).await.unwrap(), 2);

@@ -12,7 +12,7 @@ use common::{Tally, fixed, limiter, load, until};
 use throttle_core::{Limiter, Rule};
 use throttle_memory::MemoryStorage;
 use throttle_redis::RedisStorage;
-use throttle_resilience::{Modes, Resilience, Resilient};
+use throttle_resilience::{FailureModes, Resilience, Resilient};
 use throttle_testbed::{Connect, Faults, Proxy, Sentinels, Server};
 
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -30,12 +30,13 @@ struct Bed {
 
 fn protected(redis: &RedisStorage, rule: &Rule) -> [(&'static str, Limiter, Resilient); 3] {
     let modes = [
-        ("closed", Modes::closed()),
-        ("open", Modes::open()),
-        ("local", Modes::local(MemoryStorage::new(), 3)),
+        ("closed", FailureModes::fail_closed()),
+        ("open", FailureModes::fail_open()),
+        ("local", FailureModes::local(MemoryStorage::new(), 3)),
     ];
     modes.map(|(name, modes)| {
-        let storage = Resilience::new(redis.clone()).deadline(DEADLINE).mode(modes).build();
+        let storage =
+            Resilience::new(redis.clone()).deadline(DEADLINE).failure_modes(modes).build();
         (name, limiter(storage.clone(), [rule.clone()]), storage)
     })
 }
@@ -108,7 +109,7 @@ async fn back_to_normal(limiter: &Limiter, storage: &Resilient, key: &str) {
         limiter.check(key, "r").await.is_ok_and(|decision| !decision.is_degraded())
     });
     let took = took.await;
-    println!("{key}: by Redis again after {took:?}; {:?}", storage.figures());
+    println!("{key}: by Redis again after {took:?}; {:?}", storage.stats());
 }
 
 async fn nothing(_: &Bed) {}

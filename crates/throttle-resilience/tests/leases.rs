@@ -10,7 +10,7 @@ use std::{
 use common::{Behaviour, Moody, admitted, fixed, limiter, until};
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
 use throttle_memory::MemoryStorage;
-use throttle_resilience::{Accuracy, Leases, Mode, Modes, Resilience, Servers};
+use throttle_resilience::{FailureMode, FailureModes, Instances, LeaseBudget, Leases, Resilience};
 
 /// A rule without end, of which 1,000 permits may be held.
 fn wide(name: &str) -> Rule {
@@ -18,7 +18,7 @@ fn wide(name: &str) -> Rule {
 }
 
 fn leases(storage: impl throttle_core::Storage) -> Leases {
-    Leases::new(storage, 1).rule("r", Accuracy::percent(10)).build()
+    Leases::new(storage, 1).rule("r", LeaseBudget::percent(10)).build()
 }
 
 /// Asks until requests are answered from stock.
@@ -34,9 +34,9 @@ async fn giving_back_more_than_was_taken_makes_no_more_than_the_limit() {
     let mut passed = warm(&limiter, "k").await;
     let decision = limiter.check("k", "r").await.unwrap();
     passed += 1;
-    assert!(leases.figures().held > 0, "{:?}", leases.figures());
+    assert!(leases.stats().held > 0, "{:?}", leases.stats());
     for _ in 0..500 {
-        limiter.give_back("k", std::slice::from_ref(&decision)).await.unwrap();
+        limiter.rollback("k", std::slice::from_ref(&decision)).await.unwrap();
     }
     limiter.refund("k", "r", 1_000_000).await.unwrap();
     let more = admitted(&limiter, "k", "r", 12_000).await;
@@ -49,19 +49,19 @@ async fn a_refund_goes_into_the_stock_that_it_was_taken_from() {
     let leases = leases(storage.clone());
     let limiter = limiter(leases.clone(), [wide("r")]);
     warm(&limiter, "k").await;
-    let before = leases.figures();
+    let before = leases.stats();
     let decision = limiter.check("k", "r").await.unwrap();
     let (calls, left) = (storage.calls(), decision.remaining());
-    limiter.give_back("k", &[decision]).await.unwrap();
+    limiter.rollback("k", &[decision]).await.unwrap();
     assert_eq!(storage.calls(), calls, "without a call");
-    assert_eq!(leases.figures().held, before.held);
+    assert_eq!(leases.stats().held, before.held);
     assert_eq!(limiter.check("k", "r").await.unwrap().remaining(), left);
 
     // When the stock is gone, the storage gets it.
     let decision = limiter.check("k", "r").await.unwrap();
     leases.flush().await;
     let left = limiter.peek("k", "r").await.unwrap().remaining();
-    limiter.give_back("k", &[decision]).await.unwrap();
+    limiter.rollback("k", &[decision]).await.unwrap();
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), left + 1);
 }
 
@@ -89,13 +89,13 @@ async fn a_reset_ends_the_lease_and_frees_the_key() {
     admitted(&limiter, "k", "r", 12_000).await;
     assert!(!limiter.check("k", "r").await.unwrap().is_allowed());
     limiter.reset("k", "r").await.unwrap();
-    assert_eq!(leases.figures().held, 0);
+    assert_eq!(leases.stats().held, 0);
     assert_eq!(admitted(&limiter, "k", "r", 12_000).await, 10_000);
 
     warm(&limiter, "other").await;
-    assert!(leases.figures().held > 0);
+    assert!(leases.stats().held > 0);
     limiter.storage().clear().await.unwrap();
-    assert_eq!(leases.figures().held, 0);
+    assert_eq!(leases.stats().held, 0);
     assert_eq!(admitted(&limiter, "other", "r", 12_000).await, 10_000);
 }
 
@@ -108,13 +108,13 @@ async fn a_rule_that_denies_beside_a_leased_one_charges_nothing() {
         let decisions = limiter.check_all("k", rules).await.unwrap();
         passed += u64::from(decisions.is_allowed());
         if !decisions.is_allowed() {
-            assert_eq!(decisions.reported().rule(), "narrow");
+            assert_eq!(decisions.most_restrictive().rule(), "narrow");
             let wide = decisions.all().iter().find(|one| one.rule() == "r").unwrap();
             assert!(wide.is_allowed() && wide.remaining() >= 10_000 - passed, "{wide:?}");
         }
     }
     assert_eq!(passed, 150);
-    assert!(leases.figures().held > 0);
+    assert!(leases.stats().held > 0);
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 10_000 - passed);
     assert_eq!(passed + admitted(&limiter, "k", "r", 12_000).await, 10_000);
 }
@@ -123,7 +123,8 @@ async fn a_rule_that_denies_beside_a_leased_one_charges_nothing() {
 async fn of_two_leased_rules_both_are_charged_and_neither_asks() {
     let storage = Moody::new(Behaviour::AtOnce);
     let leases = Leases::new(storage.clone(), 1);
-    let leases = leases.rule("r", Accuracy::percent(10)).rule("s", Accuracy::percent(1)).build();
+    let leases =
+        leases.rule("r", LeaseBudget::percent(10)).rule("s", LeaseBudget::percent(1)).build();
     let limiter = limiter(leases.clone(), [wide("r"), fixed("s", 5_000)]);
     let mut passed = 0_u64;
     for _ in 0..6_000 {
@@ -156,22 +157,22 @@ async fn blocks_are_kept_because_rules_that_block_are_not_leased() {
     let limiter = limiter(leases.clone(), [wide("r").block(Duration::from_secs(60))]);
     assert_eq!(admitted(&limiter, "k", "r", 10_001).await, 10_000);
     assert!(limiter.check("k", "r").await.unwrap().is_blocked());
-    assert_eq!(leases.figures().fetched, 0);
+    assert_eq!(leases.stats().fetched, 0);
 }
 
 #[tokio::test]
 async fn cold_keys_are_not_leased_and_hot_ones_only_as_far_as_there_is_room() {
-    let leases = Leases::new(MemoryStorage::new(), 1).rule("r", Accuracy::percent(10));
+    let leases = Leases::new(MemoryStorage::new(), 1).rule("r", LeaseBudget::percent(10));
     let leases = leases.max_keys(4).build();
     let limiter = limiter(leases.clone(), [wide("r")]);
     for key in 0..2_000 {
         admitted(&limiter, &format!("cold-{key}"), "r", 3).await;
     }
-    assert!(leases.figures().keys <= 1, "{:?}", leases.figures());
+    assert!(leases.stats().keys <= 1, "{:?}", leases.stats());
     for key in 0..100 {
         assert_eq!(admitted(&limiter, &format!("hot-{key}"), "r", 100).await, 100);
     }
-    let figures = leases.figures();
+    let figures = leases.stats();
     assert!((1..=4).contains(&figures.keys), "{figures:?}");
 }
 
@@ -181,15 +182,15 @@ async fn what_is_not_spent_is_given_back_when_the_key_cools_down() {
     let leases = leases(memory.clone());
     let leased = limiter(leases.clone(), [wide("r")]);
     warm(&leased, "k").await;
-    assert!(leases.figures().held > 0);
+    assert!(leases.stats().held > 0);
     until("the stock to be given back", Duration::from_secs(20), || async {
-        let figures = leases.figures();
+        let figures = leases.stats();
         figures.held == 0 && figures.keys == 0
     })
     .await;
     let plain = limiter(memory, [wide("r")]);
     assert_eq!(plain.peek("k", "r").await.unwrap().remaining(), 9_900);
-    assert_eq!(leases.figures().taken, leases.figures().given_back + leases.figures().spent);
+    assert_eq!(leases.stats().taken, leases.stats().given_back + leases.stats().spent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,7 +206,7 @@ async fn at_the_end_what_is_held_is_given_back() {
     closed.close().await;
     assert_eq!(plain.peek("k", "r").await.unwrap().remaining(), 9_900);
     warm(&own, "k").await;
-    assert_eq!(closed.figures().held, 0, "nothing is leased when it is closed");
+    assert_eq!(closed.stats().held, 0, "nothing is leased when it is closed");
 
     let dropped = leases(memory);
     let own = limiter(dropped.clone(), [wide("r")]);
@@ -247,7 +248,7 @@ async fn many_tasks_over_a_storage_that_answers_later_pass_exactly_the_limit() {
     }
     // Of 16,000; the last ones may be held by a batch that came too late for them.
     passed += admitted(&limiter, "k", "r", 1_100).await;
-    let figures = leases.figures();
+    let figures = leases.stats();
     assert_eq!(passed, 10_000, "{figures:?}");
     assert!(figures.answered > 8_000 && figures.waited > 0, "{figures:?}");
 }
@@ -255,12 +256,13 @@ async fn many_tasks_over_a_storage_that_answers_later_pass_exactly_the_limit() {
 #[tokio::test]
 async fn while_the_storage_fails_what_is_held_is_spent_and_then_the_mode_answers() {
     let storage = Moody::new(Behaviour::AtOnce);
-    let modes = Modes::local(MemoryStorage::new(), 1).rule("r", Mode::Closed);
-    let wrapped = Resilience::new(storage.clone()).mode(modes).lease("r", Accuracy::percent(10));
+    let modes = FailureModes::local(MemoryStorage::new(), 1).rule("r", FailureMode::FailClosed);
+    let wrapped =
+        Resilience::new(storage.clone()).failure_modes(modes).lease("r", LeaseBudget::percent(10));
     let wrapped = wrapped.build();
     let limiter = limiter(wrapped.clone(), [wide("r")]);
     warm(&limiter, "k").await;
-    let held = wrapped.figures().leases.unwrap().held;
+    let held = wrapped.stats().leases.unwrap().held;
     assert!(held > 10);
     storage.be(Behaviour::Fails);
     for _ in 0..held {
@@ -269,7 +271,7 @@ async fn while_the_storage_fails_what_is_held_is_spent_and_then_the_mode_answers
     }
     let error = limiter.check("k", "r").await.unwrap_err();
     assert!(error.to_string().contains("it is down"), "{error}");
-    assert!(wrapped.figures().fallback.closed > 0);
+    assert!(wrapped.stats().fallback.closed > 0);
     storage.be(Behaviour::AtOnce);
     until("the storage to decide again", Duration::from_secs(20), || async {
         limiter.check("k", "r").await.is_ok_and(|decision| !decision.is_degraded())
@@ -336,15 +338,15 @@ async fn several_servers_hold_no_more_than_the_accuracy_says() {
     let memory = MemoryStorage::new();
     let servers: Vec<_> = (0..5)
         .map(|_| {
-            let leases = Leases::new(memory.clone(), Servers::given(5));
-            leases.rule("r", Accuracy::percent(10)).build()
+            let leases = Leases::new(memory.clone(), Instances::fixed(5));
+            leases.rule("r", LeaseBudget::percent(10)).build()
         })
         .collect();
     let mut passed = 0;
     for leases in &servers {
         let limiter = limiter(leases.clone(), [wide("r")]);
         passed += admitted(&limiter, "k", "r", 1_500).await;
-        let held = leases.figures().held;
+        let held = leases.stats().held;
         assert!((1..=200).contains(&held), "{held}");
     }
     assert_eq!(passed, 7_500);
@@ -358,7 +360,7 @@ async fn a_decision_that_waits_for_batches_has_one_deadline() {
     let storage = Moody::default();
     let deadline = Duration::from_millis(300);
     let resilient = Resilience::new(storage.clone()).deadline(deadline);
-    let resilient = resilient.lease("r", Accuracy::percent(50)).build();
+    let resilient = resilient.lease("r", LeaseBudget::percent(50)).build();
     let limiter = limiter(resilient, [fixed("r", 100)]);
     let mut passed = admitted(&limiter, "k", "r", 60).await;
     // Others leave so little that a batch is denied, and asked for again by half.
@@ -386,7 +388,7 @@ async fn nobody_waits_for_what_is_given_back_before_a_batch() {
     let bucket = Rule::per_second("r", 2_000).algorithm(Algorithm::TokenBucket);
     let limiter = limiter(leases.clone(), [bucket]);
     admitted(&limiter, "k", "r", 600).await;
-    assert!(leases.figures().held > 0, "{:?}", leases.figures());
+    assert!(leases.stats().held > 0, "{:?}", leases.stats());
     storage.be(Behaviour::Later(Duration::from_millis(1)));
     storage.refund(Behaviour::Later(Duration::from_millis(1_500)));
     std::thread::sleep(Duration::from_millis(150)); // it is no longer spent
@@ -394,7 +396,7 @@ async fn nobody_waits_for_what_is_given_back_before_a_batch() {
     assert!(limiter.check("k", "r").await.unwrap().is_allowed());
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     until("it to be given back all the same", Duration::from_secs(20), || async {
-        leases.figures().given_back > 0
+        leases.stats().given_back > 0
     })
     .await;
 }
@@ -405,7 +407,7 @@ async fn a_storage_that_panics_at_the_end_does_not_end_the_process() {
     let leases = leases(storage.clone());
     let limiter = limiter(leases.clone(), [wide("r")]);
     warm(&limiter, "k").await;
-    assert!(leases.figures().held > 0);
+    assert!(leases.stats().held > 0);
     storage.be(Behaviour::Panics);
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _dropped = (limiter, leases);

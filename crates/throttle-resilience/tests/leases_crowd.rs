@@ -13,7 +13,7 @@ use std::{
 use common::Moody;
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
 use throttle_memory::MemoryStorage;
-use throttle_resilience::{Accuracy, Leases};
+use throttle_resilience::{LeaseBudget, Leases};
 
 const SERVERS: u64 = 50;
 const LIMIT: u64 = 50_000;
@@ -39,7 +39,7 @@ impl Fleet {
     fn new(rule: &Rule) -> Self {
         let (storage, clock) = (Moody::default(), ManualClock::default());
         let server = |_| {
-            let leases = Leases::new(storage.clone(), SERVERS).rule("r", Accuracy::percent(10));
+            let leases = Leases::new(storage.clone(), SERVERS).rule("r", LeaseBudget::percent(10));
             let limiter = Limiter::builder(leases.build()).clock(clock.clone()).build();
             limiter.add_rule(rule.clone()).unwrap();
             limiter

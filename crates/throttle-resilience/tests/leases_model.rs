@@ -13,7 +13,7 @@ use std::{
 
 use throttle_core::{Algorithm, Decision, Limiter, ManualClock, Micros, Rule};
 use throttle_memory::MemoryStorage;
-use throttle_resilience::{Accuracy, Leases};
+use throttle_resilience::{LeaseBudget, Leases};
 
 const SERVERS: u64 = 3;
 const LEASED: [Algorithm; 4] = [
@@ -71,7 +71,7 @@ impl World {
 
     fn server(&self) -> (Limiter, Leases) {
         let leases = Leases::new(self.storage.clone(), SERVERS);
-        let leases = leases.rule("r", Accuracy::percent(self.percent)).build();
+        let leases = leases.rule("r", LeaseBudget::percent(self.percent)).build();
         let limiter = Limiter::builder(leases.clone()).clock(self.clock.clone()).build();
         limiter.add_rule(self.rule.clone()).unwrap();
         (limiter, leases)
@@ -80,7 +80,7 @@ impl World {
     /// Returns how much all servers may hold.
     fn slack(&self) -> u64 {
         let rule = self.rule.clone().check().unwrap();
-        Accuracy::percent(self.percent).of(rule.limit().min(rule.capacity()))
+        LeaseBudget::percent(self.percent).of(rule.limit().min(rule.capacity()))
     }
 
     fn ask(&mut self) {
@@ -101,8 +101,8 @@ impl World {
 
     fn give_back(&mut self, server: usize, decision: Decision, plain: Decision) {
         let limiter = &self.servers[server].0;
-        now(limiter.give_back("k", &[decision])).unwrap();
-        now(self.reference.give_back("k", &[plain])).unwrap();
+        now(limiter.rollback("k", &[decision])).unwrap();
+        now(self.reference.rollback("k", &[plain])).unwrap();
     }
 
     fn refused(&self, cost: u64, decision: &Decision) {
@@ -120,7 +120,7 @@ impl World {
             self.slack(),
             self.rule,
             self.percent,
-            self.servers.iter().map(|(_, leases)| leases.figures()).collect::<Vec<_>>()
+            self.servers.iter().map(|(_, leases)| leases.stats()).collect::<Vec<_>>()
         );
     }
 
@@ -146,7 +146,7 @@ impl World {
                 let place = self.random.usize(..self.servers.len());
                 let new = self.server();
                 let killed = mem::replace(&mut self.servers[place], new);
-                self.killed += killed.1.figures().held;
+                self.killed += killed.1.stats().held;
                 mem::forget(killed); // kill -9: nobody gives back what it held
             }
             _ => {}
@@ -166,7 +166,7 @@ fn nothing_passes_that_one_server_would_refuse_and_little_is_refused_that_it_wou
             for _ in 0..4_000 {
                 world.step();
             }
-            let figures = world.servers.iter().map(|(_, leases)| leases.figures());
+            let figures = world.servers.iter().map(|(_, leases)| leases.stats());
             answered += figures.map(|figures| figures.answered).sum::<u64>();
         }
     }
@@ -180,7 +180,7 @@ fn a_server_alone_admits_all_of_a_window_however_its_permits_are_taken() {
         let storage = MemoryStorage::new();
         let clock = ManualClock::default();
         clock.set(Micros::new(1_767_225_600_000_000).to_system_time());
-        let leases = Leases::new(storage, 1).rule("r", Accuracy::percent(10)).build();
+        let leases = Leases::new(storage, 1).rule("r", LeaseBudget::percent(10)).build();
         let limiter = Limiter::builder(leases.clone()).clock(clock).build();
         limiter.add_rule(Rule::per_hour("r", 10_000).algorithm(algorithm)).unwrap();
         let passed =
@@ -188,7 +188,7 @@ fn a_server_alone_admits_all_of_a_window_however_its_permits_are_taken() {
         // A bucket has a reserve.
         let most = if algorithm == Algorithm::TokenBucket { 9_000 } else { 10_000 };
         assert_eq!(passed, most, "{algorithm}");
-        let figures = leases.figures();
+        let figures = leases.stats();
         assert!(figures.answered > 8_000 && figures.fetched < 200, "{algorithm}: {figures:?}");
     }
 }

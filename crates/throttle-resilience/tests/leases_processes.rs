@@ -17,7 +17,7 @@ use std::{
 use common::limiter;
 use throttle_core::{Algorithm, Rule};
 use throttle_redis::RedisStorage;
-use throttle_resilience::{Accuracy, Leases};
+use throttle_resilience::{LeaseBudget, Leases};
 use throttle_testbed::Server;
 
 const URL: &str = "RATETHROTTLE_TEST_URL";
@@ -34,7 +34,7 @@ async fn child() {
     let url = env::var(URL).expect("a parent runs it");
     let seconds: u64 = env::var(SECONDS).unwrap().parse().unwrap();
     let redis = RedisStorage::connect(&url).await.unwrap();
-    let leases = Leases::new(redis, PROCESSES).rule("r", Accuracy::percent(PERCENT)).build();
+    let leases = Leases::new(redis, PROCESSES).rule("r", LeaseBudget::percent(PERCENT)).build();
     let rule = Rule::per_second("r", LIMIT).algorithm(Algorithm::FixedWindow);
     let limiter = limiter(leases.clone(), [rule]);
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -49,7 +49,8 @@ async fn child() {
                         let decision = limiter.check("hot", "r").await.unwrap();
                         if decision.is_allowed() {
                             // The window that was charged: by the clock of Redis.
-                            let window = decision.receipt().map(|receipt| receipt.mark().get());
+                            let window =
+                                decision.receipt().map(|receipt| receipt.charged_at().get());
                             *passed.entry(window).or_default() += 1;
                         }
                         pause |= !decision.is_allowed();
@@ -69,7 +70,7 @@ async fn child() {
         task.await.unwrap();
     }
     leases.close().await;
-    let figures = leases.figures();
+    let figures = leases.stats();
     println!("figures {figures:?}");
     assert!(figures.answered > 10 * figures.fetched, "{figures:?}");
 }
@@ -132,7 +133,7 @@ fn run(seconds: u64) {
     println!("passed in each second: {full:?}");
     assert!(most <= LIMIT, "{most} passed in one second");
     // The first and the last window are not whole, and the machine may be too busy to use one up.
-    let least = LIMIT - Accuracy::percent(PERCENT).of(LIMIT);
+    let least = LIMIT - LeaseBudget::percent(PERCENT).of(LIMIT);
     let used_up = full.iter().filter(|passed| **passed >= least).count();
     assert!(most >= least, "no second was used up: {full:?}");
     println!("{used_up} of {} seconds were used up to {PERCENT} %", full.len());

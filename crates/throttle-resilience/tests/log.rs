@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{Behaviour, Moody, fixed, limiter, until};
-use throttle_resilience::{Circuit, Modes, Resilience};
+use throttle_resilience::{CircuitBreakerConfig, FailureModes, Resilience};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -35,8 +35,11 @@ async fn an_outage_of_many_requests_is_four_lines() {
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let storage = Moody::new(Behaviour::Fails);
-    let circuit = Circuit::new().open_for(Duration::from_millis(50));
-    let wrapped = Resilience::new(storage.clone()).breaker(circuit).mode(Modes::open()).build();
+    let circuit = CircuitBreakerConfig::new().open_duration(Duration::from_millis(50));
+    let wrapped = Resilience::new(storage.clone())
+        .breaker(circuit)
+        .failure_modes(FailureModes::fail_open())
+        .build();
     let limiter = limiter(wrapped.clone(), [fixed("r", 1_000_000)]);
     for _ in 0..500 {
         limiter.check("k", "r").await.unwrap();
@@ -46,7 +49,7 @@ async fn an_outage_of_many_requests_is_four_lines() {
     storage.be(Behaviour::AtOnce);
     until("the storage to count as back", Duration::from_secs(10), || async {
         limiter.check("k", "r").await.unwrap();
-        !wrapped.figures().fallback.degraded
+        !wrapped.stats().fallback.degraded
     })
     .await;
     drop(guard);

@@ -18,7 +18,7 @@ use common::{Tally, fixed, limiter, until};
 use throttle_core::Limiter;
 use throttle_memory::MemoryStorage;
 use throttle_redis::RedisStorage;
-use throttle_resilience::{Deadline, Fallback, Modes, Resilience};
+use throttle_resilience::{Deadline, FailureModes, Fallback, Resilience};
 use throttle_testbed::{Faults, Proxy, Server};
 
 const DEADLINE: Duration = Duration::from_millis(100);
@@ -90,7 +90,7 @@ async fn with_a_breaker_a_few_reach_redis_and_the_rest_is_decided_locally() {
     let proxy = Proxy::start(server.address()).await;
     let storage = Resilience::new(redis(&proxy).await)
         .deadline(DEADLINE)
-        .mode(Modes::local(MemoryStorage::new(), 3))
+        .failure_modes(FailureModes::local(MemoryStorage::new(), 3))
         .build();
     let limiter = limiter(storage, [fixed("r", LIMIT)]);
     endure("breaker, local", limiter, &proxy, |tally| {
@@ -106,7 +106,8 @@ async fn with_a_breaker_a_few_reach_redis_and_the_rest_is_decided_locally() {
 async fn without_a_breaker_what_waits_is_bounded_and_the_rest_is_refused_in_time() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
-    let storage = Fallback::new(Deadline::new(redis(&proxy).await, DEADLINE), Modes::closed());
+    let storage =
+        Fallback::new(Deadline::new(redis(&proxy).await, DEADLINE), FailureModes::fail_closed());
     let limiter = limiter(storage, [fixed("r", LIMIT)]);
     endure("no breaker, closed", limiter, &proxy, |tally| {
         assert!(tally.failed.load(Relaxed) > 10_000);

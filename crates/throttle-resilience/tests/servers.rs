@@ -8,15 +8,15 @@ use common::{admitted, fixed, limiter, until};
 use throttle_core::Limiter;
 use throttle_memory::MemoryStorage;
 use throttle_redis::RedisStorage;
-use throttle_resilience::{LocalDenials, Modes, Resilience, Resilient};
+use throttle_resilience::{DenialCache, FailureModes, Resilience, Resilient};
 use throttle_testbed::{Connect, Faults, Proxy, Server};
 
 const SERVERS: u64 = 3;
 
 async fn server_of(address: &str, limit: u64) -> (Limiter, Resilient) {
     let redis = RedisStorage::connect(&format!("redis://{address}")).await.expect("Redis runs");
-    let modes = Modes::local(MemoryStorage::new(), SERVERS);
-    let storage = Resilience::new(redis).mode(modes).denials(1_000).build();
+    let modes = FailureModes::local(MemoryStorage::new(), SERVERS);
+    let storage = Resilience::new(redis).failure_modes(modes).denial_cache(1_000).build();
     (limiter(storage.clone(), [fixed("r", limit)]), storage)
 }
 
@@ -46,11 +46,11 @@ async fn without_redis_all_servers_together_admit_the_limit_and_no_more() {
         for (limiter, storage) in &servers {
             let back = until("Redis to decide and be charged", Duration::from_secs(5), || async {
                 let decided = limiter.peek("k", "r").await.is_ok_and(|one| !one.is_degraded());
-                decided && storage.figures().fallback.debts == 0
+                decided && storage.stats().fallback.debts == 0
             });
-            println!("back after {:?}: {:?}", back.await, storage.figures());
+            println!("back after {:?}: {:?}", back.await, storage.stats());
         }
-        let figures = servers.iter().map(|(_, storage)| storage.figures().fallback);
+        let figures = servers.iter().map(|(_, storage)| storage.stats().fallback);
         let (repaid, debts) =
             figures.fold((0, 0), |sum, one| (sum.0 + one.repaid, sum.1 + one.debts));
         assert_eq!(debts, 0);
@@ -64,7 +64,7 @@ async fn without_redis_all_servers_together_admit_the_limit_and_no_more() {
 async fn a_flood_of_one_key_costs_redis_fewer_than_ten_calls_a_second() {
     let redis = Server::start();
     let storage = RedisStorage::connect(&redis.url()).await.unwrap();
-    let denials = LocalDenials::new(storage, 1_000);
+    let denials = DenialCache::new(storage, 1_000);
     let limiter = limiter(denials.clone(), [fixed("r", 5)]);
     assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
     redis.command(&["CONFIG", "RESETSTAT"]);

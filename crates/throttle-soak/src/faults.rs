@@ -209,8 +209,8 @@ async fn is_back(world: &World, node: &Node, broken: &Broken, mended: Instant) {
     broken.took(took);
     let back = if world.shared.is_replicated() { BACK_ELSEWHERE } else { BACK };
     if took > back + lag {
-        let (number, figures) = (node.number, node.storage.figures());
-        let connections = node.redis.figures();
+        let (number, figures) = (node.number, node.storage.stats());
+        let connections = node.redis.stats();
         let answers = node.answers().await;
         world.wrong(format!(
             "server {number} was not served by Redis for {took:?} after the end of a fault, the machine \

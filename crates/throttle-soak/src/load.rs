@@ -6,7 +6,7 @@ use std::{
 };
 
 use throttle_core::{Decision, Error};
-use throttle_resilience::Mode;
+use throttle_resilience::FailureMode;
 
 use crate::{
     bound::Call,
@@ -140,7 +140,7 @@ impl Client<'_> {
             if self.random.u8(..4) == 0 {
                 tokio::time::sleep(Duration::from_millis(self.random.u64(..400))).await;
             }
-            let _ = self.node.limiter.give_back(&format!("k{key}"), &decisions).await;
+            let _ = self.node.limiter.rollback(&format!("k{key}"), &decisions).await;
         }
     }
 
@@ -148,10 +148,10 @@ impl Client<'_> {
     fn degraded(&self, rule: usize, key: u32, call: Call, is_allowed: bool) {
         let (world, node) = (self.world, self.node);
         match node.modes[rule] {
-            Mode::Local if is_allowed => {
+            FailureMode::Local if is_allowed => {
                 world.tell(Event::Admitted { rule, key, alone: Some(node.number), call });
             }
-            Mode::Local | Mode::Open => {}
+            FailureMode::Local | FailureMode::FailOpen => {}
             _ => world.wrong(format!(
                 "server {}: the closed rule {} was answered without the storage",
                 node.number, world.slots[rule].name
@@ -163,7 +163,7 @@ impl Client<'_> {
         let world = self.world;
         world.tally.add(Count::Errors);
         world.tell(Event::Trouble { from: call.start, to: call.end });
-        let is_closed = rules.iter().any(|rule| self.node.modes[*rule] == Mode::Closed);
+        let is_closed = rules.iter().any(|rule| self.node.modes[*rule] == FailureMode::FailClosed);
         if !matches!(error, Error::Storage(_)) || !is_closed {
             let names: Vec<_> = rules.iter().map(|rule| &world.slots[*rule].name).collect();
             world.wrong(format!("rules {names:?}, none of them closed, failed: {error}"));

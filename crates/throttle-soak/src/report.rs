@@ -28,16 +28,16 @@ pub(crate) fn summary(
         writeln!(text, "  judged: {} admissions, {} refusals", oracle.judged.0, oracle.judged.1);
     let faults: Vec<_> = broken.kinds().iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     let _ = writeln!(text, "  faults: {}", faults.join(", "));
-    let reconnects: u64 = world.nodes.iter().map(|node| node.redis.figures().reconnects).sum();
-    let opened: u64 = world.nodes.iter().map(|node| node.storage.figures().circuit.opened).sum();
+    let reconnects: u64 = world.nodes.iter().map(|node| node.redis.stats().reconnects).sum();
+    let opened: u64 = world.nodes.iter().map(|node| node.storage.stats().circuit.opened).sum();
     let back = broken.longest();
     let _ = writeln!(
         text,
         "  {reconnects} reconnects, circuits opened {opened} times, back within {back:?}"
     );
-    let leases = world.nodes.iter().filter_map(|node| node.storage.figures().leases);
+    let leases = world.nodes.iter().filter_map(|node| node.storage.stats().leases);
     let answered: u64 = leases.map(|figures| figures.answered).sum();
-    let denials = world.nodes.iter().filter_map(|node| node.storage.figures().denials);
+    let denials = world.nodes.iter().filter_map(|node| node.storage.stats().denials);
     let refused: u64 = denials.map(|figures| figures.answered).sum();
     let _ = writeln!(text, "  {answered} answered from leases, {refused} denials at hand");
     if let (Some(first), Some(last)) = (samples.get(samples.len() / 4), samples.last()) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use throttle_core::{Algorithm, Rule};
-use throttle_resilience::{Accuracy, Mode};
+use throttle_resilience::{FailureMode, LeaseBudget};
 
 use crate::bound::Bound;
 
@@ -44,8 +44,8 @@ impl Slot {
         self.accuracy.is_some()
     }
 
-    pub(crate) fn accuracy(&self) -> Option<Accuracy> {
-        self.accuracy.map(Accuracy::percent)
+    pub(crate) fn accuracy(&self) -> Option<LeaseBudget> {
+        self.accuracy.map(LeaseBudget::percent)
     }
 
     /// Returns whether it may shut a key, which refuses for longer than the limit does.
@@ -118,8 +118,8 @@ pub(crate) fn bound_of(rule: &Rule) -> Bound {
 }
 
 /// Draws what a rule does while the storage is gone.
-pub(crate) fn draw_mode(random: &mut fastrand::Rng) -> Mode {
-    [Mode::Closed, Mode::Open, Mode::Local][random.usize(..3)]
+pub(crate) fn draw_mode(random: &mut fastrand::Rng) -> FailureMode {
+    [FailureMode::FailClosed, FailureMode::FailOpen, FailureMode::Local][random.usize(..3)]
 }
 
 #[cfg(test)]

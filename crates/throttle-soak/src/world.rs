@@ -8,7 +8,7 @@ use std::{
 use throttle_core::{Error, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 use throttle_redis::{RedisStorage, RedisStorageBuilder};
-use throttle_resilience::{Circuit, Mode, Modes, Resilience, Resilient};
+use throttle_resilience::{CircuitBreakerConfig, FailureMode, FailureModes, Resilience, Resilient};
 use throttle_testbed::Proxy;
 
 use crate::{
@@ -49,7 +49,7 @@ pub(crate) struct Node {
     pub(crate) storage: Resilient,
     pub(crate) redis: RedisStorage,
     /// By the number of the rule.
-    pub(crate) modes: Vec<Mode>,
+    pub(crate) modes: Vec<FailureMode>,
 }
 
 impl World {
@@ -159,28 +159,29 @@ impl Node {
 fn protected(
     redis: &RedisStorage,
     slots: &[Slot],
-    modes: &[Mode],
+    modes: &[FailureMode],
     random: &mut fastrand::Rng,
 ) -> Resilient {
-    let circuit = Circuit::new()
-        .window(random.usize(40..200))
-        .share(0.2 + 0.4 * random.f64())
-        .open_for(Duration::from_millis(random.u64(50..250)));
+    let circuit = CircuitBreakerConfig::new()
+        .window_size(random.usize(40..200))
+        .failure_rate(0.2 + 0.4 * random.f64())
+        .open_duration(Duration::from_millis(random.u64(50..250)));
     let by_rule = slots.iter().zip(modes);
-    let modes = Modes::local(MemoryStorage::new(), SERVERS as u64).otherwise(Mode::Closed);
+    let modes = FailureModes::local(MemoryStorage::new(), SERVERS as u64)
+        .otherwise(FailureMode::FailClosed);
     let modes = by_rule.fold(modes, |modes, (slot, mode)| modes.rule(&slot.name, *mode));
     let mut storage = Resilience::new(redis.clone())
         .deadline(Duration::from_millis(random.u64(50..150)))
         .breaker(circuit)
-        .servers(SERVERS as u64)
-        .mode(modes);
+        .instances(SERVERS as u64)
+        .failure_modes(modes);
     for slot in slots {
         if let Some(accuracy) = slot.accuracy() {
             storage = storage.lease(&slot.name, accuracy);
         }
     }
     if random.bool() {
-        storage = storage.denials(random.usize(100..10_000));
+        storage = storage.denial_cache(random.usize(100..10_000));
     }
     storage.build()
 }

@@ -98,7 +98,7 @@ async fn with_refunds(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
             if n % 3 != 0 {
                 return 1;
             }
-            limiter.give_back(&key, &[decision]).await.unwrap();
+            limiter.rollback(&key, &[decision]).await.unwrap();
             0
         }
     })

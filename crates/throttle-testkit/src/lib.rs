@@ -34,7 +34,7 @@ mod keys;
 mod log;
 mod mixed;
 mod operations;
-mod places;
+mod permits;
 mod refunds;
 mod rules;
 pub mod storages;
@@ -120,7 +120,7 @@ where
             Scope::Shared => self.storage().await,
         };
         report.checks += concurrency::check(&storage, &other).await;
-        match places::check(&self.storage().await).await {
+        match permits::check(&self.storage().await).await {
             0 => report.unchecked.push("limits of requests in flight"),
             checks => report.checks += checks,
         }

@@ -24,14 +24,14 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
 }
 
 /// Two servers that share a storage and a clock.
-struct Servers {
+struct Instances {
     limiters: [Limiter; 2],
     clock: ManualClock,
     /// The buckets share their state, so that a rule can change from one to the other.
     share: bool,
 }
 
-impl Servers {
+impl Instances {
     fn new(storage: &Arc<dyn AtomicStorage>, rules: [Rule; 2]) -> Self {
         let algorithms = [&rules[0], &rules[1]].map(|rule| rule.check().unwrap().algorithm());
         let is_bucket = |one| matches!(one, Algorithm::TokenBucket | Algorithm::LeakyBucket);
@@ -52,7 +52,7 @@ impl Servers {
 
 async fn each_counts_by_itself(storage: &Arc<dyn AtomicStorage>, one: Algorithm, two: Algorithm) {
     let rule = |algorithm| Rule::per_day("r", LIMIT).algorithm(algorithm);
-    let servers = Servers::new(storage, [rule(one), rule(two)]);
+    let servers = Instances::new(storage, [rule(one), rule(two)]);
     let [first, second] = &servers.limiters;
     let key = unique("mixed");
 
@@ -75,7 +75,7 @@ async fn each_counts_by_itself(storage: &Arc<dyn AtomicStorage>, one: Algorithm,
 
     second.check(&key, "r").await.unwrap();
     let charged = first.check_cost(&key, "r", 2).await.unwrap();
-    first.give_back(&key, &[charged]).await.unwrap();
+    first.rollback(&key, &[charged]).await.unwrap();
     let expected = if servers.share { [4, 4] } else { [5, 4] };
     assert_eq!(servers.remaining(&key).await, expected, "{whose}: given back to the one charged");
 }
@@ -88,7 +88,7 @@ async fn what_is_shut_by_one_is_shut_for_both(
     let block = Duration::from_secs(9);
     let shuts = Rule::per_second("r", 2).algorithm(one).block(block);
     let other = Rule::per_day("r", LIMIT).algorithm(two);
-    let servers = Servers::new(storage, [shuts, other]);
+    let servers = Instances::new(storage, [shuts, other]);
     let [first, second] = &servers.limiters;
     let key = unique("shut");
     let whose = format!("{one} beside {two}");

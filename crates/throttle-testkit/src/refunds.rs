@@ -33,7 +33,7 @@ async fn a_refund_undoes_a_charge(storage: &Arc<dyn AtomicStorage>, algorithm: A
     clock.advance(Duration::from_millis(10));
     let charged = limiter.check_cost(&key, "r", 5).await.unwrap();
     let before = limiter.peek(&key, "r").await.unwrap().remaining();
-    limiter.give_back(&key, std::slice::from_ref(&charged)).await.unwrap();
+    limiter.rollback(&key, std::slice::from_ref(&charged)).await.unwrap();
     let after = limiter.peek(&key, "r").await.unwrap().remaining();
     assert_eq!(after, before + 5, "{algorithm}");
 
@@ -53,7 +53,7 @@ async fn a_refund_of_an_old_charge_credits_no_later_one(
     clock.advance(2 * WINDOW);
     limiter.check_cost(&key, "r", 6).await.unwrap();
     let before = limiter.peek(&key, "r").await.unwrap();
-    limiter.give_back(&key, &[old]).await.unwrap();
+    limiter.rollback(&key, &[old]).await.unwrap();
     let after = limiter.peek(&key, "r").await.unwrap();
     assert_eq!(after.remaining(), before.remaining(), "{algorithm}");
     assert_eq!(after.reset_after(), before.reset_after(), "{algorithm}");
@@ -68,7 +68,7 @@ async fn a_refund_never_makes_more_than_the_limit(
     limiter.add_rule(rule(algorithm)).unwrap();
     let charged = limiter.check_cost(&key, "r", 3).await.unwrap();
     for _ in 0..3 {
-        limiter.give_back(&key, std::slice::from_ref(&charged)).await.unwrap();
+        limiter.rollback(&key, std::slice::from_ref(&charged)).await.unwrap();
         limiter.refund(&key, "r", 1_000_000).await.unwrap();
     }
     let decision = limiter.peek(&key, "r").await.unwrap();
@@ -91,7 +91,7 @@ async fn what_remains_is_allowed_at_once_and_one_more_is_not(
             charged.push(limiter.check_cost(&key, "r", cost).await.unwrap());
             clock.advance(WINDOW / 100);
         }
-        limiter.give_back(&key, &charged[gone..=gone]).await.unwrap();
+        limiter.rollback(&key, &charged[gone..=gone]).await.unwrap();
         let told = limiter.peek(&key, "r").await.unwrap().remaining();
         let more = limiter.check_cost(&key, "r", told + 1).await.unwrap();
         assert!(!more.is_allowed(), "{algorithm}: {} of {told}", told + 1);
@@ -113,7 +113,7 @@ async fn a_refund_reaches_back_as_far_as_the_charge_still_counts(storage: &Arc<d
         let charged = limiter.check_cost(&key, "r", 4).await.unwrap();
         clock.advance(WINDOW + WINDOW / 5);
         assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), before, "{algorithm}");
-        limiter.give_back(&key, &[charged]).await.unwrap();
+        limiter.rollback(&key, &[charged]).await.unwrap();
         assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), after, "{algorithm}");
     }
 }
@@ -128,11 +128,11 @@ async fn a_refund_after_others_takes_from_nobody(storage: &Arc<dyn AtomicStorage
         charged.push(limiter.check_cost(&key, "r", 2).await.unwrap());
     }
     for early in &charged[..4] {
-        limiter.settle(&key, std::slice::from_ref(early), 1).await.unwrap();
+        limiter.reconcile(&key, std::slice::from_ref(early), 1).await.unwrap();
     }
     clock.advance(WINDOW * 6 / 10);
     assert!(limiter.check_cost(&key, "r", 10).await.unwrap().is_allowed(), "all has drained");
-    limiter.give_back(&key, &charged[4..]).await.unwrap();
+    limiter.rollback(&key, &charged[4..]).await.unwrap();
     assert_eq!(limiter.peek(&key, "r").await.unwrap().remaining(), 0);
 }
 
@@ -145,13 +145,13 @@ async fn who_leaves_a_queue_frees_its_place_and_its_turn(storage: &Arc<dyn Atomi
         queue.push(limiter.check(&key, "r").await.unwrap());
     }
     assert!(!limiter.check(&key, "r").await.unwrap().is_allowed());
-    limiter.give_back(&key, &queue[3..4]).await.unwrap();
+    limiter.rollback(&key, &queue[3..4]).await.unwrap();
     let next = limiter.check(&key, "r").await.unwrap();
     assert_eq!(next.delay(), queue[3].delay(), "those behind keep their turns");
     assert!(!limiter.check(&key, "r").await.unwrap().is_allowed());
 
     for gone in [7, 8, 9] {
-        limiter.give_back(&key, &queue[gone..=gone]).await.unwrap();
+        limiter.rollback(&key, &queue[gone..=gone]).await.unwrap();
     }
     let told = limiter.peek(&key, "r").await.unwrap();
     assert_eq!((told.remaining(), told.reset_after()), (3, queue[7].delay()), "it is shorter");

@@ -35,7 +35,7 @@ async fn a_rule_that_admits_is_not_charged_when_another_denies(
         for rules in [["wide", "narrow"], ["narrow", "wide"]] {
             let decisions = limiter.check_all(&key, &rules).await.unwrap();
             assert_eq!(decisions.is_allowed(), turn == 0, "{algorithm}");
-            assert_eq!(decisions.reported().rule(), "narrow");
+            assert_eq!(decisions.most_restrictive().rule(), "narrow");
             let wide = decisions.all().iter().find(|one| one.rule() == "wide").unwrap();
             assert!(wide.is_allowed(), "{algorithm}: the wide rule never denies");
         }
@@ -192,12 +192,16 @@ async fn the_answer_is_the_longest_denial_or_the_least_remaining(storage: &Arc<d
     let rules = ["minute", "second", "hour"];
     for left in (0..5).rev() {
         let decisions = limiter.check_all(&key, &rules).await.unwrap();
-        let reported = decisions.reported();
-        assert_eq!((reported.rule(), reported.remaining()), ("hour", left), "the later reset");
+        let most_restrictive = decisions.most_restrictive();
+        assert_eq!(
+            (most_restrictive.rule(), most_restrictive.remaining()),
+            ("hour", left),
+            "the later reset"
+        );
         assert!(decisions.all().iter().map(|one| one.rule()).eq(rules), "all, in order");
     }
     let denial = limiter.check_all(&key, &rules).await.unwrap();
     assert!(!denial.is_allowed());
-    assert_eq!(denial.reported().rule(), "hour", "the longest wait");
-    assert_eq!(denial.reported().retry_after(), Some(Duration::from_secs(3600)));
+    assert_eq!(denial.most_restrictive().rule(), "hour", "the longest wait");
+    assert_eq!(denial.most_restrictive().retry_after(), Some(Duration::from_secs(3600)));
 }

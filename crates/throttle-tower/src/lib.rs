@@ -18,19 +18,19 @@
 mod future;
 mod layer;
 mod memory;
-mod outgoing;
+mod outbound;
 mod service;
 
 pub use self::{
     future::ResponseFuture,
     layer::RateThrottleLayer,
-    outgoing::{Outgoing, OutgoingFuture, OutgoingService},
+    outbound::{OutboundFuture, OutboundLimiter, OutboundService},
     service::RateThrottleService,
 };
 pub use throttle_http::{
     LimitSource, ResponseBody,
-    outgoing::{NotSent, OutgoingPermit},
+    outbound::{OutboundError, OutboundPermit},
 };
 
-/// Is what a call can fail with; see [`Outgoing`].
+/// Is what a call can fail with; see [`OutboundLimiter`].
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -107,7 +107,7 @@ async fn options_pick_the_rules() {
     assert!(layer().declare_rules(["gold"]).build().is_err());
     for (layer, policy) in [
         (layer().rule("daily"), r#""daily";q=5;w=86400"#),
-        (layer().rules_by(|_, _| "daily"), r#""daily";q=5;w=86400"#),
+        (layer().select_rules(|_, _| "daily"), r#""daily";q=5;w=86400"#),
         (layer().limit("login", "2/minute"), r#""login";q=2;w=60"#),
     ] {
         let [response] = responses(layer, [get()]).await;
@@ -145,7 +145,7 @@ async fn options_say_what_a_request_is_charged() {
 async fn options_limit_what_is_in_flight_and_when_it_begins() {
     let limiter = limiter(MemoryStorage::new(), 1);
     let uploads = limiter.concurrency("uploads", 1).unwrap();
-    let _permit = uploads.enter("192.0.2.1").await.unwrap();
+    let _permit = uploads.try_acquire("192.0.2.1").await.unwrap();
     let layer = RateThrottleLayer::new(&limiter).concurrency(uploads);
     assert_eq!(statuses(layer, [get()]).await, [429]);
 

@@ -127,7 +127,7 @@ async fn what_functions_limit_is_limited() {
     for options in [
         options().exempt(|head| !is_file(head)),
         options().cost(|head: &RequestHead<'_>| u64::from(is_file(head))),
-        options().rules_by(pick),
+        options().select_rules(pick),
         Options::new().key(|head: &RequestHead<'_>| if is_file(head) { "file" } else { "rest" }),
     ] {
         for at in PLACES {

@@ -4,7 +4,7 @@ use crate::{receipt::Receipt, time::Micros};
 
 /// Says whether a state would admit a cost.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Admission {
+pub(crate) enum Decided {
     /// It would, after `delay` where the caller shapes.
     Admitted { delay: Micros },
     /// It would not; it will in `retry_after` if nothing else is admitted, or never.
@@ -13,15 +13,15 @@ pub(crate) enum Admission {
 
 /// Says what a charge did.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Charged {
+pub(crate) struct ChargeOutcome {
     pub(crate) delay: Micros,
     pub(crate) receipt: Receipt,
-    pub(crate) standing: Standing,
+    pub(crate) availability: Availability,
 }
 
 /// Says where a key stands, whatever is asked next.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Standing {
+pub(crate) struct Availability {
     pub(crate) remaining: u64,
     pub(crate) reset_after: Micros,
 }

@@ -20,7 +20,7 @@
 //!   one client could have many requests wait for the same moment.
 
 use super::{
-    answer::{Admission, Standing},
+    answer::{Availability, Decided},
     freed_slots::{FreedSlot, FreedSlots},
 };
 use crate::{
@@ -165,7 +165,7 @@ impl Bucket {
     }
 
     #[inline]
-    pub(super) fn decide(&self, rule: &CheckedRule, _: Micros, cost: u64) -> Admission {
+    pub(super) fn decide(&self, rule: &CheckedRule, _: Micros, cost: u64) -> Decided {
         let within @ (wait, backlog) = self.within(rule);
         let charged = product(cost, rule.window().get());
         let over = (backlog + charged).saturating_sub(room(rule));
@@ -177,8 +177,8 @@ impl Bucket {
             return self.decide_turn(rule, charged, within, for_room);
         }
         match for_room {
-            Micros::ZERO => Admission::Admitted { delay: Micros::ZERO },
-            wait => Admission::Denied { retry_after: Some(wait), blocked: false },
+            Micros::ZERO => Decided::Admitted { delay: Micros::ZERO },
+            wait => Decided::Denied { retry_after: Some(wait), blocked: false },
         }
     }
 
@@ -189,8 +189,8 @@ impl Bucket {
         charged: u128,
         (excess, backlog): (u64, u128),
         for_room: Micros,
-    ) -> Admission {
-        let too_far = |turn: Micros| turn.since(rule.longest_delay().unwrap_or(Micros::MAX));
+    ) -> Decided {
+        let too_far = |turn: Micros| turn.since(rule.max_delay().unwrap_or(Micros::MAX));
         let excess = Micros::new(excess);
         let turn = drain_time(backlog, rule).plus(excess);
         let at_end = for_room.max(too_far(turn));
@@ -202,8 +202,8 @@ impl Bucket {
             }
         };
         match wait {
-            Micros::ZERO => Admission::Admitted { delay: turn },
-            wait => Admission::Denied { retry_after: Some(wait), blocked: false },
+            Micros::ZERO => Decided::Admitted { delay: turn },
+            wait => Decided::Denied { retry_after: Some(wait), blocked: false },
         }
     }
 
@@ -269,10 +269,10 @@ impl Bucket {
     ) {
         let charged = product(cost, rule.window().get());
         let position = receipt.map(|receipt| {
-            let drained = product(now.since(receipt.mark).get(), self.rate_of(rule));
+            let drained = product(now.since(receipt.charged_at).get(), self.rate_of(rule));
             // None that a rule of this window gave says more.
-            let level = receipt.level().min(product(1 << 53, rule.window().get()));
-            (receipt.mark, level.saturating_sub(drained), drained)
+            let level = receipt.fill_level().min(product(1 << 53, rule.window().get()));
+            (receipt.charged_at, level.saturating_sub(drained), drained)
         });
         match rule.algorithm() {
             Algorithm::LeakyBucket => self.leave(charged, position.map(|(_, end, _)| end)),
@@ -333,12 +333,12 @@ impl Bucket {
     }
 
     #[inline]
-    pub(super) fn standing(&self, rule: &CheckedRule, _: Micros) -> Standing {
-        let remaining = match self.returned.is_some() || rule.longest_delay().is_some() {
+    pub(super) fn availability(&self, rule: &CheckedRule, _: Micros) -> Availability {
+        let remaining = match self.returned.is_some() || rule.max_delay().is_some() {
             true => self.turns_left(rule),
             false => quotient(self.free(rule), rule.window().get()),
         };
-        Standing { remaining, reset_after: self.drains_in(rule, 0) }
+        Availability { remaining, reset_after: self.drains_in(rule, 0) }
     }
 
     fn free(&self, rule: &CheckedRule) -> u128 {
@@ -350,7 +350,7 @@ impl Bucket {
     #[cold]
     fn turns_left(&self, rule: &CheckedRule) -> u64 {
         let window = rule.window().get();
-        let longest = rule.longest_delay().map(|longest| product(longest.get(), rule.limit()));
+        let longest = rule.max_delay().map(|longest| product(longest.get(), rule.limit()));
         let fit = |from: u128, room: u128| {
             let fit = quotient(room, window);
             let Some(last) = longest else { return fit };

@@ -1,6 +1,6 @@
 //! The fixed window: N in each of the windows [kW, (k+1)W).
 
-use super::answer::{Admission, Standing};
+use super::answer::{Availability, Decided};
 use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -29,12 +29,12 @@ impl FixedWindow {
     }
 
     #[inline]
-    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         if self.used.saturating_add(cost) <= rule.limit() {
-            return Admission::Admitted { delay: Micros::ZERO };
+            return Decided::Admitted { delay: Micros::ZERO };
         }
         let retry_after = Some(self.left(rule, now));
-        Admission::Denied { retry_after, blocked: false }
+        Decided::Denied { retry_after, blocked: false }
     }
 
     #[inline]
@@ -50,15 +50,15 @@ impl FixedWindow {
         cost: u64,
         receipt: Option<Receipt>,
     ) {
-        if receipt.is_none_or(|receipt| receipt.mark == self.start) {
+        if receipt.is_none_or(|receipt| receipt.charged_at == self.start) {
             self.used = self.used.saturating_sub(cost);
         }
     }
 
     #[inline]
-    pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+    pub(super) fn availability(&self, rule: &CheckedRule, now: Micros) -> Availability {
         let remaining = rule.limit().saturating_sub(self.used);
-        Standing { remaining, reset_after: self.lifetime(rule, now) }
+        Availability { remaining, reset_after: self.lifetime(rule, now) }
     }
 
     #[inline]

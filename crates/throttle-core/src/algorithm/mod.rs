@@ -22,7 +22,7 @@ mod sliding_log;
 mod state;
 pub mod tag;
 
-pub(crate) use self::answer::{Admission, Charged};
+pub(crate) use self::answer::{ChargeOutcome, Decided};
 pub use self::{codec::CorruptState, state::State};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! With e of this window gone it holds `prev·(W−e) + cur·W`, out of `N·W`.
 
 use super::{
-    answer::{Admission, Standing},
+    answer::{Availability, Decided},
     fixed_window::{aligned, ends_in},
 };
 use crate::{
@@ -42,12 +42,12 @@ impl SlidingCounter {
     }
 
     #[inline]
-    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         let window = rule.window().get();
         let asked = self.cur.saturating_add(cost);
         let whole = product(rule.limit(), window);
         if product(self.prev, self.left(rule, now)) + product(asked, window) <= whole {
-            return Admission::Admitted { delay: Micros::ZERO };
+            return Decided::Admitted { delay: Micros::ZERO };
         }
         // Weights fall with what is left of a window, so the wait ends where enough is gone: of this
         // window while it has room for the cost itself, of the next one otherwise.
@@ -60,7 +60,7 @@ impl SlidingCounter {
                 self.left(rule, now) + window - mul_div(room, window, self.cur.max(1)).min(window)
             }
         };
-        Admission::Denied { retry_after: Some(Micros::new(wait)), blocked: false }
+        Decided::Denied { retry_after: Some(Micros::new(wait)), blocked: false }
     }
 
     #[inline]
@@ -76,7 +76,7 @@ impl SlidingCounter {
         cost: u64,
         receipt: Option<Receipt>,
     ) {
-        let mark = receipt.map_or(self.start, |receipt| receipt.mark);
+        let mark = receipt.map_or(self.start, |receipt| receipt.charged_at);
         if mark == self.start {
             self.cur = self.cur.saturating_sub(cost);
         } else if mark.plus(rule.window()) == self.start {
@@ -85,12 +85,12 @@ impl SlidingCounter {
     }
 
     #[inline]
-    pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+    pub(super) fn availability(&self, rule: &CheckedRule, now: Micros) -> Availability {
         let window = rule.window().get();
         let used = product(self.prev, self.left(rule, now)) + product(self.cur, window);
         let free = product(rule.limit(), window).saturating_sub(used);
         let remaining = quotient(free, window);
-        Standing { remaining, reset_after: self.lifetime(rule, now) }
+        Availability { remaining, reset_after: self.lifetime(rule, now) }
     }
 
     #[inline]

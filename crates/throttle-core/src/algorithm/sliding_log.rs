@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    answer::{Admission, Standing},
+    answer::{Availability, Decided},
     fixed_window::ends_in,
 };
 use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
@@ -44,10 +44,10 @@ impl SlidingLog {
     }
 
     #[inline]
-    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+    pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         let asked = self.sum.saturating_add(cost);
         if asked <= rule.limit() {
-            return Admission::Admitted { delay: Micros::ZERO };
+            return Decided::Admitted { delay: Micros::ZERO };
         }
         let mut over = asked - rule.limit();
         let freed_by = self.entries.iter().find(|(_, cost)| {
@@ -56,7 +56,7 @@ impl SlidingLog {
             enough
         });
         let retry_after = freed_by.map(|(at, _)| at.plus(rule.window()).since(now));
-        Admission::Denied { retry_after, blocked: false }
+        Decided::Denied { retry_after, blocked: false }
     }
 
     #[inline]
@@ -78,7 +78,9 @@ impl SlidingLog {
     ) {
         match receipt {
             Some(receipt) => {
-                if let Ok(place) = self.entries.binary_search_by_key(&receipt.mark, |(at, _)| *at) {
+                if let Ok(place) =
+                    self.entries.binary_search_by_key(&receipt.charged_at, |(at, _)| *at)
+                {
                     self.take(place, cost);
                 }
             }
@@ -92,9 +94,9 @@ impl SlidingLog {
     }
 
     #[inline]
-    pub(super) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+    pub(super) fn availability(&self, rule: &CheckedRule, now: Micros) -> Availability {
         let remaining = rule.limit().saturating_sub(self.sum);
-        Standing { remaining, reset_after: self.lifetime(rule, now) }
+        Availability { remaining, reset_after: self.lifetime(rule, now) }
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! A state of any algorithm, and the one match over all of them.
 
 use super::{
-    answer::{Admission, Charged, Standing},
+    answer::{Availability, ChargeOutcome, Decided},
     block::Block,
     bucket::Bucket,
     fixed_window::FixedWindow,
@@ -21,7 +21,7 @@ use crate::{
 /// Holds what a storage must remember of one key under one rule.
 ///
 /// It starts vacant. Storages keep it in place (memory) or as bytes ([`State::encode`]); what to do
-/// with it is [`crate::settle`]'s business.
+/// with it is [`crate::acquire`]'s business.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct State {
     pub(super) usage: Usage,
@@ -127,17 +127,17 @@ impl State {
 
     /// Says whether `cost` would be admitted; charges nothing.
     #[inline]
-    pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Admission {
+    pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         let never = cost > rule.capacity();
         if let Some(block) = self.block() {
             let retry_after = (!never).then(|| block.left(now));
-            return Admission::Denied { retry_after, blocked: true };
+            return Decided::Denied { retry_after, blocked: true };
         }
         if never {
-            return Admission::Denied { retry_after: None, blocked: false };
+            return Decided::Denied { retry_after: None, blocked: false };
         }
         of_usage!(&self.usage, state => state.decide(rule, now, cost),
-            vacant => Admission::Admitted { delay: Micros::ZERO })
+            vacant => Decided::Admitted { delay: Micros::ZERO })
     }
 
     /// Takes `cost`, and says who was charged.
@@ -155,13 +155,17 @@ impl State {
         rule: &CheckedRule,
         now: Micros,
         cost: u64,
-    ) -> Result<Charged, Admission> {
+    ) -> Result<ChargeOutcome, Decided> {
         macro_rules! charge {
             ($state:expr) => {
                 match $state.decide(rule, now, cost) {
-                    Admission::Admitted { delay } => {
+                    Decided::Admitted { delay } => {
                         let receipt = $state.charge(rule, now, cost);
-                        Ok(Charged { delay, receipt, standing: $state.standing(rule, now) })
+                        Ok(ChargeOutcome {
+                            delay,
+                            receipt,
+                            availability: $state.availability(rule, now),
+                        })
                     }
                     denied => Err(denied),
                 }
@@ -191,12 +195,12 @@ impl State {
 
     /// Says where the key stands; while it is shut, that is until it opens.
     #[inline]
-    pub(crate) fn standing(&self, rule: &CheckedRule, now: Micros) -> Standing {
+    pub(crate) fn availability(&self, rule: &CheckedRule, now: Micros) -> Availability {
         if let Some(block) = self.block() {
-            return Standing { remaining: 0, reset_after: block.left(now) };
+            return Availability { remaining: 0, reset_after: block.left(now) };
         }
-        let vacant = Standing { remaining: rule.capacity(), reset_after: Micros::ZERO };
-        of_usage!(&self.usage, state => state.standing(rule, now), vacant => vacant)
+        let vacant = Availability { remaining: rule.capacity(), reset_after: Micros::ZERO };
+        of_usage!(&self.usage, state => state.availability(rule, now), vacant => vacant)
     }
 
     /// Returns how long the key is shut yet, if it is.

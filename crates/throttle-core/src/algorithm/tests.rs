@@ -12,8 +12,8 @@ use std::{sync::Arc, time::Duration};
 use self::histories::{Cost, Wait};
 use super::State;
 use crate::{
-    Algorithm, Charge, CheckedRule, Key, Micros, Receipt, Refund, Rule, Verdict, give_back, look,
-    settle,
+    Algorithm, Charge, CheckedRule, Key, Micros, Receipt, Refund, Rule, Verdict, acquire, peek,
+    refund,
 };
 
 #[test]
@@ -52,7 +52,7 @@ impl Run {
     fn ask(&mut self, cost: u64) -> Verdict {
         let key = Key::from("k");
         let charge = Charge::new(&key, &self.rule, cost);
-        self.last = settle(&[charge], Micros::new(self.now), &mut self.state).verdicts()[0];
+        self.last = acquire(&[charge], Micros::new(self.now), &mut self.state).verdicts()[0];
         self.last
     }
 
@@ -69,13 +69,13 @@ impl Run {
     fn peek_at(&self, now: u64, cost: u64) -> Verdict {
         let (key, mut state) = (Key::from("k"), self.state.clone());
         let charge = Charge::new(&key, &self.rule, cost);
-        look(&[charge], Micros::new(now), &mut state).verdicts()[0]
+        peek(&[charge], Micros::new(now), &mut state).verdicts()[0]
     }
 
-    fn give_back(&mut self, cost: u64, receipt: Option<Receipt>) {
+    fn refund(&mut self, cost: u64, receipt: Option<Receipt>) {
         let key = Key::from("k");
-        let refund = Refund::new(Charge::new(&key, &self.rule, cost), receipt);
-        give_back(&refund, Micros::new(self.now), &mut self.state);
+        let owed = Refund::new(Charge::new(&key, &self.rule, cost), receipt);
+        refund(&owed, Micros::new(self.now), &mut self.state);
     }
 
     fn lifetime(&self) -> Micros {

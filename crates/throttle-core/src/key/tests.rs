@@ -49,7 +49,7 @@ fn a_long_identity_is_kept_as_a_digest_that_no_text_can_name() {
     assert_eq!(key.as_bytes().len(), 32);
     assert_eq!(key, Key::from(long.clone()));
     assert_ne!(key, Key::from(key.as_bytes()));
-    assert_ne!(key.to_word(), Key::from(key.to_word()).to_word());
+    assert_ne!(key.to_token(), Key::from(key.to_token()).to_token());
     assert_ne!(key, Key::from("y".repeat(64 * 1024)));
 }
 
@@ -88,18 +88,18 @@ fn of_keys_that_are_joined_lists_see_the_first_address_that_is_not_a_mere_text()
 #[test]
 fn a_key_that_is_set_apart_is_another_and_keeps_its_address() {
     let key = Key::from("192.0.2.7");
-    let apart = key.apart("mark");
+    let apart = key.scoped("mark");
     assert_ne!(apart, key);
     assert_eq!(apart, Key::parts(["mark", "192.0.2.7"]));
     assert_eq!(apart.address(), key.address());
-    assert!(Key::from("10.0.0.1").opaque().apart("mark").address().is_none());
+    assert!(Key::from("10.0.0.1").opaque().scoped("mark").address().is_none());
 }
 
 #[test]
 fn a_word_has_no_byte_that_a_storage_could_take_for_its_own() {
-    let word = Key::from("a{b}:c d\n%\u{e9}").to_word();
+    let word = Key::from("a{b}:c d\n%\u{e9}").to_token();
     assert_eq!(word, "a%7Bb%7D:c%20d%0A%25%C3%A9");
-    assert_eq!(Key::from("").to_word(), "");
+    assert_eq!(Key::from("").to_token(), "");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_word_is_read_back_as_the_key_that_it_was_written_of() {
         Key::from(&bytes[..]),
         Key::from(&long),
     ] {
-        assert_eq!(Key::from_word(&key.to_word()), Some(key.into_owned()));
+        assert_eq!(Key::from_word(&key.to_token()), Some(key.into_owned()));
     }
     for word in ["%", "%4", "%zz", "a%+1", "%sha256:", "%sha256:00", &long] {
         assert_eq!(Key::from_word(word), None, "{word}");

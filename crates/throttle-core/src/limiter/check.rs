@@ -12,18 +12,18 @@ use super::{
     rules::{ActiveRule, find},
 };
 use crate::{
-    decision::{Decision, Decisions, Listed, Outcome, Verdict},
+    decision::{Decision, Decisions, ListMatch, Outcome, Verdict},
     key::Key,
     storage::{Charge, ChargeRequest, Reply, StorageError},
     time::Micros,
 };
 
 /// A rule of a request, and what it is charged.
-pub(super) type Asked<'a> = (&'a ActiveRule, u64);
+pub(super) type PendingCharge<'a> = (&'a ActiveRule, u64);
 
 /// What is done with a request.
 #[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum AskKind {
     Acquire,
     Peek,
     /// As acquire, but a denial is no violation: the caller waits and comes again.
@@ -41,7 +41,7 @@ impl Limiter {
         rules: Option<&[N]>,
         cost: Option<u64>,
     ) -> Reply<Decisions, Error> {
-        self.inner.ask(key, rules, cost, Mode::Acquire)
+        self.inner.ask(key, rules, cost, AskKind::Acquire)
     }
 
     /// Says whether the rules that are named can be asked: known, each once, and at least one.
@@ -49,7 +49,7 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Error::UnknownRule`], [`Error::RepeatedRule`] or [`Error::NoRules`].
-    pub fn probe<N: AsRef<str>>(&self, rules: Option<&[N]>) -> Result<(), Error> {
+    pub fn validate_rules<N: AsRef<str>>(&self, rules: Option<&[N]>) -> Result<(), Error> {
         select(&self.inner.rules.load(), rules, None).map(|_| ())
     }
 
@@ -60,7 +60,7 @@ impl Limiter {
         rules: Option<&[N]>,
         cost: Option<u64>,
     ) -> Reply<Decisions, Error> {
-        self.inner.ask(key, rules, cost, Mode::Peek)
+        self.inner.ask(key, rules, cost, AskKind::Peek)
     }
 }
 
@@ -70,7 +70,7 @@ impl Inner {
         key: &Key<'_>,
         names: Option<&[N]>,
         cost: Option<u64>,
-        mode: Mode,
+        kind: AskKind,
     ) -> Reply<Decisions, Error> {
         let rules = self.rules.load();
         if cost == Some(0) {
@@ -78,17 +78,17 @@ impl Inner {
         }
         // The usual cases without a list of what is asked.
         match (names, &rules[..]) {
-            (None, [active]) => return self.ask_rules(key, &[charged(active, cost)], mode),
+            (None, [active]) => return self.ask_rules(key, &[charged(active, cost)], kind),
             (Some([name]), rules) => {
                 return match find(rules, name.as_ref()) {
-                    Ok(active) => self.ask_rules(key, &[charged(active, cost)], mode),
+                    Ok(active) => self.ask_rules(key, &[charged(active, cost)], kind),
                     Err(error) => Reply::ready(Err(error)),
                 };
             }
             _ => {}
         }
         match select(&rules, names, cost) {
-            Ok(asked) => self.ask_rules(key, &asked, mode),
+            Ok(asked) => self.ask_rules(key, &asked, kind),
             Err(error) => Reply::ready(Err(error)),
         }
     }
@@ -96,27 +96,27 @@ impl Inner {
     pub(super) fn ask_rules(
         self: &Arc<Self>,
         key: &Key<'_>,
-        asked: &[Asked<'_>],
-        mode: Mode,
+        asked: &[PendingCharge<'_>],
+        kind: AskKind,
     ) -> Reply<Decisions, Error> {
         if let Some((listed, left)) = self.listed(key) {
-            return Reply::ready(Ok(self.answer_by_list(key, asked, listed, left, mode)));
+            return Reply::ready(Ok(self.answer_by_list(key, asked, listed, left, kind)));
         }
         let reply = match asked {
             [one] => {
-                let reply = self.call(&[charge(key, one)], mode);
-                if let Some(decisions) = one_admitted(one, &reply, mode) {
+                let reply = self.call(&[charge(key, one)], kind);
+                if let Some(decisions) = one_admitted(one, &reply, kind) {
                     return Reply::ready(Ok(decisions));
                 }
                 reply
             }
             many => {
                 let charges: SmallVec<[_; 4]> = many.iter().map(|one| charge(key, one)).collect();
-                self.call(&charges, mode)
+                self.call(&charges, kind)
             }
         };
         match reply.into_ready() {
-            Ok(answer) => Reply::ready(self.answer(key, asked, answer, mode)),
+            Ok(answer) => Reply::ready(self.answer(key, asked, answer, kind)),
             Err(pending) => {
                 let inner = Arc::clone(self);
                 let key = key.clone().into_owned();
@@ -126,53 +126,53 @@ impl Inner {
                     let answer = pending.await;
                     let asked: Vec<_> =
                         owned.iter().map(|(active, cost)| (active, *cost)).collect();
-                    inner.answer(&key, &asked, answer, mode)
+                    inner.answer(&key, &asked, answer, kind)
                 })
             }
         }
     }
 
-    fn call(&self, charges: &[Charge<'_>], mode: Mode) -> Reply<Outcome> {
+    fn call(&self, charges: &[Charge<'_>], kind: AskKind) -> Reply<Outcome> {
         let request = ChargeRequest::new(charges, self.clock.as_ref());
-        match mode {
-            Mode::Peek => self.storage.peek(&request),
-            Mode::Acquire | Mode::Wait => self.storage.acquire(&request),
+        match kind {
+            AskKind::Peek => self.storage.peek(&request),
+            AskKind::Acquire | AskKind::Wait => self.storage.acquire(&request),
         }
     }
 
-    pub(super) fn listed(&self, key: &Key<'_>) -> Option<(Listed, Option<Micros>)> {
+    pub(super) fn listed(&self, key: &Key<'_>) -> Option<(ListMatch, Option<Micros>)> {
         if let Some(left) = self.deny_list.find(key) {
-            return Some((Listed::Denied, left));
+            return Some((ListMatch::Denied, left));
         }
-        self.allow_list.find(key).map(|left| (Listed::Allowed, left))
+        self.allow_list.find(key).map(|left| (ListMatch::Allowed, left))
     }
 
     #[cold]
     fn answer_by_list(
         &self,
         key: &Key<'_>,
-        asked: &[Asked<'_>],
-        listed: Listed,
+        asked: &[PendingCharge<'_>],
+        listed: ListMatch,
         left: Option<Micros>,
-        mode: Mode,
+        kind: AskKind,
     ) -> Decisions {
-        let decide = |(active, cost): &Asked<'_>| {
+        let decide = |(active, cost): &PendingCharge<'_>| {
             Decision::listed_as(Arc::clone(&active.rule), listed, *cost, left)
         };
         let decisions = Decisions::new(asked.iter().map(decide).collect());
-        self.count(key, asked, &decisions, self.now(), mode);
+        self.count(key, asked, &decisions, self.now(), kind);
         decisions
     }
 
     fn answer(
         &self,
         key: &Key<'_>,
-        asked: &[Asked<'_>],
+        asked: &[PendingCharge<'_>],
         answer: Result<Outcome, StorageError>,
-        mode: Mode,
+        kind: AskKind,
     ) -> Result<Decisions, Error> {
         let outcome = answer.map_err(|error| self.failed(error))?;
-        let decide = |(active, cost): &Asked<'_>, verdict: &Verdict| {
+        let decide = |(active, cost): &PendingCharge<'_>, verdict: &Verdict| {
             Decision::new(Arc::clone(&active.rule), *verdict, *cost, outcome.is_degraded())
         };
         let decisions = match (asked, outcome.verdicts()) {
@@ -183,22 +183,22 @@ impl Inner {
             }
             _ => return Err(self.failed(StorageError::other("it did not answer for every rule"))),
         };
-        self.count(key, asked, &decisions, outcome.at(), mode);
+        self.count(key, asked, &decisions, outcome.at(), kind);
         Ok(decisions)
     }
 
     fn count(
         &self,
         key: &Key<'_>,
-        asked: &[Asked<'_>],
+        asked: &[PendingCharge<'_>],
         decisions: &Decisions,
         at: Micros,
-        mode: Mode,
+        kind: AskKind,
     ) {
-        let counts = match mode {
-            Mode::Acquire => true,
-            Mode::Wait => decisions.is_allowed(),
-            Mode::Peek => false,
+        let counts = match kind {
+            AskKind::Acquire => true,
+            AskKind::Wait => decisions.is_allowed(),
+            AskKind::Peek => false,
         };
         if !counts {
             return;
@@ -229,16 +229,16 @@ impl Inner {
 /// that follow each other at once wait for each other.
 #[inline]
 fn one_admitted(
-    (active, cost): &Asked<'_>,
+    (active, cost): &PendingCharge<'_>,
     reply: &Reply<Outcome>,
-    mode: Mode,
+    kind: AskKind,
 ) -> Option<Decisions> {
     let Some(Ok(outcome)) = reply.as_ready() else { return None };
     let [verdict] = outcome.verdicts() else { return None };
     if !verdict.allowed {
         return None;
     }
-    if mode != Mode::Peek {
+    if kind != AskKind::Peek {
         active.counts.add(own_stripe(), true, true);
     }
     let rule = Arc::clone(&active.rule);
@@ -250,7 +250,7 @@ pub(super) fn select<'a, N: AsRef<str>>(
     rules: &'a [ActiveRule],
     names: Option<&[N]>,
     cost: Option<u64>,
-) -> Result<SmallVec<[Asked<'a>; 4]>, Error> {
+) -> Result<SmallVec<[PendingCharge<'a>; 4]>, Error> {
     let Some(names) = names else {
         return match rules {
             [] => Err(Error::NoRules),
@@ -268,10 +268,10 @@ pub(super) fn select<'a, N: AsRef<str>>(
     if asked.is_empty() { Err(Error::NoRules) } else { Ok(asked) }
 }
 
-fn charge<'a>(key: &'a Key<'a>, (active, cost): &Asked<'a>) -> Charge<'a> {
+fn charge<'a>(key: &'a Key<'a>, (active, cost): &PendingCharge<'a>) -> Charge<'a> {
     Charge::new(key, &active.rule, *cost)
 }
 
-fn charged(active: &ActiveRule, cost: Option<u64>) -> Asked<'_> {
+fn charged(active: &ActiveRule, cost: Option<u64>) -> PendingCharge<'_> {
     (active, cost.unwrap_or(active.rule.cost()))
 }

@@ -7,7 +7,7 @@ use crate::{
     decision::Decision,
     key::Key,
     rule::{checked::CheckedRule, definition::Rule},
-    storage::{HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken},
+    storage::{ConcurrencyKey, ConcurrencyStorage, PermitGuard, PermitReply, Reply, StorageError},
 };
 
 /// Limits how many requests of a key are under way at once; made by [`Limiter::concurrency`].
@@ -27,8 +27,8 @@ use crate::{
 ///
 /// async fn upload(limiter: &Limiter) -> Result<(), Error> {
 ///     let uploads = limiter.concurrency("uploads", 5)?;
-///     let entered = uploads.enter("user:42").await?;
-///     let Some(place) = entered.into_place() else {
+///     let entered = uploads.try_acquire("user:42").await?;
+///     let Some(place) = entered.into_permit() else {
 ///         println!("five are under way already");
 ///         return Ok(());
 ///     };
@@ -40,13 +40,13 @@ use crate::{
 ///
 /// [`MemoryStorage`]: https://docs.rs/throttle-memory
 #[derive(Clone)]
-pub struct Concurrency {
+pub struct ConcurrencyLimit {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     limiter: Arc<Inner>,
-    places: Arc<dyn PlaceStorage>,
+    places: Arc<dyn ConcurrencyStorage>,
     /// Has the name and the limit; its window means nothing.
     rule: Arc<CheckedRule>,
 }
@@ -54,17 +54,17 @@ struct Shared {
 /// Tells whether a request may begin, and holds its place.
 #[derive(Debug)]
 #[must_use = "the place is given back when this is dropped"]
-pub struct Entered {
+pub struct Acquired {
     decision: Decision,
     in_use: u64,
-    place: Option<Place>,
+    place: Option<ConcurrencyPermit>,
 }
 
 /// Holds a place until it is dropped; nobody waits for its return.
 #[derive(Debug)]
 #[must_use = "the place is given back when this is dropped"]
-pub struct Place {
-    _held: HeldPlace,
+pub struct ConcurrencyPermit {
+    _held: PermitGuard,
 }
 
 impl Limiter {
@@ -75,27 +75,31 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Error::InvalidRule`] for a limit or name that cannot be taken, [`Error::DuplicateRule`] when a
-    /// rule has the name, [`Error::NoPlaces`] when the storage cannot keep places.
-    pub fn concurrency(&self, name: impl Into<String>, limit: u64) -> Result<Concurrency, Error> {
+    /// rule has the name, [`Error::ConcurrencyUnsupported`] when the storage cannot keep places.
+    pub fn concurrency(
+        &self,
+        name: impl Into<String>,
+        limit: u64,
+    ) -> Result<ConcurrencyLimit, Error> {
         let rule = Arc::new(Rule::new(name, limit, Duration::from_secs(1)).check()?);
         if self.rule(rule.name()).is_some() {
             return Err(Error::DuplicateRule(rule.name().to_owned()));
         }
-        let places = self.inner.storage.places().ok_or(Error::NoPlaces)?;
+        let places = self.inner.storage.concurrency().ok_or(Error::ConcurrencyUnsupported)?;
         self.inner.place_names().insert(rule.name().to_owned());
         let limiter = Arc::clone(&self.inner);
-        Ok(Concurrency { shared: Arc::new(Shared { limiter, places, rule }) })
+        Ok(ConcurrencyLimit { shared: Arc::new(Shared { limiter, places, rule }) })
     }
 }
 
-impl Concurrency {
+impl ConcurrencyLimit {
     /// Takes a place of `key`, if fewer than the limit are in use; it does not wait for one.
     ///
     /// # Errors
     ///
     /// [`Error::Storage`] when the storage could not decide.
-    pub async fn enter<'k>(&self, key: impl Into<Key<'k>>) -> Result<Entered, Error> {
-        self.begin(&key.into(), true).await
+    pub async fn try_acquire<'k>(&self, key: impl Into<Key<'k>>) -> Result<Acquired, Error> {
+        self.acquire(&key.into(), true).await
     }
 
     /// Returns how many places of `key` are in use.
@@ -104,7 +108,7 @@ impl Concurrency {
     ///
     /// [`Error::Storage`] when the storage cannot say.
     pub async fn in_use<'k>(&self, key: impl Into<Key<'k>>) -> Result<u64, Error> {
-        let reply = self.shared.places.in_use(&PlacesOf::new(self.name(), &key.into()));
+        let reply = self.shared.places.in_use(&ConcurrencyKey::new(self.name(), &key.into()));
         Ok(reply.await?)
     }
 
@@ -120,17 +124,17 @@ impl Concurrency {
         self.shared.rule.limit()
     }
 
-    /// Takes a place, as [`Concurrency::enter`] does. This is what adapters call: the reply is ready at
+    /// Takes a place, as [`ConcurrencyLimit::try_acquire`] does. This is what adapters call: the reply is ready at
     /// once when the storage answers at once. `counts` says whether an admission is counted in the
     /// metrics, because no rule is asked that counts it; a refusal is in any case.
-    pub fn begin(&self, key: &Key<'_>, counts: bool) -> Reply<Entered, Error> {
+    pub fn acquire(&self, key: &Key<'_>, counts: bool) -> Reply<Acquired, Error> {
         if let Some((listed, left)) = self.shared.limiter.listed(key) {
             let rule = Arc::clone(&self.shared.rule);
             let decision = Decision::listed_as(rule, listed, 1, left).of_places();
-            let place = decision.is_allowed().then(HeldPlace::uncounted);
+            let place = decision.is_allowed().then(PermitGuard::uncounted);
             return Reply::ready(Ok(self.shared.entered(key, decision, 0, place, counts)));
         }
-        let of = PlacesOf::new(self.name(), key);
+        let of = ConcurrencyKey::new(self.name(), key);
         match self.shared.places.take(&of, self.limit()).into_ready() {
             Ok(answer) => Reply::ready(self.shared.answer(key, answer, counts)),
             Err(pending) => {
@@ -148,14 +152,14 @@ impl Shared {
     fn answer(
         &self,
         key: &Key<'_>,
-        answer: Result<Taken, StorageError>,
+        answer: Result<PermitReply, StorageError>,
         counts: bool,
-    ) -> Result<Entered, Error> {
+    ) -> Result<Acquired, Error> {
         let taken = answer.map_err(|error| self.limiter.failed(error))?;
         let (in_use, degraded) = (taken.in_use(), taken.is_degraded());
-        let place = taken.into_place();
+        let place = taken.into_permit();
         let rule = Arc::clone(&self.rule);
-        let decision = Decision::places(rule, in_use, place.is_some(), degraded);
+        let decision = Decision::of_permits(rule, in_use, place.is_some(), degraded);
         Ok(self.entered(key, decision, in_use, place, counts))
     }
 
@@ -164,9 +168,9 @@ impl Shared {
         key: &Key<'_>,
         decision: Decision,
         in_use: u64,
-        place: Option<HeldPlace>,
+        place: Option<PermitGuard>,
         counts: bool,
-    ) -> Entered {
+    ) -> Acquired {
         let allowed = decision.is_allowed();
         if counts || !allowed {
             self.limiter.counts.add(own_stripe(), true, allowed);
@@ -174,11 +178,11 @@ impl Shared {
         if !allowed {
             self.limiter.violations.add(key, &decision, self.limiter.now());
         }
-        Entered { decision, in_use, place: place.map(|held| Place { _held: held }) }
+        Acquired { decision, in_use, place: place.map(|held| ConcurrencyPermit { _held: held }) }
     }
 }
 
-impl Entered {
+impl Acquired {
     /// Returns whether there is a place for the request.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
@@ -213,18 +217,18 @@ impl Entered {
 
     /// Returns the place, if there is one.
     #[must_use]
-    pub fn into_place(self) -> Option<Place> {
+    pub fn into_permit(self) -> Option<ConcurrencyPermit> {
         self.place
     }
 
     /// Returns the decision, and the place if there is one.
     #[must_use]
-    pub fn into_parts(self) -> (Decision, Option<Place>) {
+    pub fn into_parts(self) -> (Decision, Option<ConcurrencyPermit>) {
         (self.decision, self.place)
     }
 }
 
-impl fmt::Debug for Concurrency {
+impl fmt::Debug for ConcurrencyLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Concurrency")
             .field("name", &self.name())

@@ -37,7 +37,7 @@ pub enum Error {
     NoSharedLists,
     /// The storage cannot count the places of requests under way.
     #[error("the storage cannot count requests under way; those of this project can")]
-    NoPlaces,
+    ConcurrencyUnsupported,
     /// An entry for a list is no key and no network.
     #[error(transparent)]
     InvalidEntry(#[from] InvalidEntry),

@@ -101,7 +101,7 @@ impl Limiter {
     ///
     /// [`Error::UnknownRule`], or [`Error::Storage`] when the storage could not decide.
     pub async fn check<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
-        self.begin(&key.into(), Some(&[rule]), None).await.map(Decisions::into_reported)
+        self.begin(&key.into(), Some(&[rule]), None).await.map(Decisions::into_most_restrictive)
     }
 
     /// Charges `key` a cost of at least 1 by a rule, if it admits that.
@@ -115,7 +115,9 @@ impl Limiter {
         rule: &str,
         cost: u64,
     ) -> Result<Decision, Error> {
-        self.begin(&key.into(), Some(&[rule]), Some(cost)).await.map(Decisions::into_reported)
+        self.begin(&key.into(), Some(&[rule]), Some(cost))
+            .await
+            .map(Decisions::into_most_restrictive)
     }
 
     /// Charges `key` by several rules: all of them, or none if one denies.
@@ -138,7 +140,9 @@ impl Limiter {
     ///
     /// As for [`Limiter::check`].
     pub async fn peek<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
-        self.begin_peek(&key.into(), Some(&[rule]), None).await.map(Decisions::into_reported)
+        self.begin_peek(&key.into(), Some(&[rule]), None)
+            .await
+            .map(Decisions::into_most_restrictive)
     }
 
     /// Forgets what a rule counted for `key`, and opens it if it is shut.
@@ -161,7 +165,7 @@ impl Limiter {
     /// Gives back `cost` of the latest charges of `key`: of the current window, or of what a bucket
     /// has not refilled yet. It never makes more of a rule than its limit.
     ///
-    /// To undo one check, use [`Limiter::give_back`], which knows what was charged.
+    /// To undo one check, use [`Limiter::rollback`], which knows what was charged.
     ///
     /// # Errors
     ///

@@ -10,9 +10,9 @@ mod inner;
 mod lists;
 mod metrics;
 mod pause;
+mod reconcile;
 mod rules;
 mod scheduled;
-mod settle;
 mod shared;
 mod status;
 mod subscription;
@@ -21,7 +21,7 @@ mod wait;
 
 pub use self::{
     builder::LimiterBuilder,
-    concurrency::{Concurrency, Entered, Place},
+    concurrency::{Acquired, ConcurrencyLimit, ConcurrencyPermit},
     error::Error,
     handle::Limiter,
     lists::{AllowList, DenyList},

@@ -37,7 +37,7 @@ impl ActiveRule {
             return Some(Arc::clone(&shaped.rule));
         }
         let rule = self.rule.with_longest_delay(longest);
-        rule.longest_delay()?;
+        rule.max_delay()?;
         let rule = Arc::new(rule);
         self.shaped.store(Some(Arc::new(Shaped { longest, rule: Arc::clone(&rule) })));
         Some(rule)

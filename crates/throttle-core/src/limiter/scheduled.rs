@@ -147,7 +147,7 @@ impl Turns {
         has_moved: bool,
         reset: &mut Vec<String>,
     ) -> bool {
-        if now.reported().listed().is_some() {
+        if now.most_restrictive().listed().is_some() {
             return true;
         }
         let mut are_forgotten = false;

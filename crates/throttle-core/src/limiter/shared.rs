@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{error::Error, handle::Limiter, inner::Inner};
 use crate::{
-    decision::Listed,
+    decision::ListMatch,
     entry::{Entry, InvalidEntry},
-    storage::{ListEntry, ListFollower, ListStorage, StorageError},
+    storage::{ListEntry, ListStorage, ListSubscriber, StorageError},
 };
 
 /// The allow and the deny list of all servers that use the limiter's storage.
@@ -63,7 +63,7 @@ impl SharedLists {
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
     {
-        self.add(Listed::Allowed, read(entry)?, None).await
+        self.add(ListMatch::Allowed, read(entry)?, None).await
     }
 
     /// Adds an entry of the deny list on all servers, until it is removed.
@@ -75,7 +75,7 @@ impl SharedLists {
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
     {
-        self.add(Listed::Denied, read(entry)?, None).await
+        self.add(ListMatch::Denied, read(entry)?, None).await
     }
 
     /// Adds an entry of the deny list on all servers for `span`, by the storage's clock; an entry that is
@@ -88,7 +88,7 @@ impl SharedLists {
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
     {
-        self.add(Listed::Denied, read(entry)?, Some(span)).await
+        self.add(ListMatch::Denied, read(entry)?, Some(span)).await
     }
 
     /// Removes an entry of the allow list, and returns whether it was there.
@@ -100,7 +100,7 @@ impl SharedLists {
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
     {
-        self.remove(Listed::Allowed, read(entry)?).await
+        self.remove(ListMatch::Allowed, read(entry)?).await
     }
 
     /// Removes an entry of the deny list, and returns whether it was there.
@@ -112,7 +112,7 @@ impl SharedLists {
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
     {
-        self.remove(Listed::Denied, read(entry)?).await
+        self.remove(ListMatch::Denied, read(entry)?).await
     }
 
     /// Returns the entries that are in force, as the storage has them.
@@ -131,18 +131,23 @@ impl SharedLists {
     /// [`Error::Storage`] when the storage cannot be read.
     pub async fn refresh(&self) -> Result<(), Error> {
         let subscription = self.inner.subscription.link.get_or_init(|| {
-            let follower: Arc<dyn ListFollower> = self.inner.clone();
-            self.storage.follow(Arc::downgrade(&follower))
+            let follower: Arc<dyn ListSubscriber> = self.inner.clone();
+            self.storage.subscribe(Arc::downgrade(&follower))
         });
         Ok(subscription.catch_up().await?)
     }
 
-    async fn add(&self, list: Listed, entry: Entry, span: Option<Duration>) -> Result<(), Error> {
+    async fn add(
+        &self,
+        list: ListMatch,
+        entry: Entry,
+        span: Option<Duration>,
+    ) -> Result<(), Error> {
         self.storage.add(list, &entry, span).await?;
         self.refresh().await
     }
 
-    async fn remove(&self, list: Listed, entry: Entry) -> Result<bool, Error> {
+    async fn remove(&self, list: ListMatch, entry: Entry) -> Result<bool, Error> {
         let removed = self.storage.remove(list, &entry).await?;
         self.refresh().await?;
         Ok(removed)
@@ -156,7 +161,7 @@ where
     entry.try_into().map_err(Into::into)
 }
 
-impl ListFollower for Inner {
+impl ListSubscriber for Inner {
     fn take(&self, entries: Vec<ListEntry>) {
         let (allowed, denied) = by_list(entries);
         self.allow_list.replace_shared(allowed);
@@ -175,7 +180,7 @@ impl ListFollower for Inner {
 }
 
 fn by_list(entries: Vec<ListEntry>) -> (Vec<ListEntry>, Vec<ListEntry>) {
-    entries.into_iter().partition(|entry| entry.list == Listed::Allowed)
+    entries.into_iter().partition(|entry| entry.list == ListMatch::Allowed)
 }
 
 impl fmt::Debug for SharedLists {

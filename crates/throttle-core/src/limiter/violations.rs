@@ -22,7 +22,7 @@ use crate::{decision::Decision, key::Key, time::Micros};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Violation {
-    /// Who was denied; serialized as a printable word ([`Key::to_word`]).
+    /// Who was denied; serialized as a printable word ([`Key::to_token`]).
     pub key: Key<'static>,
     /// The rule that denied.
     pub rule: String,

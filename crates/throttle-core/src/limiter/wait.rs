@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use smallvec::SmallVec;
 
 use super::{
-    check::{Asked, Mode, select},
+    check::{AskKind, PendingCharge, select},
     error::Error,
     handle::Limiter,
     rules::ActiveRule,
@@ -45,15 +45,15 @@ impl Limiter {
             let decisions = self.begin_waiting(&key, Some(&[rule]), None, Duration::MAX).await?;
             if decisions.is_allowed() {
                 let waited = self.wait_until_scheduled(&key, &decisions, Duration::MAX, since);
-                let Err(lost) = waited.await else { return Ok(decisions.into_reported()) };
-                if lost.is_refundable(decisions.reported()) {
-                    self.give_back(&key, decisions.all()).await?;
+                let Err(lost) = waited.await else { return Ok(decisions.into_most_restrictive()) };
+                if lost.is_refundable(decisions.most_restrictive()) {
+                    self.rollback(&key, decisions.all()).await?;
                 }
                 continue;
             }
-            match decisions.reported().retry_after() {
+            match decisions.most_restrictive().retry_after() {
                 Some(wait) => _ = self.wait_to_ask_again(&key, wait, since).await,
-                None => return Ok(decisions.into_reported()),
+                None => return Ok(decisions.into_most_restrictive()),
             }
         }
     }
@@ -68,9 +68,9 @@ impl Limiter {
         cost: Option<u64>,
         longest: Duration,
     ) -> Reply<Decisions, Error> {
-        self.begin_changed(key, rules, cost, Mode::Wait, |active| {
+        self.begin_changed(key, rules, cost, AskKind::Wait, |active| {
             let bound = active.rule.with_longest_delay(longest);
-            let changes = bound.longest_delay().or(bound.block()).is_some();
+            let changes = bound.max_delay().or(bound.block()).is_some();
             changes.then(|| Arc::new(bound.without_block()))
         })
     }
@@ -84,7 +84,7 @@ impl Limiter {
         cost: Option<u64>,
         longest: Duration,
     ) -> Reply<Decisions, Error> {
-        self.begin_changed(key, rules, cost, Mode::Acquire, |active| active.shaped(longest))
+        self.begin_changed(key, rules, cost, AskKind::Acquire, |active| active.shaped(longest))
     }
 
     /// Asks by rules that are changed for this request.
@@ -93,7 +93,7 @@ impl Limiter {
         key: &Key<'_>,
         rules: Option<&[N]>,
         cost: Option<u64>,
-        mode: Mode,
+        kind: AskKind,
         change: impl Fn(&ActiveRule) -> Option<Arc<CheckedRule>>,
     ) -> Reply<Decisions, Error> {
         if cost == Some(0) {
@@ -106,7 +106,7 @@ impl Limiter {
         };
         let changed: SmallVec<[_; 4]> = asked.iter().map(|(one, _)| change(one)).collect();
         if changed.iter().all(Option::is_none) {
-            return self.inner.ask_rules(key, &asked, mode);
+            return self.inner.ask_rules(key, &asked, kind);
         }
         let changed = asked.iter().zip(changed).map(|((active, cost), rule)| {
             let mut active = (*active).clone();
@@ -116,8 +116,8 @@ impl Limiter {
             (active, *cost)
         });
         let changed: SmallVec<[_; 4]> = changed.collect();
-        let asked: SmallVec<[Asked<'_>; 4]> =
+        let asked: SmallVec<[PendingCharge<'_>; 4]> =
             changed.iter().map(|(active, cost)| (active, *cost)).collect();
-        self.inner.ask_rules(key, &asked, mode)
+        self.inner.ask_rules(key, &asked, kind)
     }
 }

@@ -35,7 +35,7 @@ pub struct CheckedRule {
     block: Option<Micros>,
     cost: u64,
     name_hash: u64,
-    longest_delay: Option<Micros>,
+    max_delay: Option<Micros>,
 }
 
 impl Rule {
@@ -100,7 +100,7 @@ impl CheckedRule {
             block: rule.block.map(Micros::from),
             cost: rule.cost,
             name_hash: fnv_1a(rule.name.as_bytes()),
-            longest_delay: None,
+            max_delay: None,
         })
     }
 
@@ -178,8 +178,8 @@ impl CheckedRule {
     /// the queue: whose turn is further away is denied.
     #[inline]
     #[must_use]
-    pub fn longest_delay(&self) -> Option<Micros> {
-        self.longest_delay
+    pub fn max_delay(&self) -> Option<Micros> {
+        self.max_delay
     }
 
     /// Returns the longest time for which a key of this rule can matter.
@@ -211,16 +211,16 @@ impl CheckedRule {
         let is_queue = self.algorithm == Algorithm::LeakyBucket;
         // Longer than any queue is none: the longest takes ten years to drain.
         let bound = is_queue && at_most < MAX_WINDOW;
-        Self { longest_delay: bound.then(|| at_most.into()), ..self.clone() }
+        Self { max_delay: bound.then(|| at_most.into()), ..self.clone() }
     }
 
     /// Returns the same rule with a part of its limit and burst: `numerator / denominator` of each,
     /// rounded down, but at least 1 and never more than it was.
     ///
-    /// For servers that each keep a share of a limit: n shares of `scaled(1, n)` are no more than the
+    /// For servers that each keep a share of a limit: n shares of `fraction(1, n)` are no more than the
     /// limit, save where it is less than n.
     #[must_use]
-    pub fn scaled(&self, numerator: u64, denominator: NonZeroU64) -> Self {
+    pub fn fraction(&self, numerator: u64, denominator: NonZeroU64) -> Self {
         let part = |whole: u64| mul_div(whole, numerator, denominator.get()).clamp(1, whole);
         let (limit, capacity) = (part(self.limit), part(self.capacity));
         Self { limit, capacity, cost: self.cost.min(capacity), ..self.clone() }
@@ -231,7 +231,7 @@ impl CheckedRule {
     /// For the sliding window log whose charges are spent up to `span` later: what is spent within the
     /// window was charged within the longer one.
     #[must_use]
-    pub fn lengthened(&self, span: Micros) -> Self {
+    pub fn with_longer_window(&self, span: Micros) -> Self {
         let longest = Micros::from(MAX_WINDOW).get().saturating_mul(2); // products still fit
         let window = Micros::new(self.window.plus(span).get().min(longest));
         Self { window, ..self.clone() }
@@ -243,7 +243,7 @@ impl CheckedRule {
     /// For a bucket whose tokens are spent later than they were taken: the reserve is what is refilled
     /// meanwhile.
     #[must_use]
-    pub fn reserved(&self, reserve: u64) -> Self {
+    pub fn with_burst_reserved(&self, reserve: u64) -> Self {
         if !self.algorithm.is_bucket() {
             return self.clone();
         }
@@ -327,29 +327,32 @@ mod tests {
         for (limit, burst, n) in [(100, 20, 3), (7, 7, 7), (2, 5, 4), (1, 1, 1_000)] {
             let bucket = Rule::per_second("r", limit).algorithm(Algorithm::TokenBucket);
             let rule = bucket.burst(burst).cost(burst).check().unwrap();
-            let share = rule.scaled(1, servers(n));
+            let share = rule.fraction(1, servers(n));
             assert!(share.limit() * n <= limit.max(n) && share.limit() > 0);
             assert!(share.capacity() * n <= burst.max(n) && share.cost() <= share.capacity());
             assert_eq!((share.name(), share.window()), (rule.name(), rule.window()));
         }
         let rule = Rule::new("r", MAX_LIMIT, MAX_WINDOW).check().unwrap();
-        assert_eq!(rule.scaled(u64::MAX, servers(1)), rule, "never more than it was");
-        assert_eq!(rule.scaled(0, servers(1)).limit(), 1);
+        assert_eq!(rule.fraction(u64::MAX, servers(1)), rule, "never more than it was");
+        assert_eq!(rule.fraction(0, servers(1)).limit(), 1);
     }
 
     #[test]
     fn a_longer_window_and_a_smaller_burst_leave_the_rest_as_it_was() {
         let log = Rule::per_second("r", 10).algorithm(Algorithm::SlidingWindowLog).check().unwrap();
-        let longer = log.lengthened(Micros::new(50_000));
+        let longer = log.with_longer_window(Micros::new(50_000));
         assert_eq!((longer.window(), longer.limit()), (Micros::new(1_050_000), 10));
-        assert_eq!(log.lengthened(Micros::MAX).window().get(), 2 * Micros::from(MAX_WINDOW).get());
-        assert_eq!(log.reserved(3), log, "a window has no burst");
+        assert_eq!(
+            log.with_longer_window(Micros::MAX).window().get(),
+            2 * Micros::from(MAX_WINDOW).get()
+        );
+        assert_eq!(log.with_burst_reserved(3), log, "a window has no burst");
 
         let bucket = Rule::per_second("r", 10).algorithm(Algorithm::TokenBucket).burst(8).cost(7);
         let bucket = bucket.check().unwrap();
-        let less = bucket.reserved(2);
+        let less = bucket.with_burst_reserved(2);
         assert_eq!((less.capacity(), less.cost(), less.limit()), (6, 6, 10));
-        assert_eq!(bucket.reserved(u64::MAX).capacity(), 1);
+        assert_eq!(bucket.with_burst_reserved(u64::MAX).capacity(), 1);
     }
 
     #[test]

@@ -64,10 +64,10 @@ impl<'a> Charge<'a> {
     }
 
     /// Returns the key of this charge in a storage of texts: `{identity}:rule`, where the identity is
-    /// written as [`Key::to_word`] and the rule's name in the same way: at most 963 bytes.
+    /// written as [`Key::to_token`] and the rule's name in the same way: at most 963 bytes.
     #[must_use]
     pub fn storage_key(&self) -> String {
-        let rule = Key::from(self.rule.name()).to_word();
+        let rule = Key::from(self.rule.name()).to_token();
         format!("{{{}}}:{rule}", self.key)
     }
 }

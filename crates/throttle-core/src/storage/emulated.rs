@@ -14,13 +14,13 @@ use async_trait::async_trait;
 
 use super::{
     charge::{Charge, OwnedCharge, Refund},
+    concurrency::ConcurrencyStorage,
+    engine::{acquire, peek, refund},
     error::StorageError,
     lists::ListStorage,
-    local_places::LocalPlaces,
-    places::PlaceStorage,
+    local_permits::LocalPermits,
     reply::Reply,
     request::ChargeRequest,
-    settle::{give_back, look, settle},
     traits::{AtomicStorage, Scope, Storage},
     value::Value,
 };
@@ -45,7 +45,7 @@ use crate::{
 /// written charged.
 pub struct Emulated<S: ?Sized> {
     locks: Arc<Locks>,
-    places: Arc<LocalPlaces>,
+    places: Arc<LocalPermits>,
     storage: Arc<S>,
 }
 
@@ -55,7 +55,7 @@ impl<S: Storage + ?Sized> Emulated<S> {
     pub fn new(storage: Arc<S>) -> Self {
         let kind = TypeId::of::<S>();
         // As long as this one lives, no other storage has its address.
-        let places = places_of((kind, Arc::as_ptr(&storage).cast::<()>() as usize));
+        let places = permits_of((kind, Arc::as_ptr(&storage).cast::<()>() as usize));
         Self { locks: Locks::of(kind), places, storage }
     }
 
@@ -170,15 +170,15 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
 type Address = (TypeId, usize);
 
 /// Returns the places of the storage of this type at this address.
-fn places_of(storage: Address) -> Arc<LocalPlaces> {
-    static ALL: Mutex<Vec<(Address, Weak<LocalPlaces>)>> = Mutex::new(Vec::new());
+fn permits_of(storage: Address) -> Arc<LocalPermits> {
+    static ALL: Mutex<Vec<(Address, Weak<LocalPermits>)>> = Mutex::new(Vec::new());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|(_, places)| places.strong_count() > 0);
     let mut found = all.iter().filter(|(other, _)| *other == storage);
     if let Some(places) = found.find_map(|(_, places)| places.upgrade()) {
         return places;
     }
-    let places = Arc::new(LocalPlaces::new());
+    let places = Arc::new(LocalPermits::new());
     all.push((storage, Arc::downgrade(&places)));
     places
 }
@@ -261,7 +261,7 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
         self.run(charges, request.clock(), |charges, now, states| {
-            let outcome = settle(charges, now, states);
+            let outcome = acquire(charges, now, states);
             let shuts = outcome.verdicts().iter().any(|verdict| verdict.blocked);
             let store = Store::when(outcome.is_allowed() || shuts);
             (outcome, store)
@@ -271,7 +271,7 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
         self.run(charges, request.clock(), |charges, now, states| {
-            (look(charges, now, states), Store::Nothing)
+            (peek(charges, now, states), Store::Nothing)
         })
     }
 
@@ -280,7 +280,7 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
         let receipts: Vec<_> = refunds.iter().map(Refund::receipt).collect();
         self.run(charges, clock, move |charges, now, states| {
             for ((charge, receipt), state) in charges.iter().zip(receipts).zip(states) {
-                give_back(&Refund::new(*charge, receipt), now, state);
+                refund(&Refund::new(*charge, receipt), now, state);
             }
             ((), Store::Changed)
         })
@@ -306,9 +306,9 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
         None // six operations cannot say what was added
     }
 
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
         // Of those who hold a place none keeps the address taken: what is shared are the counts.
-        Some(Arc::new(LocalPlaces::clone(&self.places)))
+        Some(Arc::new(LocalPermits::clone(&self.places)))
     }
 
     fn kind(&self) -> &str {

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::error::StorageError;
-use crate::{decision::Listed, entry::Entry};
+use crate::{decision::ListMatch, entry::Entry};
 
 /// A storage of the entries of the allow and the deny list that all servers share.
 ///
@@ -24,7 +24,7 @@ pub trait ListStorage: Send + Sync + 'static {
     /// [`StorageError`] when it was not added, or may not have been.
     async fn add(
         &self,
-        list: Listed,
+        list: ListMatch,
         entry: &Entry,
         span: Option<Duration>,
     ) -> Result<(), StorageError>;
@@ -34,7 +34,7 @@ pub trait ListStorage: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`StorageError`] when the storage cannot tell.
-    async fn remove(&self, list: Listed, entry: &Entry) -> Result<bool, StorageError>;
+    async fn remove(&self, list: ListMatch, entry: &Entry) -> Result<bool, StorageError>;
 
     /// Returns the entries of both lists that are in force, each once.
     ///
@@ -47,7 +47,7 @@ pub trait ListStorage: Send + Sync + 'static {
     /// is dropped.
     ///
     /// While the storage cannot be read, the entries that were passed stay in force.
-    fn follow(&self, follower: Weak<dyn ListFollower>) -> Arc<dyn ListSubscription>;
+    fn subscribe(&self, follower: Weak<dyn ListSubscriber>) -> Arc<dyn ListSubscription>;
 }
 
 /// The reading of a storage's lists by one follower.
@@ -62,7 +62,7 @@ pub trait ListSubscription: Send + Sync + 'static {
 }
 
 /// A copy of a storage's lists.
-pub trait ListFollower: Send + Sync + 'static {
+pub trait ListSubscriber: Send + Sync + 'static {
     /// Replaces the copy by these entries.
     fn take(&self, entries: Vec<ListEntry>);
 
@@ -78,7 +78,7 @@ pub trait ListFollower: Send + Sync + 'static {
 #[expect(clippy::exhaustive_structs, reason = "storages make it, field by field")]
 pub struct ListEntry {
     /// Which list it is in.
-    pub list: Listed,
+    pub list: ListMatch,
     /// The key, address or network.
     pub entry: Entry,
     /// How long it is still in force; none until it is removed.

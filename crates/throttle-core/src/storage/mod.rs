@@ -2,28 +2,28 @@
 //! through ([`AtomicStorage`]), and what stands between the two.
 
 mod charge;
+mod concurrency;
 mod emulated;
+mod engine;
 mod error;
 mod lists;
-mod local_places;
-mod places;
+mod local_permits;
 mod reply;
 mod request;
-mod settle;
 mod traits;
 mod value;
 mod wrapper;
 
 pub use self::{
     charge::{Charge, OwnedCharge, Refund},
+    concurrency::{ConcurrencyKey, ConcurrencyStorage, PermitGuard, PermitReply},
     emulated::Emulated,
+    engine::{StateStore, acquire, acquire_one, peek, refund},
     error::{Effect, StorageError},
-    lists::{ListEntry, ListFollower, ListStorage, ListSubscription},
-    local_places::LocalPlaces,
-    places::{HeldPlace, PlaceStorage, PlacesOf, Taken},
+    lists::{ListEntry, ListStorage, ListSubscriber, ListSubscription},
+    local_permits::LocalPermits,
     reply::Reply,
     request::{ChargeRequest, OwnedChargeRequest},
-    settle::{States, give_back, look, settle, settle_one},
     traits::{AtomicStorage, Scope, Storage},
     value::Value,
     wrapper::{StorageCall, Wrapper},

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    charge::Refund, error::StorageError, lists::ListStorage, places::PlaceStorage, reply::Reply,
-    request::ChargeRequest, value::Value,
+    charge::Refund, concurrency::ConcurrencyStorage, error::StorageError, lists::ListStorage,
+    reply::Reply, request::ChargeRequest, value::Value,
 };
 use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 
@@ -205,7 +205,7 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 /// Decides whole requests, each in one atomic step.
 ///
 /// A storage that wraps another implements [`Wrapper`](super::Wrapper) instead. What a storage must
-/// answer is [`crate::settle`]'s arithmetic, whatever it is written in; the conformance suite of
+/// answer is [`crate::acquire`]'s arithmetic, whatever it is written in; the conformance suite of
 /// `throttle-testkit` holds every storage to it.
 ///
 /// - The storage says so by returning itself from [`Storage::atomic`].
@@ -237,7 +237,7 @@ pub trait AtomicStorage: Storage {
     fn lists(&self) -> Option<Arc<dyn ListStorage>>;
 
     /// Returns where the places of requests under way are counted, if this storage can count them.
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>>;
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>>;
 
     /// Returns the greatest limit of a sliding window log that this storage serves.
     ///

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::{
     charge::Refund,
+    concurrency::{ConcurrencyKey, ConcurrencyStorage, PermitReply},
     error::StorageError,
     lists::ListStorage,
-    places::{PlaceStorage, PlacesOf, Taken},
     reply::Reply,
     request::ChargeRequest,
     traits::{AtomicStorage, Scope, Storage},
@@ -164,9 +164,9 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
         self.inner().lists()
     }
 
-    /// See [`AtomicStorage::places`].
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        let places = self.inner().places()?;
+    /// See [`AtomicStorage::concurrency`].
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
+        let places = self.inner().concurrency()?;
         Some(Arc::new(PermitsAround { wrapper: self.clone(), places }))
     }
 
@@ -242,9 +242,9 @@ pub enum StorageCall {
     Refund,
     /// [`AtomicStorage::reset`].
     Reset,
-    /// [`PlaceStorage::take`].
+    /// [`ConcurrencyStorage::take`].
     AcquirePermit,
-    /// [`PlaceStorage::in_use`].
+    /// [`ConcurrencyStorage::in_use`].
     PermitsInUse,
     /// [`Storage::get`].
     Get,
@@ -330,8 +330,8 @@ impl<W: Wrapper> AtomicStorage for W {
         Wrapper::lists(self)
     }
 
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        Wrapper::places(self)
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
+        Wrapper::concurrency(self)
     }
 
     fn max_log_limit(&self) -> u64 {
@@ -346,15 +346,15 @@ impl<W: Wrapper> AtomicStorage for W {
 /// The permits of a storage, asked for through its wrapper.
 struct PermitsAround<W> {
     wrapper: W,
-    places: Arc<dyn PlaceStorage>,
+    places: Arc<dyn ConcurrencyStorage>,
 }
 
-impl<W: Wrapper> PlaceStorage for PermitsAround<W> {
-    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+impl<W: Wrapper> ConcurrencyStorage for PermitsAround<W> {
+    fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply> {
         self.wrapper.around(StorageCall::AcquirePermit, |_| self.places.take(of, limit))
     }
 
-    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+    fn in_use(&self, of: &ConcurrencyKey<'_>) -> Reply<u64> {
         self.wrapper.around(StorageCall::PermitsInUse, |_| self.places.in_use(of))
     }
 }

@@ -212,7 +212,7 @@ impl Fields {
     pub(crate) fn write_retry_after(&self, decisions: &Decisions, map: &mut HeaderMap) {
         if self.headers.retry_after
             && !map.contains_key(RETRY_AFTER)
-            && let Some(secs) = wait_secs(decisions.reported(), false)
+            && let Some(secs) = wait_secs(decisions.most_restrictive(), false)
         {
             map.insert(RETRY_AFTER, rendered::number(secs));
         }
@@ -251,13 +251,13 @@ impl Fields {
             Draft10 { policy, limits: rendered.limits(decisions, partition.unwrap_or_default()) }
         });
         let legacy = self.headers.legacy.then(|| {
-            let reported = decisions.reported();
-            let reset = wait_secs(reported, decisions.is_allowed()).map(|secs| {
+            let most_restrictive = decisions.most_restrictive();
+            let reset = wait_secs(most_restrictive, decisions.is_allowed()).map(|secs| {
                 let from = if self.headers.unix_reset { now() } else { Micros::ZERO };
                 let reset = from.plus(Micros::new(secs.saturating_mul(1_000_000)));
                 rendered::number(reset.as_secs_ceil())
             });
-            let remaining = rendered::number(reported.remaining());
+            let remaining = rendered::number(most_restrictive.remaining());
             Box::new(Legacy { limit: rendered.limit(decisions), remaining, reset })
         });
         Values { draft_10, legacy }

@@ -98,15 +98,15 @@ impl Rendered {
 
     /// Returns the limit of the rule that is reported.
     pub(super) fn limit(&self, decisions: &Decisions) -> HeaderValue {
-        let reported = decisions.reported().checked_rule();
-        let rule = self.rules.iter().find(|one| Arc::ptr_eq(&one.rule, reported));
-        rule.map_or_else(|| number(reported.capacity()), |rule| rule.limit.clone())
+        let most_restrictive = decisions.most_restrictive().checked_rule();
+        let rule = self.rules.iter().find(|one| Arc::ptr_eq(&one.rule, most_restrictive));
+        rule.map_or_else(|| number(most_restrictive.capacity()), |rule| rule.limit.clone())
     }
 
     /// Returns the body of a refusal.
     pub(super) fn problem(&self, decisions: &Decisions) -> Bytes {
         let denied = || decisions.all().iter().filter(|one| !one.is_allowed());
-        let alone = (denied().count() == 1).then(|| decisions.reported().checked_rule());
+        let alone = (denied().count() == 1).then(|| decisions.most_restrictive().checked_rule());
         match self.rules.iter().find(|one| alone.is_some_and(|rule| Arc::ptr_eq(&one.rule, rule))) {
             Some(rule) => rule.problem.clone(),
             None => problem::quota_exceeded(denied().map(|one| one.rule())),

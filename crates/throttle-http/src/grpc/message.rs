@@ -12,14 +12,14 @@ const LONGEST: usize = 512;
 
 /// Says which limit denies, and how long it does.
 pub(super) fn of_denial(decisions: &Decisions) -> String {
-    let reported = decisions.reported();
-    let rule = reported.rule();
-    match reported.retry_after() {
-        Some(wait) if reported.listed().is_some() => {
+    let most_restrictive = decisions.most_restrictive();
+    let rule = most_restrictive.rule();
+    match most_restrictive.retry_after() {
+        Some(wait) if most_restrictive.listed().is_some() => {
             format!("this client may not use the service for another {wait:?}")
         }
         Some(wait) => format!("the limit {rule:?} is used up; retry in {wait:?}"),
-        None if reported.is_concurrency() => {
+        None if most_restrictive.is_concurrency() => {
             format!("as many calls as {rule:?} allows are under way; retry when one has ended")
         }
         None => format!("the limit {rule:?} does not allow it; no wait helps"),

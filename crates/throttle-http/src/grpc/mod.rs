@@ -151,7 +151,7 @@ fn retry_after(refusal: &Response<Bytes>, decisions: Option<&Decisions>) -> Opti
     if refusal.status() == StatusCode::FORBIDDEN {
         return None;
     }
-    let of_rule = decisions.and_then(|decisions| decisions.reported().retry_after());
+    let of_rule = decisions.and_then(|decisions| decisions.most_restrictive().retry_after());
     of_rule.or_else(|| {
         let seconds = refusal.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds))

@@ -8,8 +8,8 @@ use super::{
     extract::ExtractKey,
     into_key::NoKey,
     invalid::InvalidKey,
-    keyed::{IntoKeyed, KeyError, Keyed, LaterKey},
-    missing::Missing,
+    keyed::{IntoKeyWithRules, KeyError, KeyFuture, KeyWithRules},
+    missing::OnMissing,
 };
 use crate::{
     config_warning::{ConfigWarning, RequestSample},
@@ -19,7 +19,7 @@ use crate::{
 /// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
 ///
 /// The function sees the head of the request, takes what it needs from it, and returns a future that owns
-/// it. The future answers with something that [is a key](super::IntoKey), or with [`Keyed`], which says what rules
+/// it. The future answers with something that [is a key](super::IntoKey), or with [`KeyWithRules`], which says what rules
 /// apply to it.
 ///
 /// - `Ok(None)`: the request does not say whose it is; refused with 400 unless
@@ -37,7 +37,7 @@ use crate::{
 /// ```
 /// use std::io;
 /// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; pub mod options { pub use super::*; } }
-/// use ratethrottle::{RequestHead, identity::{AsyncKey, Missing}, options::Options};
+/// use ratethrottle::{RequestHead, identity::{AsyncKey, OnMissing}, options::Options};
 ///
 /// # async fn look_up(api_key: &str) -> Result<Option<u64>, io::Error> { Ok(None) }
 /// let customer = AsyncKey::new(|head: &RequestHead<'_>| {
@@ -49,16 +49,16 @@ use crate::{
 ///         }
 ///     }
 /// });
-/// let options = Options::new().key(customer.missing(Missing::Anonymous));
+/// let options = Options::new().key(customer.missing(OnMissing::Anonymous));
 /// ```
 #[derive(Clone)]
 #[must_use]
 pub struct AsyncKey {
     look_up: Arc<dyn Fn(&RequestHead<'_>) -> LookUp + Send + Sync>,
-    missing: Missing,
+    missing: OnMissing,
 }
 
-type LookUp = Pin<Box<dyn Future<Output = Result<Option<Keyed>, StorageError>> + Send>>;
+type LookUp = Pin<Box<dyn Future<Output = Result<Option<KeyWithRules>, StorageError>> + Send>>;
 
 impl AsyncKey {
     /// Looks keys up by a function of the request.
@@ -66,7 +66,7 @@ impl AsyncKey {
     where
         F: Fn(&RequestHead<'_>) -> L + Send + Sync + 'static,
         L: Future<Output = Result<K, E>> + Send + 'static,
-        K: IntoKeyed,
+        K: IntoKeyWithRules,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
         let look_up = Arc::new(move |head: &RequestHead<'_>| {
@@ -77,13 +77,13 @@ impl AsyncKey {
             };
             Box::pin(found) as LookUp
         });
-        Self { look_up, missing: Missing::Refuse }
+        Self { look_up, missing: OnMissing::Reject }
     }
 
-    /// Says what becomes of a request that does not say whose it is; default [`Missing::Refuse`]. No rules are
-    /// picked for it: where each key has rules of its own, have the function answer with a [`Keyed`] for
+    /// Says what becomes of a request that does not say whose it is; default [`OnMissing::Reject`]. No rules are
+    /// picked for it: where each key has rules of its own, have the function answer with a [`KeyWithRules`] for
     /// those, too.
-    pub fn missing(mut self, missing: Missing) -> Self {
+    pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self
     }
@@ -99,14 +99,16 @@ impl ExtractKey for AsyncKey {
         true
     }
 
-    fn extract_later(&self, head: &RequestHead<'_>) -> LaterKey {
+    fn extract_later(&self, head: &RequestHead<'_>) -> KeyFuture {
         let found = (self.look_up)(head);
         // The head is gone when it is known whether this is needed.
         let missing = self.missing.key(head, || NoKey::NotSaid).map(Key::into_owned);
         Box::pin(async move {
             match found.await {
                 Ok(Some(keyed)) => Ok(keyed),
-                Ok(None) => missing.map(|key| Keyed { key, rules: None }).map_err(KeyError::NoKey),
+                Ok(None) => {
+                    missing.map(|key| KeyWithRules { key, rules: None }).map_err(KeyError::NoKey)
+                }
                 Err(error) => Err(KeyError::Failed(error)),
             }
         })

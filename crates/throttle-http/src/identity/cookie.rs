@@ -6,7 +6,7 @@ use http::header::COOKIE;
 use percent_encoding::percent_decode;
 use throttle_core::Key;
 
-use super::{extract::ExtractKey, into_key::NoKey, invalid::InvalidKey, missing::Missing};
+use super::{extract::ExtractKey, into_key::NoKey, invalid::InvalidKey, missing::OnMissing};
 use crate::{
     config_warning::{ConfigWarning, RequestSample},
     head::RequestHead,
@@ -27,7 +27,7 @@ use crate::{
 #[must_use]
 pub struct Cookie {
     name: String,
-    missing: Missing,
+    missing: OnMissing,
 }
 
 impl Cookie {
@@ -35,12 +35,12 @@ impl Cookie {
     ///
     /// What can be no cookie's name is an error when the middleware is built.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), missing: Missing::Refuse }
+        Self { name: name.into(), missing: OnMissing::Reject }
     }
 
     /// Says what becomes of a request without the cookie, or with several of that name which differ;
-    /// default [`Missing::Refuse`].
-    pub fn missing(mut self, missing: Missing) -> Self {
+    /// default [`OnMissing::Reject`].
+    pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self
     }
@@ -74,7 +74,7 @@ impl Cookie {
 
 /// Returns a name or a value without percent-encoding and whitespace around.
 ///
-/// One that would hold a NUL stays as it is: [`Missing`] has keys that begin so, which no client is to name.
+/// One that would hold a NUL stays as it is: [`OnMissing`] has keys that begin so, which no client is to name.
 fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     let text = trimmed(text);
     match Cow::from(percent_decode(text)) {

@@ -5,7 +5,7 @@ use throttle_core::Key;
 use super::{
     into_key::{IntoKey, NoKey},
     invalid::InvalidKey,
-    keyed::{KeyError, Keyed, LaterKey},
+    keyed::{KeyError, KeyFuture, KeyWithRules},
 };
 use crate::{
     config_warning::{ConfigWarning, RequestSample},
@@ -54,9 +54,9 @@ pub trait ExtractKey: Send + Sync + 'static {
     }
 
     /// Returns the key of a request when it is awaited; by default that of [`extract`](Self::extract).
-    fn extract_later(&self, head: &RequestHead<'_>) -> LaterKey {
+    fn extract_later(&self, head: &RequestHead<'_>) -> KeyFuture {
         let key = self.extract(head).map(Key::into_owned).map_err(KeyError::NoKey);
-        let keyed = key.map(|key| Keyed { key, rules: None });
+        let keyed = key.map(|key| KeyWithRules { key, rules: None });
         Box::pin(std::future::ready(keyed))
     }
 
@@ -116,7 +116,7 @@ macro_rules! tuple {
                 $($part.is_async())||+
             }
 
-            fn extract_later(&self, head: &RequestHead<'_>) -> LaterKey {
+            fn extract_later(&self, head: &RequestHead<'_>) -> KeyFuture {
                 #[expect(non_snake_case, reason = "the macro names a part after its type")]
                 let ($($part,)+) = self;
                 let parts = [$($part.extract_later(head)),+];
@@ -125,7 +125,7 @@ macro_rules! tuple {
                     for part in parts {
                         keyed.push(part.await?);
                     }
-                    Ok(Keyed::join(keyed))
+                    Ok(KeyWithRules::join(keyed))
                 })
             }
 

@@ -3,7 +3,7 @@
 use http::HeaderName;
 use throttle_core::Key;
 
-use super::{extract::ExtractKey, into_key::NoKey, invalid::InvalidKey, missing::Missing};
+use super::{extract::ExtractKey, into_key::NoKey, invalid::InvalidKey, missing::OnMissing};
 use crate::{
     config_warning::{ConfigWarning, RequestSample},
     head::RequestHead,
@@ -23,7 +23,7 @@ use crate::{
 #[must_use]
 pub struct Header {
     name: Result<HeaderName, String>,
-    missing: Missing,
+    missing: OnMissing,
 }
 
 impl Header {
@@ -33,11 +33,11 @@ impl Header {
     pub fn new(name: impl AsRef<str>) -> Self {
         let name = name.as_ref();
         let name = HeaderName::try_from(name).map_err(|_| name.to_owned());
-        Self { name, missing: Missing::Refuse }
+        Self { name, missing: OnMissing::Reject }
     }
 
-    /// Says what becomes of a request without the field; default [`Missing::Refuse`].
-    pub fn missing(mut self, missing: Missing) -> Self {
+    /// Says what becomes of a request without the field; default [`OnMissing::Reject`].
+    pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self
     }

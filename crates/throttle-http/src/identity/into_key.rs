@@ -37,7 +37,7 @@ pub enum NoKey {
     /// The function that picks keys returned none; a mistake of the client.
     #[error("the request does not say whose it is")]
     NotSaid,
-    /// As before, where [`Missing::Status`](super::Missing::Status) says how that is answered.
+    /// As before, where [`OnMissing::Status`](super::OnMissing::Status) says how that is answered.
     #[error("the request does not say whose it is")]
     Status(StatusCode),
 }

@@ -8,11 +8,11 @@ use super::into_key::{IntoKey, NoKey};
 use crate::picked_rules::{IntoRules, PickedRules};
 
 /// Is the key of a request when it is awaited.
-pub type LaterKey = Pin<Box<dyn Future<Output = Result<Keyed, KeyError>> + Send>>;
+pub type KeyFuture = Pin<Box<dyn Future<Output = Result<KeyWithRules, KeyError>> + Send>>;
 
 /// Holds a key, and the rules that apply to it.
 #[derive(Clone, Debug)]
-pub struct Keyed {
+pub struct KeyWithRules {
     pub(crate) key: Key<'static>,
     /// None where it was left to the throttle which apply.
     pub(crate) rules: Option<PickedRules>,
@@ -29,14 +29,14 @@ pub enum KeyError {
 }
 
 /// Is what an [`AsyncKey`](super::AsyncKey) finds: a key, or a key with rules.
-pub trait IntoKeyed {
+pub trait IntoKeyWithRules {
     /// Returns it, if there is one.
-    fn into_keyed(self) -> Option<Keyed>;
+    fn into_keyed(self) -> Option<KeyWithRules>;
 }
 
-impl Keyed {
+impl KeyWithRules {
     /// Takes something that is a key, and picks rules for it, as
-    /// [`Options::rules_by`](crate::Options::rules_by) does; none where there is no key. Where no rules are
+    /// [`Options::select_rules`](crate::Options::select_rules) does; none where there is no key. Where no rules are
     /// picked, none apply but those that the throttle names for all.
     pub fn new(key: impl IntoKey, rules: impl IntoRules) -> Option<Self> {
         key.into_key().map(|key| Self { key, rules: Some(PickedRules::new(rules)) })
@@ -56,20 +56,20 @@ impl Keyed {
     }
 }
 
-impl<K: IntoKey> IntoKeyed for K {
-    fn into_keyed(self) -> Option<Keyed> {
-        self.into_key().map(|key| Keyed { key, rules: None })
+impl<K: IntoKey> IntoKeyWithRules for K {
+    fn into_keyed(self) -> Option<KeyWithRules> {
+        self.into_key().map(|key| KeyWithRules { key, rules: None })
     }
 }
 
-impl IntoKeyed for Keyed {
-    fn into_keyed(self) -> Option<Keyed> {
+impl IntoKeyWithRules for KeyWithRules {
+    fn into_keyed(self) -> Option<KeyWithRules> {
         Some(self)
     }
 }
 
-impl IntoKeyed for Option<Keyed> {
-    fn into_keyed(self) -> Option<Keyed> {
+impl IntoKeyWithRules for Option<KeyWithRules> {
+    fn into_keyed(self) -> Option<KeyWithRules> {
         self
     }
 }

@@ -22,19 +22,19 @@ const CLIENT_IP: &str = "\0client";
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_http::*; pub use throttle_http::identity::*; }
-/// use ratethrottle::{ClientIp, Header, identity::Missing};
+/// use ratethrottle::{ClientIp, Header, identity::OnMissing};
 ///
 /// let strict = Header::new("x-api-key");
-/// let shared = Header::new("x-api-key").missing(Missing::Anonymous);
+/// let shared = Header::new("x-api-key").missing(OnMissing::Anonymous);
 /// let behind_a_proxy = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);
-/// let by_address = Header::new("x-api-key").missing(Missing::ClientIp(behind_a_proxy));
+/// let by_address = Header::new("x-api-key").missing(OnMissing::ClientIp(behind_a_proxy));
 /// ```
 #[derive(Clone, Default, Debug)]
 #[non_exhaustive]
-pub enum Missing {
+pub enum OnMissing {
     /// It is refused with 400.
     #[default]
-    Refuse,
+    Reject,
     /// It is refused with this status; one that is neither 4xx nor 5xx is 400.
     ///
     /// [RFC 9110] wants a `WWW-Authenticate` field beside 401; a layer around this one can add it.
@@ -47,17 +47,17 @@ pub enum Missing {
     ClientIp(ClientIp),
 }
 
-impl Missing {
+impl OnMissing {
     pub(super) fn key<'a>(
         &'a self,
         head: &RequestHead<'a>,
         lacking: impl FnOnce() -> NoKey,
     ) -> Result<Key<'a>, NoKey> {
         match self {
-            Self::Refuse => Err(lacking()),
+            Self::Reject => Err(lacking()),
             Self::Status(status) => Err(NoKey::Status(*status)),
             Self::Anonymous => Ok(Key::from(ANONYMOUS)),
-            Self::ClientIp(client) => Ok(client.extract(head)?.apart(CLIENT_IP)),
+            Self::ClientIp(client) => Ok(client.extract(head)?.scoped(CLIENT_IP)),
         }
     }
 

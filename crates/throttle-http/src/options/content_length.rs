@@ -25,11 +25,11 @@ use crate::head::RequestHead;
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_http::*; pub mod options { pub use super::*; } }
-/// use ratethrottle::options::{ContentLength, MissingLength, Options};
+/// use ratethrottle::options::{ContentLength, OnMissingLength, Options};
 ///
 /// let uploads = Options::new()
 ///     .limit("upload", "10240/hour") // KiB
-///     .cost(ContentLength::in_kib().at_most(1024).missing(MissingLength::Costs(1024)));
+///     .cost(ContentLength::in_kib().at_most(1024).missing(OnMissingLength::Costs(1024)));
 /// ```
 ///
 /// [RFC 9112, section 6.3]: https://www.rfc-editor.org/rfc/rfc9112#section-6.3
@@ -39,16 +39,16 @@ use crate::head::RequestHead;
 pub struct ContentLength {
     unit: u64,
     most: u64,
-    missing: MissingLength,
+    missing: OnMissingLength,
 }
 
 /// Says what becomes of a request with a body whose length it does not say.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
-pub enum MissingLength {
+pub enum OnMissingLength {
     /// It is refused with 411 (Length Required).
     #[default]
-    Refuse,
+    Reject,
     /// It costs so much, however long it turns out to be; 0 lets it pass uncharged.
     Costs(u64),
 }
@@ -56,7 +56,7 @@ pub enum MissingLength {
 impl ContentLength {
     /// Counts in units of so many bytes.
     pub fn in_units_of(bytes: u64) -> Self {
-        Self { unit: bytes, most: u64::MAX, missing: MissingLength::default() }
+        Self { unit: bytes, most: u64::MAX, missing: OnMissingLength::default() }
     }
 
     /// Counts in units of 1024 bytes.
@@ -71,8 +71,8 @@ impl ContentLength {
         self
     }
 
-    /// Says what becomes of a request with a body of unknown length; default [`MissingLength::Refuse`].
-    pub fn missing(mut self, missing: MissingLength) -> Self {
+    /// Says what becomes of a request with a body of unknown length; default [`OnMissingLength::Reject`].
+    pub fn missing(mut self, missing: OnMissingLength) -> Self {
         self.missing = missing;
         self
     }
@@ -93,8 +93,8 @@ impl ExtractCost for ContentLength {
         match (said, self.missing) {
             (Some(bytes), _) => Ok(self.of_length(bytes)),
             (None, _) if !in_chunks && is_bodiless(head) => Ok(1),
-            (None, MissingLength::Costs(cost)) => Ok(cost),
-            (None, MissingLength::Refuse) => Err(NoCost::NoLength),
+            (None, OnMissingLength::Costs(cost)) => Ok(cost),
+            (None, OnMissingLength::Reject) => Err(NoCost::NoLength),
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_is_no_length_is_missing() {
-        let by = ContentLength::in_kib().missing(MissingLength::Costs(7));
+        let by = ContentLength::in_kib().missing(OnMissingLength::Costs(7));
         for length in ["", "-1", "+1", "1 1", "1,1", "0x10", "1.5", "ten"] {
             assert_eq!(posted(by, length), Some(7), "{length:?}");
             assert_eq!(posted(ContentLength::in_kib(), length), None, "{length:?}");

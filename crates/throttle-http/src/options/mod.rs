@@ -13,11 +13,11 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Extensions, Method, Response};
-use throttle_core::{Concurrency, Decision, Decisions, Key};
+use throttle_core::{ConcurrencyLimit, Decision, Decisions, Key};
 
 pub(crate) use self::actual::Actual;
 pub use self::{
-    content_length::{ContentLength, MissingLength},
+    content_length::{ContentLength, OnMissingLength},
     cost::{ExtractCost, InvalidCost, NoCost},
     exempt_paths::InvalidPath,
     on_error::OnError,
@@ -45,7 +45,7 @@ use crate::{
 /// let options = Options::new()
 ///     .key(Header::new("x-api-key"))
 ///     .declare_rules(["free", "pro"])
-///     .rules_by(move |key, _head| {
+///     .select_rules(move |key, _head| {
 ///         plans.get(key.as_bytes()).cloned().unwrap_or_else(|| "free".into())
 ///     });
 /// ```
@@ -54,8 +54,8 @@ use crate::{
 pub struct Options {
     pub(crate) selection: Selection,
     pub(crate) added: Vec<(String, String)>,
-    pub(crate) rules_by: Option<SelectRules>,
-    /// What `rules_by` may pick.
+    pub(crate) select_rules: Option<SelectRules>,
+    /// What `select_rules` may pick.
     pub(crate) declared: Vec<String>,
     pub(crate) key: Arc<dyn ExtractKey>,
     pub(crate) peer: Option<PeerOf>,
@@ -68,7 +68,7 @@ pub struct Options {
     pub(crate) on_error: OnError,
     pub(crate) charge_if: Option<ChargeIf>,
     pub(crate) actual: Option<Actual>,
-    pub(crate) concurrency: Vec<Concurrency>,
+    pub(crate) concurrency: Vec<ConcurrencyLimit>,
     /// The longest wait of a request for its turn.
     pub(crate) shape: Option<Duration>,
     pub(crate) dry_run: bool,
@@ -117,7 +117,7 @@ impl<'a> Denial<'a> {
     /// Returns the decision that the client is told about.
     #[must_use]
     pub fn decision(&self) -> &'a Decision {
-        self.decisions.reported()
+        self.decisions.most_restrictive()
     }
 
     /// Returns the decisions of all rules.
@@ -133,7 +133,7 @@ impl Options {
         Self {
             selection: Selection::All,
             added: Vec::new(),
-            rules_by: None,
+            select_rules: None,
             declared: Vec::new(),
             key: Arc::new(ClientIp::new()),
             peer: None,

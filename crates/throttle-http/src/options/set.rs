@@ -7,7 +7,7 @@ use http::{
     Method,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
-use throttle_core::Concurrency;
+use throttle_core::ConcurrencyLimit;
 
 use super::{
     ChargeIf, Exempt, OnDenied, Options, PeerOf, SelectRules, Selection,
@@ -36,8 +36,8 @@ impl Options {
         self.set_rule(name);
     }
 
-    pub fn set_rules_by(&mut self, select: SelectRules) {
-        self.rules_by = Some(select);
+    pub fn set_select_rules(&mut self, select: SelectRules) {
+        self.select_rules = Some(select);
     }
 
     pub fn set_declared(&mut self, names: Vec<String>) {
@@ -112,7 +112,7 @@ impl Options {
         self.charge_if = Some(charge_if);
     }
 
-    pub fn set_concurrency(&mut self, concurrency: Concurrency) {
+    pub fn set_concurrency(&mut self, concurrency: ConcurrencyLimit) {
         if self.selection == Selection::All {
             self.selection = Selection::Named(Vec::new());
         }

@@ -119,7 +119,7 @@ fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_those_that_are_there() {
     let left = |name| {
         let key = Key::from("192.0.2.1");
         let reply = limiter.begin_peek(&key, Some(&[name]), None);
-        reply.into_ready().expect("memory").unwrap().reported().remaining()
+        reply.into_ready().expect("memory").unwrap().most_restrictive().remaining()
     };
     assert_eq!(left("a"), 1, "only the rule that was named is charged");
 }

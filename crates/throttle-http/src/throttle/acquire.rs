@@ -21,7 +21,7 @@ impl Throttle {
         head: &RequestHead<'_>,
         cost: Option<u64>,
     ) -> Reply<Pass, Rejection> {
-        let picked = self.options.rules_by.as_ref().map(|select| select(&key, head));
+        let picked = self.options.select_rules.as_ref().map(|select| select(&key, head));
         let (protocol, since) = (Protocol::of_head(head), self.limiter.change_count());
         let request = self.keyed(key.into_owned(), protocol, cost, since);
         Reply::pending(request.acquire(picked))
@@ -39,7 +39,7 @@ impl KeyedRequest {
         for (i, limit) in options.concurrency.iter().enumerate() {
             // Counted once in the metrics, as a request of several rules is.
             let counts = !has_rules && i + 1 == options.concurrency.len();
-            let (decision, permit) = match limit.begin(key, counts).await {
+            let (decision, permit) = match limit.acquire(key, counts).await {
                 Ok(acquired) => acquired.into_parts(),
                 Err(error) => return throttle.judge(Some(key), || protocol, Err(error)),
             };

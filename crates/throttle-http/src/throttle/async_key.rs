@@ -10,7 +10,7 @@ use crate::{
     diagnostics::Diagnostics,
     grpc::Protocol,
     head::RequestHead,
-    identity::{KeyError, LaterKey},
+    identity::{KeyError, KeyFuture},
 };
 
 impl Throttle {
@@ -27,7 +27,7 @@ impl Throttle {
     /// Waits for the key, and then for the decision.
     async fn await_key(
         self: Arc<Self>,
-        key: LaterKey,
+        key: KeyFuture,
         cost: Option<u64>,
         sample: Option<RequestSample<'static>>,
         protocol: Protocol,

@@ -60,7 +60,7 @@ impl Throttle {
             return self.check_with_permits(key, head, cost);
         }
         let since = self.limiter.change_count();
-        let reply = match &self.options.rules_by {
+        let reply = match &self.options.select_rules {
             None => self.ask(&key, self.options.selection.names(), cost),
             Some(select) => match self.ask_selected(select, &key, head, cost) {
                 Some(reply) => reply,

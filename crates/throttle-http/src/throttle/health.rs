@@ -80,8 +80,8 @@ impl Health {
 
     #[cold]
     fn recover(&self, decisions: &Decisions) {
-        let reported = decisions.reported();
-        if reported.listed().is_some() || reported.is_degraded() {
+        let most_restrictive = decisions.most_restrictive();
+        if most_restrictive.listed().is_some() || most_restrictive.is_degraded() {
             return; // the storage was not asked, or did not answer
         }
         let undecided = self.undecided.swap(0, Relaxed);

@@ -1,7 +1,7 @@
 //! What the limiter's answer means for a request.
 
 use http::StatusCode;
-use throttle_core::{Decisions, Error, Key, Listed};
+use throttle_core::{Decisions, Error, Key, ListMatch};
 
 use super::{
     Throttle,
@@ -46,7 +46,7 @@ impl Throttle {
         decisions: &Decisions,
     ) -> ResponseFields {
         let values = self.values(key, decisions);
-        let listed = decisions.reported().listed() == Some(Listed::Allowed);
+        let listed = decisions.most_restrictive().listed() == Some(ListMatch::Allowed);
         let dry_run = self.options.dry_run && !listed && !decisions.is_allowed();
         let extension = self.options.response_extension;
         let decisions = extension.then(|| Box::new(decisions.clone()));
@@ -55,8 +55,8 @@ impl Throttle {
 
     #[inline]
     fn values(&self, key: Option<&Key<'_>>, decisions: &Decisions) -> Values {
-        match decisions.reported().listed() {
-            Some(Listed::Allowed) => Values::default(),
+        match decisions.most_restrictive().listed() {
+            Some(ListMatch::Allowed) => Values::default(),
             _ => self.fields.values(decisions, key, || self.limiter.now()),
         }
     }
@@ -108,7 +108,7 @@ impl Throttle {
         error: &Error,
     ) -> Result<Pass, Rejection> {
         if let (Error::UnknownRule { .. } | Error::NoRules, true) =
-            (error, self.options.rules_by.is_some() || self.waits_for_key)
+            (error, self.options.select_rules.is_some() || self.waits_for_key)
         {
             self.no_rule.call_once(|| {
                 tracing::error!(
@@ -126,15 +126,15 @@ impl Throttle {
         }
         let on_error = match error {
             Error::Storage(_) => &self.options.on_error,
-            _ => &OnError::Refuse,
+            _ => &OnError::Reject,
         };
         match on_error {
-            OnError::Refuse | OnError::Answer(_) if self.options.dry_run => {
+            OnError::Reject | OnError::RespondWith(_) if self.options.dry_run => {
                 self.health.failed(error, "requests pass unlimited, as this is a dry run");
                 let fields = ResponseFields { undecided: true, ..ResponseFields::denied_dry_run() };
                 Ok(Pass::of_fields(fields))
             }
-            OnError::Refuse => {
+            OnError::Reject => {
                 self.health.failed(error, "requests are refused with 503");
                 Err(rejection::undecided().translated(protocol))
             }
@@ -143,7 +143,7 @@ impl Throttle {
                 let fields = ResponseFields { undecided: true, ..ResponseFields::default() };
                 Ok(Pass::of_fields(fields))
             }
-            OnError::Answer(answer) => {
+            OnError::RespondWith(answer) => {
                 self.health.failed(error, "requests are refused by the service's own answer");
                 Err(Rejection::new(answer(error)).translated(protocol))
             }
@@ -158,6 +158,6 @@ impl Throttle {
 
 /// Returns whether the client is on the deny list without an end, so that no wait helps.
 fn is_denied_for_good(decisions: &Decisions) -> bool {
-    let reported = decisions.reported();
-    reported.listed() == Some(Listed::Denied) && reported.retry_after().is_none()
+    let most_restrictive = decisions.most_restrictive();
+    most_restrictive.listed() == Some(ListMatch::Denied) && most_restrictive.retry_after().is_none()
 }

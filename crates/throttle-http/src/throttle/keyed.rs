@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use throttle_core::{Decision, Decisions, Error, Key, Listed, Reply};
+use throttle_core::{Decision, Decisions, Error, Key, ListMatch, Reply};
 
 use super::{
     Throttle,
@@ -96,7 +96,7 @@ impl KeyedRequest {
     /// Returns the guard of a charge that may change.
     fn guard(&self, decisions: &Decisions) -> Option<ChargeGuard> {
         let refunds = self.throttle.refunds_unhandled();
-        let by_list = decisions.reported().listed() == Some(Listed::Allowed);
+        let by_list = decisions.most_restrictive().listed() == Some(ListMatch::Allowed);
         let is_charged = decisions.is_allowed() && !by_list;
         if !is_charged || !(refunds || self.throttle.options().charge_if.is_some()) {
             return None;

@@ -36,7 +36,7 @@ pub use self::{
         actual_cost::ActualCost,
         body_guard::BodyGuard,
         done::Done,
-        in_flight::{InFlight, KeptPlaces},
+        in_flight::{InFlight, InFlightGuard},
     },
     future::{Call, LimitedFuture},
     pass::{Attached, Pass},
@@ -86,7 +86,7 @@ impl Throttle {
         validate(&limiter, &options)?;
         let fields = Fields::new(options.headers)?;
         let waits_for_key = options.key.is_async();
-        if options.rules_by.is_none() && !waits_for_key && !options.selection.is_empty() {
+        if options.select_rules.is_none() && !waits_for_key && !options.selection.is_empty() {
             let rules = match options.selection.names() {
                 None => limiter.rules(),
                 Some(names) => names.iter().filter_map(|name| limiter.rule(name)).collect(),
@@ -157,7 +157,7 @@ fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
         return Err(error.clone().into());
     }
     if !options.selection.is_empty() || options.concurrency.is_empty() {
-        limiter.probe(options.selection.names()).map_err(ConfigError::Rules)?;
+        limiter.validate_rules(options.selection.names()).map_err(ConfigError::Rules)?;
     }
     for (i, limit) in options.concurrency.iter().enumerate() {
         if options.concurrency[..i].iter().any(|one| one.name() == limit.name()) {
@@ -166,9 +166,9 @@ fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
         }
     }
     for name in &options.declared {
-        limiter.probe(Some(&[name])).map_err(ConfigError::Rules)?;
+        limiter.validate_rules(Some(&[name])).map_err(ConfigError::Rules)?;
     }
-    if options.key.is_async() && options.rules_by.is_some() {
+    if options.key.is_async() && options.select_rules.is_some() {
         return Err(ConfigError::RulesByLaterKey);
     }
     Ok(())

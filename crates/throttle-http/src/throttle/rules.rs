@@ -49,7 +49,7 @@ impl Throttle {
         longest: Duration,
     ) -> Reply<Decisions, Error> {
         let limiter = self.limiter();
-        if self.options().rules_by.is_none() && !self.waits_for_key {
+        if self.options().select_rules.is_none() && !self.waits_for_key {
             return limiter.begin_waiting(key, self.options().selection.names(), cost, longest);
         }
         let rules = lost.all().iter().filter(|one| !one.is_concurrency());

@@ -85,6 +85,6 @@ fn permits_of(decisions: &Decisions) -> Vec<Decision> {
 
 /// Returns after which wait a request that is denied may ask again.
 fn wait_of(decisions: &Decisions) -> Option<Duration> {
-    let reported = decisions.reported();
-    if reported.is_allowed() { None } else { reported.retry_after() }
+    let most_restrictive = decisions.most_restrictive();
+    if most_restrictive.is_allowed() { None } else { most_restrictive.retry_after() }
 }

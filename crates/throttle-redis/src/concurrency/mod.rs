@@ -10,7 +10,7 @@ mod renewal;
 use std::{sync::Arc, time::Duration};
 
 use throttle_core::{
-    Effect, HeldPlace, PlaceStorage, PlacesOf, Reply, StorageError, Taken,
+    ConcurrencyKey, ConcurrencyStorage, Effect, PermitGuard, PermitReply, Reply, StorageError,
     complete_on_drop::CompleteOnDrop,
 };
 
@@ -19,18 +19,18 @@ use crate::client::Client;
 
 /// Limits of requests in flight; clones share what this process holds.
 #[derive(Clone)]
-pub(crate) struct Concurrency {
+pub(crate) struct RedisConcurrency {
     permits: Arc<Permits>,
 }
 
-impl Concurrency {
+impl RedisConcurrency {
     pub(crate) fn new(client: Arc<Client>, lease: Duration) -> Self {
         Self { permits: Arc::new(Permits::new(client, lease)) }
     }
 }
 
-impl PlaceStorage for Concurrency {
-    fn take(&self, of: &PlacesOf<'_>, limit: u64) -> Reply<Taken> {
+impl ConcurrencyStorage for RedisConcurrency {
+    fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply> {
         let permits = Arc::clone(&self.permits);
         let key: Arc<str> = permits.client.keys.of_places(of).into();
         Reply::pending(async move {
@@ -41,7 +41,7 @@ impl PlaceStorage for Concurrency {
         })
     }
 
-    fn in_use(&self, of: &PlacesOf<'_>) -> Reply<u64> {
+    fn in_use(&self, of: &ConcurrencyKey<'_>) -> Reply<u64> {
         let permits = Arc::clone(&self.permits);
         let key = permits.client.keys.of_places(of);
         Reply::pending(async move {
@@ -51,7 +51,11 @@ impl PlaceStorage for Concurrency {
     }
 }
 
-async fn take(permits: Arc<Permits>, key: Arc<str>, limit: u64) -> Result<Taken, StorageError> {
+async fn take(
+    permits: Arc<Permits>,
+    key: Arc<str>,
+    limit: u64,
+) -> Result<PermitReply, StorageError> {
     let id = permits.held.next_id();
     let mut take = call(&key, "take");
     take.arg(permits.held.lease_millis()).arg(limit).arg(&*id);
@@ -59,9 +63,9 @@ async fn take(permits: Arc<Permits>, key: Arc<str>, limit: u64) -> Result<Taken,
         Ok((1, in_use)) => {
             renewal::begin(&permits);
             permits.held.add(&key, &id);
-            Ok(Taken::place(HeldPlace::new(Guard { permits, key, id }), in_use))
+            Ok(PermitReply::permit(PermitGuard::new(Guard { permits, key, id }), in_use))
         }
-        Ok((_, in_use)) => Ok(Taken::full(in_use)),
+        Ok((_, in_use)) => Ok(PermitReply::full(in_use)),
         Err(error) => {
             if error.effect() == Effect::Unknown {
                 drop(Guard { permits, key, id }); // it may have been taken

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use throttle_core::{Entry, ListEntry, Listed, StorageError};
+use throttle_core::{Entry, ListEntry, ListMatch, StorageError};
 
 /// The most entries that both lists together have.
 pub(super) const MAX_LIST_ENTRIES: usize = 500_000;
@@ -10,7 +10,7 @@ pub(super) const MAX_LIST_ENTRIES: usize = 500_000;
 /// All entries, as of a change.
 #[derive(Default)]
 pub(super) struct Copy {
-    entries: HashMap<(Listed, Entry), End>,
+    entries: HashMap<(ListMatch, Entry), End>,
     /// How many texts were no entries.
     pub(super) unreadable: usize,
     /// The latest change that it contains.
@@ -21,7 +21,7 @@ pub(super) struct Copy {
 
 /// An entry that was added, or removed if its end has passed.
 pub(super) struct Change {
-    pub(super) list: Listed,
+    pub(super) list: ListMatch,
     pub(super) entry: Entry,
     pub(super) end: End,
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn change(n: usize, end: End) -> Change {
-        Change { list: Listed::Denied, entry: Entry::key(n.to_string()), end }
+        Change { list: ListMatch::Denied, entry: Entry::key(n.to_string()), end }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{ListEntry, ListFollower, ListSubscription, StorageError, async_trait};
+use throttle_core::{ListEntry, ListSubscriber, ListSubscription, StorageError, async_trait};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -29,7 +29,7 @@ const ALL_EVERY: Duration = Duration::from_secs(600);
 pub(super) struct Following {
     this: Weak<Self>,
     client: Arc<Client>,
-    follower: Weak<dyn ListFollower>,
+    follower: Weak<dyn ListSubscriber>,
     /// What was read last. Whoever holds it reads, so that the follower gets changes in their order.
     position: tokio::sync::Mutex<Position>,
     /// Asks for changes until this is dropped.
@@ -44,7 +44,7 @@ struct Position {
 }
 
 impl Following {
-    pub(super) fn start(client: &Arc<Client>, follower: Weak<dyn ListFollower>) -> Arc<Self> {
+    pub(super) fn start(client: &Arc<Client>, follower: Weak<dyn ListSubscriber>) -> Arc<Self> {
         let following = Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             client: Arc::clone(client),
@@ -77,7 +77,7 @@ impl Following {
     /// Passes on what changed since, or all entries.
     async fn read_on(
         &self,
-        follower: &Arc<dyn ListFollower>,
+        follower: &Arc<dyn ListSubscriber>,
         position: &mut Position,
     ) -> Result<(), StorageError> {
         while let Some(version) = &position.version {
@@ -113,7 +113,7 @@ impl Following {
 }
 
 /// Passes all entries, and returns the version that they are of.
-async fn take(follower: &Arc<dyn ListFollower>, mut copy: Copy) -> Result<String, StorageError> {
+async fn take(follower: &Arc<dyn ListSubscriber>, mut copy: Copy) -> Result<String, StorageError> {
     let version = std::mem::take(&mut copy.version);
     let follower = Arc::clone(follower);
     // It may be long work, and no decision should wait for it.

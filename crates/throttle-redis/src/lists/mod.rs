@@ -14,7 +14,7 @@ use std::{
 };
 
 use throttle_core::{
-    Entry, ListEntry, ListFollower, ListStorage, ListSubscription, Listed, StorageError,
+    Entry, ListEntry, ListMatch, ListStorage, ListSubscriber, ListSubscription, StorageError,
     async_trait,
 };
 
@@ -43,7 +43,7 @@ impl Lists {
 impl ListStorage for Lists {
     async fn add(
         &self,
-        list: Listed,
+        list: ListMatch,
         entry: &Entry,
         span: Option<Duration>,
     ) -> Result<(), StorageError> {
@@ -62,7 +62,7 @@ impl ListStorage for Lists {
         }
     }
 
-    async fn remove(&self, list: Listed, entry: &Entry) -> Result<bool, StorageError> {
+    async fn remove(&self, list: ListMatch, entry: &Entry) -> Result<bool, StorageError> {
         let answer = call(&self.client, |call| {
             call.arg("remove").arg(number(list)).arg(entry.encode());
         });
@@ -73,7 +73,7 @@ impl ListStorage for Lists {
         Ok(load(&self.client).await?.into_entries())
     }
 
-    fn follow(&self, follower: Weak<dyn ListFollower>) -> Arc<dyn ListSubscription> {
+    fn subscribe(&self, follower: Weak<dyn ListSubscriber>) -> Arc<dyn ListSubscription> {
         Following::start(&self.client, follower)
     }
 }

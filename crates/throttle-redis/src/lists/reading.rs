@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use throttle_core::{Entry, Listed, StorageError};
+use throttle_core::{Entry, ListMatch, StorageError};
 use tokio::time::{Instant, sleep};
 
 use super::copy::{Change, Copy, End};
@@ -55,7 +55,7 @@ pub(super) async fn changes(client: &Client, known: &str) -> Result<Option<Chang
     let parts = texts.chunks_exact(3);
     let is_full = parts.len() + 1 >= CHANGES_READ;
     let read = |part: &[String]| {
-        let list = if part[0] == "1" { Listed::Allowed } else { Listed::Denied };
+        let list = if part[0] == "1" { ListMatch::Allowed } else { ListMatch::Denied };
         Some(Change { list, entry: Entry::decode(&part[1])?, end: end(&part[2]) })
     };
     let mut unreadable = 0;
@@ -76,7 +76,7 @@ pub(super) async fn load(client: &Client) -> Result<Copy, StorageError> {
     for _ in 0..ATTEMPTS {
         let mut copy = Copy::default();
         copy.version = latest(client).await?;
-        for list in [Listed::Allowed, Listed::Denied] {
+        for list in [ListMatch::Allowed, ListMatch::Denied] {
             read_pages(client, list, &mut copy).await?;
         }
         if apply_changes(client, &mut copy).await? {
@@ -101,7 +101,7 @@ async fn latest(client: &Client) -> Result<String, StorageError> {
 
 /// Reads the entries in the order of their ends and texts: what does not change is read once, on whichever
 /// server a page is read. The pauses leave Redis and the connections to decisions.
-async fn read_pages(client: &Client, list: Listed, copy: &mut Copy) -> Result<(), StorageError> {
+async fn read_pages(client: &Client, list: ListMatch, copy: &mut Copy) -> Result<(), StorageError> {
     let (mut score, mut entry) = (String::new(), String::new());
     loop {
         let began = Instant::now();
@@ -161,10 +161,10 @@ pub(super) async fn call(
 }
 
 /// Returns the number by which the script knows a list.
-pub(super) fn number(list: Listed) -> u8 {
+pub(super) fn number(list: ListMatch) -> u8 {
     match list {
-        Listed::Allowed => 1,
-        Listed::Denied => 2,
+        ListMatch::Allowed => 1,
+        ListMatch::Denied => 2,
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     shared::Shared,
     source::Source,
 };
-use crate::{figures::Counters, lua, options::Options, retry::Backoff, transport};
+use crate::{lua, options::Options, retry::Backoff, stats::Counters, transport};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);

@@ -30,8 +30,8 @@ use self::{
 use crate::{
     background::{Background, Task},
     error::{Error, Failure},
-    figures::Counters,
     options::{Address, Options},
+    stats::Counters,
 };
 
 /// More connections than this carry no more.

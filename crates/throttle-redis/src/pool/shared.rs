@@ -12,7 +12,7 @@ use redis::RedisError;
 use tokio::{sync::Notify, time::Instant};
 
 use super::connection::{Connection, ConnectionSlot};
-use crate::{error::Failure, figures::Counters, options::Options, redacted::without_login};
+use crate::{error::Failure, options::Options, redacted::without_login, stats::Counters};
 
 /// The slots of a pool, and what happened to their connections.
 pub(super) struct Shared {

@@ -105,10 +105,10 @@ async fn named(
     is_deposed: impl Fn(&str) -> bool,
 ) -> Result<ConnectionInfo, RedisError> {
     let mut asked = JoinSet::new();
-    for (place, sentinel) in (0..).zip(sentinels.iter().cloned()) {
+    for (endpoints, sentinel) in (0..).zip(sentinels.iter().cloned()) {
         let (name, options) = (name.to_owned(), Arc::clone(options));
         asked.spawn(async move {
-            sleep(PATIENT * place).await;
+            sleep(PATIENT * endpoints).await;
             let server = |address: &Address| server(address, &options);
             master(&sentinel, &name, options.encryption.as_ref(), server).await
         });
@@ -180,12 +180,12 @@ mod tests {
     use throttle_testbed::Sentinels;
 
     use super::*;
-    use crate::options::Place;
+    use crate::options::Endpoints;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_deposed_master_is_not_connected_to_for_a_while_though_the_sentinels_name_it() {
         let sentinels = tokio::task::block_in_place(Sentinels::start);
-        let options = Arc::new(Options::new(Place::Cluster { nodes: Vec::new() }));
+        let options = Arc::new(Options::new(Endpoints::Cluster { nodes: Vec::new() }));
         let asked = sentinels.sentinel_addresses().into_iter();
         let asked =
             asked.map(|address| format!("redis://{address}").into_connection_info().unwrap());
@@ -199,7 +199,7 @@ mod tests {
         source.reinstate("127.0.0.1:1");
         assert!(master().await.is_err(), "another was reinstated");
         source.reinstate(&address);
-        assert_eq!(master().await.unwrap(), address, "it was put in its place again");
+        assert_eq!(master().await.unwrap(), address, "it was put in its endpoints again");
         let Source::Sentinel { deposed, .. } = &source else { unreachable!() };
         let long_ago = Instant::now().checked_sub(DEPOSED).unwrap();
         *deposed.lock().unwrap() = Some((address.clone(), long_ago));

@@ -113,7 +113,7 @@ fn record(charge: &Charge<'_>) -> [u8; RECORD] {
         rule.capacity() as f64,
         rule.block().unwrap_or_default().get() as f64,
         charge.cost().min(MOST_COST) as f64,
-        rule.longest_delay().map_or(-1.0, |longest| longest.get() as f64),
+        rule.max_delay().map_or(-1.0, |longest| longest.get() as f64),
     ];
     let mut record = [rule.algorithm().number(); RECORD];
     for (place, number) in record[1..].chunks_exact_mut(8).zip(numbers) {
@@ -129,7 +129,7 @@ fn receipt(refund: &Refund<'_>) -> [f64; 3] {
     };
     let window = u128::from(refund.charge().rule().window().get());
     // A mark or level beyond what the script counts is none that it gave.
-    let mark = receipt.mark().get().min(1 << 53);
-    let level = receipt.level().min(window << 53);
+    let mark = receipt.charged_at().get().min(1 << 53);
+    let level = receipt.fill_level().min(window << 53);
     [mark as f64, (level / window) as f64, (level % window) as f64]
 }

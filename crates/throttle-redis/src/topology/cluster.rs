@@ -26,9 +26,9 @@ use super::{
 use crate::{
     background::{Background, Task},
     error::{Error, Failure, is_read_only},
-    figures::Counters,
     options::{Address, Options},
     pool::{Pool, Source, address_of},
+    stats::Counters,
 };
 
 /// The map is read again this often when all is well.

@@ -21,11 +21,11 @@ use self::{cluster::Cluster, external::ExternalClient};
 use crate::{
     background::Background,
     error::{Error, Failure, is_no_script, is_read_only, passes_soon},
-    figures::{Counters, Figures},
     lua::{Script, ScriptCall},
-    options::{Options, Place},
+    options::{Endpoints, Options},
     pool::{Pool, Source},
     retry::Backoff,
+    stats::{Counters, Stats},
 };
 
 /// Sends requests to where their keys live.
@@ -62,23 +62,23 @@ impl Topology {
     /// Begins to connect; needs a tokio runtime.
     pub(crate) fn start(options: &Arc<Options>) -> Result<Self, Error> {
         let (background, counters) = (Background::new(), Arc::new(Counters::default()));
-        let layout = match &options.place {
-            Place::Standalone(address) => {
+        let layout = match &options.endpoints {
+            Endpoints::Standalone(address) => {
                 let pool = Pool::of_address(address, options, &background, &counters, None)?;
                 Layout::Single { pool: Arc::new(pool), _listeners: None }
             }
-            Place::Unix(path) => {
+            Endpoints::Unix(path) => {
                 let source = Source::unix(path, options)?;
                 let server = path.display().to_string();
                 let pool = Pool::start(server, source, options, &background, &counters, None);
                 Layout::Single { pool: Arc::new(pool), _listeners: None }
             }
-            Place::Sentinel { sentinels, master } => {
+            Endpoints::Sentinel { sentinels, master } => {
                 let (pool, listeners) =
                     sentinel::start(sentinels, master, options, &background, &counters)?;
                 Layout::Single { pool, _listeners: Some(listeners) }
             }
-            Place::Cluster { nodes } => {
+            Endpoints::Cluster { nodes } => {
                 Layout::Cluster(Cluster::start(nodes, options, &background, &counters)?)
             }
         };
@@ -190,22 +190,22 @@ impl Topology {
         self.slot_of(one) == self.slot_of(two)
     }
 
-    pub(crate) fn figures(&self) -> Figures {
+    pub(crate) fn stats(&self) -> Stats {
         let (connections, servers) = match &self.layout {
             Layout::Single { pool, .. } => (pool.connections(), 1),
             Layout::Cluster(cluster) => cluster.connections(),
             Layout::External(_) => (1, 1),
         };
-        self.counters.figures(connections, servers * Pool::size(&self.options))
+        self.counters.stats(connections, servers * Pool::size(&self.options))
     }
 
     /// Names the kind: `standalone`, `sentinel`, `cluster`, `given`.
     pub(crate) fn kind(&self) -> &'static str {
-        match (&self.layout, &self.options.place) {
+        match (&self.layout, &self.options.endpoints) {
             (Layout::External(_), _) => external::NAME,
-            (_, Place::Standalone(_) | Place::Unix(_)) => "standalone",
-            (_, Place::Sentinel { .. }) => "sentinel",
-            (_, Place::Cluster { .. }) => "cluster",
+            (_, Endpoints::Standalone(_) | Endpoints::Unix(_)) => "standalone",
+            (_, Endpoints::Sentinel { .. }) => "sentinel",
+            (_, Endpoints::Cluster { .. }) => "cluster",
         }
     }
 
@@ -279,7 +279,7 @@ impl fmt::Debug for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topology")
             .field("kind", &self.kind())
-            .field("place", &self.options.place)
+            .field("place", &self.options.endpoints)
             .finish_non_exhaustive()
     }
 }

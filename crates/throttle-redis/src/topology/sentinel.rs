@@ -18,11 +18,11 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     background::{Background, Task},
     error::Error,
-    figures::Counters,
     options::{Address, Options},
     pool::{Pool, Source, connection_addr, with_login},
     redacted::without_login,
     retry::Backoff,
+    stats::Counters,
     transport::{Encryption, subscribe},
 };
 
@@ -137,7 +137,7 @@ mod tests {
     use throttle_testbed::{Proxy, Sentinels, Server};
 
     use super::*;
-    use crate::{options::Place, pool::address_of};
+    use crate::{options::Endpoints, pool::address_of};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn who_announces_nothing_is_listened_to_anew_and_then_heard() {
@@ -149,7 +149,7 @@ mod tests {
             client: format!("redis://{}", proxy.address()).into_connection_info().unwrap(),
             encryption: None,
             master: servers.master_name().to_owned(),
-            options: Arc::new(Options::new(Place::Cluster { nodes: Vec::new() })),
+            options: Arc::new(Options::new(Endpoints::Cluster { nodes: Vec::new() })),
             silence: Duration::from_millis(100),
             pool: Arc::downgrade(&pool),
         };
@@ -187,7 +187,7 @@ mod tests {
 
     /// Returns a pool all of whose connections are there, and what listens for it.
     async fn connected(servers: &Sentinels) -> (Arc<Pool>, Listeners) {
-        let options = Arc::new(Options::new(Place::Cluster { nodes: Vec::new() }));
+        let options = Arc::new(Options::new(Endpoints::Cluster { nodes: Vec::new() }));
         let addresses: Vec<_> =
             servers.sentinel_addresses().iter().filter_map(|text| address_of(text)).collect();
         let (pool, listeners) =

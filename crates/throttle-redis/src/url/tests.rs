@@ -9,21 +9,21 @@ fn host(host: &str, port: u16) -> Address {
 #[test]
 fn every_scheme_of_the_guide_is_read() {
     let options = parse("redis://127.0.0.1:6379/3").unwrap();
-    assert_eq!(options.place, Place::Standalone(host("127.0.0.1", 6379)));
+    assert_eq!(options.endpoints, Endpoints::Standalone(host("127.0.0.1", 6379)));
     assert_eq!((options.database, options.tls.is_some()), (3, false));
 
     let options = parse("rediss://redis.example").unwrap();
-    assert_eq!(options.place, Place::Standalone(host("redis.example", 6379)));
+    assert_eq!(options.endpoints, Endpoints::Standalone(host("redis.example", 6379)));
     assert!(options.tls.is_some());
 
     let options = parse("redis+sentinel://a:1,b/mymaster/2").unwrap();
     let sentinels = vec![host("a", 1), host("b", 26379)];
-    assert_eq!(options.place, Place::Sentinel { sentinels, master: "mymaster".to_owned() });
+    assert_eq!(options.endpoints, Endpoints::Sentinel { sentinels, master: "mymaster".to_owned() });
     assert_eq!(options.database, 2);
 
     let options = parse("rediss+cluster://10.0.0.1:7000,[2001:db8::1]:7001").unwrap();
     let nodes = vec![host("10.0.0.1", 7000), host("2001:db8::1", 7001)];
-    assert_eq!(options.place, Place::Cluster { nodes });
+    assert_eq!(options.endpoints, Endpoints::Cluster { nodes });
     assert!(options.tls.is_some());
 }
 
@@ -32,7 +32,7 @@ fn a_unix_socket_is_its_path_as_the_redis_crate_spells_it() {
     for scheme in ["unix", "redis+unix", "valkey+unix", "UNIX"] {
         let options = parse(&format!("{scheme}:///run/my%20redis.sock?db=2&user=u%40&pass=p%26"));
         let options = options.unwrap();
-        assert_eq!(options.place, Place::Unix("/run/my redis.sock".into()));
+        assert_eq!(options.endpoints, Endpoints::Unix("/run/my redis.sock".into()));
         assert_eq!(options.login.username.as_deref(), Some("u@"));
         assert_eq!(options.login.password.as_deref(), Some("p&"));
         assert_eq!(options.database, 2);
@@ -40,8 +40,8 @@ fn a_unix_socket_is_its_path_as_the_redis_crate_spells_it() {
     let options = parse("redis+unix://u:p@/run/redis.sock?prefix=a:").unwrap();
     assert_eq!(options.login.password.as_deref(), Some("p"));
     assert_eq!(
-        (options.place, &options.key_prefix[..]),
-        (Place::Unix("/run/redis.sock".into()), "a:")
+        (options.endpoints, &options.key_prefix[..]),
+        (Endpoints::Unix("/run/redis.sock".into()), "a:")
     );
 }
 
@@ -49,7 +49,7 @@ fn a_unix_socket_is_its_path_as_the_redis_crate_spells_it() {
 fn every_parameter_is_taken() {
     let options = parse(
         "rediss://h?max_connections=50&prefix=app%3A&connect_timeout=5s&response_timeout=250ms\
-         &retries=1&health_check_interval=2m&place_lease=30s&client_name=web&protocol=2&db=4\
+         &retries=1&health_check_interval=2m&permit_lease=30s&client_name=web&protocol=2&db=4\
          &sentinel_username=u&sentinel_password=p%26&ca=ca.pem&cert=c.crt&key=c.key",
     )
     .unwrap();
@@ -59,7 +59,7 @@ fn every_parameter_is_taken() {
     assert_eq!(options.response_timeout, Duration::from_millis(250));
     assert_eq!((options.retries, options.database, options.resp3), (1, 4, false));
     assert_eq!(options.health_check_interval, Duration::from_secs(120));
-    assert_eq!(options.place_lease, Duration::from_secs(30));
+    assert_eq!(options.permit_lease, Duration::from_secs(30));
     assert_eq!(options.client_name.as_deref(), Some("web"));
     assert_eq!(options.sentinel_login.username.as_deref(), Some("u"));
     assert_eq!(options.sentinel_login.password.as_deref(), Some("p&"));
@@ -130,6 +130,6 @@ proptest! {
         let encoded: String = password.bytes().map(|b| format!("%{b:02X}")).collect();
         let options = parse(&format!("redis://u:{encoded}@h:{port}/")).unwrap();
         prop_assert_eq!(options.login.password, Some(password));
-        prop_assert_eq!(options.place, Place::Standalone(host("h", port)));
+        prop_assert_eq!(options.endpoints, Endpoints::Standalone(host("h", port)));
     }
 }

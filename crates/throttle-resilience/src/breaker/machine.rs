@@ -14,7 +14,7 @@ use std::{
 use throttle_core::StorageError;
 
 use super::{
-    circuit::{Circuit, CircuitChange, CircuitFigures, CircuitState},
+    config::{CircuitBreakerConfig, CircuitChange, CircuitState, CircuitStats},
     ring::Ring,
 };
 
@@ -24,7 +24,7 @@ use super::{
 /// changes nothing in a window that is full of good ones. While it is open, calls are rejected by two
 /// reads. All else happens under a lock.
 pub(super) struct Machine {
-    circuit: Circuit,
+    circuit: CircuitBreakerConfig,
     /// The phase, in the lowest two bits, and the generation: how often it opened or closed.
     flag: AtomicU64,
     /// When the next probe may go, in microseconds after `start`.
@@ -44,7 +44,7 @@ struct Locked {
 struct Counts {
     opened: AtomicU64,
     rejected: AtomicU64,
-    probes: AtomicU64,
+    half_open_calls: AtomicU64,
     failed: AtomicU64,
     slow: AtomicU64,
 }
@@ -72,8 +72,8 @@ pub(super) enum Went<'a> {
 }
 
 impl Machine {
-    pub(super) fn new(circuit: Circuit) -> Self {
-        let ring = Ring::new(circuit.window);
+    pub(super) fn new(circuit: CircuitBreakerConfig) -> Self {
+        let ring = Ring::new(circuit.window_size);
         Self {
             circuit,
             flag: AtomicU64::new(CLOSED),
@@ -84,8 +84,8 @@ impl Machine {
         }
     }
 
-    pub(super) fn slow_after(&self) -> Option<Duration> {
-        self.circuit.slow_after
+    pub(super) fn slow_call_threshold(&self) -> Option<Duration> {
+        self.circuit.slow_call_threshold
     }
 
     /// Says whether a call may go through.
@@ -106,7 +106,7 @@ impl Machine {
             self.counts.rejected.fetch_add(1, Relaxed);
             return None;
         }
-        self.counts.probes.fetch_add(1, Relaxed);
+        self.counts.half_open_calls.fetch_add(1, Relaxed);
         self.tell(CircuitState::Open, CircuitState::HalfOpen, None);
         Some(Permit { generation: flag >> 2, probe: true })
     }
@@ -151,8 +151,8 @@ impl Machine {
     fn counted(&self, locked: &mut Locked, flag: u64, went: &Went<'_>) -> Option<Change> {
         let bad = !matches!(went, Went::Well);
         locked.ring.push(bad);
-        let least = self.circuit.least_calls.min(self.circuit.window);
-        if bad && locked.ring.len() >= least && locked.ring.share() >= self.circuit.share {
+        let least = self.circuit.minimum_calls.min(self.circuit.window_size);
+        if bad && locked.ring.len() >= least && locked.ring.share() >= self.circuit.failure_rate {
             self.counts.opened.fetch_add(1, Relaxed);
             self.open(locked, (flag >> 2) + 1);
             return Some((CircuitState::Closed, CircuitState::Open));
@@ -169,7 +169,7 @@ impl Machine {
             return Some((CircuitState::HalfOpen, CircuitState::Open));
         }
         locked.good_probes += 1;
-        if locked.good_probes < self.circuit.probes {
+        if locked.good_probes < self.circuit.half_open_calls {
             self.next_probe(0, generation);
             return None;
         }
@@ -190,9 +190,9 @@ impl Machine {
 
     fn open(&self, locked: &mut Locked, generation: u64) {
         locked.good_probes = 0;
-        let longest = u64::try_from(self.circuit.open_for.as_micros()).unwrap_or(u64::MAX);
-        let open_for = longest - fastrand::u64(0..=longest / 4);
-        self.next_probe(self.elapsed().saturating_add(open_for), generation);
+        let longest = u64::try_from(self.circuit.open_duration.as_micros()).unwrap_or(u64::MAX);
+        let open_duration = longest - fastrand::u64(0..=longest / 4);
+        self.next_probe(self.elapsed().saturating_add(open_duration), generation);
     }
 
     fn next_probe(&self, at: u64, generation: u64) {
@@ -200,9 +200,9 @@ impl Machine {
         self.flag.store(generation << 2 | OPEN, Release);
     }
 
-    pub(super) fn figures(&self) -> CircuitFigures {
+    pub(super) fn stats(&self) -> CircuitStats {
         let counts = &self.counts;
-        CircuitFigures {
+        CircuitStats {
             state: match self.flag.load(Relaxed) & PHASE {
                 CLEAN | CLOSED => CircuitState::Closed,
                 OPEN => CircuitState::Open,
@@ -210,7 +210,7 @@ impl Machine {
             },
             opened: counts.opened.load(Relaxed),
             rejected: counts.rejected.load(Relaxed),
-            probes: counts.probes.load(Relaxed),
+            half_open_calls: counts.half_open_calls.load(Relaxed),
             failed: counts.failed.load(Relaxed),
             slow: counts.slow.load(Relaxed),
         }
@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn how_long_it_stays_open_differs_and_is_never_longer_than_what_was_said() {
-        let machine = Machine::new(Circuit::new().open_for(Duration::from_secs(1)));
+        let machine =
+            Machine::new(CircuitBreakerConfig::new().open_duration(Duration::from_secs(1)));
         let mut ends = BTreeSet::new();
         for _ in 0..100 {
             machine.open(&mut machine.lock(), 1);

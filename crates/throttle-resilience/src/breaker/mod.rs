@@ -1,6 +1,6 @@
 //! A storage that is left alone while it fails.
 
-mod circuit;
+mod config;
 mod machine;
 mod ring;
 #[cfg(test)]
@@ -10,7 +10,7 @@ use std::{fmt, ops::Deref, sync::Arc, time::Instant};
 
 use throttle_core::{AtomicStorage, Reply, Storage, StorageCall, StorageError, Wrapper};
 
-pub use self::circuit::{Circuit, CircuitChange, CircuitFigures, CircuitState};
+pub use self::config::{CircuitBreakerConfig, CircuitChange, CircuitState, CircuitStats};
 use self::machine::{Machine, Permit, Went};
 use crate::error::Error;
 
@@ -27,12 +27,12 @@ use crate::error::Error;
 /// ```
 /// use std::time::Duration;
 /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
-/// use ratethrottle::{Storage, resilience::{Circuit, CircuitBreaker, Deadline, Deadlines}};
+/// use ratethrottle::{Storage, resilience::{CircuitBreakerConfig, CircuitBreaker, Deadline, Deadlines}};
 ///
 /// fn wrapped(storage: impl Storage) -> CircuitBreaker {
-///     let circuit = Circuit::new()
-///         .window(200)
-///         .slow_after(Duration::from_millis(20))
+///     let circuit = CircuitBreakerConfig::new()
+///         .window_size(200)
+///         .slow_call_threshold(Duration::from_millis(20))
 ///         .on_change(|change| println!("{:?} -> {:?}", change.from, change.to));
 ///     CircuitBreaker::new(Deadline::new(storage, Deadlines::new()), circuit)
 /// }
@@ -45,15 +45,15 @@ pub struct CircuitBreaker {
 
 impl CircuitBreaker {
     /// Wraps a storage.
-    pub fn new(storage: impl Storage, circuit: Circuit) -> Self {
+    pub fn new(storage: impl Storage, circuit: CircuitBreakerConfig) -> Self {
         let storage = Arc::new(storage).atomic();
         Self { storage, machine: Arc::new(Machine::new(circuit)) }
     }
 
     /// Returns what it saw and did so far.
     #[must_use]
-    pub fn figures(&self) -> CircuitFigures {
-        self.machine.figures()
+    pub fn stats(&self) -> CircuitStats {
+        self.machine.stats()
     }
 }
 
@@ -110,7 +110,7 @@ struct Watched<M: Deref<Target = Machine>> {
 impl<M: Deref<Target = Machine>> Watched<M> {
     #[inline]
     fn new(machine: M, permit: Permit) -> Self {
-        let began = machine.slow_after().map(|_| Instant::now());
+        let began = machine.slow_call_threshold().map(|_| Instant::now());
         Self { machine, permit: Some(permit), began }
     }
 
@@ -121,7 +121,7 @@ impl<M: Deref<Target = Machine>> Watched<M> {
     #[inline]
     fn done<T>(mut self, answer: &Result<T, StorageError>) {
         let Some(permit) = self.permit.take() else { return };
-        let slow = self.began.zip(self.machine.slow_after());
+        let slow = self.began.zip(self.machine.slow_call_threshold());
         let went = match went(answer) {
             Went::Well if slow.is_some_and(|(began, most)| began.elapsed() > most) => Went::Slowly,
             went => went,
@@ -143,7 +143,7 @@ impl fmt::Debug for CircuitBreaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("storage", &self.storage.kind())
-            .field("figures", &self.figures())
+            .field("stats", &self.stats())
             .finish()
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use throttle_core::StorageError;
 
 use super::{
-    circuit::{Circuit, CircuitState},
+    config::{CircuitBreakerConfig, CircuitState},
     machine::{Machine, Permit, Went},
 };
 
@@ -30,14 +30,17 @@ fn calls(machine: &Machine, count: usize, good: bool) -> usize {
     (0..count).filter(call).count()
 }
 
-fn circuit() -> Circuit {
-    Circuit::new().window(20).least_calls(10).open_for(Duration::from_millis(20))
+fn circuit() -> CircuitBreakerConfig {
+    CircuitBreakerConfig::new()
+        .window_size(20)
+        .minimum_calls(10)
+        .open_duration(Duration::from_millis(20))
 }
 
 fn opened() -> Machine {
     let machine = Machine::new(circuit());
     calls(&machine, 10, false);
-    assert_eq!(machine.figures().state, CircuitState::Open);
+    assert_eq!(machine.stats().state, CircuitState::Open);
     machine
 }
 
@@ -60,9 +63,9 @@ fn pause(millis: u64) {
 fn it_opens_at_the_share_and_not_before_there_were_enough_calls() {
     let machine = Machine::new(circuit());
     assert_eq!(calls(&machine, 9, false), 9);
-    assert_eq!(machine.figures().state, CircuitState::Closed);
+    assert_eq!(machine.stats().state, CircuitState::Closed);
     assert_eq!(calls(&machine, 2, false), 1, "the tenth opens it");
-    let figures = machine.figures();
+    let figures = machine.stats();
     assert_eq!((figures.state, figures.opened, figures.rejected), (CircuitState::Open, 1, 1));
 
     let machine = Machine::new(circuit());
@@ -78,7 +81,7 @@ fn slow_calls_count_as_failures() {
     for _ in 0..10 {
         machine.record(machine.permit().unwrap(), &Went::Slowly);
     }
-    let figures = machine.figures();
+    let figures = machine.stats();
     assert_eq!((figures.state, figures.slow, figures.failed), (CircuitState::Open, 10, 0));
 }
 
@@ -88,10 +91,10 @@ fn while_it_is_open_nothing_passes_and_then_one_probe_at_a_time() {
     assert_eq!(calls(&machine, 100, true), 0);
     pause(25);
     let permit = machine.permit().expect("one may probe");
-    assert_eq!(machine.figures().state, CircuitState::HalfOpen);
+    assert_eq!(machine.stats().state, CircuitState::HalfOpen);
     assert_eq!(calls(&machine, 100, true), 0, "the others wait for what it brings");
     machine.record(permit, &Went::Well);
-    assert_eq!(machine.figures().state, CircuitState::Closed);
+    assert_eq!(machine.stats().state, CircuitState::Closed);
     assert_eq!(calls(&machine, 100, true), 100);
 }
 
@@ -99,24 +102,27 @@ fn while_it_is_open_nothing_passes_and_then_one_probe_at_a_time() {
 fn a_probe_that_fails_opens_it_for_as_long_again() {
     let machine = opened();
     machine.record(probe(&machine), &Went::Failed(&broken()));
-    let figures = machine.figures();
-    assert_eq!((figures.state, figures.opened, figures.probes), (CircuitState::Open, 1, 1));
+    let figures = machine.stats();
+    assert_eq!(
+        (figures.state, figures.opened, figures.half_open_calls),
+        (CircuitState::Open, 1, 1)
+    );
     assert!(machine.permit().is_none());
     machine.record(probe(&machine), &Went::Well);
-    assert_eq!(machine.figures().state, CircuitState::Closed);
+    assert_eq!(machine.stats().state, CircuitState::Closed);
 }
 
 #[test]
 fn several_probes_go_one_after_the_other() {
-    let machine = Machine::new(circuit().probes(3));
+    let machine = Machine::new(circuit().half_open_calls(3));
     calls(&machine, 10, false);
     for _ in 0..3 {
-        assert_ne!(machine.figures().state, CircuitState::Closed);
+        assert_ne!(machine.stats().state, CircuitState::Closed);
         let permit = probe(&machine);
         assert!(machine.permit().is_none());
         machine.record(permit, &Went::Well);
     }
-    assert_eq!(machine.figures().state, CircuitState::Closed);
+    assert_eq!(machine.stats().state, CircuitState::Closed);
 }
 
 #[test]
@@ -124,11 +130,11 @@ fn a_probe_that_is_given_up_lets_another_go() {
     let machine = opened();
     let permit = probe(&machine);
     machine.forget(permit);
-    assert_eq!(machine.figures().state, CircuitState::Open);
+    assert_eq!(machine.stats().state, CircuitState::Open);
     machine.record(machine.permit().expect("another may go at once"), &Went::Well);
-    assert_eq!(machine.figures().state, CircuitState::Closed);
+    assert_eq!(machine.stats().state, CircuitState::Closed);
     machine.forget(permit);
-    assert_eq!(machine.figures().state, CircuitState::Closed, "its time is over");
+    assert_eq!(machine.stats().state, CircuitState::Closed, "its time is over");
 }
 
 #[test]
@@ -137,12 +143,12 @@ fn what_was_sent_before_it_opened_changes_nothing_when_it_comes_late() {
     let late: Vec<_> = (0..40).map(|_| machine.permit().unwrap()).collect();
     calls(&machine, 10, false);
     machine.record(late[0], &Went::Well);
-    assert_eq!(machine.figures().state, CircuitState::Open, "a late success closes nothing");
+    assert_eq!(machine.stats().state, CircuitState::Open, "a late success closes nothing");
     machine.record(probe(&machine), &Went::Well);
     for permit in &late[1..] {
         machine.record(*permit, &Went::Failed(&broken()));
     }
-    assert_eq!(machine.figures().state, CircuitState::Closed, "late failures open nothing");
+    assert_eq!(machine.stats().state, CircuitState::Closed, "late failures open nothing");
 }
 
 #[test]
@@ -150,7 +156,7 @@ fn each_change_is_told_once_with_what_led_to_it() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
     let circuit = circuit()
-        .open_for(Duration::from_secs(1))
+        .open_duration(Duration::from_secs(1))
         .on_change(move |change| told.lock().unwrap().push(change.clone()));
     let machine = Machine::new(circuit);
     calls(&machine, 1_000, false);
@@ -173,7 +179,7 @@ fn a_callback_that_panics_harms_nobody() {
 
 #[test]
 fn many_threads_get_one_probe_and_no_change_is_lost() {
-    let machine = Machine::new(circuit().open_for(Duration::from_millis(1)));
+    let machine = Machine::new(circuit().open_duration(Duration::from_millis(1)));
     let (inside, most) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {
@@ -193,8 +199,8 @@ fn many_threads_get_one_probe_and_no_change_is_lost() {
         }
     });
     assert_eq!(most.load(Relaxed), 1, "probes at once");
-    let figures = machine.figures();
+    let figures = machine.stats();
     assert!(figures.opened > 0 && figures.rejected > 0, "{figures:?}");
     machine.record(probe(&machine), &Went::Well);
-    assert_eq!(calls(&machine, 9, true), 9, "{:?}", machine.figures());
+    assert_eq!(calls(&machine, 9, true), 9, "{:?}", machine.stats());
 }

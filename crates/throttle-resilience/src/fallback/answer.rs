@@ -8,7 +8,7 @@ use throttle_core::{
     StorageError, SystemClock, Verdict,
 };
 
-use super::{modes::Mode, state::Inner};
+use super::{modes::FailureMode, state::Inner};
 
 /// How long a request waits that is larger than this server's share: the storage may be back then.
 const NEXT_TRY: Micros = Micros::new(1_000_000);
@@ -22,13 +22,13 @@ impl Inner {
         call: StorageCall,
     ) -> Reply<Outcome> {
         self.failed(&error);
-        let modes: SmallVec<[Mode; 2]> =
+        let modes: SmallVec<[FailureMode; 2]> =
             request.charges().iter().map(|charge| self.modes.mode(charge.rule().name())).collect();
-        if modes.contains(&Mode::Closed) {
+        if modes.contains(&FailureMode::FailClosed) {
             self.count(&self.counts.closed);
             return Reply::ready(Err(error));
         }
-        if !modes.contains(&Mode::Local) {
+        if !modes.contains(&FailureMode::Local) {
             self.count(&self.counts.open);
             let at = request.clock().map_or_else(|| SystemClock.now(), |clock| clock.now());
             return Reply::ready(Ok(joined(request, &modes, None, at)));
@@ -42,20 +42,20 @@ impl Inner {
     fn answer_locally(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
-        modes: SmallVec<[Mode; 2]>,
+        modes: SmallVec<[FailureMode; 2]>,
         call: StorageCall,
         owes: bool,
     ) -> Reply<Outcome> {
         let Some(local) = &self.modes.local else {
-            // `Modes::mode` says `Local` only where there is one.
+            // `FailureModes::mode` says `Local` only where there is one.
             return Reply::ready(Err(StorageError::not_carried_out("there is no local storage")));
         };
         let local_charges = || {
             let pairs = request.charges().iter().zip(&modes);
-            pairs.filter(|(_, mode)| **mode == Mode::Local).map(|(charge, _)| charge)
+            pairs.filter(|(_, mode)| **mode == FailureMode::Local).map(|(charge, _)| charge)
         };
         let shares: SmallVec<[Arc<CheckedRule>; 2]> = local_charges()
-            .map(|charge| Arc::new(charge.rule().scaled(1, self.servers())))
+            .map(|charge| Arc::new(charge.rule().fraction(1, self.servers())))
             .collect();
         let charges: SmallVec<[Charge<'_>; 2]> = local_charges()
             .zip(&shares)
@@ -74,14 +74,14 @@ impl Inner {
     fn conclude(
         &self,
         request: &ChargeRequest<'_>,
-        modes: &[Mode],
+        modes: &[FailureMode],
         own: &Outcome,
         owes: bool,
     ) -> Outcome {
         let outcome = joined(request, modes, Some(own), own.at());
         if owes && outcome.is_allowed() {
             let charges = request.charges().iter().zip(modes);
-            for (charge, _) in charges.filter(|(_, mode)| **mode == Mode::Local) {
+            for (charge, _) in charges.filter(|(_, mode)| **mode == FailureMode::Local) {
                 self.debts.add(charge, request.clock());
             }
         }
@@ -92,13 +92,15 @@ impl Inner {
 /// Joins what the local storage said for some rules with what the others say by their modes.
 fn joined(
     request: &ChargeRequest<'_>,
-    modes: &[Mode],
+    modes: &[FailureMode],
     own: Option<&Outcome>,
     at: Micros,
 ) -> Outcome {
     let mut local = own.map_or(&[][..], Outcome::verdicts).iter();
     let verdicts = request.charges().iter().zip(modes).map(|(charge, mode)| match mode {
-        Mode::Local => local.next().map_or_else(Verdict::default, |own| by_share(charge, own)),
+        FailureMode::Local => {
+            local.next().map_or_else(Verdict::default, |own| by_share(charge, own))
+        }
         _ => unknown(charge),
     });
     Outcome::new(verdicts, at).degraded()

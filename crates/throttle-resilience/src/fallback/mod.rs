@@ -1,9 +1,9 @@
 //! A storage with another way to answer.
 
 mod answer;
+mod concurrency;
 mod debts;
 mod modes;
-mod places;
 mod recover;
 mod repay;
 mod state;
@@ -11,14 +11,14 @@ mod state;
 use std::{fmt, sync::Arc};
 
 use throttle_core::{
-    AtomicStorage, ChargeRequest, Outcome, PlaceStorage, Reply, Storage, StorageCall, StorageError,
-    Wrapper, async_trait,
+    AtomicStorage, ChargeRequest, ConcurrencyStorage, Outcome, Reply, Storage, StorageCall,
+    StorageError, Wrapper, async_trait,
 };
 
-pub use self::modes::{FallbackChange, FallbackFigures, Mode, Modes};
-use self::{places::FallbackPlaces, state::Inner};
+pub use self::modes::{FailureMode, FailureModes, FallbackChange, FallbackStats};
+use self::{concurrency::FallbackPlaces, state::Inner};
 
-/// Answers by the [`Modes`] of the rules what its storage cannot decide.
+/// Answers by the [`FailureModes`] of the rules what its storage cannot decide.
 ///
 /// Any error counts, whatever it is about, so that a rule that is open or local stays available; what
 /// is to be mended is in the log. Decisions that the storage did not make say so
@@ -37,10 +37,10 @@ use self::{places::FallbackPlaces, state::Inner};
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
-/// use ratethrottle::{Storage, resilience::{Fallback, Mode, Modes}};
+/// use ratethrottle::{Storage, resilience::{Fallback, FailureMode, FailureModes}};
 ///
 /// fn wrapped(shared: impl Storage, memory: impl Storage) -> Fallback {
-///     Fallback::new(shared, Modes::local(memory, 3).rule("login", Mode::Closed))
+///     Fallback::new(shared, FailureModes::local(memory, 3).rule("login", FailureMode::FailClosed))
 /// }
 /// ```
 #[derive(Clone)]
@@ -50,8 +50,8 @@ pub struct Fallback {
 
 impl Fallback {
     /// Wraps a storage.
-    pub fn new(storage: impl Storage, modes: Modes) -> Self {
-        let without = |mode: &Mode| *mode == Mode::Local && modes.local.is_none();
+    pub fn new(storage: impl Storage, modes: FailureModes) -> Self {
+        let without = |mode: &FailureMode| *mode == FailureMode::Local && modes.local.is_none();
         if without(&modes.otherwise) || modes.rules.values().any(without) {
             tracing::error!(
                 "a rule is to be decided locally without a storage for it: it is closed"
@@ -61,15 +61,15 @@ impl Fallback {
     }
 
     /// Sets how many servers share the limits, where that changes while they serve; 0 counts as 1. Where
-    /// the number is [learnt](crate::Servers::learnt), it is what is known until they are counted again.
-    pub fn set_servers(&self, servers: u64) {
+    /// the number is [learnt](crate::Instances::discovered), it is what is known until they are counted again.
+    pub fn set_instances(&self, servers: u64) {
         self.inner.servers.set(servers);
     }
 
     /// Returns what was answered without the storage so far.
     #[must_use]
-    pub fn figures(&self) -> FallbackFigures {
-        self.inner.figures()
+    pub fn stats(&self) -> FallbackStats {
+        self.inner.stats()
     }
 
     /// Passes a decision on, or answers without the storage.
@@ -115,8 +115,8 @@ impl Wrapper for Fallback {
         }
     }
 
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
-        let (inner, places) = (Arc::clone(&self.inner), self.inner.storage.places()?);
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
+        let (inner, places) = (Arc::clone(&self.inner), self.inner.storage.concurrency()?);
         Some(Arc::new(FallbackPlaces::new(inner, places)))
     }
 
@@ -134,7 +134,7 @@ impl fmt::Debug for Fallback {
         f.debug_struct("Fallback")
             .field("storage", &self.inner.storage.kind())
             .field("modes", &self.inner.modes)
-            .field("figures", &self.figures())
+            .field("stats", &self.stats())
             .finish()
     }
 }

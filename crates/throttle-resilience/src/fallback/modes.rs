@@ -5,17 +5,17 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use serde::Serialize;
 use throttle_core::{AtomicStorage, Storage};
 
-use crate::{observer::Observers, servers::Servers};
+use crate::{instances::Instances, observer::Observers};
 
 /// Says what a rule does while the storage fails.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Mode {
+pub enum FailureMode {
     /// Requests fail with the storage's error; over HTTP that is a 503.
-    Closed,
+    FailClosed,
     /// Requests pass, marked as degraded.
-    Open,
+    FailOpen,
     /// Another storage decides, by this server's share of the limit; answers are marked as degraded.
     Local,
 }
@@ -23,11 +23,11 @@ pub enum Mode {
 /// Says what each rule does while the storage fails, and who is told.
 #[derive(Clone)]
 #[must_use]
-pub struct Modes {
-    pub(super) otherwise: Mode,
-    pub(super) rules: HashMap<String, Mode>,
+pub struct FailureModes {
+    pub(super) otherwise: FailureMode,
+    pub(super) rules: HashMap<String, FailureMode>,
     pub(crate) local: Option<Local>,
-    pub(super) max_debts: usize,
+    pub(super) max_deferred: usize,
     pub(super) observers: Observers<FallbackChange>,
 }
 
@@ -35,49 +35,49 @@ pub struct Modes {
 #[derive(Clone)]
 pub(crate) struct Local {
     pub(super) storage: Arc<dyn AtomicStorage>,
-    pub(crate) servers: Servers,
+    pub(crate) servers: Instances,
 }
 
-impl Modes {
+impl FailureModes {
     /// Refuses what the storage cannot decide.
-    pub fn closed() -> Self {
-        Self::of(Mode::Closed, None)
+    pub fn fail_closed() -> Self {
+        Self::of(FailureMode::FailClosed, None)
     }
 
     /// Lets pass what the storage cannot decide.
-    pub fn open() -> Self {
-        Self::of(Mode::Open, None)
+    pub fn fail_open() -> Self {
+        Self::of(FailureMode::FailOpen, None)
     }
 
     /// Decides by `storage`, such as one in memory, what the usual one cannot decide. `servers` is how
-    /// many share the limits, a number or [learnt](Servers::learnt): each then keeps its share, rounded
+    /// many share the limits, a number or [learnt](Instances::discovered): each then keeps its share, rounded
     /// down, and at least 1. 0 counts as 1.
-    pub fn local(storage: impl Storage, servers: impl Into<Servers>) -> Self {
+    pub fn local(storage: impl Storage, servers: impl Into<Instances>) -> Self {
         let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
-        Self::of(Mode::Local, Some(Local { storage, servers }))
+        Self::of(FailureMode::Local, Some(Local { storage, servers }))
     }
 
-    fn of(otherwise: Mode, local: Option<Local>) -> Self {
+    fn of(otherwise: FailureMode, local: Option<Local>) -> Self {
         let observers = Observers::default();
-        Self { otherwise, rules: HashMap::new(), local, max_debts: 10_000, observers }
+        Self { otherwise, rules: HashMap::new(), local, max_deferred: 10_000, observers }
     }
 
-    /// Gives a rule another mode. [`Mode::Local`] takes [`Modes::local`]; without it the rule is closed.
-    pub fn rule(mut self, name: impl Into<String>, mode: Mode) -> Self {
+    /// Gives a rule another mode. [`FailureMode::Local`] takes [`FailureModes::local`]; without it the rule is closed.
+    pub fn rule(mut self, name: impl Into<String>, mode: FailureMode) -> Self {
         self.rules.insert(name.into(), mode);
         self
     }
 
     /// Gives all rules another mode that have none of their own, where only some are local.
-    pub fn otherwise(mut self, mode: Mode) -> Self {
+    pub fn otherwise(mut self, mode: FailureMode) -> Self {
         self.otherwise = mode;
         self
     }
 
     /// Bounds for how many keys under rules it is remembered what was admitted locally, to charge it to
     /// the storage when that is back; default 10,000. What comes when it is full is not charged.
-    pub fn max_debts(mut self, max_debts: usize) -> Self {
-        self.max_debts = max_debts;
+    pub fn max_deferred(mut self, max_deferred: usize) -> Self {
+        self.max_deferred = max_deferred;
         self
     }
 
@@ -88,24 +88,24 @@ impl Modes {
     }
 
     /// Returns the mode of a rule.
-    pub(super) fn mode(&self, rule: &str) -> Mode {
+    pub(super) fn mode(&self, rule: &str) -> FailureMode {
         let own = if self.rules.is_empty() { None } else { self.rules.get(rule).copied() };
         match own.unwrap_or(self.otherwise) {
-            Mode::Local if self.local.is_none() => Mode::Closed,
+            FailureMode::Local if self.local.is_none() => FailureMode::FailClosed,
             mode => mode,
         }
     }
 }
 
-impl Default for Modes {
+impl Default for FailureModes {
     fn default() -> Self {
-        Self::closed()
+        Self::fail_closed()
     }
 }
 
-impl fmt::Debug for Modes {
+impl fmt::Debug for FailureModes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Modes")
+        f.debug_struct("FailureModes")
             .field("otherwise", &self.otherwise)
             .field("rules", &self.rules)
             .field("local", &self.local.as_ref().map(|local| local.storage.kind()))
@@ -130,7 +130,7 @@ pub enum FallbackChange {
 /// Counts what was answered without the storage since the wrapper was made.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[non_exhaustive]
-pub struct FallbackFigures {
+pub struct FallbackStats {
     /// Whether calls failed within the last second, or charges are due.
     pub degraded: bool,
     /// How many servers share the limits, as it was given or learnt.

@@ -13,17 +13,17 @@ use throttle_core::{AtomicStorage, StorageError};
 
 use super::{
     debts::Debts,
-    modes::{FallbackChange, FallbackFigures, Modes},
+    modes::{FailureModes, FallbackChange, FallbackStats},
 };
-use crate::servers::Servers;
+use crate::instances::Instances;
 
 /// How long no call may have failed before the storage counts as back.
 const CALM: Duration = Duration::from_secs(1);
 
 pub(super) struct Inner {
     pub(super) storage: Arc<dyn AtomicStorage>,
-    pub(super) modes: Modes,
-    pub(super) servers: Servers,
+    pub(super) modes: FailureModes,
+    pub(super) servers: Instances,
     pub(super) debts: Debts,
     pub(super) degraded: AtomicBool,
     pub(super) repaying: AtomicBool,
@@ -44,11 +44,12 @@ pub(super) struct Counts {
 }
 
 impl Inner {
-    pub(super) fn new(storage: Arc<dyn AtomicStorage>, modes: Modes) -> Self {
-        let servers = modes.local.as_ref().map_or(Servers::given(1), |local| local.servers.clone());
+    pub(super) fn new(storage: Arc<dyn AtomicStorage>, modes: FailureModes) -> Self {
+        let servers =
+            modes.local.as_ref().map_or(Instances::fixed(1), |local| local.servers.clone());
         Self {
             storage,
-            debts: Debts::new(modes.max_debts),
+            debts: Debts::new(modes.max_deferred),
             modes,
             servers,
             degraded: AtomicBool::new(false),
@@ -60,8 +61,8 @@ impl Inner {
         }
     }
 
-    pub(super) fn figures(&self) -> FallbackFigures {
-        FallbackFigures {
+    pub(super) fn stats(&self) -> FallbackStats {
+        FallbackStats {
             degraded: self.degraded.load(Relaxed),
             servers: self.servers().get(),
             outages: self.counts.outages.load(Relaxed),

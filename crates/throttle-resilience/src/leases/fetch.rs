@@ -8,8 +8,8 @@ use throttle_core::{
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    gate::{Gate, Voided},
     lease::{Batch, Lease, REST, Short},
+    pending_fetch::{Gate, Voided},
     plan::Plan,
     state::Inner,
     table::Return,

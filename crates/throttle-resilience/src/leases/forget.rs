@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use throttle_core::{Charge, ChargeRequest};
 
-use super::{gate::Voided, state::Inner, table::Return};
+use super::{pending_fetch::Voided, state::Inner, table::Return};
 use crate::before_and_after::BeforeAndAfter;
 
 impl Inner {

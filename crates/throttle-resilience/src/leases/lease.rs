@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use throttle_core::{Micros, Receipt, Verdict};
 
-use super::{gate::Gate, meter::Meter, plan::Plan};
+use super::{pending_fetch::Gate, plan::Plan, rate_estimator::Meter};
 
 /// Holds permits that the storage has charged already, and what it said when it was asked last.
 #[derive(Debug)]
@@ -173,7 +173,9 @@ impl Lease {
         }
         let of_windows = self.plan.is_of_windows();
         let same = |batch: &&mut Batch| match (batch.receipt, receipt) {
-            (Some(one), Some(two)) => one == two || of_windows && one.mark() == two.mark(),
+            (Some(one), Some(two)) => {
+                one == two || of_windows && one.charged_at() == two.charged_at()
+            }
             _ => false,
         };
         let Some(batch) = self.batches.iter_mut().find(same) else { return false };
@@ -252,7 +254,7 @@ impl Lease {
         self.refused = None;
         self.left = self.left.saturating_add(batch.left);
         let same = |one: &&mut Batch| match (one.receipt, batch.receipt) {
-            (Some(one), Some(two)) => one.mark() == two.mark(),
+            (Some(one), Some(two)) => one.charged_at() == two.charged_at(),
             _ => false,
         };
         if self.plan.is_of_windows()

@@ -38,21 +38,21 @@
 //! turns: until half of that part can have come back. If all others stop asking at that moment, so much is
 //! unclaimed for as long as one waits, beside what they hold and give back.
 
-mod accuracy;
+mod acquire;
+mod budget;
+mod count_min;
 mod fetch;
-mod figures;
 mod forget;
-mod gate;
 mod lease;
-mod meter;
-mod path;
+mod maintenance;
+mod pending_fetch;
 mod plan;
+mod rate_estimator;
 mod refund;
-mod sketch;
 mod state;
+mod stats;
 mod table;
 mod taken;
-mod tidy;
 
 use std::{
     fmt,
@@ -65,14 +65,14 @@ use throttle_core::{
     async_trait,
 };
 
-pub use self::{accuracy::Accuracy, figures::LeaseFigures};
+pub use self::{budget::LeaseBudget, stats::LeaseStats};
 use self::{
+    count_min::Sketch,
     plan::Named,
-    sketch::Sketch,
     state::{Counts, Inner},
     table::Table,
 };
-use crate::servers::Servers;
+use crate::instances::Instances;
 
 /// Takes permits of keys that are asked for often in batches, and spends them here, so that not every
 /// request asks the storage.
@@ -82,7 +82,7 @@ use crate::servers::Servers;
 /// is asked for in the background when half of it is spent; what is not spent for a while is given back.
 ///
 /// - Never more is admitted than the rule allows, in any window.
-/// - Refused too early is at most the [`Accuracy`]'s part of the limit, all servers together. A server
+/// - Refused too early is at most the [`LeaseBudget`]'s part of the limit, all servers together. A server
 ///   that is killed takes what it held with it, until its window ends.
 /// - A sliding window log lets through its limit in a window that is longer by the accuracy, a token
 ///   bucket has a burst that is smaller by it. All servers must state the same accuracy: the bound is
@@ -103,10 +103,10 @@ use crate::servers::Servers;
 ///
 /// ```
 /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_resilience::*; pub mod resilience { pub use super::*; } }
-/// use ratethrottle::{Limiter, Storage, resilience::{Accuracy, Leases, Servers}};
+/// use ratethrottle::{Limiter, Storage, resilience::{LeaseBudget, Leases, Instances}};
 ///
 /// fn limiter(redis: impl Storage) -> Limiter {
-///     let leases = Leases::new(redis, Servers::given(3)).rule("api", Accuracy::percent(5));
+///     let leases = Leases::new(redis, Instances::fixed(3)).rule("api", LeaseBudget::percent(5));
 ///     Limiter::new(leases.build())
 /// }
 /// ```
@@ -119,8 +119,8 @@ pub struct Leases {
 #[must_use]
 pub struct LeasesBuilder {
     storage: Arc<dyn AtomicStorage>,
-    servers: Servers,
-    rules: Vec<(String, Accuracy)>,
+    servers: Instances,
+    rules: Vec<(String, LeaseBudget)>,
     max_keys: usize,
     deadline: Option<Duration>,
 }
@@ -128,15 +128,15 @@ pub struct LeasesBuilder {
 impl Leases {
     /// Begins with the storage, and with the number of servers that share it.
     #[expect(clippy::new_ret_no_self, reason = "the rules are to be named")]
-    pub fn new(storage: impl Storage, servers: impl Into<Servers>) -> LeasesBuilder {
+    pub fn new(storage: impl Storage, servers: impl Into<Instances>) -> LeasesBuilder {
         let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
         LeasesBuilder { storage, servers, rules: Vec::new(), max_keys: 10_000, deadline: None }
     }
 
     /// Returns what was taken, spent and given back so far.
     #[must_use]
-    pub fn figures(&self) -> LeaseFigures {
-        self.inner.figures()
+    pub fn stats(&self) -> LeaseStats {
+        self.inner.stats()
     }
 
     /// Gives back what is held, and leases nothing from now on: each request asks the storage.
@@ -152,7 +152,7 @@ impl Leases {
 
 impl LeasesBuilder {
     /// Leases the rule of this name.
-    pub fn rule(mut self, name: impl Into<String>, accuracy: Accuracy) -> Self {
+    pub fn rule(mut self, name: impl Into<String>, accuracy: LeaseBudget) -> Self {
         self.rules.push((name.into(), accuracy));
         self
     }
@@ -244,7 +244,7 @@ impl fmt::Debug for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leases")
             .field("storage", &self.inner.storage.kind())
-            .field("figures", &self.figures())
+            .field("stats", &self.stats())
             .finish()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use smallvec::SmallVec;
 use throttle_core::{Algorithm, CheckedRule, Micros, Verdict};
 
-use super::accuracy::Accuracy;
+use super::budget::LeaseBudget;
 
 /// Says how a rule is leased.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ const DRIFT: u64 = 1_024;
 const WORTH: u64 = 8;
 
 impl Plan {
-    fn new(rule: &Arc<CheckedRule>, accuracy: Accuracy) -> Result<Self, NotLeased> {
+    fn new(rule: &Arc<CheckedRule>, accuracy: LeaseBudget) -> Result<Self, NotLeased> {
         if rule.block().is_some() {
             return Err(NotLeased::Block);
         }
@@ -70,7 +70,7 @@ impl Plan {
             }
             Algorithm::SlidingWindowLog => {
                 let life = Micros::new(accuracy.of(window.get()));
-                (Arc::new(rule.lengthened(life)), accuracy.of(rule.limit()), Some(life))
+                (Arc::new(rule.with_longer_window(life)), accuracy.of(rule.limit()), Some(life))
             }
             Algorithm::TokenBucket => {
                 let reserve = accuracy.of_ceil(rule.capacity().min(rule.limit()));
@@ -81,7 +81,7 @@ impl Plan {
                 let life = u128::from(reserve) * u128::from(window.get());
                 let life = u64::try_from(life / u128::from(rule.limit())).unwrap_or(u64::MAX);
                 let slack = accuracy.of(burst.min(rule.limit()));
-                (Arc::new(rule.reserved(reserve)), slack, Some(Micros::new(life)))
+                (Arc::new(rule.with_burst_reserved(reserve)), slack, Some(Micros::new(life)))
             }
             other => return Err(NotLeased::NoPlan(other)),
         };
@@ -170,7 +170,7 @@ impl Plan {
 #[derive(Debug)]
 pub(super) struct Named {
     name: String,
-    pub(super) accuracy: Accuracy,
+    pub(super) accuracy: LeaseBudget,
     plans: Mutex<Vec<Arc<Plan>>>,
     told: std::sync::atomic::AtomicU32,
 }
@@ -181,7 +181,7 @@ const OF_A_NAME: usize = 4;
 const MOST_TOLD: u32 = 16;
 
 impl Named {
-    pub(super) fn new(name: String, accuracy: Accuracy) -> Self {
+    pub(super) fn new(name: String, accuracy: LeaseBudget) -> Self {
         Self { name, accuracy, plans: Mutex::default(), told: 0.into() }
     }
 
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     fn plan(rule: Rule, percent: f64) -> Result<Plan, NotLeased> {
-        Plan::new(&Arc::new(rule.check().unwrap()), Accuracy::percent(percent))
+        Plan::new(&Arc::new(rule.check().unwrap()), LeaseBudget::percent(percent))
     }
 
     fn rule(algorithm: Algorithm) -> Rule {
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn of_a_name_the_plan_asked_for_last_is_current_and_few_are_kept() {
-        let named = Named::new("r".into(), Accuracy::percent(5));
+        let named = Named::new("r".into(), LeaseBudget::percent(5));
         let rules: Vec<_> =
             (1..=6).map(|n| Arc::new(Rule::per_second("r", 1_000 * n).check().unwrap())).collect();
         for rule in &rules {

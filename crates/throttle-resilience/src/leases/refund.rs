@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use throttle_core::{Charge, Clock, Refund, Reply};
 
 use super::{
-    gate::Voided,
+    pending_fetch::Voided,
     plan::{Plan, Plans},
     state::Inner,
     table::Return,

@@ -11,18 +11,18 @@ use std::{
 use throttle_core::{AtomicStorage, ChargeRequest, CheckedRule, Clock, Micros};
 
 use super::{
-    figures::LeaseFigures,
+    count_min::Sketch,
     plan::{Named, Plan},
-    sketch::Sketch,
+    stats::LeaseStats,
     table::Table,
 };
-use crate::servers::Servers;
+use crate::instances::Instances;
 
 pub(super) struct Inner {
     pub(super) storage: Arc<dyn AtomicStorage>,
     /// The rules that are leased, each with the hash of its name.
     pub(super) named: Vec<(u64, Named)>,
-    pub(super) servers: Servers,
+    pub(super) servers: Instances,
     pub(super) deadline: Option<Duration>,
     pub(super) table: Table,
     pub(super) sketch: Sketch,
@@ -87,15 +87,15 @@ impl Inner {
         counter.fetch_add(more, Relaxed);
     }
 
-    pub(super) fn figures(&self) -> LeaseFigures {
+    pub(super) fn stats(&self) -> LeaseStats {
         let counts = &self.counts;
-        let mut figures = LeaseFigures {
+        let mut figures = LeaseStats {
             fetched: counts.fetched.load(Relaxed),
             taken: counts.taken.load(Relaxed),
             given_back: counts.given_back.load(Relaxed),
             expired: counts.expired.load(Relaxed),
             waited: counts.waited.load(Relaxed),
-            ..LeaseFigures::default()
+            ..LeaseStats::default()
         };
         self.table.each(|shard| {
             figures.keys += shard.len() as u64;

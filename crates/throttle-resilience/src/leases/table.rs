@@ -13,8 +13,8 @@ use throttle_core::{
 };
 
 use super::{
-    gate::{Gate, Voided},
     lease::{Lease, Returns},
+    pending_fetch::{Gate, Voided},
     plan::Plan,
 };
 use crate::keyed::{AsIs, same_clock};

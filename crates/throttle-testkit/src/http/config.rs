@@ -132,7 +132,7 @@ impl<A: Adapter> Fixture<'_, A> {
 
     async fn a_picked_rule_that_is_not_there_is_logged_once_with_the_rules_that_are(&self) {
         let (log, _guard) = Log::start();
-        let app = self.serve([api(1)], [Options::new().rules_by(|_, _| "gold")]).await;
+        let app = self.serve([api(1)], [Options::new().select_rules(|_, _| "gold")]).await;
         for _ in 0..3 {
             assert_eq!(app.status(get()).await, 500);
         }

@@ -1,7 +1,7 @@
 //! Handlers find the decisions in the extensions of the request, and outer layers, where that was asked for, in
 //! those of the response.
 
-use throttle_core::{Algorithm, Decisions, Listed, Rule};
+use throttle_core::{Algorithm, Decisions, ListMatch, Rule};
 use throttle_http::Options;
 
 use crate::http::{
@@ -41,7 +41,7 @@ impl<A: Adapter> Fixture<'_, A> {
             assert_eq!(response.status(), status);
             let decisions = response.extensions().get::<Decisions>().expect("decisions");
             assert_eq!(decisions.is_allowed(), allowed);
-            assert_eq!(decisions.reported().rule(), "api");
+            assert_eq!(decisions.most_restrictive().rule(), "api");
         }
     }
 
@@ -80,7 +80,7 @@ impl<A: Adapter> Fixture<'_, A> {
         app.limiter.allow_list().add(CLIENT).unwrap();
         let response = app.call(get()).await;
         let decisions = response.extensions().get::<Decisions>().expect("decisions");
-        assert_eq!(decisions.reported().listed(), Some(Listed::Allowed));
+        assert_eq!(decisions.most_restrictive().listed(), Some(ListMatch::Allowed));
         assert!(app.handler.seen::<Decisions>().is_some());
     }
 
@@ -94,7 +94,7 @@ impl<A: Adapter> Fixture<'_, A> {
             let app = self.serve([api(10), inner.clone()], layers).await;
             let response = app.call(get()).await;
             let decisions = response.extensions().get::<Decisions>().expect("decisions");
-            assert_eq!(decisions.reported().rule(), "api");
+            assert_eq!(decisions.most_restrictive().rule(), "api");
             assert_eq!(lines(&response, "ratelimit"), [r#""inner";r=4;t=3600, "api";r=9;t=60"#]);
             let policies = [r#""inner";q=5;w=3600, "api";q=10;w=60"#];
             assert_eq!(lines(&response, "ratelimit-policy"), policies);

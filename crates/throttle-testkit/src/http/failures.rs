@@ -73,7 +73,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 
     async fn a_failed_storage_can_be_answered_by_a_function_of_the_error(&self) {
-        let answer = OnError::answer(|error| {
+        let answer = OnError::respond_with(|error| {
             assert!(error.to_string().contains("connection refused"), "{error}");
             Response::builder().status(418).header("x-own", "1").body("tea").unwrap()
         });
@@ -85,7 +85,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 
     async fn a_rule_that_is_removed_lifts_no_limit(&self) {
-        for on_error in [OnError::Refuse, OnError::Pass] {
+        for on_error in [OnError::Reject, OnError::Pass] {
             let app = self.serve([api(2)], [Options::new().rule("api").on_error(on_error)]).await;
             assert_eq!(app.status(get()).await, 200);
             assert!(app.limiter.remove_rule("api"));

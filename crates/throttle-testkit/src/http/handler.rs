@@ -15,7 +15,7 @@ use http::{
     header::CONTENT_TYPE,
 };
 use throttle_core::Decisions;
-use throttle_http::{ActualCost, InFlight, KeptPlaces};
+use throttle_http::{ActualCost, InFlight, InFlightGuard};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -39,7 +39,7 @@ struct State {
     gate: Semaphore,
     seen: Mutex<Extensions>,
     sent: Mutex<Vec<(mpsc::UnboundedSender<Piece>, Option<ActualCost>)>>,
-    kept: Mutex<Vec<KeptPlaces>>,
+    kept: Mutex<Vec<InFlightGuard>>,
     trap: Trap,
 }
 

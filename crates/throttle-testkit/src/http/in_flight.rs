@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use throttle_core::{Concurrency, Rule};
+use throttle_core::{ConcurrencyLimit, Rule};
 use throttle_http::{InFlight, OnError, Options, RequestHead};
 
 use crate::{
@@ -38,7 +38,7 @@ impl<A: Adapter> Fixture<'_, A> {
         );
     }
 
-    async fn uploads(&self, limit: u64) -> (App<'_, A>, Concurrency) {
+    async fn uploads(&self, limit: u64) -> (App<'_, A>, ConcurrencyLimit) {
         let limits = self.limits([]);
         let uploads = limits.limiter.concurrency("uploads", limit).unwrap();
         let app = self.app(&limits, [Options::new().concurrency(uploads.clone())]).await;
@@ -221,6 +221,6 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 }
 
-async fn in_use(uploads: &Concurrency) -> u64 {
+async fn in_use(uploads: &ConcurrencyLimit) -> u64 {
     uploads.in_use(CLIENT).await.unwrap()
 }

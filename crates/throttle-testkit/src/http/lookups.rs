@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use throttle_http::{
     OnError, Options, RequestHead,
-    identity::{AsyncKey, Keyed},
+    identity::{AsyncKey, KeyWithRules},
 };
 use tokio::task::yield_now;
 
@@ -49,7 +49,7 @@ impl<A: Adapter> Fixture<'_, A> {
         let plan = |plan: &str| (plan == "free").then_some("api");
         let key = AsyncKey::new(move |head: &RequestHead<'_>| {
             let who = head.header("x-who").unwrap_or_default().to_owned();
-            async move { Ok::<_, io::Error>(Keyed::new(who.clone(), plan(&who))) }
+            async move { Ok::<_, io::Error>(KeyWithRules::new(who.clone(), plan(&who))) }
         });
         let limits = self.limits([api(1)]);
         let app = self.app(&limits, [Options::new().key(key.clone())]).await;

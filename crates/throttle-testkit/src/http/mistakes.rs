@@ -5,7 +5,7 @@ use std::fmt;
 use throttle_core::Rule;
 use throttle_http::{
     ContentLength, Headers, Options, RequestHead,
-    identity::{AsyncKey, ClientIp, Header, Missing},
+    identity::{AsyncKey, ClientIp, Header, OnMissing},
 };
 
 use crate::http::{
@@ -43,7 +43,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
         let other = Options::new().limit("login", "6/minute");
         self.fails(&limits, other, &["\"login\"", "replace_rule"]).await;
-        let declared = Options::new().rules_by(|_, _| "api").declare_rules(["api"]);
+        let declared = Options::new().select_rules(|_, _| "api").declare_rules(["api"]);
         self.app(&limits, [declared]).await;
     }
 
@@ -78,7 +78,7 @@ impl<A: Adapter> Fixture<'_, A> {
 type Mistake = (Options, &'static [&'static str]);
 
 fn rules() -> Vec<Mistake> {
-    let plans = Options::new().rules_by(|_, _| "api");
+    let plans = Options::new().select_rules(|_, _| "api");
     vec![
         (
             Options::new().rule("api").rule("dayly"),
@@ -107,13 +107,13 @@ fn rates() -> Vec<Mistake> {
 fn keys() -> Vec<Mistake> {
     let proxies = || ClientIp::new().trusted_proxies(["10.0.0.0/8", "proxy.internal"]);
     let later = || AsyncKey::new(|_: &RequestHead<'_>| async { Ok::<_, fmt::Error>("key") });
-    let missing = later().missing(Missing::ClientIp(proxies()));
+    let missing = later().missing(OnMissing::ClientIp(proxies()));
     let of_proxy: &[&str] = &["\"proxy.internal\"", "10.0.0.0/8"];
     vec![
         (Options::new().key(proxies()), of_proxy),
         (Options::new().key((Header::new("x-tenant"), proxies())), of_proxy),
         (Options::new().key((missing, ClientIp::new())), of_proxy),
-        (Options::new().key(later()).rules_by(|_, _| "api"), &["Keyed::new"]),
+        (Options::new().key(later()).select_rules(|_, _| "api"), &["KeyWithRules::new"]),
     ]
 }
 

@@ -50,7 +50,7 @@ impl<A: Adapter> Fixture<'_, A> {
         for options in [
             Options::new().exempt(|head| !head.decoded_path().starts_with("/api/")),
             Options::new().cost(move |head: &RequestHead<'_>| u64::from(is_login(head))),
-            Options::new().rules_by(pick),
+            Options::new().select_rules(pick),
             Options::new().key(key),
         ] {
             let app = self.serve([api(1)], [options]).await;

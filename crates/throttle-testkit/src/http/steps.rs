@@ -2,7 +2,7 @@
 //!
 //! Nothing else is run before these pass, since hundreds of scenarios fail for each of them.
 
-use throttle_core::{Concurrency, Decisions};
+use throttle_core::{ConcurrencyLimit, Decisions};
 use throttle_http::Options;
 
 use crate::http::{
@@ -164,7 +164,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 
     /// Makes a service that holds a permit of each request.
-    async fn permits(&self) -> (App<'_, A>, Concurrency) {
+    async fn permits(&self) -> (App<'_, A>, ConcurrencyLimit) {
         let limits = self.limits([api(9)]);
         let uploads = limits.limiter.concurrency("uploads", 1).unwrap();
         let app = self.asked(&limits, Options::new().concurrency(uploads.clone())).await;

@@ -7,7 +7,7 @@ use http::{HeaderValue, Request};
 use throttle_core::{Key, Rule};
 use throttle_http::{
     Options, RequestHead,
-    identity::{AsyncKey, ClientIp, ForwardedHeader, Header, Missing, RequestMethod},
+    identity::{AsyncKey, ClientIp, ForwardedHeader, Header, OnMissing, RequestMethod},
 };
 
 use crate::{
@@ -49,13 +49,13 @@ impl<A: Adapter> Fixture<'_, A> {
         for options in [
             Options::new(),
             Options::new().key(ClientIp::new()),
-            Options::new().key(api_key(Missing::ClientIp(ClientIp::new()))),
-            Options::new().key((api_key(Missing::Anonymous), ClientIp::new())),
+            Options::new().key(api_key(OnMissing::ClientIp(ClientIp::new()))),
+            Options::new().key((api_key(OnMissing::Anonymous), ClientIp::new())),
             Options::new().key(|head: &RequestHead<'_>| head.peer()),
             Options::new().key((RequestMethod, text)),
             Options::new().key(later(text)),
             Options::new().key((RequestMethod, later(text))),
-            Options::new().key(later(|_| None).missing(Missing::ClientIp(ClientIp::new()))),
+            Options::new().key(later(|_| None).missing(OnMissing::ClientIp(ClientIp::new()))),
         ] {
             for field in [FORWARDED_FOR, FORWARDED] {
                 let service = self.generous(options.clone()).await;
@@ -83,8 +83,8 @@ impl<A: Adapter> Fixture<'_, A> {
             for options in [
                 Options::new().key(key.clone()),
                 Options::new().key((RequestMethod, key.clone())),
-                Options::new().key(api_key(Missing::ClientIp(key.clone()))),
-                Options::new().key(later(|_| None).missing(Missing::ClientIp(key.clone()))),
+                Options::new().key(api_key(OnMissing::ClientIp(key.clone()))),
+                Options::new().key(later(|_| None).missing(OnMissing::ClientIp(key.clone()))),
             ] {
                 let service = self.generous(options).await;
                 ask(&service, forwarded(read)).await;
@@ -129,7 +129,7 @@ impl<A: Adapter> Fixture<'_, A> {
             Options::new().key(ClientIp::new().trusted_proxies(["192.0.2.7"])),
             Options::new().key(|_: &RequestHead<'_>| "all"),
             Options::new().key(later(|_| Some("all".to_owned()))),
-            Options::new().key((RequestMethod, api_key(Missing::Anonymous))),
+            Options::new().key((RequestMethod, api_key(OnMissing::Anonymous))),
         ] {
             let service = self.generous(options).await;
             ask(&service, forwarded(FORWARDED_FOR)).await;
@@ -141,7 +141,7 @@ impl<A: Adapter> Fixture<'_, A> {
         let (log, _guard) = Log::start();
         for network in ["0.0.0.0/0", "::/0"] {
             let key = ClientIp::new().trusted_proxies(["10.0.0.0/8", network]);
-            let options = Options::new().key((api_key(Missing::Anonymous), key));
+            let options = Options::new().key((api_key(OnMissing::Anonymous), key));
             let service = self.generous(options).await;
             says(&log, &["WARN", "0.0.0.0/0", "trusted_proxies"]);
             ask(&service, forwarded(FORWARDED_FOR)).await;
@@ -187,7 +187,7 @@ impl<A: Adapter> Fixture<'_, A> {
         self.generous(Options::new().cost(10_000)).await;
         says(&log, &["WARN", "\"api\"", "10000", "9999"]);
         self.generous(Options::new().cost(9_999)).await;
-        self.generous(Options::new().cost(10_000).rules_by(|_, _| "api").shape()).await;
+        self.generous(Options::new().cost(10_000).select_rules(|_, _| "api").shape()).await;
         says_nothing(&log, "it may be right");
     }
 
@@ -262,7 +262,7 @@ fn later(find: impl Fn(&RequestHead<'_>) -> Option<String> + Send + Sync + 'stat
     })
 }
 
-fn api_key(missing: Missing) -> Header {
+fn api_key(missing: OnMissing) -> Header {
     Header::new("x-api-key").missing(missing)
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use throttle_core::{Error, Limiter, Listed, Rule};
+use throttle_core::{Error, Limiter, ListMatch, Rule};
 use throttle_memory::MemoryStorage;
 
 use super::{limiter, six::SixOperations};
@@ -11,10 +11,10 @@ use super::{limiter, six::SixOperations};
 async fn a_place_is_given_back_when_it_is_dropped_wherever_that_is() {
     let (limiter, _) = limiter([]);
     let uploads = limiter.concurrency("uploads", 2).unwrap();
-    let first = uploads.enter("k").await.unwrap();
+    let first = uploads.try_acquire("k").await.unwrap();
     assert_eq!((first.in_use(), first.remaining(), first.limit()), (1, 1, 2));
-    let place = uploads.enter("k").await.unwrap().into_place().unwrap();
-    assert!(!uploads.enter("k").await.unwrap().is_allowed());
+    let place = uploads.try_acquire("k").await.unwrap().into_permit().unwrap();
+    assert!(!uploads.try_acquire("k").await.unwrap().is_allowed());
     let work = tokio::spawn(async move {
         let _place = place;
         std::panic::resume_unwind(Box::new("on purpose"));
@@ -32,20 +32,21 @@ async fn the_lists_of_the_limiter_hold() {
     limiter.deny_list().add("203.0.113.9").unwrap();
     let uploads = limiter.concurrency("uploads", 1).unwrap();
     let client = std::net::IpAddr::from([10, 0, 0, 1]);
-    let held = [uploads.enter(client).await.unwrap(), uploads.enter(client).await.unwrap()];
+    let held =
+        [uploads.try_acquire(client).await.unwrap(), uploads.try_acquire(client).await.unwrap()];
     assert!(held.iter().all(|one| one.is_allowed() && one.in_use() == 0));
     assert_eq!(uploads.in_use(client).await.unwrap(), 0, "it holds no place");
-    let denied = uploads.enter("203.0.113.9").await.unwrap();
-    assert_eq!((denied.is_allowed(), denied.decision().listed()), (false, Some(Listed::Denied)));
+    let denied = uploads.try_acquire("203.0.113.9").await.unwrap();
+    assert_eq!((denied.is_allowed(), denied.decision().listed()), (false, Some(ListMatch::Denied)));
 }
 
 #[tokio::test]
 async fn metrics_and_violations_know_of_it() {
     let (limiter, _) = limiter([]);
     let uploads = limiter.concurrency("uploads", 1).unwrap();
-    let _place = uploads.enter("k").await.unwrap();
+    let _place = uploads.try_acquire("k").await.unwrap();
     for _ in 0..2 {
-        assert!(!uploads.enter("k").await.unwrap().is_allowed());
+        assert!(!uploads.try_acquire("k").await.unwrap().is_allowed());
     }
     let metrics = limiter.metrics();
     assert_eq!((metrics.total, metrics.allowed, metrics.denied, metrics.violations), (3, 1, 2, 2));
@@ -82,10 +83,10 @@ async fn limiters_on_one_storage_share_places_and_those_on_others_do_not() {
     for (one, two, other) in pairs {
         let [one, two, other] =
             [one, two, other].map(|limiter| limiter.concurrency("uploads", 1).unwrap());
-        let place = one.enter("k").await.unwrap().into_place().unwrap();
-        assert!(!two.enter("k").await.unwrap().is_allowed());
-        assert!(other.enter("k").await.unwrap().is_allowed());
+        let place = one.try_acquire("k").await.unwrap().into_permit().unwrap();
+        assert!(!two.try_acquire("k").await.unwrap().is_allowed());
+        assert!(other.try_acquire("k").await.unwrap().is_allowed());
         drop((one, place));
-        assert!(two.enter("k").await.unwrap().is_allowed());
+        assert!(two.try_acquire("k").await.unwrap().is_allowed());
     }
 }

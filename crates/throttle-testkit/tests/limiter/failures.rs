@@ -174,7 +174,7 @@ async fn a_failed_peek_reset_or_refund_is_an_error() {
     assert!(matches!(limiter.peek("k", "a").await, Err(Error::Storage(_))));
     assert!(matches!(limiter.reset("k", "a").await, Err(Error::Storage(_))));
     assert!(matches!(limiter.refund("k", "a", 1).await, Err(Error::Storage(_))));
-    assert!(matches!(limiter.give_back("k", &[decision]).await, Err(Error::Storage(_))));
+    assert!(matches!(limiter.rollback("k", &[decision]).await, Err(Error::Storage(_))));
     storage.mend();
     assert_eq!(remaining(&limiter).await, [9, 10, 10]);
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use throttle_core::{Key, Limiter, Listed, Rule};
+use throttle_core::{Key, Limiter, ListMatch, Rule};
 
 use crate::{MICRO, SECOND, limiter};
 
@@ -22,7 +22,7 @@ async fn a_key_of_the_allow_list_always_passes_and_is_charged_nothing() {
     for _ in 0..10 {
         let decision = limiter.check_cost(v4([10, 1, 2, 3]), "api", 2).await.unwrap();
         assert!(decision.is_allowed() && !decision.is_blocked());
-        assert_eq!((decision.remaining(), decision.listed()), (2, Some(Listed::Allowed)));
+        assert_eq!((decision.remaining(), decision.listed()), (2, Some(ListMatch::Allowed)));
         assert!(decision.receipt().is_none() && decision.reset_after().is_zero());
     }
     assert!(limiter.allow_list().remove("10.0.0.0/8").unwrap());
@@ -36,9 +36,9 @@ async fn a_key_of_the_deny_list_never_passes_and_is_charged_nothing() {
     limiter.deny_list().add("user:42").unwrap();
     let decisions = limiter.check_all("user:42", &["api", "hour"]).await.unwrap();
     assert!(!decisions.is_allowed() && decisions.all().len() == 2);
-    let decision = decisions.reported();
+    let decision = decisions.most_restrictive();
     assert!(decision.is_blocked());
-    assert_eq!((decision.remaining(), decision.listed()), (0, Some(Listed::Denied)));
+    assert_eq!((decision.remaining(), decision.listed()), (0, Some(ListMatch::Denied)));
     assert_eq!(decision.retry_after(), None, "no wait helps");
     assert!(!limiter.peek("user:42", "api").await.unwrap().is_allowed());
     assert!(limiter.check("user:421", "api").await.unwrap().is_allowed());

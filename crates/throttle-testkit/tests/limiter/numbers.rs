@@ -44,7 +44,7 @@ async fn a_peek_a_reset_and_a_refund_change_nothing_in_the_metrics() {
     let before = json!(limiter.metrics());
     assert!(!limiter.peek("k", "a").await.unwrap().is_allowed());
     limiter.begin_peek(&Key::from("k"), Some(&["a"]), Some(5)).await.unwrap();
-    limiter.give_back("k", &[decision]).await.unwrap();
+    limiter.rollback("k", &[decision]).await.unwrap();
     limiter.refund("k", "a", 1).await.unwrap();
     limiter.reset("k", "a").await.unwrap();
     assert_eq!(json!(limiter.metrics()), before);
@@ -154,9 +154,9 @@ async fn what_was_charged_too_little_finds_room_also_where_that_lies_in_pieces()
         all.push(limiter.check("k", "r").await.unwrap());
     }
     for one in all.iter().step_by(2).take(16) {
-        limiter.give_back("k", std::slice::from_ref(one)).await.unwrap();
+        limiter.rollback("k", std::slice::from_ref(one)).await.unwrap();
     }
-    let no_room = limiter.settle("k", &all[39..], 7).await.unwrap();
+    let no_room = limiter.reconcile("k", &all[39..], 7).await.unwrap();
     assert_eq!(no_room, 0);
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 1, "no two are side by side");
     for _ in 0..10 {
@@ -174,11 +174,11 @@ async fn a_decision_that_is_rolled_back_twice_is_given_back_once() {
         limiter.check_cost("k", "a", 5).await.unwrap(); // somebody else's
         let free = if algorithm == Algorithm::LeakyBucket { 3 } else { 5 }; // the largest part of its queue
         for _ in 0..3 {
-            limiter.give_back("k", std::slice::from_ref(&mine)).await.unwrap();
+            limiter.rollback("k", std::slice::from_ref(&mine)).await.unwrap();
             assert_eq!(left().await, free, "{algorithm}");
         }
         let clone = [mine.clone(), mine];
-        limiter.give_back("k", &clone).await.unwrap();
+        limiter.rollback("k", &clone).await.unwrap();
         assert_eq!(left().await, free, "{algorithm}, by a clone");
     }
 }
@@ -192,9 +192,9 @@ async fn a_decision_that_is_settled_twice_is_changed_once() {
         limiter.check_cost("k", "a", 3).await.unwrap(); // somebody else's
         let free = if algorithm == Algorithm::LeakyBucket { 3 } else { 6 }; // the largest part of its queue
         for _ in 0..3 {
-            limiter.settle("k", &mine, 1).await.unwrap();
-            limiter.settle("k", &mine, 5).await.unwrap();
-            limiter.give_back("k", &mine).await.unwrap();
+            limiter.reconcile("k", &mine, 1).await.unwrap();
+            limiter.reconcile("k", &mine, 5).await.unwrap();
+            limiter.rollback("k", &mine).await.unwrap();
             assert_eq!(left().await, free, "{algorithm}");
         }
     }

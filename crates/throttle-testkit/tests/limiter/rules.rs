@@ -136,13 +136,13 @@ async fn a_rule_with_a_longest_wait_is_made_once_and_anew_when_it_is_replaced() 
     let second = Duration::from_secs(1);
     let ask = async |longest| {
         let reply = limiter.begin_shaped(&Key::from("k"), Some(&["a"]), None, longest);
-        Arc::clone(reply.await.unwrap().reported().checked_rule())
+        Arc::clone(reply.await.unwrap().most_restrictive().checked_rule())
     };
     let first = ask(second).await;
-    assert_eq!(first.longest_delay(), Some(second.into()));
+    assert_eq!(first.max_delay(), Some(second.into()));
     assert!(Arc::ptr_eq(&first, &ask(second).await));
-    assert_eq!(ask(2 * second).await.longest_delay(), Some((2 * second).into()));
-    assert_eq!(ask(Duration::MAX).await.longest_delay(), None);
+    assert_eq!(ask(2 * second).await.max_delay(), Some((2 * second).into()));
+    assert_eq!(ask(Duration::MAX).await.max_delay(), None);
     limiter.replace_rule(queue(6)).unwrap();
     assert_eq!(ask(second).await.limit(), 6);
 }
@@ -174,7 +174,7 @@ async fn a_request_that_names_no_rules_is_asked_of_all_of_them() {
     let (limiter, _) = limiter([Rule::per_minute("a", 5), Rule::per_hour("b", 3)]);
     let decisions = limiter.begin::<&str>(&Key::from("k"), None, None).await.unwrap();
     assert_eq!(decisions.all().iter().map(|one| one.rule()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(decisions.reported().rule(), "b", "the one with the least remaining");
+    assert_eq!(decisions.most_restrictive().rule(), "b", "the one with the least remaining");
     assert_eq!(limiter.peek("k", "a").await.unwrap().remaining(), 4);
 }
 
@@ -194,10 +194,10 @@ async fn a_charge_of_a_rule_that_was_replaced_by_another_kind_is_not_given_back_
     let decision = limiter.check("k", "a").await.unwrap();
     limiter.replace_rule(Rule::per_minute("a", 5).algorithm(Algorithm::TokenBucket)).unwrap();
     limiter.check_cost("k", "a", 5).await.unwrap();
-    limiter.give_back("k", std::slice::from_ref(&decision)).await.unwrap();
+    limiter.rollback("k", std::slice::from_ref(&decision)).await.unwrap();
     assert!(!limiter.check("k", "a").await.unwrap().is_allowed());
     assert!(limiter.remove_rule("a"));
-    limiter.give_back("k", &[decision]).await.unwrap();
+    limiter.rollback("k", &[decision]).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{Algorithm, Key, Limiter, Listed, Rule, Violation};
+use throttle_core::{Algorithm, Key, Limiter, ListMatch, Rule, Violation};
 use throttle_memory::MemoryStorage;
 
 use crate::{SECOND, limiter, start};
@@ -100,7 +100,7 @@ async fn a_ban_that_a_callback_gives_ends_though_its_client_keeps_coming() {
             let denied = limiter.check(&key, "api").await.unwrap();
             assert_eq!(
                 (denied.listed(), denied.retry_after()),
-                (Some(Listed::Denied), Some(left * SECOND))
+                (Some(ListMatch::Denied), Some(left * SECOND))
             );
             let route = Key::join([&key, &Key::from(IpAddr::from([203, 0, 113, 7]))]);
             assert!(limiter.peek(&route, "api").await.unwrap().is_allowed());
@@ -118,7 +118,7 @@ async fn a_ban_that_a_callback_gives_ends_though_its_client_keeps_coming() {
         assert!(limiter.deny_list().contains(&key), "they are two entries");
         assert!(limiter.deny_list().remove_key(&key) && !limiter.deny_list().remove_key(&key));
         limiter.allow_list().add_key(&key);
-        assert!(limiter.check(&key, "api").await.unwrap().listed() == Some(Listed::Allowed));
+        assert!(limiter.check(&key, "api").await.unwrap().listed() == Some(ListMatch::Allowed));
     }
 }
 

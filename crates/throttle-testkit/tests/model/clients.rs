@@ -61,6 +61,6 @@ impl Client {
     }
 
     pub(crate) fn give_back(&self, decisions: &Decisions) {
-        self.runtime.block_on(self.limiter.give_back(&self.key, decisions.all())).unwrap();
+        self.runtime.block_on(self.limiter.rollback(&self.key, decisions.all())).unwrap();
     }
 }

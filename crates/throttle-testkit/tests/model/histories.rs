@@ -73,9 +73,9 @@ fn replay(
                     let all = expected.iter().all(|answer| answer.allowed);
                     prop_assert_eq!(decisions.is_allowed(), all, "{}", step());
                     prop_assert_eq!(
-                        Some(decisions.reported().into()),
+                        Some(decisions.most_restrictive().into()),
                         told,
-                        "reported of {}",
+                        "most_restrictive of {}",
                         step()
                     );
                     if what % 16 == 4 {

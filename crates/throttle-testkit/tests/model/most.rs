@@ -53,7 +53,7 @@ fn random_client(client: &Client, rule: &Rule, start: u64, steps: &[(u16, u16)])
         let cost = cost(*number_of_cost, rule, told);
         client.go(now);
         let decisions = client.acquire(&["r"], cost);
-        told = Some(Answer::from(decisions.reported()));
+        told = Some(Answer::from(decisions.most_restrictive()));
         if decisions.is_allowed() {
             passed.push((now, cost));
         }
@@ -66,13 +66,13 @@ fn greedy_client(client: &Client, start: u64, turns: usize) -> Passed {
     let (mut now, mut passed) = (start, Passed::new());
     for _ in 0..turns {
         client.go(now);
-        let there = client.peek(&["r"], 1).reported().remaining();
+        let there = client.peek(&["r"], 1).most_restrictive().remaining();
         if there > 0 {
             assert!(client.acquire(&["r"], there).is_allowed(), "what remains is admitted");
             passed.push((now, there));
         }
         let denial = client.acquire(&["r"], 1);
-        now += denial.reported().retry_after().expect("it was emptied").as_micros() as u64;
+        now += denial.most_restrictive().retry_after().expect("it was emptied").as_micros() as u64;
     }
     passed
 }
@@ -138,7 +138,7 @@ fn no_stretch_behind_a_leaky_bucket_that_shapes_sees_more_than_one_and_what_drai
                 now += wait(*number, &rule, told);
                 client.go(now);
                 let decisions = client.acquire(&["r"], 1);
-                let answer = Answer::from(decisions.reported());
+                let answer = Answer::from(decisions.most_restrictive());
                 if answer.allowed {
                     turns.push(now + answer.delay as u64);
                 }

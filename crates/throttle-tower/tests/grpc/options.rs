@@ -94,7 +94,7 @@ async fn a_storage_that_fails_makes_calls_unavailable_or_lets_them_pass_or_as_th
     let response = Caller::to(serve(passes).await).await.hello().await.unwrap();
     assert_eq!(response.metadata().get("x-ratelimit-degraded").unwrap(), "unlimited");
 
-    let own = failing().on_error(OnError::answer(|_| {
+    let own = failing().on_error(OnError::respond_with(|_| {
         let mut response = Response::new("closed for today");
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         response

@@ -61,7 +61,7 @@ proptest! {
                 continue;
             }
             if refunds >> (i % 64) & 1 == 1 {
-                run.give_back(cost, verdict.receipt);
+                run.refund(cost, verdict.receipt);
             } else {
                 kept += u128::from(cost);
             }

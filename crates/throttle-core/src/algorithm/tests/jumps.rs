@@ -57,7 +57,7 @@ proptest! {
             run.rule = Arc::new(all[turn / 4 % all.len()].clone()); // as replace_rule does
             let cost = run.cost_of(cost);
             if turn % 4 == 0 {
-                run.give_back(cost, receipts[turn % receipts.len()]);
+                run.refund(cost, receipts[turn % receipts.len()]);
             } else {
                 receipts.extend(run.ask(cost).receipt.map(Some));
             }

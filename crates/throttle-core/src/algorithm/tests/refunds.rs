@@ -45,7 +45,7 @@ impl History {
         let charge = &mut self.charges[number];
         if !std::mem::replace(&mut charge.left, true) {
             let (cost, receipt) = (charge.cost, charge.receipt);
-            self.run.give_back(cost, Some(receipt));
+            self.run.refund(cost, Some(receipt));
         }
     }
 
@@ -85,7 +85,7 @@ fn one_of_many_that_are_settled_late_takes_nothing_from_a_later_one() {
     (0..10).for_each(|_| assert!(history.charge(100)));
     for i in 0..9 {
         let receipt = history.charges[i].receipt;
-        history.run.give_back(50, Some(receipt));
+        history.run.refund(50, Some(receipt));
     }
     history.run.now += 60 * SECOND;
     assert!(history.charge(1_000), "all has drained");
@@ -312,7 +312,7 @@ proptest! {
                     assert!(history.run.peek_at(now, remaining).allowed, "{algorithm}: {remaining}");
                 }
                 // Of requests that wait for turns one may cost more than as many requests of cost 1.
-                if rule.longest_delay().is_none() {
+                if rule.max_delay().is_none() {
                     assert!(!history.run.peek_at(now, remaining + 1).allowed, "{algorithm}: {remaining}");
                 }
             });

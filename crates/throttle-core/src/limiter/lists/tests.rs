@@ -328,7 +328,7 @@ fn keys_networks_and_addresses_are_added_as_what_they_are() {
 fn shared_entries_change_in_the_order_that_they_come_in() {
     let (list, clock) = deny_list();
     let entry = |text: &str, left| ListEntry {
-        list: crate::Listed::Denied,
+        list: crate::ListMatch::Denied,
         entry: text.parse().unwrap(),
         left,
     };

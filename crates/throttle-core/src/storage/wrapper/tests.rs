@@ -4,14 +4,14 @@ use std::sync::{Mutex, Weak};
 
 use super::*;
 use crate::{
-    decision::{Listed, Verdict},
+    decision::{ListMatch, Verdict},
     entry::Entry,
     key::Key,
     rule::Rule,
     storage::{
         charge::Charge,
-        lists::{ListEntry, ListFollower, ListSubscription},
-        local_places::LocalPlaces,
+        lists::{ListEntry, ListSubscriber, ListSubscription},
+        local_permits::LocalPermits,
     },
     time::{ManualClock, Micros},
 };
@@ -21,12 +21,12 @@ use crate::{
 struct Recorder {
     asked: Arc<Mutex<Vec<String>>>,
     lists: Arc<dyn ListStorage>,
-    places: LocalPlaces,
+    places: LocalPermits,
 }
 
 impl Recorder {
     fn new() -> Self {
-        Self { asked: Arc::default(), lists: Arc::new(NoLists), places: LocalPlaces::new() }
+        Self { asked: Arc::default(), lists: Arc::new(NoLists), places: LocalPermits::new() }
     }
 
     fn asked(&self, what: String) {
@@ -114,7 +114,7 @@ impl AtomicStorage for Recorder {
         Some(Arc::clone(&self.lists))
     }
 
-    fn places(&self) -> Option<Arc<dyn PlaceStorage>> {
+    fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
         Some(Arc::new(self.places.clone()))
     }
 
@@ -127,11 +127,11 @@ struct NoLists;
 
 #[async_trait]
 impl ListStorage for NoLists {
-    async fn add(&self, _: Listed, _: &Entry, _: Option<Duration>) -> Result<(), StorageError> {
+    async fn add(&self, _: ListMatch, _: &Entry, _: Option<Duration>) -> Result<(), StorageError> {
         Ok(())
     }
 
-    async fn remove(&self, _: Listed, _: &Entry) -> Result<bool, StorageError> {
+    async fn remove(&self, _: ListMatch, _: &Entry) -> Result<bool, StorageError> {
         Ok(false)
     }
 
@@ -139,7 +139,7 @@ impl ListStorage for NoLists {
         Ok(Vec::new())
     }
 
-    fn follow(&self, _: Weak<dyn ListFollower>) -> Arc<dyn ListSubscription> {
+    fn subscribe(&self, _: Weak<dyn ListSubscriber>) -> Arc<dyn ListSubscription> {
         Arc::new(Self)
     }
 }
@@ -212,8 +212,8 @@ fn ask_all(storage: &dyn AtomicStorage) -> Vec<String> {
     let charges = [Charge::new(&key, &rule, 3)];
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(std::time::SystemTime::UNIX_EPOCH));
     let (request, ttl) = (ChargeRequest::new(&charges, Some(&clock)), Some(Duration::from_secs(9)));
-    let of = PlacesOf::new("uploads", &key);
-    let places = storage.places().expect("it counts permits");
+    let of = ConcurrencyKey::new("uploads", &key);
+    let places = storage.concurrency().expect("it counts permits");
     let taken = answer(places.take(&of, 2));
     let in_use = answer(places.in_use(&of));
     let ready = |answer: Result<Result<(), _>, _>| format!("{:?}", answer.expect("it is ready"));

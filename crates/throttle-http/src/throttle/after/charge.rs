@@ -103,7 +103,7 @@ impl Charged {
         let is_unused = |one: &Decision| !self.is_used_up(one);
         let all = self.decisions.all().iter();
         let unused: Vec<_> = all.filter(|one| is_unused(one)).cloned().collect();
-        self.refund(&unused).await.then(|| self.decisions.given_back(is_unused))
+        self.refund(&unused).await.then(|| self.decisions.rolled_back(is_unused))
     }
 
     /// Reconciles what the handler has not used up to the actual cost, and returns the decisions with that
@@ -112,7 +112,7 @@ impl Charged {
         let changes = |one: &Decision| one.cost() < actual || !self.is_used_up(one);
         let changed: Vec<_> =
             self.decisions.all().iter().filter(|one| changes(one)).cloned().collect();
-        let settled = self.throttle.limiter().settle(&self.key, &changed, actual).await;
+        let settled = self.throttle.limiter().reconcile(&self.key, &changed, actual).await;
         if let Err(error) = &settled {
             tracing::warn!(%error, "a charge was not reconciled");
         }
@@ -125,7 +125,7 @@ impl Charged {
     }
 
     async fn refund(&self, decisions: &[Decision]) -> bool {
-        let refunded = self.throttle.limiter().give_back(&self.key, decisions).await;
+        let refunded = self.throttle.limiter().rollback(&self.key, decisions).await;
         if let Err(error) = &refunded {
             tracing::warn!(%error, "a charge was not refunded");
         }

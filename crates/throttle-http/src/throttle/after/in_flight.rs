@@ -3,10 +3,10 @@
 use std::sync::{Arc, Weak};
 
 use smallvec::SmallVec;
-use throttle_core::Place;
+use throttle_core::ConcurrencyPermit;
 
 /// The permits of one request; they are released when the last owner is dropped.
-pub(crate) type Permits = SmallVec<[Place; 1]>;
+pub(crate) type Permits = SmallVec<[ConcurrencyPermit; 1]>;
 
 /// The permits of a request, in its extensions; a handler can keep them for longer than the response.
 ///
@@ -22,7 +22,7 @@ pub struct InFlight {
 /// Permits of a request that are kept until this is dropped.
 #[derive(Clone, Debug)]
 #[must_use = "the permits are released when this is dropped"]
-pub struct KeptPlaces {
+pub struct InFlightGuard {
     _permits: SmallVec<[Arc<Permits>; 1]>,
 }
 
@@ -34,8 +34,8 @@ impl InFlight {
     }
 
     /// Keeps the permits; after the response has ended there are none to keep.
-    pub fn keep(&self) -> KeptPlaces {
-        KeptPlaces { _permits: self.permits.iter().filter_map(Weak::upgrade).collect() }
+    pub fn keep(&self) -> InFlightGuard {
+        InFlightGuard { _permits: self.permits.iter().filter_map(Weak::upgrade).collect() }
     }
 
     /// Adds the permits of an outer throttle.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use throttle_core::{
-    Algorithm, Charge, Micros, Outcome, Refund, State, give_back, look, settle, tag,
+    Algorithm, Charge, Micros, Outcome, Refund, State, acquire, peek, refund, tag,
 };
 
 use super::server::storage_key;
@@ -19,10 +19,10 @@ impl Model {
     pub(super) fn acquire(&mut self, op: Op, charges: &[Charge<'_>], now: Micros) -> Outcome {
         let before: Vec<_> = charges.iter().map(|charge| self.state(charge)).collect();
         let mut after = before.clone();
-        let seen = look(charges, now, &mut before.clone());
+        let seen = peek(charges, now, &mut before.clone());
         let outcome = match op {
-            Op::Acquire => settle(charges, now, &mut after),
-            Op::Peek => look(charges, now, &mut after),
+            Op::Acquire => acquire(charges, now, &mut after),
+            Op::Peek => peek(charges, now, &mut after),
         };
         for (i, (charge, state)) in charges.iter().zip(after).enumerate() {
             let charged = op == Op::Acquire && outcome.is_allowed();
@@ -35,10 +35,10 @@ impl Model {
     }
 
     pub(super) fn refund(&mut self, refunds: &[Refund<'_>], now: Micros) {
-        for refund in refunds {
-            let mut state = self.state(&refund.charge());
-            give_back(refund, now, &mut state);
-            self.keep(&refund.charge(), state, now);
+        for charged in refunds {
+            let mut state = self.state(&charged.charge());
+            refund(charged, now, &mut state);
+            self.keep(&charged.charge(), state, now);
         }
     }
 

@@ -15,7 +15,10 @@ fn an_answer_that_makes_no_sense_is_an_error_and_no_panic() {
     let right = record(1 | 8, [1.0, 2.0, 3.0, 0.0, 5.0, 6.0, -1.0]);
     let key = ["rt:{k}:api".to_owned()];
     let bytes = |bytes: &[u8]| Value::BulkString(bytes.to_vec());
-    assert_eq!(outcome(&bytes(&right), &key).unwrap().verdicts()[0].receipt.unwrap().level(), 5);
+    assert_eq!(
+        outcome(&bytes(&right), &key).unwrap().verdicts()[0].receipt.unwrap().fill_level(),
+        5
+    );
 
     let mut wrong = vec![Value::Nil, Value::Okay, Value::Int(1), Value::Array(vec![])];
     wrong.extend([bytes(&right[1..]), bytes(&[&right[..], &right[..]].concat()), bytes(b"")]);

@@ -3,14 +3,14 @@
 use throttle_core::{Algorithm, Rule};
 
 use super::*;
-use crate::leases::{Accuracy, plan::Named};
+use crate::leases::{LeaseBudget, plan::Named};
 
 const fn at(micros: u64) -> Micros {
     Micros::new(micros)
 }
 
 fn lease(algorithm: Algorithm) -> Lease {
-    let named = Named::new("r".into(), Accuracy::percent(10));
+    let named = Named::new("r".into(), LeaseBudget::percent(10));
     let rule = Rule::per_second("r", 1_000).algorithm(algorithm).check().unwrap();
     Lease::new(named.plan(&Arc::new(rule)), at(0))
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Request;
 use throttle_http::{
     Options,
-    identity::{ClientIp, Cookie, ForwardedHeader, Header, Missing},
+    identity::{ClientIp, Cookie, ForwardedHeader, Header, OnMissing},
 };
 
 use crate::http::{
@@ -259,7 +259,7 @@ fn the_deny_list() -> Case {
 }
 
 fn another_s_fallback() -> Case {
-    let missing = Missing::ClientIp(ClientIp::new());
+    let missing = OnMissing::ClientIp(ClientIp::new());
     let options = modern().key(Header::new("x-api-key").missing(missing));
     let spends = ["192.0.2.1", "\u{80}client", "%00client", "client|192.0.2.1", "192.0.2.1/32"];
     let begun = case("no value of a key spends what another has by address", options);
@@ -311,7 +311,7 @@ fn another_cookie_before_or_behind() -> Case {
     let lines = ["sid=1; sid=s-1", "sid=s-1; sid=2", "s%69d=3; sid=s-1", "sid=\u{80}; sid=s-1"];
     let begun = case(
         "who sends several cookies has no fresh limit, whichever of them the service reads",
-        modern().key(Cookie::new("sid").missing(Missing::Anonymous)),
+        modern().key(Cookie::new("sid").missing(OnMissing::Anonymous)),
     )
     .ask(with(get(), "cookie", "sid=1; sid=s-1"), first());
     all_refused(begun, lines.map(|line| with(get(), "cookie", line)))

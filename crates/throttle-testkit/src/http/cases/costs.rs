@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Method, Request};
-use throttle_http::{ContentLength, MissingLength, Options};
+use throttle_http::{ContentLength, OnMissingLength, Options};
 
 use crate::http::{
     answer::{Answer, passed, problem, refused},
@@ -49,7 +49,7 @@ fn a_length() -> Case {
 }
 
 fn a_length_that_is_missing() -> Case {
-    let options = modern().cost(ContentLength::in_units_of(1).missing(MissingLength::Costs(4)));
+    let options = modern().cost(ContentLength::in_units_of(1).missing(OnMissingLength::Costs(4)));
     case("a length that is missing has a cost of its own", options, 10)
         .ask(chunked(), left(10, 6))
         .ask(with(ask_by(Method::PUT), "content-length", "ten"), left(10, 2))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{Method, Response};
 use throttle_core::{Algorithm, Rule};
-use throttle_http::{ContentLength, Denial, Headers, MissingLength, Options, identity::Header};
+use throttle_http::{ContentLength, Denial, Headers, OnMissingLength, Options, identity::Header};
 
 use crate::http::{
     answer::{Answer, passed, refused},
@@ -215,7 +215,7 @@ fn a_dry_run_of_what_has_no_key() -> Case {
 
 fn a_dry_run_of_what_has_no_cost() -> Case {
     let options =
-        every_field().cost(ContentLength::in_kib().missing(MissingLength::Refuse)).dry_run();
+        every_field().cost(ContentLength::in_kib().missing(OnMissingLength::Reject)).dry_run();
     Case::new("a dry run refuses no request for want of a length", options)
         .rule(api(1))
         .ask(with(ask_by(Method::POST), "transfer-encoding", "chunked"), passed().dry_run())

@@ -8,7 +8,7 @@ use std::{
 
 use throttle_http::{
     Options, RequestHead,
-    identity::{AsyncKey, ClientIp, Keyed, Missing},
+    identity::{AsyncKey, ClientIp, KeyWithRules, OnMissing},
 };
 
 use crate::http::{
@@ -97,7 +97,7 @@ fn customers_with_plans() -> Case {
                 Some("gil") => Some("gold"),
                 _ => None,
             };
-            Ok::<_, io::Error>(Keyed::new(customer, plan))
+            Ok::<_, io::Error>(KeyWithRules::new(customer, plan))
         }
     });
     let pro = |left: u64| {
@@ -128,7 +128,7 @@ fn a_lookup_in_a_tuple() -> Case {
 }
 
 fn a_lookup_that_finds_nobody() -> Case {
-    let key = customer().missing(Missing::Status(http::StatusCode::FORBIDDEN));
+    let key = customer().missing(OnMissing::Status(http::StatusCode::FORBIDDEN));
     let answer = problem(403, "Forbidden", "the request does not say whose it is");
     case(
         "those that are not found are refused by a status of choice",
@@ -140,7 +140,7 @@ fn a_lookup_that_finds_nobody() -> Case {
 }
 
 fn nobody_by_address() -> Case {
-    let key = customer().missing(Missing::ClientIp(ClientIp::new()));
+    let key = customer().missing(OnMissing::ClientIp(ClientIp::new()));
     case(
         "those that are not found are limited by address, if they may",
         modern().rule("api").key(key),

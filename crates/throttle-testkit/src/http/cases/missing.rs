@@ -1,7 +1,7 @@
 //! Requests that do not say whose they are.
 
 use http::StatusCode;
-use throttle_http::identity::{ClientIp, Cookie, Header, Missing};
+use throttle_http::identity::{ClientIp, Cookie, Header, OnMissing};
 
 use crate::http::{
     answer::{passed, problem},
@@ -24,7 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn missing_and_anonymous() -> Case {
-    let options = modern().key(Header::new("x-api-key").missing(Missing::Anonymous));
+    let options = modern().key(Header::new("x-api-key").missing(OnMissing::Anonymous));
     case("those without a field share one limit, if they may", options)
         .ask(get(), first())
         .ask(get_from("198.51.100.7"), again())
@@ -37,7 +37,7 @@ fn missing_and_anonymous() -> Case {
 
 fn missing_and_by_address() -> Case {
     let client = ClientIp::new().trusted_proxies(["10.0.0.1"]);
-    let options = modern().key(Header::new("x-api-key").missing(Missing::ClientIp(client)));
+    let options = modern().key(Header::new("x-api-key").missing(OnMissing::ClientIp(client)));
     case("those without a field are limited by address, which no value can spend", options)
         .change(|limiter| limiter.allow_list().add("198.51.100.0/24").unwrap())
         .ask(key("192.0.2.1"), first())
@@ -50,7 +50,7 @@ fn missing_and_by_address() -> Case {
 }
 
 fn missing_and_refused() -> Case {
-    let missing = Missing::Status(StatusCode::UNAUTHORIZED);
+    let missing = OnMissing::Status(StatusCode::UNAUTHORIZED);
     let lacking = r#"the request does not say whose it is"#;
     let answer = problem(401, "Unauthorized", lacking);
     let options = modern().key(Header::new("x-api-key").missing(missing));
@@ -63,14 +63,14 @@ fn missing_and_refused() -> Case {
 
 fn missing_and_refused_by_no_error() -> Case {
     let lacking = r#"the request does not say whose it is"#;
-    let options = modern().key(Header::new("x-api-key").missing(Missing::Status(StatusCode::OK)));
+    let options = modern().key(Header::new("x-api-key").missing(OnMissing::Status(StatusCode::OK)));
     case("a status that is no error refuses as a bad request", options)
         .ask(get(), problem(400, "Bad Request", lacking))
         .ask(key("alice"), first())
 }
 
 fn a_cookie_that_is_missing() -> Case {
-    let options = modern().key(Cookie::new("session").missing(Missing::Anonymous));
+    let options = modern().key(Cookie::new("session").missing(OnMissing::Anonymous));
     case("those without a cookie share one limit, if they may", options)
         .ask(get(), first())
         .ask(with(get_from("198.51.100.7"), "cookie", "theme=dark"), again())
@@ -80,7 +80,7 @@ fn a_cookie_that_is_missing() -> Case {
 }
 
 fn a_part_that_is_missing() -> Case {
-    let tenant = Header::new("x-tenant").missing(Missing::Anonymous);
+    let tenant = Header::new("x-tenant").missing(OnMissing::Anonymous);
     let options = modern().key((tenant, ClientIp::new()));
     case("a part of a tuple that is missing leaves the others as they are", options)
         .ask(get(), first())

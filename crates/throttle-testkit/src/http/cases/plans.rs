@@ -3,7 +3,7 @@
 use throttle_core::Key;
 use throttle_http::{
     Options, RequestHead,
-    identity::{ClientIp, Header, Missing},
+    identity::{ClientIp, Header, OnMissing},
 };
 
 use crate::http::{
@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn by_key() -> Options {
-    modern().key(Header::new("x-api-key").missing(Missing::Anonymous))
+    modern().key(Header::new("x-api-key").missing(OnMissing::Anonymous))
 }
 
 /// Says by the first letter of the key what was paid for.
@@ -47,7 +47,7 @@ fn pro(answer: Answer, left: u64) -> Answer {
 
 fn a_plan_for_each_key() -> Case {
     let of = |key| with(get(), "x-api-key", key);
-    let options = by_key().declare_rules(["free", "pro"]).rules_by(plan);
+    let options = by_key().declare_rules(["free", "pro"]).select_rules(plan);
     plans("the rule is picked by the key, and no other is asked", options)
         .ask(of("fay"), free(passed()))
         .ask(of("pat"), pro(passed(), 1))
@@ -66,7 +66,7 @@ fn plans_beside_what_applies_to_all() -> Case {
         }
     };
     // What is picked twice, or picked and named, is asked once.
-    let options = by_key().rule("all").rules_by(|key, head| [plan(key, head), "all", "free"]);
+    let options = by_key().rule("all").select_rules(|key, head| [plan(key, head), "all", "free"]);
     plans("what is picked applies beside what is named, all or nothing", options)
         .ask(get(), both(0, 2)(passed()))
         .ask(get(), both(0, 2)(refused(&["free"])).retry_after(60))
@@ -88,7 +88,7 @@ fn several_or_none() -> Case {
         "/free" => Some("free".to_owned()),
         _ => None,
     };
-    plans("a request for which there is no rule passes unlimited", modern().rules_by(pick))
+    plans("a request for which there is no rule passes unlimited", modern().select_rules(pick))
         .ask(get_path("/free"), free(passed()))
         .ask(get_path("/"), passed())
         .ask(get_path("/"), passed())
@@ -104,7 +104,7 @@ fn a_plan_that_is_not_there() -> Case {
         Some(plan) => plan.to_owned(),
         None => "free".to_owned(),
     };
-    plans(title, modern().key(ClientIp::new()).rules_by(pick))
+    plans(title, modern().key(ClientIp::new()).select_rules(pick))
         .ask(with(get(), "x-plan", "gold"), answer.clone())
         .ask(get(), free(passed()))
         .ask(with(get(), "x-plan", ""), answer.clone())

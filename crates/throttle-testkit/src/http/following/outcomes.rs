@@ -113,7 +113,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(answer, (200, "unlimited".to_owned()));
         assert_eq!((strict.handler.calls(), open.handler.calls()), (0, 1));
         for options in
-            [Options::new(), Options::new().shape(), Options::new().on_error(OnError::Refuse)]
+            [Options::new(), Options::new().shape(), Options::new().on_error(OnError::Reject)]
         {
             let dry = self.app(&down(), [options.dry_run()]).await;
             let marks = ["x-ratelimit-degraded", "x-ratelimit-dry-run"];

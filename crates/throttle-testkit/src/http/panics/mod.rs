@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request};
-use throttle_core::Concurrency;
+use throttle_core::ConcurrencyLimit;
 use tokio::task::yield_now;
 
 use self::table::{Case, Setup, When};
@@ -58,7 +58,7 @@ impl<A: Adapter> Fixture<'_, A> {
 struct Trial<'a, A: Adapter> {
     case: Case,
     trap: Trap,
-    places: Option<Concurrency>,
+    places: Option<ConcurrencyLimit>,
     app: App<'a, A>,
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use throttle_core::{Algorithm, Concurrency, Limiter, Rule, StorageError};
+use throttle_core::{Algorithm, ConcurrencyLimit, Limiter, Rule, StorageError};
 use throttle_http::{
     OnError, Options, RequestHead,
-    identity::{AsyncKey, Header, Keyed},
+    identity::{AsyncKey, Header, KeyWithRules},
 };
 
 use crate::trap::Trap;
@@ -89,7 +89,7 @@ impl Setup {
         options
     }
 
-    pub(super) fn places(self, limiter: &Limiter) -> Option<Concurrency> {
+    pub(super) fn places(self, limiter: &Limiter) -> Option<ConcurrencyLimit> {
         let limited = matches!(self, Self::Places | Self::All);
         limited.then(|| limiter.concurrency("places", PLACES).expect("the limit can be kept"))
     }
@@ -118,8 +118,8 @@ impl Case {
 }
 
 pub(super) fn all() -> Vec<Case> {
-    let [rules_by, mut handler, mut callback] = [
-        Case::new("rules_by", rules_by),
+    let [select_rules, mut handler, mut callback] = [
+        Case::new("select_rules", select_rules),
         Case::new("the handler", |options, _| options),
         Case::new("a callback of violations", |options, _| options),
     ];
@@ -133,7 +133,7 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("cost", cost),
         Case::new("exempt", exempt),
         Case::new("peer", peer),
-        Case { names_rules: false, ..rules_by },
+        Case { names_rules: false, ..select_rules },
         Case::new("on_denied", on_denied).when(When::Denied, OWN),
         Case::new("on_error", on_error).when(When::StorageFails, OWN),
         Case::new("charge_if", charge_if).charged(),
@@ -169,7 +169,7 @@ fn future_of_key(options: Options, trap: Trap) -> Options {
         async move {
             tokio::task::yield_now().await;
             trap.spring();
-            Ok::<_, StorageError>(client.and_then(|client| Keyed::new(client, "api")))
+            Ok::<_, StorageError>(client.and_then(|client| KeyWithRules::new(client, "api")))
         }
     }))
 }
@@ -196,8 +196,8 @@ fn peer(options: Options, trap: Trap) -> Options {
     })
 }
 
-fn rules_by(options: Options, trap: Trap) -> Options {
-    options.declare_rules(["api"]).rules_by(move |_, _| {
+fn select_rules(options: Options, trap: Trap) -> Options {
+    options.declare_rules(["api"]).select_rules(move |_, _| {
         trap.spring();
         "api"
     })
@@ -211,7 +211,7 @@ fn on_denied(options: Options, trap: Trap) -> Options {
 }
 
 fn on_error(options: Options, trap: Trap) -> Options {
-    options.on_error(OnError::answer(move |_| {
+    options.on_error(OnError::respond_with(move |_| {
         trap.spring();
         own()
     }))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::Version;
-use throttle_core::{Concurrency, Limiter, Rule};
+use throttle_core::{ConcurrencyLimit, Limiter, Rule};
 use throttle_http::Options;
 use throttle_memory::MemoryStorage;
 use tokio::{
@@ -59,7 +59,7 @@ pub async fn break_connections<A: Adapter>(adapter: A, live_bytes: impl Fn() -> 
 }
 
 /// Opens connections, sends a request on each, and breaks all off.
-async fn round(address: SocketAddr, handler: &Handler, uploads: &Concurrency) {
+async fn round(address: SocketAddr, handler: &Handler, uploads: &ConcurrencyLimit) {
     let mut connections = Vec::new();
     for _ in 0..AT_ONCE / 2 {
         connections.push(ask(address, "cost=2 wait").await);

@@ -1,0 +1,60 @@
+//! The client with limits in front of it.
+
+use std::{
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use throttle_http::{
+    ConfigError, RequestHead,
+    outbound::{Dispatch, Dispatcher, OutboundError},
+};
+use tower_service::Service;
+
+use crate::{BoxError, OutboundFuture};
+
+/// Sends the calls of the client within when their limits allow.
+#[derive(Clone, Debug)]
+pub struct OutboundService<S> {
+    inner: S,
+    dispatcher: Result<Arc<Dispatcher>, Arc<ConfigError>>,
+}
+
+impl<S> OutboundService<S> {
+    pub(crate) fn new(inner: S, dispatcher: Result<Arc<Dispatcher>, Arc<ConfigError>>) -> Self {
+        Self { inner, dispatcher }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for OutboundService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = OutboundFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let dispatcher = match &self.dispatcher {
+            Ok(dispatcher) => dispatcher,
+            Err(error) => return OutboundFuture::never(OutboundError::Config(Arc::clone(error))),
+        };
+        match dispatcher.acquire(&RequestHead::new(&request, None)) {
+            Dispatch::Now(permit) => OutboundFuture::now(self.inner.call(request), permit),
+            Dispatch::Never(not_sent) => OutboundFuture::never(not_sent),
+            Dispatch::OutboundWait(later) => {
+                // The one that was polled ready is the one to call; its clone takes its place here.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                OutboundFuture::later(later, ready, request)
+            }
+        }
+    }
+}
