@@ -7,7 +7,7 @@ mod wire;
 use std::sync::Arc;
 
 use redis::{
-    AsyncConnectionConfig, ConnectionInfo, RedisConnectionInfo, RedisError,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, RedisConnectionInfo, RedisError,
     aio::{MultiplexedConnection, PubSub},
 };
 use tokio::{runtime::Handle, task::AbortHandle};
@@ -54,17 +54,18 @@ pub(crate) async fn open(
     on_end: impl Fn() + Send + Sync + 'static,
 ) -> Result<Connected, RedisError> {
     let stream = connect(info.addr(), encryption).await?;
-    over(stream, info.redis_settings(), on_end).await
+    over(stream, is_encrypted(info), info.redis_settings(), on_end).await
 }
 
 /// Logs in on a stream.
 async fn over(
     stream: Stream,
+    is_encrypted: bool,
     settings: &RedisConnectionInfo,
     on_end: impl Fn() + Send + Sync + 'static,
 ) -> Result<Connected, RedisError> {
     let wire = Wire::new(on_end);
-    let guarded = Guarded::new(stream, Arc::clone(&wire));
+    let guarded = Guarded::new(stream, is_encrypted, Arc::clone(&wire));
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None) // each request has a deadline of its own
         .set_pipeline_buffer_size(QUEUE);
@@ -81,7 +82,12 @@ pub(crate) async fn subscribe(
     encryption: Option<&Encryption>,
 ) -> Result<PubSub, RedisError> {
     let stream = connect(info.addr(), encryption).await?;
-    PubSub::new(info.redis_settings(), Guarded::new(stream, Wire::new(|| ()))).await
+    let guarded = Guarded::new(stream, is_encrypted(info), Wire::new(|| ()));
+    PubSub::new(info.redis_settings(), guarded).await
+}
+
+fn is_encrypted(info: &ConnectionInfo) -> bool {
+    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
 }
 
 #[cfg(test)]

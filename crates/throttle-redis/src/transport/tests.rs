@@ -2,7 +2,7 @@
 
 use redis::{ProtocolVersion, RedisConnectionInfo, cmd};
 use tokio::{
-    io::{AsyncReadExt, DuplexStream, duplex},
+    io::{AsyncReadExt, DuplexStream, duplex, join},
     task::yield_now,
 };
 
@@ -11,9 +11,11 @@ use super::*;
 /// Returns a connection on which nothing was said yet, and the other end.
 async fn connected(buffer: usize) -> (Connected, DuplexStream) {
     let (ours, theirs) = duplex(buffer);
-    let settings =
-        RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
-    (over(Box::new(ours), &settings, || ()).await.unwrap(), theirs)
+    (over(Box::new(ours), false, &settings(), || ()).await.unwrap(), theirs)
+}
+
+fn settings() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name()
 }
 
 #[tokio::test]
@@ -24,6 +26,20 @@ async fn a_connection_that_was_closed_before_anything_was_written_proves_that_no
     drop(theirs); // and its task has not looked yet
     multiplexed.send_packed_command(&cmd("PING")).await.unwrap_err();
     assert!(connected.line.wire.ended_at(written));
+}
+
+#[tokio::test]
+async fn a_write_that_fails_proves_that_nothing_was_done_unless_tls_may_have_sent_a_part() {
+    for is_encrypted in [false, true] {
+        let ((reader, _theirs), (writer, closed)) = (duplex(64), duplex(64));
+        let stream = Box::new(join(reader, writer));
+        let connected = over(stream, is_encrypted, &settings(), || ()).await.unwrap();
+        let mut multiplexed = connected.line.multiplexed.clone();
+        let written = connected.line.wire.written();
+        drop(closed);
+        multiplexed.send_packed_command(&cmd("PING")).await.unwrap_err();
+        assert_eq!(connected.line.wire.ended_at(written), !is_encrypted);
+    }
 }
 
 #[tokio::test]
@@ -57,11 +73,8 @@ async fn a_task_that_ends_with_its_runtime_ends_the_connection() {
     let said = Arc::clone(&ended);
     let connected = runtime
         .spawn(async move {
-            let settings = RedisConnectionInfo::default()
-                .set_protocol(ProtocolVersion::RESP2)
-                .set_skip_set_lib_name();
             let on_end = move || said.store(true, std::sync::atomic::Ordering::Relaxed);
-            over(Box::new(ours), &settings, on_end).await.unwrap()
+            over(Box::new(ours), false, &settings(), on_end).await.unwrap()
         })
         .await
         .unwrap();

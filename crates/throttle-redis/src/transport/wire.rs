@@ -82,13 +82,14 @@ impl fmt::Debug for Wire {
 /// A stream whose answers are bounded, and on which nothing is written after its end.
 pub(super) struct Guarded {
     stream: Stream,
+    is_encrypted: bool,
     read: Answers,
     wire: Arc<Wire>,
 }
 
 impl Guarded {
-    pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
-        Self { stream, read: Answers::new(), wire }
+    pub(super) fn new(stream: Stream, is_encrypted: bool, wire: Arc<Wire>) -> Self {
+        Self { stream, is_encrypted, read: Answers::new(), wire }
     }
 
     /// Reads what is there, at least one byte of which is left.
@@ -151,9 +152,13 @@ impl AsyncWrite for Guarded {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = result {
-            self.wire.written.fetch_add(count as u64, Relaxed);
-        }
+        let written = match &result {
+            Poll::Ready(Ok(count)) => *count,
+            // TLS may have sent some of them before it failed, and does not report how many.
+            Poll::Ready(Err(_)) if self.is_encrypted => bytes.len(),
+            _ => 0,
+        };
+        self.wire.written.fetch_add(written as u64, Relaxed);
         self.note(result)
     }
 
