@@ -51,6 +51,7 @@ struct Entry {
     /// How often it was begun.
     run: AtomicU64,
     is_lost: AtomicBool,
+    /// Its work is done, or nobody wants it any more.
     is_done: AtomicBool,
 }
 
@@ -92,6 +93,9 @@ impl Background {
             is_done: AtomicBool::default(),
         });
         let mut state = self.state();
+        if state.tasks.len() == state.tasks.capacity() {
+            state.tasks.retain(|entry| entry.strong_count() > 0);
+        }
         state.tasks.push(Arc::downgrade(&entry));
         match &state.runtime {
             Some(runtime) => entry.begin(self, runtime),
@@ -160,6 +164,10 @@ impl Background {
 
 impl Entry {
     fn begin(self: &Arc<Self>, background: &Arc<Background>, runtime: &Handle) {
+        let mut before = self.running();
+        if self.is_done.load(Acquire) {
+            return; // it was dropped meanwhile
+        }
         self.is_lost.store(false, Release);
         let running = Running {
             entry: Arc::downgrade(self),
@@ -174,16 +182,23 @@ impl Entry {
                 entry.is_done.store(true, Release);
             }
         });
-        let mut before = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = before.replace(task.abort_handle()) {
             before.abort();
         }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<AbortHandle>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = {
+            let mut running = self.0.running();
+            self.0.is_done.store(true, Release); // so that it is not begun again
+            running.take()
+        };
         if let Some(running) = running {
             running.abort();
         }
@@ -212,5 +227,42 @@ impl Drop for Running {
 impl fmt::Debug for Background {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Background").field("is_lost", &self.is_lost).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tasks_that_were_dropped_leave_nothing_behind() {
+        let background = Background::new();
+        for _ in 0..10_000 {
+            drop(background.spawn(pending));
+        }
+        let kept = background.state().tasks.len();
+        assert!(kept < 200, "{kept} are kept");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_dropped_is_not_begun_again() {
+        let background = Background::new();
+        let kept = Arc::new(());
+        let held = Arc::clone(&kept);
+        let task = background.spawn(move || {
+            let held = Arc::clone(&held);
+            async move {
+                pending::<()>().await;
+                drop(held);
+            }
+        });
+        // As `begin_again` has it at the moment at which another thread drops the task.
+        let entry = Arc::clone(&task.0);
+        drop(task);
+        entry.begin(&background, &Handle::current());
+        drop(entry);
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&kept), 1, "its work goes on");
     }
 }
