@@ -176,6 +176,51 @@ async fn a_sentinel_without_end_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_of_a_thousand_masters_is_understood() {
+    let master = Stranger::start(|command| match handshake(command) {
+        Some(_) if command == "ROLE" => Answer::Text("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
+        answer => answer.unwrap_or(Answer::Close),
+    })
+    .await;
+    let port = master.address.rsplit(':').next().unwrap().to_owned();
+    let sentinel = Stranger::start(move |command| match handshake(command) {
+        Some(_) if command == "ROLE" => Answer::Text("*2\r\n$8\r\nsentinel\r\n*0\r\n"),
+        Some(_) if command == "SENTINEL MASTERS" => Answer::Bytes(masters(1_000, &port)),
+        answer => answer.unwrap_or(Answer::Close),
+    })
+    .await;
+    let url = format!("redis+sentinel://{}/main999", sentinel.address);
+    RedisStorage::connect(&url).await.unwrap();
+}
+
+/// Writes what a sentinel says of masters, each with 20 fields.
+fn masters(count: usize, port: &str) -> Vec<u8> {
+    let mut answer = format!("*{count}\r\n");
+    for n in 0..count {
+        answer += "*40\r\n";
+        let name = format!("main{n}");
+        let known = [("name", &name[..]), ("ip", "127.0.0.1"), ("port", port), ("flags", "master")];
+        for (field, value) in known.into_iter().chain([("failover-timeout", "180000"); 16]) {
+            for text in [field, value] {
+                answer += &format!("${}\r\n{text}\r\n", text.len());
+            }
+        }
+    }
+    answer.into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_the_script_does_not_answer_are_an_error() {
+    let stranger = Stranger::start(|command| {
+        handshake(command).unwrap_or(Answer::Text("*1\r\n$13\r\n1764547200000\r\n"))
+    })
+    .await;
+    let storage = builder(&stranger).connect().await.unwrap();
+    let error = limiter(&storage, []).shared_lists().await.unwrap_err().to_string();
+    assert!(error.contains("no page"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_error_is_a_short_text_and_the_connection_stays() {
     let stranger = Stranger::start(|command| {
         let long = || [&b"-ERR what "[..], &[b'x'; 20_000_000], b"\r\n"].concat();

@@ -111,7 +111,10 @@ async fn read_pages(client: &Client, list: ListMatch, copy: &mut Copy) -> Result
         let answer = answer.await?;
         let took = began.elapsed();
         copy.now = answer.now;
-        for part in answer.texts[1..].chunks_exact(2) {
+        let Some((_, entries)) = answer.texts.split_first() else {
+            return Err(StorageError::not_carried_out("the script answered no page of the lists"));
+        };
+        for part in entries.chunks_exact(2) {
             match Entry::decode(&part[0]) {
                 Some(entry) => copy.apply(Change { list, entry, end: end(&part[1]) })?,
                 None => copy.unreadable += 1,

@@ -26,6 +26,7 @@ pub(super) async fn master(
         let text = "the address does not point to a sentinel";
         return Err((ErrorKind::InvalidClientConfig, text).into());
     }
+    asked.line.wire.set_made(); // what it knows of many masters is long
     let masters: Vec<HashMap<String, String>> =
         cmd("SENTINEL").arg("MASTERS").query_async(&mut asked.line.multiplexed).await?;
     for address in masters.iter().filter_map(|master| address(master, name)) {
