@@ -6,6 +6,7 @@ use std::{
     env, fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use common::{fixed, limiter, storm};
@@ -26,10 +27,12 @@ async fn child() {
         "costs" => &["costs"],
         _ => &["one", "two"],
     };
-    let storage = RedisStorage::connect(&url).await.unwrap();
+    // What is counted is who passes: a machine that is busy elsewhere for a while fails no call.
+    let builder = RedisStorage::builder(&url).response_timeout(Duration::from_secs(60));
+    let storage = builder.connect().await.unwrap();
     let rules_known = [fixed("one", 10_000), fixed("two", 50_000), fixed("costs", 10_000).cost(7)];
     let tally = storm(&limiter(&storage, rules_known), "shared", rules, 64, 80).await;
-    assert_eq!(tally.failed(), 0);
+    assert_eq!(tally.failed(), 0, "{:?}", tally.errors());
     println!("admitted={}", tally.admitted());
     println!("clock={}", SystemClock.now().get() / 1_000_000);
 }

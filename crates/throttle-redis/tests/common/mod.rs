@@ -8,8 +8,9 @@
 pub(crate) mod stranger;
 
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -60,6 +61,8 @@ pub(crate) struct Tally {
     pub(crate) failed: AtomicU64,
     /// The longest time that one request took, in microseconds.
     pub(crate) longest: AtomicU64,
+    /// How often each error came.
+    errors: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Tally {
@@ -69,6 +72,11 @@ impl Tally {
 
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Relaxed)
+    }
+
+    /// Returns the texts of the errors, and how often each came.
+    pub(crate) fn errors(&self) -> BTreeMap<String, usize> {
+        self.errors.lock().unwrap().clone()
     }
 
     pub(crate) fn longest(&self) -> Duration {
@@ -93,6 +101,7 @@ impl Tally {
             }
             Err(error) => {
                 self.failed.fetch_add(1, Relaxed);
+                *self.errors.lock().unwrap().entry(error.to_string()).or_default() += 1;
                 Err(error.to_string())
             }
         }
