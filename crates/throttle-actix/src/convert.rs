@@ -104,12 +104,35 @@ impl RequestView for Head<'_> {
 /// `match_pattern` knows the pattern once a resource is matched. Before that, it looks for one by the path as it was sent,
 /// which a client can spell so that another pattern matches.
 fn route_of(request: &ServiceRequest) -> Option<String> {
-    let (sent, routed) = (request.path(), request.match_info().as_str());
-    let pattern = request.match_pattern();
-    if sent == routed || pattern != request.resource_map().match_pattern(sent) {
+    let (pattern, matched) = (request.match_pattern(), request.match_info());
+    // A resource that is matched has a value for each parameter of its pattern. One without parameters is found only
+    // if it reads as the path was sent.
+    let is_matched = |pattern: &String| {
+        let names = parameters(pattern);
+        names.len() == matched.segment_count()
+            && names.iter().all(|name| matched.get(name).is_some())
+    };
+    if request.path() == matched.as_str() || pattern.as_ref().is_some_and(is_matched) {
         return pattern;
     }
-    request.resource_map().match_pattern(routed)
+    request.resource_map().match_pattern(matched.as_str())
+}
+
+/// Returns the names of a pattern's parameters: those of `/{id}/{rest:[a-z]{2}}` are `id` and `rest`.
+fn parameters(pattern: &str) -> Vec<&str> {
+    let (mut names, mut depth) = (Vec::new(), 0_usize);
+    for (at, byte) in pattern.bytes().enumerate() {
+        match byte {
+            b'{' if depth == 0 => {
+                names.extend(pattern[at + 1..].split([':', '}']).next());
+                depth = 1;
+            }
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    names
 }
 
 fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
@@ -255,4 +278,15 @@ fn name_of(name: &HeaderName) -> Result<actix::HeaderName, actix::InvalidHeaderN
 
 fn value_of(value: &HeaderValue) -> Result<actix::HeaderValue, actix::InvalidHeaderValue> {
     actix::HeaderValue::from_bytes(value.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parameters_of_a_pattern_are_found_whatever_their_expressions_are() {
+        assert_eq!(parameters("/users/me"), [""; 0]);
+        assert_eq!(parameters("/{id}/{rest:[a-z]{2}}x{tail}*"), ["id", "rest", "tail"]);
+    }
 }

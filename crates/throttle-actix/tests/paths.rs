@@ -9,6 +9,7 @@ use actix_web::{
     App, Error, FromRequest, HttpRequest,
     body::MessageBody,
     dev::{Service, ServiceResponse},
+    guard,
     middleware::NormalizePath,
     test::init_service,
     web,
@@ -161,6 +162,23 @@ async fn a_key_by_route_is_the_route_whose_handler_is_reached() {
         assert_eq!(by_route.len(), 6, "{by_route:?}");
         assert_eq!(too_often(by_route), Reached::new(), "{at:?}");
     }
+}
+
+#[actix_web::test]
+async fn a_resource_whose_guards_let_it_overlap_with_another_has_one_key_in_each_spelling() {
+    let throttle = RateThrottle::new(limiter(MemoryStorage::new(), 2)).key(RoutePattern);
+    let me = web::resource("/users/me").guard(guard::Get()).to(async || "me");
+    let user = web::resource("/users/{id}").guard(guard::Post()).wrap(throttle.build().unwrap());
+    let app = App::new().service(me).service(user.to(async || "user"));
+    let app = init_service(app).await;
+    let paths = ["/users/me", "/users/%6de", "/users/m%65", "/users/%6d%65"];
+    let mut allowed = 0;
+    for path in paths {
+        let mut request = get_path(path);
+        *request.method_mut() = Method::POST;
+        allowed += usize::from(call(&app, request).await.status() == 200);
+    }
+    assert_eq!(allowed, 2);
 }
 
 #[actix_web::test]
