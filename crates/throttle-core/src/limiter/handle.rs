@@ -78,9 +78,10 @@ impl Limiter {
 
     /// Removes a rule, and returns whether it was there. What was counted expires by itself.
     pub fn remove_rule(&self, name: &str) -> bool {
-        let removed = self.inner.rules.remove(name);
+        let Some(removed) = self.inner.rules.remove(name) else { return false };
         self.inner.changes.rules_changed();
-        removed.map(|active| self.inner.counts.absorb(&active.counts)).is_some()
+        self.inner.counts.absorb(&removed.counts);
+        true
     }
 
     /// Returns a rule as it is now.

@@ -102,6 +102,16 @@ async fn a_rule_that_is_removed_ends_all_waits() {
 }
 
 #[tokio::test]
+async fn a_rule_that_was_not_there_and_is_removed_changes_nothing() {
+    let (limiter, _) = limiter([leaky(1, 1)]);
+    let before = limiter.change_count();
+    assert!(!limiter.remove_rule("unknown"));
+    assert_eq!(limiter.change_count(), before);
+    assert!(limiter.remove_rule("out"));
+    assert_ne!(limiter.change_count(), before);
+}
+
+#[tokio::test]
 async fn what_other_limiters_refunds_and_lists_change_is_noticed_within_a_second() {
     async fn reset(limiter: &Limiter) {
         limiter.reset("k", "out").await.unwrap();
