@@ -62,7 +62,7 @@ impl Limiter {
     ///
     /// [`LostSchedule`] when the key was reset, the rule was removed or is no leaky bucket any more, the queue of
     /// the new rule is too short for its place, or its time is more than `longest` away. A reset by another
-    /// server is noticed within a second.
+    /// server is noticed within a second, unless the queue has filled up again by then.
     pub async fn wait_until_scheduled(
         &self,
         key: &Key<'_>,
