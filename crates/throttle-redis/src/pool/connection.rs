@@ -74,6 +74,11 @@ impl Connection {
         self.since.elapsed()
     }
 
+    /// Returns whether it was given up while the server kept it open.
+    pub(super) fn is_given_up(&self) -> bool {
+        !self.connected.line.wire.is_over()
+    }
+
     /// Returns whether it answered anything since it was made.
     pub(super) fn has_answered(&self) -> bool {
         self.connected.line.wire.answers() > self.answers

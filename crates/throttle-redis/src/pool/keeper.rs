@@ -19,7 +19,7 @@ use crate::{lua, options::Options, retry::Backoff, stats::Counters, transport};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
-/// A connection that was there for so long has proven itself: the next is made at once when it breaks.
+/// A connection that was there for so long has proven itself: the wait before the next begins from the first again.
 const GOOD: Duration = Duration::from_secs(1);
 /// A connection that answered so short a time ago is not asked whether it does.
 const PROOF: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 slot.set(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
-                if connection.age() >= GOOD {
+                if connection.age() >= GOOD || connection.is_given_up() {
                     backoff.reset();
                 } else if !connection.has_answered() {
                     shared.failed(hung_up());

@@ -54,11 +54,17 @@ impl Wire {
         self.answers.load(Relaxed)
     }
 
+    /// Whether the connection has ended by itself or by the server: one that is given up here has not, until it is
+    /// dropped.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Acquire)
+    }
+
     /// Whether nothing was written since `written` was read, and nothing ever will be: then what was handed
     /// over since was not carried out, for certain.
     pub(crate) fn ended_at(&self, written: u64) -> bool {
         // In this order: nothing is written any more once it is over.
-        self.over.load(Acquire) && self.written() == written
+        self.is_over() && self.written() == written
     }
 
     /// Returns the error of an answer that was too long, for which the connection was ended.
