@@ -38,7 +38,7 @@ const IN_PROSE: [&str; 7] = [
     "docs/algorithms.md",
     "docs/performance.md",
     "docs/redis.md",
-    "docs/resilience.md",
+    "docs/failure-modes.md",
 ];
 
 #[test]

@@ -36,8 +36,8 @@ mod guide {
     mod actix {}
     #[doc = include_str!("../docs/grpc.md")]
     mod grpc {}
-    #[doc = include_str!("../docs/clients.md")]
-    mod clients {}
+    #[doc = include_str!("../docs/outbound.md")]
+    mod outbound {}
     #[doc = include_str!("../docs/recipes.md")]
     mod recipes {}
     #[doc = include_str!("../docs/counting-by-outcome.md")]
@@ -58,14 +58,14 @@ mod guide {
     mod keys_and_proxies {}
     #[doc = include_str!("../docs/headers.md")]
     mod headers {}
-    #[doc = include_str!("../docs/resilience.md")]
-    mod resilience {}
+    #[doc = include_str!("../docs/failure-modes.md")]
+    mod failure_modes {}
     #[doc = include_str!("../docs/sizing.md")]
     mod sizing {}
     #[doc = include_str!("../docs/performance.md")]
     mod performance {}
-    #[doc = include_str!("../docs/coming-from.md")]
-    mod coming_from {}
+    #[doc = include_str!("../docs/migrating.md")]
+    mod migrating {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
 }
