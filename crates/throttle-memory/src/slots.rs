@@ -62,9 +62,16 @@ impl Slots {
     }
 
     pub(crate) fn peek(&self, request: &ChargeRequest<'_>) -> Outcome {
-        let mut held = self.hold(request.charges(), request.clock(), false);
+        let charges = request.charges();
+        let mut held = self.hold(charges, request.clock(), false);
         let now = held.now;
-        peek(request.charges(), now, &mut held)
+        let mut pairs = charges.iter().enumerate();
+        if pairs.all(|(i, charge)| held.state(i).is_advanced_by_peek(charge.rule(), now)) {
+            return peek(charges, now, &mut held);
+        }
+        let mut copies: Vec<_> = (0..charges.len()).map(|i| held.state(i).clone()).collect();
+        drop(held);
+        peek(charges, now, &mut copies)
     }
 
     pub(crate) fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) {

@@ -382,6 +382,15 @@ impl Bucket {
         drain_time(backlog + behind, rule).plus(Micros::new(wait))
     }
 
+    /// Returns whether the other kind of bucket remembers what was refunded.
+    pub(super) fn is_returned_to_other(&self, algorithm: Algorithm) -> bool {
+        match self.returned.as_deref() {
+            None => false,
+            Some(Returned::Offset(_)) => algorithm == Algorithm::LeakyBucket,
+            Some(Returned::FreedSlots(_)) => algorithm != Algorithm::LeakyBucket,
+        }
+    }
+
     /// Returns whether it must be kept for longer than until all of the limit is free.
     #[inline]
     pub(super) fn outlives_reset(&self) -> bool {

@@ -125,6 +125,17 @@ impl State {
                 .is_some_and(|extra| extra.others.iter().any(|other| other.is_ahead(now)))
     }
 
+    /// Returns whether a storage that holds the state may peek at it in place.
+    ///
+    /// A rule with another window, or of the other kind of bucket, loses a part of what is counted when it brings
+    /// the state to now. A peek must not do that to the rule that counted it, unless the clock stepped back.
+    #[must_use]
+    pub fn is_advanced_by_peek(&self, rule: &CheckedRule, now: Micros) -> bool {
+        let others = self.extra.iter().flat_map(|extra| &extra.others);
+        let mut all = std::iter::once(&self.usage).chain(others);
+        !all.any(|usage| usage.loses_by(rule)) || self.is_ahead(now)
+    }
+
     /// Says whether `cost` would be admitted; charges nothing.
     #[inline]
     pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
@@ -259,6 +270,20 @@ impl Usage {
     /// Returns for how long it matters, by the rule that asked last.
     fn left_by_itself(&self, now: Micros) -> Micros {
         of_usage!(self, state => state.left_by_itself(now), vacant => Micros::ZERO)
+    }
+
+    /// Returns whether a rule that advances it may lose what another rule of its name keeps.
+    fn loses_by(&self, rule: &CheckedRule) -> bool {
+        let is_other = match self {
+            Self::Vacant => false,
+            Self::FixedWindow(state) => state.window != rule.window(),
+            Self::SlidingCounter(state) => state.window != rule.window(),
+            Self::SlidingLog(state) => state.window != rule.window(),
+            Self::Bucket(state) => {
+                state.window != rule.window() || state.is_returned_to_other(rule.algorithm())
+            }
+        };
+        is_other && self.is_of(rule.algorithm())
     }
 
     #[inline]
