@@ -29,6 +29,7 @@
 mod clocks;
 mod concurrency;
 mod fixtures;
+mod histories;
 pub mod http;
 mod keys;
 mod log;
@@ -112,6 +113,7 @@ where
         report.checks += keys::check(&self.storage().await).await;
         report.checks += rules::check(&self.storage().await).await;
         report.checks += mixed::check(&self.storage().await).await;
+        report.checks += histories::check(&self.storage().await).await;
         report.checks += refunds::check(&self.storage().await).await;
         report.checks += clocks::check(&self.storage().await).await;
         let storage = self.storage().await;
