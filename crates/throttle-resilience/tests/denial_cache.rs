@@ -313,6 +313,26 @@ async fn random_histories_get_the_answers_of_the_storage_itself() {
     assert!(at_hand > 2_000, "{at_hand}");
 }
 
+/// A freed slot gets smaller as its scheduled time passes, while a denial is in force.
+#[tokio::test]
+async fn what_remains_of_a_queue_with_freed_slots_is_not_more_than_is_allowed() {
+    let clock = ManualClock::at(Micros::new(1_767_225_600_000_000).to_system_time());
+    let denials = DenialCache::new(MemoryStorage::new(), 10);
+    let limiter = Limiter::builder(denials).clock(clock.clone()).build();
+    let rule = Rule::new("r", 10, 10 * SECOND).algorithm(Algorithm::LeakyBucket);
+    limiter.add_rule(rule).unwrap();
+    let mut queue = Vec::new();
+    for _ in 0..10 {
+        queue.push(limiter.check("k", "r").await.unwrap());
+    }
+    limiter.rollback("k", &queue[1..4]).await.unwrap();
+    assert_eq!(limiter.check_cost("k", "r", 4).await.unwrap().remaining(), 3);
+    clock.advance(SECOND * 5 / 2);
+    let denied = limiter.check_cost("k", "r", 4).await.unwrap();
+    assert_eq!((denied.is_allowed(), denied.remaining()), (false, 2));
+    assert!(limiter.check_cost("k", "r", 2).await.unwrap().is_allowed());
+}
+
 #[tokio::test]
 async fn a_table_that_is_full_forgets_and_admits_nobody_too_many() {
     let storage = Moody::default();

@@ -174,7 +174,9 @@ impl Denied {
             return vacant || gone < verdict.reset_after; // nothing changes within a window
         }
         // What remains is less than the cost until the wait is over, so that it stays one less.
-        let constant = cost.checked_sub(1) == Some(verdict.remaining);
+        // Of a queue it may be a freed slot, of which less is left.
+        let is_queue = self.rule.algorithm() == Algorithm::LeakyBucket;
+        let constant = !is_queue && cost.checked_sub(1) == Some(verdict.remaining);
         cost == self.cost && (constant || vacant || gone == Micros::ZERO)
     }
 
