@@ -65,6 +65,50 @@ async fn a_refund_goes_into_the_stock_that_it_was_taken_from() {
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), left + 1);
 }
 
+/// A batch of which a part is held here, and the rest in the storage, where no server may hold so much.
+#[tokio::test]
+async fn what_remains_is_allowed_at_once_and_one_more_is_not() {
+    for algorithm in Algorithm::ALL {
+        for seed in 0..40 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let clock = ManualClock::default();
+            clock.set(Micros::new(1_767_225_600_100_000).to_system_time());
+            let leases = leases(MemoryStorage::new());
+            let limiter = Limiter::builder(leases.clone()).clock(clock.clone()).build();
+            let rule = Rule::per_minute("r", 10_000).algorithm(algorithm);
+            limiter.add_rule(rule).unwrap();
+            let (mut remaining, mut charged) = (10_000, Vec::new());
+            for _ in 0..random.u64(60..400) {
+                let decision = limiter.check_cost("k", "r", random.u64(1..20)).await.unwrap();
+                remaining = decision.remaining();
+                charged.push(decision);
+                if random.u8(..10) == 0 {
+                    let one = charged.swap_remove(random.usize(..charged.len()));
+                    limiter.rollback("k", &[one]).await.unwrap();
+                    remaining = limiter.peek("k", "r").await.unwrap().remaining();
+                }
+                clock.advance(Duration::from_micros(random.u64(..3_000)));
+            }
+            let peeked = limiter.peek("k", "r").await.unwrap().remaining();
+            assert!(peeked >= remaining, "{algorithm}, {seed}: {peeked} of {remaining}");
+            let held = leases.stats().held;
+            let of = format!("{algorithm}, seed {seed}: {peeked}, of which {held} are held");
+            let more = limiter.check_cost("k", "r", peeked + 1).await.unwrap();
+            assert!(!more.is_allowed(), "{of}");
+            let remaining = limiter.peek("k", "r").await.unwrap().remaining();
+            assert_eq!(remaining, peeked, "{of}: a denial charges nothing");
+            let batch = limiter.check_cost("k", "r", peeked).await.unwrap();
+            assert!(batch.is_allowed(), "{of}");
+            let next = limiter.check("k", "r").await.unwrap();
+            // A queue may have other freed slots.
+            assert!(!next.is_allowed() || algorithm == Algorithm::LeakyBucket, "{of}");
+            limiter.rollback("k", &[batch]).await.unwrap();
+            let after = limiter.peek("k", "r").await.unwrap().remaining();
+            assert!(after <= peeked, "{of}: {after} after a refund");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_clock_that_steps_back_admits_nothing_more() {
     for algorithm in Algorithm::ALL {

@@ -92,7 +92,7 @@ impl Inner {
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
         let Some(key) = only_key(request) else {
-            return self.storage.acquire(&translated(request, &plans, |_| true).borrow(request));
+            return self.storage.acquire(&translated(request, &plans, |_| 0).borrow(request));
         };
         let hash = self.table.hash(key);
         let gates = self.fetch_for(request, key, hash, &plans);
@@ -192,23 +192,26 @@ impl Inner {
                     let lease = of_key.of(charge.rule(), request.clock());
                     let Some(lease) = lease else { continue };
                     lease.advance(now);
-                    if lease.left() >= charge.cost() {
-                        let receipt = lease.spend(charge.cost());
-                        taken.parts.push(Part {
-                            place,
-                            charge: (*charge).to_owned(),
-                            receipt,
-                            clock: request.clock().cloned(),
-                        });
-                    } else if let ([_], Some((verdict, at))) =
-                        (request.charges(), lease.refusal(charge.cost(), now))
+                    if lease.left() < charge.cost()
+                        && let ([_], Some((verdict, at))) =
+                            (request.charges(), lease.refusal(charge.cost(), now))
                     {
                         shard.refused += 1; // what it waited for did not come
                         return Reply::ready(Ok(Outcome::one(verdict, at)));
                     }
+                    let cost = lease.part_of(charge.cost());
+                    if cost > 0 {
+                        taken.parts.push(Part {
+                            place,
+                            charge: Charge::new(charge.key(), charge.rule(), cost).to_owned(),
+                            receipt: lease.spend(cost),
+                            clock: request.clock().cloned(),
+                        });
+                    }
                 }
             }
-            if known && taken.parts.len() == request.charges().len() {
+            let mut charges = request.charges().iter().enumerate();
+            if known && charges.all(|(place, charge)| taken.cost(place) == charge.cost()) {
                 let outcome = concluded(&mut shard, key, hash, request, &taken, None, now);
                 shard.answered += 1;
                 taken.parts.clear();
@@ -218,7 +221,7 @@ impl Inner {
         if let Some(error) = gates.iter().find_map(|gate| gate.failure()) {
             return Reply::ready(Err(error)); // what was taken is put back
         }
-        let asked = translated(request, plans, |place| !taken.holds(place));
+        let asked = translated(request, plans, |place| taken.cost(place));
         let reply = self.storage.acquire(&asked.borrow(request));
         drop(asked);
         if !known {
@@ -255,7 +258,7 @@ impl Inner {
     pub(super) fn peek(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
-        let reply = self.storage.peek(&translated(request, &plans, |_| true).borrow(request));
+        let reply = self.storage.peek(&translated(request, &plans, |_| 0).borrow(request));
         reply.then_with(self, request, |inner, request, answer| {
             Reply::ready(answer.map(|outcome| inner.with_stock(request, outcome)))
         })
@@ -300,7 +303,8 @@ fn concluded(
     for (place, charge) in request.charges().iter().enumerate() {
         let lease = of_key.as_mut().and_then(|of_key| of_key.of(charge.rule(), request.clock()));
         let part = taken.part(place);
-        verdicts.push(match (part, lease) {
+        let whole = part.filter(|part| part.cost() == charge.cost());
+        verdicts.push(match (whole, lease) {
             (Some(part), Some(lease)) => {
                 let (verdict, by) = lease.verdict(part.receipt.filter(|_| allowed), now);
                 at = at.max(by);
@@ -316,13 +320,18 @@ fn concluded(
             }
             (None, lease) => {
                 let Some(answer) = answers.next() else { continue };
-                lease.map_or(*answer, |lease| {
-                    lease.hear(answer, at, now);
+                let mut answer = *answer;
+                if let Some(part) = part.filter(|_| allowed) {
+                    answer.receipt = part.receipt; // of the oldest, as of what is in stock
+                    spent = spent.saturating_add(part.cost());
+                }
+                lease.map_or(answer, |lease| {
+                    lease.hear(&answer, at, now);
                     if !answer.allowed {
                         lease.rest(now);
                     }
                     let remaining = answer.remaining.saturating_add(lease.left());
-                    Verdict { remaining: remaining.min(charge.rule().capacity()), ..*answer }
+                    Verdict { remaining: remaining.min(charge.rule().capacity()), ..answer }
                 })
             }
         });
@@ -342,7 +351,7 @@ fn with_held(charge: &Charge<'_>, verdict: &Verdict, held: u64) -> Verdict {
     Verdict { allowed, remaining, retry_after, ..*verdict }
 }
 
-/// The charges of a request by the rules that are charged.
+/// The charges of a request that are not taken from stock, by the rules that are charged.
 struct Translated<'a> {
     charges: SmallVec<[Charge<'a>; 2]>,
 }
@@ -350,12 +359,13 @@ struct Translated<'a> {
 fn translated<'a>(
     request: &ChargeRequest<'a>,
     plans: &'a Plans,
-    wanted: impl Fn(usize) -> bool,
+    taken: impl Fn(usize) -> u64,
 ) -> Translated<'a> {
     let places = request.charges().iter().zip(plans).enumerate();
-    let charges = places.filter(|(place, _)| wanted(*place)).map(|(_, (charge, plan))| {
+    let charges = places.filter_map(|(place, (charge, plan))| {
         let rule = plan.as_ref().map_or(charge.rule(), |plan| &plan.charged);
-        Charge::new(charge.key(), rule, charge.cost())
+        let cost = charge.cost() - taken(place);
+        (cost > 0).then(|| Charge::new(charge.key(), rule, cost))
     });
     Translated { charges: charges.collect() }
 }

@@ -115,6 +115,16 @@ impl Lease {
         self.left
     }
 
+    /// Returns how much of a cost to spend: all of it, or what is held where the storage has only the rest.
+    pub(super) fn part_of(&self, cost: u64) -> u64 {
+        let remaining = self.told.remaining;
+        match self.left >= cost {
+            true => cost,
+            false if remaining < cost && self.left.saturating_add(remaining) >= cost => self.left,
+            false => 0,
+        }
+    }
+
     /// Brings the lease to now: what may no longer be spent is to be given back. A clock that steps
     /// back ends all.
     #[inline]

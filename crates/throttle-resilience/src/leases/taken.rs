@@ -21,9 +21,16 @@ pub(super) struct Part {
     pub(super) clock: Option<Arc<dyn Clock>>,
 }
 
+impl Part {
+    pub(super) fn cost(&self) -> u64 {
+        self.charge.borrow().cost()
+    }
+}
+
 impl Taken {
-    pub(super) fn holds(&self, place: usize) -> bool {
-        self.part(place).is_some()
+    /// Returns how much of the cost of the charge at `place` it holds.
+    pub(super) fn cost(&self, place: usize) -> u64 {
+        self.part(place).map_or(0, Part::cost)
     }
 
     pub(super) fn part(&self, place: usize) -> Option<&Part> {
