@@ -168,6 +168,46 @@ async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
 }
 
 #[tokio::test]
+async fn what_was_admitted_locally_is_charged_to_a_queue_whose_room_lies_in_pieces() {
+    let rule = Rule::per_hour("r", 10).algorithm(Algorithm::LeakyBucket);
+    let (limiter, storage, fallback) = of_rule(rule, Behaviour::AtOnce, local(1));
+    let mut queue = Vec::new();
+    for _ in 0..10 {
+        queue.push(limiter.check("k", "r").await.unwrap());
+    }
+    for gone in [1, 4, 7] {
+        limiter.rollback("k", &queue[gone..=gone]).await.unwrap();
+    }
+    storage.be(Behaviour::Fails);
+    assert_eq!(admitted(&limiter, "k", "r", 3).await, 3);
+    storage.be(Behaviour::AtOnce);
+    repaid(&fallback, &limiter).await;
+    assert_eq!((fallback.stats().repaid, fallback.stats().forgiven), (3, 0));
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 0);
+}
+
+/// What a fallback reports as remaining, by every algorithm and as one of several rules.
+#[tokio::test]
+async fn what_remains_of_a_share_is_allowed_at_once_and_one_more_is_not() {
+    for algorithm in Algorithm::ALL {
+        let rule = Rule::per_hour("r", 100).algorithm(algorithm);
+        let (limiter, storage, _) = of_rule(rule, Behaviour::Fails, local(3));
+        limiter.add_rule(Rule::per_hour("wide", 1_000)).unwrap();
+        for cost in [1, 4, 7] {
+            limiter.check_cost("k", "r", cost).await.unwrap();
+            let decisions = limiter.check_all("k", &["r", "wide"]).await.unwrap();
+            assert!(decisions.most_restrictive().is_degraded(), "{algorithm}");
+        }
+        let remaining = limiter.peek("k", "r").await.unwrap().remaining();
+        assert_eq!(remaining, 33 - 15, "{algorithm}");
+        let more = limiter.check_cost("k", "r", remaining + 1).await.unwrap();
+        assert!(!more.is_allowed(), "{algorithm}");
+        assert!(limiter.check_cost("k", "r", remaining).await.unwrap().is_allowed(), "{algorithm}");
+        storage.be(Behaviour::AtOnce);
+    }
+}
+
+#[tokio::test]
 async fn a_debt_that_no_longer_counts_is_not_charged() {
     let clock = ManualClock::default();
     let storage = Moody::new(Behaviour::Fails);

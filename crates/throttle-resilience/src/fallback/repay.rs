@@ -12,6 +12,8 @@ use super::{debts::Debt, modes::Local, state::Inner};
 /// come back has time for the requests.
 const BATCH: usize = 8;
 const PAUSE: Duration = Duration::from_millis(1);
+/// How many calls charge one debt at most: the room of a queue may lie in pieces.
+const TRIES: usize = 16;
 
 /// Charges all debts, until a call fails: then what is left waits for the next time.
 pub(super) async fn repay(inner: Arc<Inner>) {
@@ -54,16 +56,22 @@ async fn repay_one(
     }
     // A debt that is denied shuts nobody out, and one of a queue waits for no turn.
     let rule = Arc::new(debt.rule.without_block().with_longest_delay(Duration::MAX));
-    let denied = match charge(storage, debt, &rule, cost).await? {
-        outcome if outcome.is_allowed() => return Ok(cost),
-        outcome => outcome,
-    };
-    let room = denied.verdicts().first().map_or(0, |verdict| verdict.remaining).min(cost);
-    if room == 0 {
-        return Ok(0);
+    let (mut charged, mut asked) = (0, cost);
+    for _ in 0..TRIES {
+        let outcome = match charge(storage, debt, &rule, asked).await {
+            Err(_) if charged > 0 => break, // the next debt meets the failure, too
+            answer => answer?,
+        };
+        if outcome.is_allowed() {
+            charged += asked;
+        }
+        let room = outcome.verdicts().first().map_or(0, |verdict| verdict.remaining);
+        asked = room.min(cost - charged);
+        if asked == 0 {
+            break;
+        }
     }
-    let outcome = charge(storage, debt, &rule, room).await?;
-    Ok(if outcome.is_allowed() { room } else { 0 })
+    Ok(charged)
 }
 
 async fn charge(
