@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
+use crate::{
+    algorithm::turns_behind,
+    receipt::Receipt,
+    rule::{algorithm::Algorithm, checked::CheckedRule},
+    time::Micros,
+};
 
 /// Gives one rule's answer to one request.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
@@ -340,9 +345,16 @@ impl Decision {
     fn settled(&self, actual: u64) -> Self {
         let mut told = self.clone();
         let verdict = &mut told.verdict;
-        if verdict.receipt.is_some() {
-            let before = verdict.remaining.saturating_add(self.cost);
-            verdict.remaining = before.saturating_sub(actual).min(self.limit());
+        if let Some(receipt) = verdict.receipt {
+            let remaining = verdict.remaining;
+            // What is freed within a queue is a freed slot: those behind keep their scheduled times.
+            let is_last = self.rule.algorithm() != Algorithm::LeakyBucket
+                || remaining == turns_behind(&self.rule, receipt.fill_level());
+            verdict.remaining = match actual < self.cost && !is_last {
+                true => remaining.max(self.cost - actual),
+                false => remaining.saturating_add(self.cost).saturating_sub(actual),
+            };
+            verdict.remaining = verdict.remaining.min(self.limit());
             if verdict.remaining == self.limit() {
                 verdict.reset_after = Micros::ZERO;
             }

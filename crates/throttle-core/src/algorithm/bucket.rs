@@ -349,18 +349,10 @@ impl Bucket {
     /// that cost is allowed, too, which has no room in several freed slots.
     #[cold]
     fn turns_left(&self, rule: &CheckedRule) -> u64 {
-        let window = rule.window().get();
-        let longest = rule.max_delay().map(|longest| product(longest.get(), rule.limit()));
-        let fit = |from: u128, room: u128| {
-            let fit = quotient(room, window);
-            let Some(last) = longest else { return fit };
-            let begin = last.checked_sub(from).map(|left| quotient(left, window).saturating_add(1));
-            fit.min(begin.unwrap_or(0))
-        };
         let backlog = self.backlog.get();
         let slots = if backlog <= room(rule) { self.freed_slots() } else { &[] };
-        let in_slots = slots.iter().map(|slot| fit(slot.from.get(), slot.len())).max();
-        in_slots.unwrap_or(0).max(fit(backlog, self.free(rule)))
+        let in_slots = slots.iter().map(|slot| fit(rule, slot.from.get(), slot.len())).max();
+        in_slots.unwrap_or(0).max(turns_behind(rule, backlog))
     }
 
     #[inline]
@@ -396,6 +388,20 @@ impl Bucket {
     pub(super) fn outlives_reset(&self) -> bool {
         matches!(self.returned.as_deref(), Some(Returned::Offset(_)))
     }
+}
+
+/// Returns how many requests of cost 1 find room behind a position in the queue, and have their turn soon enough.
+pub(crate) fn turns_behind(rule: &CheckedRule, position: u128) -> u64 {
+    fit(rule, position, room(rule).saturating_sub(position))
+}
+
+/// Returns how many requests of cost 1 find so much room from a position on, and have their turn soon enough.
+fn fit(rule: &CheckedRule, from: u128, room: u128) -> u64 {
+    let window = rule.window().get();
+    let fit = quotient(room, window);
+    let Some(longest) = rule.max_delay() else { return fit };
+    let left = product(longest.get(), rule.limit()).checked_sub(from);
+    fit.min(left.map_or(0, |left| quotient(left, window).saturating_add(1)))
 }
 
 /// No rule lets so much in; somebody else may have written it.

@@ -22,7 +22,10 @@ mod sliding_log;
 mod state;
 pub mod tag;
 
-pub(crate) use self::answer::{ChargeOutcome, Decided};
+pub(crate) use self::{
+    answer::{ChargeOutcome, Decided},
+    bucket::turns_behind,
+};
 pub use self::{codec::CorruptState, state::State};
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Metrics and status: their numbers, and how they look as JSON.
 
+use std::time::Duration;
+
 use serde_json::json;
-use throttle_core::{Algorithm, Key, Limiter, Rule, Scope};
+use throttle_core::{Algorithm, Key, Limiter, ManualClock, Rule, Scope};
+use throttle_memory::MemoryStorage;
 
 use crate::{SECOND, limiter, six::SixOperations};
 
@@ -196,6 +199,51 @@ async fn a_decision_that_is_settled_twice_is_changed_once() {
             limiter.reconcile("k", &mine, 5).await.unwrap();
             limiter.rollback("k", &mine).await.unwrap();
             assert_eq!(left().await, free, "{algorithm}");
+        }
+    }
+}
+
+/// What a response says of a charge that was refunded or changed meanwhile, against what the storage says then.
+#[tokio::test]
+async fn what_remains_after_a_charge_was_changed_is_no_more_than_is_allowed() {
+    for algorithm in Algorithm::ALL {
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let clock = ManualClock::default();
+            let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
+            limiter.add_rule(Rule::per_second("r", 20).algorithm(algorithm)).unwrap();
+            let key = Key::from("k");
+            let leaves = seed % 2 == 0;
+            let mut others = Vec::new();
+            for _ in 0..random.u8(1..12) {
+                others.push(limiter.check_cost("k", "r", random.u64(1..5)).await.unwrap());
+                if leaves && random.bool() {
+                    let one = others.swap_remove(random.usize(..others.len()));
+                    limiter.rollback("k", &[one]).await.unwrap();
+                }
+                clock.advance(Duration::from_millis(random.u64(..30)));
+            }
+            let longest = Duration::from_millis(random.u64(200..2_000));
+            let cost = random.u64(1..6);
+            let charged = match random.bool() {
+                true => limiter.begin(&key, Some(&["r"]), Some(cost)).await.unwrap(),
+                false => {
+                    limiter.begin_shaped(&key, Some(&["r"]), Some(cost), longest).await.unwrap()
+                }
+            };
+            if !charged.is_allowed() {
+                continue;
+            }
+            let actual = random.u64(..=cost);
+            let told = charged.settled(actual, |_| true).most_restrictive().remaining();
+            let is_shaped = charged.most_restrictive().checked_rule().max_delay().is_some();
+            limiter.reconcile("k", charged.all(), actual).await.unwrap();
+            let now = limiter.peek("k", "r").await.unwrap().remaining();
+            assert!(told <= now, "{algorithm}, seed {seed}: {told}, and {now} are allowed");
+            assert!(
+                leaves || is_shaped || told == now,
+                "{algorithm}, seed {seed}: {told}, not {now}"
+            );
         }
     }
 }
