@@ -26,7 +26,7 @@ fn the_excerpts_in_the_page_on_storages_stand_in_the_example() {
     let example =
         trimmed(&["main.rs", "storage.rs"].map(|file| text(&format!("{folder}/{file}"))).concat());
     let excerpts = excerpts(&page);
-    assert_eq!(excerpts.len(), 4);
+    assert_eq!(excerpts.len(), 2);
     for excerpt in excerpts {
         assert!(example.contains(&trimmed(excerpt)), "not in {folder}:\n{excerpt}");
     }
