@@ -52,8 +52,6 @@ mod guide {
     mod storage {}
     #[doc = include_str!("../docs/redis.md")]
     mod redis {}
-    #[doc = include_str!("../docs/distributed.md")]
-    mod distributed {}
     #[doc = include_str!("../docs/keys-and-proxies.md")]
     mod keys_and_proxies {}
     #[doc = include_str!("../docs/headers.md")]
