@@ -1,8 +1,13 @@
 //! What was seen, as text: for the next run to compare, and for the guide.
 
-use std::{error::Error, fmt::Write as _};
+use std::{error::Error, fmt::Write as _, time::Duration};
 
-use crate::fleet::{Seen, Setting};
+use ratethrottle::Algorithm;
+
+use crate::{
+    PERCENTS,
+    fleet::{Seen, Setting},
+};
 
 type Rows = [(Setting, Seen)];
 
@@ -47,7 +52,7 @@ fn read(line: &str) -> Result<(Setting, Seen), Box<dyn Error>> {
         demand: number(3)?,
         windows: number(4)?,
         skewed: number(5)? == 1,
-        round_trip: std::time::Duration::from_millis(number(6)?),
+        round_trip: Duration::from_millis(number(6)?),
         servers: number(7)?,
         percent: Some(fields[8].parse()?),
     };
@@ -65,65 +70,85 @@ fn read(line: &str) -> Result<(Setting, Seen), Box<dyn Error>> {
 
 /// Returns the tables of the guide, with an empty line between them.
 pub(crate) fn tables(rows: &Rows) -> Result<String, Box<dyn Error>> {
-    let mut text = String::new();
-    for servers in [10, 10_000] {
-        writeln!(
-            text,
-            "| accuracy | a server may hold | calls a second | of requests | refused too early |"
-        )?;
-        writeln!(text, "| --- | --- | --- | --- | --- |")?;
-        for (of, seen) in rows.iter().filter(|(of, _)| of.limit > 10_000 && of.servers == servers) {
-            let percent = of.percent.unwrap_or_default();
-            let (hold, cost) = (grouped(of.allowance() as f64), cost(of, seen));
-            writeln!(text, "| {percent} % | {hold} | {cost} | {:.1} % |", seen.refused_early())?;
+    Ok([fleets(rows)?, algorithms(rows)?, round_trips(rows)?].join("\n"))
+}
+
+/// Writes what servers of two fleets hold, call and reject too early, by their budget.
+fn fleets(rows: &Rows) -> Result<String, Box<dyn Error>> {
+    let mut text = "| budget, % | 10 servers: permits each | calls/s | rejected early, % \
+                    | 10,000 servers: permits each | calls/s | rejected early, % |\n\
+                    | --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    for percent in PERCENTS {
+        write!(text, "| {percent} |")?;
+        for servers in [10, 10_000] {
+            let is_it = |of: &Setting| {
+                of.limit > 10_000 && of.servers == servers && of.percent == Some(percent)
+            };
+            match rows.iter().find(|(of, _)| is_it(of)) {
+                Some((of, seen)) => {
+                    let hold = grouped(of.allowance() as f64);
+                    let calls = grouped(seen.calls_a_second(of));
+                    write!(text, " {hold} | {calls} | {:.1} |", seen.refused_early())?;
+                }
+                // None may hold two permits: each request is a call.
+                None => text.push_str(" – | – | – |"),
+            }
         }
-        writeln!(text)?;
-    }
-
-    writeln!(
-        text,
-        "| servers | algorithm | requests | calls a second | of requests | refused too early |"
-    )?;
-    writeln!(text, "| --- | --- | --- | --- | --- | --- |")?;
-    for (of, seen) in rows.iter().filter(|(of, _)| is_near(of)) {
-        let skewed = if of.skewed { ", skewed" } else { "" };
-        let (name, cost) = (of.algorithm.as_str().replace('_', " "), cost(of, seen));
-        let load = 100 * of.demand / of.limit;
-        writeln!(
-            text,
-            "| {} | {name}{skewed} | {load} % of the limit | {cost} | {:.1} % |",
-            of.servers,
-            seen.refused_early()
-        )?;
-    }
-
-    writeln!(
-        text,
-        "\n| round trip | accuracy | requests | calls a second | wait | refused too early |"
-    )?;
-    writeln!(text, "| --- | --- | --- | --- | --- | --- |")?;
-    for (of, seen) in rows.iter().filter(|(of, _)| !of.round_trip.is_zero()) {
-        let (millis, load) = (of.round_trip.as_millis(), 100 * of.demand / of.limit);
-        writeln!(
-            text,
-            "| {millis} ms | {} % | {load} % of the limit | {} | {:.1} % | {:.1} % |",
-            of.percent.unwrap_or_default(),
-            grouped(seen.calls_a_second(of)),
-            100.0 * seen.waited as f64 / seen.asked as f64,
-            seen.refused_early()
-        )?;
+        text.push('\n');
     }
     Ok(text)
 }
 
-fn is_near(of: &Setting) -> bool {
-    of.limit <= 10_000 && of.round_trip.is_zero()
+/// Writes how many of a hundred requests are calls, by algorithm.
+fn algorithms(rows: &Rows) -> Result<String, Box<dyn Error>> {
+    let mut text = "| calls, % of requests | 10 servers, load 80 % | 200 % | rejected early \
+                    | 100 servers, load 80 % | 200 % | rejected early |\n\
+                    | --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    let near = |of: &Setting| of.limit <= 10_000 && of.round_trip.is_zero();
+    let at = |name: (Algorithm, bool), servers, load| {
+        rows.iter().find(|(of, _)| {
+            near(of)
+                && (of.algorithm, of.skewed) == name
+                && (of.servers, 100 * of.demand / of.limit) == (servers, load)
+        })
+    };
+    let counter = Algorithm::SlidingWindowCounter;
+    let names = [Algorithm::FixedWindow, counter, Algorithm::TokenBucket].map(|of| (of, false));
+    for name in names.into_iter().chain([(counter, true)]) {
+        let skewed = if name.1 { ", skewed" } else { "" };
+        write!(text, "| {}{skewed} |", name.0.as_str().replace('_', " "))?;
+        for servers in [10, 100] {
+            let (below, above) = (at(name, servers, 80), at(name, servers, 200));
+            let (Some((_, below)), Some((_, above))) = (below, above) else {
+                return Err(format!("no run of {name:?}").into());
+            };
+            let share = |seen: &Seen| 100.0 * seen.calls as f64 / seen.asked as f64;
+            write!(text, " {:.1} | {:.1} |", share(below), share(above))?;
+            write!(text, " {:.1} |", above.refused_early())?;
+        }
+        text.push('\n');
+    }
+    Ok(text)
 }
 
-/// Says how many calls there are in a second, and of how many in a hundred requests.
-fn cost(of: &Setting, seen: &Seen) -> String {
-    let share = 100.0 * seen.calls as f64 / seen.asked as f64;
-    format!("{} | {share:.1} %", grouped(seen.calls_a_second(of)))
+/// Writes how many of a hundred requests wait for a batch, by the round trip to the storage.
+fn round_trips(rows: &Rows) -> Result<String, Box<dyn Error>> {
+    let mut text = "| waiting, % of requests | budget 5 %, load 80 % | 200 % \
+                    | budget 20 %, load 80 % | 200 % |\n| --- | --- | --- | --- | --- |"
+        .to_owned();
+    let mut last = Duration::ZERO;
+    // Each round trip has both loads with one budget, and then with the other.
+    for (of, seen) in rows.iter().filter(|(of, _)| !of.round_trip.is_zero()) {
+        if of.round_trip != last {
+            last = of.round_trip;
+            write!(text, "\n| round trip {} ms |", last.as_millis())?;
+        }
+        write!(text, " {:.1} |", 100.0 * seen.waited as f64 / seen.asked as f64)?;
+    }
+    text.push('\n');
+    Ok(text)
 }
 
 /// Writes a whole number with commas.
@@ -142,10 +167,6 @@ pub(crate) fn grouped(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use ratethrottle::Algorithm;
-
     use super::*;
 
     #[test]
