@@ -77,7 +77,7 @@ pub(crate) fn tables(rows: &Rows) -> Result<String, Box<dyn Error>> {
 fn fleets(rows: &Rows) -> Result<String, Box<dyn Error>> {
     let mut text = "| budget, % | 10 servers: permits each | calls/s | rejected early, % \
                     | 10,000 servers: permits each | calls/s | rejected early, % |\n\
-                    | --- | --- | --- | --- | --- | --- | --- |\n"
+                    |---|---|---|---|---|---|---|\n"
         .to_owned();
     for percent in PERCENTS {
         write!(text, "| {percent} |")?;
@@ -104,7 +104,7 @@ fn fleets(rows: &Rows) -> Result<String, Box<dyn Error>> {
 fn algorithms(rows: &Rows) -> Result<String, Box<dyn Error>> {
     let mut text = "| calls, % of requests | 10 servers, load 80 % | 200 % | rejected early \
                     | 100 servers, load 80 % | 200 % | rejected early |\n\
-                    | --- | --- | --- | --- | --- | --- | --- |\n"
+                    |---|---|---|---|---|---|---|\n"
         .to_owned();
     let near = |of: &Setting| of.limit <= 10_000 && of.round_trip.is_zero();
     let at = |name: (Algorithm, bool), servers, load| {
@@ -136,7 +136,7 @@ fn algorithms(rows: &Rows) -> Result<String, Box<dyn Error>> {
 /// Writes how many of a hundred requests wait for a batch, by the round trip to the storage.
 fn round_trips(rows: &Rows) -> Result<String, Box<dyn Error>> {
     let mut text = "| waiting, % of requests | budget 5 %, load 80 % | 200 % \
-                    | budget 20 %, load 80 % | 200 % |\n| --- | --- | --- | --- | --- |"
+                    | budget 20 %, load 80 % | 200 % |\n|---|---|---|---|---|"
         .to_owned();
     let mut last = Duration::ZERO;
     // Each round trip has both loads with one budget, and then with the other.
