@@ -1,9 +1,9 @@
 //! What a storage answers ([`Verdict`], [`Outcome`]) and what users see ([`Decision`], [`Decisions`]).
 
 use std::{
-    slice,
+    mem, slice,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -144,7 +144,7 @@ pub enum ListMatch {
 ///     }
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Decision {
     rule: Arc<CheckedRule>,
     verdict: Verdict,
@@ -153,8 +153,18 @@ pub struct Decision {
     listed: Option<ListMatch>,
     /// Whether it is about places, not about a rate.
     places: bool,
-    /// Whether it was given back or settled.
-    changed: Once,
+    /// Whether its charge was refunded or reconciled; its clones share this.
+    changed: SharedFlag,
+}
+
+impl Clone for Decision {
+    fn clone(&self) -> Self {
+        let changed = match self.verdict.receipt {
+            Some(_) => self.changed.share(),
+            None => SharedFlag::default(), // nothing to refund
+        };
+        Self { rule: Arc::clone(&self.rule), changed, ..*self }
+    }
 }
 
 impl Decision {
@@ -167,7 +177,7 @@ impl Decision {
             degraded,
             listed: None,
             places: false,
-            changed: Once::default(),
+            changed: SharedFlag::default(),
         }
     }
 
@@ -187,7 +197,7 @@ impl Decision {
             degraded,
             listed: None,
             places: true,
-            changed: Once::default(),
+            changed: SharedFlag::default(),
         }
     }
 
@@ -218,7 +228,7 @@ impl Decision {
             degraded: false,
             listed: Some(listed),
             places: false,
-            changed: Once::default(),
+            changed: SharedFlag::default(),
         }
     }
 
@@ -331,7 +341,7 @@ impl Decision {
 impl Decision {
     /// Returns whether it is the first time that it is given back or settled.
     pub(crate) fn change_once(&self) -> bool {
-        !self.changed.0.swap(true, Relaxed)
+        !self.changed.get().swap(true, Relaxed)
     }
 
     fn rolled_back(&self) -> Self {
@@ -363,34 +373,42 @@ impl Decision {
     }
 }
 
-/// Whether something was done to a decision that is shared. A clone has its own.
+/// A flag that clones of a decision share. It is allocated for a decision that is cloned or changed, so that it costs
+/// other decisions nothing.
 #[derive(Default, Debug)]
-struct Once(AtomicBool);
+struct SharedFlag(OnceLock<Arc<AtomicBool>>);
 
-impl Clone for Once {
-    fn clone(&self) -> Self {
-        Self(AtomicBool::new(self.0.load(Relaxed)))
+impl SharedFlag {
+    fn get(&self) -> &Arc<AtomicBool> {
+        self.0.get_or_init(Arc::default)
+    }
+
+    fn share(&self) -> Self {
+        Self(Arc::clone(self.get()).into())
     }
 }
 
 /// Tells whether a request may pass, by all of its rules.
 #[derive(Clone, Debug)]
-pub struct Decisions {
-    all: Few<Decision>,
-    /// Which of several.
-    most_restrictive: usize,
+pub struct Decisions(OneOrMore);
+
+/// Has no index where there is one decision, so that it is as small as that.
+#[derive(Clone, Debug)]
+enum OneOrMore {
+    One(Decision),
+    More { all: Vec<Decision>, most_restrictive: usize },
 }
 
 impl Decisions {
     #[inline]
     pub(crate) fn one(decision: Decision) -> Self {
-        Self { all: Few::One(decision), most_restrictive: 0 }
+        Self(OneOrMore::One(decision))
     }
 
     /// `all` is not empty.
     pub(crate) fn new(all: Vec<Decision>) -> Self {
         let most_restrictive = most_restrictive(&all);
-        Self { all: Few::Many(all), most_restrictive }
+        Self(OneOrMore::More { all, most_restrictive })
     }
 
     /// Collects decisions about one request; none where there are none.
@@ -413,9 +431,9 @@ impl Decisions {
     #[inline]
     #[must_use]
     pub fn most_restrictive(&self) -> &Decision {
-        match &self.all {
-            Few::One(one) => one,
-            Few::Many(many) => &many[self.most_restrictive],
+        match &self.0 {
+            OneOrMore::One(one) => one,
+            OneOrMore::More { all, most_restrictive } => &all[*most_restrictive],
         }
     }
 
@@ -425,7 +443,10 @@ impl Decisions {
     #[inline]
     #[must_use]
     pub fn all(&self) -> &[Decision] {
-        self.all.as_slice()
+        match &self.0 {
+            OneOrMore::One(one) => slice::from_ref(one),
+            OneOrMore::More { all, .. } => all,
+        }
     }
 
     /// Returns how far away the request's turn is: the longest of its rules' delays, zero for a
@@ -456,10 +477,26 @@ impl Decisions {
     }
 
     pub(crate) fn into_most_restrictive(self) -> Decision {
-        match self.all {
-            Few::One(one) => one,
-            Few::Many(mut many) => many.swap_remove(self.most_restrictive),
+        match self.0 {
+            OneOrMore::One(one) => one,
+            OneOrMore::More { mut all, most_restrictive } => all.swap_remove(most_restrictive),
         }
+    }
+}
+
+impl Extend<Decision> for Decisions {
+    fn extend<I: IntoIterator<Item = Decision>>(&mut self, more: I) {
+        let mut more: Vec<_> = more.into_iter().collect();
+        if more.is_empty() {
+            return;
+        }
+        let none = OneOrMore::More { all: Vec::new(), most_restrictive: 0 };
+        let mut all = match mem::replace(&mut self.0, none) {
+            OneOrMore::One(one) => vec![one],
+            OneOrMore::More { all, .. } => all,
+        };
+        all.append(&mut more);
+        *self = Self::new(all);
     }
 }
 

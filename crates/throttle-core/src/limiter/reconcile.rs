@@ -23,7 +23,8 @@ impl Limiter {
     /// a later window, another request's charge are not touched.
     ///
     /// A decision is given back or [reconciled](Self::reconcile) once: a second time it does nothing, also after an error,
-    /// since the storage may have done it. The decision remembers that; a clone that was made before does not.
+    /// since the storage may have done it. Its clones count as the same decision, such as those that a handler and
+    /// the middleware around it hold.
     ///
     /// A rule that was removed since, or replaced by one that counts otherwise, gets nothing back. A key that was
     /// [reset](Self::reset) since does not remember who was charged before: do not give back to it what

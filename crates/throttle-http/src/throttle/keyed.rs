@@ -109,9 +109,9 @@ impl KeyedRequest {
 }
 
 /// Joins the decisions of rules with those of concurrency limits, where the rules allow the request.
-pub(super) fn with_permits(rules: Decisions, permits: Vec<Decision>) -> Decisions {
-    match rules.is_allowed() && !permits.is_empty() {
-        true => Decisions::of(rules.all().iter().cloned().chain(permits)).unwrap_or(rules),
-        false => rules,
+pub(super) fn with_permits(mut rules: Decisions, permits: Vec<Decision>) -> Decisions {
+    if rules.is_allowed() {
+        rules.extend(permits);
     }
+    rules
 }

@@ -187,6 +187,40 @@ async fn a_decision_that_is_rolled_back_twice_is_given_back_once() {
 }
 
 #[tokio::test]
+async fn a_decision_and_its_clones_are_refunded_once() {
+    let (limiter, _) = limiter([Rule::per_hour("a", 10)]);
+    let left = async || limiter.peek("k", "a").await.unwrap().remaining();
+    limiter.check_cost("k", "a", 5).await.unwrap(); // another client's
+    for first in 0..3 {
+        let mine = limiter.check_cost("k", "a", 2).await.unwrap();
+        let clone = mine.clone();
+        let mut all = [clone.clone(), clone, mine];
+        all.rotate_left(first);
+        for one in &all {
+            limiter.rollback("k", std::slice::from_ref(one)).await.unwrap();
+            limiter.reconcile("k", std::slice::from_ref(one), 1).await.unwrap();
+            assert_eq!(left().await, 5);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_decision_and_its_clones_are_refunded_once_by_two_threads() {
+    for _ in 0..200 {
+        let (limiter, _) = limiter([Rule::per_hour("a", 10)]);
+        limiter.check_cost("k", "a", 5).await.unwrap(); // another client's
+        let mine = limiter.check_cost("k", "a", 2).await.unwrap();
+        let (runtime, all) = (tokio::runtime::Handle::current(), [mine.clone(), mine]);
+        std::thread::scope(|threads| {
+            for one in all.chunks(1) {
+                threads.spawn(|| runtime.block_on(limiter.rollback("k", one)).unwrap());
+            }
+        });
+        assert_eq!(limiter.peek("k", "a").await.unwrap().remaining(), 5);
+    }
+}
+
+#[tokio::test]
 async fn a_decision_that_is_settled_twice_is_changed_once() {
     for algorithm in Algorithm::ALL {
         let (limiter, _) = limiter([Rule::per_hour("a", 10).algorithm(algorithm)]);

@@ -2,13 +2,13 @@
 
 use std::pin::pin;
 
-use throttle_core::Rule;
+use throttle_core::{Decisions, Rule};
 use throttle_http::{OnError, Options};
 
 use crate::{
     http::{
         adapter::Adapter,
-        fixture::{Fixture, Limits, go_on, poll_once},
+        fixture::{App, CLIENT, Fixture, Limits, go_on, poll_once},
         following::limits::WINDOW,
         run::{scenarios, unwinding},
     },
@@ -26,6 +26,10 @@ impl<A: Adapter> Fixture<'_, A> {
             who_leaves_while_its_charge_goes_back_is_not_charged,
             a_handler_that_panics_stays_charged,
             a_failure_is_that_of_any_request,
+            a_charge_that_the_handler_refunds_first_is_refunded_once,
+            a_charge_that_the_handler_refunds_last_is_refunded_once,
+            a_charge_that_the_handler_refunds_at_the_same_time_is_refunded_once,
+            a_charge_that_the_handler_refunds_is_not_reconciled,
         );
     }
 
@@ -98,6 +102,57 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(app.left_now("api").await, 1);
     }
 
+    async fn a_charge_that_the_handler_refunds_first_is_refunded_once(&self) {
+        let app = self.windows(5, Options::new().charge_if(|_| false)).await;
+        charge_of_another(&app).await;
+        let mut request = pin!(app.ask("200 wait"));
+        assert!(go_on(request.as_mut()).await.is_none(), "it is at work");
+        handler_refunds(&app).await;
+        assert_eq!(app.left_now("api").await, 3);
+        app.handler.open();
+        assert!(go_on(request).await.is_some(), "nothing is waited for");
+        assert_eq!(app.left_of("api").await, 3, "the charge of another request stays");
+    }
+
+    async fn a_charge_that_the_handler_refunds_last_is_refunded_once(&self) {
+        let app = self.windows(5, Options::new().charge_if(|_| false)).await;
+        charge_of_another(&app).await;
+        app.ask("200").await;
+        assert_eq!(app.left_now("api").await, 3);
+        handler_refunds(&app).await; // by a task that the handler has started
+        assert_eq!(app.left_of("api").await, 3, "the charge of another request stays");
+    }
+
+    async fn a_charge_that_the_handler_refunds_at_the_same_time_is_refunded_once(&self) {
+        for polls in 0..30 {
+            let app = self.windows(5, Options::new().charge_if(|_| false)).await;
+            charge_of_another(&app).await;
+            let mut request = pin!(app.ask("200 wait"));
+            assert!(go_on(request.as_mut()).await.is_none(), "it is at work");
+            app.handler.open();
+            let mut refund = pin!(handler_refunds(&app));
+            let mut is_answered = false;
+            for _ in 0..polls {
+                is_answered = is_answered || poll_once(request.as_mut()).await.is_some();
+            }
+            let is_refunded = poll_once(refund.as_mut()).await.is_some();
+            assert!(is_answered || go_on(request).await.is_some(), "nothing is waited for");
+            assert!(is_refunded || go_on(refund).await.is_some(), "nothing is waited for");
+            assert_eq!(app.left_of("api").await, 3, "after {polls} polls");
+        }
+    }
+
+    async fn a_charge_that_the_handler_refunds_is_not_reconciled(&self) {
+        let app = self.windows(5, Options::new().charge_actual_by(|_| Some(0))).await;
+        charge_of_another(&app).await;
+        let mut request = pin!(app.ask("200 wait"));
+        assert!(go_on(request.as_mut()).await.is_none(), "it is at work");
+        handler_refunds(&app).await;
+        app.handler.open();
+        assert!(go_on(request).await.is_some(), "nothing is waited for");
+        assert_eq!(app.left_of("api").await, 3, "the charge of another request stays");
+    }
+
     async fn a_failure_is_that_of_any_request(&self) {
         let down = || {
             let storage = Failing::default();
@@ -122,4 +177,16 @@ impl<A: Adapter> Fixture<'_, A> {
             }
         }
     }
+}
+
+/// Charges two by a request that is not refunded.
+async fn charge_of_another<A: Adapter>(app: &App<'_, A>) {
+    app.limiter.check_cost(CLIENT, "api", 2).await.expect("the storage answers");
+}
+
+/// Refunds the decisions that the handler found, as a handler may do.
+async fn handler_refunds<A: Adapter>(app: &App<'_, A>) {
+    let decisions: Decisions = app.handler.seen().expect("the request was decided");
+    let refunded = app.limiter.rollback(CLIENT, decisions.all()).await;
+    refunded.expect("the storage answers");
 }
