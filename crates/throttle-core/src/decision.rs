@@ -1,18 +1,12 @@
 //! What a storage answers ([`Verdict`], [`Outcome`]) and what users see ([`Decision`], [`Decisions`]).
 
-use std::{
-    mem, slice,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{mem, slice, sync::Arc, time::Duration};
 
 use crate::{
     algorithm::turns_behind,
     receipt::Receipt,
     rule::{algorithm::Algorithm, checked::CheckedRule},
+    shared_flag::SharedFlag,
     time::Micros,
 };
 
@@ -339,9 +333,14 @@ impl Decision {
 }
 
 impl Decision {
-    /// Returns whether it is the first time that it is given back or settled.
-    pub(crate) fn change_once(&self) -> bool {
-        !self.changed.get().swap(true, Relaxed)
+    /// Marks it as refunded or reconciled, and returns whether it was not before.
+    pub(crate) fn begin_change(&self) -> bool {
+        self.changed.set()
+    }
+
+    /// Removes that mark: the charge was certainly not changed.
+    pub(crate) fn cancel_change(&self) {
+        self.changed.clear();
     }
 
     fn rolled_back(&self) -> Self {
@@ -370,21 +369,6 @@ impl Decision {
             }
         }
         told
-    }
-}
-
-/// A flag that clones of a decision share. It is allocated for a decision that is cloned or changed, so that it costs
-/// other decisions nothing.
-#[derive(Default, Debug)]
-struct SharedFlag(OnceLock<Arc<AtomicBool>>);
-
-impl SharedFlag {
-    fn get(&self) -> &Arc<AtomicBool> {
-        self.0.get_or_init(Arc::default)
-    }
-
-    fn share(&self) -> Self {
-        Self(Arc::clone(self.get()).into())
     }
 }
 

@@ -30,6 +30,7 @@ mod receipt;
 mod rule;
 #[doc(hidden)]
 pub mod sharded;
+mod shared_flag;
 mod storage;
 mod time;
 

@@ -48,8 +48,10 @@ pub(crate) fn refund(
     };
     let client = Arc::clone(client);
     Reply::pending(async move {
-        for call in &calls {
-            script::refunded(&call.send(&client).await?)?;
+        for (i, call) in calls.iter().enumerate() {
+            let refunded = call.send(&client).await.and_then(|value| script::refunded(&value));
+            // Those of other servers are refunded by then.
+            refunded.map_err(|error| if i > 0 { error.with_unknown_effect() } else { error })?;
         }
         Ok(())
     })

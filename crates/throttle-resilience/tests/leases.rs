@@ -110,6 +110,22 @@ async fn what_remains_is_allowed_at_once_and_one_more_is_not() {
 }
 
 #[tokio::test]
+async fn a_refund_that_only_the_stock_received_is_not_made_again() {
+    let storage = Moody::new(Behaviour::AtOnce);
+    let leases = leases(storage.clone());
+    let limiter = limiter(leases.clone(), [wide("r"), wide("without")]);
+    warm(&limiter, "k").await;
+    let held = leases.stats().held;
+    let decisions = limiter.check_all("k", &["r", "without"]).await.unwrap();
+    storage.refund(Behaviour::Fails);
+    limiter.rollback("k", decisions.all()).await.unwrap_err();
+    assert_eq!(leases.stats().held, held);
+    storage.refund(Behaviour::AtOnce);
+    limiter.rollback("k", decisions.all()).await.unwrap();
+    assert_eq!(leases.stats().held, held);
+}
+
+#[tokio::test]
 async fn a_clock_that_steps_back_admits_nothing_more() {
     for algorithm in Algorithm::ALL {
         let clock = ManualClock::default();

@@ -5,6 +5,8 @@
 mod changes;
 #[path = "limiter/concurrency.rs"]
 mod concurrency;
+#[path = "limiter/failed_refunds.rs"]
+mod failed_refunds;
 #[path = "limiter/failures.rs"]
 mod failures;
 #[path = "limiter/lists.rs"]

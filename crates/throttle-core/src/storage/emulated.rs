@@ -144,10 +144,12 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
             if before == after {
                 continue;
             }
-            if let Err(error) = self.write(i, after).await {
+            if let Err(mut error) = self.write(i, after).await {
                 for (j, before) in old.iter().enumerate().take(i) {
-                    if let Err(error) = self.write(j, before).await {
-                        tracing::error!(%error, key = self.keys[j], "a charge could not be undone");
+                    if let Err(why) = self.write(j, before).await {
+                        let key = &self.keys[j];
+                        tracing::error!(error = %why, key, "a charge could not be undone");
+                        error = error.with_unknown_effect();
                     }
                 }
                 return Err(error);

@@ -51,6 +51,12 @@ impl StorageError {
         Self { kind: Kind::OfKey(error.into()), effect: Effect::None }
     }
 
+    /// Records that the call may have been carried out, if only in part.
+    #[must_use]
+    pub fn with_unknown_effect(self) -> Self {
+        Self { effect: Effect::Unknown, ..self }
+    }
+
     /// Says that a value to be incremented is no whole number; it stayed as it was.
     #[must_use]
     pub fn not_an_integer(key: &str) -> Self {

@@ -225,6 +225,10 @@ pub trait AtomicStorage: Storage {
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
     /// Gives charges back, each to what was charged.
+    ///
+    /// After an error with [`Effect::None`](super::Effect::None) the caller refunds all of them again: if one of several
+    /// was carried out, return an error [with an unknown effect](StorageError::with_unknown_effect). That is not needed
+    /// if the error is [of a key](StorageError::is_of_key).
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()>;
 
     /// Forgets the keys of the request, blocks included.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use throttle_core::{Charge, Clock, Refund, Reply};
+use throttle_core::{Charge, Clock, Refund, Reply, StorageError};
 
 use super::{
     pending_fetch::Voided,
@@ -40,7 +40,12 @@ impl Inner {
         if rest.is_empty() {
             return Reply::ready(Ok(()));
         }
-        let refunded = self.storage.refund(&rest, clock);
+        let mut refunded = self.storage.refund(&rest, clock);
+        if rest.len() < refunds.len() {
+            // What is back in stock must not be put back again.
+            refunded = refunded
+                .then(|answer| Reply::ready(answer.map_err(StorageError::with_unknown_effect)));
+        }
         if returns.is_empty() {
             return refunded;
         }

@@ -208,9 +208,21 @@ async fn when_it_cannot_be_made_up_for_the_first_failure_is_told() {
     let (limiter, storage, _) = failing();
     *storage.plan.writes_left.lock().unwrap() = Some(1); // the first rule's write, and no more
     let error = storage_error(limiter.check_all("k", &["a", "b", "c"]).await.unwrap_err());
-    assert_eq!(error.effect(), Effect::None);
+    assert_eq!(error.effect(), Effect::Unknown, "a part of it is carried out");
     storage.mend();
     assert_eq!(remaining(&limiter).await, [9, 10, 10], "charged too much rather than too little");
+}
+
+#[tokio::test]
+async fn a_refund_that_was_made_in_part_is_not_made_again() {
+    let (limiter, storage, _) = failing();
+    limiter.check_cost("k", "a", 5).await.unwrap();
+    let decisions = limiter.check_all("k", &["a", "b", "c"]).await.unwrap();
+    *storage.plan.writes_left.lock().unwrap() = Some(1); // the first rule's write, and no more
+    limiter.rollback("k", decisions.all()).await.unwrap_err();
+    storage.mend();
+    limiter.rollback("k", decisions.all()).await.unwrap();
+    assert_eq!(remaining(&limiter).await, [5, 9, 9]);
 }
 
 #[tokio::test]
