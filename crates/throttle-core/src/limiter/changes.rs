@@ -39,6 +39,8 @@ struct Waiter {
 pub(super) struct Change {
     /// The rules by which its key was reset; none where the rules of the limiter changed.
     pub(super) reset: Vec<String>,
+    /// Whether its key was reset while it asked, so that only the storage knows which of both came first.
+    pub(super) may_be_reset: bool,
 }
 
 /// A request that waits, until this is dropped.
@@ -55,12 +57,27 @@ impl Changes {
 
     /// Wakes all, because a rule was replaced or removed.
     pub(super) fn rules_changed(&self) {
-        self.wake(None, |_| true);
+        self.wake(|_, _| true);
     }
 
-    /// Wakes the requests of a key, because it was reset by a rule.
-    pub(super) fn reset(&self, key: &Key<'_>, rule: &str) {
-        self.wake(Some(rule), |other| other == key);
+    /// Returns the number of the last request that was registered: read it before a key is reset.
+    pub(super) fn last_registered(&self) -> u64 {
+        self.lock().last
+    }
+
+    /// Wakes the requests of a key, because it was reset by a rule: those up to `last` were charged before the reset.
+    pub(super) fn reset(&self, key: &Key<'_>, rule: &str, last: u64) {
+        self.wake(|number, waiter| {
+            if waiter.key != *key {
+                return false;
+            }
+            let change = waiter.change.get_or_insert_default();
+            match number <= last {
+                true => change.reset.push(rule.to_owned()),
+                false => change.may_be_reset = true,
+            }
+            true
+        });
     }
 
     /// Registers a request of `key`, which is told of all changes from now on.
@@ -72,13 +89,15 @@ impl Changes {
         Registered { changes: self, number }
     }
 
-    fn wake(&self, reset: Option<&str>, is_of: impl Fn(&Key<'_>) -> bool) {
+    /// Wakes the requests that a change is for.
+    fn wake(&self, is_for: impl Fn(u64, &mut Waiter) -> bool) {
         self.count.fetch_add(1, Release);
         let mut wakers = Vec::new();
-        for waiter in self.lock().by_number.values_mut().filter(|waiter| is_of(&waiter.key)) {
-            let change = waiter.change.get_or_insert_default();
-            change.reset.extend(reset.map(str::to_owned));
-            wakers.extend(waiter.waker.take());
+        for (number, waiter) in &mut self.lock().by_number {
+            if is_for(*number, waiter) {
+                waiter.change.get_or_insert_default();
+                wakers.extend(waiter.waker.take());
+            }
         }
         wakers.into_iter().for_each(Waker::wake); // which may poll at once
     }
@@ -120,13 +139,28 @@ mod tests {
         let changes = Changes::default();
         let (a, b) = (changes.register("a".into()), changes.register("b".into()));
         assert!(poll(&a).is_pending());
-        changes.reset(&"a".into(), "api");
-        changes.reset(&"a".into(), "login");
+        let last = changes.last_registered();
+        changes.reset(&"a".into(), "api", last);
+        changes.reset(&"a".into(), "login", last);
         assert_eq!(poll(&a), Poll::Ready(vec!["api".to_owned(), "login".to_owned()]));
         assert!(poll(&a).is_pending() && poll(&b).is_pending());
         changes.rules_changed();
         assert_eq!((poll(&a), poll(&b)), (Poll::Ready(vec![]), Poll::Ready(vec![])));
         assert_eq!(changes.count(), 3);
+    }
+
+    #[test]
+    fn a_request_that_is_registered_during_a_reset_has_to_look_at_the_storage() {
+        let changes = Changes::default();
+        let before = changes.register("a".into());
+        let last = changes.last_registered();
+        let during = changes.register("a".into());
+        changes.reset(&"a".into(), "api", last);
+        let cx = Context::from_waker(Waker::noop());
+        let reset = Change { reset: vec!["api".to_owned()], may_be_reset: false };
+        assert_eq!(before.poll_change(&cx), Poll::Ready(reset));
+        let unknown = Change { reset: vec![], may_be_reset: true };
+        assert_eq!(during.poll_change(&cx), Poll::Ready(unknown));
     }
 
     #[test]

@@ -153,13 +153,14 @@ impl Limiter {
     /// As for [`Limiter::check`].
     pub async fn reset<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<(), Error> {
         let key = key.into();
+        let last = self.inner.changes.last_registered();
         let reply = {
             let rules = self.inner.rules.load();
             let charge = Charge::new(&key, &rules::find(&rules, rule)?.rule, 1);
             self.inner.storage.reset(&ChargeRequest::new(&[charge], self.inner.clock.as_ref()))
         };
         reply.await?;
-        self.inner.changes.reset(&key, rule);
+        self.inner.changes.reset(&key, rule, last);
         Ok(())
     }
 

@@ -85,7 +85,7 @@ impl Limiter {
                 Event::LookAgain => true,
                 Event::Changed(change) => {
                     reset.extend(change.reset);
-                    false
+                    change.may_be_reset
                 }
             };
             let Ok(moved) = turns.by_rules_of(self, waited.into()) else {

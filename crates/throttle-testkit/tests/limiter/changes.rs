@@ -1,9 +1,13 @@
 //! Waits that notice what changes: rules, resets, refunds, lists.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use throttle_core::{Algorithm, Error, Limiter, ManualClock, Rule};
+use throttle_core::{
+    Algorithm, AtomicStorage, ChargeRequest, Error, Limiter, ManualClock, Reply, Rule, Storage,
+    Wrapper,
+};
 use throttle_memory::MemoryStorage;
+use tokio::sync::Semaphore;
 
 use crate::{
     MICRO, SECOND, limiter,
@@ -225,6 +229,53 @@ async fn a_queue_whose_key_is_reset_begins_anew_and_stays_even() {
         assert_eq!(done(&waiters), 1);
         assert_eq!(one.peek("k", "out").await.unwrap().remaining(), 26, "nothing is charged twice");
         pass_one_by_one(&waiters, &clock, &[SECOND; 3]).await;
+    }
+}
+
+/// A memory storage whose replies to resets are held back, and which carries them out first or last.
+#[derive(Clone)]
+struct SlowResets {
+    inner: Arc<dyn AtomicStorage>,
+    is_first: bool,
+    gate: Arc<Semaphore>,
+}
+
+impl Wrapper for SlowResets {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.inner
+    }
+
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+        let (this, owned) = (self.clone(), request.to_owned());
+        let is_done = self.is_first && self.inner.reset(request).into_ready().is_ok();
+        Reply::pending(async move {
+            drop(this.gate.acquire().await);
+            if is_done { Ok(()) } else { owned.with(|request| this.inner.reset(request)).await }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_asks_while_its_key_is_reset_is_charged_once() {
+    for is_first in [true, false] {
+        let (gate, clock) = (Arc::new(Semaphore::new(0)), ManualClock::default());
+        let inner = Arc::new(MemoryStorage::new()).atomic();
+        let storage = SlowResets { inner, is_first, gate: Arc::clone(&gate) };
+        let limiter = Limiter::builder(storage).clock(clock.clone()).build();
+        limiter.add_rule(leaky(1, 30)).unwrap();
+        limiter.check_cost("k", "out", 5).await.unwrap();
+        let mut waiters = waits(&limiter, 1).await; // before the reset
+        let resetting = limiter.clone();
+        let reset = tokio::spawn(async move { resetting.reset("k", "out").await });
+        let_others_run().await;
+        waiters.extend(waits(&limiter, 3).await);
+        gate.close();
+        let_others_run().await;
+        assert!(reset.is_finished());
+        let left = limiter.peek("k", "out").await.unwrap().remaining();
+        assert_eq!(left, 26, "four requests, each charged once");
+        let passed = done(&waiters);
+        pass_one_by_one(&waiters, &clock, &vec![SECOND; 4 - passed]).await;
     }
 }
 
