@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -11,6 +12,8 @@ use std::{
     },
     task::{Context, Poll, Waker},
 };
+
+use smallvec::SmallVec;
 
 use crate::key::Key;
 
@@ -30,6 +33,7 @@ struct Waiting {
 
 struct Waiter {
     key: Key<'static>,
+    rules: SmallVec<[String; 1]>,
     waker: Option<Waker>,
     change: Option<Change>,
 }
@@ -55,9 +59,9 @@ impl Changes {
         self.count.load(Acquire)
     }
 
-    /// Wakes all, because a rule was replaced or removed.
-    pub(super) fn rules_changed(&self) {
-        self.wake(|_, _| true);
+    /// Wakes the requests of a rule, because it was replaced or removed.
+    pub(super) fn rule_changed(&self, rule: &str) {
+        self.wake(|_, waiter| waiter.is_of(rule));
     }
 
     /// Returns the number of the last request that was registered: read it before a key is reset.
@@ -65,10 +69,10 @@ impl Changes {
         self.lock().last
     }
 
-    /// Wakes the requests of a key, because it was reset by a rule: those up to `last` were charged before the reset.
+    /// Wakes the requests of a key and a rule by which it was reset: those up to `last` were charged before the reset.
     pub(super) fn reset(&self, key: &Key<'_>, rule: &str, last: u64) {
         self.wake(|number, waiter| {
-            if waiter.key != *key {
+            if waiter.key != *key || !waiter.is_of(rule) {
                 return false;
             }
             let change = waiter.change.get_or_insert_default();
@@ -80,12 +84,17 @@ impl Changes {
         });
     }
 
-    /// Registers a request of `key`, which is told of all changes from now on.
-    pub(super) fn register(&self, key: Key<'static>) -> Registered<'_> {
+    /// Registers a request of `key`, which is told of all changes of its rules from now on.
+    pub(super) fn register<'r>(
+        &self,
+        key: Key<'static>,
+        rules: impl IntoIterator<Item = &'r str>,
+    ) -> Registered<'_> {
+        let rules = rules.into_iter().map(str::to_owned).collect();
         let mut waiting = self.lock();
         waiting.last += 1;
         let number = waiting.last;
-        waiting.by_number.insert(number, Waiter { key, waker: None, change: None });
+        waiting.by_number.insert(number, Waiter { key, rules, waker: None, change: None });
         Registered { changes: self, number }
     }
 
@@ -107,27 +116,43 @@ impl Changes {
     }
 }
 
+impl Waiter {
+    fn is_of(&self, rule: &str) -> bool {
+        self.rules.iter().any(|own| own == rule)
+    }
+}
+
 impl Registered<'_> {
+    /// Returns the number of the request among those of the limiter.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Returns what has changed since it was asked last.
     pub(super) fn poll_change(&self, cx: &Context<'_>) -> Poll<Change> {
+        // Wakers are cloned and dropped without the lock: they may be a runtime's, and drop a task that waits.
+        let mut waker = Some(cx.waker().clone());
         let mut waiting = self.changes.lock();
         let Some(waiter) = waiting.by_number.get_mut(&self.number) else { return Poll::Pending };
         if let Some(change) = waiter.change.take() {
             return Poll::Ready(change);
         }
-        waiter.waker = Some(cx.waker().clone());
+        mem::swap(&mut waiter.waker, &mut waker);
         Poll::Pending
     }
 }
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.changes.lock().by_number.remove(&self.number);
+        let waiter = self.changes.lock().by_number.remove(&self.number);
+        drop(waiter); // without the lock
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, task::Wake};
+
     use super::*;
 
     fn poll(registered: &Registered<'_>) -> Poll<Vec<String>> {
@@ -135,26 +160,31 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_wakes_its_key_and_a_changed_rule_all() {
+    fn a_reset_wakes_its_key_and_a_changed_rule_all_of_its_requests() {
         let changes = Changes::default();
-        let (a, b) = (changes.register("a".into()), changes.register("b".into()));
+        let all = ["api", "login"];
+        let (a, b) = (changes.register("a".into(), all), changes.register("b".into(), all));
+        let other = changes.register("a".into(), ["other"]);
         assert!(poll(&a).is_pending());
         let last = changes.last_registered();
         changes.reset(&"a".into(), "api", last);
         changes.reset(&"a".into(), "login", last);
         assert_eq!(poll(&a), Poll::Ready(vec!["api".to_owned(), "login".to_owned()]));
         assert!(poll(&a).is_pending() && poll(&b).is_pending());
-        changes.rules_changed();
+        changes.rule_changed("login");
         assert_eq!((poll(&a), poll(&b)), (Poll::Ready(vec![]), Poll::Ready(vec![])));
         assert_eq!(changes.count(), 3);
+        assert!(poll(&other).is_pending(), "its rule has not changed");
+        changes.rule_changed("other");
+        assert_eq!((poll(&a), poll(&other)), (Poll::Pending, Poll::Ready(vec![])));
     }
 
     #[test]
     fn a_request_that_is_registered_during_a_reset_has_to_look_at_the_storage() {
         let changes = Changes::default();
-        let before = changes.register("a".into());
+        let before = changes.register("a".into(), ["api"]);
         let last = changes.last_registered();
-        let during = changes.register("a".into());
+        let during = changes.register("a".into(), ["api"]);
         changes.reset(&"a".into(), "api", last);
         let cx = Context::from_waker(Waker::noop());
         let reset = Change { reset: vec!["api".to_owned()], may_be_reset: false };
@@ -163,10 +193,48 @@ mod tests {
         assert_eq!(during.poll_change(&cx), Poll::Ready(unknown));
     }
 
+    /// A waker that asks for changes when it is dropped, as a future may do that its task drops.
+    struct Reenters {
+        changes: Arc<Changes>,
+        drops: Arc<AtomicU64>,
+    }
+
+    impl Wake for Reenters {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Reenters {
+        fn drop(&mut self) {
+            if self.changes.waiting.try_lock().is_ok() {
+                drop(self.changes.register("b".into(), ["api"]));
+                self.drops.fetch_add(1, Release);
+            }
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_dropped_may_use_the_limiter() {
+        let (changes, drops) = (Arc::new(Changes::default()), Arc::<AtomicU64>::default());
+        let poll = |registered: &Registered<'_>| {
+            let waker = Reenters { changes: Arc::clone(&changes), drops: Arc::clone(&drops) };
+            let waker = Waker::from(Arc::new(waker));
+            registered.poll_change(&Context::from_waker(&waker)).is_ready()
+        };
+        let registered = changes.register("a".into(), ["api"]);
+        assert!(!poll(&registered) && !poll(&registered));
+        assert_eq!(drops.load(Acquire), 1, "the first was replaced");
+        changes.rule_changed("api");
+        assert_eq!(drops.load(Acquire), 2, "the second was woken");
+        assert!(poll(&registered) && !poll(&registered));
+        assert_eq!(drops.load(Acquire), 3, "the third was not kept");
+        drop(registered);
+        assert_eq!(drops.load(Acquire), 4, "the fourth waited");
+    }
+
     #[test]
     fn who_no_longer_waits_takes_no_memory() {
         let changes = Changes::default();
-        drop((0..100).map(|_| changes.register("a".into())).collect::<Vec<_>>());
+        drop((0..100).map(|_| changes.register("a".into(), ["api"])).collect::<Vec<_>>());
         assert!(changes.lock().by_number.is_empty());
     }
 }

@@ -71,15 +71,16 @@ impl Limiter {
     /// [`concurrency`](Self::concurrency) has its name; the old one stays.
     pub fn replace_rule(&self, rule: Rule) -> Result<bool, Error> {
         let rule = self.inner.checked(&rule)?;
+        let name = rule.name().to_owned();
         let replaced = self.inner.rules.replace(rule);
-        self.inner.changes.rules_changed();
+        self.inner.changes.rule_changed(&name);
         Ok(replaced)
     }
 
     /// Removes a rule, and returns whether it was there. What was counted expires by itself.
     pub fn remove_rule(&self, name: &str) -> bool {
         let Some(removed) = self.inner.rules.remove(name) else { return false };
-        self.inner.changes.rules_changed();
+        self.inner.changes.rule_changed(name);
         self.inner.counts.absorb(&removed.counts);
         true
     }

@@ -16,9 +16,11 @@ use crate::{
     time::{Clock, Micros, Sleep, SystemClock},
 };
 
-/// After how long a request that waits looks again: other servers and limiters reset keys, too, refunds make
+/// After how long at most a request that waits looks again: other servers and limiters reset keys, too, refunds make
 /// room, and lists change.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// By how much less than that at most, so that requests that began to wait together do not look together.
+const LOOK_EARLIER: Duration = Duration::from_millis(250);
 
 /// The wait of a request.
 pub(super) struct Pause<'a> {
@@ -44,19 +46,21 @@ pub(super) enum Event {
 
 impl<'a> Pause<'a> {
     /// Begins to wait; `since` is the count of changes from before the request asked.
-    pub(super) fn begin(
+    pub(super) fn begin<'r>(
         limiter: &'a Limiter,
         key: &Key<'_>,
+        rules: impl IntoIterator<Item = &'r str>,
         span: Duration,
         since: u64,
     ) -> Pause<'a> {
         let changes = &limiter.inner.changes;
-        let registered = changes.register(key.clone().into_owned());
+        let registered = changes.register(key.clone().into_owned(), rules);
+        let look_again = look_again_after(registered.number());
         Self {
             begun: limiter.now(),
             span,
             sleep: limiter.sleep(span),
-            look_again: (span > LOOK_AGAIN).then(|| limiter.sleep(LOOK_AGAIN)),
+            look_again: (span > LOOK_AGAIN).then(|| limiter.sleep(look_again)),
             missed: changes.count() != since,
             registered,
             limiter,
@@ -88,7 +92,7 @@ impl<'a> Pause<'a> {
         if look_again.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        *look_again = self.limiter.sleep(LOOK_AGAIN);
+        *look_again = self.limiter.sleep(look_again_after(self.registered.number()));
         Poll::Ready(Event::LookAgain)
     }
 }
@@ -112,16 +116,43 @@ impl Limiter {
         self.inner.changes.count()
     }
 
-    /// Waits until a request that was denied is to ask again, and returns how long that was: `span`, or less where
-    /// a rule of the limiter or the count of the key has changed, and one second at most, since other servers
-    /// change them, too.
+    /// Waits until a request that `rule` denied for the longest time is to ask again, and returns how long that was:
+    /// `span`, or less where the rule or its count of the key has changed, and one second at most, since other
+    /// servers change them, too.
     ///
     /// For adapters. `since` is the [`change_count`](Self::change_count) from before the request asked.
-    pub async fn wait_to_ask_again(&self, key: &Key<'_>, span: Duration, since: u64) -> Duration {
-        let mut pause = Pause::begin(self, key, span, since);
+    pub async fn wait_to_ask_again(
+        &self,
+        key: &Key<'_>,
+        rule: &str,
+        span: Duration,
+        since: u64,
+    ) -> Duration {
+        let mut pause = Pause::begin(self, key, [rule], span, since);
         match pause.next().await {
             Event::Elapsed => span,
             Event::Changed(_) | Event::LookAgain => pause.waited(),
         }
+    }
+}
+
+/// Returns after how long the request with this number looks again.
+fn look_again_after(number: u64) -> Duration {
+    // 2^64 divided by the golden ratio: multiples of it, modulo 2^64, are spread evenly.
+    let part = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    LOOK_AGAIN - LOOK_EARLIER.mul_f64(part as f64 / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_wait_look_at_different_times_within_a_second() {
+        let mut all: Vec<_> = (1..=250).map(look_again_after).collect();
+        all.sort_unstable();
+        assert!(all[0] >= LOOK_AGAIN - LOOK_EARLIER && all[249] <= LOOK_AGAIN, "{all:?}");
+        let most = all.chunk_by(|one, other| one.as_millis() == other.as_millis()).map(<[_]>::len);
+        assert!(most.max() <= Some(3), "of 250, about one in each millisecond: {all:?}");
     }
 }

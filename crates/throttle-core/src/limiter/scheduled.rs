@@ -75,7 +75,8 @@ impl Limiter {
             return Ok(Duration::ZERO);
         }
         let (mut before, mut reset) = (Duration::ZERO, Vec::new());
-        let mut pause = Pause::begin(self, key, turns.last().into(), since);
+        let names = || decisions.all().iter().map(Decision::rule);
+        let mut pause = Pause::begin(self, key, names(), turns.last().into(), since);
         loop {
             let event = pause.next().await;
             let (since, waited) = (self.change_count(), pause.waited());
@@ -95,7 +96,7 @@ impl Limiter {
             let has_moved = moved.is_some();
             if let Some(moved) = moved {
                 (turns, before) = (moved, so_far);
-                pause = Pause::begin(self, key, turns.last().into(), since);
+                pause = Pause::begin(self, key, names(), turns.last().into(), since);
                 is_lost |= before.saturating_add(turns.last().into()) > longest;
             }
             if (looks || has_moved) && !is_lost {

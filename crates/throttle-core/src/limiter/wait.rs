@@ -52,7 +52,7 @@ impl Limiter {
                 continue;
             }
             match decisions.most_restrictive().retry_after() {
-                Some(wait) => _ = self.wait_to_ask_again(&key, wait, since).await,
+                Some(wait) => _ = self.wait_to_ask_again(&key, rule, wait, since).await,
                 None => return Ok(decisions.into_most_restrictive()),
             }
         }

@@ -209,7 +209,7 @@ impl Dispatcher {
                     if wait.max(turn) > left {
                         return Err(OutboundError::TooLong { rule, wait: wait.max(turn), left });
                     }
-                    let paused = limiter.wait_to_ask_again(&key, wait, since).await;
+                    let paused = limiter.wait_to_ask_again(&key, &rule, wait, since).await;
                     waited = waited.saturating_add(paused);
                 }
                 Answer::Charged(guard) => {

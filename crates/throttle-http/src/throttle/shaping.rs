@@ -57,7 +57,7 @@ impl KeyedRequest {
             let judged = background::complete(async move {
                 let answer = reply.await;
                 match answer.as_ref().ok().and_then(wait_of) {
-                    Some(wait) if wait <= left => Err(wait),
+                    Some((rule, wait)) if wait <= left => Err((rule.to_owned(), wait)),
                     _ => Ok(request.judge(answer.map(|rules| with_permits(rules, permits)))),
                 }
             });
@@ -69,9 +69,9 @@ impl KeyedRequest {
                     }
                     return Ok((pass, since));
                 }
-                Err(wait) => {
+                Err((rule, wait)) => {
                     let limiter = self.throttle.limiter();
-                    let paused = limiter.wait_to_ask_again(&self.key, wait, since).await;
+                    let paused = limiter.wait_to_ask_again(&self.key, &rule, wait, since).await;
                     *waited = waited.saturating_add(paused);
                 }
             }
@@ -83,8 +83,11 @@ fn permits_of(decisions: &Decisions) -> Vec<Decision> {
     decisions.all().iter().filter(|one| one.is_concurrency()).cloned().collect()
 }
 
-/// Returns after which wait a request that is denied may ask again.
-fn wait_of(decisions: &Decisions) -> Option<Duration> {
+/// Returns after which wait a request that is denied may ask again, and the rule that denies it for so long.
+fn wait_of(decisions: &Decisions) -> Option<(&str, Duration)> {
     let most_restrictive = decisions.most_restrictive();
-    if most_restrictive.is_allowed() { None } else { most_restrictive.retry_after() }
+    if most_restrictive.is_allowed() {
+        return None;
+    }
+    most_restrictive.retry_after().map(|wait| (most_restrictive.rule(), wait))
 }
