@@ -49,6 +49,16 @@ impl<T> Sharded<T> {
         }
     }
 
+    /// Clears expired entries away from the shard that a number picks, or from the caller's own, where another
+    /// thread holds that shard or it is the caller's own.
+    #[cold]
+    pub fn sweep(&self, number: usize, own: &mut T, sweep: impl FnOnce(&mut T)) {
+        match self.try_lock(number) {
+            Some(mut other) => sweep(&mut other),
+            None => sweep(own),
+        }
+    }
+
     /// Locks every shard, one after the other.
     pub fn each(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
         (0..self.shards.len()).map(|index| self.lock(index))
@@ -58,6 +68,22 @@ impl<T> Sharded<T> {
 impl<T> fmt::Debug for Sharded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sharded").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+/// The sweeps that the calls of a shard bring: of one shard after the other, so that they reach those, too, that no
+/// call comes to any more.
+#[derive(Default, Debug)]
+pub struct DueSweeps {
+    calls: u32,
+}
+
+impl DueSweeps {
+    /// Counts a call, and returns the number of a sweep when one is due, once in `every` calls.
+    #[inline]
+    pub fn next(&mut self, every: u32) -> Option<usize> {
+        self.calls = self.calls.wrapping_add(1);
+        self.calls.is_multiple_of(every).then_some((self.calls / every) as usize)
     }
 }
 
@@ -109,6 +135,23 @@ mod tests {
         let free: Vec<_> =
             (0..4).map(|number| table.try_lock(number).map(|shard| *shard)).collect();
         assert_eq!(free, [None, Some(1), None, Some(1)]);
+    }
+
+    #[test]
+    fn sweeps_reach_every_shard_that_is_free_and_otherwise_the_callers_own() {
+        let table = Sharded::new(4, |_| 0);
+        let _held = table.lock(2);
+        let mut due = DueSweeps::default();
+        {
+            let mut own = table.lock(1);
+            for _ in 0..16 {
+                if let Some(number) = due.next(4) {
+                    table.sweep(number, &mut own, |sweeps| *sweeps += 1);
+                }
+            }
+            assert_eq!(*own, 2, "its own, and that of the one that is held");
+        }
+        assert_eq!([0, 3].map(|index| *table.lock(index)), [1, 1]);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! A part of the slots, behind one lock.
 
 use hashbrown::HashTable;
-use throttle_core::{Micros, State, sharded::shrunk};
+use throttle_core::{
+    Micros, State,
+    sharded::{DueSweeps, shrunk},
+};
 
 use crate::{eviction::Eviction, key::SlotRef, slot::Slot};
 
@@ -13,7 +16,7 @@ pub(crate) struct Shard {
     pub(crate) slots: HashTable<Slot>,
     eviction: Eviction,
     capacity: usize,
-    work: u32,
+    due_sweeps: DueSweeps,
     hand: usize,
 }
 
@@ -28,7 +31,8 @@ const SMALL: usize = 1024;
 impl Shard {
     pub(crate) fn new(capacity: usize, seed: u64) -> Self {
         let eviction = Eviction::new(seed);
-        Self { slots: HashTable::new(), eviction, capacity, work: 0, hand: 0 }
+        let due_sweeps = DueSweeps::default();
+        Self { slots: HashTable::new(), eviction, capacity, due_sweeps, hand: 0 }
     }
 
     /// Finds a slot.
@@ -82,9 +86,7 @@ impl Shard {
     /// Counts a call, and returns the number of a sweep when one is due.
     #[inline]
     pub(crate) fn due_sweep(&mut self) -> Option<usize> {
-        self.work = self.work.wrapping_add(1);
-        let is_due = self.work.is_multiple_of(SWEEP_EVERY);
-        is_due.then_some((self.work / SWEEP_EVERY) as usize)
+        self.due_sweeps.next(SWEEP_EVERY)
     }
 
     /// Clears some expired slots away; no place is valid after it.

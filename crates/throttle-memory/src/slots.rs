@@ -145,15 +145,7 @@ impl Slots {
     #[inline]
     fn sweep(&self, own: &mut Shard, now: Micros) {
         if let Some(number) = own.due_sweep() {
-            self.sweep_one(number, own, now);
-        }
-    }
-
-    #[cold]
-    fn sweep_one(&self, number: usize, own: &mut Shard, now: Micros) {
-        match self.shards.try_lock(number) {
-            Some(mut other) => other.sweep(now),
-            None => own.sweep(now), // it is this one, or another thread works on it
+            self.shards.sweep(number, own, |shard| shard.sweep(now));
         }
     }
 

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use smallvec::SmallVec;
 use throttle_core::{
     ChargeRequest, Key, Micros, Outcome,
-    sharded::{Sharded, shrunk},
+    sharded::{DueSweeps, Sharded, shrunk},
 };
 
 use super::entry::{Age, Entry};
@@ -25,6 +25,7 @@ struct Shard {
     /// How often something was made void; an answer that was on its way meanwhile is not remembered.
     voided: u64,
     hand: usize,
+    due_sweeps: DueSweeps,
 }
 
 /// Holds the denials of one key.
@@ -59,6 +60,9 @@ const SHARDS: usize = 64;
 const OF_KEY: usize = 8;
 /// How many keys are looked at, to clear away what is over, when one comes.
 const SWEEP: usize = 4;
+/// How often, in requests, another shard is cleared, and how many of its keys are looked at.
+const SWEEP_OTHER_EVERY: u32 = 32;
+const SWEEP_OTHER: usize = 16;
 
 impl Table {
     pub(super) fn new(most: usize) -> Self {
@@ -74,6 +78,9 @@ impl Table {
         let now = Instant::now();
         let hash = self.hasher.hash_one(key.as_bytes());
         let mut shard = self.lock(hash);
+        if let Some(number) = shard.due_sweeps.next(SWEEP_OTHER_EVERY) {
+            self.shards.sweep(number, &mut shard, |shard| shard.sweep(SWEEP_OTHER, now));
+        }
         let ticket = Ticket { hash, voided: shard.voided, known: false, sent: now };
         let Some(place) = shard.keys.get_index_of(&hash) else {
             return Known::Ask(ticket);
@@ -138,7 +145,7 @@ impl Table {
 impl Shard {
     fn remember(&mut self, hash: u64, key: &Key<'_>, entry: Entry, most: usize) {
         let now = Instant::now();
-        self.sweep(now);
+        self.sweep(SWEEP, now);
         if let Some(of_key) = self.keys.get_mut(&hash).filter(|of_key| of_key.key == *key) {
             return of_key.remember(entry, now);
         }
@@ -152,8 +159,8 @@ impl Shard {
     }
 
     /// Clears some keys away whose denials are over.
-    fn sweep(&mut self, now: Instant) {
-        for _ in 0..SWEEP {
+    fn sweep(&mut self, count: usize, now: Instant) {
+        for _ in 0..count {
             match self.keys.get_index(self.hand) {
                 Some((_, of_key)) if of_key.entries.iter().all(|entry| entry.is_stale(now)) => {
                     self.keys.swap_remove_index(self.hand);
@@ -200,5 +207,40 @@ impl OfKey {
             self.entries.swap_remove(0);
         }
         self.entries.push(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use throttle_core::{Charge, Rule, Verdict};
+
+    use super::*;
+
+    #[test]
+    fn the_requests_of_one_key_clear_away_the_expired_denials_of_all_others() {
+        let table = Table::new(100_000);
+        let rule = Arc::new(Rule::per_day("r", 1).check().unwrap());
+        let long_ago = Instant::now() - Duration::from_secs(10);
+        let key_of = |client: u32| Key::from(client.to_string());
+        for client in 0..10_000 {
+            let key = key_of(client);
+            let charges = [Charge::new(&key, &rule, 1)];
+            let request = ChargeRequest::new(&charges, None);
+            let denied = Outcome::one(Verdict::default(), Micros::ZERO);
+            let entries = SmallVec::from_iter(Entry::of(&request, &denied, long_ago));
+            let hash = table.hasher.hash_one(key.as_bytes());
+            let of_key = OfKey { key: key.into_owned(), entries, latest: Micros::ZERO };
+            table.lock(hash).keys.insert(hash, of_key);
+        }
+        assert_eq!(table.len(), 10_000);
+        let key = key_of(10_000);
+        let charges = [Charge::new(&key, &rule, 1)];
+        for _ in 0..30_000 {
+            let known = table.find(&key, &ChargeRequest::new(&charges, None));
+            assert!(matches!(known, Known::Ask(_)));
+        }
+        assert_eq!(table.len(), 0);
     }
 }
