@@ -153,6 +153,37 @@ async fn what_was_admitted_locally_is_charged_when_the_storage_is_back() {
 }
 
 #[tokio::test]
+async fn what_two_algorithms_admitted_under_one_name_is_charged_to_the_state_of_each() {
+    let window = |algorithm| Rule::per_day("r", 100).algorithm(algorithm);
+    let (log, leaky) = (window(Algorithm::SlidingWindowLog), window(Algorithm::LeakyBucket));
+    let (limiter, storage, fallback) = of_rule(log.clone(), Behaviour::Fails, local(1));
+    assert_eq!(admitted(&limiter, "k", "r", 3).await, 3);
+    for rule in [leaky, window(Algorithm::TokenBucket)] {
+        limiter.replace_rule(rule).unwrap();
+        assert_eq!(admitted(&limiter, "k", "r", 10).await, 10);
+    }
+    assert_eq!(fallback.stats().debts, 2, "buckets have one state");
+    storage.be(Behaviour::AtOnce);
+    repaid(&fallback, &limiter).await;
+    assert_eq!(fallback.stats().repaid, 23);
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 80);
+    limiter.replace_rule(log).unwrap();
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 97);
+}
+
+#[tokio::test]
+async fn a_reset_forgets_what_every_algorithm_admitted() {
+    let rule = |algorithm| Rule::per_day("r", 100).algorithm(algorithm);
+    let log = rule(Algorithm::SlidingWindowLog);
+    let (limiter, _, fallback) = of_rule(log, Behaviour::Fails, local(1));
+    admitted(&limiter, "k", "r", 3).await;
+    limiter.replace_rule(rule(Algorithm::LeakyBucket)).unwrap();
+    admitted(&limiter, "k", "r", 3).await;
+    limiter.reset("k", "r").await.unwrap_err();
+    assert_eq!(fallback.stats().debts, 0);
+}
+
+#[tokio::test]
 async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
     let rule = fixed("r", 20).block(Duration::from_secs(3_600));
     let (limiter, storage, fallback) = of_rule(rule, Behaviour::AtOnce, local(1));

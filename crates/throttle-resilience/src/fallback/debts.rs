@@ -8,9 +8,9 @@ use std::{
     },
 };
 
-use throttle_core::{Charge, ChargeRequest, CheckedRule, Clock, Key};
+use throttle_core::{Algorithm, Charge, ChargeRequest, CheckedRule, Clock, Key};
 
-/// Remembers, for up to `most` keys under rules, how much is due.
+/// Remembers, for up to `most` keys under rules and their algorithms, how much is due.
 pub(super) struct Debts {
     owed: Mutex<HashMap<Name, Debt>>,
     /// How many were taken out and are not settled yet.
@@ -25,9 +25,29 @@ pub(super) struct Debts {
 struct Name {
     key: Key<'static>,
     rule: String,
+    /// A rule that is replaced by one of another algorithm counts in another state.
+    state: Algorithm,
 }
 
-/// What one key owes under one rule.
+impl Name {
+    fn of(key: &Key<'_>, rule: &CheckedRule) -> Self {
+        Self::of_state(key, rule, state_of(rule.algorithm()))
+    }
+
+    fn of_state(key: &Key<'_>, rule: &CheckedRule, state: Algorithm) -> Self {
+        Self { key: key.clone().into_owned(), rule: rule.name().to_owned(), state }
+    }
+}
+
+/// Returns the first of the algorithms that count in the same state.
+fn state_of(algorithm: Algorithm) -> Algorithm {
+    match algorithm {
+        Algorithm::LeakyBucket => Algorithm::TokenBucket,
+        other => other,
+    }
+}
+
+/// What one key owes under one rule and algorithm.
 #[derive(Clone)]
 pub(super) struct Debt {
     pub(super) key: Key<'static>,
@@ -54,7 +74,7 @@ impl Debts {
     /// Adds a debt to what its key owes already.
     fn put(&self, debt: Debt) {
         let mut owed = self.lock();
-        let name = Name { key: debt.key.clone(), rule: debt.rule.name().to_owned() };
+        let name = Name::of(&debt.key, &debt.rule);
         if let Some(old) = owed.get_mut(&name) {
             let cost = old.cost.saturating_add(debt.cost);
             *old = Debt { cost, ..debt };
@@ -72,8 +92,9 @@ impl Debts {
             return;
         }
         for charge in request.charges() {
-            let key = charge.key().clone().into_owned();
-            owed.remove(&Name { key, rule: charge.rule().name().to_owned() });
+            for state in Algorithm::ALL {
+                owed.remove(&Name::of_state(charge.key(), charge.rule(), state));
+            }
         }
     }
 
