@@ -1,7 +1,7 @@
 //! Keeps the copy of a follower up.
 
 use std::{
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -41,6 +41,17 @@ struct Position {
     /// The change that the follower knows; none before all entries were read.
     version: Option<String>,
     is_failing: bool,
+    takes: Takes,
+}
+
+/// Passes all entries to the follower, one reading after the other: a reader may be aborted, and the thread that
+/// passes its entries goes on.
+#[derive(Default)]
+struct Takes {
+    /// How many were begun.
+    begun: u64,
+    /// The latest that the follower took; it is locked while it takes one.
+    latest: Arc<Mutex<u64>>,
 }
 
 impl Following {
@@ -94,7 +105,7 @@ impl Following {
             }
         }
         position.version = None;
-        position.version = Some(take(follower, load(&self.client).await?).await?);
+        position.version = Some(position.takes.take(follower, load(&self.client).await?).await?);
         Ok(())
     }
 
@@ -106,20 +117,34 @@ impl Following {
         // So that it is not older than what the follower has.
         if apply_changes(&self.client, &mut copy).await? {
             position.version = None;
-            position.version = Some(take(&follower, copy).await?);
+            position.version = Some(position.takes.take(&follower, copy).await?);
         }
         Ok(())
     }
 }
 
-/// Passes all entries, and returns the version that they are of.
-async fn take(follower: &Arc<dyn ListSubscriber>, mut copy: Copy) -> Result<String, StorageError> {
-    let version = std::mem::take(&mut copy.version);
-    let follower = Arc::clone(follower);
-    // It may be long work, and no decision should wait for it.
-    let taken = spawn_blocking(move || follower.take(copy.into_entries()));
-    taken.await.map_err(StorageError::not_carried_out)?;
-    Ok(version)
+impl Takes {
+    /// Passes all entries, unless later ones were passed, and returns the version that they are of.
+    async fn take(
+        &mut self,
+        follower: &Arc<dyn ListSubscriber>,
+        mut copy: Copy,
+    ) -> Result<String, StorageError> {
+        let version = std::mem::take(&mut copy.version);
+        self.begun += 1;
+        let (number, latest) = (self.begun, Arc::clone(&self.latest));
+        let follower = Arc::clone(follower);
+        // It may be long work, and no decision should wait for it.
+        let taken = spawn_blocking(move || {
+            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            if *latest < number {
+                *latest = number;
+                follower.take(copy.into_entries());
+            }
+        });
+        taken.await.map_err(StorageError::not_carried_out)?;
+        Ok(version)
+    }
 }
 
 #[async_trait]
@@ -153,5 +178,70 @@ async fn keep_reading(following: Weak<Following>) {
         };
         drop(following);
         sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use throttle_core::{Entry, ListMatch};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Takes entries, the first time only when it may.
+    struct Slow {
+        began: Sender<()>,
+        may_take: Mutex<Option<Receiver<()>>>,
+        taken: Mutex<Vec<usize>>,
+    }
+
+    impl ListSubscriber for Slow {
+        fn take(&self, entries: Vec<ListEntry>) {
+            let may_take = self.may_take.lock().unwrap().take();
+            if let Some(may_take) = may_take {
+                self.began.send(()).unwrap();
+                may_take.recv().unwrap();
+            }
+            self.taken.lock().unwrap().push(entries.len());
+        }
+
+        fn apply(&self, _: Vec<ListEntry>) {}
+
+        fn report(&self, _: Result<(), &StorageError>) {}
+    }
+
+    fn copy(entries: usize) -> Copy {
+        let mut copy = Copy::default();
+        for n in 0..entries {
+            let entry = Entry::key(n.to_string());
+            copy.apply(Change { list: ListMatch::Denied, entry, end: None }).unwrap();
+        }
+        copy
+    }
+
+    #[tokio::test]
+    async fn the_entries_of_a_reader_that_was_aborted_do_not_replace_later_ones() {
+        let ((began, has_begun), (allow, may_take)) = (channel(), channel());
+        let may_take = Mutex::new(Some(may_take));
+        let slow = Arc::new(Slow { began, may_take, taken: Mutex::default() });
+        let follower: Arc<dyn ListSubscriber> = slow.clone();
+        let mut takes = Takes::default();
+        let aborted = timeout(Duration::ZERO, takes.take(&follower, copy(1)));
+        aborted.await.unwrap_err();
+        has_begun.recv().unwrap();
+        {
+            let mut later = Box::pin(takes.take(&follower, copy(2)));
+            let waits = timeout(Duration::from_millis(50), &mut later).await;
+            allow.send(()).unwrap();
+            if waits.is_err() {
+                later.await.unwrap();
+            }
+        }
+        while slow.taken.lock().unwrap().len() < 2 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(*slow.taken.lock().unwrap(), [1, 2]);
     }
 }
