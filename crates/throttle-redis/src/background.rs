@@ -32,6 +32,8 @@ pub(crate) struct Background {
 struct State {
     /// Where the tasks run.
     runtime: Option<Handle>,
+    /// How often that was another, or is about to be.
+    moves: u64,
     tasks: Vec<Weak<Entry>>,
     /// Those that nobody else holds.
     own: Vec<Task>,
@@ -40,6 +42,19 @@ struct State {
 /// There is no tokio runtime here.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct NoRuntime;
+
+/// A task that shows whether a runtime does anything.
+pub(crate) struct Probe {
+    task: JoinHandle<()>,
+    moves: u64,
+}
+
+impl Probe {
+    /// Returns whether the runtime has run it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+}
 
 /// A task that runs until its work is done, or this is dropped.
 #[must_use = "the task ends with it"]
@@ -58,7 +73,7 @@ struct Entry {
 impl Background {
     /// Begins where this is called.
     pub(crate) fn new() -> Arc<Self> {
-        let state = State { runtime: None, tasks: Vec::new(), own: Vec::new() };
+        let state = State { runtime: None, moves: 0, tasks: Vec::new(), own: Vec::new() };
         let background =
             Arc::new(Self { is_lost: AtomicBool::new(true), state: Mutex::new(state) });
         // By it is seen that a runtime has ended, whatever else runs on it.
@@ -123,20 +138,28 @@ impl Background {
     }
 
     /// Begins to see whether the runtime of the tasks does anything at all.
-    pub(crate) fn probe(&self) -> Option<JoinHandle<()>> {
-        self.state().runtime.as_ref().map(|runtime| runtime.spawn(async {}))
+    pub(crate) fn probe(&self) -> Option<Probe> {
+        let state = self.state();
+        let runtime = state.runtime.as_ref()?;
+        Some(Probe { task: runtime.spawn(async {}), moves: state.moves })
     }
 
     /// Moves all tasks to the caller's runtime: theirs is there and does nothing, such as one of a single
-    /// thread that is blocked on nothing any more.
-    pub(crate) fn move_here(self: &Arc<Self>) {
-        let tasks = self.state().tasks.clone();
+    /// thread that is blocked on nothing any more. Tasks that were moved since `probe` was begun stay where they are.
+    pub(crate) fn move_here(self: &Arc<Self>, probe: &Probe) {
+        let Ok(here) = Handle::try_current() else { return };
+        let tasks = {
+            let mut state = self.state();
+            if state.moves != probe.moves {
+                return;
+            }
+            state.moves += 1;
+            state.tasks.clone()
+        };
         for entry in tasks.iter().filter_map(Weak::upgrade) {
             entry.is_lost.store(true, Release);
         }
-        if let Ok(here) = Handle::try_current() {
-            self.begin_again(&here);
-        }
+        self.begin_again(&here);
     }
 
     #[cold]
@@ -151,6 +174,7 @@ impl Background {
             !entry.is_done.load(Acquire)
         });
         state.runtime = Some(here.clone());
+        state.moves += 1;
         let is_done = |task: &mut Task| task.0.is_done.load(Acquire);
         let done: Vec<_> = state.own.extract_if(.., is_done).collect();
         drop(state);
@@ -242,6 +266,24 @@ mod tests {
         }
         let kept = background.state().tasks.len();
         assert!(kept < 200, "{kept} are kept");
+    }
+
+    #[tokio::test]
+    async fn tasks_that_were_moved_since_the_probe_are_not_moved_again() {
+        let background = Background::new();
+        let begun = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&begun);
+        let _task = background.spawn(move || {
+            counted.fetch_add(1, Relaxed);
+            pending()
+        });
+        let probes = [background.probe().unwrap(), background.probe().unwrap()];
+        for probe in &probes {
+            background.move_here(probe);
+        }
+        assert_eq!(begun.load(Relaxed), 2, "two requests notice that one runtime does nothing");
+        background.move_here(&background.probe().unwrap());
+        assert_eq!(begun.load(Relaxed), 3);
     }
 
     #[tokio::test]

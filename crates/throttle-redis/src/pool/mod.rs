@@ -194,8 +194,8 @@ impl Pool {
             // A server that has been away for so long will hardly be back for this very request.
             let long = self.shared.is_down_for(self.shared.options.response_timeout);
             if long || timeout_at(deadline, changed).await.is_err() {
-                if !long && probe.is_some_and(|probe| !probe.is_finished()) {
-                    self.background.move_here();
+                if let Some(probe) = probe.filter(|probe| !long && !probe.is_finished()) {
+                    self.background.move_here(&probe);
                 }
                 return Err(self.shared.not_connected());
             }
