@@ -1,4 +1,4 @@
-//! A middleware before its first request: its limiter and options.
+//! A limiter and its options, before they are built.
 
 use std::{
     fmt,
@@ -9,23 +9,22 @@ use throttle_core::{Limiter, Rule};
 
 use crate::{config_error::ConfigError, options::Options, throttle::Throttle};
 
-/// What a middleware is made of: a [`Limiter`], or a single [`Rule`] where the adapter has a storage of its
-/// own.
+/// The limits of a middleware: a [`Limiter`], or a single [`Rule`] if the adapter has its own storage.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LimitSource {
-    /// A limiter; clones of it share its rules and counts.
+    /// A limiter; its clones share its rules and counts.
     Limiter(Limiter),
-    /// A rule, whose counts are the middleware's own.
+    /// A rule; the middleware keeps its own counts.
     Rule(Rule),
 }
 
 impl LimitSource {
-    /// Returns the limiter; of a rule one by `make`, which an adapter has if it is built with a storage.
+    /// Returns the limiter, or builds one for the rule with `make`, which an adapter with a storage provides.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a rule that is not valid, or that there is no storage for.
+    /// Returns a [`ConfigError`] if the rule is invalid, or if there is no storage for it.
     pub fn into_limiter(self, make: Option<fn() -> Limiter>) -> Result<Limiter, ConfigError> {
         match self {
             Self::Limiter(limiter) => Ok(limiter),
@@ -69,7 +68,7 @@ impl From<Rule> for LimitSource {
     }
 }
 
-/// A limiter and options, of which a [`Throttle`] is built once for all clones.
+/// A limiter and options, from which one [`Throttle`] is built for all clones.
 #[derive(Clone)]
 pub struct ThrottleBuilder {
     inner: Arc<Inner>,
@@ -79,19 +78,19 @@ struct Inner {
     limiter: Result<Limiter, Arc<ConfigError>>,
     options: Options,
     built: OnceLock<Result<Arc<Throttle>, Arc<ConfigError>>>,
-    /// Routers may wrap a route in a middleware for every request.
+    /// Once, because some routers wrap a route in the middleware for every request.
     failure_logged: Once,
 }
 
 impl ThrottleBuilder {
-    /// Creates a builder; an error of the limiter is returned when it is built.
+    /// Creates a builder. If the limiter is an error, building returns it.
     #[must_use]
     pub fn new(limiter: Result<Limiter, Arc<ConfigError>>, options: Options) -> Self {
         let (built, failure_logged) = (OnceLock::new(), Once::new());
         Self { inner: Arc::new(Inner { limiter, options, built, failure_logged }) }
     }
 
-    /// Changes the options of this one, and of no clone.
+    /// Returns a builder with changed options. Clones made earlier keep theirs.
     #[must_use]
     pub fn with(self, change: impl FnOnce(&mut Options)) -> Self {
         let Inner { limiter, options, .. } = &*self.inner;
@@ -100,11 +99,11 @@ impl ThrottleBuilder {
         Self::new(limiter.clone(), options)
     }
 
-    /// Returns the throttle.
+    /// Builds the throttle on the first call, and returns it.
     ///
     /// # Errors
     ///
-    /// Those of [`Throttle::new`], and the error that the builder was created with.
+    /// Returns the errors of [`Throttle::new`], and the error that the builder was created with.
     pub fn throttle(&self) -> Result<Arc<Throttle>, Arc<ConfigError>> {
         let Inner { limiter, options, built, .. } = &*self.inner;
         let build = || {
@@ -114,8 +113,8 @@ impl ThrottleBuilder {
         built.get_or_init(build).clone()
     }
 
-    /// Returns the throttle, or logs once why there is none; requests are then answered by
-    /// [`Rejection::misconfigured`](crate::Rejection::misconfigured).
+    /// Returns the throttle, or `None` if it cannot be built. The error is logged once. Answer requests with
+    /// [`Rejection::misconfigured`](crate::Rejection::misconfigured) then.
     #[must_use]
     pub fn throttle_or_log(&self) -> Option<Arc<Throttle>> {
         let throttle = self.throttle();

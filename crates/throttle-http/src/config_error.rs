@@ -1,4 +1,4 @@
-//! Why a middleware cannot be built.
+//! Errors in the configuration.
 
 use throttle_core::{Error, InvalidRule};
 
@@ -8,42 +8,43 @@ use crate::{
     options::{InvalidCost, InvalidPath},
 };
 
-/// Says why a middleware cannot be built.
+/// An error in the configuration, for which a middleware cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A rule or a rate cannot be taken.
+    /// An invalid rule or rate.
     #[error(transparent)]
     InvalidRule(#[from] InvalidRule),
-    /// A rule is not known, is named twice, or there are none.
+    /// An unknown rule, a name that is used twice, or a limiter without rules.
     #[error(transparent)]
     Rules(Error),
-    /// Requests cannot be told apart so: a trusted proxy is no network, or no field or cookie has the name.
+    /// An invalid key: a trusted proxy that is not a network, or an impossible name of a header field or cookie.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
-    /// A path that is to be exempt can be none.
+    /// An invalid path to exempt.
     #[error(transparent)]
     InvalidPath(#[from] InvalidPath),
-    /// A cost cannot be computed.
+    /// An invalid cost.
     #[error(transparent)]
     InvalidCost(#[from] InvalidCost),
-    /// The secret of the partition key is too short.
+    /// A secret of the partition key that is too short.
     #[error(transparent)]
     ShortSecret(#[from] ShortSecret),
-    /// Rules are to be picked by a key that is known later than the request is there to be looked at.
+    /// [`Options::select_rules`](crate::Options::select_rules) together with an asynchronous key, which is
+    /// known only after the head of the request is gone.
     #[error(
-        "`select_rules` cannot see a key that is waited for: let the `AsyncKey` answer with \
-         `KeyWithRules::new(key, rules)`"
+        "`select_rules` cannot be combined with an asynchronous key: return `KeyWithRules::new(key, rules)` \
+         from the `AsyncKey` instead"
     )]
-    RulesByLaterKey,
-    /// A middleware was made of a rule alone, and there is nowhere to keep its counts.
+    SelectRulesWithAsyncKey,
+    /// A rule without a limiter, in a build without a storage.
     #[error(
-        "a rule alone needs a storage: build with the feature `memory`, or make a limiter of the rule"
+        "a rule without a limiter needs a storage: enable the feature `memory`, or build a `Limiter` with the rule"
     )]
     NoStorage,
-    /// The calls of a client are told apart by a key that must be waited for.
+    /// An asynchronous key for outbound calls.
     #[error(
-        "calls cannot be told apart by an AsyncKey; look the key up, and then ask with `wait_for`"
+        "an `AsyncKey` cannot be the key of outbound calls: look the key up first, and pass it to `wait_for`"
     )]
-    OutgoingByLaterKey,
+    OutboundAsyncKey,
 }

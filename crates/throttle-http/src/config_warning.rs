@@ -1,133 +1,133 @@
-//! What the log says of a configuration that looks wrong.
+//! Warnings about a configuration that is probably wrong.
 
 use std::net::IpAddr;
 
 use throttle_core::Key;
 
-/// How many requests without a key are no accident, if none before had one.
+/// The number of first requests without a key after which the configuration is probably wrong.
 pub(crate) const KEYLESS: u32 = 20;
-/// How many limiters that decided about one request each are no accident.
-pub(crate) const FLEETING: u32 = 32;
+/// The number of limiters with a single request each after which the configuration is probably wrong.
+pub(crate) const SHORT_LIVED: u32 = 32;
 
-/// What looks wrong in the configuration; its text, which says what to do, is for the log.
+/// A warning about a configuration that is probably wrong. Its text is logged, and contains the fix.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigWarning {
-    /// A request says that it was forwarded, and no proxy is trusted.
+    /// A forwarded request, while no proxy is trusted.
     #[error(
-        "a request from {peer} has the header field {field:?}, and no proxy is trusted: if {peer} is a \
-         proxy of yours, all its clients share one limit; name it with \
-         `.key(ClientIp::new().trusted_proxies([\"{peer}\"]))`; if it is a client, all is well"
+        "a request from {peer} has the header field {field:?}, but no proxy is trusted: if {peer} is your proxy, \
+         all of its clients share one limit; trust it with \
+         `.key(ClientIp::new().trusted_proxies([\"{peer}\"]))`; if it is a client, ignore this warning"
     )]
     UntrustedProxy {
-        /// Where the connection comes from.
+        /// The address of the connection.
         peer: IpAddr,
         /// The field.
         field: &'static str,
     },
-    /// A request from a trusted proxy lacks the field that is read.
+    /// A request from a trusted proxy without the field that is read.
     #[error(
         "a request from the trusted network {network} has no header field {field:?}: if a proxy forwarded it, the \
-         proxy does not write the field, and clients that send it choose their own address; have the proxy write \
-         it ({}); if it is a request of the proxy itself, such as a health check, exempt its path with \
+         proxy does not write the field, and clients that send it choose their own address; configure the proxy to \
+         write it ({}); if the proxy made the request itself, for example a health check, exempt its path with \
          `.exempt_paths(…)`",
         how_to_write(field)
     )]
     ProxyFieldMissing {
-        /// The entry of `trusted_proxies` that the peer is in.
+        /// The entry of `trusted_proxies` that contains the peer.
         network: String,
         /// The field that is read.
         field: &'static str,
     },
-    /// A request from a trusted proxy has only the field that is not read.
+    /// A request from a trusted proxy with only the field that is not read.
     #[error(
-        "a request from the trusted network {network} has the header field {found:?}, and not {field:?}, which is \
+        "a request from the trusted network {network} has the header field {found:?}, but not {field:?}, which is \
          read: if the proxy writes {found:?}, select it with `.header(ForwardedHeader::…)`; if the client sent it, \
-         the proxy writes neither, and clients that send {field:?} choose their own address: have the proxy write \
-         it ({})",
+         the proxy writes neither field, and clients that send {field:?} choose their own address: configure the \
+         proxy to write it ({})",
         how_to_write(field)
     )]
     ProxyFieldUnread {
-        /// The entry of `trusted_proxies` that the peer is in.
+        /// The entry of `trusted_proxies` that contains the peer.
         network: String,
         /// The field that is read.
         field: &'static str,
         /// The field that the request has.
         found: &'static str,
     },
-    /// The last entry of the field from a trusted proxy is not an address.
+    /// A field from a trusted proxy whose last entry is not an address.
     #[error(
         "the last entry of the header field {field:?} in a request from the trusted network {network} is not an \
-         address, so that all clients of that proxy share one limit, its own; have the proxy append the address of \
-         its client ({}); a proxy that accepts connections on a Unix socket does not know it",
+         address, so all clients of that proxy share the limit of the proxy; configure the proxy to append the \
+         address of its client ({}); a proxy that accepts connections on a Unix socket does not know it",
         how_to_write(field)
     )]
     ProxyEntryInvalid {
-        /// The entry of `trusted_proxies` that the peer is in.
+        /// The entry of `trusted_proxies` that contains the peer.
         network: String,
         /// The field that is read.
         field: &'static str,
     },
-    /// Everybody is trusted to be a proxy.
+    /// A list of trusted proxies that contains every address.
     #[error(
-        "every address is trusted to be a proxy (`0.0.0.0/0` or `::/0`), so that any client can say whose \
-         limit its requests count against; name the networks of your proxies in `trusted_proxies`"
+        "every address is trusted as a proxy (`0.0.0.0/0` or `::/0`), so any client can choose the address that \
+         its requests count against; list only the networks of your proxies in `trusted_proxies`"
     )]
-    TrustsEverybody,
-    /// The key is a whole IPv6 address.
+    TrustsAllAddresses,
+    /// A full IPv6 address as a key.
     #[error(
-        "the key {0:?} is a whole IPv6 address, of which a client has 2^64 or more, and so as many limits; \
-         use `ClientIp`, or let the function that picks keys return the `IpAddr` itself, or \
-         `Key::network(address, 64)`"
+        "the key {0:?} is a full IPv6 address; a client has 2^64 or more of them, and so as many limits; use \
+         `ClientIp`, or return the `IpAddr` itself or `Key::network(address, 64)` from the key function"
     )]
     WholeIpv6(IpAddr),
-    /// The function that picks keys finds none.
+    /// A key function that finds no key.
     #[error(
-        "the function that picks keys has found none in any of the first {KEYLESS} requests: if it reads what \
-         another layer leaves beside the request, that layer must lie around this one (of layers that are added to \
-         a router or an app, the last is the outermost), and in Actix this one must say `.extension::<T>()`"
+        "the key function returned no key for any of the first {KEYLESS} requests: if it reads a value that \
+         another layer inserts into the request's extensions, that layer must wrap this one (of the layers added \
+         to a router or an app, the last is the outermost); in Actix Web, also add `.extension::<T>()` to this \
+         middleware"
     )]
-    KeyNeverThere,
-    /// Requests are to wait for turns, and no rule has any.
+    KeyNeverFound,
+    /// Shaping without a leaky bucket.
     #[error(
-        "requests are to wait for their turn, but none of the rules is a leaky bucket, so that none ever does: make \
-         it one with `.algorithm(Algorithm::LeakyBucket)`, or leave `.shape()` out"
+        "`.shape()` is set, but none of the rules is a leaky bucket, so no request is ever delayed: set \
+         `.algorithm(Algorithm::LeakyBucket)` on a rule, or remove `.shape()`"
     )]
-    NoTurns,
-    /// Every request costs more than a rule ever admits.
+    NoLeakyBucket,
+    /// A cost that is higher than a rule ever allows.
     #[error(
-        "every request costs {cost}, and the rule {rule:?} never admits more than {most} at once: all are refused; \
-         lower the cost, or raise the limit or the burst"
+        "every request costs {cost}, but the rule {rule:?} never allows more than {most} at once, so all requests \
+         are rejected: lower the cost, or raise the limit or the burst"
     )]
     TooCostly {
         /// The rule.
         rule: String,
-        /// What a request costs.
+        /// The cost of a request.
         cost: u64,
         /// The limit, or the burst of a bucket.
         most: u64,
     },
-    /// A limiter is made for each request.
+    /// A limiter for each request.
     #[error(
-        "{FLEETING} limiters have come and gone with one request each; unless they share a storage, nobody is ever \
-         limited: make the layer once, outside of what handles requests, and clone it"
+        "{SHORT_LIVED} limiters were created and dropped after one request each; unless they share a storage, no \
+         request is ever limited: create the layer once, outside of the request handler, and clone it"
     )]
     LimiterPerRequest,
-    /// A limiter is made for each worker.
+    /// A limiter for each worker.
     #[error(
-        "each worker of the server has a limiter and a storage of its own, so that each grants the whole \
-         limit; make the limiter outside of the closure that is given to `HttpServer::new`, and clone it"
+        "each worker of the server has its own limiter and storage, so each grants the whole limit: create the \
+         limiter outside of the closure passed to `HttpServer::new`, and clone it"
     )]
     LimiterPerWorker,
-    /// Requests are charged twice.
+    /// Two layers that charge each request twice.
     #[error(
-        "requests are charged twice by the rule {0:?}: two layers of one limiter, with the same key, lie around \
-         each other; take one away, or name the rules of each with `.rule(…)`"
+        "the rule {0:?} charges requests twice: two nested layers have the same limiter and key; remove one of \
+         them, or name the rules of each with `.rule(…)`"
     )]
     CountedTwice(String),
 }
 
-/// Returns the settings of proxies that append their client's address to the field.
+/// Returns the settings that make proxies append the address of their client to the field.
 fn how_to_write(field: &str) -> &'static str {
     match field {
         "forwarded" => {
@@ -142,13 +142,13 @@ fn how_to_write(field: &str) -> &'static str {
 }
 
 impl ConfigWarning {
-    /// Writes it to the log.
+    /// Logs the warning.
     pub fn log(&self) {
         tracing::warn!("{self}");
     }
 }
 
-/// What diagnostics read of one of the first requests.
+/// The parts of one of the first requests that diagnostics read.
 #[derive(Copy, Clone, Debug)]
 pub struct RequestSample<'a> {
     peer: Option<IpAddr>,
@@ -156,7 +156,7 @@ pub struct RequestSample<'a> {
     key: Option<&'a Key<'a>>,
 }
 
-/// One of the two fields that proxies write, in a request.
+/// One of the two fields that proxies write.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ProxyField {
     pub(crate) name: &'static str,
@@ -179,7 +179,7 @@ impl RequestSample<'_> {
         self.peer
     }
 
-    /// Returns the warning that no proxy is trusted, if the request says that it was forwarded.
+    /// Returns the warning that no proxy is trusted, if the request was forwarded.
     #[must_use]
     pub fn proxy(&self) -> Option<ConfigWarning> {
         let peer = self.peer?;
@@ -187,8 +187,8 @@ impl RequestSample<'_> {
         Some(ConfigWarning::UntrustedProxy { peer, field: sent.name })
     }
 
-    /// Returns the warning that the peer, a proxy of this trusted network, does not write its client's address
-    /// into the field that is read.
+    /// Returns the warning that the peer, a proxy in this trusted network, does not write the address of its
+    /// client into the field that is read.
     pub(crate) fn trusted_proxy(
         &self,
         network: impl ToString,
@@ -211,8 +211,8 @@ impl RequestSample<'_> {
         }
     }
 
-    /// As [`proxy`](Self::proxy), if the address that the connection comes from, or its network, is the key
-    /// or a part of it.
+    /// Returns the warning of [`proxy`](Self::proxy), if the address of the connection, or its network, is the
+    /// key or a part of it.
     #[must_use]
     pub fn proxy_as_key(&self) -> Option<ConfigWarning> {
         let peer = self.peer?;
@@ -220,7 +220,7 @@ impl RequestSample<'_> {
         self.proxy().filter(|_| is_key)
     }
 
-    /// Returns whether the key is this one, or [joined](Key::join) of it and others.
+    /// Returns whether `part` is the key, or one of the parts that were [joined](Key::join) into it.
     pub(crate) fn has_in_key(&self, part: &Key<'_>) -> bool {
         let mut parts =
             self.key.into_iter().flat_map(|key| key.as_bytes().split(|&byte| byte == b'|'));

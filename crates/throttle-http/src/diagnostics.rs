@@ -15,7 +15,7 @@ use std::{
 use throttle_core::{Algorithm, CheckedRule, Decision, Decisions, Key, Limiter, Scope};
 
 use crate::{
-    config_warning::{ConfigWarning, FLEETING, KEYLESS, ProxyField, RequestSample},
+    config_warning::{ConfigWarning, KEYLESS, ProxyField, RequestSample, SHORT_LIVED},
     head::RequestHead,
     identity::{ExtractKey, ForwardedHeader},
 };
@@ -53,7 +53,7 @@ impl Diagnostics {
     pub(crate) fn look_at_keyless(&self) {
         let none_had_one = self.looks.load(Relaxed) == LOOKS;
         if none_had_one && self.keyless.fetch_add(1, Relaxed) == KEYLESS - 1 {
-            ConfigWarning::KeyNeverThere.log();
+            ConfigWarning::KeyNeverFound.log();
         }
     }
 
@@ -99,7 +99,7 @@ impl Diagnostics {
 pub(crate) fn warn_about_rules(rules: &[Arc<CheckedRule>], cost: Option<u64>, shapes: bool) {
     let is_queue = |rule: &Arc<CheckedRule>| rule.algorithm() == Algorithm::LeakyBucket;
     if shapes && !rules.iter().any(is_queue) {
-        ConfigWarning::NoTurns.log();
+        ConfigWarning::NoLeakyBucket.log();
     }
     let Some(cost) = cost else { return };
     if let Some(rule) = rules.iter().find(|rule| cost > rule.capacity()) {
@@ -113,7 +113,7 @@ pub(crate) fn warn_about_dropped_limiter(limiter: &Limiter) {
     static GONE: AtomicU32 = AtomicU32::new(0);
     if limiter.storage().scope() == Scope::Process
         && limiter.metrics().total == 1
-        && GONE.fetch_add(1, Relaxed) == FLEETING - 1
+        && GONE.fetch_add(1, Relaxed) == SHORT_LIVED - 1
     {
         ConfigWarning::LimiterPerRequest.log();
     }

@@ -1,4 +1,4 @@
-//! What is known of a request before its body.
+//! The head of a request.
 
 use std::{
     borrow::Cow,
@@ -9,7 +9,8 @@ use std::{
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, Version, header::CONTENT_TYPE};
 use percent_encoding::percent_decode_str;
 
-/// Shows a request without its body to the functions that pick keys and costs.
+/// The head of a request: method, URI, header fields and extensions. Functions that compute keys, costs and
+/// exemptions read it.
 #[derive(Copy, Clone, Debug)]
 pub struct RequestHead<'a> {
     parts: Parts<'a>,
@@ -18,7 +19,7 @@ pub struct RequestHead<'a> {
     is_call: bool,
 }
 
-/// Finds the pattern of the route beside the request.
+/// A function that reads the pattern of the route from the extensions.
 type RouteOf = fn(&Extensions) -> Option<&str>;
 
 #[derive(Copy, Clone, Debug)]
@@ -33,21 +34,21 @@ enum Parts<'a> {
     View(&'a dyn RequestView),
 }
 
-/// A request of a framework that has other types than those of `http`.
+/// A request of a framework that does not use the types of `http`.
 ///
-/// What is expensive to convert is best converted when it is first read: most keys are made of the peer
-/// alone.
+/// Convert expensive parts only when they are first read: most keys use the peer address alone.
 pub trait RequestView: fmt::Debug + Sync {
     /// Returns the method.
     fn method(&self) -> &Method;
-    /// Returns the target.
+    /// Returns the URI of the request.
     fn uri(&self) -> &Uri;
-    /// Returns the version of the protocol.
+    /// Returns the HTTP version.
     fn version(&self) -> Version;
-    /// Returns the path as the router of the framework matches it; default: that of the target, as it was sent.
+    /// Returns the path that the router of the framework matches. Default: the path of the URI, as it was sent.
     ///
-    /// A router that decodes paths before it matches them, as that of Actix Web does, has another than the target.
-    /// If limits and exemptions see the one and routes the other, a client escapes its limit by an escape in the path.
+    /// Override this if the router decodes paths before it matches them, as Actix Web does. If limits and
+    /// exemptions read another path than the router, a client can bypass its limit by escaping a character of
+    /// the path.
     fn path(&self) -> &str {
         self.uri().path()
     }
@@ -57,26 +58,26 @@ pub trait RequestView: fmt::Debug + Sync {
     fn content_type(&self) -> Option<&[u8]> {
         self.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes)
     }
-    /// Returns what stands beside the request.
+    /// Returns the extensions of the request.
     fn extensions(&self) -> &Extensions;
-    /// Returns the pattern of the route, such as `/users/{id}`, if there is one.
+    /// Returns the pattern of the route, such as `/users/{id}`, if it is known.
     fn route(&self) -> Option<&str> {
         None
     }
 }
 
 impl<'a> RequestHead<'a> {
-    /// Creates the head of a request whose connection comes from `peer`, if that is known.
+    /// Creates the head of a request. `peer` is the address of the connection, if the framework knows it.
     ///
-    /// Without a peer, the address is a [`SocketAddr`] or an [`IpAddr`] in the extensions, if there is one.
+    /// Without `peer`, a [`SocketAddr`] or [`IpAddr`] in the extensions is used, if there is one.
     pub fn new<B>(request: &'a http::Request<B>, peer: Option<IpAddr>) -> Self {
         let (method, uri) = (request.method(), request.uri());
         let (headers, extensions) = (request.headers(), request.extensions());
         Self::from_parts(method, uri, request.version(), headers, extensions, peer)
     }
 
-    /// As [`new`](Self::new), for frameworks whose request is a type of its own that is made of those of
-    /// `http`.
+    /// Creates the head of a request from its parts, for frameworks with a request type that consists of the
+    /// types of `http`.
     pub fn from_parts(
         method: &'a Method,
         uri: &'a Uri,
@@ -90,28 +91,29 @@ impl<'a> RequestHead<'a> {
         Self { parts, peer, route_of: |_| None, is_call: false }
     }
 
-    /// Says how the pattern of the route is found beside the request, if it is asked for. A [`RequestView`] has
-    /// [`route`](RequestView::route) instead.
+    /// Sets the function that reads the pattern of the route from the extensions. It is called only if the
+    /// pattern is needed. With a [`RequestView`], implement [`route`](RequestView::route) instead.
     #[must_use]
     pub fn with_route(mut self, route_of: fn(&Extensions) -> Option<&str>) -> Self {
         self.route_of = route_of;
         self
     }
 
-    /// Says where the connection comes from, if that is known.
+    /// Sets the address of the connection.
     #[must_use]
     pub fn with_peer(mut self, peer: Option<IpAddr>) -> Self {
         self.peer = peer;
         self
     }
 
-    /// As [`new`](Self::new), for frameworks that have other types than those of `http`.
+    /// Creates the head of a request of a framework that does not use the types of `http`.
     pub fn from_view(view: &'a dyn RequestView, peer: Option<IpAddr>) -> Self {
         let peer = peer.or_else(|| peer_of(view.extensions()));
         Self { parts: Parts::View(view), peer, route_of: |_| None, is_call: false }
     }
 
-    /// The same as that of a call, which is not written yet: its client may add fields.
+    /// Marks the head as that of an outbound call: its client may still add header fields, so a missing
+    /// `Content-Length` does not show that there is no body.
     pub(crate) fn as_call(mut self) -> Self {
         self.is_call = true;
         self
@@ -130,7 +132,7 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns the target.
+    /// Returns the URI.
     #[must_use]
     pub fn uri(&self) -> &'a Uri {
         match self.parts {
@@ -139,7 +141,7 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns the version of the protocol.
+    /// Returns the HTTP version.
     #[must_use]
     pub fn version(&self) -> Version {
         match self.parts {
@@ -148,24 +150,26 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns the path as the router matches it: use it to exempt requests.
+    /// Returns the path that the router matches. Use it to exempt requests.
     ///
-    /// In axum and other Tower services it is the path as it was sent. In Actix Web, whose router decodes before it
-    /// matches, escapes are decoded, except those of `%`, `/` and `+`; [`uri`](Self::uri) has the path as it was
-    /// sent.
+    /// In axum and other Tower services it is the path as it was sent. Actix Web decodes a path before it
+    /// matches it, so all escapes are decoded there, except those of `%`, `/` and `+`. [`uri`](Self::uri) has
+    /// the path as it was sent.
     ///
-    /// # Which of the two paths to compare
+    /// # Which path to compare
     ///
-    /// Routes with parameters decode them: in axum `/files/%65xport` reaches the handler of `/files/{name}` as
-    /// `export`. So
+    /// Route parameters are decoded: in axum, `/files/%65xport` reaches the handler of `/files/{name}` as
+    /// `export`. Therefore:
     ///
-    /// - to limit, charge more or select a rule, compare [`decoded_path`](Self::decoded_path);
-    /// - to exempt, charge less or nothing, compare `path`, and compare all of it or a beginning that ends with `/`;
-    /// - to exempt all *but* some paths, as in `!head.decoded_path().starts_with("/api/")`, is to limit those:
-    ///   compare `decoded_path`.
+    /// - To limit, charge more or select a rule, compare [`decoded_path`](Self::decoded_path).
+    /// - To exempt, charge less or charge nothing, compare `path`, either the whole path or a prefix that ends
+    ///   with `/`.
+    /// - To exempt everything *except* some paths, as in `!head.decoded_path().starts_with("/api/")`, compare
+    ///   `decoded_path`, because this limits those paths.
     ///
-    /// If a request is spelled oddly, it is then limited rather than exempt. No router repairs `//`, `.`, `..` or `;`, and
-    /// neither of the paths does. If a middleware does, such as `NormalizePath`, let it run before this one.
+    /// A request with an unusual spelling is then limited rather than exempt. Routers do not normalize `//`,
+    /// `.`, `..` or `;`, and neither does any of the two paths. If a middleware normalizes them, such as
+    /// `NormalizePath`, it must run before this one.
     #[must_use]
     pub fn path(&self) -> &'a str {
         match self.parts {
@@ -174,13 +178,14 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns the [`path`](Self::path) with every escape decoded, as handlers see their parameters: use it to limit
-    /// requests.
+    /// Returns the [`path`](Self::path) with all escapes decoded, as handlers see their parameters. Use it to
+    /// limit requests.
     ///
-    /// It is decoded once: `/%2561` is `/%61`. An escaped slash is a slash, so that `/a%2Fb` and `/a/b` are one here. Bytes
-    /// that are not UTF-8 are replaced by U+FFFD; axum rejects them in parameters. A path without escapes is borrowed.
+    /// The path is decoded once: `/%2561` becomes `/%61`. An escaped slash becomes a slash, so `/a%2Fb` equals
+    /// `/a/b`. Bytes that are not UTF-8 become U+FFFD; axum rejects them in parameters. A path without escapes
+    /// is borrowed.
     ///
-    /// [`path`](Self::path) says which of the two to compare.
+    /// See [`path`](Self::path) for which of the two to compare.
     ///
     /// # Examples
     ///
@@ -199,8 +204,7 @@ impl<'a> RequestHead<'a> {
         percent_decode_str(self.path()).decode_utf8_lossy()
     }
 
-    /// Returns the pattern of the route; not for all, since some frameworks make it only where a key
-    /// wants it.
+    /// Returns the pattern of the route. It is not public, because some frameworks compute it only if a key needs it.
     pub(crate) fn route(&self) -> Option<&'a str> {
         match self.parts {
             Parts::Own { extensions, .. } => (self.route_of)(extensions),
@@ -217,7 +221,7 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns the first value of a header field, if it is there and is visible ASCII.
+    /// Returns the first value of a header field, if it exists and is visible ASCII.
     #[must_use]
     pub fn header(&self, name: impl AsRef<str>) -> Option<&'a str> {
         self.headers().get(name.as_ref())?.to_str().ok()
@@ -230,7 +234,7 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns what layers before this one put beside the request.
+    /// Returns the extensions of the request, where other layers leave values.
     #[must_use]
     pub fn extensions(&self) -> &'a Extensions {
         match self.parts {
@@ -239,14 +243,14 @@ impl<'a> RequestHead<'a> {
         }
     }
 
-    /// Returns the address that the connection comes from, if the server said it.
+    /// Returns the address of the connection, if it is known.
     #[must_use]
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 }
 
-/// Finds the address that a server of one's own put beside the request.
+/// Returns the address that a custom server has inserted into the extensions.
 fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
     let socket = extensions.get::<SocketAddr>().map(SocketAddr::ip);
     socket.or_else(|| extensions.get::<IpAddr>().copied())

@@ -1,35 +1,44 @@
-//! The options as methods of a builder, written and documented once: for [`Options`](crate::Options) and for every
-//! adapter.
+//! The options as builder methods, written and documented once for [`Options`](crate::Options) and every adapter.
 
-/// Writes a method for each option into the `impl` of a builder, which needs a function that changes its
+/// Adds one method for each option to the `impl` of a builder. The builder needs a function that changes its
 /// options: `fn with(self, change: impl FnOnce(&mut Options)) -> Self`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! option_methods {
     () => {
-        /// Applies a rule of the limiter; may be called more than once. Without it, every rule applies.
+        /// Applies the rule of this name, which the limiter must have. May be called more than once.
+        ///
+        /// Default: every rule that the limiter has when the request arrives. Once a rule is named here or by
+        /// [`limit`](Self::limit), only named rules apply. An unknown name is an error when the middleware is
+        /// built.
         pub fn rule(self, name: impl Into<String>) -> Self {
             self.with(|options| options.set_rule(name.into()))
         }
 
-        /// Adds a rule to the limiter by its rate, such as `5/minute`, and applies it.
+        /// Adds a rule with this rate, such as `5/minute` or `100 per 30 seconds`, to the limiter, and applies
+        /// it. May be called more than once.
+        ///
+        /// A rate that cannot be parsed, and a name that the limiter uses for another rule, are errors when the
+        /// middleware is built. Once a rule is named, rules that are not named do not apply.
         pub fn limit(self, name: impl Into<String>, rate: impl Into<String>) -> Self {
             self.with(|options| options.set_limit(name.into(), rate.into()))
         }
 
-        /// Selects rules of the limiter for each request, by its key and head: plans, such as
-        /// `|key, _| if is_paid(key) { "pro" } else { "free" }`.
+        /// Selects rules for each request by its key and head, for example by the plan of a customer: `|key, _|
+        /// if is_paid(key) { "pro" } else { "free" }`.
         ///
-        /// They apply beside those that are named by [`rule`](Self::rule) and [`limit`](Self::limit), and in
-        /// place of all rules where none is named. A request for which there is no rule at all is allowed
-        /// without a limit. An unknown rule is a fault of the service: it is logged, and the request is
-        /// answered with 500; those named by [`declare_rules`](Self::declare_rules) are checked when this is
+        /// The function returns one name, several, or none. Selected rules apply in addition to those named by
+        /// [`rule`](Self::rule) and [`limit`](Self::limit). If no rule is named, only the selected rules apply.
+        /// A request without any rule is allowed without a limit.
+        ///
+        /// An unknown rule is an error of the service: it is logged, and the request is answered with 500. List
+        /// the names with [`declare_rules`](Self::declare_rules) to find such an error when the middleware is
         /// built.
         ///
-        /// If rules depend on the path, compare [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path).
+        /// To select by path, compare [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path).
         ///
-        /// A key of more than [`MAX_KEY_LEN`](throttle_core::MAX_KEY_LEN) bytes is a digest here: look such
-        /// keys up by the head.
+        /// A key longer than [`MAX_KEY_LEN`](throttle_core::MAX_KEY_LEN) bytes is passed as a digest. To look
+        /// such a key up, read it from the head instead.
         pub fn select_rules<R: $crate::IntoRules>(
             self,
             select: impl Fn(&$crate::macros::Key<'_>, &$crate::RequestHead<'_>) -> R
@@ -46,48 +55,59 @@ macro_rules! option_methods {
             })
         }
 
-        /// Names the rules that [`select_rules`](Self::select_rules) may select, so that an unknown one is an error
-        /// when this is built; may be called more than once.
+        /// Declares the rules that [`select_rules`](Self::select_rules) may select, so that an unknown name is
+        /// an error when the middleware is built. May be called more than once.
         pub fn declare_rules(self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
             self.with(|options| options.set_declared(names.into_iter().map(Into::into).collect()))
         }
 
-        /// Sets who is limited; default [`ClientIp`](throttle_http::identity::ClientIp).
+        /// Sets the key: requests with the same key share a limit. Default:
+        /// [`ClientIp`](throttle_http::identity::ClientIp), the client address.
+        ///
+        /// The key can be an address, a header field, a cookie, a function, or a tuple of these. A value that
+        /// identifies no client is an error when the middleware is built, for example a trusted proxy that is
+        /// not a network.
         pub fn key(self, key: impl $crate::identity::ExtractKey) -> Self {
             self.with(|options| options.set_key(std::sync::Arc::new(key)))
         }
 
-        /// Leaves the decisions in the extensions of the response too, also of rejections, for outer layers;
-        /// default no. Handlers find them in the extensions of the request in any case.
+        /// Also adds the decisions to the extensions of the response, including rejections, so that outer
+        /// layers can read them. Default: no.
         ///
-        /// A response seldom has extensions, so that this takes about a sixth of what the whole limit does.
+        /// Handlers read the decisions from the extensions of the request, with or without this option. Most
+        /// responses have no extensions, so creating them adds about a sixth to the time of the whole check.
         pub fn response_extension(self, leave: bool) -> Self {
             self.with(|options| options.set_response_extension(leave))
         }
 
-        /// Sets what a request costs, as a number, a function of the request, or by
-        /// [`ContentLength`](throttle_http::ContentLength); default: the rule's cost. A request for which a
-        /// function returns 0 is allowed and not charged; the number 0 is an error when this is built.
+        /// Sets the cost of a request: a number, a function of the request, or
+        /// [`ContentLength`](throttle_http::ContentLength). Default: the cost of the rule, which is 1 unless
+        /// the rule sets another.
         ///
-        /// If a path costs more, compare [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path); if it
-        /// costs less or nothing, compare [`RequestHead::path`](throttle_http::RequestHead::path).
+        /// If a function returns 0, the request is allowed and not charged. A request that costs more than a
+        /// rule allows at once is always rejected. A constant below 1 is an error when the middleware is built.
+        ///
+        /// To charge more for a path, compare
+        /// [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path). To charge less or nothing,
+        /// compare [`RequestHead::path`](throttle_http::RequestHead::path).
         pub fn cost(self, cost: impl $crate::ExtractCost) -> Self {
             self.with(|options| options.set_cost(std::sync::Arc::new(cost)))
         }
 
-        /// Limits only requests of these methods; default: all. `HEAD` is limited where `GET` is, whose
-        /// handlers answer it.
+        /// Limits only requests with these methods. Default: all methods.
+        ///
+        /// `GET` includes `HEAD`, because handlers of `GET` also answer `HEAD`.
         pub fn methods(self, methods: impl IntoIterator<Item = $crate::macros::Method>) -> Self {
             self.with(|options| options.set_methods(methods.into_iter().collect()))
         }
 
-        /// Exempts requests for which `exempt` returns true: they are allowed and not charged. May be called
-        /// more than once.
+        /// Exempts requests for which the function returns `true`: they are allowed and not charged. May be
+        /// called more than once; a request is exempt if any of the functions returns `true`.
         ///
-        /// To exempt a path, compare [`RequestHead::path`](throttle_http::RequestHead::path). To exempt all but some
-        /// paths, as in `!head.decoded_path().starts_with("/api/")`, compare
-        /// [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path), or a client reaches them without a
-        /// limit by an escape.
+        /// To exempt a path, compare [`RequestHead::path`](throttle_http::RequestHead::path). To exempt
+        /// everything *except* some paths, as in `!head.decoded_path().starts_with("/api/")`, compare
+        /// [`RequestHead::decoded_path`](throttle_http::RequestHead::decoded_path). With `path`, a client could
+        /// bypass the limit by escaping a character of the path.
         pub fn exempt(
             self,
             exempt: impl Fn(&$crate::RequestHead<'_>) -> bool + Send + Sync + 'static,
@@ -95,42 +115,51 @@ macro_rules! option_methods {
             self.with(|options| options.set_exempt(std::sync::Arc::new(exempt)))
         }
 
-        /// Exempts CORS preflight requests: `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
-        /// Browsers send them on their own, and without keys.
+        /// Exempts CORS preflight requests: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Default: no.
+        ///
+        /// Browsers send them on their own, without API keys or cookies.
         pub fn exempt_preflight(self) -> Self {
             self.with($crate::Options::set_exempt_preflight)
         }
 
-        /// Exempts requests of these paths; may be called more than once.
+        /// Exempts requests for these paths. May be called more than once.
         ///
-        /// A path is compared byte by byte, as the router matches it and without its query: axum's `nest`
-        /// removes the prefix before. In Actix Web, whose router decodes escapes, `/%6detrics` is `/metrics`; in axum,
-        /// where it is not, it is limited. With `/*` at its end it is all that is below: `/static/*` is `/static/`
-        /// and `/static/a.css`, not `/static`. A path with `..`, a backslash, an escaped dot or slash, a
-        /// percent sign that is left when it is decoded, or bytes that are not UTF-8 is below nothing: a server
-        /// behind could read it as another path.
+        /// - `/metrics` matches this path only.
+        /// - `/static/*` matches everything below `/static/`: `/static/` and `/static/a.css`, but not `/static`.
         ///
-        /// Write a path as clients send it: `/a%20b`, not `/a b`. Characters that clients escape, parameters of routes
-        /// (`/users/{id}`), and other invalid paths are errors when this is built, which say what to write instead.
+        /// A path is compared byte by byte, without its query, in the form in which the router matches it. In
+        /// axum, `nest` has already removed its prefix, and escapes are not decoded: `/%6detrics` is not
+        /// `/metrics` and is limited. Actix Web decodes escapes first, so both are exempt there.
+        ///
+        /// `/*` does not match a path that a server behind this one could resolve to a path elsewhere: one with
+        /// `..`, a backslash, an escaped dot or slash, bytes that are not UTF-8, or a percent sign that remains
+        /// after decoding.
+        ///
+        /// Write a path as clients send it: `/a%20b`, not `/a b`. A character that clients escape, a route
+        /// parameter (`/users/{id}`), and any other invalid path is an error when the middleware is built. The
+        /// error shows what to write instead.
         pub fn exempt_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
             self.with(|options| {
                 options.set_exempt_paths(paths.into_iter().map(Into::into).collect());
             })
         }
 
-        /// Exempts health checks: `GET` and `HEAD` of `/health`, `/healthz`, `/livez`, `/readyz`, `/startupz`
-        /// and `/ping`.
+        /// Exempts health checks: `GET` and `HEAD` requests for `/health`, `/healthz`, `/livez`, `/readyz`,
+        /// `/startupz` and `/ping`. Default: no.
         pub fn exempt_health_checks(self) -> Self {
             self.with($crate::Options::set_exempt_health_checks)
         }
 
-        /// Sets where the server leaves the address of the connection, for servers other than axum,
-        /// actix-web and those that put a [`SocketAddr`](std::net::SocketAddr) into the request's extensions:
-        /// for tonic it is `|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr()`.
+        /// Sets a function that returns the peer address of the connection from the extensions of the request.
+        /// For tonic: `|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr()`.
         ///
-        /// It is called only where no such address is there; in Actix Web it sees the extensions that
-        /// `extension` copies. Client addresses are then known to every key, trusted proxies included. Where it
-        /// returns `None`, they are not.
+        /// Not needed for axum, for Actix Web, or for a server that inserts a
+        /// [`SocketAddr`](std::net::SocketAddr) into the extensions: the function is called only if none of
+        /// these provides the address. In Actix Web it sees the extensions that `extension` copies.
+        ///
+        /// Every key then sees the address as the peer, and trusted proxies are compared with it. If the
+        /// function returns `None`, the client address is unknown, and a key that needs it rejects the request
+        /// with 500.
         pub fn peer(
             self,
             peer: impl Fn(&$crate::macros::Extensions) -> Option<std::net::SocketAddr>
@@ -145,27 +174,31 @@ macro_rules! option_methods {
             })
         }
 
-        /// Exempts calls of the [gRPC health service], which load balancers make all the time.
+        /// Exempts calls of the [gRPC health service], which load balancers make frequently. Default: no.
         ///
         /// [gRPC health service]: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
         pub fn exempt_grpc_health(self) -> Self {
             self.with($crate::Options::set_exempt_grpc_health)
         }
 
-        /// Exempts calls of the [gRPC reflection service], `v1` and `v1alpha`.
+        /// Exempts calls of the [gRPC reflection service], `v1` and `v1alpha`. Default: no.
         ///
         /// [gRPC reflection service]: https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
         pub fn exempt_grpc_reflection(self) -> Self {
             self.with($crate::Options::set_exempt_grpc_reflection)
         }
 
-        /// Sets the header fields; default: those of the IETF draft, and `Retry-After`.
+        /// Sets the header fields of responses. Default: `RateLimit` and `RateLimit-Policy` of the IETF draft,
+        /// and `Retry-After` on rejections.
         pub fn headers(self, headers: $crate::Headers) -> Self {
             self.with(|options| options.set_headers(headers))
         }
 
-        /// Sets the response to denied requests; default: 429 with problem details. The header fields are
-        /// added to it.
+        /// Sets the response to requests that a rule denies. Default: 429 (Too Many Requests) with problem
+        /// details (RFC 9457), or 403 for a client that is on the deny list without an end.
+        ///
+        /// The function returns the whole response: set its status. The header fields of the limit are added to
+        /// it, except for the 403 above.
         pub fn on_denied<T: Into<$crate::macros::Bytes>>(
             self,
             answer: impl Fn(&$crate::Denial<'_>) -> $crate::macros::Response<T> + Send + Sync + 'static,
@@ -177,23 +210,26 @@ macro_rules! option_methods {
             })
         }
 
-        /// Sets what happens to requests while the storage fails; default
-        /// [`OnError::Reject`](throttle_http::OnError::Reject): 503.
+        /// Sets how requests are handled while the storage fails. Default:
+        /// [`OnError::Reject`](throttle_http::OnError::Reject), which answers with 503.
         ///
-        /// A failure is logged once, and so is its end, with the number of requests that were not decided in
-        /// between.
+        /// The start of a failure is logged once. Its end is logged with the number of requests that could not
+        /// be checked in the meantime.
         pub fn on_error(self, on_error: $crate::OnError) -> Self {
             self.with(|options| options.set_on_error(on_error))
         }
 
-        /// Refunds requests for whose response `charge_if` returns false: `|response| response.status() == 401`
-        /// counts failed logins only.
+        /// Refunds a request if the function returns `false` for its response. Default: every request stays charged.
         ///
-        /// A request is charged before its handler runs, so that no more than the limit are in flight. The
-        /// refund goes to the windows that were charged and to no later ones, before the response is sent. Its
-        /// header fields show the limit without this request; what others did in between is not in them. Where
-        /// there is no response, the charge stays: the handler panics, the inner service fails, the client
-        /// disconnects. So it does where the storage fails to refund, which is logged.
+        /// `|response| response.status() == 401` counts failed logins only.
+        ///
+        /// A request is charged before its handler runs, so that no more requests than the limit are in flight.
+        /// It is refunded before its response is sent, and only in the windows that were charged. The header
+        /// fields then show the limit without this request, but not what other requests changed in the
+        /// meantime.
+        ///
+        /// The charge stays if there is no response, because the handler panics, the inner service fails or the
+        /// client disconnects. It also stays if the storage fails to refund it, which is logged.
         pub fn charge_if(
             self,
             charge_if: impl Fn(&$crate::ResponseHead<'_>) -> bool + Send + Sync + 'static,
@@ -201,38 +237,47 @@ macro_rules! option_methods {
             self.with(|options| options.set_charge_if(std::sync::Arc::new(charge_if)))
         }
 
-        /// Limits how many requests of a key are in flight at once; may be called more than once.
+        /// Limits how many requests of a key are in flight at the same time. May be called more than once.
+        /// Default: no such limit.
         ///
-        /// A permit is acquired before the rules are asked, and released when the body of the response has
-        /// ended or failed, when the handler panics, and when the client disconnects. All or nothing: a rule
-        /// that denies releases the permit, and a permit that is denied charges no rule. Like
-        /// [`rule`](Self::rule) it selects: rules that are not named do not apply. Exempt requests hold no
-        /// permit; a dry run rejects none.
+        /// A request acquires a permit before the rules are checked. The permit is released when the body of
+        /// the response has ended or failed, when the handler panics, or when the client disconnects. If a rule
+        /// denies the request, its permit is released; if there is no permit, no rule is charged. Exempt
+        /// requests hold no permit. A dry run rejects no request.
         ///
-        /// A rejection is 429 with the draft's `RateLimit-Policy: "uploads";q=5;qu="concurrent-requests"`,
-        /// without `Retry-After` and `t`, since it is unknown when a permit is released. A handler whose work
-        /// goes on after the response, like that of a WebSocket, keeps the permit by
-        /// [`InFlight`](throttle_http::InFlight) in the extensions of the request.
+        /// Like [`rule`](Self::rule), this option selects: rules that are not named do not apply.
+        ///
+        /// A rejection is a 429 with the draft's `RateLimit-Policy: "uploads";q=5;qu="concurrent-requests"`. It
+        /// has neither `Retry-After` nor `t`, because it is unknown when a permit will be released.
+        ///
+        /// A handler that continues after its response, for example a WebSocket, keeps its permit with
+        /// [`InFlight`](throttle_http::InFlight), which is in the extensions of the request.
         pub fn concurrency(self, concurrency: $crate::macros::ConcurrencyLimit) -> Self {
             self.with(|options| options.set_concurrency(concurrency))
         }
 
-        /// Treats the [`cost`](Self::cost) as an estimate, and reconciles it when the handler has reported the
-        /// actual cost by [`ActualCost`](throttle_http::ActualCost) in the extensions of the request: at the
-        /// end of the body, so that a body that is streamed can report it, too.
+        /// Treats the [`cost`](Self::cost) as an estimate, and reconciles the charge with the actual cost.
+        /// Default: the charge stays as it is.
         ///
-        /// What was charged too much is refunded to the windows that were charged, and to no later ones. What
-        /// was charged too little is charged at the end, to each rule as far as its limit has room then; the
-        /// rest is dropped. Where the handler panics or the client disconnects, the charge is reconciled to
-        /// what was reported by then; where nothing was reported the estimate stays: also where an inner layer
-        /// rejects the request, for which there is [`charge_if`](Self::charge_if). The header fields show the
-        /// estimate, since they are sent before.
+        /// The handler reports the actual cost through [`ActualCost`](throttle_http::ActualCost), which is in
+        /// the extensions of the request. The charge is reconciled when the body of the response ends, so a
+        /// streamed body can report it too. The header fields are sent earlier and show the estimate.
+        ///
+        /// - If the estimate was too high, the difference is refunded, in the windows that were charged.
+        /// - If it was too low, the difference is charged when the body ends, to each rule as far as its limit
+        ///   allows. The rest is dropped.
+        /// - If no cost was reported, the estimate stays. This includes requests that an inner layer rejects;
+        ///   use [`charge_if`](Self::charge_if) to refund them.
+        /// - If the handler panics or the client disconnects, the cost reported until then counts.
         pub fn charge_actual(self) -> Self {
             self.with($crate::Options::set_charge_actual)
         }
 
-        /// As [`charge_actual`](Self::charge_actual); a request whose cost `known` finds in the head of the
-        /// response is reconciled to it before the response is sent, and its header fields show it.
+        /// Enables [`charge_actual`](Self::charge_actual), and reads the actual cost from the head of the
+        /// response if the function finds it there.
+        ///
+        /// Such a request is reconciled before its response is sent, so its header fields show the actual cost.
+        /// If the function returns `None`, the handler can still report the cost.
         pub fn charge_actual_by(
             self,
             known: impl Fn(&$crate::ResponseHead<'_>) -> Option<u64> + Send + Sync + 'static,
@@ -240,39 +285,48 @@ macro_rules! option_methods {
             self.with(|options| options.set_charge_actual_by(std::sync::Arc::new(known)))
         }
 
-        /// As [`charge_actual`](Self::charge_actual); the bytes of the body of the response are added to the
-        /// cost as they are sent: none where it has no body, or the client disconnects before the first.
+        /// Enables [`charge_actual`](Self::charge_actual), and adds each byte of the response body to the
+        /// actual cost when it is sent.
+        ///
+        /// A response without a body costs 0, and so does one whose client disconnects before the first byte.
         pub fn charge_bytes_sent(self) -> Self {
             self.with($crate::Options::set_charge_bytes_sent)
         }
 
-        /// Delays requests by a leaky bucket until their scheduled time, so that they reach the handler evenly;
-        /// other algorithms delay nothing, and neither does a dry run.
+        /// Delays requests by a leaky bucket until their scheduled time, so that they reach the handler at a
+        /// constant rate. Default: no request is delayed.
         ///
-        /// They wait by the limiter's clock. A client that disconnects while it waits is refunded: at once in
-        /// a storage that answers at once; by a task in the background in one that answers later. The next
-        /// request takes its scheduled time.
+        /// Rules with other algorithms delay no request, and a dry run does not either. Delays use the clock of
+        /// the limiter.
+        ///
+        /// If a client disconnects during the delay, its request is refunded, and the next request takes its
+        /// scheduled time. A storage that answers immediately refunds it immediately; otherwise a background
+        /// task does.
         pub fn shape(self) -> Self {
             self.shape_at_most(std::time::Duration::MAX)
         }
 
-        /// As [`shape`](Self::shape); a request whose scheduled time is more than `at_most` away is denied as by
-        /// a full queue: with 429, whose `Retry-After` is when its scheduled time is near enough. What
-        /// `RateLimit` shows as remaining are requests that would be allowed.
+        /// Enables [`shape`](Self::shape) with a longest delay: a request with a longer delay is rejected with
+        /// 429. Default of `shape`: no bound besides the queue of the leaky bucket.
+        ///
+        /// `Retry-After` shows when the delay will be short enough. The remaining requests in `RateLimit` are
+        /// those that would be allowed.
         pub fn shape_at_most(self, at_most: std::time::Duration) -> Self {
             self.with(|options| options.set_shape(at_most))
         }
 
-        /// Decides, counts and writes header fields, but allows everything, also requests without a key or
-        /// cost and those that the storage cannot decide. A response that would have been a rejection has
-        /// `X-RateLimit-Dry-Run: denied`, and no `Retry-After`. The metrics count as without it.
+        /// Checks, counts and writes header fields as usual, but allows every request: also those without a key
+        /// or a cost, and those that the storage cannot check. Default: no.
+        ///
+        /// A response that would have been a rejection has `X-RateLimit-Dry-Run: denied` and no `Retry-After`.
+        /// The metrics count as they would without this option.
         pub fn dry_run(self) -> Self {
             self.with($crate::Options::set_dry_run)
         }
     };
 }
 
-/// Names the types of other crates for the macro.
+/// Types of other crates that the macro names.
 #[doc(hidden)]
 pub mod macros {
     pub use bytes::Bytes;

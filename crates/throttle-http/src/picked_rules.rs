@@ -1,12 +1,12 @@
-//! Rules that are picked for each request: plans.
+//! Rules that are selected for each request.
 
 use std::{borrow::Cow, sync::Arc};
 
 use smallvec::SmallVec;
 
-/// Holds the names of the rules that were picked for a request.
+/// The names of the rules that were selected for a request.
 ///
-/// Up to four are kept in place, and names that are `&'static str` or [`Arc<str>`] are not copied.
+/// Up to four names are stored inline. Names of type `&'static str` or [`Arc<str>`] are not copied.
 #[derive(Clone, Default, Debug)]
 pub struct PickedRules {
     names: SmallVec<[Name; 4]>,
@@ -19,7 +19,7 @@ enum Name {
     Owned(String),
 }
 
-/// Is the name of a rule, or several, or none: text, and options, arrays and vectors of it.
+/// A selection of rules: one name, several, or none, as text or in options, arrays and vectors.
 ///
 /// # Examples
 ///
@@ -37,12 +37,12 @@ enum Name {
 /// takes(vec![String::from("tenant-42")]);
 /// ```
 pub trait IntoRules {
-    /// Adds the names.
+    /// Adds the names to a selection.
     fn add_to(self, picked: &mut PickedRules);
 }
 
 impl PickedRules {
-    /// Collects the names.
+    /// Creates a selection of these names.
     #[must_use]
     pub fn new(names: impl IntoRules) -> Self {
         let mut picked = Self::default();
@@ -54,7 +54,7 @@ impl PickedRules {
         self.names.is_empty()
     }
 
-    /// Joins the names with those that always apply; one that stands in both is asked once.
+    /// Joins the names with those that always apply, without duplicates.
     pub(crate) fn join<'a>(&'a self, always: &'a [String]) -> SmallVec<[&'a str; 4]> {
         let mut all: SmallVec<[&str; 4]> = always.iter().map(String::as_str).collect();
         for name in self.names.iter().map(Name::as_str) {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_as_text_of_any_kind_and_number() {
+    fn names_are_text_of_any_type_and_number() {
         assert_eq!(joined("a", &[]), ["a"]);
         assert_eq!(joined(String::from("a"), &[]), ["a"]);
         assert_eq!(joined(Arc::<str>::from("a"), &[]), ["a"]);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_always_applies_comes_first_and_no_name_comes_twice() {
+    fn names_that_always_apply_come_first_and_none_is_repeated() {
         assert_eq!(joined(["pro", "burst", "pro"], &["burst", "all"]), ["burst", "all", "pro"]);
     }
 }

@@ -1,14 +1,14 @@
-//! Bodies of refusals: problem details (RFC 9457).
+//! Bodies of rejections: problem details (RFC 9457).
 
 use bytes::Bytes;
 use serde::Serialize;
 
 /// The media type of problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 pub const CONTENT_TYPE: &str = "application/problem+json";
-/// The problem type of a request that a limit refuses
+/// The problem type of a request that a limit rejects
 /// ([draft-ietf-httpapi-ratelimit-headers-10](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10)).
 pub const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
-/// The problem type of a request that cannot be decided for the time being, of the same draft.
+/// The problem type of a request that cannot be checked because the storage fails, of the same draft.
 pub const REDUCED_CAPACITY: &str =
     "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
@@ -24,7 +24,7 @@ struct Problem<'a> {
     violated_policies: Vec<&'a str>,
 }
 
-/// Says which policies a request violates.
+/// Returns a problem with the policies that a request violates.
 pub(crate) fn quota_exceeded<'a>(policies: impl IntoIterator<Item = &'a str>) -> Bytes {
     Problem {
         r#type: QUOTA_EXCEEDED,
@@ -36,14 +36,14 @@ pub(crate) fn quota_exceeded<'a>(policies: impl IntoIterator<Item = &'a str>) ->
     .render()
 }
 
-/// Says that a request cannot be decided for the time being.
+/// Returns a problem for a request that cannot be checked because the storage fails.
 pub(crate) fn reduced_capacity() -> Bytes {
     let title = "Request cannot be satisfied due to temporary server capacity constraints";
     let (r#type, status) = (REDUCED_CAPACITY, 503);
     Problem { r#type, title, status, detail: None, violated_policies: Vec::new() }.render()
 }
 
-/// Says something else with a status.
+/// Returns a problem with a status and a detail.
 pub(crate) fn plain(status: u16, title: &str, detail: &str) -> Bytes {
     let (r#type, detail) = ("about:blank", Some(detail));
     Problem { r#type, title, status, detail, violated_policies: Vec::new() }.render()
@@ -51,7 +51,7 @@ pub(crate) fn plain(status: u16, title: &str, detail: &str) -> Bytes {
 
 impl Problem<'_> {
     fn render(&self) -> Bytes {
-        // Texts and a number: there is nothing in it that JSON cannot say.
+        // Serializing texts and a number cannot fail.
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 }
@@ -65,14 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_policies_and_their_problem_type() {
+    fn a_rejection_names_the_policies_and_their_problem_type() {
         let body = quota_exceeded(["api", "a \"b\" \\c"]);
         let expected = r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Request cannot be satisfied as assigned quota has been exceeded","status":429,"violated-policies":["api","a \"b\" \\c"]}"#;
         assert_eq!(text(&body), expected);
     }
 
     #[test]
-    fn what_cannot_be_decided_names_no_policy() {
+    fn a_request_that_cannot_be_checked_names_no_policy() {
         let expected = r#"{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"Request cannot be satisfied due to temporary server capacity constraints","status":503}"#;
         assert_eq!(text(&reduced_capacity()), expected);
     }

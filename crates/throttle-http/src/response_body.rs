@@ -12,11 +12,11 @@ use pin_project_lite::pin_project;
 use crate::throttle::BodyGuard;
 
 pin_project! {
-    /// The body of a handler's response, which holds a [`BodyGuard`] until it has ended, or of a
-    /// [`Rejection`](crate::Rejection).
+    /// The body of a handler's response with its [`BodyGuard`], or the body of a [`Rejection`](crate::Rejection).
     ///
-    /// It reports to the guard what is sent, and drops it with the last frame, or where the body fails: servers
-    /// may keep a body for longer. Length, trailers and errors are those of the handler's body.
+    /// It reports the sent bytes to the guard. The guard is dropped with the last frame or when the body fails,
+    /// not with the body itself, because servers may keep the body longer. Length, trailers and errors are
+    /// those of the handler's body.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -35,8 +35,8 @@ pin_project! {
 }
 
 impl<B> ResponseBody<B> {
-    /// Wraps the body of a handler's response, and keeps what [`Done::write`](crate::Done::write) returns
-    /// until it has ended.
+    /// Wraps the body of a handler's response, and keeps the guard that [`Done::write`](crate::Done::write)
+    /// returns until the body ends.
     #[inline]
     #[must_use]
     pub fn inner(body: B, guard: Option<BodyGuard>) -> Self {
@@ -46,7 +46,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// Makes the body of a rejection: one frame of known length, or none.
+    /// Creates the body of a rejection: one frame of known length, or no frame.
     #[must_use]
     pub fn rejection(body: Bytes) -> Self {
         Self { kind: Kind::Rejection { body: Some(body).filter(|body| !body.is_empty()) } }
@@ -85,7 +85,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 }
 
-/// Polls a body, and drops the guard at its last frame, or where it failed.
+/// Polls a body, and drops the guard after the last frame or an error.
 fn poll_guarded<B: Body<Data = Bytes>>(
     mut body: Pin<&mut B>,
     guard: &mut Option<BodyGuard>,
@@ -95,7 +95,7 @@ fn poll_guarded<B: Body<Data = Bytes>>(
     if let (Some(guard), Some(Ok(frame))) = (&guard, &frame) {
         guard.sent(frame.data_ref().map_or(0, Bytes::len));
     }
-    // A body that reports its end may never be polled again.
+    // A server may never poll a body again after it has reported its end, so the guard cannot wait for `None`.
     if !matches!(frame, Some(Ok(_))) || body.is_end_stream() {
         drop(guard.take());
     }

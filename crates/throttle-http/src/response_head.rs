@@ -1,10 +1,10 @@
-//! The head of a response, for the functions that say what its request is charged.
+//! The head of a response.
 
 use std::fmt;
 
 use http::{HeaderMap, StatusCode};
 
-/// The head of a response: what functions see that decide whether its request counts, or what it cost.
+/// The head of a response, as functions see it that decide whether its request counts, or what it cost.
 #[derive(Copy, Clone, Debug)]
 pub struct ResponseHead<'a> {
     status: StatusCode,
@@ -17,9 +17,9 @@ enum Headers<'a> {
     View(&'a dyn ResponseView),
 }
 
-/// A response of a framework that has other types than those of `http`.
+/// A response of a framework that does not use the types of `http`.
 ///
-/// Its header fields are best converted when they are first read: most responses change nothing.
+/// Convert its header fields only when they are first read: most responses change no charge.
 pub trait ResponseView: fmt::Debug + Sync {
     /// Returns the header fields.
     fn headers(&self) -> &HeaderMap;
@@ -33,19 +33,19 @@ impl<'a> ResponseHead<'a> {
         Self { status, headers: Headers::Own(headers) }
     }
 
-    /// Creates the head of a response of a framework with types of its own.
+    /// Creates the head of a response of a framework that does not use the types of `http`.
     #[must_use]
     pub fn from_view(status: StatusCode, view: &'a dyn ResponseView) -> Self {
         Self { status, headers: Headers::View(view) }
     }
 
-    /// Returns the status; it can be compared to a number.
+    /// Returns the status, which can be compared with a number.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Returns the header fields, without those of this limit.
+    /// Returns the header fields, without those of this limit, which are written later.
     #[must_use]
     pub fn headers(&self) -> &'a HeaderMap {
         match self.headers {
@@ -54,7 +54,7 @@ impl<'a> ResponseHead<'a> {
         }
     }
 
-    /// Returns the first value of a header field, if it is there and is visible ASCII.
+    /// Returns the first value of a header field, if it exists and is visible ASCII.
     #[must_use]
     pub fn header(&self, name: impl AsRef<str>) -> Option<&'a str> {
         self.headers().get(name.as_ref())?.to_str().ok()

@@ -1,4 +1,4 @@
-//! Where header fields are written.
+//! The header maps that fields are written to.
 
 use std::sync::Once;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 use sfv::{Parser, visitor::Ignored};
 
-/// A header field of the draft, which is a list.
+/// A header field of the draft; its value is a list.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "an adapter has a name for each")]
 pub enum RateLimitHeader {
@@ -28,24 +28,25 @@ impl RateLimitHeader {
     }
 }
 
-/// A map of header fields; for frameworks that have another than [`HeaderMap`].
+/// A map of header fields, for frameworks that do not use [`HeaderMap`].
 pub trait HeaderSink {
-    /// Returns whether there is such a field.
+    /// Returns whether the map has the field.
     fn has(&self, name: &HeaderName) -> bool;
 
-    /// Writes a field, in place of what is there.
+    /// Sets a field, and replaces its value if there is one.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 
-    /// Writes one of the fields that are lists, with the entries that are there already, as [`join_list`] joins them.
-    /// What is no value of a field is left out; those of this crate are visible ASCII.
+    /// Writes a list field, and keeps the entries that it already has, as [`join_list`] joins them. An invalid
+    /// header value is ignored; values of this crate are always visible ASCII.
     fn extend_list(&mut self, list: RateLimitHeader, value: Bytes);
 }
 
-/// Returns the value of a field with the lines that a response has already and the value that is added: on one
-/// line, since some clients read only the first.
+/// Returns the value of a list field from its existing lines and an added value. The result is a single line,
+/// because some clients read only the first.
 ///
-/// Where the lines are not a List of structured fields ([RFC 9651]), such as those of an older draft, the added value
-/// replaces them, and the log says so once: a client that reads structured fields would read nothing of both.
+/// If the existing lines are not a List of structured fields ([RFC 9651]), for example those of an older draft,
+/// the added value replaces them, and a warning is logged once. A client that parses structured fields could
+/// read neither otherwise.
 ///
 /// [RFC 9651]: https://www.rfc-editor.org/rfc/rfc9651#section-4.2.1
 #[must_use]
@@ -64,8 +65,8 @@ pub fn join_list<'a>(
         REPLACED.call_once(|| {
             tracing::warn!(
                 field = %list.name(),
-                "a response already has this header field, and its value is not a List (RFC 9651), such as \
-                 that of an older draft; it is replaced, in all such responses"
+                "a response already has this header field, but its value is not a List (RFC 9651), for example that \
+                 of an older draft; the value is replaced in all such responses"
             );
         });
         return added.to_vec();
@@ -87,15 +88,15 @@ impl HeaderSink for HeaderMap {
     #[inline]
     fn extend_list(&mut self, list: RateLimitHeader, value: Bytes) {
         match self.entry(list.name()) {
-            Entry::Vacant(none) => {
+            Entry::Vacant(entry) => {
                 if let Ok(value) = HeaderValue::from_maybe_shared(value) {
-                    none.insert(value);
+                    entry.insert(value);
                 }
             }
-            Entry::Occupied(mut there) => {
-                let lines = there.iter().map(HeaderValue::as_bytes);
+            Entry::Occupied(mut entry) => {
+                let lines = entry.iter().map(HeaderValue::as_bytes);
                 if let Ok(line) = HeaderValue::from_bytes(&join_list(list, lines, &value)) {
-                    there.insert(line);
+                    entry.insert(line);
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The header fields that tell clients about their limits.
+//! The header fields that show clients their limits.
 
 mod header_sink;
 mod partition;
@@ -28,23 +28,26 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const X_DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
 const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 
-/// Picks the header fields of responses.
+/// The header fields of responses, in three groups.
 ///
 /// | group | fields | source |
 /// | --- | --- | --- |
 /// | [`draft_10`](Self::draft_10) | `RateLimit`, `RateLimit-Policy` | [draft-ietf-httpapi-ratelimit-headers-10] |
 /// | [`legacy`](Self::legacy) | `X-RateLimit-Limit`, `-Remaining`, `-Reset` | no standard; widely read |
-/// | [`retry_after`](Self::retry_after) | `Retry-After`, on refusals | [RFC 9110], section 10.2.3 |
+/// | [`retry_after`](Self::retry_after) | `Retry-After`, on rejections | [RFC 9110], section 10.2.3 |
 ///
-/// The draft's and `Retry-After` are written by default; [`all`](Self::all) adds the legacy ones, for
-/// clients that read only those. The draft's fields list every rule of the request; the others tell of
-/// one: of a refusal the rule with the longest wait, otherwise the one with the
-/// least remaining.
+/// The default is the draft's fields and `Retry-After`. [`all`](Self::all) adds the legacy fields, for clients
+/// that read only those.
 ///
-/// Times are whole seconds, rounded up, so that a client that obeys them passes; a refusal never says
-/// 0. On a refusal `t` and `X-RateLimit-Reset` equal `Retry-After`; otherwise they say when all of the
-/// limit is free again. Where no wait helps, all three are left out; so they are of a limit of requests
-/// under way, whose policy has `qu="concurrent-requests"`.
+/// The draft's fields list every rule of the request. The other fields report one rule: on a rejection the rule
+/// with the longest wait, otherwise the rule with the fewest remaining requests.
+///
+/// Times are whole seconds, rounded up, so a client that waits as long is allowed. On a rejection they are at
+/// least 1, and `t` and `X-RateLimit-Reset` equal `Retry-After`. On an allowed request they show when the whole
+/// limit is available again.
+///
+/// All three are left out if no wait helps, and for a limit of requests in flight, whose policy has
+/// `qu="concurrent-requests"`.
 ///
 /// # Examples
 ///
@@ -70,35 +73,34 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Writes no field.
+    /// Selects no field.
     pub fn none() -> Self {
         Self { draft_10: false, legacy: false, retry_after: false, unix_reset: false, secret: None }
     }
 
-    /// Writes every field there is.
+    /// Selects all fields.
     pub fn all() -> Self {
         Self { draft_10: true, legacy: true, retry_after: true, ..Self::none() }
     }
 
-    /// Writes `RateLimit` and `RateLimit-Policy`; default yes.
+    /// Writes `RateLimit` and `RateLimit-Policy`; default: yes.
     ///
-    /// A policy's `q` is the most that can be spent at once, and `w` the time in which that comes
-    /// back: for a bucket the burst, and the time it takes to refill. `w` is left out where that is
-    /// under a second.
+    /// `q` in a policy is the highest number of requests at once, and `w` is the time in seconds until that
+    /// many are available again. For a bucket they are the burst and the time to refill it. `w` is left out if
+    /// it is below one second.
     pub fn draft_10(mut self, write: bool) -> Self {
         self.draft_10 = write;
         self
     }
 
-    /// Writes the partition key `pk` into the draft's fields, so that clients can tell whether two
-    /// responses are about one limit; default no.
+    /// Adds the partition key `pk` to the draft's fields, so that a client can find out whether two responses
+    /// belong to the same limit; default: no.
     ///
-    /// It is never the key itself, but the first 16 bytes of its HMAC-SHA-256 ([RFC 2104]) by a secret
-    /// of at least 16 random bytes, which all servers of a service share: without the secret nobody
-    /// learns from it who is limited. The secret is not shown by `Debug`. A shorter one is an error
-    /// when the middleware is built.
+    /// The value does not reveal the key: it is the first 16 bytes of the HMAC-SHA-256 ([RFC 2104]) of the key
+    /// with this secret. All servers of a service need the same secret, of at least 16 random bytes. A shorter
+    /// secret is an error when the middleware is built. `Debug` output does not contain the secret.
     ///
-    /// Requests are slower by it: the code is made for each, and its key is kept until it is answered.
+    /// This makes each request slower: the HMAC is computed, and the key is kept until the response is sent.
     ///
     /// [RFC 2104]: https://www.rfc-editor.org/rfc/rfc2104
     pub fn partition_key(mut self, secret: impl AsRef<[u8]>) -> Self {
@@ -106,21 +108,21 @@ impl Headers {
         self
     }
 
-    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; default no: what
-    /// is written on every response is paid for on every response.
+    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; default: no, because each
+    /// field adds to the cost of each response.
     pub fn legacy(mut self, write: bool) -> Self {
         self.legacy = write;
         self
     }
 
-    /// Writes `Retry-After` on refusals; default yes.
+    /// Writes `Retry-After` on rejections; default: yes.
     pub fn retry_after(mut self, write: bool) -> Self {
         self.retry_after = write;
         self
     }
 
-    /// Writes `X-RateLimit-Reset` as seconds since the Unix epoch, not as seconds from now; default
-    /// no, because clocks differ.
+    /// Writes `X-RateLimit-Reset` as seconds since the Unix epoch instead of seconds from now; default: no,
+    /// because the clocks of server and client can differ.
     pub fn legacy_reset_as_unix_time(mut self, unix: bool) -> Self {
         self.unix_reset = unix;
         self
@@ -133,29 +135,29 @@ impl Default for Headers {
     }
 }
 
-/// How many combinations of rules are kept rendered besides the first.
-const MOST_LATER: usize = 64;
+/// The most combinations of rules that are kept rendered, besides the first.
+const MAX_LATER: usize = 64;
 
-/// Makes fields; what does not change per rule is rendered once.
+/// The renderer of the header fields. The parts that depend on the rules alone are rendered once.
 #[derive(Debug)]
 pub(crate) struct Fields {
     headers: Headers,
     partitions: Option<Partitions>,
-    /// Of the rules that came first: most services never change theirs, and then nothing is counted
-    /// to read it.
+    /// The combination of rules that was rendered first. Most services have only this one, and reading it takes
+    /// no reference count.
     first: OnceLock<Rendered>,
-    /// Of those that came later, as where requests have plans; the newest last.
+    /// Combinations that were rendered later, for example for plans; the newest is the last.
     later: ArcSwap<Vec<Arc<Rendered>>>,
 }
 
-/// Holds the values of the fields of one response.
+/// The values of the header fields of one response.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     draft_10: Option<Draft10>,
     legacy: Option<Box<Legacy>>,
 }
 
-/// Holds bytes, which are a value in the types of any framework without being copied again.
+/// The values as bytes, which become header values of any framework without another copy.
 #[derive(Debug)]
 struct Draft10 {
     policy: Bytes,
@@ -170,19 +172,19 @@ struct Legacy {
 }
 
 impl Fields {
-    /// Fails where the secret of the partition key is too short.
+    /// Creates the renderer; fails if the secret of the partition key is too short.
     pub(crate) fn new(headers: Headers) -> Result<Self, ShortSecret> {
         let secret = headers.secret.filter(|_| headers.draft_10);
         let partitions = secret.map(|secret| secret.partitions()).transpose()?;
         Ok(Self { headers, partitions, first: OnceLock::new(), later: ArcSwap::default() })
     }
 
-    /// Returns whether the key of a request is told, if in code.
+    /// Returns whether the key of a request is needed, for the partition key.
     pub(crate) fn wants_key(&self) -> bool {
         self.partitions.is_some()
     }
 
-    /// Returns the values of the fields of a response; `now` is read where Unix time is told.
+    /// Returns the field values of a response. `now` is called only for a reset in Unix time.
     #[inline]
     pub(crate) fn values(
         &self,
@@ -196,8 +198,8 @@ impl Fields {
         self.with_rendered(decisions, |rendered| self.values_by(rendered, decisions, key, now))
     }
 
-    /// Returns the values of the fields of a refusal, and its body.
-    pub(crate) fn refusal(
+    /// Returns the field values and the body of a rejection.
+    pub(crate) fn rejection(
         &self,
         decisions: &Decisions,
         key: Option<&Key<'_>>,
@@ -208,7 +210,7 @@ impl Fields {
         })
     }
 
-    /// Writes when to come back, on a refusal that does not say it already.
+    /// Adds `Retry-After` to a rejection that does not have it yet.
     pub(crate) fn write_retry_after(&self, decisions: &Decisions, map: &mut HeaderMap) {
         if self.headers.retry_after
             && !map.contains_key(RETRY_AFTER)
@@ -229,8 +231,8 @@ impl Fields {
             return work(found);
         }
         let new = Arc::new(Rendered::new(decisions));
-        // One that is lost to a request at the same time is made again.
-        let kept = later.len().saturating_sub(MOST_LATER - 1);
+        // If two requests store at the same time, one of the entries is lost and rendered again later.
+        let kept = later.len().saturating_sub(MAX_LATER - 1);
         let newest = later.iter().skip(kept).chain([&new]).cloned().collect();
         self.later.store(Arc::new(newest));
         work(&new)
@@ -272,8 +274,9 @@ impl Fields {
 }
 
 impl Values {
-    /// Writes the fields around what layers within this one have written. Of a refusal by one of them the older
-    /// fields would say something else: they know of one limit only.
+    /// Writes the fields, and keeps those that inner layers have written. If an inner layer rejected the
+    /// request, the legacy fields are left out: they describe one limit, and this one is not the limit that
+    /// rejected it.
     #[inline]
     pub(crate) fn write_around(mut self, status: StatusCode, map: &mut impl HeaderSink) {
         if self.legacy.is_some() && status == StatusCode::TOO_MANY_REQUESTS {
@@ -301,12 +304,12 @@ impl Values {
     }
 }
 
-/// Marks the response to a request that would have been refused.
+/// Marks the response to a request that would have been rejected.
 pub(crate) fn write_dry_run(map: &mut impl HeaderSink) {
     map.set(X_DRY_RUN, HeaderValue::from_static("denied"));
 }
 
-/// Marks the response to a request that passed because its limit could not be decided.
+/// Marks the response to a request that was allowed because the storage failed.
 pub(crate) fn write_unlimited(map: &mut impl HeaderSink) {
     map.set(X_DEGRADED, HeaderValue::from_static("unlimited"));
 }

@@ -1,4 +1,4 @@
-//! The partition key of the draft: tells limits of one policy apart, and not whose they are.
+//! The partition key of the draft, which distinguishes limits of one policy without revealing their keys.
 
 use std::fmt;
 
@@ -7,41 +7,41 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use throttle_core::Key;
 
-/// The shortest secret, in bytes: a shorter one could be found by trial from a key that is known.
-const SHORTEST: usize = 16;
-/// How many bytes of the code are shown: half, the least that [RFC 2104, section 5] recommends.
+/// The shortest secret, in bytes. A shorter one could be found by brute force from a known key.
+const MIN_LEN: usize = 16;
+/// The number of HMAC bytes that are shown: half, the least that [RFC 2104, section 5] recommends.
 ///
 /// [RFC 2104, section 5]: https://www.rfc-editor.org/rfc/rfc2104#section-5
 const SHOWN: usize = 16;
 const BLOCK: usize = 64;
 
-/// Says that the secret of a partition key is too short.
+/// A secret of the partition key that is too short.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "the secret of a partition key has {0} bytes, at least {SHORTEST} are needed: take random ones, such \
-     as `openssl rand -hex 32` writes"
+    "the secret of the partition key has {0} bytes, but needs at least {MIN_LEN}: use random bytes, for example \
+     from `openssl rand -hex 32`"
 )]
 pub struct ShortSecret(usize);
 
-/// A secret as HMAC takes it: filled up to a block, or its digest where it is longer.
+/// A secret in the form that HMAC uses: padded to a block, or the digest of a longer secret.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(super) enum Secret {
     Short(usize),
     Block([u8; BLOCK]),
 }
 
-/// `;pk=:MTIzNDU2Nzg5MDEyMzQ1Ng==:`, as a byte sequence of a structured field (RFC 9651, section 4.1.8).
+/// A parameter such as `;pk=:MTIzNDU2Nzg5MDEyMzQ1Ng==:`, whose value is a byte sequence (RFC 9651, section 4.1.8).
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Partition([u8; PARTITION]);
 
 pub(super) const PARTITION: usize = 5 + SHOWN.div_ceil(3) * 4 + 1;
 
-/// Makes partition keys.
+/// A generator of partition keys.
 pub(super) struct Partitions(Hmac<Sha256>);
 
 impl Secret {
     pub(super) fn new(secret: &[u8]) -> Self {
-        if secret.len() < SHORTEST {
+        if secret.len() < MIN_LEN {
             return Self::Short(secret.len());
         }
         let digest = Sha256::digest(secret);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_the_half_of_the_hmac_of_the_specification() {
+    fn the_code_is_half_of_the_hmac_of_the_specification() {
         // RFC 4231, test cases 1 (a key of 20 bytes), 6 and 7 (of 131 bytes, more than a block).
         let codes: [(&[u8], &[u8], u128); 3] = [
             (&[0x0b; 20], b"Hi There", 0xb0344c61d8db38535ca8afceaf0bf12b),
@@ -129,22 +129,22 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_or_key_is_another_code() {
+    fn another_secret_or_key_gives_another_code() {
         let codes = [code(&[1; 16], b"a"), code(&[2; 16], b"a"), code(&[1; 16], b"b")];
         assert!(codes[0] != codes[1] && codes[0] != codes[2]);
         assert_eq!(codes[0], code(&[1; 16], b"a"));
     }
 
     #[test]
-    fn a_short_secret_is_an_error_and_no_secret_is_shown() {
-        for len in 0..SHORTEST {
+    fn a_short_secret_is_an_error_and_debug_shows_no_secret() {
+        for len in 0..MIN_LEN {
             let error = Secret::new(&vec![7; len]).partitions().unwrap_err().to_string();
             assert!(
                 error.contains(&format!("{len} bytes")) && error.contains("openssl"),
                 "{error}"
             );
         }
-        let secret = Secret::new(b"a secret that nobody sees");
+        let secret = Secret::new(b"a secret that stays hidden");
         let shown = format!("{secret:?} {:?}", secret.partitions());
         assert_eq!(shown, "… Ok(Partitions(…))");
     }

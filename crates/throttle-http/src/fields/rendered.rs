@@ -1,4 +1,4 @@
-//! What does not change while the rules of a request stay the same.
+//! The parts of the header fields that depend on the rules alone.
 
 use std::sync::Arc;
 
@@ -16,21 +16,21 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 pub(super) struct Rendered {
     rules: Vec<RenderedRule>,
     policy: Bytes,
-    /// How many bytes the limits take at most.
+    /// The longest value of `RateLimit`, in bytes.
     longest_limits: usize,
 }
 
 #[derive(Debug)]
 struct RenderedRule {
     rule: Arc<CheckedRule>,
-    /// Whether it limits requests under way.
+    /// Whether the rule limits requests in flight.
     concurrency: bool,
     /// `"api"`
     name: String,
     /// `"api";r=`
     opening: Box<[u8]>,
     limit: HeaderValue,
-    /// The body of a refusal by this rule alone.
+    /// The body of a rejection by this rule alone.
     problem: Bytes,
 }
 
@@ -43,7 +43,7 @@ impl Rendered {
         Self { policy: policies.join(", ").into(), rules, longest_limits }
     }
 
-    /// Returns whether these are the rules of the decisions, as they were then.
+    /// Returns whether the decisions were made by exactly these rules.
     pub(super) fn is_of(&self, decisions: &Decisions) -> bool {
         let all = decisions.all();
         self.rules.len() == all.len()
@@ -66,9 +66,9 @@ impl Rendered {
         policies.join(&b", "[..]).into()
     }
 
-    /// Returns `"api";r=42;t=18, …`, each with what tells its partition.
+    /// Returns `"api";r=42;t=18, …`, each with the partition key.
     pub(super) fn limits(&self, decisions: &Decisions, partition: &[u8]) -> Bytes {
-        // On the stack where it fits, so that the value is the one allocation.
+        // A buffer on the stack, so that the value itself is the only allocation.
         const USUAL: usize = 128;
         if self.longest_limits <= USUAL && partition.is_empty() {
             return self.limits_in(&mut [0; USUAL], decisions, partition);
@@ -96,14 +96,14 @@ impl Rendered {
         Bytes::copy_from_slice(text.as_bytes())
     }
 
-    /// Returns the limit of the rule that is reported.
+    /// Returns the limit of the most restrictive rule.
     pub(super) fn limit(&self, decisions: &Decisions) -> HeaderValue {
         let most_restrictive = decisions.most_restrictive().checked_rule();
         let rule = self.rules.iter().find(|one| Arc::ptr_eq(&one.rule, most_restrictive));
         rule.map_or_else(|| number(most_restrictive.capacity()), |rule| rule.limit.clone())
     }
 
-    /// Returns the body of a refusal.
+    /// Returns the body of a rejection.
     pub(super) fn problem(&self, decisions: &Decisions) -> Bytes {
         let denied = || decisions.all().iter().filter(|one| !one.is_allowed());
         let alone = (denied().count() == 1).then(|| decisions.most_restrictive().checked_rule());
@@ -140,19 +140,19 @@ impl RenderedRule {
     }
 }
 
-/// Returns in how much time all that can be spent at once is back: B·W / N.
+/// Returns the time in which all requests that are allowed at once are available again: B·W / N.
 fn restored_in(rule: &CheckedRule) -> Micros {
     let whole = u128::from(rule.capacity()) * u128::from(rule.window().get());
     let micros = whole.div_ceil(u128::from(rule.limit()));
     Micros::new(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
-/// Returns a string of a structured field (RFC 9651, section 4.1.6); names are printable ASCII.
+/// Returns a string of a structured field (RFC 9651, section 4.1.6). Names are printable ASCII.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Returns a number as the value of a field, in one allocation.
+/// Returns a number as a header value, with one allocation.
 pub(super) fn number(number: u64) -> HeaderValue {
     let mut buffer = [0; 20];
     let mut text = Backwards::new(&mut buffer);
@@ -160,7 +160,7 @@ pub(super) fn number(number: u64) -> HeaderValue {
     value(text.as_bytes())
 }
 
-/// Fills a buffer from its end, so that a number is written without counting its digits before.
+/// A buffer that is filled from its end, so that a number is written without counting its digits first.
 struct Backwards<'a> {
     buffer: &'a mut [u8],
     start: usize,
@@ -175,12 +175,12 @@ impl<'a> Backwards<'a> {
         self.start < self.buffer.len()
     }
 
-    /// Puts text before what is there; what does not fit is left out.
+    /// Puts text in front of the existing text; ignores text that does not fit.
     #[inline]
     fn push(&mut self, text: &[u8]) {
         let Some(start) = self.start.checked_sub(text.len()) else { return };
-        if let Some(place) = self.buffer.get_mut(start..self.start) {
-            place.copy_from_slice(text);
+        if let Some(free) = self.buffer.get_mut(start..self.start) {
+            free.copy_from_slice(text);
             self.start = start;
         }
     }
@@ -188,8 +188,8 @@ impl<'a> Backwards<'a> {
     #[inline]
     fn push_number(&mut self, mut number: u64) {
         let free = self.buffer.get_mut(..self.start).unwrap_or_default();
-        for place in free.iter_mut().rev() {
-            *place = b'0' + (number % 10) as u8;
+        for digit in free.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
             self.start -= 1;
             number /= 10;
             if number == 0 {
@@ -205,15 +205,15 @@ impl<'a> Backwards<'a> {
 }
 
 fn value(text: &[u8]) -> HeaderValue {
-    // Names are printable ASCII, and all else is digits and punctuation.
+    // Names are printable ASCII, and everything else is digits and punctuation.
     HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Returns how many seconds a client has to wait: never 0 by a rule that denies, and `None` where no wait
+/// Returns how many seconds a client has to wait: at least 1 for a rule that denies, and `None` if no wait
 /// helps or the wait is unknown.
 pub(super) fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
     if decision.is_concurrency() && decision.listed().is_none() {
-        return None; // when a permit is released is unknown
+        return None; // it is unknown when a permit will be released
     }
     let verdict = decision.verdict();
     if request_allowed || verdict.allowed {

@@ -10,7 +10,7 @@ use super::*;
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Returns a limiter whose clock stands at the epoch, where every window begins.
+/// Returns a limiter whose clock stays at the epoch, where every window begins.
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> Limiter {
     let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
     let limiter = Limiter::builder(MemoryStorage::new()).clock(clock).build();
@@ -22,7 +22,7 @@ fn limiter(rules: impl IntoIterator<Item = Rule>) -> Limiter {
 
 fn check(limiter: &Limiter, names: Option<&[&str]>, cost: Option<u64>) -> Decisions {
     let reply = limiter.begin(&Key::from("client"), names, cost);
-    reply.into_ready().expect("memory answers at once").unwrap()
+    reply.into_ready().expect("memory is ready immediately").unwrap()
 }
 
 fn fields(headers: Headers) -> Fields {
@@ -43,7 +43,7 @@ fn written(headers: Headers, decisions: &Decisions) -> HeaderMap {
     map
 }
 
-/// Writes as for a response to a request that was decided by a clock at 2026.
+/// Writes the fields of a response to a request that was decided at the start of 2026.
 fn write(fields: &Fields, decisions: &Decisions, map: &mut HeaderMap) {
     fields.values(decisions, None, || Micros::new(1_767_225_600_000_000)).write(map);
     if !decisions.is_allowed() {
@@ -96,16 +96,16 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_written_is_a_list_of_names_with_whole_numbers(
+    fn the_values_are_lists_of_names_with_integer_parameters(
         rules in vec(any_rule(), 1..5),
-        asked in 1..4_usize,
+        requests in 1..4_usize,
     ) {
         let limiter = limiter([]);
         for rule in rules {
             limiter.replace_rule(rule).unwrap();
         }
         let fields = fields(Headers::all());
-        for _ in 0..asked {
+        for _ in 0..requests {
             let decisions = once(&limiter);
             let mut map = HeaderMap::new();
             write(&fields, &decisions, &mut map);
@@ -129,8 +129,8 @@ proptest! {
                 let state = state.map(|(key, value)| (key.to_owned(), value)).to_vec();
                 prop_assert_eq!(limit, (rule.name().to_owned(), state));
             }
-            let told = parsed_line(&map, &RATE_LIMIT).into_iter().map(|(_, params)| params[1].1);
-            let longest = told.max().unwrap();
+            let waits = parsed_line(&map, &RATE_LIMIT).into_iter().map(|(_, params)| params[1].1);
+            let longest = waits.max().unwrap();
             match lines(&map, &RETRY_AFTER)[..] {
                 [] => prop_assert!(decisions.is_allowed()),
                 [secs] => {
@@ -151,7 +151,7 @@ fn number(value: u64) -> i64 {
 #[test]
 fn no_group_writes_a_field_of_another() {
     let limiter = limiter([api(1)]);
-    let (passed, refused) = (once(&limiter), once(&limiter));
+    let (allowed, denied) = (once(&limiter), once(&limiter));
     let none = Headers::none();
     let draft = ["ratelimit-policy", "ratelimit"];
     let legacy = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
@@ -162,7 +162,7 @@ fn no_group_writes_a_field_of_another() {
         (none.legacy(true).legacy_reset_as_unix_time(true), &legacy, &legacy),
         (none.retry_after(true), &[], &["retry-after"]),
     ];
-    for (headers, of_pass, of_refusal) in table {
+    for (headers, if_allowed, if_denied) in table {
         let names = |decisions| {
             let map = written(headers, decisions);
             map.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
@@ -172,13 +172,13 @@ fn no_group_writes_a_field_of_another() {
             names
         };
         let owned = |names: &[&str]| sorted(names.iter().map(|name| (*name).to_owned()).collect());
-        assert_eq!(sorted(names(&passed)), owned(of_pass), "{headers:?}");
-        assert_eq!(sorted(names(&refused)), owned(of_refusal), "{headers:?}");
+        assert_eq!(sorted(names(&allowed)), owned(if_allowed), "{headers:?}");
+        assert_eq!(sorted(names(&denied)), owned(if_denied), "{headers:?}");
     }
 }
 
 #[test]
-fn what_is_on_is_turned_off_by_false() {
+fn a_group_is_disabled_by_false() {
     let decisions = once(&limiter([api(1)]));
     let off = Headers::all().draft_10(false).legacy(false).retry_after(false);
     assert_eq!(off, Headers::none());
@@ -188,7 +188,7 @@ fn what_is_on_is_turned_off_by_false() {
 }
 
 #[test]
-fn what_was_rendered_of_a_rule_is_replaced_with_it_and_with_it_only() {
+fn a_rendered_rule_is_replaced_when_the_rule_changes_and_only_then() {
     let limiter = limiter([api(1)]);
     let fields = fields(Headers::all());
     let policy = |decisions: &Decisions| {
@@ -216,18 +216,18 @@ fn what_was_rendered_of_a_rule_is_replaced_with_it_and_with_it_only() {
     assert_eq!(policy(&both), r#""api";q=5;w=3600, "daily";q=9;w=86400 of 5"#);
     let swapped = check(&limiter, Some(&["daily", "api"]), None);
     assert_eq!(policy(&swapped), r#""daily";q=9;w=86400, "api";q=5;w=3600 of 5"#);
-    // A request that was decided before is answered with what held then.
+    // A request that was decided earlier is rendered with the rules of that time.
     assert_eq!(policy(&old), r#""api";q=1;w=60 of 1"#);
     assert_eq!(policy(&new), r#""api";q=5;w=3600 of 5"#);
 }
 
 #[test]
-fn the_body_of_a_refusal_is_of_the_rules_that_refuse_then() {
+fn the_body_of_a_rejection_names_the_rules_that_deny() {
     let limiter = limiter([api(1), Rule::per_minute("web", 1).algorithm(Algorithm::FixedWindow)]);
     let fields = fields(Headers::none());
     let violated = |decisions: &Decisions| {
         let body: serde_json::Value = {
-            let (_, body) = fields.refusal(decisions, None, || Micros::ZERO);
+            let (_, body) = fields.rejection(decisions, None, || Micros::ZERO);
             serde_json::from_slice(&body).unwrap()
         };
         body["violated-policies"].to_string()
@@ -240,7 +240,7 @@ fn the_body_of_a_refusal_is_of_the_rules_that_refuse_then() {
 }
 
 #[test]
-fn layers_within_each_other_list_all_rules_but_tell_the_legacy_fields_once() {
+fn nested_layers_list_all_rules_but_write_the_legacy_fields_once() {
     let (inner, outer) = (limiter([Rule::per_hour("inner", 1)]), limiter([api(9)]));
     let mut map = written(Headers::all(), &once(&inner));
     let of_inner = map.clone();
@@ -255,7 +255,7 @@ fn layers_within_each_other_list_all_rules_but_tell_the_legacy_fields_once() {
 }
 
 #[test]
-fn a_list_of_several_lines_becomes_one_and_loses_nothing() {
+fn a_list_of_several_lines_becomes_one_line_and_loses_no_entry() {
     let mut map = HeaderMap::new();
     map.append(RATE_LIMIT, HeaderValue::from_static(r#""a";r=1"#));
     map.append(RATE_LIMIT, HeaderValue::from_static(r#"token;x, ("b" 2);y=?1;z=:AA==:, 1.5 "#));
@@ -267,7 +267,7 @@ fn a_list_of_several_lines_becomes_one_and_loses_nothing() {
 
 const OURS: &str = r#""api";r=8;t=60"#;
 
-/// Writes the fields around these lines, and returns what `RateLimit` is then.
+/// Writes the fields to a response with these lines, and returns the value of `RateLimit`.
 fn around(before: &[HeaderValue]) -> Vec<u8> {
     let mut map = HeaderMap::new();
     before.iter().for_each(|line| _ = map.append(RATE_LIMIT, line.clone()));
@@ -277,7 +277,7 @@ fn around(before: &[HeaderValue]) -> Vec<u8> {
 }
 
 #[test]
-fn a_value_that_is_no_list_is_replaced() {
+fn a_value_that_is_not_a_list_is_replaced() {
     let values: [&[u8]; 11] = [
         b"limit=100, remaining=50, reset=30",
         b"",
@@ -296,14 +296,14 @@ fn a_value_that_is_no_list_is_replaced() {
         assert_eq!(around(&lines), OURS.as_bytes(), "{}", value.escape_ascii());
     }
     let two = [HeaderValue::from_static(r#""a";r=1"#), HeaderValue::from_static("limit=100")];
-    assert_eq!(around(&two), OURS.as_bytes(), "both lines are one value");
+    assert_eq!(around(&two), OURS.as_bytes(), "both lines are a single value");
     let one_is_empty = [HeaderValue::from_static(""), HeaderValue::from_static(r#""a";r=1"#)];
     assert_eq!(around(&one_is_empty), format!("\"a\";r=1, {OURS}").as_bytes());
 }
 
 proptest! {
     #[test]
-    fn around_whatever_stands_there_a_list_is_written_that_ends_with_ours(
+    fn for_any_existing_value_the_result_is_a_list_that_ends_with_ours(
         before in vec(prop_oneof![
             vec(any::<u8>(), 0..20),
             "[a\"0-9;=,:?()@% \\\\.-]{0,12}".prop_map(String::into_bytes),
@@ -319,7 +319,7 @@ proptest! {
 }
 
 #[test]
-fn the_refusal_of_an_inner_layer_keeps_its_wait_when_the_outer_admits() {
+fn the_rejection_of_an_inner_layer_keeps_its_wait_when_the_outer_layer_allows() {
     let (inner, outer) = (limiter([api(1)]), limiter([Rule::per_hour("outer", 9)]));
     once(&inner);
     let mut map = written(Headers::all(), &once(&inner));
@@ -329,7 +329,7 @@ fn the_refusal_of_an_inner_layer_keeps_its_wait_when_the_outer_admits() {
 }
 
 #[test]
-fn the_legacy_fields_of_a_handler_are_its_own() {
+fn legacy_fields_of_a_handler_are_kept() {
     let mut map = HeaderMap::new();
     map.insert(X_LIMIT, HeaderValue::from_static("7"));
     write(&fields(Headers::all()), &once(&limiter([api(1)])), &mut map);
@@ -338,7 +338,7 @@ fn the_legacy_fields_of_a_handler_are_its_own() {
 }
 
 #[test]
-fn a_moment_of_reset_lies_ahead_of_the_clock() {
+fn a_reset_in_unix_time_is_after_now() {
     let limiter = limiter([api(1)]);
     let headers = Headers::none().legacy(true).legacy_reset_as_unix_time(true);
     let map = written(headers, &once(&limiter));
@@ -346,35 +346,35 @@ fn a_moment_of_reset_lies_ahead_of_the_clock() {
 }
 
 #[test]
-fn a_wait_is_rounded_up_and_never_nought() {
+fn a_wait_is_rounded_up_and_never_zero() {
     let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
     let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
     limiter.add_rule(api(1)).unwrap();
     once(&limiter);
     for (micros, secs) in [(0, 60), (1, 60), (59_000_000, 1), (59_000_001, 1), (59_999_999, 1)] {
         clock.set(SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
-        let refused = once(&limiter);
-        assert_eq!(wait_secs(refused.most_restrictive(), false), Some(secs), "after {micros} µs");
+        let denied = once(&limiter);
+        assert_eq!(wait_secs(denied.most_restrictive(), false), Some(secs), "after {micros} µs");
     }
 }
 
 #[test]
-fn where_no_wait_helps_none_is_told() {
+fn no_wait_is_written_if_no_wait_helps() {
     let limiter = limiter([api(5)]);
-    let refused = check(&limiter, None, Some(6));
-    let map = written(Headers::all(), &refused);
-    assert!(!refused.is_allowed() && map.get(RETRY_AFTER).is_none());
+    let denied = check(&limiter, None, Some(6));
+    let map = written(Headers::all(), &denied);
+    assert!(!denied.is_allowed() && map.get(RETRY_AFTER).is_none());
     assert!(map.get(X_RESET).is_none() && map.get(X_REMAINING).is_some());
     assert_eq!(lines(&map, &RATE_LIMIT), [r#""api";r=5"#]);
 }
 
 #[test]
-fn many_combinations_of_rules_are_each_told_as_they_are() {
-    let rules = (0..=2 * MOST_LATER as u64).map(|i| Rule::per_minute(format!("r{i}"), i + 1));
+fn each_of_many_combinations_of_rules_is_written_correctly() {
+    let rules = (0..=2 * MAX_LATER as u64).map(|i| Rule::per_minute(format!("r{i}"), i + 1));
     let limiter = limiter(rules);
     let fields = fields(Headers::none().draft_10(true));
     for round in 0..2 {
-        for i in 0..=2 * MOST_LATER as u64 {
+        for i in 0..=2 * MAX_LATER as u64 {
             let name = format!("r{i}");
             let decisions = check(&limiter, Some(&[&name]), None);
             let mut map = HeaderMap::new();
@@ -384,11 +384,11 @@ fn many_combinations_of_rules_are_each_told_as_they_are() {
             assert_eq!(lines(&map, &RATE_LIMIT_POLICY), [policy]);
             assert!(lines(&map, &RATE_LIMIT)[0].starts_with(&format!("\"{name}\";r={left};t=")));
         }
-        assert!(fields.later.load().len() <= MOST_LATER);
+        assert!(fields.later.load().len() <= MAX_LATER);
     }
-    // Those that came last are at hand.
+    // The latest combinations are still rendered.
     let before: Vec<_> = fields.later.load().iter().map(Arc::as_ptr).collect();
-    let name = format!("r{}", 2 * MOST_LATER);
+    let name = format!("r{}", 2 * MAX_LATER);
     write(&fields, &check(&limiter, Some(&[&name]), None), &mut HeaderMap::new());
     let after: Vec<_> = fields.later.load().iter().map(Arc::as_ptr).collect();
     assert_eq!(before, after);

@@ -1,4 +1,4 @@
-//! What a gRPC status says in words.
+//! The message of a gRPC status.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
@@ -7,10 +7,10 @@ use throttle_core::Decisions;
 
 use super::{PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE};
 
-/// How many characters of a message of the service's own are told: header fields have no room for more.
+/// The longest message of a custom response, in characters, because the size of header fields is limited.
 const LONGEST: usize = 512;
 
-/// Says which limit denies, and how long it does.
+/// Describes the limit that denies, and how long to wait.
 pub(super) fn of_denial(decisions: &Decisions) -> String {
     let most_restrictive = decisions.most_restrictive();
     let rule = most_restrictive.rule();
@@ -20,28 +20,28 @@ pub(super) fn of_denial(decisions: &Decisions) -> String {
         }
         Some(wait) => format!("the limit {rule:?} is used up; retry in {wait:?}"),
         None if most_restrictive.is_concurrency() => {
-            format!("as many calls as {rule:?} allows are under way; retry when one has ended")
+            format!("{rule:?} allows no more calls in flight; retry when one has ended")
         }
-        None => format!("the limit {rule:?} does not allow it; no wait helps"),
+        None => format!("the limit {rule:?} does not allow this call; no wait helps"),
     }
 }
 
-/// Returns what the body of a refusal says, if that is text or a JSON document with a detail or title.
-pub(super) fn of_body(refusal: &Response<Bytes>) -> Option<String> {
+/// Returns the body of a rejection, if it is text, or its detail or title, if it is a JSON document.
+pub(super) fn of_body(rejection: &Response<Bytes>) -> Option<String> {
     #[derive(Deserialize)]
     struct Problem {
         detail: Option<String>,
         title: Option<String>,
     }
     let media_type =
-        refusal.headers().get(CONTENT_TYPE).map_or(&b"text/plain"[..], |v| v.as_bytes());
+        rejection.headers().get(CONTENT_TYPE).map_or(&b"text/plain"[..], |v| v.as_bytes());
     let media_type = media_type.split(|&byte| byte == b';').next().unwrap_or_default();
     let media_type = media_type.trim_ascii().to_ascii_lowercase();
     let text = if media_type.ends_with(b"json") {
-        let problem: Problem = serde_json::from_slice(refusal.body()).ok()?;
+        let problem: Problem = serde_json::from_slice(rejection.body()).ok()?;
         problem.detail.or(problem.title)?
     } else if media_type == b"text/plain" {
-        std::str::from_utf8(refusal.body()).ok()?.to_owned()
+        std::str::from_utf8(rejection.body()).ok()?.to_owned()
     } else {
         return None;
     };
@@ -49,18 +49,17 @@ pub(super) fn of_body(refusal: &Response<Bytes>) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Says no more than a code does.
+/// Returns a general message for a code.
 pub(super) fn of_code(code: u8) -> &'static str {
     match code {
         PERMISSION_DENIED => "this client may not use the service",
         RESOURCE_EXHAUSTED => "a limit is used up",
         UNAVAILABLE => "limits cannot be decided for the time being",
-        _ => "the request is refused",
+        _ => "the request is rejected",
     }
 }
 
-/// Returns a message as the value of `grpc-message`: visible ASCII and spaces, and all else and `%` as
-/// `%` and two digits.
+/// Percent-encodes a message for `grpc-message`: visible ASCII and spaces stay, `%` and all other bytes are encoded.
 pub(super) fn percent_encoded(message: &str) -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = Vec::with_capacity(message.len());
@@ -73,6 +72,6 @@ pub(super) fn percent_encoded(message: &str) -> HeaderValue {
             }
         }
     }
-    // All of it is visible ASCII and spaces.
+    // Encoded text is visible ASCII and spaces.
     HeaderValue::from_bytes(&encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

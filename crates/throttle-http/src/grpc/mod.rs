@@ -1,8 +1,8 @@
-//! Rejections as gRPC clients read them: a status in header fields, and no body.
+//! Rejections in the form that gRPC clients read: a status in header fields, and no body.
 //!
-//! A gRPC response is HTTP 200 whatever happened; a client that is sent 429 makes UNAVAILABLE of it and
-//! comes again at once. So a refusal is made as for every request, and translated for requests that are
-//! gRPC, which their content type says.
+//! A gRPC response is always HTTP 200. A client that receives an HTTP 429 reports it as UNAVAILABLE and retries
+//! immediately. So a rejection is made as for every request, and then translated if the content type of the
+//! request is gRPC.
 
 mod message;
 mod proto;
@@ -30,19 +30,19 @@ const PERMISSION_DENIED: u8 = 7;
 const RESOURCE_EXHAUSTED: u8 = 8;
 const UNAVAILABLE: u8 = 14;
 
-/// Says in which form a client reads a refusal.
+/// The protocol in which a client reads a rejection.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Default, Debug)]
 pub(crate) enum Protocol {
-    /// As a status and a body.
+    /// HTTP: a status and a body.
     #[default]
     Http,
-    /// As a gRPC status in the header fields
+    /// gRPC: a status in the header fields
     /// ([gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md)).
     Grpc,
-    /// The same, of gRPC-Web
+    /// gRPC-Web: as gRPC
     /// ([its protocol](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md)).
     GrpcWeb,
-    /// The same, where bodies are base64.
+    /// gRPC-Web with base64 bodies.
     GrpcWebText,
 }
 
@@ -58,7 +58,7 @@ impl Protocol {
         }
     }
 
-    /// Returns what a request is: gRPC if it is a `POST` of `application/grpc` or one of its kinds.
+    /// Returns the protocol of a request: gRPC for a `POST` of `application/grpc` or one of its variants.
     pub(crate) fn of_head(head: &RequestHead<'_>) -> Self {
         if *head.method() != Method::POST {
             return Self::Http; // most requests end here, before a field is looked up
@@ -66,53 +66,53 @@ impl Protocol {
         head.content_type().map_or(Self::Http, Self::of_post)
     }
 
-    /// Translates a refusal that no rule decided.
-    pub(crate) fn undecided(self, refusal: Response<Bytes>) -> Response<Bytes> {
-        self.translate(refusal, UNAVAILABLE, None, None)
+    /// Translates a rejection that no rule decided.
+    pub(crate) fn undecided(self, rejection: Response<Bytes>) -> Response<Bytes> {
+        self.translate(rejection, UNAVAILABLE, None, None)
     }
 
-    /// Translates a refusal by rules; `own` if the service made it by a function of its own.
+    /// Translates a rejection by rules; `own` if a function of the service made the response.
     pub(crate) fn denied(
         self,
-        refusal: Response<Bytes>,
+        rejection: Response<Bytes>,
         decisions: &Decisions,
         own: bool,
     ) -> Response<Bytes> {
-        let by_rule = !own && refusal.status() == StatusCode::TOO_MANY_REQUESTS;
+        let by_rule = !own && rejection.status() == StatusCode::TOO_MANY_REQUESTS;
         let message = by_rule.then(|| message::of_denial(decisions));
-        self.translate(refusal, RESOURCE_EXHAUSTED, message, Some(decisions))
+        self.translate(rejection, RESOURCE_EXHAUSTED, message, Some(decisions))
     }
 
     fn translate(
         self,
-        mut refusal: Response<Bytes>,
+        mut rejection: Response<Bytes>,
         otherwise: u8,
         message: Option<String>,
         decisions: Option<&Decisions>,
     ) -> Response<Bytes> {
         let content_type = match self {
-            Self::Http => return refusal,
+            Self::Http => return rejection,
             Self::Grpc => "application/grpc",
             Self::GrpcWeb => "application/grpc-web+proto",
             Self::GrpcWebText => "application/grpc-web-text+proto",
         };
-        if refusal.headers().contains_key(GRPC_STATUS) {
-            return refusal; // the service's own, and gRPC already
+        if rejection.headers().contains_key(GRPC_STATUS) {
+            return rejection; // a custom response that is gRPC already
         }
-        let code = code(refusal.status(), otherwise);
-        let message = message.or_else(|| message::of_body(&refusal));
+        let code = code(rejection.status(), otherwise);
+        let message = message.or_else(|| message::of_body(&rejection));
         let message = message.unwrap_or_else(|| message::of_code(code).to_owned());
         let details = proto::Details {
             code,
             message: &message,
-            retry_after: retry_after(&refusal, decisions),
+            retry_after: retry_after(&rejection, decisions),
             violated: decisions.filter(|_| code == RESOURCE_EXHAUSTED),
         };
         let details = details.encode();
 
-        *refusal.status_mut() = StatusCode::OK;
-        *refusal.body_mut() = Bytes::new();
-        let headers = refusal.headers_mut();
+        *rejection.status_mut() = StatusCode::OK;
+        *rejection.body_mut() = Bytes::new();
+        let headers = rejection.headers_mut();
         for of_body in [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, TRAILER] {
             headers.remove(of_body);
         }
@@ -122,11 +122,11 @@ impl Protocol {
         if let Some(details) = details {
             headers.insert(GRPC_DETAILS, details);
         }
-        refusal
+        rejection
     }
 }
 
-/// Returns the code of a status, as [google.rpc.Code] pairs them; of others the one that is given.
+/// Returns the gRPC code for an HTTP status, by the mapping of [google.rpc.Code]; `otherwise` for all other statuses.
 ///
 /// [google.rpc.Code]: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 fn code(status: StatusCode, otherwise: u8) -> u8 {
@@ -146,14 +146,14 @@ fn code(status: StatusCode, otherwise: u8) -> u8 {
     }
 }
 
-/// Returns how long to wait: exactly, where a rule said it, else as the refusal's field has it.
-fn retry_after(refusal: &Response<Bytes>, decisions: Option<&Decisions>) -> Option<Duration> {
-    if refusal.status() == StatusCode::FORBIDDEN {
+/// Returns how long to wait: the exact wait of the rule if there is one, otherwise `Retry-After` of the response.
+fn retry_after(rejection: &Response<Bytes>, decisions: Option<&Decisions>) -> Option<Duration> {
+    if rejection.status() == StatusCode::FORBIDDEN {
         return None;
     }
     let of_rule = decisions.and_then(|decisions| decisions.most_restrictive().retry_after());
     of_rule.or_else(|| {
-        let seconds = refusal.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+        let seconds = rejection.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds))
     })
 }

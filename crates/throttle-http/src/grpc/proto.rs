@@ -1,7 +1,7 @@
-//! The details of a status, as protocol buffers: a [google.rpc.Status] with a `RetryInfo` and a
-//! `QuotaFailure`.
+//! The details of a status in the wire format of protocol buffers: a [google.rpc.Status] with a `RetryInfo` and
+//! a `QuotaFailure`.
 //!
-//! They are seven fields of four messages, so that they are written here and not by a library.
+//! They are only seven fields of four messages, so they are written here instead of with a library.
 //!
 //! [google.rpc.Status]: https://github.com/googleapis/googleapis/blob/master/google/rpc/status.proto
 
@@ -11,10 +11,10 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use http::HeaderValue;
 use throttle_core::{Decision, Decisions};
 
-/// How many violations are told: clients commonly take 8 KiB of header fields.
-const MOST_VIOLATIONS: usize = 8;
+/// The most violations that are listed: clients commonly accept 8 KiB of header fields.
+const MAX_VIOLATIONS: usize = 8;
 /// The longest `google.protobuf.Duration`.
-const LONGEST_SECONDS: u64 = 315_576_000_000;
+const MAX_SECONDS: u64 = 315_576_000_000;
 
 pub(super) struct Details<'a> {
     pub(super) code: u8,
@@ -24,8 +24,7 @@ pub(super) struct Details<'a> {
 }
 
 impl Details<'_> {
-    /// Returns the value of `grpc-status-details-bin`, or none where it would say no more than the
-    /// other fields.
+    /// Returns the value of `grpc-status-details-bin`, or `None` if it would add nothing to the other fields.
     pub(super) fn encode(&self) -> Option<HeaderValue> {
         if self.retry_after.is_none() && self.violated.is_none() {
             return None;
@@ -39,14 +38,14 @@ impl Details<'_> {
         if let Some(failure) = self.violated.map(quota_failure).filter(|it| !it.is_empty()) {
             put_any(&mut status, "QuotaFailure", &failure);
         }
-        // Without padding, as gRPC asks for.
+        // gRPC requires base64 without padding.
         HeaderValue::try_from(STANDARD_NO_PAD.encode(status)).ok()
     }
 }
 
 fn retry_info(wait: Duration) -> Vec<u8> {
     let (mut duration, mut info) = (Vec::new(), Vec::new());
-    put_number(&mut duration, 1, wait.as_secs().min(LONGEST_SECONDS));
+    put_number(&mut duration, 1, wait.as_secs().min(MAX_SECONDS));
     put_number(&mut duration, 2, u64::from(wait.subsec_nanos()));
     put_bytes(&mut info, 1, &duration);
     info
@@ -56,13 +55,13 @@ fn quota_failure(decisions: &Decisions) -> Vec<u8> {
     let mut failure = Vec::new();
     let by_rule = |decision: &&Decision| !decision.is_allowed() && decision.listed().is_none();
     let denied = decisions.all().iter().filter(by_rule);
-    for decision in denied.take(MOST_VIOLATIONS) {
+    for decision in denied.take(MAX_VIOLATIONS) {
         put_bytes(&mut failure, 1, &violation(decision));
     }
     failure
 }
 
-/// Names the rule, which is no secret; whose requests they were is not said.
+/// Encodes a violation with the name of the rule, which is public, and without the key, which is not.
 fn violation(decision: &Decision) -> Vec<u8> {
     let mut violation = Vec::new();
     let rule = decision.checked_rule();
@@ -84,7 +83,7 @@ fn put_any(to: &mut Vec<u8>, name: &str, message: &[u8]) {
     put_bytes(to, 3, &any);
 }
 
-/// Puts a field that is a number, or nothing for 0, which is the default.
+/// Puts a number field; skips 0, which is the default.
 fn put_number(to: &mut Vec<u8>, field: u8, number: u64) {
     if number != 0 {
         to.push(field << 3);
@@ -92,7 +91,7 @@ fn put_number(to: &mut Vec<u8>, field: u8, number: u64) {
     }
 }
 
-/// Puts a field that is text, bytes or a message.
+/// Puts a field of text, bytes or a message.
 fn put_bytes(to: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     to.push(field << 3 | 2);
     put_varint(to, bytes.len() as u64);

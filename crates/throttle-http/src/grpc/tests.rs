@@ -2,20 +2,20 @@ use throttle_core::MAX_NAME_LEN;
 
 use super::*;
 
-fn translated(refusal: Response<&'static str>) -> Response<Bytes> {
-    Protocol::Grpc.undecided(refusal.map(Bytes::from))
+fn translated(rejection: Response<&'static str>) -> Response<Bytes> {
+    Protocol::Grpc.undecided(rejection.map(Bytes::from))
 }
 
 fn response(status: u16, content_type: &str, body: &'static str) -> Response<&'static str> {
     Response::builder().status(status).header("content-type", content_type).body(body).unwrap()
 }
 
-fn field<'a>(refusal: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
-    refusal.headers().get(name).map(|value| value.to_str().unwrap())
+fn field<'a>(rejection: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
+    rejection.headers().get(name).map(|value| value.to_str().unwrap())
 }
 
 #[test]
-fn a_status_becomes_the_code_of_its_meaning_and_any_other_the_one_for_want_of_one() {
+fn a_status_becomes_its_code_and_an_unmapped_status_the_default_code() {
     let codes = [
         (400, 3),
         (401, 16),
@@ -34,16 +34,16 @@ fn a_status_becomes_the_code_of_its_meaning_and_any_other_the_one_for_want_of_on
         (418, 14),
     ];
     for (status, code) in codes {
-        let refusal = translated(response(status, "text/plain", "no"));
-        assert_eq!(refusal.status(), 200);
-        assert_eq!(field(&refusal, "grpc-status"), Some(&*code.to_string()), "{status}");
+        let rejection = translated(response(status, "text/plain", "no"));
+        assert_eq!(rejection.status(), 200);
+        assert_eq!(field(&rejection, "grpc-status"), Some(&*code.to_string()), "{status}");
     }
 }
 
 #[test]
-fn the_body_becomes_the_message_if_it_is_text_or_says_what_is_the_matter() {
+fn the_body_becomes_the_message_if_it_is_text_or_has_a_detail_or_title() {
     let messages = [
-        ("text/plain", "come back", "come back"),
+        ("text/plain", "retry later", "retry later"),
         ("text/plain; charset=utf-8", " two\r\nlines ", "two%0D%0Alines"),
         ("application/problem+json", r#"{"title":"No","detail":"Not now"}"#, "Not now"),
         ("application/json", r#"{"title":"No"}"#, "No"),
@@ -53,29 +53,29 @@ fn the_body_becomes_the_message_if_it_is_text_or_says_what_is_the_matter() {
         ("text/plain", "", "limits cannot be decided for the time being"),
     ];
     for (content_type, body, message) in messages {
-        let refusal = translated(response(503, content_type, body));
-        assert_eq!(field(&refusal, "grpc-message"), Some(message), "{content_type}: {body}");
-        assert!(refusal.body().is_empty());
+        let rejection = translated(response(503, content_type, body));
+        assert_eq!(field(&rejection, "grpc-message"), Some(message), "{content_type}: {body}");
+        assert!(rejection.body().is_empty());
     }
 }
 
 #[test]
-fn a_text_without_a_type_becomes_the_message_and_one_that_is_no_text_does_not() {
+fn a_text_without_a_type_becomes_the_message_and_other_bytes_do_not() {
     assert_eq!(field(&translated(Response::new("later")), "grpc-message"), Some("later"));
-    let refusal = Protocol::Grpc.undecided(Response::new(Bytes::from_static(b"\xff")));
-    let told = "limits cannot be decided for the time being";
-    assert_eq!(field(&refusal, "grpc-message"), Some(told));
+    let rejection = Protocol::Grpc.undecided(Response::new(Bytes::from_static(b"\xff")));
+    let message = "limits cannot be decided for the time being";
+    assert_eq!(field(&rejection, "grpc-message"), Some(message));
 }
 
 #[test]
-fn a_long_text_is_cut_between_its_characters() {
-    let refusal = Protocol::Grpc.undecided(Response::new(Bytes::from("€".repeat(5_000))));
-    assert_eq!(field(&refusal, "grpc-message"), Some(&*"%E2%82%AC".repeat(512)));
+fn a_long_text_is_cut_at_a_character_boundary() {
+    let rejection = Protocol::Grpc.undecided(Response::new(Bytes::from("€".repeat(5_000))));
+    assert_eq!(field(&rejection, "grpc-message"), Some(&*"%E2%82%AC".repeat(512)));
 }
 
 #[test]
-fn what_is_of_the_body_goes_with_it_and_other_fields_stay() {
-    let refusal = Response::builder()
+fn fields_of_the_body_are_removed_with_it_and_other_fields_stay() {
+    let rejection = Response::builder()
         .status(503)
         .header("content-length", "5")
         .header("content-encoding", "gzip")
@@ -83,26 +83,26 @@ fn what_is_of_the_body_goes_with_it_and_other_fields_stay() {
         .header("x-own", "kept")
         .body("later")
         .unwrap();
-    let refusal = translated(refusal);
-    assert_eq!(field(&refusal, "content-length"), None);
-    assert_eq!(field(&refusal, "content-encoding"), None);
-    assert_eq!(field(&refusal, "content-type"), Some("application/grpc"));
+    let rejection = translated(rejection);
+    assert_eq!(field(&rejection, "content-length"), None);
+    assert_eq!(field(&rejection, "content-encoding"), None);
+    assert_eq!(field(&rejection, "content-type"), Some("application/grpc"));
     assert_eq!(
-        (field(&refusal, "retry-after"), field(&refusal, "x-own")),
+        (field(&rejection, "retry-after"), field(&rejection, "x-own")),
         (Some("7"), Some("kept"))
     );
 }
 
 #[test]
-fn a_retry_after_that_is_no_number_makes_no_details() {
-    for (value, is_told) in
+fn a_retry_after_that_is_not_a_number_adds_no_details() {
+    for (value, has_details) in
         [("7", true), ("soon", false), ("-1", false), ("99999999999999999999", false)]
     {
-        let refusal =
+        let rejection =
             Response::builder().status(503).header("retry-after", value).body("").unwrap();
         assert_eq!(
-            field(&translated(refusal), "grpc-status-details-bin").is_some(),
-            is_told,
+            field(&translated(rejection), "grpc-status-details-bin").is_some(),
+            has_details,
             "{value}"
         );
     }
@@ -123,7 +123,7 @@ fn details_are_base64_without_padding() {
 }
 
 #[test]
-fn every_message_is_a_value_of_a_field() {
+fn every_message_becomes_a_valid_header_value() {
     for message in ["\0\x1f\x7f", "100 %", "é🦀\u{2028}", &"x".repeat(MAX_NAME_LEN)] {
         assert!(!message::percent_encoded(message).is_empty());
     }

@@ -73,7 +73,7 @@ impl AsyncKey {
             let found = look_up(head);
             let found = async move {
                 let found = found.await.map_err(StorageError::other)?;
-                Ok(found.into_keyed())
+                Ok(found.into_key_with_rules())
             };
             Box::pin(found) as LookUp
         });
@@ -92,7 +92,7 @@ impl AsyncKey {
 impl ExtractKey for AsyncKey {
     /// Knows no key at once.
     fn extract<'a>(&'a self, _: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
-        Err(NoKey::NotSaid)
+        Err(NoKey::Unidentified)
     }
 
     fn is_async(&self) -> bool {
@@ -102,7 +102,7 @@ impl ExtractKey for AsyncKey {
     fn extract_later(&self, head: &RequestHead<'_>) -> KeyFuture {
         let found = (self.look_up)(head);
         // The head is gone when it is known whether this is needed.
-        let missing = self.missing.key(head, || NoKey::NotSaid).map(Key::into_owned);
+        let missing = self.missing.key(head, || NoKey::Unidentified).map(Key::into_owned);
         Box::pin(async move {
             match found.await {
                 Ok(Some(keyed)) => Ok(keyed),

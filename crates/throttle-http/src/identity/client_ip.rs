@@ -118,7 +118,7 @@ impl ExtractKey for ClientIp {
     fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
         let proxies = self.proxies.as_ref().ok()?;
         match sample {
-            None => proxies.trusts_everybody().then_some(ConfigWarning::TrustsEverybody),
+            None => proxies.trusts_all_addresses().then_some(ConfigWarning::TrustsAllAddresses),
             Some(sample) if proxies.is_empty() => sample.proxy(),
             Some(sample) => {
                 let network = proxies.network_of(sample.peer()?)?;

@@ -80,7 +80,7 @@ where
     K: IntoKey,
 {
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
-        self(head).into_key().ok_or(NoKey::NotSaid)
+        self(head).into_key().ok_or(NoKey::Unidentified)
     }
 
     fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {

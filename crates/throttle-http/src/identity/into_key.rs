@@ -36,7 +36,7 @@ pub enum NoKey {
     NoHost,
     /// The function that picks keys returned none; a mistake of the client.
     #[error("the request does not say whose it is")]
-    NotSaid,
+    Unidentified,
     /// As before, where [`OnMissing::Status`](super::OnMissing::Status) says how that is answered.
     #[error("the request does not say whose it is")]
     Status(StatusCode),

@@ -31,7 +31,7 @@ pub enum KeyError {
 /// Is what an [`AsyncKey`](super::AsyncKey) finds: a key, or a key with rules.
 pub trait IntoKeyWithRules {
     /// Returns it, if there is one.
-    fn into_keyed(self) -> Option<KeyWithRules>;
+    fn into_key_with_rules(self) -> Option<KeyWithRules>;
 }
 
 impl KeyWithRules {
@@ -57,19 +57,19 @@ impl KeyWithRules {
 }
 
 impl<K: IntoKey> IntoKeyWithRules for K {
-    fn into_keyed(self) -> Option<KeyWithRules> {
+    fn into_key_with_rules(self) -> Option<KeyWithRules> {
         self.into_key().map(|key| KeyWithRules { key, rules: None })
     }
 }
 
 impl IntoKeyWithRules for KeyWithRules {
-    fn into_keyed(self) -> Option<KeyWithRules> {
+    fn into_key_with_rules(self) -> Option<KeyWithRules> {
         Some(self)
     }
 }
 
 impl IntoKeyWithRules for Option<KeyWithRules> {
-    fn into_keyed(self) -> Option<KeyWithRules> {
+    fn into_key_with_rules(self) -> Option<KeyWithRules> {
         self
     }
 }

@@ -75,7 +75,7 @@ impl TrustedProxies {
     /// It is for a warning at the start of a program: such a list is right only where nobody but a
     /// proxy can connect.
     #[must_use]
-    pub fn trusts_everybody(&self) -> bool {
+    pub fn trusts_all_addresses(&self) -> bool {
         self.networks.iter().any(|network| network.prefix_len() == 0)
     }
 }

@@ -1,15 +1,15 @@
-//! How it is found out what a request turned out to cost.
+//! Sources of the actual cost.
 
 use std::{fmt, sync::Arc};
 
 use crate::response_head::ResponseHead;
 
-/// Says where the cost is known from, besides the handler.
+/// The sources of the actual cost, in addition to the handler.
 #[derive(Clone, Default)]
 pub(crate) struct Actual {
-    /// From the head of the response.
+    /// The head of the response.
     pub(crate) by: Option<ActualBy>,
-    /// From the length of its body.
+    /// The length of its body.
     pub(crate) bytes_sent: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a request costs by the length of its body.
+//! A cost by the length of the request body.
 
 use http::{
     Method, Version,
@@ -8,18 +8,23 @@ use http::{
 use super::{ExtractCost, InvalidCost, NoCost};
 use crate::head::RequestHead;
 
-/// Charges a request by the length that its `Content-Length` says ([RFC 9110, section 8.6]), in units
-/// such as KiB; a unit that is begun counts, and a request without a body costs one.
+/// A cost that depends on the length of the request body, in units such as KiB.
 ///
-/// The server behind reads no more than that length, so that it cannot be understated. A request whose
-/// body is as long as it turns out to be, sent in chunks or without any length, is a matter of choice: see
-/// [`missing`](Self::missing). Over HTTP/1.1 a request that has neither field has no body ([RFC 9112, section
-/// 6.3]). Over HTTP/2, and of calls that are not written yet, that is not known by the head: there requests by `GET`, `HEAD`, `DELETE`, `OPTIONS`,
-/// `TRACE` and `CONNECT` that say no length are taken for requests without one.
+/// The length is that of `Content-Length` ([RFC 9110, section 8.6]). A server reads no more than this length,
+/// so a client cannot understate it. A partial unit counts as a whole one, and a request without a body costs
+/// 1.
+///
+/// A body without a known length, for example a chunked one, is rejected by default; see [`missing`](Self::missing).
+///
+/// A request without `Content-Length` has no body if
+///
+/// - it is HTTP/1 and has no `Transfer-Encoding` either ([RFC 9112, section 6.3]), or
+/// - it is HTTP/2, or an outbound call whose fields are not complete yet, and its method is `GET`, `HEAD`,
+///   `DELETE`, `OPTIONS`, `TRACE` or `CONNECT`.
 ///
 /// # Errors
 ///
-/// A unit or a bound of 0 is an error when the middleware is built.
+/// A unit of 0 bytes, or a highest cost of 0, is an error when the middleware is built.
 ///
 /// # Examples
 ///
@@ -42,36 +47,36 @@ pub struct ContentLength {
     missing: OnMissingLength,
 }
 
-/// Says what becomes of a request with a body whose length it does not say.
+/// The handling of requests with a body of unknown length.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub enum OnMissingLength {
-    /// It is refused with 411 (Length Required).
+    /// Reject the request with 411 (Length Required).
     #[default]
     Reject,
-    /// It costs so much, however long it turns out to be; 0 lets it pass uncharged.
+    /// Charge this cost, however long the body is; 0 allows the request without a charge.
     Costs(u64),
 }
 
 impl ContentLength {
-    /// Counts in units of so many bytes.
+    /// Creates a cost in units of `bytes`; a unit of 0 is an error when the middleware is built.
     pub fn in_units_of(bytes: u64) -> Self {
         Self { unit: bytes, most: u64::MAX, missing: OnMissingLength::default() }
     }
 
-    /// Counts in units of 1024 bytes.
+    /// Creates a cost in units of 1024 bytes.
     pub fn in_kib() -> Self {
         Self::in_units_of(1024)
     }
 
-    /// Bounds the cost; default: no bound, so that a request which costs more than the limit is refused,
-    /// and told of no time when it would pass.
+    /// Sets the highest cost of a request. Default: no bound, so a request that costs more than the limit is
+    /// always rejected, without a `Retry-After`. 0 is an error when the middleware is built.
     pub fn at_most(mut self, cost: u64) -> Self {
         self.most = cost;
         self
     }
 
-    /// Says what becomes of a request with a body of unknown length; default [`OnMissingLength::Reject`].
+    /// Sets the handling of requests with a body of unknown length. Default: [`OnMissingLength::Reject`].
     pub fn missing(mut self, missing: OnMissingLength) -> Self {
         self.missing = missing;
         self
@@ -89,8 +94,8 @@ impl ExtractCost for ContentLength {
 
     fn try_cost(&self, head: &RequestHead<'_>) -> Result<u64, NoCost> {
         let in_chunks = head.headers().contains_key(TRANSFER_ENCODING);
-        let said = (!in_chunks).then(|| length(head)).flatten();
-        match (said, self.missing) {
+        let length = (!in_chunks).then(|| content_length(head)).flatten();
+        match (length, self.missing) {
             (Some(bytes), _) => Ok(self.of_length(bytes)),
             (None, _) if !in_chunks && is_bodiless(head) => Ok(1),
             (None, OnMissingLength::Costs(cost)) => Ok(cost),
@@ -107,8 +112,8 @@ impl ExtractCost for ContentLength {
     }
 }
 
-/// Returns what the field says, if it says one number; one that is too great for 64 bits is the greatest.
-fn length(head: &RequestHead<'_>) -> Option<u64> {
+/// Returns the content length if the field has exactly one valid value. A number that exceeds 64 bits is `u64::MAX`.
+fn content_length(head: &RequestHead<'_>) -> Option<u64> {
     let mut lines = head.headers().get_all(CONTENT_LENGTH).iter();
     let first = lines.next()?;
     let digits = first.to_str().ok()?;
@@ -117,8 +122,8 @@ fn length(head: &RequestHead<'_>) -> Option<u64> {
     (is_number && alike).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Returns whether a request without `Transfer-Encoding` says no length because it has no body: by its version,
-/// or because its method gives no meaning to one (RFC 9110, section 9.3).
+/// Returns whether a request without `Transfer-Encoding` has no body: because of its version, or because its
+/// method defines no meaning for one (RFC 9110, section 9.3).
 fn is_bodiless(head: &RequestHead<'_>) -> bool {
     const METHODS: [Method; 6] = [
         Method::GET,
@@ -153,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_is_begun_counts_and_nothing_costs_one() {
+    fn a_partial_unit_counts_and_an_empty_body_costs_one() {
         let kib = ContentLength::in_kib();
         for (length, units) in [("0", 1), ("1", 1), ("1024", 1), ("1025", 2), ("10240", 10)] {
             assert_eq!(posted(kib, length), Some(units), "{length}");
@@ -162,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_has_a_bound_whatever_is_said() {
+    fn the_cost_never_exceeds_its_bound() {
         let bounded = ContentLength::in_units_of(1).at_most(50);
         assert_eq!(posted(bounded, "51"), Some(50));
         assert_eq!(posted(bounded, "99999999999999999999999999"), Some(50));
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_length_is_missing() {
+    fn an_invalid_length_is_missing() {
         let by = ContentLength::in_kib().missing(OnMissingLength::Costs(7));
         for length in ["", "-1", "+1", "1 1", "1,1", "0x10", "1.5", "ten"] {
             assert_eq!(posted(by, length), Some(7), "{length:?}");
@@ -186,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_in_chunks_has_no_length_even_beside_one() {
+    fn a_chunked_body_has_no_length_even_with_content_length() {
         let chunks = ("transfer-encoding", &b"chunked"[..]);
         let both = [chunks, ("content-length", b"1")];
         for method in [Method::POST, Method::GET, Method::DELETE] {
@@ -203,12 +208,12 @@ mod tests {
             let head = RequestHead::new(&request, None);
             assert_eq!(ContentLength::in_kib().try_cost(&head).ok(), Some(1));
             let call = ContentLength::in_kib().try_cost(&head.as_call());
-            assert_eq!(call, Err(NoCost::NoLength), "its client writes it later");
+            assert_eq!(call, Err(NoCost::NoLength), "its client adds the length later");
         }
     }
 
     #[test]
-    fn methods_that_seldom_have_a_body_cost_one_without_a_length() {
+    fn methods_that_rarely_have_a_body_cost_one_without_a_length() {
         for method in [Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS] {
             assert_eq!(cost(ContentLength::in_kib(), method.clone(), &[]), Some(1));
             let length = [("content-length", &b"2048"[..])];

@@ -1,55 +1,55 @@
-//! What a request costs.
+//! The cost of a request.
 
 use crate::head::RequestHead;
 
-/// Says what a request costs: a number, or a function of the request.
+/// A source of the cost of requests: a number, [`ContentLength`](crate::ContentLength), or a function of the request.
 pub trait ExtractCost: Send + Sync + 'static {
-    /// Returns the cost; 0 lets the request pass uncharged.
+    /// Returns the cost; 0 allows the request without a charge.
     fn cost(&self, head: &RequestHead<'_>) -> u64;
 
-    /// Returns the cost, or says why it is not known, and the request is refused; by default it is.
+    /// Returns the cost, or why it is unknown. Default: the cost that [`cost`](Self::cost) returns.
     ///
     /// # Errors
     ///
-    /// [`NoCost`] says what the request lacks.
+    /// Returns [`NoCost`] if the cost is unknown; the request is then rejected.
     fn try_cost(&self, head: &RequestHead<'_>) -> Result<u64, NoCost> {
         Ok(self.cost(head))
     }
 
-    /// Returns the cost if it is that of every request; asked where there is no request to look at.
+    /// Returns the cost if all requests cost the same; called when there is no request to look at.
     fn constant(&self) -> Option<u64> {
         None
     }
 
-    /// Says whether what was configured can be used; asked once, when the middleware is built.
+    /// Checks the configuration; called once, when the middleware is built.
     ///
     /// # Errors
     ///
-    /// [`InvalidCost`] says what cannot be.
+    /// Returns [`InvalidCost`] if the cost can never be right.
     fn validate(&self) -> Result<(), InvalidCost> {
         Ok(())
     }
 }
 
-/// Says why the cost of a request is not known.
+/// The reason why the cost of a request is unknown.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoCost {
-    /// It does not say how long its body is; answered with 411.
+    /// A body of unknown length; answered with 411.
     #[error("the request lacks the header field \"content-length\"")]
     NoLength,
 }
 
-/// Says that a cost cannot be computed as it was configured.
+/// A cost that cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{what} charges nothing right: {fix}")]
+#[error("{what} is invalid: {fix}")]
 pub struct InvalidCost {
     what: String,
     fix: String,
 }
 
 impl InvalidCost {
-    /// Says what cannot be, and what to write instead.
+    /// Creates an error from what is invalid and how to fix it.
     #[must_use]
     pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what: what.into(), fix: fix.into() }
@@ -58,7 +58,7 @@ impl InvalidCost {
 
 macro_rules! number {
     ($($number:ty),+) => {$(
-        /// A number below 1 is an error when the middleware is built: it would lift the limit.
+        /// A number below 1 is an error when the middleware is built, because it would disable the limit.
         impl ExtractCost for $number {
             fn cost(&self, _: &RequestHead<'_>) -> u64 {
                 u64::try_from(*self).unwrap_or(0)
@@ -72,7 +72,7 @@ macro_rules! number {
                 match *self {
                     ..=0 => Err(InvalidCost::new(
                         format!("a cost of {self}"),
-                        "the least cost is 1; say by `exempt` which requests pass uncharged",
+                        "the lowest cost is 1; use `exempt` for requests that are not charged",
                     )),
                     _ => Ok(()),
                 }
@@ -81,7 +81,7 @@ macro_rules! number {
     )+};
 }
 
-// `i32` is what literals are where nothing else is asked for.
+// `i32` is the type of a literal without a suffix.
 number!(u64, u32, i32);
 
 impl<F: Fn(&RequestHead<'_>) -> u64 + Send + Sync + 'static> ExtractCost for F {

@@ -1,4 +1,4 @@
-//! Paths that are not limited.
+//! Exempt paths.
 
 use std::borrow::Cow;
 
@@ -7,70 +7,70 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use crate::head::RequestHead;
 
-/// Where load balancers and orchestrators ask whether a service is well.
+/// The usual paths at which load balancers and orchestrators check a service.
 const HEALTH_CHECKS: [&str; 6] = ["/health", "/healthz", "/livez", "/readyz", "/startupz", "/ping"];
 
-/// What clients escape in paths, by the URL standard, and not `%`.
+/// The characters, besides `%`, that clients escape in paths by the URL standard.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
 
-/// Says that a path that is to be exempt can be none.
+/// A path that cannot be exempt, because no request has it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{pattern:?} is no path to exempt: {why}; write {instead}")]
+#[error("{pattern:?} is not a valid path to exempt: {why}; write {instead}")]
 pub struct InvalidPath {
     pattern: String,
     why: &'static str,
     instead: String,
 }
 
-/// Says whether requests are exempt by their path.
+/// The paths whose requests are exempt.
 pub(super) struct ExemptPaths {
     exact: Vec<String>,
-    /// Each with the slash at its end.
-    below: Vec<String>,
+    /// Prefixes, each including its final slash.
+    prefixes: Vec<String>,
 }
 
 impl ExemptPaths {
     pub(super) fn new(patterns: impl Iterator<Item = String>) -> Result<Self, InvalidPath> {
-        let (mut exact, mut below) = (Vec::new(), Vec::new());
+        let (mut exact, mut prefixes) = (Vec::new(), Vec::new());
         for pattern in patterns {
-            if let Some((why, instead)) = mistake(&pattern) {
+            if let Some((why, instead)) = invalid_reason(&pattern) {
                 return Err(InvalidPath { pattern, why, instead });
             }
             let (path, all) = match pattern.strip_suffix('*') {
-                Some(path) => (path, &mut below),
+                Some(path) => (path, &mut prefixes),
                 None => (&*pattern, &mut exact),
             };
-            // A router that decodes paths shows them so.
+            // Actix Web matches the decoded path, axum the path as it was sent: keep both forms.
             if let Cow::Owned(decoded) = percent_decode_str(path).decode_utf8_lossy() {
                 all.push(decoded);
             }
             all.push(path.to_owned());
         }
-        Ok(Self { exact, below })
+        Ok(Self { exact, prefixes })
     }
 
     pub(super) fn contains(&self, path: &str) -> bool {
         self.exact.iter().any(|exact| exact == path)
-            || self.below.iter().any(|below| path.starts_with(below)) && !is_roundabout(path)
+            || self.prefixes.iter().any(|prefix| path.starts_with(prefix)) && !is_ambiguous(path)
     }
 }
 
-/// Returns why no request has such a path, and what to write instead.
-fn mistake(pattern: &str) -> Option<(&'static str, String)> {
+/// Returns why no request can have such a path, and what to write instead.
+fn invalid_reason(pattern: &str) -> Option<(&'static str, String)> {
     let path = pattern.strip_suffix('*').unwrap_or(pattern);
     let why = match path {
         _ if !pattern.starts_with('/') => "it does not begin with \"/\"",
         _ if pattern.contains(['{', '}']) => {
-            return Some(("parameters of routes are not read here", instead_of_route(pattern)));
+            return Some(("route parameters are not supported", instead_of_route(pattern)));
         }
-        _ if path.contains('*') => "\"*\" stands only at the end",
+        _ if path.contains('*') => "\"*\" is allowed only at the end",
         _ if path.len() < pattern.len() && !path.ends_with('/') => {
-            "\"*\" stands only after the last \"/\""
+            "\"*\" is allowed only after the last \"/\""
         }
         _ if path.contains(['?', '#']) => "a path has no query",
-        _ if has_stray_percent(path) => "\"%\" stands only before two hexadecimal digits",
-        _ if is_roundabout(path) => {
-            "it goes up, or escapes a dot, a slash, a backslash, a percent sign or what is not UTF-8"
+        _ if has_stray_percent(path) => "\"%\" must be followed by two hexadecimal digits",
+        _ if is_ambiguous(path) => {
+            "it contains \"..\", a backslash, or an escaped dot, slash, backslash, percent sign or byte that is not UTF-8"
         }
         _ => {
             let escaped = utf8_percent_encode(pattern, ESCAPED).to_string();
@@ -78,7 +78,7 @@ fn mistake(pattern: &str) -> Option<(&'static str, String)> {
                 .then(|| ("clients escape some of its characters", format!("{escaped:?}")));
         }
     };
-    let instead = "a path such as \"/metrics\", or one with \"/*\" at its end for all below it, such as \
+    let instead = "a path such as \"/metrics\", or one with \"/*\" at the end for everything below it, such as \
                    \"/static/*\"";
     Some((why, instead.to_owned()))
 }
@@ -87,24 +87,24 @@ fn instead_of_route(pattern: &str) -> String {
     let before = pattern.split(['{', '}']).next().unwrap_or_default();
     match before.rsplit_once('/') {
         Some((above, _)) if !above.is_empty() => {
-            format!("\"{above}/*\" for all below it, or a function for `exempt`")
+            format!("\"{above}/*\" for everything below it, or use a function with `exempt`")
         }
-        _ => "a function for `exempt`".to_owned(),
+        _ => "a function for `exempt` instead".to_owned(),
     }
 }
 
-/// Returns whether a server behind could read the path as one that is not below its beginning.
-fn is_roundabout(path: &str) -> bool {
+/// Returns whether a server behind this one could resolve the path to one outside of its prefix.
+fn is_ambiguous(path: &str) -> bool {
     let has_escaped = |hex: [u8; 2]| {
         path.as_bytes()
             .windows(3)
             .any(|part| part[0] == b'%' && part[1..].eq_ignore_ascii_case(&hex))
     };
     path.contains("..")
-        // In place of bytes that are not UTF-8, such as an overlong dot, decoding leaves U+FFFD.
+        // U+FFFD is what decoding leaves of bytes that are not UTF-8, such as an overlong dot.
         || path.contains(['\\', char::REPLACEMENT_CHARACTER])
         || [*b"2e", *b"2f", *b"5c"].into_iter().any(has_escaped)
-        // What is left of `%` could be decoded once more.
+        // A remaining `%` could be decoded a second time by the next server.
         || percent_decode_str(path).decode_utf8().map_or(true, |decoded| decoded.contains('%'))
 }
 
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_exempt_to_the_letter_and_a_prefix_by_whole_segments() {
+    fn a_path_is_compared_exactly_and_a_prefix_by_whole_segments() {
         let patterns = ["/metrics", "/static/*"];
         for path in ["/metrics", "/static/", "/static/a.css", "/static/a/b%20c.css"] {
             assert!(exempt(&patterns, path), "{path}");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn no_way_round_leads_out_of_a_prefix() {
+    fn no_ambiguous_path_is_exempt_by_a_prefix() {
         for path in [
             "/static/../api",
             "/static/%2e%2e/api",
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_path_is_an_error_that_shows_it() {
+    fn an_impossible_path_is_an_error_that_shows_it() {
         for pattern in [
             "",
             "metrics",
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_request_has_is_an_error_that_says_what_to_write() {
+    fn a_path_that_no_request_has_is_an_error_with_the_fix() {
         for (pattern, instead) in [
             ("/größe", "write \"/gr%C3%B6%C3%9Fe\""),
             ("/größe/*", "write \"/gr%C3%B6%C3%9Fe/*\""),
@@ -192,7 +192,10 @@ mod tests {
             ("/a b", "write \"/a%20b\""),
             ("/a\tb", "write \"/a%09b\""),
             ("/<id>", "write \"/%3Cid%3E\""),
-            ("/users/{id}", "write \"/users/*\" for all below it, or a function for `exempt`"),
+            (
+                "/users/{id}",
+                "write \"/users/*\" for everything below it, or use a function with `exempt`",
+            ),
             ("/users/{id}/avatar", "write \"/users/*\""),
             ("/v1/{id:.*}", "write \"/v1/*\""),
             ("/{tail}", "write a function for `exempt`"),

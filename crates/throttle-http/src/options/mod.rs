@@ -1,4 +1,4 @@
-//! What both adapters let users choose.
+//! The options of a middleware, which all adapters share.
 
 mod actual;
 mod content_length;
@@ -30,11 +30,11 @@ use crate::{
     response_head::ResponseHead,
 };
 
-/// The options of a middleware; an adapter has each under the same name.
+/// The options of a middleware. Adapters have each option as a method with the same name.
 ///
 /// # Examples
 ///
-/// Plans, by the API key of a request:
+/// Plans, selected by the API key of a request:
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Arc};
@@ -55,7 +55,7 @@ pub struct Options {
     pub(crate) selection: Selection,
     pub(crate) added: Vec<(String, String)>,
     pub(crate) select_rules: Option<SelectRules>,
-    /// What `select_rules` may pick.
+    /// The rules that `select_rules` may select.
     pub(crate) declared: Vec<String>,
     pub(crate) key: Arc<dyn ExtractKey>,
     pub(crate) peer: Option<PeerOf>,
@@ -69,18 +69,18 @@ pub struct Options {
     pub(crate) charge_if: Option<ChargeIf>,
     pub(crate) actual: Option<Actual>,
     pub(crate) concurrency: Vec<ConcurrencyLimit>,
-    /// The longest wait of a request for its turn.
+    /// The longest delay of a request.
     pub(crate) shape: Option<Duration>,
     pub(crate) dry_run: bool,
     pub(crate) response_extension: bool,
 }
 
-/// Which rules of the limiter apply.
+/// The rules of the limiter that apply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Selection {
-    /// Every rule that the limiter has when the request comes.
+    /// Every rule that the limiter has when the request arrives.
     All,
-    /// The rules of these names.
+    /// The rules with these names.
     Named(Vec<String>),
 }
 
@@ -99,22 +99,22 @@ impl Selection {
     }
 }
 
-/// Selects rules by the key and the head of a request.
+/// A function that selects rules by the key and the head of a request.
 pub(crate) type SelectRules = Arc<dyn Fn(&Key<'_>, &RequestHead<'_>) -> PickedRules + Send + Sync>;
-/// Returns the address of the connection, by what is beside the request.
+/// A function that returns the peer address from the extensions of the request.
 pub(crate) type PeerOf = Arc<dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync>;
 pub(crate) type Exempt = Arc<dyn Fn(&RequestHead<'_>) -> bool + Send + Sync>;
 pub(crate) type ChargeIf = Arc<dyn Fn(&ResponseHead<'_>) -> bool + Send + Sync>;
 pub(crate) type OnDenied = Arc<dyn Fn(&Denial<'_>) -> Response<Bytes> + Send + Sync>;
 
-/// Shows a refusal to the function that answers it.
+/// A denied request, as the function of [`Options::on_denied`] sees it.
 #[derive(Copy, Clone, Debug)]
 pub struct Denial<'a> {
     pub(crate) decisions: &'a Decisions,
 }
 
 impl<'a> Denial<'a> {
-    /// Returns the decision that the client is told about.
+    /// Returns the decision that the header fields report: of the rules that deny, the one with the longest wait.
     #[must_use]
     pub fn decision(&self) -> &'a Decision {
         self.decisions.most_restrictive()
@@ -128,7 +128,8 @@ impl<'a> Denial<'a> {
 }
 
 impl Options {
-    /// Creates options with every rule, the client's address as the key, and the header fields of the draft.
+    /// Creates the default options: every rule applies, the client address is the key, and the draft's header
+    /// fields are written.
     pub fn new() -> Self {
         Self {
             selection: Selection::All,

@@ -1,4 +1,4 @@
-//! What it means that a storage failed.
+//! The handling of requests while the storage fails.
 
 use std::{fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Response;
 use throttle_core::Error;
 
-/// Says what is done with a request when the storage could not decide about it.
+/// The handling of requests that the storage cannot check, because it fails.
 ///
 /// # Examples
 ///
@@ -17,7 +17,7 @@ use throttle_core::Error;
 ///
 /// let open = Options::new().on_error(OnError::Pass);
 /// let own = Options::new().on_error(OnError::respond_with(|_error| {
-///     let mut response = Response::new("come back in a minute");
+///     let mut response = Response::new("retry in a minute");
 ///     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
 ///     response
 /// }));
@@ -25,21 +25,22 @@ use throttle_core::Error;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum OnError {
-    /// It is refused with 503 and `Retry-After: 1`: no limit is passed unseen.
+    /// Reject the request with 503 and `Retry-After: 1`, so that no limit is exceeded unnoticed.
     #[default]
     Reject,
-    /// It passes without a limit; its response has `X-RateLimit-Degraded: unlimited`.
+    /// Allow the request without a limit; its response has `X-RateLimit-Degraded: unlimited`.
     Pass,
-    /// It is refused with a response of one's own; see [`OnError::respond_with`].
+    /// Reject the request with a custom response; see [`OnError::respond_with`].
     RespondWith(RespondWith),
 }
 
-/// Makes a response of an error.
+/// A function that makes a response from an error.
 pub(crate) type RespondWith = Arc<dyn Fn(&Error) -> Response<Bytes> + Send + Sync>;
 
 impl OnError {
-    /// Refuses with a response of one's own, which is sent as it is: set its status. The error is for
-    /// logs: it can name servers.
+    /// Rejects requests with the response that the function returns. It is sent unchanged, so set its status.
+    ///
+    /// The error is for logs: its text can contain the names of servers.
     #[must_use]
     pub fn respond_with<T: Into<Bytes>>(
         answer: impl Fn(&Error) -> Response<T> + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What each option changes; `option_methods!` has the methods that users call, and their docs.
+//! The setters of the options. `option_methods!` has the methods that users call, and their docs.
 #![doc(hidden)]
 
 use std::{sync::Arc, time::Duration};

@@ -11,18 +11,18 @@ fn cost(cost: impl ExtractCost) -> u64 {
 }
 
 #[test]
-fn a_cost_is_a_number_of_any_kind_that_literals_have() {
+fn a_cost_is_a_number_of_any_type_that_a_literal_has() {
     assert_eq!((cost(3), cost(3_u32), cost(3_u64)), (3, 3, 3));
     assert_eq!((cost(i32::MAX), cost(u64::MAX)), (2_147_483_647, u64::MAX));
 }
 
 #[test]
-fn a_number_that_would_lift_the_limit_is_an_error_that_says_so() {
+fn a_number_that_would_disable_the_limit_is_an_error() {
     let errors =
         [0.validate(), (-1).validate(), i32::MIN.validate(), 0_u32.validate(), 0_u64.validate()];
     for (error, number) in errors.into_iter().zip([0, -1, i32::MIN, 0, 0]) {
         let error = error.unwrap_err().to_string();
-        assert!(error.starts_with(&format!("a cost of {number} charges nothing right")), "{error}");
+        assert!(error.starts_with(&format!("a cost of {number} is invalid")), "{error}");
     }
     assert_eq!((1.validate(), u32::MAX.validate(), u64::MAX.validate()), (Ok(()), Ok(()), Ok(())));
     let limiter = Limiter::new(MemoryStorage::new());
@@ -42,7 +42,7 @@ fn a_cost_is_a_function_of_the_request() {
 }
 
 #[test]
-fn without_names_every_rule_applies_and_with_names_these_in_their_order() {
+fn every_rule_applies_by_default_and_otherwise_the_named_ones_in_order() {
     assert_eq!(Options::new().selection, Selection::All);
     let options = Options::default().rule("b").limit("a", "1/s").rule("c");
     let names = ["b", "a", "c"].map(str::to_owned).to_vec();
@@ -51,7 +51,7 @@ fn without_names_every_rule_applies_and_with_names_these_in_their_order() {
 }
 
 #[test]
-fn the_last_word_counts_where_there_is_one_and_every_word_where_there_are_many() {
+fn a_repeated_option_replaces_the_value_or_adds_to_the_list() {
     let options = Options::new()
         .methods([Method::GET])
         .methods([Method::PUT, Method::POST])
@@ -77,20 +77,20 @@ fn a_change_of_a_clone_leaves_the_original() {
 }
 
 #[test]
-fn what_is_shown_of_options_are_names_and_no_functions() {
+fn debug_output_shows_names_and_no_functions() {
     let shown = format!("{:?}", Options::new().limit("login", "5/minute").exempt(|_| true));
     assert!(shown.contains("login") && shown.contains("5/minute"), "{shown}");
 }
 
-/// Checks as an adapter does, from one address.
+/// Checks a request from a fixed address, as an adapter does.
 fn check(throttle: &Arc<Throttle>) -> Result<Pass, Rejection> {
     let request = Request::new(());
     let reply = throttle.check(&RequestHead::new(&request, Some([192, 0, 2, 1].into())));
-    reply.into_ready().expect("memory answers at once")
+    reply.into_ready().expect("memory is ready immediately")
 }
 
 #[test]
-fn a_denial_shows_the_decision_that_is_told_and_all_others() {
+fn a_denial_shows_the_most_restrictive_decision_and_all_others() {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("a", 9)).unwrap();
     limiter.add_rule(Rule::per_day("b", 1)).unwrap();
@@ -108,7 +108,7 @@ fn a_denial_shows_the_decision_that_is_told_and_all_others() {
 }
 
 #[test]
-fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_those_that_are_there() {
+fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_the_existing_ones() {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("a", 1)).unwrap();
     let options = Options::new().limit("b", "1/s");
@@ -121,5 +121,5 @@ fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_those_that_are_there() {
         let reply = limiter.begin_peek(&key, Some(&[name]), None);
         reply.into_ready().expect("memory").unwrap().most_restrictive().remaining()
     };
-    assert_eq!(left("a"), 1, "only the rule that was named is charged");
+    assert_eq!(left("a"), 1, "only the named rule is charged");
 }

@@ -112,10 +112,10 @@ impl Dispatcher {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::OutgoingByLaterKey`] for a key that must be waited for.
+    /// [`ConfigError::OutboundAsyncKey`] for a key that must be waited for.
     pub fn new(throttle: Arc<Throttle>, wait_limits: WaitLimits) -> Result<Self, ConfigError> {
         if throttle.options().key.is_async() {
-            return Err(ConfigError::OutgoingByLaterKey);
+            return Err(ConfigError::OutboundAsyncKey);
         }
         let respect = wait_limits.respect.map(|longest| longest.min(MAX_PAUSE));
         let wait_limits = WaitLimits { respect, ..wait_limits };

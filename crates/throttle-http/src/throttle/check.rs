@@ -147,7 +147,7 @@ impl Throttle {
                 tracing::error!("{then}: {no_key}");
             });
         }
-        if *no_key == NoKey::NotSaid {
+        if *no_key == NoKey::Unidentified {
             self.diagnostics.look_at_keyless();
         }
         match self.options.dry_run {

@@ -80,7 +80,7 @@ impl Throttle {
                 (rejection::problem_response(StatusCode::FORBIDDEN, body), None)
             }
             None => {
-                let (values, body) = self.fields.refusal(&decisions, key, || self.limiter.now());
+                let (values, body) = self.fields.rejection(&decisions, key, || self.limiter.now());
                 let response = rejection::problem_response(StatusCode::TOO_MANY_REQUESTS, body);
                 (response, Some(values))
             }

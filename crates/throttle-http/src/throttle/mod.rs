@@ -169,7 +169,7 @@ fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
         limiter.validate_rules(Some(&[name])).map_err(ConfigError::Rules)?;
     }
     if options.key.is_async() && options.select_rules.is_some() {
-        return Err(ConfigError::RulesByLaterKey);
+        return Err(ConfigError::SelectRulesWithAsyncKey);
     }
     Ok(())
 }

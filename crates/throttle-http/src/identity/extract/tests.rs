@@ -41,8 +41,8 @@ fn a_function_may_return_whatever_is_a_key() {
 #[test]
 fn a_function_that_returns_none_leaves_the_request_without_a_key() {
     let none = |_: &RequestHead<'_>| None::<String>;
-    assert_eq!(extract(none, &with(&[])), Err(NoKey::NotSaid));
-    assert_eq!(NoKey::NotSaid.to_string(), "the request does not say whose it is");
+    assert_eq!(extract(none, &with(&[])), Err(NoKey::Unidentified));
+    assert_eq!(NoKey::Unidentified.to_string(), "the request does not say whose it is");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_a_layer_before_left_beside_the_request_can_be_the_key() {
     struct User(u64);
     let by_user = |head: &RequestHead<'_>| head.extensions().get::<User>().map(|user| user.0);
     let mut request = with(&[]);
-    assert_eq!(extract(by_user, &request), Err(NoKey::NotSaid));
+    assert_eq!(extract(by_user, &request), Err(NoKey::Unidentified));
     request.extensions_mut().insert(User(7));
     assert_eq!(extract(by_user, &request), Ok(Key::from("7")));
 }

@@ -52,7 +52,7 @@ fn nobody_is_trusted_by_default() {
     assert_eq!(none, TrustedProxies::default());
     assert!(none.is_empty());
     assert!(!none.contains(ip("127.0.0.1")));
-    assert!(!none.trusts_everybody());
+    assert!(!none.trusts_all_addresses());
     assert!(!TrustedProxies::new(["::1"]).unwrap().is_empty());
 }
 
@@ -66,9 +66,9 @@ fn trust_in_everybody_is_noticed_however_it_is_written() {
         &["0.0.0.0/1", "128.0.0.0/1"],
         &["::/1", "8000::/1"],
     ] {
-        assert!(TrustedProxies::new(entries).unwrap().trusts_everybody(), "{entries:?}");
+        assert!(TrustedProxies::new(entries).unwrap().trusts_all_addresses(), "{entries:?}");
     }
-    assert!(!TrustedProxies::new(["0.0.0.0/1", "::/1"]).unwrap().trusts_everybody());
+    assert!(!TrustedProxies::new(["0.0.0.0/1", "::/1"]).unwrap().trusts_all_addresses());
 }
 
 #[test]
