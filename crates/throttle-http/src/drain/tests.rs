@@ -14,7 +14,7 @@ use throttle_core::ManualClock;
 
 use super::*;
 
-/// A body of pieces that a test sends; it remembers that it was polled or dropped.
+/// A body of frames that a test sends; it records whether it was polled.
 #[derive(Clone, Default)]
 struct Sent {
     pieces: Arc<std::sync::Mutex<Vec<usize>>>,
@@ -27,7 +27,7 @@ impl Sent {
         self.pieces.lock().unwrap().push(length);
     }
 
-    /// Returns whether all that was sent is read.
+    /// Returns whether everything that was sent has been read.
     fn is_read(&self) -> bool {
         self.pieces.lock().unwrap().is_empty()
     }
@@ -67,7 +67,7 @@ impl Drain {
         let (by, body) = (clock.clone(), sent.clone());
         let future = Box::pin(async move { drain(body, max_bytes, &by).await });
         let mut drain = Self { future, clock, sent };
-        assert!(!drain.is_over(), "nothing was sent yet");
+        assert!(!drain.is_over(), "nothing has been sent yet");
         drain
     }
 
@@ -82,7 +82,7 @@ impl Drain {
 }
 
 #[test]
-fn a_body_is_read_to_its_end_however_many_pieces_it_has() {
+fn a_body_of_any_number_of_frames_is_read_to_its_end() {
     let mut drain = Drain::new(u64::MAX);
     for _ in 0..1000 {
         drain.sent.send(64 * 1024);
@@ -93,7 +93,7 @@ fn a_body_is_read_to_its_end_however_many_pieces_it_has() {
 }
 
 #[test]
-fn no_more_is_read_than_the_bound() {
+fn no_more_than_the_limit_is_read() {
     let mut drain = Drain::new(1000);
     drain.sent.send(999);
     assert!(!drain.is_over());
@@ -107,7 +107,7 @@ fn no_more_is_read_than_the_bound() {
 }
 
 #[test]
-fn a_body_that_is_always_ready_ends_in_time_and_leaves_turns_to_others() {
+fn a_body_that_is_always_ready_ends_in_time_and_yields_to_other_tasks() {
     let mut drain = Drain::new(u64::MAX);
     drain.sent.pieces.lock().unwrap().resize(100_000, 1);
     for _ in 1..MAX_TICKS {
@@ -117,21 +117,21 @@ fn a_body_that_is_always_ready_ends_in_time_and_leaves_turns_to_others() {
 }
 
 #[test]
-fn a_client_that_sends_nothing_is_waited_for_half_a_second_at_most() {
+fn a_drain_waits_at_most_half_a_second_for_a_silent_client() {
     let mut silent = Drain::new(u64::MAX);
     assert!(!silent.is_over_after(0.99));
     assert!(silent.is_over_after(0.01));
 
     let mut stops = Drain::new(u64::MAX);
     stops.sent.send(1);
-    assert!(!stops.is_over_after(1.0), "something came in this tick");
+    assert!(!stops.is_over_after(1.0), "a frame arrived in this tick");
     assert!(!stops.is_over_after(0.99));
     assert!(stops.is_over_after(0.01));
     assert!(2 * TICK <= Duration::from_millis(500));
 }
 
 #[test]
-fn a_client_that_trickles_is_waited_for_five_seconds_at_most() {
+fn a_drain_waits_at_most_five_seconds_for_a_slow_client() {
     let mut drain = Drain::new(u64::MAX);
     for _ in 1..MAX_TICKS {
         drain.sent.send(1);
@@ -143,7 +143,7 @@ fn a_client_that_trickles_is_waited_for_five_seconds_at_most() {
 }
 
 #[test]
-fn at_most_so_many_bodies_are_drained_at_once() {
+fn the_number_of_concurrent_drains_is_limited() {
     static OURS: AtomicUsize = AtomicUsize::new(0);
     let mut slots: Vec<_> = (0..MAX_DRAINS).map(|_| Slot::acquire(&OURS).unwrap()).collect();
     assert!(Slot::acquire(&OURS).is_none() && Slot::acquire(&OURS).is_none());
@@ -161,7 +161,7 @@ fn post() -> (Request<Sent>, Arc<AtomicBool>) {
 }
 
 #[tokio::test]
-async fn a_body_is_read_where_that_helps_and_nowhere_else() {
+async fn a_body_is_read_only_if_that_helps_the_client() {
     type Change = fn(&mut Request<Sent>);
     let table: [(&str, Change, u64, bool); 5] = [
         ("HTTP/1.1", |_| {}, 1, true),

@@ -1,29 +1,28 @@
-//! One address, in the ways proxies write it.
+//! A single address, in the forms that proxies write.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How many bits of an IPv6 address are one client: what a provider assigns to one customer at least
-/// ([RFC 6177](https://www.rfc-editor.org/rfc/rfc6177)).
+/// The number of leading bits of an IPv6 address that identify a client: a provider assigns at least a /64 to a
+/// customer ([RFC 6177](https://www.rfc-editor.org/rfc/rfc6177)).
 pub(super) const IPV6_PREFIX: u8 = 64;
 
-/// Returns the address in the one form that is compared and counted.
+/// Returns the canonical form of an address: an IPv4 address that is mapped to IPv6 becomes IPv4.
 ///
-/// A socket that listens to both families reports an IPv4 client as `::ffff:192.0.2.1`; a proxy
-/// writes `192.0.2.1`. They are one client and share one limit.
+/// A dual-stack socket reports an IPv4 client as `::ffff:192.0.2.1`, while a proxy writes `192.0.2.1`. Both are
+/// the same client and share one limit.
 #[must_use]
 pub const fn canonical(addr: IpAddr) -> IpAddr {
     addr.to_canonical()
 }
 
-/// Reads one address as proxies write it, with or without a port, and returns it in [`canonical`]
-/// form.
+/// Parses an address in the forms that proxies write, with or without a port, and returns it in [`canonical`] form.
 ///
-/// Accepted are `192.0.2.1`, `192.0.2.1:8080`, `2001:db8::1`, `[2001:db8::1]` and
-/// `[2001:db8::1]:8080`, with whitespace around them. Anything else names nobody: host names,
-/// `unknown` and `_hidden` of [RFC 7239, section 6], zone ids, ports that are neither a number up to 65535
-/// nor hidden as that section has it (`192.0.2.1:_p7`).
+/// The forms are `192.0.2.1`, `192.0.2.1:8080`, `2001:db8::1`, `[2001:db8::1]` and `[2001:db8::1]:8080`, with
+/// optional whitespace around them. Anything else returns `None`: host names, `unknown` and `_hidden` of [RFC
+/// 7239, section 6], zone IDs, and invalid ports. A port is a number up to 65535, or obfuscated as in that
+/// section (`192.0.2.1:_p7`).
 ///
-/// Any bytes may be passed: it never panics and never allocates.
+/// The bytes are untrusted: the function neither panics nor allocates.
 ///
 /// # Examples
 ///
@@ -45,7 +44,7 @@ pub fn parse_node(text: &[u8]) -> Option<IpAddr> {
     Some(canonical(address))
 }
 
-/// Reads what follows the opening bracket: only IPv6 is written in brackets.
+/// Parses the text after an opening bracket, which must be an IPv6 address.
 fn parse_bracketed(text: &str) -> Option<Ipv6Addr> {
     let (address, after) = text.split_once(']')?;
     if !after.is_empty() && !is_port(after.strip_prefix(':')?) {
@@ -54,7 +53,7 @@ fn parse_bracketed(text: &str) -> Option<Ipv6Addr> {
     address.parse().ok()
 }
 
-/// Reads an address without brackets: only an IPv4 address can have a port then.
+/// Parses an address without brackets; only an IPv4 address can have a port in this form.
 fn parse_bare(text: &str) -> Option<IpAddr> {
     match text.split_once(':') {
         Some((address, port)) if is_port(port) => address.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
@@ -62,8 +61,8 @@ fn parse_bare(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// Tells whether the text is a `node-port` of RFC 7239: one to five digits, at most 65535, or one that the
-/// proxy hides behind an underscore.
+/// Returns whether the text is a `node-port` of RFC 7239: a number of one to five digits up to 65535, or an
+/// underscore followed by an obfuscated name.
 fn is_port(text: &str) -> bool {
     if let Some(hidden) = text.strip_prefix('_') {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);

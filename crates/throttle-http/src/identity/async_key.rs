@@ -1,4 +1,4 @@
-//! Keys that must be waited for: an API key that is looked up in a database.
+//! Keys that are looked up asynchronously, such as the customer of an API key.
 
 use std::{error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -16,21 +16,19 @@ use crate::{
     head::RequestHead,
 };
 
-/// Limits by what an asynchronous function finds out: the customer that an API key belongs to.
+/// A key that an asynchronous function looks up, for example the customer that an API key belongs to.
 ///
-/// The function sees the head of the request, takes what it needs from it, and returns a future that owns
-/// it. The future answers with something that [is a key](super::IntoKey), or with [`KeyWithRules`], which says what rules
-/// apply to it.
+/// The function reads the head of the request and returns a future, which must own its values. The future
+/// returns a [key](super::IntoKey), or a [`KeyWithRules`] with the rules that apply to the key.
 ///
-/// - `Ok(None)`: the request does not say whose it is; refused with 400 unless
-///   [`missing`](Self::missing) says otherwise.
-/// - `Err(…)`: it could not be found out. That is as if the storage had failed:
-///   [`Options::on_error`](crate::Options::on_error) says what it means, and the log has one line for each
-///   change.
+/// - `Ok(None)`: the request does not identify its client. It is rejected with 400, or as
+///   [`missing`](Self::missing) sets.
+/// - `Err(…)`: the lookup failed. This is handled like a failure of the storage, by
+///   [`Options::on_error`](crate::Options::on_error), and logged in the same way.
 ///
-/// It is asked for each request that is not exempt, before the limit is: whoever makes many requests makes
-/// many lookups, so keep what was found for a while. It has no deadline of its own. Where the client
-/// goes away meanwhile, it is dropped.
+/// The function is called for every request that is not exempt, before the limit is checked. A client that
+/// sends many requests causes many lookups, so cache the results. There is no timeout; add one if the lookup
+/// can hang. If the client disconnects, the future is dropped.
 ///
 /// # Examples
 ///
@@ -44,7 +42,7 @@ use crate::{
 ///     let api_key = head.header("x-api-key").map(str::to_owned);
 ///     async move {
 ///         match api_key {
-///             Some(api_key) => look_up(&api_key).await, // Ok(None) where nobody has it
+///             Some(api_key) => look_up(&api_key).await, // Ok(None) for an unknown API key
 ///             None => Ok(None),
 ///         }
 ///     }
@@ -61,7 +59,7 @@ pub struct AsyncKey {
 type LookUp = Pin<Box<dyn Future<Output = Result<Option<KeyWithRules>, StorageError>> + Send>>;
 
 impl AsyncKey {
-    /// Looks keys up by a function of the request.
+    /// Creates a key from an asynchronous function of the request.
     pub fn new<F, L, K, E>(look_up: F) -> Self
     where
         F: Fn(&RequestHead<'_>) -> L + Send + Sync + 'static,
@@ -80,9 +78,10 @@ impl AsyncKey {
         Self { look_up, missing: OnMissing::Reject }
     }
 
-    /// Says what becomes of a request that does not say whose it is; default [`OnMissing::Reject`]. No rules are
-    /// picked for it: where each key has rules of its own, have the function answer with a [`KeyWithRules`] for
-    /// those, too.
+    /// Sets how a request that does not identify its client is handled; default: [`OnMissing::Reject`].
+    ///
+    /// No rules are selected for such a request. If each key has its own rules, return a [`KeyWithRules`] for
+    /// these requests, too.
     pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self
@@ -90,7 +89,7 @@ impl AsyncKey {
 }
 
 impl ExtractKey for AsyncKey {
-    /// Knows no key at once.
+    /// Returns no key, because the key is known only later.
     fn extract<'a>(&'a self, _: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
         Err(NoKey::Unidentified)
     }
@@ -101,7 +100,7 @@ impl ExtractKey for AsyncKey {
 
     fn extract_later(&self, head: &RequestHead<'_>) -> KeyFuture {
         let found = (self.look_up)(head);
-        // The head is gone when it is known whether this is needed.
+        // Computed now, because the head is no longer available when the lookup is done.
         let missing = self.missing.key(head, || NoKey::Unidentified).map(Key::into_owned);
         Box::pin(async move {
             match found.await {

@@ -1,4 +1,4 @@
-//! The walk from the connection to the client.
+//! The client address behind a chain of proxies.
 
 use std::net::IpAddr;
 
@@ -8,19 +8,18 @@ use super::address::canonical;
 use super::proxies::TrustedProxies;
 use super::{forwarded, x_forwarded_for};
 
-/// Hops that are looked at. No real chain comes near it; without it whoever sends trusted addresses
-/// would decide how long the walk is.
+/// The most hops that are read. Real chains are much shorter. Without a bound, a client that sends trusted
+/// addresses would decide how much work a request causes.
 const MAX_HOPS: usize = 128;
 
-/// Says which field the proxies write; only that one is read.
+/// The header field that the proxies write. Only this field is read.
 ///
-/// There is no "either" on purpose. A proxy appends to the field it knows and passes the other on
-/// as the client sent it, so a server that reads both lets the client write its own address into
-/// the one its proxies ignore.
+/// There is no option to read both, because a proxy appends to the field it knows and forwards the other as the
+/// client sent it. A server that reads both would accept an address that the client wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForwardedHeader {
-    /// `X-Forwarded-For`, which nearly every proxy writes.
+    /// `X-Forwarded-For`, which almost every proxy writes.
     #[default]
     XForwardedFor,
     /// `Forwarded` of [RFC 7239](https://www.rfc-editor.org/rfc/rfc7239).
@@ -35,7 +34,7 @@ impl ForwardedHeader {
         }
     }
 
-    /// Returns the hop that the nearest proxy names: `None` without the field, `Some(None)` if it names none.
+    /// Returns the last hop in the field: `None` without the field, `Some(None)` if the hop is not an address.
     pub(crate) fn last_hop(self, headers: &HeaderMap) -> Option<Option<IpAddr>> {
         match self {
             Self::XForwardedFor => x_forwarded_for::hops(headers).next(),
@@ -44,25 +43,25 @@ impl ForwardedHeader {
     }
 }
 
-/// Returns the address of the client: the peer's, or the one that trusted proxies vouch for; always
-/// in [`canonical`](super::canonical) form.
+/// Returns the address of the client: the peer, or the address that trusted proxies report for it. The result
+/// is always in [`canonical`](super::canonical) form.
 ///
-/// Each proxy appends the address it was called from, so the list is true only from the right, and
-/// only as far as trusted proxies wrote it. The walk starts at the peer and goes one hop to the
-/// left for as long as it stands on a trusted one:
+/// Each proxy appends the address that it was called from. So the list can be trusted only from the right, and
+/// only as far as trusted proxies wrote it. The search starts at the peer and goes to the left as long as the
+/// current address is a trusted proxy:
 ///
-/// - the peer is not trusted: it is the client, and no field is read;
-/// - the first hop that is not trusted is the client, whatever stands left of it;
-/// - all hops are trusted: the leftmost is the client;
-/// - a hop names nobody (it is empty, malformed, `unknown` or hidden): the answer is the trusted
-///   hop right of it, since that is the last one known to be true. Clients behind such a proxy
-///   share a limit, which is safer than one they can choose.
-/// - more than 128 hops: the answer is the last trusted one of these.
+/// - If the peer is not trusted, it is the client, and no field is read.
+/// - The first hop that is not trusted is the client. Entries to the left of it are ignored.
+/// - If all hops are trusted, the leftmost is the client.
+/// - If a hop is not an address (empty, malformed, `unknown` or obfuscated), the trusted hop to the right of it
+///   is the client, because it is the last verified one. Clients behind such a proxy share a limit; the
+///   alternative would let them choose one.
+/// - After 128 hops, the last of them is the client.
 ///
-/// An empty entry is not skipped, as [RFC 9110, section 5.6.1.2] would have it for a list in
-/// general: behind a proxy that appends nothing, the client's own entry would pass for the proxy's.
+/// Empty entries are not skipped, although [RFC 9110, section 5.6.1.2] skips them in lists in general.
+/// Otherwise, behind a proxy that appends an empty entry, the client's own entry would count as the proxy's.
 ///
-/// The time it takes is linear in the size of the field; nothing is allocated.
+/// The time is linear in the size of the field; nothing is allocated.
 ///
 /// # Examples
 ///
@@ -72,7 +71,7 @@ impl ForwardedHeader {
 ///
 /// let proxies = TrustedProxies::new(["10.0.0.0/8"])?;
 /// let mut headers = HeaderMap::new();
-/// // The client sent the first entry, the outer proxy added the second, the inner one the third.
+/// // The client sent the first entry, the outer proxy appended the second, the inner one the third.
 /// headers.insert("x-forwarded-for", "203.0.113.66, 192.0.2.1, 10.0.0.2".parse()?);
 ///
 /// let peer = [10, 0, 0, 1].into();
@@ -104,15 +103,16 @@ fn walk(
     hops: impl Iterator<Item = Option<IpAddr>>,
     proxies: &TrustedProxies,
 ) -> IpAddr {
-    let mut vouched = peer;
+    // Each hop was written by the proxy to its right, so an address is verified if that proxy is trusted.
+    let mut verified = peer;
     for hop in hops.take(MAX_HOPS) {
         let Some(address) = hop else { break };
-        vouched = address;
+        verified = address;
         if !proxies.contains(address) {
             break;
         }
     }
-    vouched
+    verified
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The client's address as a key.
+//! The client address as a key.
 
 use throttle_core::Key;
 
@@ -15,21 +15,22 @@ use crate::{
     head::RequestHead,
 };
 
-/// Limits by the client's address: that of the connection, unless a trusted proxy says another.
+/// The address of the client as a key.
 ///
-/// Header fields such as `X-Forwarded-For` are not looked at by default, because any client can send
-/// them. Behind proxies, name them; then the field is read from the right, past the hops that are
-/// trusted, and the first one that is not is the client.
+/// By default this is the address of the connection. Fields such as `X-Forwarded-For` are ignored, because any
+/// client can send them. Behind proxies, list their networks with [`trusted_proxies`](Self::trusted_proxies).
+/// The field is then read from right to left, and the first address that is not a trusted proxy is the client.
 ///
-/// IPv6 clients are told apart by the first 64 bits of their address, since each commonly holds all
-/// addresses below them. IPv4 in its IPv6 mapping is IPv4.
+/// An IPv6 client is identified by the first 64 bits of its address, because a client usually has all addresses
+/// of such a network. An IPv4 address that is mapped to IPv6 counts as IPv4.
 ///
-/// If a trusted proxy does not write the field, clients that send it choose their own address. The first
-/// requests that show it are logged, once for each kind: no field, only the other field, a last entry that is
-/// not an address.
+/// If a trusted proxy does not write the field, clients that send it choose their own address. A warning is
+/// logged for the first requests that show this, once for each kind: no field, only the other field, or a last
+/// entry that is not an address.
 ///
-/// The key is the text of the address (`192.0.2.1`, `2001:db8::/64`). Another key source that yields the same text,
-/// such as a [`Header`](super::Header) that clients choose, shares what a rule of one limiter counts.
+/// The key is the text of the address, such as `192.0.2.1` or `2001:db8::/64`. Another key with the same text,
+/// for example a [`Header`](super::Header) that clients choose, shares the counts of a rule if both use the
+/// same limiter.
 ///
 /// # Examples
 ///
@@ -53,40 +54,40 @@ pub struct ClientIp {
 }
 
 impl ClientIp {
-    /// Takes the address of the connection.
+    /// Creates a key from the address of the connection.
     pub fn new() -> Self {
         let header = ForwardedHeader::default();
         Self { proxies: Ok(TrustedProxies::default()), header, ipv6_prefix: IPV6_PREFIX }
     }
 
-    /// Names the proxies that are believed, as networks or addresses: `10.0.0.0/8`, `192.0.2.1`.
+    /// Sets the trusted proxies, as networks or addresses: `10.0.0.0/8`, `192.0.2.1`. Default: none.
     ///
-    /// An entry that is neither is an error when the middleware is built.
+    /// Any other entry is an error when the middleware is built.
     pub fn trusted_proxies(mut self, entries: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.proxies = TrustedProxies::new(entries);
         self
     }
 
-    /// Says which field the proxies write; default [`ForwardedHeader::XForwardedFor`].
+    /// Sets the header field that the proxies write; default: [`ForwardedHeader::XForwardedFor`].
     ///
-    /// Only that one is read: a proxy that writes one of them passes the other on as the client sent
-    /// it.
+    /// Only this field is read: a proxy that writes one of them forwards the other as the client sent it.
     pub fn header(mut self, header: ForwardedHeader) -> Self {
         self.header = header;
         self
     }
 
-    /// Sets how many leading bits of an IPv6 address are one client; default 64, at most 128.
+    /// Sets how many leading bits of an IPv6 address identify a client; default: 64. With 128 or more, the
+    /// whole address is the key.
     pub fn ipv6_prefix(mut self, bits: u8) -> Self {
         self.ipv6_prefix = bits;
         self
     }
 
-    /// Returns the proxies that are believed.
+    /// Returns the trusted proxies.
     ///
     /// # Errors
     ///
-    /// [`InvalidProxy`] when one of those that were named is no network.
+    /// Returns [`InvalidProxy`] if one of the entries is not a network.
     pub fn proxies(&self) -> Result<&TrustedProxies, InvalidProxy> {
         self.proxies.as_ref().map_err(Clone::clone)
     }

@@ -12,17 +12,20 @@ use crate::{
     head::RequestHead,
 };
 
-/// Limits by the value of a cookie: a session.
+/// The value of a cookie as a key, such as a session ID.
 ///
-/// What frameworks read as one cookie is one key: names and values are taken as they are without percent-encoding,
-/// quotes and whitespace around, so that `sid=abc`, `sid="abc"` and `sid=%61bc` are one session. The name is
-/// compared to the letter; the value need not be text. Of several cookies of the name that differ none counts:
-/// some frameworks read the first, others the last, and a client could put another before its own for each request.
+/// Different spellings of a cookie are one key, as they are for frameworks: percent-encoding is decoded, and
+/// quotes and whitespace around the value are removed. So `sid=abc`, `sid="abc"` and `sid=%61bc` are the same
+/// session. The name is case-sensitive. The value does not have to be text.
 ///
-/// A request without the cookie, or with several, is refused with 400, unless [`Cookie::missing`] says
-/// otherwise. Believe only cookies that your service or a proxy of yours has checked: a client that can
-/// send any value has as many limits as it likes. As for [`Header`](super::Header), a value that is the text of an
-/// address is the key of that address.
+/// If a request has several cookies with this name and different values, it has no key. Some frameworks read
+/// the first and others the last, so a client could otherwise add a different value to each request.
+///
+/// A request without a key is rejected with 400, or as [`missing`](Self::missing) sets.
+///
+/// Use only cookies that your service or a proxy has verified. A client that can send any value has an
+/// unlimited number of limits. As with [`Header`](super::Header), a value with the text of an address is the
+/// same key as that address.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Cookie {
@@ -31,15 +34,15 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// Names the cookie.
+    /// Creates a key from the cookie with this name.
     ///
-    /// What can be no cookie's name is an error when the middleware is built.
+    /// An impossible name is an error when the middleware is built.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), missing: OnMissing::Reject }
     }
 
-    /// Says what becomes of a request without the cookie, or with several of that name which differ;
-    /// default [`OnMissing::Reject`].
+    /// Sets how a request without the cookie, or with several different values, is handled; default:
+    /// [`OnMissing::Reject`].
     pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self
@@ -48,7 +51,7 @@ impl Cookie {
     /// Finds the value ([RFC 6265, section 4.2.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.2.1)).
     fn value<'a>(&self, head: &RequestHead<'a>) -> Result<Cow<'a, [u8]>, NoKey> {
         let lines = head.headers().get_all(COOKIE).iter();
-        // HTTP/2 may send each cookie in a line of its own.
+        // HTTP/2 may send each cookie in a separate line.
         let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
         let mut values = pairs.filter_map(|pair| self.value_of(pair));
         let first = values.next().ok_or_else(|| NoKey::NoCookie(self.name.clone()))?;
@@ -72,9 +75,10 @@ impl Cookie {
     }
 }
 
-/// Returns a name or a value without percent-encoding and whitespace around.
+/// Percent-decodes a name or a value, and removes the whitespace around it.
 ///
-/// One that would hold a NUL stays as it is: [`OnMissing`] has keys that begin so, which no client is to name.
+/// A value that would contain a NUL stays encoded: keys of [`OnMissing`] begin with a NUL, and no client may be
+/// able to send one.
 fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     let text = trimmed(text);
     match Cow::from(percent_decode(text)) {
@@ -83,7 +87,7 @@ fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Takes away the whitespace around: that of all of Unicode where it is text, as frameworks do.
+/// Removes the whitespace around text: Unicode whitespace if it is valid UTF-8, as frameworks do.
 fn trimmed(text: &[u8]) -> &[u8] {
     std::str::from_utf8(text).map_or_else(|_| text.trim_ascii(), |text| text.trim().as_bytes())
 }
@@ -133,20 +137,20 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_found_wherever_it_stands_and_only_by_its_whole_name() {
+    fn a_cookie_is_found_at_any_position_and_only_by_its_whole_name() {
         assert_eq!(key(&[b"sid=a"]).as_deref(), Some(&b"a"[..]));
         assert_eq!(key(&[b"x=1; sid=a=b; y=2"]).as_deref(), Some(&b"a=b"[..]));
         assert_eq!(key(&[b"x=1", b"sid=a"]).as_deref(), Some(&b"a"[..]));
         assert_eq!(key(&[b"sid=a; sid=a", b"sid=a"]).as_deref(), Some(&b"a"[..]));
         assert_eq!(key(&[b"sid="]).as_deref(), Some(&b""[..]));
-        for lacking in [&b"xsid=a"[..], b"sidx=a", b"SID=a", b"sid", b"x=sid=a", b";;", b""] {
-            assert_eq!(key(&[lacking]), None, "{lacking:?}");
+        for other in [&b"xsid=a"[..], b"sidx=a", b"SID=a", b"sid", b"x=sid=a", b";;", b""] {
+            assert_eq!(key(&[other]), None, "{other:?}");
         }
         assert_eq!(key(&[]), None);
     }
 
     #[test]
-    fn what_frameworks_read_as_one_session_is_one_however_it_is_written() {
+    fn all_spellings_of_a_session_are_one_key() {
         for line in [
             "sid=a b",
             "sid=a%20b",
@@ -160,7 +164,7 @@ mod tests {
         ] {
             assert_eq!(key(&[line.as_bytes()]).as_deref(), Some(&b"a b"[..]), "{line:?}");
         }
-        // What is no encoding, or of no text.
+        // Invalid encodings, and bytes that are not text.
         assert_eq!(key(&[b"sid=%"]).as_deref(), Some(&b"%"[..]));
         assert_eq!(key(&[b"sid=%zz%4"]).as_deref(), Some(&b"%zz%4"[..]));
         assert_eq!(key(&[b"sid=%ff"]).as_deref(), Some(&b"\xff"[..]));
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_encoded_itself_is_found_as_it_is() {
+    fn a_name_that_contains_an_escape_is_found() {
         let mut request = Request::new(());
         request.headers_mut().insert(COOKIE, http::HeaderValue::from_static("a%20b=1"));
         let head = RequestHead::new(&request, None);
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_that_differ_none_counts() {
+    fn several_different_values_are_no_key() {
         for lines in [
             &[&b"sid=a; sid=b"[..]][..],
             &[b"sid=a", b"sid=b"],
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn no_writing_names_the_key_of_those_without() {
+    fn no_spelling_gives_the_key_of_requests_without_the_cookie() {
         let value = key(&[b"sid=%00anonymous"]);
         assert_eq!(value.as_deref(), Some(&b"%00anonymous"[..]));
     }
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_text_is_a_key() {
+    fn a_value_that_is_not_text_is_a_key() {
         assert_eq!(key(&[b"sid=\xff\xfe"]).as_deref(), Some(&b"\xff\xfe"[..]));
     }
 }

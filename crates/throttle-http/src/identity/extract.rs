@@ -1,4 +1,4 @@
-//! From a request to a key: the trait, functions, and tuples.
+//! Extraction of keys: the trait, functions, and tuples.
 
 use throttle_core::Key;
 
@@ -12,11 +12,11 @@ use crate::{
     head::RequestHead,
 };
 
-/// Says who is limited.
+/// A source of keys: requests with the same key share a limit.
 ///
-/// Implemented by [`ClientIp`](super::ClientIp), [`Header`](super::Header), functions from a
-/// [`RequestHead`] to something that [is a key](IntoKey), and tuples of these, whose parts never run
-/// into each other.
+/// It is implemented by [`ClientIp`](super::ClientIp), [`Header`](super::Header) and the other keys of this
+/// module, by functions from a [`RequestHead`] to [a key](IntoKey), and by tuples of up to four of these.
+/// Different parts of a tuple never give the same key.
 ///
 /// # Examples
 ///
@@ -36,39 +36,40 @@ pub trait ExtractKey: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`NoKey`] when the request has none.
+    /// Returns [`NoKey`] if the request has no key.
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey>;
 
-    /// Says whether what was configured can be used; asked once, when the middleware is built.
+    /// Checks the configuration; called once, when the middleware is built.
     ///
     /// # Errors
     ///
-    /// [`InvalidKey`] for a trusted proxy that is no network, and a name that no field or cookie can have.
+    /// Returns [`InvalidKey`] for a trusted proxy that is not a network, and for an impossible name of a header
+    /// field or cookie.
     fn validate(&self) -> Result<(), InvalidKey> {
         Ok(())
     }
 
-    /// Returns whether the key must be waited for; then [`extract_later`](Self::extract_later) is asked.
+    /// Returns whether the key is asynchronous; then [`extract_later`](Self::extract_later) is called instead
+    /// of [`extract`](Self::extract).
     fn is_async(&self) -> bool {
         false
     }
 
-    /// Returns the key of a request when it is awaited; by default that of [`extract`](Self::extract).
+    /// Returns a future of the key; by default it is ready with the key of [`extract`](Self::extract).
     fn extract_later(&self, head: &RequestHead<'_>) -> KeyFuture {
         let key = self.extract(head).map(Key::into_owned).map_err(KeyError::NoKey);
         let keyed = key.map(|key| KeyWithRules { key, rules: None });
         Box::pin(std::future::ready(keyed))
     }
 
-    /// Says what looks like a mistake in the configuration, when the middleware is built (before anything
-    /// was seen) or by one of its first requests; it is logged once.
+    /// Returns a warning if the configuration is probably wrong. It is called when the middleware is built
+    /// (without a sample), and for some of the first requests; each kind of warning is logged once.
     fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {
         let _ = sample;
         None
     }
 
-    /// Returns whether the pattern of the route is looked at; adapters that must make one do it only
-    /// then.
+    /// Returns whether the key reads the pattern of the route, which some adapters compute only if it is needed.
     fn wants_route(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! The hops that `Forwarded` names, the nearest first.
+//! The hops in `Forwarded`, from right to left.
 
 use std::iter;
 use std::net::IpAddr;
@@ -8,16 +8,15 @@ use http::header::FORWARDED;
 
 use super::address::parse_node;
 
-/// Bytes of the longest node, `[` + 45 + `]:65535`, and some to spare.
-const LONGEST_NODE: usize = 64;
+/// The length of the longest node, `[` + 45 + `]:65535`, plus a margin.
+const MAX_NODE_LEN: usize = 64;
 
-/// Walks the field from the right; `None` is a hop that names nobody.
+/// Returns the hops in the field from right to left; `None` is a hop that is not an address.
 ///
-/// The syntax is that of [RFC 7239, section 4]: all lines are one list, an element is `name=value`
-/// pairs between semicolons, a value is a token or a quoted string. Beyond it, as proxies are seen
-/// to write them, whitespace around semicolons and unquoted colons and brackets are accepted;
-/// neither leaves a doubt about what is meant. An element that breaks these rules anywhere, or has
-/// no `for` or two of them, names nobody.
+/// The syntax is that of [RFC 7239, section 4]: all lines are one list, an element consists of `name=value`
+/// pairs separated by semicolons, and a value is a token or a quoted string. Proxies also write whitespace
+/// around semicolons, and unquoted colons and brackets; both are accepted, because they are not ambiguous. An
+/// element with any other syntax error, without `for`, or with more than one `for` is not an address.
 ///
 /// [RFC 7239, section 4]: https://www.rfc-editor.org/rfc/rfc7239#section-4
 pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
@@ -29,11 +28,10 @@ pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> 
         .map(parse_element)
 }
 
-/// Cuts a line into its elements, the last first.
+/// Splits a line into its elements, from right to left.
 ///
-/// Reading from the left would let a client's unclosed quote swallow what the proxies append after
-/// it. From the right, nothing that a client sends can reach into the elements that come after its
-/// own.
+/// If it were read from the left, an unclosed quote of the client would include the elements that proxies
+/// append. From the right, nothing that a client sends can affect the elements after its own.
 fn elements(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     iter::from_fn(move || {
@@ -57,10 +55,10 @@ fn split_last(line: &[u8]) -> (Option<&[u8]>, &[u8]) {
     (None, line)
 }
 
-/// Tells whether the byte that follows is escaped.
+/// Returns whether the byte that follows this text is escaped.
 ///
-/// A quote that opens or closes a string follows an even number of backslashes (`"\\"`), one inside
-/// an odd number (`"\""`), so the bytes before a quote decide, whichever way the line is read.
+/// A quote that opens or closes a string follows an even number of backslashes (`"\\"`), and a quote inside a
+/// string an odd number (`"\""`). So the backslashes before a quote decide, in either reading direction.
 fn ends_in_escape(text: &[u8]) -> bool {
     let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\');
     backslashes.count() % 2 == 1
@@ -87,8 +85,7 @@ fn parse_element(element: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Splits off the first pair: its name, its value as written between the quotes, if any, and what
-/// follows.
+/// Splits off the first pair. Returns its name, its value without quotes, and the rest.
 fn parse_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (name, after) = split_token(text, is_token)?;
     let after = after.strip_prefix(b"=")?;
@@ -99,7 +96,7 @@ fn parse_pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((name, value, after))
 }
 
-/// Splits what follows an opening quote at the quote that closes it.
+/// Splits the text after an opening quote at its closing quote.
 fn split_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut escaped = false;
     let end = text.iter().position(|byte| {
@@ -111,12 +108,12 @@ fn split_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, from.get(1..)?))
 }
 
-/// Reads the node in a value, whose backslashes are escapes: a token has none.
+/// Parses the node in a value. A backslash is always an escape, because tokens have none.
 fn parse_value(value: &[u8]) -> Option<IpAddr> {
     if !value.contains(&b'\\') {
         return parse_node(value);
     }
-    let mut node = [0; LONGEST_NODE];
+    let mut node = [0; MAX_NODE_LEN];
     let mut length = 0;
     let mut bytes = value.iter();
     while let Some(byte) = bytes.next() {
@@ -127,14 +124,14 @@ fn parse_value(value: &[u8]) -> Option<IpAddr> {
     parse_node(node.get(..length)?)
 }
 
-/// Splits off the bytes that are accepted, of which there must be one.
+/// Splits off the leading bytes that are accepted; at least one byte must be.
 fn split_token(text: &[u8], accept: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
     let end = text.iter().position(|byte| !accept(*byte));
     let (token, after) = text.split_at(end.unwrap_or(text.len()));
     (!token.is_empty()).then_some((token, after))
 }
 
-/// Tells whether the byte is a `tchar` of RFC 9110, section 5.6.2.
+/// Returns whether the byte is a `tchar` of RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

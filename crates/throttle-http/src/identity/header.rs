@@ -9,16 +9,17 @@ use crate::{
     head::RequestHead,
 };
 
-/// Limits by the value of a header field: an API key, a tenant.
+/// The value of a header field as a key, such as an API key or a tenant.
 ///
-/// The first value counts, as its bytes, whether they are text or not. A request without the field is
-/// refused with 400, unless [`Header::missing`] says otherwise. Believe only
-/// fields that your service or a proxy of yours has checked: a client that can send any value has as
-/// many limits as it likes.
+/// If the field has several values, the first is the key. The value does not have to be text. A request without
+/// the field is rejected with 400, or as [`missing`](Self::missing) sets.
 ///
-/// A limiter knows keys by their bytes alone: a field of `192.0.2.1` and the client address 192.0.2.1 share what a
-/// rule of one limiter counts. Where a layer by header and one by [`ClientIp`](super::ClientIp) share a limiter, give
-/// each a rule of its own, or make the key by a function, as `Key::parts(["key", value])`.
+/// Use only fields that your service or a proxy has verified. A client that can send any value has an unlimited
+/// number of limits.
+///
+/// A limiter compares keys by their bytes: a field with the value `192.0.2.1` and the client address 192.0.2.1
+/// are the same key. If a layer by header and a layer by [`ClientIp`](super::ClientIp) share a limiter, give
+/// each its own rule, or build the key with a function, for example as `Key::parts(["key", value])`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Header {
@@ -27,16 +28,16 @@ pub struct Header {
 }
 
 impl Header {
-    /// Names the field, in any case.
+    /// Creates a key from the header field with this name, which is case-insensitive.
     ///
-    /// What can be no field's name is an error when the middleware is built.
+    /// An impossible name is an error when the middleware is built.
     pub fn new(name: impl AsRef<str>) -> Self {
         let name = name.as_ref();
         let name = HeaderName::try_from(name).map_err(|_| name.to_owned());
         Self { name, missing: OnMissing::Reject }
     }
 
-    /// Says what becomes of a request without the field; default [`OnMissing::Reject`].
+    /// Sets how a request without the field is handled; default: [`OnMissing::Reject`].
     pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self

@@ -1,4 +1,4 @@
-//! What can be a key, and why a request may have none.
+//! Values that can be keys, and the reasons why a request has no key.
 
 use std::net::IpAddr;
 
@@ -7,46 +7,43 @@ use throttle_core::Key;
 
 use super::address::IPV6_PREFIX;
 
-/// Says why a request has no key.
+/// The reason why a request has no key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoKey {
-    /// The server did not say where the connection comes from; a mistake in the service.
+    /// The address of the connection is unknown: a configuration error of the service.
     #[error(
-        "the client address is not known: serve with \
-         `into_make_service_with_connect_info::<SocketAddr>()` (axum), or say \
-         `TestRequest::peer_addr` (tests of actix-web), or say by `.peer(…)` where the server leaves \
-         it (tonic: `extensions.get::<TcpConnectInfo>()?.remote_addr()`), or put a `SocketAddr` into \
-         the request's extensions, or limit by another key with `.key(…)`"
+        "the client address is unknown: serve with `into_make_service_with_connect_info::<SocketAddr>()` (axum), \
+         set `TestRequest::peer_addr` (tests of actix-web), set `.peer(…)` to read the address of the connection \
+         from the extensions (tonic: `extensions.get::<TcpConnectInfo>()?.remote_addr()`), insert a `SocketAddr` \
+         into the request's extensions, or use another key with `.key(…)`"
     )]
     NoPeer,
-    /// The request lacks a header field; a mistake of the client.
+    /// The request has no such header field.
     #[error("the request lacks the header field {0:?}")]
     NoHeader(String),
-    /// The request lacks a cookie; a mistake of the client.
+    /// The request has no such cookie.
     #[error("the request lacks the cookie {0:?}")]
     NoCookie(String),
-    /// The request has several cookies of that name, which differ; a mistake of the client.
-    #[error("the request has several cookies {0:?}, which differ")]
+    /// The request has several cookies with this name and different values.
+    #[error("the request has several cookies {0:?} with different values")]
     SeveralCookies(String),
-    /// Neither the target nor the `Host` field names a host.
-    #[error(
-        "the request names no host: give it a whole URI, or pick another key, such as `.key(Global)`"
-    )]
+    /// The request has no host, neither in its URI nor in the `Host` field.
+    #[error("the request has no host: use a full URI, or another key, such as `.key(Global)`")]
     NoHost,
-    /// The function that picks keys returned none; a mistake of the client.
-    #[error("the request does not say whose it is")]
+    /// The key function returned no key.
+    #[error("the request does not identify its client")]
     Unidentified,
-    /// As before, where [`OnMissing::Status`](super::OnMissing::Status) says how that is answered.
-    #[error("the request does not say whose it is")]
+    /// As before, with the status that [`OnMissing::Status`](super::OnMissing::Status) sets.
+    #[error("the request does not identify its client")]
     Status(StatusCode),
 }
 
-/// Is a key, or may be one: text, bytes, addresses, options of these.
+/// A value that is a key or may be one: text, bytes, an address, or an option of these.
 ///
-/// Text is what clients chose, so it is no address to the allow and deny lists, whatever it reads.
+/// Text usually comes from clients, so the allow and deny lists never read it as an address.
 pub trait IntoKey {
-    /// Returns the key, if there is one.
+    /// Returns the key, if the value has one.
     fn into_key(self) -> Option<Key<'static>>;
 }
 

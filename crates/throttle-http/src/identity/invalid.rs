@@ -1,22 +1,22 @@
-//! What cannot be a key as it was configured.
+//! Errors in the configuration of keys.
 
 use super::proxies::InvalidProxy;
 
-/// Says why requests cannot be told apart as it was configured.
+/// An error in the configuration of a key.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {
-    /// A trusted proxy is no network.
+    /// A trusted proxy that is not a network.
     #[error(transparent)]
     Proxy(#[from] InvalidProxy),
-    /// No header field can have this name.
+    /// A name that no header field can have.
     #[error(
-        "no header field can be named {0:?}: a name has letters, digits and \"-\", such as \"x-api-key\""
+        "{0:?} is not a valid name of a header field: use letters, digits and \"-\", for example \"x-api-key\""
     )]
     HeaderName(String),
-    /// No cookie can have this name.
+    /// A name that no cookie can have.
     #[error(
-        "no cookie can be named {0:?}: a name is not empty, and has no \"=\", no \";\" and no space around it"
+        "{0:?} is not a valid name of a cookie: it must not be empty, contain \"=\" or \";\", or have spaces around it"
     )]
     CookieName(String),
 }

@@ -1,4 +1,4 @@
-//! Keys that bring their rules with them, and keys that are waited for.
+//! Keys with rules, and asynchronous keys.
 
 use std::{future::Future, pin::Pin};
 
@@ -7,42 +7,43 @@ use throttle_core::{Key, StorageError};
 use super::into_key::{IntoKey, NoKey};
 use crate::picked_rules::{IntoRules, PickedRules};
 
-/// Is the key of a request when it is awaited.
+/// A future of a key, as [`ExtractKey::extract_later`](super::ExtractKey::extract_later) returns it.
 pub type KeyFuture = Pin<Box<dyn Future<Output = Result<KeyWithRules, KeyError>> + Send>>;
 
-/// Holds a key, and the rules that apply to it.
+/// A key with the rules that apply to it.
 #[derive(Clone, Debug)]
 pub struct KeyWithRules {
     pub(crate) key: Key<'static>,
-    /// None where it was left to the throttle which apply.
+    /// The selected rules; `None` if the key selects none, and the throttle decides which apply.
     pub(crate) rules: Option<PickedRules>,
 }
 
-/// Says why there is no key after all.
+/// The reason why an asynchronous key could not be found.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The request does not say whose it is.
+    /// The request does not identify its client.
     NoKey(NoKey),
-    /// It could not be found out.
+    /// The lookup failed.
     Failed(StorageError),
 }
 
-/// Is what an [`AsyncKey`](super::AsyncKey) finds: a key, or a key with rules.
+/// The result of an [`AsyncKey`](super::AsyncKey): a key, or a key with rules.
 pub trait IntoKeyWithRules {
-    /// Returns it, if there is one.
+    /// Returns the key with its rules, if there is one.
     fn into_key_with_rules(self) -> Option<KeyWithRules>;
 }
 
 impl KeyWithRules {
-    /// Takes something that is a key, and picks rules for it, as
-    /// [`Options::select_rules`](crate::Options::select_rules) does; none where there is no key. Where no rules are
-    /// picked, none apply but those that the throttle names for all.
+    /// Creates a key with rules, which are selected as by
+    /// [`Options::select_rules`](crate::Options::select_rules). Returns `None` if `key` is none.
+    ///
+    /// If `rules` is empty, only the rules apply that the throttle names for all requests.
     pub fn new(key: impl IntoKey, rules: impl IntoRules) -> Option<Self> {
         key.into_key().map(|key| Self { key, rules: Some(PickedRules::new(rules)) })
     }
 
-    /// Joins the keys of parts, and what rules they have.
+    /// Joins the keys and the rules of several parts.
     pub(super) fn join(parts: impl IntoIterator<Item = Self>) -> Self {
         let mut rules: Option<PickedRules> = None;
         let mut keys = Vec::new();

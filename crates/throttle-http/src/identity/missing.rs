@@ -1,4 +1,4 @@
-//! What becomes of a request that does not say whose it is.
+//! The handling of requests without a key.
 
 use http::StatusCode;
 use throttle_core::Key;
@@ -9,14 +9,14 @@ use crate::{
     head::RequestHead,
 };
 
-/// No field and no cookie can hold this byte, so that nobody can name such a key.
+/// A key that no client can send, because neither a header field nor a cookie can contain a NUL.
 const ANONYMOUS: &[u8] = b"\0anonymous";
 const CLIENT_IP: &str = "\0client";
 
-/// Says what becomes of a request that lacks the header field or cookie that is its key, has several such
-/// cookies which differ, or of which a lookup does not find whose it is.
+/// The handling of requests without a key: those without the header field or cookie, with several different
+/// cookies of the name, or for which a lookup finds no client.
 ///
-/// No client can name the keys of those that lack it: what it sends is never equal to them.
+/// The keys of these requests are separate: no value that a client sends is equal to them.
 ///
 /// # Examples
 ///
@@ -32,18 +32,18 @@ const CLIENT_IP: &str = "\0client";
 #[derive(Clone, Default, Debug)]
 #[non_exhaustive]
 pub enum OnMissing {
-    /// It is refused with 400.
+    /// Reject the request with 400.
     #[default]
     Reject,
-    /// It is refused with this status; one that is neither 4xx nor 5xx is 400.
+    /// Reject the request with this status; a status that is neither 4xx nor 5xx becomes 400.
     ///
-    /// [RFC 9110] wants a `WWW-Authenticate` field beside 401; a layer around this one can add it.
+    /// [RFC 9110] requires a `WWW-Authenticate` field in a 401 response; an outer layer can add it.
     ///
     /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2
     Status(StatusCode),
-    /// All such requests share one limit.
+    /// Limit all such requests together, with one key.
     Anonymous,
-    /// It is limited by the client's address, which the lists see too.
+    /// Limit such a request by the client address, which the allow and deny lists also see.
     ClientIp(ClientIp),
 }
 
@@ -51,10 +51,10 @@ impl OnMissing {
     pub(super) fn key<'a>(
         &'a self,
         head: &RequestHead<'a>,
-        lacking: impl FnOnce() -> NoKey,
+        no_key: impl FnOnce() -> NoKey,
     ) -> Result<Key<'a>, NoKey> {
         match self {
-            Self::Reject => Err(lacking()),
+            Self::Reject => Err(no_key()),
             Self::Status(status) => Err(NoKey::Status(*status)),
             Self::Anonymous => Ok(Key::from(ANONYMOUS)),
             Self::ClientIp(client) => Ok(client.extract(head)?.scoped(CLIENT_IP)),

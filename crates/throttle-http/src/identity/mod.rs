@@ -1,15 +1,14 @@
-//! Finds out whose request this is.
+//! Client identity: the key of a request.
 //!
-//! The address of the connection cannot be forged; what the header fields say can.
-//! [`client_address`] believes a field only as far as a chain of [`TrustedProxies`] vouches for it,
-//! from the right to the left.
+//! The address of the connection cannot be forged, but header fields can. [`client_address`] therefore trusts a
+//! field only as far as [`TrustedProxies`] wrote it, from right to left.
 //!
-//! - `address`: one address, in the ways proxies write it
-//! - `proxies`: whom to believe
-//! - `x_forwarded_for`, `forwarded`: the hops of a request, the nearest first
-//! - `client`: the walk over them
-//! - [`ClientIp`], [`Header`], [`Cookie`], [`RequestPath`], [`RequestMethod`], [`RequestHost`],
-//!   [`RoutePattern`], [`Global`], functions, [`AsyncKey`] and tuples: [`ExtractKey`], what becomes the key
+//! - [`ExtractKey`]: the trait of all keys; implemented by [`ClientIp`], [`Header`], [`Cookie`],
+//!   [`RequestPath`], [`RequestMethod`], [`RequestHost`], [`RoutePattern`], [`Global`], [`AsyncKey`], functions
+//!   and tuples
+//! - [`OnMissing`]: the handling of requests without a key
+//! - [`TrustedProxies`], [`ForwardedHeader`]: the proxies whose field is read
+//! - [`client_address`]: the client address behind these proxies
 
 mod address;
 mod async_key;

@@ -1,4 +1,4 @@
-//! Whom to believe.
+//! The list of trusted proxies.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,15 +7,14 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::address::canonical;
 
-/// Prefix length of `::ffff:0:0/96`, the IPv6 addresses that stand for IPv4 ones.
+/// The prefix length of `::ffff:0:0/96`, the IPv6 addresses that represent IPv4 addresses.
 const MAPPED_PREFIX: u8 = 96;
 
-/// Holds the networks of the proxies whose word about their client is believed; by default none.
+/// The networks of the proxies whose header fields are trusted; empty by default.
 ///
-/// List the proxies and nothing more. A client whose own address lies in one of these networks can
-/// claim to be anybody.
+/// List only the proxies. A client with an address in one of these networks can choose any client address.
 ///
-/// Cloning is cheap: all clones share one list.
+/// Clones share one list, so cloning is cheap.
 ///
 /// # Examples
 ///
@@ -34,15 +33,15 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Reads networks (`10.0.0.0/8`) and single addresses (`::1`).
+    /// Parses networks (`10.0.0.0/8`) and single addresses (`::1`).
     ///
-    /// The bits after the prefix are ignored: `10.1.2.3/8` is `10.0.0.0/8`. IPv4 written as IPv6
-    /// (`::ffff:10.0.0.0/104`) is IPv4. An IPv6 network never covers IPv4 clients, however short
-    /// its prefix: trust in both families is written as two entries.
+    /// Bits after the prefix are ignored: `10.1.2.3/8` is `10.0.0.0/8`. An IPv4 network in IPv6 notation
+    /// (`::ffff:10.0.0.0/104`) is an IPv4 network. An IPv6 network never contains IPv4 clients, even with a
+    /// prefix of 0; to trust both families, write two entries.
     ///
     /// # Errors
     ///
-    /// [`InvalidProxy`] names the first entry that is neither.
+    /// Returns [`InvalidProxy`] with the first entry that is neither.
     pub fn new(entries: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, InvalidProxy> {
         let networks = entries
             .into_iter()
@@ -51,36 +50,34 @@ impl TrustedProxies {
         Ok(Self { networks: IpNet::aggregate(&networks).into() })
     }
 
-    /// Tells whether the address is one of the proxies'.
+    /// Returns whether the address is a trusted proxy.
     #[must_use]
     pub fn contains(&self, addr: IpAddr) -> bool {
         self.network_of(addr).is_some()
     }
 
-    /// Returns the network that the address is in.
+    /// Returns the network that contains the address.
     pub(super) fn network_of(&self, addr: IpAddr) -> Option<&IpNet> {
         let addr = canonical(addr);
         self.networks.iter().find(|network| network.contains(&addr))
     }
 
-    /// Tells whether nobody is trusted, so that no field is ever read.
+    /// Returns whether there are no trusted proxies, so that no field is ever read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
     }
 
-    /// Tells whether all of IPv4 or all of IPv6 is trusted, so that any client can choose its own
-    /// address.
+    /// Returns whether all IPv4 or all IPv6 addresses are trusted, so that any client can choose its address.
     ///
-    /// It is for a warning at the start of a program: such a list is right only where nobody but a
-    /// proxy can connect.
+    /// Use it for a warning at startup: such a list is correct only if nothing but a proxy can connect.
     #[must_use]
     pub fn trusts_all_addresses(&self) -> bool {
         self.networks.iter().any(|network| network.prefix_len() == 0)
     }
 }
 
-/// Says which entry of a list of trusted proxies could not be read, and what can.
+/// An entry of a list of trusted proxies that is neither an address nor a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "trusted proxy {entry:?} is neither an address nor a network: write an address such as \
@@ -108,7 +105,7 @@ fn parse_network(entry: &str) -> Result<IpNet, InvalidProxy> {
     network.map(canonical_network).ok_or_else(|| InvalidProxy { entry: entry.to_owned() })
 }
 
-/// Turns a network of IPv4-mapped addresses into the IPv4 network it stands for.
+/// Converts a network of IPv4-mapped addresses to the IPv4 network that it represents.
 fn canonical_network(network: IpNet) -> IpNet {
     let mapped = || {
         let prefix = network.prefix_len().checked_sub(MAPPED_PREFIX)?;

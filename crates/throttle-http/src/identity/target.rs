@@ -1,4 +1,4 @@
-//! What is asked for as a key, or as a part of one.
+//! Parts of the target of a request as keys.
 
 use std::borrow::Cow;
 
@@ -8,51 +8,52 @@ use throttle_core::Key;
 use super::{extract::ExtractKey, into_key::NoKey};
 use crate::head::RequestHead;
 
-/// No path can hold this byte.
+/// The key of requests without a route; no path can contain a NUL.
 const NO_ROUTE: &[u8] = b"\0no route";
 
-/// Limits by the path of the target, without its query.
+/// The decoded path, without the query, as a key.
 ///
-/// It is [`RequestHead::decoded_path`], so that a client has one key however it escapes the path. Paths that differ
-/// in an escaped and a plain slash share a key.
+/// The key is [`RequestHead::decoded_path`], so escaping a character does not give a client another key. Paths
+/// that differ only in an escaped and a plain slash share a key.
 ///
-/// Alone it is one limit for all clients of a path; in a tuple with [`ClientIp`](super::ClientIp) each
-/// client has a limit for each path. A client can make up paths: where they have parameters,
-/// [`RoutePattern`] has fewer keys.
+/// Alone, it is one limit for all clients of a path. In a tuple with [`ClientIp`](super::ClientIp), each client
+/// has a limit for each path. Clients can invent paths; for routes with parameters, [`RoutePattern`] has fewer
+/// keys.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
 pub struct RequestPath;
 
-/// Limits by the method, to be used in a tuple: what is read and what is written are counted apart.
+/// The method as a key; use it in a tuple, for example to count reads and writes separately.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
 pub struct RequestMethod;
 
-/// Limits by the pattern of the route, such as `/users/{id}`: axum's `MatchedPath`, `match_pattern` of
-/// Actix Web. Requests that no route is there for share one key.
+/// The pattern of the route as a key, such as `/users/{id}`: `MatchedPath` of axum, `match_pattern` of Actix
+/// Web. Requests without a route share one key.
 ///
-/// In axum, a layer knows the route where it is laid around routes (`Router::layer`,
-/// `MethodRouter::layer`), not where it is laid around a whole router as a service.
+/// In axum, a layer knows the route if it is added to routes (`Router::layer`, `MethodRouter::layer`), but not
+/// if it wraps the whole router as a service.
 ///
-/// In Actix Web, a throttle around a resource knows its pattern. One around an app or a scope decides before
-/// the route is known, and takes the first pattern that matches the path: guards, such as those for methods, are not
-/// asked. Where resources with guards overlap, as `/users/me` for `GET` and `/users/{id}` for `POST`, `POST /users/me`
-/// counts for `/users/me` there.
+/// In Actix Web, a throttle around a resource knows its pattern. A throttle around an app or a scope runs
+/// before routing and uses the first pattern that matches the path. Guards, such as those for methods, are not
+/// evaluated. If resources with guards overlap, such as `/users/me` for `GET` and `/users/{id}` for `POST`,
+/// then `POST /users/me` counts as `/users/me`.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
 pub struct RoutePattern;
 
-/// Limits all requests together, whoever makes them: one key.
+/// One key for all requests of all clients.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
 pub struct Global;
 
-/// Limits by the host and port that are asked for: what calls that a client makes are told apart by.
+/// The host and port of the target as a key; the default for outbound calls.
 ///
-/// They are those of the target, or, where it has none, of the `Host` field, in lower case, without the
-/// final dot of a full name, and without the port that the scheme has by default; where no scheme is said,
-/// as in what servers are sent, without 80 and 443. On a server they are what the client wrote; whoever makes
-/// hosts up has a limit for each.
+/// They are those of the URI, or of the `Host` field if the URI has none. The key is lowercase, without the
+/// trailing dot of a fully qualified name, and without the default port of the scheme. If there is no scheme,
+/// as in requests to a server, both 80 and 443 are removed.
+///
+/// On a server, the client chooses this value, and a client that invents hosts has a limit for each.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
 pub struct RequestHost;
@@ -67,7 +68,7 @@ impl ExtractKey for RequestHost {
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
         let of_field = || head.header("host");
         let host = head.uri().authority().map(Authority::as_str).or_else(of_field);
-        // What is before the `@` are credentials.
+        // The part before the `@` is credentials.
         let host = host.and_then(|host| host.rsplit('@').next()).unwrap_or_default();
         let default_ports: &[&str] = match head.uri().scheme_str() {
             Some("https" | "wss") => &[":443", ":"],
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn all_requests_have_one_key_together() {
+    fn all_requests_share_one_key() {
         let (one, two) =
             (Request::get("/a").body(()).unwrap(), Request::post("/b").body(()).unwrap());
         let peer = Some([192, 0, 2, 1].into());
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_one_however_it_is_written() {
+    fn all_spellings_of_a_host_are_one_key() {
         let same = [
             ("https://api.example.com/a", None),
             ("https://API.Example.com:443/b?c", None),
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn another_port_or_name_is_another_host() {
+    fn another_port_or_name_is_another_key() {
         for target in
             ["https://api.example.com:80/", "http://api.example.com:443/", "http://[::1]/"]
         {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_reads_like_an_address_is_none_to_the_lists() {
+    fn a_host_that_looks_like_an_address_is_no_address_for_the_lists() {
         assert_eq!(host("http://192.0.2.1/", None).unwrap().address(), None);
     }
 

@@ -1,4 +1,4 @@
-//! The hops that `X-Forwarded-For` names, the nearest first.
+//! The hops in `X-Forwarded-For`, from right to left.
 
 use std::net::IpAddr;
 
@@ -8,11 +8,10 @@ use super::address::parse_node;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Walks the field from the right; `None` is a hop that names nobody.
+/// Returns the hops in the field from right to left; `None` is a hop that is not an address.
 ///
-/// No standard defines this field. All its lines are one list, in order, as for any list ([RFC
-/// 9110, section 5.3]), except that an empty entry counts: see
-/// [`client_address`](super::client_address).
+/// No standard defines this field. All of its lines are one list, in order, as for any list ([RFC 9110, section
+/// 5.3]). Empty entries count as hops; see [`client_address`](super::client_address).
 ///
 /// [RFC 9110, section 5.3]: https://www.rfc-editor.org/rfc/rfc9110#section-5.3
 pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {

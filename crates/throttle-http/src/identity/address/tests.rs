@@ -9,7 +9,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 #[test]
-fn every_way_of_writing_an_address_is_read() {
+fn every_form_of_an_address_is_parsed() {
     for (text, expected) in [
         ("192.0.2.1", "192.0.2.1"),
         ("192.0.2.1:8080", "192.0.2.1"),
@@ -44,7 +44,7 @@ fn an_ipv6_address_that_only_ends_like_ipv4_stays_ipv6() {
 }
 
 #[test]
-fn what_names_nobody_is_nobody() {
+fn other_text_is_not_an_address() {
     for text in [
         "",
         " ",
@@ -121,14 +121,14 @@ fn a_port_is_one_to_five_digits_up_to_65535_or_hidden() {
 }
 
 #[test]
-fn bytes_that_are_no_text_name_nobody() {
+fn bytes_that_are_not_text_are_not_an_address() {
     for bytes in [&b"\xff"[..], b"192.0.2.1\xff", b"\xc3\x28", b"\xa0192.0.2.1", b"[\xff]:80"] {
         assert_eq!(parse_node(bytes), None, "{bytes:?}");
     }
 }
 
 #[test]
-fn sixty_four_kibibytes_of_garbage_name_nobody() {
+fn sixty_four_kibibytes_of_garbage_are_not_an_address() {
     for byte in [b'1', b':', b'.', b'[', b' ', b'f', b'\0', b'\xff'] {
         assert_eq!(parse_node(&vec![byte; 64 * 1024]), None, "{byte:#x}");
     }
@@ -136,12 +136,12 @@ fn sixty_four_kibibytes_of_garbage_name_nobody() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_parsed_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_node(&bytes);
     }
 
     #[test]
-    fn what_looks_like_an_address_is_read_canonically_or_not_at_all(
+    fn text_like_an_address_is_parsed_to_canonical_form_or_not_at_all(
         text in "[0-9a-f:.\\[\\]% _]{0,60}",
     ) {
         if let Some(address) = parse_node(text.as_bytes()) {
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn every_address_is_read_back_from_every_way_of_writing_it(
+    fn every_address_is_parsed_in_every_form(
         address in any::<IpAddr>(),
         port in any::<u16>(),
     ) {

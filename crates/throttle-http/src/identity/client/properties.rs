@@ -24,7 +24,7 @@ fn map(name: &'static str, lines: &[Vec<u8>]) -> HeaderMap {
     headers
 }
 
-/// Any bytes that a server lets into a field, and some that are worse than others.
+/// Generates any bytes that a server accepts in a field, and some that are more likely to cause errors.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(prop_oneof![Just(b'\t'), 32..=126u8, 128..=255u8], 0..60),
@@ -41,7 +41,7 @@ fn trusted() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-fn stranger() -> impl Strategy<Value = IpAddr> {
+fn untrusted() -> impl Strategy<Value = IpAddr> {
     prop_oneof![
         any::<[u8; 3]>().prop_map(|[a, b, c]| IpAddr::from([192, a, b, c])),
         any::<u64>()
@@ -49,8 +49,8 @@ fn stranger() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-fn anybody() -> impl Strategy<Value = IpAddr> {
-    prop_oneof![trusted(), stranger(), any::<Ipv4Addr>().prop_map(|v4| v4.to_ipv6_mapped().into())]
+fn any_address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![trusted(), untrusted(), any::<Ipv4Addr>().prop_map(|v4| v4.to_ipv6_mapped().into())]
 }
 
 /// Writes the hop as a proxy would.
@@ -69,17 +69,17 @@ fn join(field: ForwardedHeader, hops: &[IpAddr]) -> Vec<u8> {
     entries.join(", ").into_bytes()
 }
 
-/// Reads the list from the left, all of it, as no server should.
+/// Computes the client from the complete list, which a server never reads.
 fn expected(peer: IpAddr, hops: &[IpAddr], proxies: &TrustedProxies) -> IpAddr {
     let mut chain = hops.to_vec();
     chain.push(peer);
-    let strangers = chain.iter().rev().find(|hop| !proxies.contains(**hop));
-    canonical(strangers.or(chain.first()).copied().unwrap_or(peer))
+    let untrusted = chain.iter().rev().find(|hop| !proxies.contains(**hop));
+    canonical(untrusted.or(chain.first()).copied().unwrap_or(peer))
 }
 
 proptest! {
     #[test]
-    fn the_last_stranger_is_found(peer in anybody(), hops in vec(anybody(), 0..8)) {
+    fn the_last_untrusted_hop_is_the_client(peer in any_address(), hops in vec(any_address(), 0..8)) {
         for (field, name) in FIELDS {
             let headers = map(name, &[join(field, &hops)][..usize::from(!hops.is_empty())]);
             let found = client_address(peer, &headers, &proxies(), field);
@@ -88,8 +88,8 @@ proptest! {
     }
 
     #[test]
-    fn without_trusted_proxies_no_field_changes_the_answer(
-        peer in anybody(),
+    fn without_trusted_proxies_no_field_changes_the_client(
+        peer in any_address(),
         lines in vec(hostile(), 0..4),
     ) {
         for (field, name) in FIELDS {
@@ -99,13 +99,13 @@ proptest! {
     }
 
     #[test]
-    fn the_answer_is_the_peer_or_stands_in_the_field(
+    fn the_client_is_the_peer_or_is_in_the_field(
         peer in trusted(),
         lines in vec(hostile(), 0..4),
     ) {
         for (field, name) in FIELDS {
             let found = client_address(peer, &map(name, &lines), &proxies(), field);
-            // A value whose escapes hide an address is read without its backslashes.
+            // A value with escapes is compared without its backslashes.
             let plain = lines.iter().map(|line| {
                 line.iter().copied().filter(|byte| *byte != b'\\').collect()
             });
@@ -118,8 +118,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_a_client_sends_changes_who_it_is(
-        client in stranger(),
+    fn no_field_that_a_client_sends_changes_its_address(
+        client in untrusted(),
         chain in vec(trusted(), 1..5),
         spoof in vec(hostile(), 1..4),
     ) {
@@ -138,14 +138,14 @@ proptest! {
     }
 
     #[test]
-    fn behind_a_hop_that_names_nobody_the_field_changes_nothing(
+    fn behind_a_hop_that_is_not_an_address_the_field_changes_nothing(
         chain in vec(trusted(), 1..5),
-        nobody in "unknown|_[a-z]{1,8}|[g-z]{1,8}|",
+        unknown in "unknown|_[a-z]{1,8}|[g-z]{1,8}|",
         spoof in hostile(),
     ) {
         let (peer, inner) = chain.split_last().unwrap();
         for (field, name) in FIELDS {
-            let mut line = [&spoof[..], b",", nobody.as_bytes()].concat();
+            let mut line = [&spoof[..], b",", unknown.as_bytes()].concat();
             if !inner.is_empty() {
                 line = [&line[..], b",", &join(field, inner)].concat();
             }

@@ -27,7 +27,7 @@ fn map(name: &'static str, lines: &[&[u8]]) -> HeaderMap {
     headers
 }
 
-/// Asserts who is found when a trusted peer calls with these lines.
+/// Asserts the client of a request from a trusted peer with these lines.
 #[track_caller]
 fn assert_client(header: ForwardedHeader, lines: &[&str], expected: &str) {
     let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
@@ -39,7 +39,7 @@ fn assert_client(header: ForwardedHeader, lines: &[&str], expected: &str) {
     assert_eq!(found, ip(expected));
 }
 
-/// Asserts the same of both fields, for entries that are plain IPv4 addresses or words.
+/// Asserts the client for both fields; entries are plain IPv4 addresses or words.
 #[track_caller]
 fn assert_both(lines: &[&str], expected: &str) {
     assert_client(XForwardedFor, lines, expected);
@@ -88,14 +88,14 @@ fn a_port_does_not_make_another_client() {
 }
 
 #[test]
-fn ipv6_hops_are_walked_in_every_way_they_are_written() {
+fn ipv6_hops_are_read_in_every_form() {
     assert_client(XForwardedFor, &["::1, 2001:db8::1, fd00::2, [fd00::3]:80"], "2001:db8::1");
     let line = "for=\"[::1]\", for=\"[2001:db8::1]:4711\", for=\"[fd00::2]\"";
     assert_client(Forwarded, &[line], "2001:db8::1");
 }
 
 #[test]
-fn addresses_mapped_to_ipv6_are_the_proxies_and_clients_they_stand_for() {
+fn mapped_addresses_are_those_of_the_ipv4_proxies_and_clients() {
     let headers = map("x-forwarded-for", &[b"203.0.113.66, ::ffff:192.0.2.1, ::ffff:10.0.0.2"]);
     let client = |peer| client_address(ip(peer), &headers, &proxies(), XForwardedFor);
     assert_eq!(client("::ffff:10.0.0.1"), ip(CLIENT));
@@ -114,7 +114,7 @@ fn only_the_chosen_field_is_read() {
 }
 
 #[test]
-fn text_beyond_ascii_beside_the_node_is_allowed_only_in_quotes() {
+fn bytes_beyond_ascii_are_allowed_only_in_quotes() {
     let client = |line| client_address(ip(PEER), &map("forwarded", &[line]), &proxies(), Forwarded);
     assert_eq!(client(b"for=192.0.2.1;host=\"\xff\""), ip(CLIENT));
     assert_eq!(client(b"for=192.0.2.1;host=\xff"), ip(PEER));

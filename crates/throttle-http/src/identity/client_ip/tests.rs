@@ -32,7 +32,7 @@ fn an_ipv6_client_is_its_network_but_the_lists_see_the_address() {
 }
 
 #[test]
-fn any_prefix_is_taken_and_no_more_than_the_address_is_left() {
+fn any_prefix_is_accepted_and_128_or_more_is_the_whole_address() {
     let address = "2001:db8:1:2:3:4:5:6";
     let key = |bits| key_of(&ClientIp::new().ipv6_prefix(bits), address, &[]);
     assert_eq!(key(0), Key::from("::/0"));
@@ -41,11 +41,11 @@ fn any_prefix_is_taken_and_no_more_than_the_address_is_left() {
         assert_eq!(key(bits), Key::from(address));
     }
     let ipv4 = key_of(&ClientIp::new().ipv6_prefix(0), "192.0.2.1", &[]);
-    assert_eq!(ipv4, Key::from("192.0.2.1"), "the prefix is for IPv6");
+    assert_eq!(ipv4, Key::from("192.0.2.1"), "the prefix applies to IPv6 only");
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_in_the_field_that_is_chosen_and_in_no_other() {
+fn a_trusted_proxy_is_trusted_in_the_selected_field_only() {
     let fields = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.2")];
     let proxies = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);
     assert_eq!(key_of(&proxies, "10.0.0.1", &fields), Key::from("192.0.2.1"));
@@ -55,7 +55,7 @@ fn a_trusted_proxy_is_believed_in_the_field_that_is_chosen_and_in_no_other() {
 }
 
 #[test]
-fn a_proxy_that_is_no_network_is_an_error_and_nobody_is_believed_meanwhile() {
+fn a_proxy_that_is_not_a_network_is_an_error_and_no_proxy_is_trusted() {
     let client = ClientIp::new().trusted_proxies(["10.0.0.0/8", "10.0.0.1:80"]);
     assert_eq!(client.proxies().unwrap_err().entry(), "10.0.0.1:80");
     assert!(client.proxies().is_err());
@@ -66,19 +66,19 @@ fn a_proxy_that_is_no_network_is_an_error_and_nobody_is_believed_meanwhile() {
 }
 
 #[test]
-fn without_a_peer_there_is_no_key_and_the_error_names_three_ways_out() {
+fn without_a_peer_there_is_no_key_and_the_error_names_three_solutions() {
     let request = Request::new(());
     let error = ClientIp::new().extract(&RequestHead::new(&request, None)).unwrap_err();
     assert_eq!(error, NoKey::NoPeer);
-    for way in ["into_make_service_with_connect_info::<SocketAddr>()", "`SocketAddr`", ".key("] {
-        assert!(error.to_string().contains(way), "{error}");
+    for fix in ["into_make_service_with_connect_info::<SocketAddr>()", "`SocketAddr`", ".key("] {
+        assert!(error.to_string().contains(fix), "{error}");
     }
 }
 
 #[test]
-fn the_peer_is_what_the_adapter_says_or_what_the_server_put_beside_the_request() {
+fn the_peer_comes_from_the_adapter_or_from_the_extensions() {
     let mut request = Request::new(());
-    let peer = |request: &Request<()>, said| RequestHead::new(request, said).peer();
+    let peer = |request: &Request<()>, known| RequestHead::new(request, known).peer();
     assert_eq!(peer(&request, None), None);
     request.extensions_mut().insert(ip("192.0.2.3"));
     assert_eq!(peer(&request, None), Some(ip("192.0.2.3")));

@@ -21,7 +21,7 @@ fn extract(key: impl ExtractKey, request: &Request<()>) -> Result<Key<'static>, 
 }
 
 #[test]
-fn a_function_may_return_whatever_is_a_key() {
+fn a_function_may_return_any_kind_of_key() {
     let request = with(&[]);
     let address: IpAddr = "2001:db8::7".parse().unwrap();
     let table = [
@@ -39,10 +39,10 @@ fn a_function_may_return_whatever_is_a_key() {
 }
 
 #[test]
-fn a_function_that_returns_none_leaves_the_request_without_a_key() {
+fn a_function_that_returns_none_gives_no_key() {
     let none = |_: &RequestHead<'_>| None::<String>;
     assert_eq!(extract(none, &with(&[])), Err(NoKey::Unidentified));
-    assert_eq!(NoKey::Unidentified.to_string(), "the request does not say whose it is");
+    assert_eq!(NoKey::Unidentified.to_string(), "the request does not identify its client");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_function_sees_the_head_of_the_request() {
 }
 
 #[test]
-fn what_a_layer_before_left_beside_the_request_can_be_the_key() {
+fn a_value_that_a_layer_left_in_the_extensions_can_be_the_key() {
     #[derive(Clone)]
     struct User(u64);
     let by_user = |head: &RequestHead<'_>| head.extensions().get::<User>().map(|user| user.0);
@@ -72,7 +72,7 @@ fn what_a_layer_before_left_beside_the_request_can_be_the_key() {
 }
 
 #[test]
-fn text_that_a_function_returns_is_no_address_to_the_lists_but_an_address_is() {
+fn text_from_a_function_is_no_address_for_the_lists_but_an_address_is() {
     let request = with(&[]);
     let address = IpAddr::from([10, 0, 0, 1]);
     let text = extract(|_: &RequestHead<'_>| "10.0.0.1", &request).unwrap();
@@ -80,11 +80,11 @@ fn text_that_a_function_returns_is_no_address_to_the_lists_but_an_address_is() {
     let known = extract(move |_: &RequestHead<'_>| address, &request).unwrap();
     assert_eq!((text.address(), owned.address()), (None, None));
     assert_eq!(known.address(), Some(address));
-    assert_eq!(text, known, "to a rule they are one key all the same");
+    assert_eq!(text, known, "for a rule both are the same key");
 }
 
 #[test]
-fn the_parts_of_a_tuple_never_run_into_each_other() {
+fn different_parts_of_a_tuple_never_give_the_same_key() {
     let key = |a: &'static [u8], b: &'static [u8]| {
         extract((Header::new("a"), Header::new("b")), &with(&[("a", a), ("b", b)])).unwrap()
     };
@@ -110,19 +110,19 @@ fn a_tuple_has_up_to_four_parts_of_any_kind() {
 }
 
 #[test]
-fn a_tuple_lacks_what_its_first_missing_part_lacks() {
+fn a_tuple_without_a_key_reports_its_first_missing_part() {
     let key = (ClientIp::new(), Header::new("b"), Header::new("c"));
     assert_eq!(extract(key, &with(&[("c", b"1")])), Err(NoKey::NoHeader("b".to_owned())));
 }
 
 #[test]
-fn a_tuple_is_as_valid_as_its_parts() {
+fn a_tuple_is_invalid_if_a_part_is() {
     let wrong = || ClientIp::new().trusted_proxies(["nowhere"]);
-    let nowhere = wrong().validate();
-    assert!(matches!(nowhere, Err(InvalidKey::Proxy(_))), "{nowhere:?}");
+    let invalid = wrong().validate();
+    assert!(matches!(invalid, Err(InvalidKey::Proxy(_))), "{invalid:?}");
     assert!((Header::new("a"), ClientIp::new()).validate().is_ok());
-    assert_eq!((Header::new("a"), wrong()).validate(), nowhere);
-    assert_eq!((wrong(), Header::new("a"), ClientIp::new()).validate(), nowhere);
+    assert_eq!((Header::new("a"), wrong()).validate(), invalid);
+    assert_eq!((wrong(), Header::new("a"), ClientIp::new()).validate(), invalid);
     let unnamed = (Header::new("a b"), wrong()).validate();
     assert_eq!(unnamed, Err(InvalidKey::HeaderName("a b".to_owned())));
 }

@@ -21,7 +21,7 @@ fn one(element: &str) -> Option<String> {
 }
 
 #[test]
-fn every_way_of_writing_a_hop_is_read() {
+fn every_form_of_a_hop_is_parsed() {
     for (element, expected) in [
         ("for=192.0.2.1", "192.0.2.1"),
         ("For=192.0.2.1", "192.0.2.1"),
@@ -51,7 +51,7 @@ fn every_way_of_writing_a_hop_is_read() {
 }
 
 #[test]
-fn a_hop_that_breaks_the_syntax_names_nobody() {
+fn a_hop_with_a_syntax_error_is_not_an_address() {
     for element in [
         "",
         " ",
@@ -98,7 +98,7 @@ fn a_hop_that_breaks_the_syntax_names_nobody() {
 }
 
 #[test]
-fn a_value_full_of_escapes_is_read_up_to_the_longest_node() {
+fn a_value_full_of_escapes_is_parsed_up_to_the_longest_node() {
     let escaped = |text: &str| text.chars().map(|c| format!("\\{c}")).collect::<String>();
     let longest = "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535";
     let expected = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
@@ -107,7 +107,7 @@ fn a_value_full_of_escapes_is_read_up_to_the_longest_node() {
 }
 
 #[test]
-fn hops_come_from_the_right_of_the_last_line() {
+fn hops_are_read_from_the_right_of_the_last_line() {
     let lines = [
         "for=192.0.2.1, for=192.0.2.2;proto=http",
         "for=\"192.0.2.3\",for=unknown",
@@ -119,12 +119,12 @@ fn hops_come_from_the_right_of_the_last_line() {
 }
 
 #[test]
-fn an_unclosed_quote_takes_only_what_is_left_of_it() {
+fn an_unclosed_quote_affects_only_elements_to_its_left() {
     let expected = [Some("192.0.2.2".to_owned()), Some("192.0.2.1".to_owned()), None];
     assert_eq!(read(&["for=\"9.9.9.9, for=192.0.2.1, for=\"192.0.2.2\""]), expected);
 }
 
-/// An element as a proxy writes it, with anything at all in its quoted host.
+/// Generates an element as a proxy writes it, with any text in its quoted host.
 fn element() -> impl Strategy<Value = (IpAddr, String)> {
     let host = prop_oneof!["[\\\\\", ;=a]{0,12}", "[ -~]{0,12}"];
     (any::<std::net::Ipv4Addr>(), host, any::<bool>()).prop_map(|(address, host, first)| {
@@ -140,7 +140,7 @@ fn element() -> impl Strategy<Value = (IpAddr, String)> {
 
 proptest! {
     #[test]
-    fn quoted_text_never_cuts_or_joins_elements(
+    fn quoted_text_never_splits_or_joins_elements(
         list in prop::collection::vec(element(), 1..6),
         cut in ",|, | ,\t",
     ) {
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn elements_are_the_line_and_nothing_else(line in "[\\\\\",;=a]{0,40}") {
+    fn elements_contain_the_whole_line_and_nothing_else(line in "[\\\\\",;=a]{0,40}") {
         let mut parts: Vec<_> = elements(line.as_bytes()).collect();
         parts.reverse();
         prop_assert_eq!(parts.join(&b','), line.as_bytes());

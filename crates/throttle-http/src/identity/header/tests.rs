@@ -17,7 +17,7 @@ fn extract(name: &str, request: &Request<()>) -> Result<Vec<u8>, NoKey> {
 }
 
 #[test]
-fn the_value_is_the_key_in_whatever_case_the_field_is_named() {
+fn the_value_is_the_key_and_the_name_is_case_insensitive() {
     for name in ["x-api-key", "X-API-Key"] {
         assert_eq!(extract(name, &request(&[b"secret"])), Ok(b"secret".to_vec()));
     }
@@ -43,26 +43,26 @@ fn a_long_value_is_kept_as_a_digest() {
 }
 
 #[test]
-fn a_value_that_reads_like_an_address_is_none() {
+fn a_value_that_looks_like_an_address_is_no_address() {
     let request = request(&[b"10.0.0.1"]);
     let header = Header::new("x-api-key");
     assert_eq!(header.extract(&RequestHead::new(&request, None)).unwrap().address(), None);
 }
 
 #[test]
-fn a_request_without_the_field_has_no_key_and_is_told_which() {
+fn a_request_without_the_field_has_no_key_and_the_error_names_the_field() {
     let missing = extract("X-Api-Key", &request(&[])).unwrap_err();
     assert_eq!(missing, NoKey::NoHeader("x-api-key".to_owned()));
     assert_eq!(missing.to_string(), r#"the request lacks the header field "x-api-key""#);
 }
 
 #[test]
-fn a_name_that_no_field_can_have_is_an_error_and_never_there() {
+fn an_impossible_name_is_an_error_and_never_found() {
     for name in ["", "x key", "x-käy", "x\nkey"] {
         assert_eq!(extract(name, &request(&[b"k"])), Err(NoKey::NoHeader(name.to_owned())));
         let error = Header::new(name).validate().unwrap_err();
         assert_eq!(error, InvalidKey::HeaderName(name.to_owned()));
-        assert!(error.to_string().contains("such as \"x-api-key\""), "{error}");
+        assert!(error.to_string().contains("for example \"x-api-key\""), "{error}");
     }
     assert_eq!(Header::new("X-Api-Key").validate(), Ok(()));
 }

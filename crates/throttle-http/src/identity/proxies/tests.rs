@@ -7,16 +7,16 @@ fn ip(text: &str) -> IpAddr {
 }
 
 #[test]
-fn a_network_ends_where_its_prefix_says() {
+fn a_network_contains_exactly_the_addresses_with_its_prefix() {
     let proxies =
         TrustedProxies::new(["10.1.0.0/16", "fd00:1::/32", " 192.0.2.7 ", "::1"]).unwrap();
     for trusted in ["10.1.0.0", "10.1.255.255", "fd00:1::", "fd00:1:ffff::", "192.0.2.7", "::1"] {
         assert!(proxies.contains(ip(trusted)), "{trusted}");
     }
-    for stranger in
+    for untrusted in
         ["10.0.255.255", "10.2.0.0", "fd00:2::", "fd00::", "192.0.2.6", "192.0.2.8", "::", "::2"]
     {
-        assert!(!proxies.contains(ip(stranger)), "{stranger}");
+        assert!(!proxies.contains(ip(untrusted)), "{untrusted}");
     }
 }
 
@@ -28,7 +28,7 @@ fn bits_after_the_prefix_are_ignored() {
 }
 
 #[test]
-fn ipv4_written_as_ipv6_is_ipv4_in_entries_and_in_questions() {
+fn ipv4_in_ipv6_notation_is_ipv4_in_entries_and_lookups() {
     for entry in ["::ffff:10.0.0.1", "::ffff:10.0.0.1/128", "::ffff:10.0.0.0/104", "10.0.0.0/8"] {
         let proxies = TrustedProxies::new([entry]).unwrap();
         assert!(proxies.contains(ip("10.0.0.1")), "{entry}");
@@ -47,7 +47,7 @@ fn an_ipv6_network_never_covers_ipv4_clients() {
 }
 
 #[test]
-fn nobody_is_trusted_by_default() {
+fn no_proxy_is_trusted_by_default() {
     let none = TrustedProxies::new([] as [&str; 0]).unwrap();
     assert_eq!(none, TrustedProxies::default());
     assert!(none.is_empty());
@@ -57,7 +57,7 @@ fn nobody_is_trusted_by_default() {
 }
 
 #[test]
-fn trust_in_everybody_is_noticed_however_it_is_written() {
+fn trust_in_all_addresses_is_detected_in_every_notation() {
     for entries in [
         &["10.0.0.1", "0.0.0.0/0"][..],
         &["::/0"],
@@ -72,7 +72,7 @@ fn trust_in_everybody_is_noticed_however_it_is_written() {
 }
 
 #[test]
-fn an_entry_that_is_no_network_is_named_with_what_is_allowed() {
+fn an_invalid_entry_is_named_with_the_allowed_forms() {
     for entry in [
         "",
         "10.0.0.0/33",

@@ -1,4 +1,4 @@
-//! What a client may try, so as to be somebody else.
+//! Attempts of a client to appear as another one.
 
 use super::{
     CLIENT, Forwarded, PEER, TrustedProxies, XForwardedFor, assert_both, assert_client,
@@ -6,7 +6,7 @@ use super::{
 };
 
 #[test]
-fn a_peer_that_is_not_trusted_cannot_name_another() {
+fn an_untrusted_peer_cannot_name_another_client() {
     let headers = map("x-forwarded-for", &[b"203.0.113.66"]);
     for proxies in [proxies(), TrustedProxies::default()] {
         assert_eq!(client_address(ip(CLIENT), &headers, &proxies, XForwardedFor), ip(CLIENT));
@@ -14,29 +14,29 @@ fn a_peer_that_is_not_trusted_cannot_name_another() {
 }
 
 #[test]
-fn a_peer_that_is_not_trusted_cannot_pose_as_a_proxy() {
+fn an_untrusted_peer_cannot_act_as_a_proxy() {
     let headers = map("x-forwarded-for", &[b"203.0.113.66, 10.0.0.2"]);
     assert_eq!(client_address(ip(CLIENT), &headers, &proxies(), XForwardedFor), ip(CLIENT));
 }
 
 #[test]
-fn the_leftmost_entry_is_the_clients_own_and_is_not_believed() {
+fn the_leftmost_entry_comes_from_the_client_and_is_not_trusted() {
     assert_both(&["203.0.113.66, 192.0.2.1"], CLIENT);
 }
 
 #[test]
-fn a_spoofed_prefix_with_a_trusted_proxy_in_it_is_not_believed() {
+fn a_spoofed_prefix_with_a_trusted_proxy_is_not_trusted() {
     assert_both(&["203.0.113.66, 10.0.0.9, 192.0.2.1, 10.0.0.2"], CLIENT);
     assert_both(&["10.0.0.9, 10.0.0.8, 192.0.2.1"], CLIENT);
 }
 
 #[test]
-fn a_line_that_the_client_sent_first_is_not_believed() {
+fn a_first_line_from_the_client_is_not_trusted() {
     assert_both(&["203.0.113.66, 10.0.0.9", "10.0.0.8", "192.0.2.1"], CLIENT);
 }
 
 #[test]
-fn an_entry_that_names_nobody_ends_the_walk_at_the_proxy_that_wrote_it() {
+fn an_entry_that_is_not_an_address_ends_the_search_at_the_proxy_that_wrote_it() {
     for entry in
         ["unknown", "_hidden", "example.com", "192.0.2.256", "192.0.2.1:99999", "fe80::1%eth0", "x"]
     {
@@ -47,7 +47,7 @@ fn an_entry_that_names_nobody_ends_the_walk_at_the_proxy_that_wrote_it() {
 }
 
 #[test]
-fn an_empty_entry_is_not_skipped_to_what_the_client_sent() {
+fn an_empty_entry_is_not_skipped() {
     for line in ["203.0.113.66,", "203.0.113.66, ", "203.0.113.66,,", ",", "", " "] {
         assert_both(&[line], PEER);
     }
@@ -70,7 +70,7 @@ fn a_field_that_the_proxies_do_not_write_is_no_fallback() {
 }
 
 #[test]
-fn quoted_commas_and_semicolons_forge_no_hop() {
+fn quoted_commas_and_semicolons_add_no_hop() {
     let line = "for=192.0.2.1;host=\"x, for=203.0.113.66\"";
     assert_client(Forwarded, &[line], CLIENT);
     let line = "for=192.0.2.1, for=10.0.0.2;host=\"x;for=203.0.113.66\"";
@@ -80,7 +80,7 @@ fn quoted_commas_and_semicolons_forge_no_hop() {
 }
 
 #[test]
-fn a_quote_that_the_client_leaves_open_does_not_swallow_what_proxies_append() {
+fn an_unclosed_quote_of_the_client_does_not_affect_what_proxies_append() {
     for spoof in
         ["\"", "for=\"", "for=\"203.0.113.66", "for=\"203.0.113.66\\", "for=\"\\\\\\\"", "\"\"\""]
     {
@@ -92,7 +92,7 @@ fn a_quote_that_the_client_leaves_open_does_not_swallow_what_proxies_append() {
 }
 
 #[test]
-fn bytes_that_are_no_text_name_nobody_and_hide_nobody() {
+fn bytes_that_are_not_text_are_no_address_and_hide_none() {
     for (header, name, garbage, proxied) in [
         (XForwardedFor, "x-forwarded-for", &b"203.0.113.66, \xff"[..], &b"\xff\xfe, 192.0.2.1"[..]),
         (Forwarded, "forwarded", b"for=203.0.113.66, for=\"\xff\"", b"\xff\xfe, for=192.0.2.1"),
@@ -104,13 +104,13 @@ fn bytes_that_are_no_text_name_nobody_and_hide_nobody() {
 }
 
 #[test]
-fn of_a_thousand_entries_the_right_one_is_found() {
+fn the_right_one_of_a_thousand_entries_is_found() {
     let line = "203.0.113.66, ".repeat(999) + CLIENT;
     assert_both(&[&line], CLIENT);
 }
 
 #[test]
-fn the_walk_ends_after_128_hops_at_a_trusted_one() {
+fn the_search_ends_after_128_hops_at_a_trusted_one() {
     let chain = |trusted: usize| format!("192.0.2.1, 10.0.0.3{}", ", 10.0.0.2".repeat(trusted - 1));
     assert_both(&[&chain(127)], CLIENT);
     assert_both(&[&chain(128)], "10.0.0.3");
@@ -121,7 +121,7 @@ fn the_walk_ends_after_128_hops_at_a_trusted_one() {
 }
 
 #[test]
-fn a_field_of_64_kib_without_an_address_is_read_to_nobody() {
+fn a_field_of_64_kib_without_an_address_gives_the_peer() {
     for byte in ["\"", "\\", ",", ";", " ", "=", "1", "for=\"", "\\\"", "for=;"] {
         let line = byte.repeat(64 * 1024 / byte.len());
         assert_client(XForwardedFor, &[&line], PEER);
