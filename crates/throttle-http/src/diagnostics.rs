@@ -50,7 +50,7 @@ impl Diagnostics {
     }
 
     /// Looks at a request for which the function that picks keys found none.
-    pub(crate) fn look_at_keyless(&self) {
+    pub(crate) fn record_missing_key(&self) {
         let none_had_one = self.looks.load(Relaxed) == LOOKS;
         if none_had_one && self.keyless.fetch_add(1, Relaxed) == KEYLESS - 1 {
             ConfigWarning::KeyNeverFound.log();

@@ -54,7 +54,7 @@ pub(super) fn of_code(code: u8) -> &'static str {
     match code {
         PERMISSION_DENIED => "this client may not use the service",
         RESOURCE_EXHAUSTED => "a limit is used up",
-        UNAVAILABLE => "limits cannot be decided for the time being",
+        UNAVAILABLE => "rate limits are temporarily unavailable",
         _ => "the request is rejected",
     }
 }

@@ -47,10 +47,10 @@ fn the_body_becomes_the_message_if_it_is_text_or_has_a_detail_or_title() {
         ("text/plain; charset=utf-8", " two\r\nlines ", "two%0D%0Alines"),
         ("application/problem+json", r#"{"title":"No","detail":"Not now"}"#, "Not now"),
         ("application/json", r#"{"title":"No"}"#, "No"),
-        ("application/json", r#"{"error":1}"#, "limits cannot be decided for the time being"),
-        ("application/json", "{", "limits cannot be decided for the time being"),
-        ("text/html", "<p>no</p>", "limits cannot be decided for the time being"),
-        ("text/plain", "", "limits cannot be decided for the time being"),
+        ("application/json", r#"{"error":1}"#, "rate limits are temporarily unavailable"),
+        ("application/json", "{", "rate limits are temporarily unavailable"),
+        ("text/html", "<p>no</p>", "rate limits are temporarily unavailable"),
+        ("text/plain", "", "rate limits are temporarily unavailable"),
     ];
     for (content_type, body, message) in messages {
         let rejection = translated(response(503, content_type, body));
@@ -63,7 +63,7 @@ fn the_body_becomes_the_message_if_it_is_text_or_has_a_detail_or_title() {
 fn a_text_without_a_type_becomes_the_message_and_other_bytes_do_not() {
     assert_eq!(field(&translated(Response::new("later")), "grpc-message"), Some("later"));
     let rejection = Protocol::Grpc.undecided(Response::new(Bytes::from_static(b"\xff")));
-    let message = "limits cannot be decided for the time being";
+    let message = "rate limits are temporarily unavailable";
     assert_eq!(field(&rejection, "grpc-message"), Some(message));
 }
 

@@ -1,4 +1,4 @@
-//! Permits of concurrency limits, which a request acquires before its rules are asked: all or nothing.
+//! Permits of concurrency limits, which a request acquires before its rules are checked.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use super::{
 use crate::{grpc::Protocol, head::RequestHead, picked_rules::PickedRules};
 
 impl Throttle {
+    // Not inlined, to keep the usual path small.
     #[inline(never)]
     pub(super) fn check_with_permits(
         self: &Arc<Self>,
@@ -29,15 +30,15 @@ impl Throttle {
 }
 
 impl KeyedRequest {
-    /// Acquires the permits, then asks the rules. A permit that is denied charges no rule; a rule that denies
-    /// releases the permits, and so does a drop of this future.
+    /// Acquires the permits, then checks the rules. If a permit is denied, no rule is charged. If a rule
+    /// denies, or this future is dropped, the permits are released.
     pub(super) async fn acquire(self, picked: Option<PickedRules>) -> Result<Pass, Rejection> {
         let (throttle, key, protocol) = (Arc::clone(&self.throttle), &self.key, self.protocol);
         let options = throttle.options();
         let has_rules = throttle.has_rules(picked.as_ref());
         let (mut permits, mut decisions) = (Permits::new(), Vec::new());
         for (i, limit) in options.concurrency.iter().enumerate() {
-            // Counted once in the metrics, as a request of several rules is.
+            // The request is counted once in the metrics: by its rules, or by the last permit if it has no rules.
             let counts = !has_rules && i + 1 == options.concurrency.len();
             let (decision, permit) = match limit.acquire(key, counts).await {
                 Ok(acquired) => acquired.into_parts(),
@@ -46,8 +47,8 @@ impl KeyedRequest {
             match permit {
                 Some(permit) => permits.push(permit),
                 None => {
-                    let denied = Decisions::of([decision]).ok_or_else(undecidable)?;
-                    // In a dry run, too, no rule is asked then, and no permit is held.
+                    let denied = Decisions::of([decision]).ok_or_else(no_decision)?;
+                    // Also in a dry run: the rules are not checked then, and no permit is held.
                     return match options.dry_run {
                         false => Err(throttle.reject(Some(key), protocol, denied)),
                         true => Ok(Pass::new(throttle.response_fields(Some(key), &denied), denied)),
@@ -58,9 +59,9 @@ impl KeyedRequest {
         }
         let mut pass = match throttle.ask_rules(key, picked.as_ref(), self.cost) {
             Some(reply) => self.decide(reply, decisions).await?,
-            None => self.judge(Ok(Decisions::of(decisions).ok_or_else(undecidable)?))?,
+            None => self.judge(Ok(Decisions::of(decisions).ok_or_else(no_decision)?))?,
         };
-        // A request that only a dry run allows holds nothing.
+        // A request that only a dry run allows holds no permits: it would keep them from requests within the limit.
         if pass.decisions().is_none_or(Decisions::is_allowed) && !permits.is_empty() {
             pass.after_mut().permits = Some(Arc::new(permits));
         }
@@ -68,7 +69,7 @@ impl KeyedRequest {
     }
 }
 
-/// Rejects a request for which nothing was asked; there is always a limit here.
-fn undecidable() -> Rejection {
+/// Rejects a request for which there is no decision. This cannot happen, because there is always a limit here.
+fn no_decision() -> Rejection {
     rejection::misconfigured("The server is not configured to limit this request.")
 }

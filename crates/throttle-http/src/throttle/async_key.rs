@@ -1,4 +1,4 @@
-//! Requests whose key is waited for.
+//! Requests with an asynchronous key.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Throttle {
         Reply::pending(Arc::clone(self).await_key(key, cost, sample, Protocol::of_head(head)))
     }
 
-    /// Waits for the key, and then for the decision.
+    /// Waits for the key, then checks the limits.
     async fn await_key(
         self: Arc<Self>,
         key: KeyFuture,
@@ -36,7 +36,7 @@ impl Throttle {
             Ok(found) => found,
             Err(KeyError::NoKey(no_key)) => return self.judge_without_key(protocol, &no_key),
             Err(KeyError::Failed(error)) => {
-                // What is not decided needs no key, so that an empty one will do.
+                // The key is not read when there is no decision, so an empty one is sufficient.
                 let key = Key::from(&b""[..]);
                 return self.keyed(key, protocol, cost, 0).judge(Err(error.into()));
             }

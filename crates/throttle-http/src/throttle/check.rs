@@ -1,4 +1,4 @@
-//! What is decided before the limiter is asked: exemptions, cost, key and rules.
+//! The first steps of a check: exemptions, cost, key and rules.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use crate::{
 };
 
 impl Throttle {
-    /// Decides about a request: allows it with a [`Pass`], or rejects it.
+    /// Checks a request against the limits: allows it with a [`Pass`], or rejects it.
     ///
-    /// The reply is ready at once where the key needs no lookup, the storage answers at once and the request
-    /// does not have to be delayed. To drop a reply that is pending is to give the request up: what it was
-    /// charged for a scheduled time, or as an estimate, is refunded, and its permits are released.
+    /// The reply is ready immediately, unless the key is asynchronous, the storage is remote, or the request is
+    /// delayed. Dropping a pending reply cancels the request: its charge is refunded if it was for a scheduled
+    /// time or an estimate, and its permits are released.
     #[inline]
     pub fn check(self: &Arc<Self>, head: &RequestHead<'_>) -> Reply<Pass, Rejection> {
         let with_peer;
@@ -36,6 +36,7 @@ impl Throttle {
             }
             _ => head,
         };
+        // The cheapest steps come first: an exempt request needs neither a cost nor a key.
         if self.is_exempt(head) {
             return Reply::ready(Ok(Pass::default()));
         }
@@ -59,6 +60,7 @@ impl Throttle {
         if !self.options.concurrency.is_empty() {
             return self.check_with_permits(key, head, cost);
         }
+        // Read before the rules are checked, so that no change after the check is missed while the request waits.
         let since = self.limiter.change_count();
         let reply = match &self.options.select_rules {
             None => self.ask(&key, self.options.selection.names(), cost),
@@ -67,11 +69,13 @@ impl Throttle {
                 None => return Reply::ready(Ok(Pass::default())),
             },
         };
+        // The key is cloned only for options that need it after the decision.
         if self.keeps_key {
             let protocol = Protocol::of_head(head);
             let request = self.keyed(key.into_owned(), protocol, cost, since);
             return request.conclude(reply);
         }
+        // An in-memory storage is ready here: such a request allocates no future.
         match reply.into_ready() {
             Ok(answer) => Reply::ready(self.judge(None, || Protocol::of_head(head), answer)),
             Err(pending) => self.judge_later(Protocol::of_head(head), pending),
@@ -82,7 +86,7 @@ impl Throttle {
     pub(crate) fn is_exempt(&self, head: &RequestHead<'_>) -> bool {
         let options = &self.options;
         let method = match head.method() {
-            &Method::HEAD => &Method::GET, // a handler of GET answers it
+            &Method::HEAD => &Method::GET, // handlers of `GET` also answer `HEAD`
             method => method,
         };
         let is_limited =
@@ -91,14 +95,14 @@ impl Throttle {
             || options.exempt.iter().any(|exempt| exempt(head))
     }
 
-    /// Warns about a configuration that looks wrong by this request.
+    /// Logs a warning if this request shows that the configuration is probably wrong.
     #[cold]
     pub(super) fn diagnose(&self, sample: RequestSample<'static>, key: &Key<'_>) {
         self.diagnostics.look(&*self.options.key, &sample.with_key(key));
     }
 
-    /// Asks the limiter by the rules that a function selects; `None` where there are none.
-    // Apart, so that the usual path has no room for the names on its stack.
+    /// Checks the rules that a function selects; returns `None` if there are none.
+    // Not inlined, so that the usual path reserves no stack for the names.
     #[inline(never)]
     fn ask_selected(
         &self,
@@ -131,8 +135,8 @@ impl Throttle {
         }
     }
 
-    /// Rejects a request without a key, or allows it in a dry run. What is missing in the service is logged
-    /// once, and not shown to clients.
+    /// Rejects a request without a key, or allows it in a dry run. A configuration error of the service is
+    /// logged once, and not shown to clients.
     pub(super) fn judge_without_key(
         &self,
         protocol: Protocol,
@@ -140,15 +144,15 @@ impl Throttle {
     ) -> Result<Pass, Rejection> {
         if *no_key == NoKey::NoPeer {
             self.no_peer.call_once(|| {
-                let then = match self.options.dry_run {
-                    true => "no request is limited, nor would be without the dry run",
+                let effect = match self.options.dry_run {
+                    true => "no request is limited; without the dry run, every request would be answered with 500",
                     false => "every request is answered with 500",
                 };
-                tracing::error!("{then}: {no_key}");
+                tracing::error!("{effect}: {no_key}");
             });
         }
         if *no_key == NoKey::Unidentified {
-            self.diagnostics.look_at_keyless();
+            self.diagnostics.record_missing_key();
         }
         match self.options.dry_run {
             true => Ok(Pass::of_fields(ResponseFields::denied_dry_run())),

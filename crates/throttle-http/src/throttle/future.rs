@@ -1,4 +1,4 @@
-//! The states of a limited request, for adapters whose middleware returns a future.
+//! The state machine of a limited request, for adapters whose middleware returns a future.
 
 use std::{
     convert::Infallible,
@@ -17,35 +17,35 @@ use super::{
     rejection::Rejection,
 };
 
-/// A call of the inner service that waits for its [`Pass`]: what a [`LimitedFuture`] needs of a framework.
+/// A call of the inner service that is prepared but not made yet: the parts of a [`LimitedFuture`] that depend
+/// on the framework.
 pub trait Call {
     /// The future of the inner service.
     type Future: Future<Output = Result<Self::Inner, Self::Error>>;
     /// The response of the inner service.
     type Inner;
-    /// The response with its fields, or of a rejection.
+    /// The final response: the inner one with its header fields, or that of a rejection.
     type Response;
     /// The error of the inner service.
     type Error;
 
-    /// [Attaches](Pass::attach) the pass to the request, and calls the inner service.
+    /// Calls the inner service, after [attaching](Pass::attach) the pass to the request.
     fn call(self, pass: Pass) -> (Attached, Self::Future);
 
     /// Returns the response to a rejected request.
     fn reject(self, rejection: Rejection) -> Self::Response;
 
-    /// [Finishes](Attached::finish) the request with the head of the response.
+    /// Finishes the request with the head of the response; see [`Attached::finish`].
     fn finish(attached: Attached, response: &Self::Inner) -> Reply<Done, Infallible>;
 
-    /// [Writes](Done::write) the fields, and wraps the body with what it has to keep.
+    /// Writes the header fields, and wraps the body with its guard; see [`Done::write`].
     fn respond(done: Done, response: Self::Inner) -> Self::Response;
 }
 
 pin_project! {
-    /// The future of a limited request: it waits for the decision, calls the inner service, and finishes the
-    /// response.
+    /// The future of a limited request: it waits for the decision, calls the inner service, and finishes the response.
     ///
-    /// Nothing of it is boxed where the decision was ready and the response changes nothing of the charge.
+    /// It allocates nothing if the decision is ready and the response does not change the charge.
     pub struct LimitedFuture<C: Call> {
         #[pin]
         state: State<C>,
@@ -55,17 +55,17 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<C: Call> {
-        /// The decision is pending; boxed, so that requests that are decided at once stay small.
+        /// The decision is pending. Boxed, so that the future of other requests stays small.
         Checking { checking: Box<(Reply<Pass, Rejection>, Option<C>)> },
-        /// The inner service is called.
+        /// The inner service was called.
         Called {
             #[pin]
             future: C::Future,
             attached: Option<Attached>,
         },
-        /// The charge is refunded or reconciled before the response is sent.
+        /// The charge is being refunded or reconciled, before the response is sent.
         Finishing { finishing: Box<(Reply<Done, Infallible>, Option<C::Inner>)> },
-        /// The response is there: of a rejection, or after the charge has changed.
+        /// The response is ready: that of a rejection, or one after its charge has changed.
         Ended { response: Option<C::Response> },
     }
 }
@@ -76,13 +76,13 @@ impl<C: Call> LimitedFuture<C> {
         Self { state: State::Checking { checking: Box::new((check, Some(call))) } }
     }
 
-    /// Creates the future of a request that is allowed; the inner service is called.
+    /// Creates the future of an allowed request, whose inner service was called.
     #[inline]
     pub fn called(attached: Attached, future: C::Future) -> Self {
         Self { state: State::Called { future, attached: Some(attached) } }
     }
 
-    /// Creates the future of a request that is rejected.
+    /// Creates the future of a rejected request.
     #[inline]
     pub fn rejected(response: C::Response) -> Self {
         Self { state: State::Ended { response: Some(response) } }
@@ -96,7 +96,7 @@ impl<C: Call> Future for LimitedFuture<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            // What is taken below is gone when this is polled after its end.
+            // The values that are taken below are `None` if this is polled again after its end; it then stays pending.
             let next = match state.as_mut().project() {
                 StateProjection::Checking { checking } => {
                     let (check, call) = &mut **checking;
@@ -116,7 +116,7 @@ impl<C: Call> Future for LimitedFuture<C> {
                     }
                     let response = ready!(future.poll(cx))?;
                     let attached = attached.take().unwrap_or_default();
-                    // Most requests end here, without a look at the head of their response.
+                    // Most requests end here, without reading the head of the response.
                     let attached = match attached.into_done() {
                         Ok(done) => return Poll::Ready(Ok(C::respond(done, response))),
                         Err(attached) => attached,

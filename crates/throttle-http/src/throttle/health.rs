@@ -1,4 +1,4 @@
-//! Whether the storage decides: one line of the log for each change, not for each request.
+//! The health of the storage, for the log: one line for each change, not for each request.
 
 use std::{
     sync::{
@@ -10,67 +10,70 @@ use std::{
 
 use throttle_core::{Decisions, Error};
 
-/// How many failures are told of in [`WHILE`]: where some keys fail and others do not, the storage fails and works
-/// again with every other request.
-const MOST: u32 = 5;
-const WHILE: Duration = Duration::from_secs(10);
-/// How often it is looked whether the cause is another: a flood of requests that fail is not made slower by it.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The most causes that are logged within [`LOG_WINDOW`]. Without this bound, a storage that fails for some
+/// keys only would cause two lines for every other request.
+const MAX_LOGGED: u32 = 5;
+const LOG_WINDOW: Duration = Duration::from_secs(10);
+/// The shortest time between two comparisons of the cause, so that a flood of failing requests stays fast.
+const COMPARE_EVERY: Duration = Duration::from_millis(50);
 
-/// Counts the requests that could not be decided since it last worked; 0 while it works.
+/// The number of requests that could not be checked since the storage last worked, and the state of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     undecided: AtomicU64,
-    told: Mutex<Told>,
+    log: Mutex<LogState>,
 }
 
-/// What the log knows.
+/// The causes and numbers that were logged.
 #[derive(Debug, Default)]
-struct Told {
-    /// Why requests cannot be decided, if that was told.
+struct LogState {
+    /// The cause of the current failure, if it was logged.
     error: Option<String>,
-    /// When that was looked at last.
-    looked: Option<Instant>,
-    /// When the while began, and how many failures were told of in it.
-    since: Option<Instant>,
-    times: u32,
-    /// How many requests could not be decided since something was told, in failures that were over.
-    untold: u64,
+    /// The last time that the cause was compared.
+    compared: Option<Instant>,
+    /// The start of the current window, and the number of causes that were logged in it.
+    window_start: Option<Instant>,
+    logged: u32,
+    /// The number of requests that could not be checked in earlier failures whose end was not logged.
+    unreported: u64,
 }
 
 impl Health {
-    /// Notes a request that could not be decided.
+    /// Records a request that could not be checked; `effect` is what happens to such requests.
     #[cold]
-    pub(crate) fn failed(&self, error: &Error, then: &str) {
+    pub(crate) fn failed(&self, error: &Error, effect: &str) {
         self.undecided.fetch_add(1, Relaxed);
-        let mut told = match self.told.try_lock() {
-            Ok(told) => told,
-            Err(TryLockError::Poisoned(told)) => told.into_inner(),
-            Err(TryLockError::WouldBlock) => return, // another request looks
+        let mut log = match self.log.try_lock() {
+            Ok(log) => log,
+            Err(TryLockError::Poisoned(log)) => log.into_inner(),
+            Err(TryLockError::WouldBlock) => return, // another request compares
         };
         let now = Instant::now();
         let is_over = |began: Option<Instant>, span| {
             began.is_none_or(|began| now.saturating_duration_since(began) >= span)
         };
-        if told.error.is_some() && !is_over(told.looked, LOOK_EVERY) {
+        if log.error.is_some() && !is_over(log.compared, COMPARE_EVERY) {
             return;
         }
-        told.looked = Some(now);
-        if is_over(told.since, WHILE) {
-            (told.since, told.times) = (Some(now), 0);
+        log.compared = Some(now);
+        if is_over(log.window_start, LOG_WINDOW) {
+            (log.window_start, log.logged) = (Some(now), 0);
         }
-        if told.times >= MOST {
+        if log.logged >= MAX_LOGGED {
             return;
         }
         let text = error.to_string();
-        if told.error.as_ref() != Some(&text) {
-            tracing::error!(error = text, "limits cannot be decided; until they can, {then}");
-            told.error = Some(text);
-            told.times += 1;
+        if log.error.as_ref() != Some(&text) {
+            tracing::error!(
+                error = text,
+                "rate limits cannot be checked; until they can, {effect}"
+            );
+            log.error = Some(text);
+            log.logged += 1;
         }
     }
 
-    /// Notes a request that was decided.
+    /// Records a request that was checked.
     #[inline]
     pub(crate) fn decided(&self, decisions: &Decisions) {
         if self.undecided.load(Relaxed) != 0 {
@@ -82,25 +85,25 @@ impl Health {
     fn recover(&self, decisions: &Decisions) {
         let most_restrictive = decisions.most_restrictive();
         if most_restrictive.listed().is_some() || most_restrictive.is_degraded() {
-            return; // the storage was not asked, or did not answer
+            return; // the decision does not come from the storage
         }
         let undecided = self.undecided.swap(0, Relaxed);
         if undecided == 0 {
-            return; // another request was faster
+            return; // another request logs the recovery
         }
-        let mut told = self.told();
-        let requests = told.untold + undecided;
-        match told.error.take() {
-            None => told.untold = requests,
+        let mut log = self.lock();
+        let requests = log.unreported + undecided;
+        match log.error.take() {
+            None => log.unreported = requests,
             Some(_) => {
-                told.untold = 0;
-                tracing::warn!(requests, "limits are decided again");
+                log.unreported = 0;
+                tracing::warn!(requests, "rate limits are checked again");
             }
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,44 +114,44 @@ mod tests {
     use super::*;
 
     fn fail(health: &Health, why: &'static str) {
-        health.failed(&StorageError::other(why).into(), "requests pass");
+        health.failed(&StorageError::other(why).into(), "requests are allowed");
     }
 
     impl Health {
-        /// Lets time pass, to what is known of the failures.
+        /// Moves the recorded times into the past.
         fn rewind(&self, span: Duration) {
-            let mut told = self.told();
-            told.looked = told.looked.and_then(|looked| looked.checked_sub(span));
-            told.since = told.since.and_then(|since| since.checked_sub(span));
+            let mut log = self.lock();
+            log.compared = log.compared.and_then(|time| time.checked_sub(span));
+            log.window_start = log.window_start.and_then(|time| time.checked_sub(span));
         }
     }
 
     #[test]
-    fn a_cause_is_told_once_and_another_when_it_is_looked_for() {
+    fn a_cause_is_logged_once_and_another_one_after_the_next_comparison() {
         let health = Health::default();
         fail(&health, "no route to host");
         fail(&health, "no route to host");
         fail(&health, "the password is wrong");
-        assert_eq!(health.told().times, 1);
-        health.rewind(LOOK_EVERY);
+        assert_eq!(health.lock().logged, 1);
+        health.rewind(COMPARE_EVERY);
         fail(&health, "the password is wrong");
-        let told = health.told();
-        assert_eq!(told.times, 2);
-        assert!(told.error.as_ref().is_some_and(|error| error.contains("password")));
+        let log = health.lock();
+        assert_eq!(log.logged, 2);
+        assert!(log.error.as_ref().is_some_and(|error| error.contains("password")));
     }
 
     #[test]
-    fn telling_begins_anew_after_a_while() {
+    fn logging_starts_again_in_the_next_window() {
         let health = Health::default();
         let causes = ["a", "b", "c", "d", "e", "f", "g"];
         for why in causes {
             fail(&health, why);
-            health.rewind(LOOK_EVERY);
+            health.rewind(COMPARE_EVERY);
         }
-        assert_eq!(health.told().times, MOST);
-        health.rewind(WHILE);
+        assert_eq!(health.lock().logged, MAX_LOGGED);
+        health.rewind(LOG_WINDOW);
         fail(&health, "h");
-        assert_eq!(health.told().times, 1);
+        assert_eq!(health.lock().logged, 1);
         assert_eq!(health.undecided.load(Relaxed), causes.len() as u64 + 1);
     }
 }

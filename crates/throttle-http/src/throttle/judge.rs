@@ -1,4 +1,4 @@
-//! What the limiter's answer means for a request.
+//! The result of a check, from the limiter's answer.
 
 use http::StatusCode;
 use throttle_core::{Decisions, Error, Key, ListMatch};
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Throttle {
-    /// Makes a pass or a rejection of the limiter's answer. `protocol` is called only for a rejection.
+    /// Converts the limiter's answer to a pass or a rejection. `protocol` is called only for a rejection.
     #[inline]
     pub(super) fn judge(
         &self,
@@ -37,8 +37,8 @@ impl Throttle {
         }
     }
 
-    /// Returns the fields of the response to a request that is allowed. They are made before the handler is
-    /// called, so that nothing else has to be kept until it has answered.
+    /// Returns the fields of the response to an allowed request. They are rendered before the handler is
+    /// called, so that the decisions do not have to be kept until it returns.
     #[inline]
     pub(super) fn response_fields(
         &self,
@@ -61,6 +61,7 @@ impl Throttle {
         }
     }
 
+    // Not inlined, to keep the usual path small.
     #[inline(never)]
     pub(super) fn reject(
         &self,
@@ -99,8 +100,8 @@ impl Throttle {
         Rejection::new(response)
     }
 
-    /// Judges a request that could not be decided. Only for a storage that fails the service has a choice:
-    /// a rule that is gone is a fault of the service, and no reason to lift its limits.
+    /// Handles a request that could not be checked. `on_error` applies only to failures of the storage. An
+    /// unknown rule is an error of the service, and no reason to disable its limits.
     #[cold]
     pub(super) fn judge_undecided(
         &self,
@@ -113,9 +114,8 @@ impl Throttle {
             self.no_rule.call_once(|| {
                 tracing::error!(
                     %error,
-                    "a rule that was picked is not there; such requests are answered with 500, but for \
-                     a dry run: add the rule, and name it in `declare_rules` to find this when the \
-                     service starts"
+                    "a selected rule does not exist; such requests are answered with 500, except in a dry run: add \
+                     the rule, and list it in `declare_rules` to detect this when the service starts"
                 );
             });
             if self.options.dry_run {
@@ -130,12 +130,15 @@ impl Throttle {
         };
         match on_error {
             OnError::Reject | OnError::RespondWith(_) if self.options.dry_run => {
-                self.health.failed(error, "requests pass unlimited, as this is a dry run");
+                self.health.failed(
+                    error,
+                    "requests are allowed without a limit, because this is a dry run",
+                );
                 let fields = ResponseFields { undecided: true, ..ResponseFields::denied_dry_run() };
                 Ok(Pass::of_fields(fields))
             }
             OnError::Reject => {
-                self.health.failed(error, "requests are refused with 503");
+                self.health.failed(error, "requests are rejected with 503");
                 Err(rejection::undecided().translated(protocol))
             }
             OnError::Pass => {
@@ -144,19 +147,19 @@ impl Throttle {
                 Ok(Pass::of_fields(fields))
             }
             OnError::RespondWith(answer) => {
-                self.health.failed(error, "requests are refused by the service's own answer");
+                self.health.failed(error, "requests are rejected with a custom response");
                 Err(Rejection::new(answer(error)).translated(protocol))
             }
         }
     }
 
-    /// Records that a request passes unlimited because the storage failed.
+    /// Records that a request is allowed without a limit because the storage failed.
     pub(crate) fn record_undecided(&self, error: &Error) {
-        self.health.failed(error, "requests pass unlimited");
+        self.health.failed(error, "requests are allowed without a limit");
     }
 }
 
-/// Returns whether the client is on the deny list without an end, so that no wait helps.
+/// Returns whether the deny list contains the client without an end, so that no wait helps.
 fn is_denied_for_good(decisions: &Decisions) -> bool {
     let most_restrictive = decisions.most_restrictive();
     most_restrictive.listed() == Some(ListMatch::Denied) && most_restrictive.retry_after().is_none()

@@ -1,5 +1,5 @@
-//! Requests whose key is needed after the decision: their charge may change, they are shaped, or their fields
-//! hold the key as a code.
+//! Requests whose key is needed after the decision: because their charge may change, they are shaped, or their
+//! header fields contain a partition key.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use super::{
 };
 use crate::{background, grpc::Protocol};
 
-/// A request whose key is known and kept.
+/// A request with its key.
 #[derive(Clone)]
 pub(super) struct KeyedRequest {
     pub(super) throttle: Arc<Throttle>,
     pub(super) key: Key<'static>,
     pub(super) protocol: Protocol,
     pub(super) cost: Option<u64>,
-    /// The limiter's count of changes from before it was asked.
+    /// The limiter's count of changes before the request was checked.
     pub(super) since: u64,
 }
 
@@ -35,20 +35,20 @@ impl Throttle {
         KeyedRequest { throttle: Arc::clone(self), key, protocol, cost, since }
     }
 
-    /// Returns whether requests wait for their scheduled time.
+    /// Returns whether requests are delayed until their scheduled time.
     pub(super) fn shapes(&self) -> bool {
         self.options().shape.is_some() && !self.options().dry_run
     }
 
-    /// Returns whether a request that is given up before its handler is called is refunded: its scheduled time
-    /// is free for others, or its actual cost is never reported.
+    /// Returns whether a request is refunded if it is cancelled before its handler is called: its scheduled
+    /// time is free for another request, or its actual cost is never reported.
     fn refunds_unhandled(&self) -> bool {
         self.options().shape.is_some() || self.options().actual.is_some()
     }
 }
 
 impl KeyedRequest {
-    /// Makes a pass or a rejection of the limiter's reply, when the request's scheduled time has come.
+    /// Converts the limiter's reply to a pass or a rejection, when the scheduled time of the request has come.
     pub(super) fn conclude(self, reply: Reply<Decisions, Error>) -> Reply<Pass, Rejection> {
         let answer = match reply.into_ready() {
             Ok(answer) => answer,
@@ -56,17 +56,17 @@ impl KeyedRequest {
         };
         let refunds = self.throttle.refunds_unhandled();
         match self.judge(answer) {
-            // Pending, so that it is refunded if it is given up before it is polled.
+            // Pending, so that the guard refunds a request that is cancelled before the reply is first polled.
             Ok(pass) if refunds => Reply::pending(self.wait(pass)),
             checked => Reply::ready(checked),
         }
     }
 
-    /// As [`conclude`](Self::conclude), with `permits`, the decisions of concurrency limits, beside those of the
-    /// rules.
+    /// Does the same as [`conclude`](Self::conclude) for a pending reply, and adds `permits`, the decisions of
+    /// concurrency limits.
     ///
-    /// The storage may have charged the request when this is dropped; where that is refunded then, the answer
-    /// is waited for in the background.
+    /// If this is dropped early, the storage may have charged the request already. If such a request is to be
+    /// refunded, a background task waits for the answer.
     pub(super) async fn decide(
         self,
         reply: Reply<Decisions, Error>,
@@ -74,7 +74,7 @@ impl KeyedRequest {
     ) -> Result<Pass, Rejection> {
         let judging = self.clone();
         let judged = async move {
-            // A rule that denies releases the permits, so that the client is not shown them.
+            // A rule that denies releases the permits, so the client does not see them.
             let answer = reply.await.map(|rules| with_permits(rules, permits));
             judging.judge(answer)
         };
@@ -93,7 +93,7 @@ impl KeyedRequest {
         Ok(pass)
     }
 
-    /// Returns the guard of a charge that may change.
+    /// Returns a guard if the charge may change.
     fn guard(&self, decisions: &Decisions) -> Option<ChargeGuard> {
         let refunds = self.throttle.refunds_unhandled();
         let by_list = decisions.most_restrictive().listed() == Some(ListMatch::Allowed);
@@ -108,7 +108,7 @@ impl KeyedRequest {
     }
 }
 
-/// Joins the decisions of rules with those of concurrency limits, where the rules allow the request.
+/// Adds the decisions of concurrency limits to those of the rules, if the rules allow the request.
 pub(super) fn with_permits(mut rules: Decisions, permits: Vec<Decision>) -> Decisions {
     if rules.is_allowed() {
         rules.extend(permits);

@@ -1,15 +1,15 @@
-//! The path of a request: [`Throttle::check`] decides, [`Pass::attach`] shows the handler what was decided, and
-//! [`Attached::finish`] charges what depends on the response and writes the header fields.
+//! The path of a request. [`Throttle::check`] decides, [`Pass::attach`] shows the decisions to the handler,
+//! [`Attached::finish`] adjusts the charge to the response, and [`Done::write`] writes the header fields.
 //!
-//! - `check`: exemptions, cost and key of a request; `rules`: which rules the limiter is asked by
-//! - `async_key`: keys that are waited for
+//! - `check`: exemptions, cost and key; `rules`: the rules that are checked
+//! - `async_key`: asynchronous keys
 //! - `acquire`: permits of concurrency limits, before the rules
 //! - `keyed`: requests whose key is needed after the decision
-//! - `shaping`: requests that wait for their scheduled time
-//! - `judge`: makes a [`Pass`] or a [`Rejection`] of the limiter's answer; `health` logs that the storage fails
-//! - `pass`: what an adapter does with an allowed request, and the `response_fields` of its response
-//! - `after`: what outlives the decision: refunds, reconciliation, permits
-//! - `future`: the states of a request, for adapters that are futures
+//! - `shaping`: delays until the scheduled time
+//! - `judge`: converts the limiter's answer to a [`Pass`] or a [`Rejection`]; `health` logs failures of the storage
+//! - `pass`: the steps of an adapter for an allowed request; `response_fields`: its header fields
+//! - `after`: the steps after the decision: refunds, reconciliation, permits
+//! - `future`: the state machine of a request, for adapters that return a future
 
 mod acquire;
 mod after;
@@ -49,7 +49,7 @@ use crate::{
     options::Options,
 };
 
-/// A limiter with [`Options`], which decides about HTTP requests; what adapters are made of.
+/// A limiter with [`Options`], which checks HTTP requests. Adapters are built on it.
 pub struct Throttle {
     limiter: Limiter,
     options: Options,
@@ -60,18 +60,19 @@ pub struct Throttle {
     no_rule: Once,
     wants_route: bool,
     waits_for_key: bool,
-    /// Whether an option needs the request's key after the decision.
+    /// Whether an option needs the key of a request after the decision.
     keeps_key: bool,
 }
 
 impl Throttle {
-    /// Checks the options against the limiter, and adds the rules that they bring.
+    /// Checks the options against the limiter, and adds their rules to it.
+    ///
+    /// If it fails, the limiter is unchanged.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a rate or rule that is not valid, a rule that is named or declared and is
-    /// unknown (the text lists the known ones), a limiter without rules, and a trusted proxy that is not a
-    /// network.
+    /// Returns a [`ConfigError`] for an invalid rate or rule, for a named or declared rule that is unknown (the
+    /// text lists the known ones), for a limiter without rules, and for an invalid key, path or cost.
     pub fn new(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
         let mut added = Vec::new();
         let throttle = add_rules(&limiter, &options, &mut added)
@@ -118,7 +119,7 @@ impl Throttle {
         &self.limiter
     }
 
-    /// Returns whether the key reads the pattern of the route.
+    /// Returns whether the key needs the pattern of the route.
     #[must_use]
     pub fn wants_route(&self) -> bool {
         self.wants_route
@@ -128,13 +129,13 @@ impl Throttle {
         &self.options
     }
 
-    /// Records that the storage decided.
+    /// Records that the storage answered.
     pub(crate) fn record_decided(&self, decisions: &Decisions) {
         self.health.decided(decisions);
     }
 }
 
-/// Adds the rules that the options bring, and collects the names of those that were not there before.
+/// Adds the rules of the options, and collects the names of those that are new.
 fn add_rules(
     limiter: &Limiter,
     options: &Options,

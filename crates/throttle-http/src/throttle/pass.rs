@@ -1,4 +1,4 @@
-//! What an adapter does with a request that is allowed.
+//! The steps of an adapter for an allowed request.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -12,27 +12,27 @@ use crate::{
     diagnostics::warn_if_nested, extension_sink::ExtensionSink, response_head::ResponseHead,
 };
 
-/// A request that is allowed: [attach](Self::attach) it to the request, and call the handler.
+/// An allowed request. [Attach](Self::attach) it to the request, and call the handler.
 ///
-/// Dropped before that, it refunds what the request was charged for a scheduled time or as an estimate, and
-/// releases its permits.
+/// If it is dropped before that, the request is refunded if it was charged for a scheduled time or an estimate,
+/// and its permits are released.
 #[derive(Debug, Default)]
-#[must_use = "its response has fields to write, and what it was charged may change"]
+#[must_use = "the response needs its header fields, and the charge may change"]
 pub struct Pass {
-    /// `None` where nothing was decided.
+    /// `None` if there was no decision, for example for an exempt request.
     decisions: Option<Decisions>,
     attached: Attached,
 }
 
-/// A request whose handler was shown the decisions: [finish](Self::finish) it with the response.
+/// An allowed request whose handler was called. [Finish](Self::finish) it with the response.
 ///
-/// Dropped before that, it leaves the charge as it is, or reconciles it to what is known of the actual cost.
-// Apart from `Pass`, so that the future of a request has no room for the decisions.
+/// If it is dropped before that, the charge stays, or is reconciled with the actual cost that was reported so far.
+// A separate type, so that the future of a request does not reserve space for the decisions.
 #[derive(Debug, Default)]
-#[must_use = "its response has fields to write, and what it was charged may change"]
+#[must_use = "the response needs its header fields, and the charge may change"]
 pub struct Attached {
     fields: ResponseFields,
-    /// `None` where nothing of the request changes later; boxed, since few requests have it.
+    /// `None` if nothing about the request can change later; boxed, because few requests have it.
     after: Option<Box<After>>,
 }
 
@@ -42,7 +42,7 @@ impl Pass {
         Self { decisions: Some(decisions), attached: Attached { fields, after: None } }
     }
 
-    /// Returns a pass of a request that no rule decided.
+    /// Creates the pass of a request without a decision.
     pub(super) fn of_fields(fields: ResponseFields) -> Self {
         Self { decisions: None, attached: Attached { fields, after: None } }
     }
@@ -51,7 +51,7 @@ impl Pass {
         self.decisions.as_ref()
     }
 
-    /// Returns how far away the request's scheduled time is.
+    /// Returns the delay until the scheduled time of the request.
     pub(super) fn delay(&self) -> Duration {
         self.decisions.as_ref().map(Decisions::delay).unwrap_or_default()
     }
@@ -60,14 +60,16 @@ impl Pass {
         self.attached.after.get_or_insert_default()
     }
 
-    /// Puts what handlers find into the extensions of the request: [`Decisions`],
+    /// Inserts the values for handlers into the extensions of the request: [`Decisions`],
     /// [`InFlight`](crate::InFlight) and [`ActualCost`](crate::ActualCost).
     ///
-    /// Call it immediately before the handler: from here on the request counts as one that was handled.
+    /// Call it immediately before the handler. From then on the request counts as handled, and is not refunded
+    /// if it is cancelled.
     #[inline]
     pub fn attach(self, extensions: &mut impl ExtensionSink) -> Attached {
         let Self { decisions, mut attached } = self;
         if let Some(decisions) = decisions {
+            // Decisions that are already there come from an outer layer, which may charge the same rule.
             if let Some(outer) = extensions.get() {
                 warn_if_nested(outer, &decisions);
             }
@@ -81,11 +83,11 @@ impl Pass {
 }
 
 impl Attached {
-    /// Returns what is left to do with the response where its head changes nothing of the charge.
+    /// Returns the last step, if the head of the response cannot change the charge.
     ///
     /// # Errors
     ///
-    /// The request itself, where the head may change its charge.
+    /// Returns the request itself if the head may change its charge.
     #[inline]
     pub(super) fn into_done(self) -> Result<Done, Self> {
         match self.after {
@@ -94,11 +96,11 @@ impl Attached {
         }
     }
 
-    /// Charges what depends on the response, and returns what is left to do with it.
+    /// Adjusts the charge to the response, and returns the last step.
     ///
-    /// The reply is ready at once where the head of the response changes nothing of the charge. Otherwise the
-    /// charge is refunded or reconciled before the response is sent, so that the client's next request finds
-    /// it done; it is done, too, if the reply is dropped before.
+    /// The reply is ready immediately if the head of the response changes no charge. Otherwise the charge is
+    /// refunded or reconciled first, so that the next request of the client sees the result. This completes
+    /// even if the reply is dropped.
     #[inline]
     pub fn finish(self, head: &ResponseHead<'_>) -> Reply<Done, Infallible> {
         match self.after {
@@ -113,10 +115,10 @@ mod tests {
     use super::*;
     use crate::throttle::BodyGuard;
 
-    /// A future of a request holds `Attached` from the decision to the response, and is moved with it.
+    /// The future of a request contains `Attached` from the decision to the response, and is moved with it.
     #[test]
     #[cfg(target_pointer_width = "64")]
-    fn what_the_future_of_a_request_holds_does_not_grow() {
+    fn the_values_in_the_future_of_a_request_stay_small() {
         assert!(size_of::<Attached>() <= 96, "{}", size_of::<Attached>());
         assert!(size_of::<Pass>() <= 216, "{}", size_of::<Pass>());
         assert!(size_of::<BodyGuard>() <= size_of::<usize>());

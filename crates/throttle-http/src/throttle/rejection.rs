@@ -1,4 +1,4 @@
-//! The response to a request that is rejected.
+//! The response to a rejected request.
 
 use std::mem;
 
@@ -16,10 +16,9 @@ use crate::{
     problem::{self, CONTENT_TYPE},
 };
 
-/// The response to a request that is rejected.
+/// The response to a rejected request.
 ///
-/// With [`Options::response_extension`](crate::Options::response_extension) its extensions hold the
-/// decisions.
+/// Its extensions contain the decisions if [`Options::response_extension`](crate::Options::response_extension) is set.
 #[derive(Debug)]
 pub struct Rejection(Response<Bytes>);
 
@@ -28,8 +27,8 @@ impl Rejection {
         Self(response)
     }
 
-    /// Creates the answer of a service that runs although its limits could not be built: 500. The reason is
-    /// for the log, not for clients.
+    /// Creates a rejection with 500, for a service that runs although its limits could not be built. The reason
+    /// is logged, and not shown to clients.
     #[must_use]
     pub fn misconfigured(head: &RequestHead<'_>) -> Self {
         let detail = "The server is not configured to limit requests.";
@@ -42,11 +41,11 @@ impl Rejection {
         self.0
     }
 
-    /// Returns the response to a request of this method: to `HEAD` it has no body, and says how long that
-    /// would be ([RFC 9110, section 9.3.2]).
+    /// Returns the response to a request with this method. The response to `HEAD` has no body, and
+    /// `Content-Length` shows the length that the body would have ([RFC 9110, section 9.3.2]).
     ///
-    /// Servers differ: over HTTP/2 hyper sends the body of a response to `HEAD`, and clients abort such a
-    /// stream.
+    /// Not all servers remove the body: over HTTP/2, hyper sends the body of a response to `HEAD`, and clients
+    /// abort the stream.
     ///
     /// [RFC 9110, section 9.3.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
     #[must_use]
@@ -58,7 +57,7 @@ impl Rejection {
         self.0
     }
 
-    /// Translates a rejection that no rule decided to the protocol that the client reads.
+    /// Translates a rejection that no rule decided to the protocol of the client.
     pub(super) fn translated(self, protocol: Protocol) -> Self {
         match protocol {
             Protocol::Http => Self(not_stored(self.0)),
@@ -67,8 +66,8 @@ impl Rejection {
     }
 }
 
-/// Forbids caches to store a rejection ([RFC 6585, section 4]), unless the service says itself what they may do:
-/// a stored one would be served to other clients.
+/// Adds `Cache-Control: no-store` to a rejection ([RFC 6585, section 4]), unless the service has set the field.
+/// A cache could otherwise serve it to other clients.
 ///
 /// [RFC 6585, section 4]: https://www.rfc-editor.org/rfc/rfc6585#section-4
 pub(super) fn not_stored(mut response: Response<Bytes>) -> Response<Bytes> {
@@ -96,7 +95,7 @@ pub(super) fn misconfigured(detail: &str) -> Rejection {
     Rejection(problem_response(StatusCode::INTERNAL_SERVER_ERROR, body))
 }
 
-/// Rejects what could not be decided: a limit that is not kept is worse than a retry.
+/// Rejects a request that could not be checked. It can be retried, while an exceeded limit cannot be undone.
 pub(super) fn undecided() -> Rejection {
     let body = problem::reduced_capacity();
     let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, body);

@@ -1,4 +1,4 @@
-//! What is written into the response to a request that is allowed.
+//! The header fields of the response to an allowed request.
 
 use http::StatusCode;
 use throttle_core::Decisions;
@@ -20,7 +20,7 @@ impl ResponseFields {
         Self { dry_run: true, ..Self::default() }
     }
 
-    /// Writes the header fields of a response of this status, and returns what belongs into its extensions.
+    /// Writes the header fields of a response with this status, and returns the decisions for its extensions.
     #[inline]
     pub(super) fn write(
         self,

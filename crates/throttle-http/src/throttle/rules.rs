@@ -1,4 +1,4 @@
-//! Which rules of the limiter are asked about a request.
+//! The rules that a request is checked against.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::Throttle;
 use crate::picked_rules::PickedRules;
 
 impl Throttle {
-    /// Asks the limiter by the rules that were named and selected; `None` where there are none.
+    /// Checks the named and the selected rules; returns `None` if there are none.
     pub(super) fn ask_rules(
         &self,
         key: &Key<'_>,
@@ -25,7 +25,7 @@ impl Throttle {
         Some(self.ask(key, Some(&names[..]), cost))
     }
 
-    /// Asks the limiter; where requests are shaped, a scheduled time that is too far away is a denial.
+    /// Checks rules. If requests are shaped, a delay that is too long is a denial.
     #[inline]
     pub(super) fn ask<N: AsRef<str>>(
         &self,
@@ -39,8 +39,8 @@ impl Throttle {
         }
     }
 
-    /// Asks again for a request that was allowed and lost its scheduled time, by the same rules; a denial is no
-    /// violation, since the request goes on to wait.
+    /// Checks the same rules again for a request that was allowed and then lost its scheduled time. A denial is
+    /// no violation, because the request continues to wait.
     pub(super) fn ask_waiting(
         &self,
         key: &Key<'_>,
@@ -57,7 +57,7 @@ impl Throttle {
         limiter.begin_waiting(key, Some(&names), cost, longest)
     }
 
-    /// Returns whether there are rules to ask.
+    /// Returns whether there are rules to check.
     pub(super) fn has_rules(&self, picked: Option<&PickedRules>) -> bool {
         let selection = &self.options().selection;
         match picked {

@@ -1,4 +1,4 @@
-//! Requests that wait for their scheduled time, also where it changes meanwhile.
+//! Delays of requests until their scheduled time, which may change in the meantime.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use super::{
 use crate::background;
 
 impl Throttle {
-    /// Returns how long a request waits for its scheduled time at most; `None` where none waits.
+    /// Returns the longest delay of a request; `None` if requests are not delayed.
     fn longest_wait(&self) -> Option<Duration> {
         self.options().shape.filter(|_| self.shapes())
     }
 }
 
 impl KeyedRequest {
-    /// Waits for the scheduled time of a request that is shaped. A request that loses it, because its key was
-    /// reset or its rule changed, asks for another one and keeps its permits.
+    /// Waits for the scheduled time of a request that is shaped. If the time is lost, because the key was reset
+    /// or the rule changed, the request gets another one and keeps its permits.
     pub(super) async fn wait(self, mut pass: Pass) -> Result<Pass, Rejection> {
         let Some(longest) = self.throttle.longest_wait() else { return Ok(pass) };
         let (mut since, mut waited) = (self.since, Duration::ZERO);
@@ -32,6 +32,8 @@ impl KeyedRequest {
             let scheduled = limiter.wait_until_scheduled(&self.key, decisions, left, since).await;
             let Err(lost) = scheduled else { break };
             waited = waited.saturating_add(lost.waited());
+            // The old scheduled time is refunded before the next one is requested, or the request would queue
+            // behind itself.
             if let Some(guard) = pass.after_mut().guard.take() {
                 guard.refund_where(|one| lost.is_refundable(one)).await;
             }
@@ -40,7 +42,7 @@ impl KeyedRequest {
         Ok(pass)
     }
 
-    /// Asks for another scheduled time, for as long as the request may wait.
+    /// Requests another scheduled time, until the longest delay has passed.
     async fn ask_again(
         &self,
         mut lost: Pass,
@@ -53,7 +55,7 @@ impl KeyedRequest {
             let left = longest.saturating_sub(*waited);
             let reply = self.throttle.ask_waiting(&self.key, &decisions, self.cost, left);
             let (request, permits) = (self.clone(), permits_of(&decisions));
-            // Also if this is dropped before the storage has answered: what it charged is refunded then.
+            // Completes even if this is dropped early, because the storage may charge the request in any case.
             let judged = background::complete(async move {
                 let answer = reply.await;
                 match answer.as_ref().ok().and_then(wait_of) {
@@ -83,7 +85,7 @@ fn permits_of(decisions: &Decisions) -> Vec<Decision> {
     decisions.all().iter().filter(|one| one.is_concurrency()).cloned().collect()
 }
 
-/// Returns after which wait a request that is denied may ask again, and the rule that denies it for so long.
+/// Returns the wait after which a denied request may try again.
 fn wait_of(decisions: &Decisions) -> Option<(&str, Duration)> {
     let most_restrictive = decisions.most_restrictive();
     if most_restrictive.is_allowed() {

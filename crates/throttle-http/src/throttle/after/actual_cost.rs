@@ -10,11 +10,11 @@ use std::{
 
 use smallvec::SmallVec;
 
-/// The actual cost of a request, in its extensions where the charge is reconciled with it
-/// ([`Options::charge_actual`](crate::Options::charge_actual)).
+/// The actual cost of a request, which its handler reports. It is in the extensions of the request if its
+/// charge is reconciled ([`Options::charge_actual`](crate::Options::charge_actual)).
 ///
-/// It can be cloned, and moved into the body of a response. What is reported after the body has ended is
-/// too late. Of nested throttles that reconcile, all receive it.
+/// It can be cloned, and moved into the body of a response. A cost that is reported after the body has ended is
+/// ignored. If nested throttles reconcile, each of them receives the cost.
 ///
 /// # Examples
 ///
@@ -31,11 +31,11 @@ pub struct ActualCost {
     cells: SmallVec<[Arc<Cell>; 1]>,
 }
 
-/// What is known of the cost of one request.
+/// The cost that was reported for one request by one throttle.
 #[derive(Debug)]
 pub(crate) struct Cell(AtomicU64);
 
-/// No cost is so high: limits are below it.
+/// The value before a cost is reported; limits are far below it.
 const UNKNOWN: u64 = u64::MAX;
 
 impl ActualCost {
@@ -45,23 +45,23 @@ impl ActualCost {
         Self { cells }
     }
 
-    /// Sets the cost, in place of what was reported before; 0 refunds all.
+    /// Sets the cost, and replaces the cost that was reported before; 0 refunds the whole charge.
     pub fn set(&self, cost: u64) {
         self.cells.iter().for_each(|cell| cell.set(cost));
     }
 
-    /// Adds to the cost that was reported before, or to 0.
+    /// Adds to the cost that was reported before, or to 0 if there is none.
     pub fn add(&self, cost: u64) {
         self.cells.iter().for_each(|cell| cell.add(cost));
     }
 
-    /// Returns the cost that was reported so far; `None` where nothing was, and the estimate stays.
+    /// Returns the cost that was reported so far; `None` if none was reported, and the estimate stays.
     #[must_use]
     pub fn known(&self) -> Option<u64> {
         self.cells.first().and_then(|cell| cell.known())
     }
 
-    /// Reports to an outer throttle, too.
+    /// Adds an outer throttle that receives the cost, too.
     #[must_use]
     pub(super) fn with_outer(mut self, outer: Option<&Self>) -> Self {
         self.cells.extend(outer.into_iter().flat_map(|outer| outer.cells.iter().cloned()));
@@ -80,7 +80,7 @@ impl Cell {
 
     pub(super) fn add(&self, cost: u64) {
         let sum = |old: u64| (if old == UNKNOWN { 0 } else { old }).saturating_add(cost);
-        // The closure always has a sum, so that this cannot fail.
+        // The closure always returns a sum, so this cannot fail.
         let _ = self.0.fetch_update(Relaxed, Relaxed, |old| Some(sum(old).min(UNKNOWN - 1)));
     }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn costs_add_up_and_nothing_reported_is_not_zero() {
+    fn costs_add_up_and_no_report_is_not_zero() {
         let cell = Arc::new(Cell::new());
         let cost = ActualCost::of(&cell);
         assert_eq!(cost.known(), None);

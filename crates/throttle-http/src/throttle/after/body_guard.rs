@@ -1,4 +1,4 @@
-//! What a request holds until the body of its response has ended.
+//! The state of a request that lasts until the body of its response has ended.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use super::{
     in_flight::Permits,
 };
 
-/// What a request holds while its response is sent: its permits, and a charge that is reconciled at the end.
+/// The permits of a request, and its charge if that is reconciled at the end of the response body.
 ///
-/// Keep it beside the body of the response, and drop it when the body has ended, failed, or is given up.
+/// Keep it with the body of the response, and drop it when the body has ended, has failed, or is cancelled.
 #[derive(Debug)]
 #[must_use = "permits are released, and the charge is reconciled, when this is dropped"]
 pub struct BodyGuard(Box<Held>);
@@ -31,11 +31,12 @@ impl BodyGuard {
         let actual = charged.and_then(|charged| charged.throttle.options().actual.as_ref());
         let counts_bytes = actual.is_some_and(|actual| actual.bytes_sent);
         let held = Self(Box::new(Held { guard, _permits: permits, counts_bytes }));
-        held.sent(0); // that nothing was sent is a cost, too
+        // A body without bytes costs 0. Without a report, the estimate would stay.
+        held.sent(0);
         Some(held)
     }
 
-    /// Records that so many bytes of the body are sent.
+    /// Records that bytes of the body were sent.
     pub fn sent(&self, bytes: usize) {
         let Held { guard, counts_bytes, .. } = &*self.0;
         if *counts_bytes

@@ -1,4 +1,4 @@
-//! What is left to do with a response.
+//! The last step of a request.
 
 use http::{Response, StatusCode};
 use throttle_core::Decisions;
@@ -6,10 +6,10 @@ use throttle_core::Decisions;
 use super::body_guard::BodyGuard;
 use crate::{fields::HeaderSink, throttle::response_fields::ResponseFields};
 
-/// What is left to do with a response: [write](Self::write) its fields, and keep the [`BodyGuard`] until
-/// its body has ended.
+/// The last step of a request. [Write](Self::write) the header fields, and keep the [`BodyGuard`] until the
+/// body has ended.
 #[derive(Debug)]
-#[must_use = "the response lacks its fields"]
+#[must_use = "the response needs its header fields"]
 pub struct Done {
     fields: ResponseFields,
     guard: Option<BodyGuard>,
@@ -21,7 +21,8 @@ impl Done {
         Self { fields, guard }
     }
 
-    /// Writes the fields, and returns what is to be kept until the body of the response has ended.
+    /// Writes the header fields, and returns the guard to keep until the body of the response has ended, if
+    /// there is one.
     #[inline]
     pub fn write<B>(self, response: &mut Response<B>) -> Option<BodyGuard> {
         let status = response.status();
@@ -32,8 +33,8 @@ impl Done {
         guard
     }
 
-    /// As [`write`](Self::write), for frameworks that have other types than those of `http`: writes the
-    /// header fields of a response of this status, and returns the decisions for its extensions, if any.
+    /// Writes the header fields of a response with this status, for frameworks that do not use the types of
+    /// `http`. Returns the decisions for the extensions of the response, if there are any, and the guard.
     #[inline]
     pub fn write_to(
         self,

@@ -1,4 +1,4 @@
-//! Permits that a handler keeps for longer than its response.
+//! Permits that a handler keeps after its response.
 
 use std::sync::{Arc, Weak};
 
@@ -8,18 +8,18 @@ use throttle_core::ConcurrencyPermit;
 /// The permits of one request; they are released when the last owner is dropped.
 pub(crate) type Permits = SmallVec<[ConcurrencyPermit; 1]>;
 
-/// The permits of a request, in its extensions; a handler can keep them for longer than the response.
+/// The permits of a request, in its extensions. A handler can keep them after its response.
 ///
-/// A permit is released when the body of the response has ended. A connection that is upgraded to a
-/// WebSocket goes on after a response without a body: [`keep`](Self::keep) the permits where it is served.
-/// Of nested throttles it holds the permits of all of them.
+/// A permit is released when the body of the response has ended. A connection that is upgraded to a WebSocket
+/// continues after a response without a body: [`keep`](Self::keep) the permits in the task that serves it. With
+/// nested throttles, this contains the permits of all of them.
 #[derive(Clone, Debug)]
 pub struct InFlight {
-    /// Not the permits themselves: extensions may be copied, and kept for any time.
+    /// Weak, because extensions may be cloned and kept for any time, which must not keep the permits.
     permits: SmallVec<[Weak<Permits>; 1]>,
 }
 
-/// Permits of a request that are kept until this is dropped.
+/// The permits of a request, kept until this is dropped.
 #[derive(Clone, Debug)]
 #[must_use = "the permits are released when this is dropped"]
 pub struct InFlightGuard {
@@ -33,7 +33,7 @@ impl InFlight {
         Self { permits: all }
     }
 
-    /// Keeps the permits; after the response has ended there are none to keep.
+    /// Keeps the permits. After the response has ended they are released already, and this keeps none.
     pub fn keep(&self) -> InFlightGuard {
         InFlightGuard { _permits: self.permits.iter().filter_map(Weak::upgrade).collect() }
     }

@@ -1,4 +1,4 @@
-//! What of a request outlives the decision: its charge, where that depends on the response, and its permits.
+//! The state of a request after the decision: its charge, if it depends on the response, and its permits.
 
 pub(crate) mod actual_cost;
 pub(crate) mod body_guard;
@@ -20,25 +20,25 @@ use self::{
 use super::response_fields::ResponseFields;
 use crate::{background, extension_sink::ExtensionSink, response_head::ResponseHead};
 
-/// What may still change of a request that is allowed.
+/// The parts of an allowed request that may change after the decision.
 #[derive(Debug, Default)]
 pub(super) struct After {
     pub(super) guard: Option<ChargeGuard>,
     pub(super) permits: Option<Arc<Permits>>,
 }
 
-/// What the head of a response says about the charge.
+/// A change of the charge that the head of the response decides.
 enum Change {
-    /// Nothing yet.
+    /// No change yet.
     None,
-    /// The request does not count.
+    /// A refund, because the request does not count.
     Refund,
-    /// Its actual cost.
+    /// A reconciliation with this actual cost.
     Reconcile(u64),
 }
 
 impl After {
-    /// Puts what the handler needs into the extensions; from here on the charge is the handler's.
+    /// Inserts the values for the handler into the extensions. From here on a cancelled request is not refunded.
     pub(super) fn attach(&mut self, extensions: &mut impl ExtensionSink) {
         if let Some(permits) = &self.permits {
             let in_flight = InFlight::of(permits).with_outer(extensions.get());
@@ -60,8 +60,8 @@ impl After {
         self.guard = Some(guard);
     }
 
-    /// Returns what is left to do with the response, at once where nothing of the charge changes yet; else when
-    /// the charge is refunded or reconciled.
+    /// Returns the last step: immediately if the charge does not change yet, otherwise after it was refunded or
+    /// reconciled.
     pub(super) fn finish(
         self: Box<Self>,
         head: &ResponseHead<'_>,
@@ -99,7 +99,8 @@ impl ChargeGuard {
 }
 
 impl Charged {
-    /// Reconciles to the actual cost, or refunds where there is none; returns the fields that say so.
+    /// Reconciles with the actual cost, or refunds if there is none. Returns the changed header fields, if the
+    /// storage succeeded.
     async fn change(&self, actual: Option<u64>) -> Option<ResponseFields> {
         let decisions: Option<Decisions> = match actual {
             Some(actual) => self.reconcile(actual).await,
