@@ -1,7 +1,7 @@
-//! Warnings about a configuration that looks wrong, when a service starts and by its first requests: a line of
-//! the log for each, which says what to do.
+//! Warnings about a configuration that is probably wrong. They are logged at startup and for the first
+//! requests, one line for each.
 //!
-//! Only the first requests are read, so that later ones pay for one load of a number.
+//! Only the first requests are read, so that later ones cost a single atomic load.
 
 use std::{
     mem::{Discriminant, discriminant},
@@ -20,49 +20,49 @@ use crate::{
     identity::{ExtractKey, ForwardedHeader},
 };
 
-/// How many requests are read.
-const LOOKS: u32 = 1000;
-/// How many requests in a row that seem to be charged twice are.
-const NO_CHANCE: u32 = 8;
+/// The number of requests that are read.
+const SAMPLES: u32 = 1000;
+/// The number of consecutive requests that seem to be charged twice before a warning is logged.
+const REPEATS: u32 = 8;
 
-/// Looks at the first requests.
+/// The state of the warnings about the first requests.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
-    looks: AtomicU32,
+    samples_left: AtomicU32,
     keyless: AtomicU32,
-    /// The kinds of warnings that the key has given.
-    of_key: Mutex<Vec<Discriminant<ConfigWarning>>>,
+    /// The kinds of warnings of the key that were logged.
+    logged: Mutex<Vec<Discriminant<ConfigWarning>>>,
     whole_ipv6: Once,
 }
 
 impl Diagnostics {
-    /// Looks at what was configured.
+    /// Checks the configuration of the key.
     pub(crate) fn new(key: &Arc<dyn ExtractKey>) -> Self {
         if let Some(warning) = key.warning(None) {
             warning.log();
         }
         Self {
-            looks: AtomicU32::new(LOOKS),
+            samples_left: AtomicU32::new(SAMPLES),
             keyless: AtomicU32::new(0),
-            of_key: Mutex::default(),
+            logged: Mutex::default(),
             whole_ipv6: Once::new(),
         }
     }
 
-    /// Looks at a request for which the function that picks keys found none.
+    /// Counts a request for which the key function returned no key.
     pub(crate) fn record_missing_key(&self) {
-        let none_had_one = self.looks.load(Relaxed) == LOOKS;
-        if none_had_one && self.keyless.fetch_add(1, Relaxed) == KEYLESS - 1 {
+        let no_key_so_far = self.samples_left.load(Relaxed) == SAMPLES;
+        if no_key_so_far && self.keyless.fetch_add(1, Relaxed) == KEYLESS - 1 {
             ConfigWarning::KeyNeverFound.log();
         }
     }
 
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
-        self.looks.load(Relaxed) != 0
+        self.samples_left.load(Relaxed) != 0
     }
 
-    /// Takes from a request what [`look`](Self::look) needs when its key is known.
+    /// Reads the parts of a request that [`inspect`](Self::inspect) needs when the key is known.
     #[cold]
     pub(crate) fn sample(head: &RequestHead<'_>) -> RequestSample<'static> {
         let fields = [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded];
@@ -73,14 +73,14 @@ impl Diagnostics {
         RequestSample::new(head.peer(), fields)
     }
 
-    /// Looks at a request.
+    /// Inspects a request, and logs a warning of each kind once.
     #[cold]
-    pub(crate) fn look(&self, by: &dyn ExtractKey, sample: &RequestSample<'_>) {
-        // Whoever comes too late looks once too often.
-        let looks = self.looks.load(Relaxed);
-        self.looks.store(looks.saturating_sub(1), Relaxed);
+    pub(crate) fn inspect(&self, by: &dyn ExtractKey, sample: &RequestSample<'_>) {
+        // Not a read-modify-write operation: if two requests race, one more request is inspected.
+        let left = self.samples_left.load(Relaxed);
+        self.samples_left.store(left.saturating_sub(1), Relaxed);
         if let Some(warning) = by.warning(Some(sample)) {
-            let mut logged = self.of_key.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
             let kind = discriminant(&warning);
             if !logged.contains(&kind) {
                 logged.push(kind);
@@ -95,7 +95,7 @@ impl Diagnostics {
     }
 }
 
-/// Looks at rules that apply to all requests, whatever their keys, and at what is to be done by them.
+/// Warns about rules that apply to all requests and cannot work with the cost or the shaping of the options.
 pub(crate) fn warn_about_rules(rules: &[Arc<CheckedRule>], cost: Option<u64>, shapes: bool) {
     let is_queue = |rule: &Arc<CheckedRule>| rule.algorithm() == Algorithm::LeakyBucket;
     if shapes && !rules.iter().any(is_queue) {
@@ -108,22 +108,22 @@ pub(crate) fn warn_about_rules(rules: &[Arc<CheckedRule>], cost: Option<u64>, sh
     }
 }
 
-/// Looks at a limiter that goes, perhaps, with all that it counted.
+/// Warns about limiters that are dropped after one request, with all of their counts.
 pub(crate) fn warn_about_dropped_limiter(limiter: &Limiter) {
-    static GONE: AtomicU32 = AtomicU32::new(0);
+    static DROPPED: AtomicU32 = AtomicU32::new(0);
     if limiter.storage().scope() == Scope::Process
         && limiter.metrics().total == 1
-        && GONE.fetch_add(1, Relaxed) == SHORT_LIVED - 1
+        && DROPPED.fetch_add(1, Relaxed) == SHORT_LIVED - 1
     {
         ConfigWarning::LimiterPerRequest.log();
     }
 }
 
-/// Looks at what a layer decided about a request, and another around it before.
+/// Warns if two nested layers charge the same rule for the same key.
 ///
-/// Layers by different keys may share a rule, and then their counts have nothing to do with each other.
-/// By the same key, the second has always less by what it takes; that this is so several times in a row is
-/// no chance.
+/// Layers with different keys may share a rule; their counts are then unrelated. With the same key, the
+/// remaining requests of the inner layer are always those of the outer layer minus the cost. If that is so
+/// several times in a row, it is no coincidence.
 #[cold]
 pub(crate) fn warn_if_nested(outer: &Decisions, inner: &Decisions) {
     static IN_A_ROW: AtomicU32 = AtomicU32::new(0);
@@ -135,7 +135,7 @@ pub(crate) fn warn_if_nested(outer: &Decisions, inner: &Decisions) {
         };
         if outer.remaining() != inner.remaining() + inner.cost() {
             IN_A_ROW.store(0, Relaxed);
-        } else if IN_A_ROW.fetch_add(1, Relaxed) >= NO_CHANCE - 1 {
+        } else if IN_A_ROW.fetch_add(1, Relaxed) >= REPEATS - 1 {
             LOGGED.call_once(|| ConfigWarning::CountedTwice(inner.rule().to_owned()).log());
         }
     }

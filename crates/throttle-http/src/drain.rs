@@ -1,4 +1,4 @@
-//! The body of a rejected request: it is read and discarded, so that its client receives the rejection.
+//! Draining of rejected requests: their bodies are read and discarded, so that clients receive the rejection.
 
 use std::{
     future::poll_fn,
@@ -14,36 +14,37 @@ use http_body::Body;
 use throttle_core::{Clock, SystemClock};
 use tokio::runtime::Handle;
 
-/// How many bodies are read at once in a process.
+/// The most bodies that a process drains at the same time.
 const MAX_DRAINS: usize = 256;
-/// A drain ends after a tick in which nothing arrived. It is short, since a proxy that stops sending may wait
-/// for the connection to close.
+/// The interval of the checks: a drain ends after an interval in which nothing arrived. It is short, because a
+/// proxy that stops sending may wait until the connection closes.
 const TICK: Duration = Duration::from_millis(250);
-/// How many ticks a drain lasts at most: 5 seconds.
+/// The longest drain, in intervals: 5 seconds.
 const MAX_TICKS: u32 = 20;
-/// How many frames are read before other tasks run and the time is checked: a body that a layer decompresses may
-/// always be ready.
+/// The most frames that are read before other tasks run and the time is checked. A body may always be ready,
+/// for example if a layer decompresses it.
 const MAX_FRAMES: usize = 32;
 
 static DRAINS: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads the body of a rejected request in a task of the tokio runtime, and discards it.
 ///
-/// A server that stops reading a body closes the connection, and a client that is still sending, or a proxy in
-/// front, then sees a reset instead of the rejection. Over HTTP/1 the connection stays open meanwhile, and is
-/// reused where the body ends.
+/// If a server stops reading a body, it closes the connection. A client or proxy that is still sending then
+/// sees a connection reset instead of the rejection. With a drain, an HTTP/1 connection stays open, and it can
+/// be reused if the body ends.
 ///
-/// A drain ends after `max_bytes`, after 5 seconds, or 250 to 500 milliseconds after the last byte. A process
-/// drains at most 256 bodies at once. The body is dropped unread
+/// A drain ends after `max_bytes`, after 5 seconds, or 250 to 500 milliseconds after the last byte. The body is
+/// dropped unread
 ///
-/// - where it is empty, `max_bytes` is 0, or 256 bodies are being drained;
-/// - over HTTP/2, where a server ends one stream without closing the connection;
-/// - of a request with `Expect`, whose client sends no body before it has read the response;
+/// - if it is empty, or `max_bytes` is 0;
+/// - if the process is draining 256 bodies already;
+/// - over HTTP/2, where a server can end one stream without closing the connection;
+/// - if the request has `Expect`, because its client waits for the response before it sends the body;
 /// - outside of a tokio runtime.
 ///
 /// # Examples
 ///
-/// An adapter, for a request that is rejected:
+/// The response of an adapter to a rejected request:
 ///
 /// ```
 /// use http::{Request, Response};
@@ -83,7 +84,7 @@ fn is_empty(body: &impl Body) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 
-/// Reads a body until it ends or fails, or one of the bounds is reached.
+/// Reads a body until it ends or fails, or until a bound is reached.
 async fn drain(body: impl Body, max_bytes: u64, clock: &impl Clock) {
     let mut body = pin!(body);
     let mut left = max_bytes;
@@ -95,7 +96,7 @@ async fn drain(body: impl Body, max_bytes: u64, clock: &impl Clock) {
                 match body.as_mut().poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => {
                         let length = frame.data_ref().map_or(0, Buf::remaining) as u64;
-                        left = left.saturating_sub(length.max(1)); // empty frames end, too
+                        left = left.saturating_sub(length.max(1)); // an empty frame counts, or such frames would never end
                         if left == 0 {
                             return Poll::Ready(true);
                         }
@@ -114,12 +115,12 @@ async fn drain(body: impl Body, max_bytes: u64, clock: &impl Clock) {
     }
 }
 
-/// One of the bodies that are drained at once.
+/// A slot for one drain; dropping it frees the slot.
 struct Slot(&'static AtomicUsize);
 
 impl Slot {
     fn acquire(drains: &'static AtomicUsize) -> Option<Self> {
-        // One that finds none free counts for a moment, and at worst another is dropped unread.
+        // The counter may exceed the maximum for a moment. At worst another body is dropped unread.
         let slot = Self(drains);
         (drains.fetch_add(1, Relaxed) < MAX_DRAINS).then_some(slot)
     }

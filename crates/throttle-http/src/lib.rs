@@ -1,17 +1,25 @@
-//! What rate limiting over HTTP needs and no framework owns.
+//! Rate limiting over HTTP, without a framework: keys, options, header fields and rejections.
 //!
-//! An adapter (`throttle-tower`, `throttle-actix`, or one for a framework of your own) makes a
-//! [`RequestHead`] of a request and takes it through four steps:
+//! Users take an adapter instead: `throttle-tower` for Axum and Tower, `throttle-actix` for Actix Web, or the
+//! crate `ratethrottle`, which contains both. This crate is for writing an adapter for another framework.
 //!
-//! 1. [`Throttle::check`] decides: it returns a [`Pass`] or a [`Rejection`], at once or later.
-//! 2. [`Pass::attach`] puts the decisions into the extensions of the request, for its handler.
-//! 3. [`Attached::finish`] takes the [`ResponseHead`], charges what depends on it, and returns [`Done`].
-//! 4. [`Done::write`] writes the header fields. Where it returns a [`BodyGuard`], keep that until the body of
-//!    the response has ended.
+//! A [`Throttle`] is a limiter with its [`Options`]. It reads the *head* of a request, finds the *key* that the
+//! request counts for, and checks the *rules* of the limiter. A *decision* is the result of one rule; a request
+//! is allowed if all rules allow it. A rejected request gets a *rejection*, a response such as 429 (Too Many
+//! Requests), and its handler is not called.
+//!
+//! # The four steps of an adapter
+//!
+//! 1. [`Throttle::check`] checks a [`RequestHead`]. It returns a [`Pass`] or a [`Rejection`].
+//! 2. [`Pass::attach`] inserts the decisions into the extensions of the request, for its handler. Call the
+//!    handler next.
+//! 3. [`Attached::finish`] adjusts the charge to the [`ResponseHead`], and returns [`Done`].
+//! 4. [`Done::write`] writes the header fields. If it returns a [`BodyGuard`], keep it until the body of the
+//!    response has ended.
 //!
 //! # Examples
 //!
-//! All of an adapter, for a function that answers requests:
+//! A whole adapter, for a function that handles requests:
 //!
 //! ```
 //! use std::{net::IpAddr, sync::Arc};
@@ -44,54 +52,53 @@
 //! # }
 //! ```
 //!
-//! `throttle_testkit::http::Adapter` has the same with its test.
+//! `throttle_testkit::http::Adapter` has the same code with its test.
 //!
-//! # What an adapter sees to
+//! # Requirements for an adapter
 //!
-//! - **The peer** is the address of the connection, never what a header field says: options say which
-//!   proxies are trusted.
-//! - **A rejection** is a response, not an error. Keep its header fields, extensions and length, and do not
-//!   call the handler. To `HEAD` it has no body: [`Rejection::into_response_to`].
-//! - **The body of a rejected request** is read for a while, in a task, by [`drain_body`] or by the server itself.
-//!   Else a client that is still sending sees a reset instead of the rejection.
-//! - **Errors of handlers** that the framework turns into responses become responses before
-//!   [`Attached::finish`], which else does not see their status, so that `charge_if` cannot decide. An error that
-//!   closes the connection is returned: drop what you hold.
-//! - **The guard** is dropped with the last piece of the body, or where the body fails, although the body
-//!   itself may live on; and with the body, if the client leaves before that. Each piece is reported to
-//!   [`BodyGuard::sent`]. [`ResponseBody`] does this for bodies of the crate `http-body`. In a
-//!   framework that loses the length of a body when it boxes it, wrap bodies only where there is a guard.
-//! - **A middleware that cannot report errors** when it is made takes a [`ThrottleBuilder`]. Ask it for
-//!   [`throttle_or_log`](ThrottleBuilder::throttle_or_log) once, and answer requests by
-//!   [`Rejection::misconfigured`] if there is none.
+//! - **Peer**: pass the address of the connection, never one from a header field. Options set which proxies are
+//!   trusted.
+//! - **Rejections**: a rejection is a response, not an error. Keep its header fields, extensions and length,
+//!   and do not call the handler. The response to `HEAD` has no body: use [`Rejection::into_response_to`].
+//! - **Bodies of rejected requests**: read the body for a while in a task, with [`drain_body`], unless the
+//!   server does. Otherwise a client that is still sending sees a connection reset instead of the rejection.
+//! - **Errors of handlers**: if the framework converts errors to responses, do so before [`Attached::finish`],
+//!   which otherwise does not see the status for `charge_if`. If an error closes the connection, return it and
+//!   drop the [`Attached`].
+//! - **The guard**: drop it with the last piece of the body, or when the body fails, even if the body itself
+//!   lives longer. If the client disconnects first, drop it with the body. Report each piece to
+//!   [`BodyGuard::sent`]. [`ResponseBody`] does this for bodies of the crate `http-body`. If boxing a body
+//!   loses its length in your framework, wrap a body only if there is a guard.
+//! - **Configuration errors**: if a middleware cannot return an error when it is created, keep a
+//!   [`ThrottleBuilder`] in it. Call [`throttle_or_log`](ThrottleBuilder::throttle_or_log) once, and answer
+//!   requests with [`Rejection::misconfigured`] if it returns `None`.
 //!
-//! If the caller goes away, drop what you hold: each of the four undoes or completes its part when it is
-//! dropped.
+//! If a request is cancelled, drop the value of the current step. Its destructor undoes or completes the step.
 //!
-//! # Frameworks with types of their own
+//! # Frameworks with their own types
 //!
 //! | the framework has | use |
 //! | --- | --- |
 //! | `http::Request` | [`RequestHead::new`] |
-//! | a request of its own, made of `http::Method`, `http::HeaderMap` and so on | [`RequestHead::from_parts`] |
+//! | its own request, with `http::Method`, `http::HeaderMap` and so on | [`RequestHead::from_parts`] |
 //! | other types | [`RequestView`] and [`RequestHead::from_view`] |
 //! | a router that decodes paths before it matches them | [`RequestView::path`], which returns the decoded path |
-//! | patterns of routes, in the extensions of the request | [`RequestHead::with_route`] |
-//! | patterns of routes elsewhere | [`RequestView::route`]; [`Throttle::wants_route`] says whether one is asked for |
-//! | other extensions than `http::Extensions` | [`ExtensionSink`] for [`Pass::attach`] |
-//! | a response of its own, with `http::HeaderMap` | [`ResponseHead::new`] and [`Done::write_to`]; insert the decisions that it returns into the extensions of the response |
+//! | route patterns in the extensions of the request | [`RequestHead::with_route`] |
+//! | route patterns elsewhere | [`RequestView::route`]; [`Throttle::wants_route`] returns whether a key needs the pattern |
+//! | extensions other than `http::Extensions` | [`ExtensionSink`] for [`Pass::attach`] |
+//! | its own response, with `http::HeaderMap` | [`ResponseHead::new`] and [`Done::write_to`]; insert the decisions that it returns into the extensions of the response |
 //! | other header fields in responses | [`ResponseView`], and [`HeaderSink`] for [`Done::write_to`] |
-//! | bodies that are not of the crate `http-body` | a body of its own that holds the [`BodyGuard`] |
-//! | middleware that is a future of its own, as in Tower and Actix | [`LimitedFuture`] and [`Call`] |
+//! | bodies that are not of the crate `http-body` | its own body type that contains the [`BodyGuard`] |
+//! | middleware that returns a named future, as in Tower and Actix | [`LimitedFuture`] and [`Call`] |
 //!
 //! # Modules
 //!
-//! - [`identity`]: who is limited: client address, header, function, tuple
+//! - [`identity`]: keys: client address, header field, cookie, function, tuple
 //! - [`outbound`]: limits of the calls that a client makes
-//! - [`Options`]: what every adapter lets users choose, under the same names
-//! - [`Headers`]: which header fields show clients their limits
-//! - [`ThrottleBuilder`]: a middleware before its first request
-//! - [`ConfigWarning`]: what the log says of a configuration that looks wrong
+//! - [`Options`]: the options of every adapter, with the same names
+//! - [`Headers`]: the header fields that show clients their limits
+//! - [`ThrottleBuilder`]: a limiter and its options, before they are built
+//! - [`ConfigWarning`]: warnings about a configuration that is probably wrong
 
 #[expect(
     unused_extern_crates,
