@@ -1,4 +1,4 @@
-//! Why a call was not sent.
+//! Errors of calls that were not sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,58 +6,58 @@ use throttle_core::Error;
 
 use crate::{config_error::ConfigError, identity::NoKey, options::NoCost};
 
-/// Says why a call was not sent. Nothing of it reached the server, and its place was given back.
+/// The reason why a call was not sent. Nothing of it reached the server, and its charge was refunded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboundError {
-    /// A limit would have it wait longer than it may.
+    /// A limit would delay the call longer than it may wait.
     #[error(
-        "the limit {rule:?} lets the call pass in {wait:?} only, and it may wait for {left:?}; \
-         make fewer calls, or let them wait longer with `.max_wait(…)`"
+        "the limit {rule:?} delays the call by {wait:?}, but it may wait for at most {left:?}: make fewer \
+         calls, or allow longer waits with `.max_wait(…)`"
     )]
     TooLong {
         /// The rule with the longest wait.
         rule: String,
-        /// After how long a call may pass.
+        /// The time until the call would be allowed.
         wait: Duration,
-        /// How much longer it may have waited.
+        /// The rest of the time that the call may wait.
         left: Duration,
     },
-    /// The server asked for a pause, which is longer than the call may wait.
-    #[error("the server asks to be left alone for {wait:?}, and the call may wait for {left:?}")]
+    /// The server requested a pause that is longer than the call may wait.
+    #[error("the server requests a pause of {wait:?}, but the call may wait for at most {left:?}")]
     Paused {
-        /// When the pause ends.
+        /// The time until the pause ends.
         wait: Duration,
-        /// How much longer the call may have waited.
+        /// The rest of the time that the call may wait.
         left: Duration,
     },
-    /// It costs more than the rule ever allows at once.
-    #[error("the call costs more than {limit}, which is all that the limit {rule:?} ever allows")]
+    /// The call costs more than a rule ever allows.
+    #[error("the call costs more than {limit}, the most that the limit {rule:?} allows at once")]
     TooCostly {
         /// The rule.
         rule: String,
-        /// The most that a call may cost.
+        /// The highest cost of a call.
         limit: u64,
     },
-    /// Its key is on the deny list of the limiter for good.
+    /// The key of the call is on the deny list without an end.
     #[error("the key of the call is on the deny list")]
-    Banned,
-    /// It has no key.
+    DenyListed,
+    /// The call has no key.
     #[error(transparent)]
     NoKey(NoKey),
-    /// Its cost cannot be told.
+    /// The cost of the call is unknown.
     #[error(transparent)]
     NoCost(NoCost),
-    /// The limiter could not decide.
-    #[error("the limit of the call cannot be decided: {0}")]
+    /// The limiter failed.
+    #[error("the limits of the call cannot be checked: {0}")]
     Limiter(#[source] Error),
-    /// The limits cannot be used as they are configured.
-    #[error("the limits of calls cannot be used: {0}")]
+    /// The limits are not configured correctly.
+    #[error("the limits of calls are not configured correctly: {0}")]
     Config(#[source] Arc<ConfigError>),
 }
 
 impl OutboundError {
-    /// Returns after how long a call may be sent, where that is what was wrong.
+    /// Returns the time after which the call may be sent, if waiting helps.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

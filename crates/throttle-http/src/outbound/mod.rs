@@ -1,9 +1,9 @@
-//! Limits of the calls that a client makes: they wait until they may be sent.
+//! Limits of outbound calls: a client delays its calls until they may be sent.
 //!
 //! - [`Dispatcher`]: decides when a call may be sent
-//! - [`OutboundPermit`]: lets it be sent, and is shown the response
-//! - [`OutboundError`]: says why it was not
-//! - `advice`: what the server asks for; `pauses`: for whom it is obeyed, and until when
+//! - [`OutboundPermit`]: the permission to send one call; it observes the response
+//! - [`OutboundError`]: the reason why a call was not sent
+//! - `retry_after`: reads the pause that a server requests; `server_backoff`: stores it until it ends
 
 mod error;
 mod retry_after;
@@ -26,16 +26,16 @@ use crate::{
     throttle::{ChargeGuard, Throttle},
 };
 
-/// The longest pause that a server can be obeyed in: a year.
+/// The longest pause that a server can request: a year.
 pub const MAX_PAUSE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Says how long calls wait, and whom they listen to.
+/// The limits of waiting.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "adapters make it, field by field")]
 pub struct WaitLimits {
-    /// The longest wait of one call, all in all.
+    /// The longest wait of a call in total.
     pub max_wait: Duration,
-    /// The longest pause that a server is obeyed in, at most [`MAX_PAUSE`]; none if it is not.
+    /// The longest pause that a server can request, at most [`MAX_PAUSE`]; `None` to ignore such requests.
     pub respect: Option<Duration>,
 }
 
@@ -45,7 +45,7 @@ impl Default for WaitLimits {
     }
 }
 
-/// Decides when calls may be sent.
+/// The limits of outbound calls, and the pauses that servers requested.
 #[derive(Debug)]
 pub struct Dispatcher {
     throttle: Arc<Throttle>,
@@ -53,42 +53,43 @@ pub struct Dispatcher {
     pauses: Pauses,
 }
 
-/// Says when a call may be sent.
+/// The decision when a call may be sent.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "adapters match on it once")]
 pub enum Dispatch {
-    /// It is sent now.
+    /// Send the call now.
     Now(OutboundPermit),
-    /// It is sent when this says so.
-    OutboundWait(OutboundWait),
-    /// It is not sent.
+    /// Send the call when this future returns a permit.
+    Wait(OutboundWait),
+    /// Do not send the call.
     Never(OutboundError),
 }
 
-/// Answers when the call may be sent; to drop it before is to give its place back.
+/// A future that waits until the call may be sent. If it is dropped early, the charge of the call is refunded.
 #[must_use = "it waits when it is awaited"]
 pub struct OutboundWait(
     Pin<Box<dyn Future<Output = Result<OutboundPermit, OutboundError>> + Send>>,
 );
 
-/// Lets one call be sent. Show it the response where the server is to be obeyed; else it can be dropped.
+/// The permission to send one call. Pass the response to it if the pauses of the server are respected;
+/// otherwise it can be dropped.
 #[derive(Debug)]
 pub struct OutboundPermit(Option<(Arc<Dispatcher>, Key<'static>)>);
 
-/// What was answered to a call.
+/// The answer of the limiter to a call.
 enum Answer {
-    Passes(OutboundPermit),
-    /// It is charged; its scheduled time may have to be waited for.
+    Allowed(OutboundPermit),
+    /// The call is charged; it may have to wait for its scheduled time.
     Charged(ChargeGuard),
-    /// It may ask again by this rule after this long; its turn, if it has one then, is so far from now.
+    /// The call may try this rule again after `wait`; it would then be delayed until `delay` from now.
     Wait {
         rule: String,
         wait: Duration,
-        turn: Duration,
+        delay: Duration,
     },
 }
 
-/// Returns how far away the scheduled time of a call was when it was charged.
+/// Returns the delay until the scheduled time of a call, from the time when it was charged.
 fn delay(guard: &ChargeGuard) -> Duration {
     guard.charged().map(|charged| charged.decisions.delay()).unwrap_or_default()
 }
@@ -99,8 +100,8 @@ fn latest_rule(guard: &ChargeGuard) -> &str {
     all.iter().max_by_key(|one| one.delay()).map(Decision::rule).unwrap_or_default()
 }
 
-/// Returns how far the turn of a call is that was denied, by the queue that it would have to wait in.
-fn turn_of(denied: &Decisions) -> Duration {
+/// Returns the delay of a call that was denied, by the queue in which it would have to wait.
+fn delay_of(denied: &Decisions) -> Duration {
     let is_queue = |one: &&Decision| {
         !one.is_allowed() && one.checked_rule().algorithm() == Algorithm::LeakyBucket
     };
@@ -108,11 +109,11 @@ fn turn_of(denied: &Decisions) -> Duration {
 }
 
 impl Dispatcher {
-    /// Sends calls by a throttle's limiter, rules, key, cost and exemptions.
+    /// Creates a dispatcher with the limiter, rules, key, cost and exemptions of a throttle.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::OutboundAsyncKey`] for a key that must be waited for.
+    /// Returns [`ConfigError::OutboundAsyncKey`] for an asynchronous key.
     pub fn new(throttle: Arc<Throttle>, wait_limits: WaitLimits) -> Result<Self, ConfigError> {
         if throttle.options().key.is_async() {
             return Err(ConfigError::OutboundAsyncKey);
@@ -122,7 +123,7 @@ impl Dispatcher {
         Ok(Self { throttle, wait_limits, pauses: Pauses::default() })
     }
 
-    /// Asks whether a call may be sent.
+    /// Decides when a call may be sent.
     #[must_use]
     pub fn acquire(self: &Arc<Self>, head: &RequestHead<'_>) -> Dispatch {
         let (options, head) = (self.throttle.options(), &head.as_call());
@@ -140,8 +141,8 @@ impl Dispatcher {
         }
     }
 
-    /// As [`Dispatcher::acquire`], by a key that is known, for a call that nothing else is known of: it costs
-    /// the number that was configured, or what the rules say.
+    /// Decides when a call with this key may be sent, for a client without a request head. The call has the
+    /// constant cost of the options, or the cost of the rules.
     #[must_use]
     pub fn acquire_key(self: &Arc<Self>, key: &Key<'_>) -> Dispatch {
         let cost = self.throttle.options().cost.as_ref().and_then(|cost| cost.constant());
@@ -157,7 +158,7 @@ impl Dispatcher {
             Err(pending) => self.later(key, cost, since, None, Some(pending)),
             Ok(answer) => match self.judge(key, answer) {
                 Err(not_sent) => Dispatch::Never(not_sent),
-                Ok(Answer::Passes(permit)) => Dispatch::Now(permit),
+                Ok(Answer::Allowed(permit)) => Dispatch::Now(permit),
                 Ok(Answer::Charged(guard)) if delay(&guard).is_zero() => {
                     guard.keep();
                     Dispatch::Now(self.permit(key))
@@ -176,11 +177,11 @@ impl Dispatcher {
         pending: Option<Reply<Decisions, Error>>,
     ) -> Dispatch {
         let (this, key) = (Arc::clone(self), key.clone().into_owned());
-        // What it has taken is given back if this is dropped, polled or not.
-        Dispatch::OutboundWait(OutboundWait(Box::pin(this.wait(key, cost, since, answer, pending))))
+        // The guard is in the future, so its charge is refunded if the future is dropped, polled or not.
+        Dispatch::Wait(OutboundWait(Box::pin(this.wait(key, cost, since, answer, pending))))
     }
 
-    /// Waits until a call may be sent; `since` is the limiter's count of changes from before it asked.
+    /// Waits until a call may be sent. `since` is the limiter's count of changes before it was checked.
     async fn wait(
         self: Arc<Self>,
         key: Key<'static>,
@@ -203,11 +204,11 @@ impl Dispatcher {
                 }
             };
             match known {
-                Answer::Passes(permit) => return Ok(permit),
-                Answer::Wait { rule, wait, turn } => {
+                Answer::Allowed(permit) => return Ok(permit),
+                Answer::Wait { rule, wait, delay } => {
                     let left = self.wait_limits.max_wait.saturating_sub(waited);
-                    if wait.max(turn) > left {
-                        return Err(OutboundError::TooLong { rule, wait: wait.max(turn), left });
+                    if wait.max(delay) > left {
+                        return Err(OutboundError::TooLong { rule, wait: wait.max(delay), left });
                     }
                     let paused = limiter.wait_to_ask_again(&key, &rule, wait, since).await;
                     waited = waited.saturating_add(paused);
@@ -220,20 +221,20 @@ impl Dispatcher {
                         guard.keep();
                         return Ok(self.permit(&key));
                     }
-                    // A scheduled time within a pause is lost: all calls whose time came in it would be sent
-                    // at once at its end, so each asks for another one then.
-                    let is_kept = |one: &Decision| match &lost {
+                    // A scheduled time within a pause is given up. Otherwise all calls that were scheduled in
+                    // the pause would be sent at its end, at the same time.
+                    let is_refunded = |one: &Decision| match &lost {
                         Ok(Some(lost)) => lost.is_refundable(one),
                         _ => true,
                     };
-                    guard.refund_where(is_kept).await;
+                    guard.refund_where(is_refunded).await;
                     lost?;
                 }
             }
         }
     }
 
-    /// Waits for the scheduled time of a call, and returns whether that was lost on the way.
+    /// Waits for the scheduled time of a call, and returns whether it was lost while waiting.
     async fn wait_until_scheduled(
         &self,
         guard: &ChargeGuard,
@@ -276,14 +277,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Asks for a call that has waited so long already.
+    /// Checks the rules for a call that has waited for `waited`.
     fn ask(&self, key: &Key<'_>, cost: Option<u64>, waited: Duration) -> Reply<Decisions, Error> {
         let names = self.throttle.options().selection.names();
         let left = self.wait_limits.max_wait.saturating_sub(waited);
         self.throttle.limiter().begin_waiting(key, names, cost, left)
     }
 
-    /// Judges what the limiter answers, also if this is dropped before: a place is given back then.
+    /// Handles the answer of the limiter when it arrives, even if this is dropped early: the charge is refunded then.
     async fn judge_later(
         self: Arc<Self>,
         key: Key<'static>,
@@ -315,8 +316,8 @@ impl Dispatcher {
         let most_restrictive = decisions.most_restrictive();
         let rule = most_restrictive.rule().to_owned();
         match most_restrictive.retry_after() {
-            Some(wait) => Ok(Answer::Wait { turn: turn_of(&decisions), rule, wait }),
-            None if most_restrictive.listed().is_some() => Err(OutboundError::Banned),
+            Some(wait) => Ok(Answer::Wait { delay: delay_of(&decisions), rule, wait }),
+            None if most_restrictive.listed().is_some() => Err(OutboundError::DenyListed),
             None => Err(OutboundError::TooCostly { rule, limit: most_restrictive.limit() }),
         }
     }
@@ -329,17 +330,17 @@ impl Dispatcher {
     ) -> Result<Answer, OutboundError> {
         match self.throttle.options().on_error {
             OnError::Pass => {
-                // Logged once for each change, as for requests that come in.
+                // Logged once for each change, as for incoming requests.
                 self.throttle.record_undecided(&error);
-                Ok(Answer::Passes(self.permit(key)))
+                Ok(Answer::Allowed(self.permit(key)))
             }
             _ => Err(OutboundError::Limiter(error)),
         }
     }
 
     fn permit(self: &Arc<Self>, key: &Key<'_>) -> OutboundPermit {
-        let obeys = self.wait_limits.respect.is_some();
-        OutboundPermit(obeys.then(|| (Arc::clone(self), key.clone().into_owned())))
+        let respects = self.wait_limits.respect.is_some();
+        OutboundPermit(respects.then(|| (Arc::clone(self), key.clone().into_owned())))
     }
 
     fn pause_left(&self, key: &Key<'_>) -> Option<Duration> {
@@ -347,20 +348,20 @@ impl Dispatcher {
         self.pauses.left(key, || self.throttle.limiter().now())
     }
 
-    /// Listens to what a server answered to a call of the key.
+    /// Reads the pause that a server requests in its response to a call with this key.
     pub fn observe_response(&self, key: &Key<'_>, status: StatusCode, headers: &HeaderMap) {
         let now = self.throttle.limiter().now();
-        let asked = retry_after::asked_pause(status, headers, now);
-        if let (Some(longest), Some(asked)) = (self.wait_limits.respect, asked) {
-            let pause = asked.min(longest);
-            tracing::debug!(?pause, "the server asks for a pause");
+        let requested = retry_after::requested_pause(status, headers, now);
+        if let (Some(longest), Some(requested)) = (self.wait_limits.respect, requested) {
+            let pause = requested.min(longest);
+            tracing::debug!(?pause, "the server requests a pause");
             self.pauses.add(key.clone().into_owned(), now, Micros::from(pause));
         }
     }
 }
 
 impl OutboundPermit {
-    /// Shows the response: if the server asks for a pause, later calls of the key wait for its end.
+    /// Reads the response: if the server requests a pause, later calls with the same key wait until it ends.
     pub fn observe_response(self, status: StatusCode, headers: &HeaderMap) {
         if let Some((dispatcher, key)) = self.0 {
             dispatcher.observe_response(&key, status, headers);

@@ -1,31 +1,33 @@
-//! What a server asks its client for.
+//! The pause that a server requests.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header::DATE, header::RETRY_AFTER};
 use throttle_core::Micros;
 
-/// Returns for how long the server asks to be left alone, if it does: by `Retry-After` ([RFC 9110],
-/// section 10.2.3) of a response that refuses, or by a policy of `RateLimit` ([draft 10]) that nothing
-/// is left of. Of several the longest counts. It is what the server says, however long.
+/// Returns the pause that the server requests, if any: the longest of
 ///
-/// `now` is for dates, where the response does not say itself when it was made.
+/// - `Retry-After` ([RFC 9110], section 10.2.3) of a response that rejects the call because of rate or load, and
+/// - the policies of `RateLimit` ([draft 10]) without remaining requests.
+///
+/// The pause is not bounded. `now` is used for a date, if the response has no `Date`.
 ///
 /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 /// [draft 10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
-pub(super) fn asked_pause(
+pub(super) fn requested_pause(
     status: StatusCode,
     headers: &HeaderMap,
     now: Micros,
 ) -> Option<Duration> {
-    let by_retry_after = if refuses(status, headers) { retry_after(headers, now) } else { None };
-    let by_policy = headers.get_all("ratelimit").iter().filter_map(used_up_for).max();
+    let by_retry_after =
+        if is_overload(status, headers) { retry_after(headers, now) } else { None };
+    let by_policy = headers.get_all("ratelimit").iter().filter_map(exhausted_for).max();
     by_retry_after.max(by_policy)
 }
 
-/// Returns whether it is the rate or the load that the server refuses the call for. gRPC says it in
-/// its own status: RESOURCE_EXHAUSTED, UNAVAILABLE.
-fn refuses(status: StatusCode, headers: &HeaderMap) -> bool {
+/// Returns whether the server rejects the call because of its rate or the load. gRPC uses its own status:
+/// RESOURCE_EXHAUSTED or UNAVAILABLE.
+fn is_overload(status: StatusCode, headers: &HeaderMap) -> bool {
     let grpc_status = || headers.get("grpc-status").map(HeaderValue::as_bytes);
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
         || matches!(grpc_status(), Some(b"8" | b"14"))
@@ -37,19 +39,19 @@ fn retry_after(headers: &HeaderMap, now: Micros) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let until = httpdate::parse_http_date(value).ok()?;
-    // By the server's own clock, if it says what that shows.
+    // Both dates are from the clock of the server, which may differ from ours.
     let date =
         headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let from: SystemTime = date.unwrap_or_else(|| now.to_system_time());
     Some(until.duration_since(from).unwrap_or_default())
 }
 
-/// Returns how long until the last of the policies with `r=0` has something again.
-fn used_up_for(value: &HeaderValue) -> Option<Duration> {
-    split(value.as_bytes(), b',').filter_map(item_used_up_for).max()
+/// Returns the time until all policies with `r=0` allow requests again.
+fn exhausted_for(value: &HeaderValue) -> Option<Duration> {
+    split(value.as_bytes(), b',').filter_map(item_exhausted_for).max()
 }
 
-fn item_used_up_for(item: &[u8]) -> Option<Duration> {
+fn item_exhausted_for(item: &[u8]) -> Option<Duration> {
     let (mut remaining, mut reset) = (None, None);
     for parameter in split(item, b';').skip(1) {
         let text = std::str::from_utf8(parameter).ok()?;
@@ -66,13 +68,13 @@ fn item_used_up_for(item: &[u8]) -> Option<Duration> {
     }
 }
 
-/// Reads a whole number; one that is too large is the largest.
+/// Parses a whole number; a number that is too large becomes the largest.
 fn whole(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Splits a structured field (RFC 9651) where the separator stands outside of a string.
+/// Splits a structured field (RFC 9651) at separators outside of strings.
 fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |&byte| {

@@ -1,4 +1,4 @@
-//! Until when whose calls are to wait, because a server asked for it.
+//! The pauses that servers requested, by key.
 
 use std::{
     cell::Cell,
@@ -12,17 +12,17 @@ use std::{
 
 use throttle_core::{Key, Micros};
 
-/// How many keys are paused at once; of more, the pauses that end first are forgotten.
-pub(super) const MOST: usize = 10_000;
+/// The most keys with a pause. Beyond it, the pauses that end first are dropped.
+pub(super) const MAX_KEYS: usize = 10_000;
 
 #[derive(Default)]
 pub(super) struct Pauses {
-    /// When the last of them ends, so that calls need not look while there is none.
+    /// The end of the last pause, so that calls take no lock if there is no pause.
     last: AtomicU64,
     by_key: Mutex<HashMap<Key<'static>, Pause>>,
 }
 
-/// An end that moves back with the clock, so that a step back does not prolong it.
+/// The end of a pause. If the clock steps back, the end moves back too, so that the pause does not get longer.
 struct Pause {
     until: Cell<Micros>,
     span: Micros,
@@ -36,8 +36,7 @@ impl Pause {
 }
 
 impl Pauses {
-    /// Returns how long the calls of a key are to wait; never longer than the pause was, also where the clock
-    /// was set back.
+    /// Returns the rest of the pause of a key. It is never longer than the pause, even if the clock was set back.
     pub(super) fn left(&self, key: &Key<'_>, now: impl FnOnce() -> Micros) -> Option<Duration> {
         let last = self.last.load(Relaxed);
         if last == 0 {
@@ -53,7 +52,7 @@ impl Pauses {
         (left > Micros::ZERO).then(|| Duration::from(left))
     }
 
-    /// Lets the calls of a key wait; what they wait for already is not shortened.
+    /// Adds a pause for a key; a pause that ends later stays.
     pub(super) fn add(&self, key: Key<'static>, now: Micros, pause: Micros) {
         if pause == Micros::ZERO {
             return;
@@ -61,12 +60,12 @@ impl Pauses {
         let until = now.plus(pause);
         let new = || Pause { until: Cell::new(until), span: pause };
         let mut by_key = self.lock();
-        if by_key.len() >= MOST && !by_key.contains_key(&key) {
+        if by_key.len() >= MAX_KEYS && !by_key.contains_key(&key) {
             make_room(&mut by_key, now);
         }
-        let there = by_key.entry(key).or_insert_with(new);
-        if there.left(now) < pause {
-            *there = new();
+        let pause_of_key = by_key.entry(key).or_insert_with(new);
+        if pause_of_key.left(now) < pause {
+            *pause_of_key = new();
         }
         self.last.fetch_max(until.get(), Relaxed);
     }
@@ -81,18 +80,18 @@ impl Pauses {
     }
 }
 
-/// Forgets what is over, and of the rest the half that ends first if that is not enough.
+/// Removes pauses that are over, and if that is not enough, the half that ends first.
 fn make_room(by_key: &mut HashMap<Key<'static>, Pause>, now: Micros) {
     by_key.retain(|_, pause| pause.left(now) > Micros::ZERO);
-    if by_key.len() < MOST {
+    if by_key.len() < MAX_KEYS {
         return;
     }
     let mut ends: Vec<_> = by_key.values().map(|pause| pause.until.get()).collect();
-    let (_, median, _) = ends.select_nth_unstable(MOST / 2);
+    let (_, median, _) = ends.select_nth_unstable(MAX_KEYS / 2);
     let median = *median;
     let mut kept = 0;
     by_key.retain(|_, pause| {
-        let keep = pause.until.get() >= median && kept < MOST / 2;
+        let keep = pause.until.get() >= median && kept < MAX_KEYS / 2;
         kept += usize::from(keep);
         keep
     });

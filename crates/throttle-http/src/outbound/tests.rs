@@ -1,4 +1,4 @@
-//! When calls are sent, by a clock that stands until it is moved.
+//! Tests of when calls are sent, with a clock that stands still until it is moved.
 
 mod retry_after;
 mod waiting;
@@ -24,12 +24,12 @@ fn limiter(clock: &ManualClock, rule: Rule) -> Limiter {
     limiter
 }
 
-/// So many a minute, in windows that begin where the clock stands.
+/// Returns a rule of `limit` requests a minute, in windows that begin at the time of the clock.
 fn fixed(limit: u64) -> Rule {
     Rule::per_minute("fixed", limit).algorithm(Algorithm::FixedWindow)
 }
 
-/// One a minute, and places for so many.
+/// Returns a rule of one request a minute with a queue of `burst`.
 fn leaky(burst: u64) -> Rule {
     Rule::per_minute("leaky", 1).algorithm(Algorithm::LeakyBucket).burst(burst)
 }
@@ -39,7 +39,7 @@ fn dispatcher(limiter: &Limiter, options: Options, wait_limits: WaitLimits) -> A
     Arc::new(Dispatcher::new(Arc::new(throttle), wait_limits).unwrap())
 }
 
-fn patient(max_wait: u64) -> WaitLimits {
+fn max_wait(max_wait: u64) -> WaitLimits {
     WaitLimits { max_wait: secs(max_wait), respect: None }
 }
 
@@ -47,14 +47,14 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn depart(dispatcher: &Arc<Dispatcher>) -> Dispatch {
+fn acquire(dispatcher: &Arc<Dispatcher>) -> Dispatch {
     let request = Request::get(format!("https://{HOST}/")).body(()).unwrap();
     dispatcher.acquire(&RequestHead::new(&request, None))
 }
 
 #[track_caller]
 fn now(dispatcher: &Arc<Dispatcher>) -> OutboundPermit {
-    match depart(dispatcher) {
+    match acquire(dispatcher) {
         Dispatch::Now(permit) => permit,
         other => panic!("{other:?}"),
     }
@@ -62,13 +62,13 @@ fn now(dispatcher: &Arc<Dispatcher>) -> OutboundPermit {
 
 #[track_caller]
 fn later(dispatcher: &Arc<Dispatcher>) -> OutboundWait {
-    match depart(dispatcher) {
-        Dispatch::OutboundWait(later) => later,
+    match acquire(dispatcher) {
+        Dispatch::Wait(later) => later,
         other => panic!("{other:?}"),
     }
 }
 
-/// Looks whether the wait is over.
+/// Polls a wait once.
 fn poll(later: &mut OutboundWait) -> Poll<Result<OutboundPermit, OutboundError>> {
     Pin::new(later).poll(&mut Context::from_waker(Waker::noop()))
 }

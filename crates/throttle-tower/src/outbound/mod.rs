@@ -202,7 +202,7 @@ impl OutboundLimiter {
         let dispatcher = self.dispatcher().map_err(OutboundError::Config)?;
         match dispatcher.acquire_key(&key.into()) {
             Dispatch::Now(permit) => Ok(permit),
-            Dispatch::OutboundWait(later) => later.await,
+            Dispatch::Wait(later) => later.await,
             Dispatch::Never(not_sent) => Err(not_sent),
         }
     }

@@ -49,7 +49,7 @@ where
         match dispatcher.acquire(&RequestHead::new(&request, None)) {
             Dispatch::Now(permit) => OutboundFuture::now(self.inner.call(request), permit),
             Dispatch::Never(not_sent) => OutboundFuture::never(not_sent),
-            Dispatch::OutboundWait(later) => {
+            Dispatch::Wait(later) => {
                 // The one that was polled ready is the one to call; its clone takes its place here.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);

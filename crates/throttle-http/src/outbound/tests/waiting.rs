@@ -1,9 +1,9 @@
 use super::*;
 
 #[test]
-fn a_call_beyond_the_limit_passes_when_there_is_a_place_and_not_before() {
+fn a_call_beyond_the_limit_is_sent_as_soon_as_the_limit_allows_it() {
     let clock = clock();
-    let calls = dispatcher(&limiter(&clock, fixed(1)), Options::new(), patient(60));
+    let calls = dispatcher(&limiter(&clock, fixed(1)), Options::new(), max_wait(60));
     now(&calls);
     let mut waits = later(&calls);
     assert_waits(&mut waits);
@@ -16,23 +16,23 @@ fn a_call_beyond_the_limit_passes_when_there_is_a_place_and_not_before() {
 }
 
 #[test]
-fn a_call_that_would_wait_too_long_fails_at_once_and_says_how_long() {
+fn a_call_that_would_wait_too_long_fails_immediately_and_reports_the_wait() {
     let clock = clock();
-    let calls = dispatcher(&limiter(&clock, fixed(1)), Options::new(), patient(59));
+    let calls = dispatcher(&limiter(&clock, fixed(1)), Options::new(), max_wait(59));
     now(&calls);
     let not_sent = assert_not_sent(&mut later(&calls));
     assert_eq!(not_sent.retry_after(), Some(secs(60)));
-    let expected = "the limit \"fixed\" lets the call pass in 60s only, and it may wait for 59s; \
-                    make fewer calls, or let them wait longer with `.max_wait(…)`";
+    let expected = "the limit \"fixed\" delays the call by 60s, but it may wait for at most 59s: make fewer calls, \
+                    or allow longer waits with `.max_wait(…)`";
     assert_eq!(not_sent.to_string(), expected);
     clock.advance(secs(1));
     assert_waits(&mut later(&calls));
 }
 
 #[test]
-fn a_call_that_loses_its_place_to_another_waits_on_but_for_no_longer_than_it_may() {
+fn a_call_that_another_one_overtakes_continues_to_wait_within_its_maximum() {
     let clock = clock();
-    let calls = dispatcher(&limiter(&clock, fixed(1)), Options::new(), patient(100));
+    let calls = dispatcher(&limiter(&clock, fixed(1)), Options::new(), max_wait(100));
     now(&calls);
     let (mut first, mut second) = (later(&calls), later(&calls));
     assert_waits(&mut first);
@@ -46,20 +46,20 @@ fn a_call_that_loses_its_place_to_another_waits_on_but_for_no_longer_than_it_may
 }
 
 #[test]
-fn without_patience_nothing_waits_and_with_all_of_it_everything_does() {
+fn a_wait_of_zero_delays_no_call_and_an_unlimited_wait_delays_all() {
     let clock = clock();
     let limiter = limiter(&clock, fixed(1));
-    now(&dispatcher(&limiter, Options::new(), patient(0)));
-    assert_not_sent(&mut later(&dispatcher(&limiter, Options::new(), patient(0))));
+    now(&dispatcher(&limiter, Options::new(), max_wait(0)));
+    assert_not_sent(&mut later(&dispatcher(&limiter, Options::new(), max_wait(0))));
     let endless = WaitLimits { max_wait: Duration::MAX, respect: None };
     assert_waits(&mut later(&dispatcher(&limiter, Options::new(), endless)));
 }
 
 #[tokio::test]
-async fn a_call_waits_for_its_turn_by_a_leaky_bucket() {
+async fn a_call_waits_for_its_scheduled_time_in_a_leaky_bucket() {
     let clock = clock();
     let limiter = limiter(&clock, leaky(3));
-    let calls = dispatcher(&limiter, Options::new(), patient(600));
+    let calls = dispatcher(&limiter, Options::new(), max_wait(600));
     now(&calls);
     let (mut second, mut third) = (later(&calls), later(&calls));
     assert_waits(&mut second);
@@ -72,10 +72,10 @@ async fn a_call_waits_for_its_turn_by_a_leaky_bucket() {
 }
 
 #[tokio::test]
-async fn a_turn_that_is_too_far_away_is_given_back() {
+async fn a_scheduled_time_that_is_too_late_is_refunded() {
     let clock = clock();
     let limiter = limiter(&clock, leaky(3));
-    let calls = dispatcher(&limiter, Options::new(), patient(59));
+    let calls = dispatcher(&limiter, Options::new(), max_wait(59));
     now(&calls);
     let not_sent = assert_not_sent(&mut later(&calls));
     assert!(
@@ -85,10 +85,10 @@ async fn a_turn_that_is_too_far_away_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_before_it_is_sent_gives_its_place_back() {
+async fn a_call_that_is_dropped_before_it_is_sent_is_refunded() {
     let clock = clock();
     let limiter = limiter(&clock, leaky(3));
-    let calls = dispatcher(&limiter, Options::new(), patient(600));
+    let calls = dispatcher(&limiter, Options::new(), max_wait(600));
     now(&calls);
     drop(later(&calls)); // never polled
     assert_eq!(remaining(&limiter, "leaky").await, 2);
@@ -100,10 +100,10 @@ async fn a_call_that_is_dropped_before_it_is_sent_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_sent_gives_nothing_back() {
+async fn a_call_that_was_sent_is_not_refunded() {
     let clock = clock();
     let limiter = limiter(&clock, leaky(3));
-    let calls = dispatcher(&limiter, Options::new(), patient(600));
+    let calls = dispatcher(&limiter, Options::new(), max_wait(600));
     drop(now(&calls));
     let mut waits = later(&calls);
     assert_waits(&mut waits);
@@ -113,7 +113,7 @@ async fn a_call_that_was_sent_gives_nothing_back() {
     assert_eq!(
         remaining(&limiter, "leaky").await,
         2,
-        "of three, one has drained and two were taken"
+        "one of three has drained, and two are charged"
     );
 }
 
@@ -123,7 +123,7 @@ async fn several_rules_are_charged_all_or_none_and_the_longest_wait_counts() {
     let limiter = limiter(&clock, fixed(1));
     let hourly = Rule::per_hour("hourly", 1).algorithm(Algorithm::FixedWindow);
     limiter.add_rule(hourly).unwrap();
-    let calls = dispatcher(&limiter, Options::new(), patient(4_000));
+    let calls = dispatcher(&limiter, Options::new(), max_wait(4_000));
     now(&calls);
     let mut waits = later(&calls);
     assert_waits(&mut waits);
@@ -135,10 +135,10 @@ async fn several_rules_are_charged_all_or_none_and_the_longest_wait_counts() {
 }
 
 #[test]
-fn waiting_is_no_violation_and_shuts_nobody_out() {
+fn waiting_is_no_violation_and_blocks_no_key() {
     let clock = clock();
     let limiter = limiter(&clock, fixed(1).block(secs(3_600)));
-    let calls = dispatcher(&limiter, Options::new(), patient(60));
+    let calls = dispatcher(&limiter, Options::new(), max_wait(60));
     now(&calls);
     let mut waits = later(&calls);
     assert_waits(&mut waits);
@@ -149,11 +149,11 @@ fn waiting_is_no_violation_and_shuts_nobody_out() {
 }
 
 #[test]
-fn what_no_wait_helps_is_not_sent() {
+fn a_call_is_not_sent_if_no_wait_helps() {
     let clock = clock();
     let limiter = limiter(&clock, fixed(2));
-    let calls = dispatcher(&limiter, Options::new().cost(3), patient(60));
-    let Dispatch::Never(not_sent) = depart(&calls) else { panic!("it waits") };
+    let calls = dispatcher(&limiter, Options::new().cost(3), max_wait(60));
+    let Dispatch::Never(not_sent) = acquire(&calls) else { panic!("it waits") };
     assert!(
         matches!(&not_sent, OutboundError::TooCostly { rule, limit: 2 } if rule == "fixed"),
         "{not_sent}"
@@ -161,17 +161,17 @@ fn what_no_wait_helps_is_not_sent() {
     assert_eq!(not_sent.retry_after(), None);
 
     limiter.deny_list().add(HOST).unwrap();
-    let Dispatch::Never(not_sent) = depart(&calls) else { panic!("it waits") };
-    assert!(matches!(not_sent, OutboundError::Banned));
+    let Dispatch::Never(not_sent) = acquire(&calls) else { panic!("it waits") };
+    assert!(matches!(not_sent, OutboundError::DenyListed));
 }
 
 #[test]
-fn what_is_exempt_or_costs_nothing_is_neither_charged_nor_paused() {
+fn a_call_that_is_exempt_or_free_is_neither_charged_nor_paused() {
     let clock = clock();
     let limiter = limiter(&clock, fixed(1));
-    let obeys = WaitLimits { respect: Some(secs(60)), ..patient(0) };
+    let respects = WaitLimits { respect: Some(secs(60)), ..max_wait(0) };
     for options in [Options::new().exempt(|_| true), Options::new().cost(|_: &RequestHead<'_>| 0)] {
-        let calls = dispatcher(&limiter, options, obeys);
+        let calls = dispatcher(&limiter, options, respects);
         let headers = [("retry-after", "9")]
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let headers: HeaderMap = headers.into_iter().collect();
@@ -183,21 +183,22 @@ fn what_is_exempt_or_costs_nothing_is_neither_charged_nor_paused() {
 }
 
 #[test]
-fn a_call_without_a_host_says_so() {
-    let calls = dispatcher(&limiter(&clock(), fixed(1)), Options::new(), patient(0));
+fn a_call_without_a_host_is_an_error() {
+    let calls = dispatcher(&limiter(&clock(), fixed(1)), Options::new(), max_wait(0));
     let request = Request::get("/path").body(()).unwrap();
-    let departure = calls.acquire(&RequestHead::new(&request, None));
-    let Dispatch::Never(not_sent) = departure else { panic!("{departure:?}") };
-    let expected = "the request names no host: give it a whole URI, or pick another key, such as `.key(Global)`";
+    let dispatch = calls.acquire(&RequestHead::new(&request, None));
+    let Dispatch::Never(not_sent) = dispatch else { panic!("{dispatch:?}") };
+    let expected =
+        "the request has no host: use a full URI, or another key, such as `.key(Global)`";
     assert_eq!(not_sent.to_string(), expected);
 }
 
 #[tokio::test]
-async fn a_call_that_waits_notices_that_its_key_is_reset_or_its_rule_replaced() {
+async fn a_waiting_call_notices_a_reset_of_its_key_or_a_replaced_rule() {
     for is_reset in [true, false] {
         let clock = clock();
         let limiter = limiter(&clock, fixed(1));
-        let calls = dispatcher(&limiter, Options::new(), patient(60));
+        let calls = dispatcher(&limiter, Options::new(), max_wait(60));
         now(&calls);
         let (mut one, mut other) = (later(&calls), later(&calls));
         assert_waits(&mut one);
@@ -212,11 +213,11 @@ async fn a_call_that_waits_notices_that_its_key_is_reset_or_its_rule_replaced() 
 }
 
 #[tokio::test]
-async fn calls_in_a_queue_notice_that_their_key_is_reset_or_their_rule_replaced() {
+async fn calls_in_a_queue_notice_a_reset_of_their_key_or_a_replaced_rule() {
     for is_reset in [true, false] {
         let clock = clock();
         let limiter = limiter(&clock, leaky(9));
-        let calls = dispatcher(&limiter, Options::new(), patient(600));
+        let calls = dispatcher(&limiter, Options::new(), max_wait(600));
         now(&calls);
         let mut waiting: Vec<_> = (0..3).map(|_| later(&calls)).collect();
         waiting.iter_mut().for_each(assert_waits);
@@ -238,10 +239,10 @@ async fn calls_in_a_queue_notice_that_their_key_is_reset_or_their_rule_replaced(
 }
 
 #[tokio::test]
-async fn a_call_whose_scheduled_time_moves_beyond_what_it_may_wait_fails_and_is_refunded() {
+async fn a_call_whose_scheduled_time_moves_beyond_its_longest_wait_fails_and_is_refunded() {
     let clock = clock();
     let limiter = limiter(&clock, leaky(9));
-    let calls = dispatcher(&limiter, Options::new(), patient(60));
+    let calls = dispatcher(&limiter, Options::new(), max_wait(60));
     now(&calls);
     let mut waits = later(&calls);
     assert_waits(&mut waits);
@@ -249,6 +250,6 @@ async fn a_call_whose_scheduled_time_moves_beyond_what_it_may_wait_fails_and_is_
     limiter.replace_rule(slower).unwrap();
     assert!(matches!(assert_not_sent(&mut waits), OutboundError::TooLong { .. }));
     drop(waits);
-    // Of another window nothing is refunded: what two calls were charged drains.
+    // A charge of another window cannot be refunded: two calls remain charged until they drain.
     assert_eq!(remaining(&limiter, "leaky").await, 7);
 }
