@@ -11,4 +11,4 @@
 //! # }
 //! ```
 
-pub use throttle_actix::{NoDecisions, RateThrottleService, ResponseFuture, http};
+pub use throttle_actix::{RateThrottleService, ResponseFuture, http};

@@ -127,11 +127,13 @@ pub mod tower;
 
 pub use self::connect::{ConnectError, connect};
 #[cfg(feature = "actix")]
-pub use throttle_actix::{RateDecisions, RateThrottle};
+pub use throttle_actix::RateThrottle;
 pub use throttle_core::{
     Algorithm, Decision, Decisions, Error, Key, Limiter, ManualClock, Metrics, Rule, Status,
     Storage, StorageError, Value, Violation, async_trait,
 };
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub use throttle_http::RateDecisions;
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
     ConfigError, Denial, Headers, OnError, RequestHead,

@@ -12,6 +12,8 @@
 //! # }
 //! ```
 
+#[cfg(any(feature = "axum", feature = "actix"))]
+pub use throttle_http::NoDecisions;
 pub use throttle_http::{
     ActualCost, ConfigWarning, ContentLength, ExtractCost, IntoRules, InvalidCost, InvalidPath,
     LimitSource, NoCost, OnMissingLength, Options, PickedRules, RequestSample, ResponseHead,

@@ -20,7 +20,6 @@
 
 mod body;
 mod convert;
-mod extract;
 mod future;
 mod memory;
 mod middleware;
@@ -28,11 +27,6 @@ mod service;
 #[cfg(feature = "memory")]
 mod workers;
 
-pub use self::{
-    extract::{NoDecisions, RateDecisions},
-    future::ResponseFuture,
-    middleware::RateThrottle,
-    service::RateThrottleService,
-};
+pub use self::{future::ResponseFuture, middleware::RateThrottle, service::RateThrottleService};
 pub use http;
-pub use throttle_http::LimitSource;
+pub use throttle_http::{LimitSource, NoDecisions, RateDecisions};

@@ -62,5 +62,5 @@ async fn a_handler_that_asks_where_nothing_was_decided_is_answered_with_500_and_
     let response = call(&init_service(app).await, get_path("/")).await;
     assert_eq!((response.status().as_u16(), response.body().len()), (500, 0));
     let logged = log.take();
-    assert!(logged.contains("wrap `RateThrottle` around"), "{logged}");
+    assert!(logged.contains("wrap its handler in the middleware"), "{logged}");
 }

@@ -122,6 +122,7 @@ mod options;
 pub mod outbound;
 mod picked_rules;
 mod problem;
+mod rate_decisions;
 mod response_body;
 mod response_head;
 mod throttle;
@@ -142,6 +143,7 @@ pub use self::{
     },
     picked_rules::{IntoRules, PickedRules},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
+    rate_decisions::{NoDecisions, RateDecisions},
     response_body::ResponseBody,
     response_head::{ResponseHead, ResponseView},
     throttle::{

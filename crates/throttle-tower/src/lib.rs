@@ -32,5 +32,8 @@ pub use throttle_http::{
     outbound::{OutboundError, OutboundPermit},
 };
 
+#[cfg(feature = "axum")]
+pub use throttle_http::{NoDecisions, RateDecisions};
+
 /// Is what a call can fail with; see [`OutboundLimiter`].
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
