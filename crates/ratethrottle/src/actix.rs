@@ -1,6 +1,6 @@
-//! Types behind [`RateThrottle`](crate::RateThrottle), and the version of `http` that its options use.
+//! Types of [`RateThrottle`](crate::RateThrottle), and the version of `http` that its options use.
 //!
-//! Actix Web re-exports an older `http`, whose types do not fit.
+//! Actix Web re-exports an older version of `http`, whose types cannot be used in the options.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

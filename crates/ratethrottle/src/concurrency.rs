@@ -1,4 +1,4 @@
-//! Limits of requests in flight: how many of a key are served at once.
+//! Concurrency limits: how many requests of a key are in flight at the same time.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
@@ -7,9 +7,9 @@
 //!
 //! let limiter = Limiter::new(MemoryStorage::new());
 //! let uploads: ConcurrencyLimit = limiter.concurrency("uploads", 5)?;
-//! if let Some(place) = uploads.try_acquire("user:42").await?.into_permit() {
+//! if let Some(permit) = uploads.try_acquire("user:42").await?.into_permit() {
 //!     // … the upload …
-//!     drop(place); // the next one may begin
+//!     drop(permit); // the next upload may start
 //! }
 //! # Ok(()) }
 //! ```

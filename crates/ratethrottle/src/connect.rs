@@ -1,59 +1,58 @@
-//! Picks the storage by its address.
+//! Selection of the storage by its URL.
 
 use std::sync::Arc;
 
 use throttle_core::Storage;
 
-/// Says why an address leads to no storage.
+/// The reason why there is no storage for a URL.
 ///
-/// No variant shows a password, nor any text of an address that could not be read: it may be a part of one.
+/// No text contains a password, or a part of a URL that could not be parsed, because it could be a part of a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The storage is not compiled in.
+    /// The feature of the storage is not enabled.
     #[error(
         "{scheme}:// needs the feature `{feature}` of ratethrottle: add it in Cargo.toml, \
          ratethrottle = {{ version = \"…\", features = [\"{feature}\"] }}"
     )]
     FeatureOff {
-        /// The scheme of the address.
+        /// The scheme of the URL.
         scheme: String,
-        /// The feature that brings it.
+        /// The feature of the storage.
         feature: &'static str,
     },
-    /// The address begins with no scheme that is known.
+    /// The scheme of the URL is unknown.
     #[error(
-        "the address of the storage begins with no scheme that is known; there are memory://, redis://, \
-         rediss://, redis+unix://, redis+sentinel://, rediss+sentinel://, redis+cluster:// and \
-         rediss+cluster://"
+        "the URL of the storage has an unknown scheme: use memory://, redis://, rediss://, redis+unix://, \
+         redis+sentinel://, rediss+sentinel://, redis+cluster:// or rediss+cluster://"
     )]
     UnknownScheme,
-    /// A parameter of a `memory://` address is wrong.
-    #[error("the address memory:// takes nothing but ?max_entries=, a whole number from 1")]
+    /// A parameter of a `memory://` URL is invalid.
+    #[error("the only parameter of memory:// is ?max_entries=, a whole number of at least 1")]
     InvalidMemoryAddress,
-    /// Redis was not reached, or its address is wrong.
+    /// The Redis server could not be reached, or its URL is invalid.
     #[cfg(feature = "redis")]
     #[error(transparent)]
     Redis(#[from] throttle_redis::Error),
 }
 
-/// Connects to the storage at an address.
+/// Connects to the storage at a URL.
 ///
-/// | address | storage |
+/// | URL | storage |
 /// | --- | --- |
 /// | `memory://`, `memory://?max_entries=100000` | the memory of this process (feature `memory`) |
 /// | `redis://user:password@host:6379/0` | a Redis server (feature `redis`) |
-/// | `redis+unix:///run/redis/redis.sock` | the same on a Unix socket |
-/// | `redis+sentinel://host:26379,host:26379/mymaster/0` | the master that sentinels name |
+/// | `redis+unix:///run/redis/redis.sock` | a Redis server on a Unix socket |
+/// | `redis+sentinel://host:26379,host:26379/mymaster/0` | the master that Redis Sentinel reports |
 /// | `redis+cluster://host:7000,host:7001` | a Redis Cluster |
 /// | `rediss://`, `rediss+sentinel://`, `rediss+cluster://` | the same over TLS |
 ///
-/// Addresses of Redis take options as parameters, such as `?max_connections=50&prefix=app:`.
+/// URLs of Redis accept options as parameters, such as `?max_connections=50&prefix=app:`.
 ///
 /// # Errors
 ///
-/// [`ConnectError`] for an address that cannot be read, a scheme whose feature is off (the text names the
-/// feature), and a server that cannot be reached.
+/// Returns a [`ConnectError`] if the URL is invalid, if the feature of its scheme is not enabled (the text
+/// names the feature), or if the server cannot be reached.
 ///
 /// # Examples
 ///
@@ -116,46 +115,46 @@ async fn redis(_: &str, scheme: String) -> Result<Arc<dyn Storage>, ConnectError
 mod tests {
     use super::*;
 
-    async fn said(url: &str) -> String {
+    async fn error_of(url: &str) -> String {
         connect(url).await.err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[tokio::test]
-    async fn an_unknown_scheme_is_an_error_that_names_those_that_there_are() {
+    async fn an_unknown_scheme_is_an_error_that_lists_the_known_ones() {
         for url in ["http://h", "", "postgres", "redis+mirror://h", "rediss+unix:///s"] {
-            assert!(said(url).await.contains("rediss+cluster"), "{url}");
+            assert!(error_of(url).await.contains("rediss+cluster"), "{url}");
         }
     }
 
     #[cfg(feature = "memory")]
     #[tokio::test]
-    async fn memory_takes_its_bound_and_nothing_else() {
+    async fn memory_accepts_its_bound_and_no_other_parameter() {
         connect("memory://").await.unwrap();
         connect("memory://?max_entries=5").await.unwrap();
         for url in ["memory://host", "memory://?max_entries=0", "memory://?size=1"] {
-            assert!(said(url).await.contains("max_entries"), "{url}");
+            assert!(error_of(url).await.contains("max_entries"), "{url}");
         }
     }
 
     #[cfg(not(feature = "memory"))]
     #[tokio::test]
     async fn without_the_feature_memory_is_an_error_that_names_it() {
-        assert!(said("memory://").await.contains("`memory`"));
+        assert!(error_of("memory://").await.contains("`memory`"));
     }
 
     #[cfg(not(feature = "redis"))]
     #[tokio::test]
     async fn without_the_feature_redis_is_an_error_that_names_it() {
         for url in ["redis://h", "rediss+cluster://h", "redis+sentinel://:hunter2@h/m"] {
-            let text = said(url).await;
+            let text = error_of(url).await;
             assert!(text.contains("`redis`") && !text.contains("hunter2"), "{text}");
         }
     }
 
     #[cfg(feature = "redis")]
     #[tokio::test]
-    async fn an_address_of_redis_is_read_by_its_storage() {
-        assert!(said("redis://:hunter2@h:0").await.contains("port"));
-        assert!(!said("redis://:hunter2@h:0").await.contains("hunter2"));
+    async fn a_redis_url_is_parsed_by_its_storage() {
+        assert!(error_of("redis://:hunter2@h:0").await.contains("port"));
+        assert!(!error_of("redis://:hunter2@h:0").await.contains("hunter2"));
     }
 }

@@ -1,6 +1,6 @@
-//! The arithmetic and clocks behind limits, for storages that decide whole requests and for simulations.
+//! Arithmetic and clocks, for storages that decide whole requests and for simulations.
 //!
-//! [`acquire`] decides by the states of all rules of a request, and charges all of them or none.
+//! [`acquire`] checks all rules of a request against their states, and charges either all of them or none.
 //! [`AtomicStorage`](crate::storage::AtomicStorage) describes when a storage calls it.
 //!
 //! ```

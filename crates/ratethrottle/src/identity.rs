@@ -1,6 +1,6 @@
-//! Keys of requests: which client a request counts for.
+//! Keys of requests: requests with the same key share a limit.
 //!
-//! Start with [`ClientIp`](crate::ClientIp), which is the default, and [`Header`](crate::Header).
+//! Start with [`ClientIp`](crate::ClientIp), which is the default, or [`Header`](crate::Header).
 //!
 //! ```
 //! # #[cfg(all(feature = "memory", feature = "tower"))]
@@ -10,7 +10,7 @@
 //!     identity::{OnMissing, RoutePattern},
 //! };
 //!
-//! // By API key and route; a client without a key counts by its address.
+//! // By API key and route; without an API key, by client address and route.
 //! let api_key = Header::new("x-api-key").missing(OnMissing::ClientIp(ClientIp::new()));
 //! let layer = RateThrottleLayer::new(Rule::per_minute("api", 100)).key((api_key, RoutePattern));
 //! # }

@@ -1,7 +1,13 @@
-//! A rate limiter for Rust services: five algorithms, middleware for Axum, Tower, tonic and Actix, limits in
-//! front of clients, storages of your choice.
+//! A rate limiter for Rust services: middleware for Axum, Tower, tonic and Actix Web, limits for outbound calls,
+//! five algorithms, and counts in memory, in Redis or in a storage of your own.
 //!
-//! # Axum, nothing to install, nothing to configure
+//! A *rule* is a limit, such as 100 requests a minute. A *limiter* has rules and a *storage* for their counts.
+//! Requests with the same *key*, by default the client address, share a limit. A request that exceeds a limit is
+//! rejected, over HTTP with 429 (Too Many Requests).
+//!
+//! # Axum
+//!
+//! With the feature `axum`, one layer limits a service. It needs no database and no configuration:
 //!
 //! ```
 //! # #[cfg(all(feature = "memory", feature = "axum"))]
@@ -13,12 +19,14 @@
 //!
 //! let app = Router::new()
 //!     .route("/", get(|| async { "hello" }))
-//!     .layer(RateThrottleLayer::new(Rule::per_minute("api", 100)));   // in memory, keyed by client address
+//!     .layer(RateThrottleLayer::new(Rule::per_minute("api", 100))); // in memory, by client address
 //! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?;
 //! # Ok(()) }
 //! ```
 //!
-//! # Actix
+//! # Actix Web
+//!
+//! With the feature `actix`:
 //!
 //! ```
 //! # #[cfg(all(feature = "memory", feature = "actix"))]
@@ -33,7 +41,9 @@
 //! # }
 //! ```
 //!
-//! # Calls to others
+//! # Outbound calls
+//!
+//! With the feature `tower`, a client respects the limits of a server. Calls that exceed a limit are delayed:
 //!
 //! ```
 //! # #[cfg(all(feature = "memory", feature = "tower"))]
@@ -41,14 +51,16 @@
 //! use std::time::Duration;
 //! use ratethrottle::{Algorithm, OutboundLimiter, Rule};
 //!
-//! // Ten a second to each host, evenly, and as its `Retry-After` and `RateLimit` ask.
-//! let evenly = Rule::per_second("partner", 10).algorithm(Algorithm::LeakyBucket);
-//! let outbound = OutboundLimiter::new(evenly).max_wait(Duration::from_secs(5)).respect_retry_after().build()?;
-//! let permit = outbound.wait_for("api.example.com").await?; // or as a layer around the client
+//! // Ten calls a second to each host, at a constant rate, and as `Retry-After` and `RateLimit` of the server request.
+//! let rule = Rule::per_second("partner", 10).algorithm(Algorithm::LeakyBucket);
+//! let outbound = OutboundLimiter::new(rule).max_wait(Duration::from_secs(5)).respect_retry_after().build()?;
+//! let permit = outbound.wait_for("api.example.com").await?; // or add it as a layer to the client
 //! # drop(permit); Ok(()) }
 //! ```
 //!
-//! # The engine alone
+//! # Without a framework
+//!
+//! A [`Limiter`] can be called directly, for example from a message consumer:
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
@@ -68,40 +80,44 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Where names are
-//!
-//! Each public name has one path. The crate root has what programs begin with: limiters, rules, storages, the
-//! middleware, and the options and answers that most of them use. A module has the rest of its subject, and
-//! links to the root for what is there.
-//!
-//! | module | what is in it |
-//! | --- | --- |
-//! | [`limiter`] | lists, rates, numbers of single rules, errors, the builder of a [`Limiter`] |
-//! | [`identity`] | keys: cookies, routes, trusted proxies, lookups, keys of your own |
-//! | [`options`] | values of the middleware's options: costs, selections of rules, warnings |
-//! | [`concurrency`] | limits of requests in flight |
-//! | [`tower`], [`actix`] | the types behind [`RateThrottleLayer`] and [`RateThrottle`], to name them |
-//! | [`outbound`] | limits in front of clients |
-//! | [`storage`] | what a storage can do beyond the six operations of [`Storage`] |
-//! | [`redis`] | options, errors and statistics of [`RedisStorage`] |
-//! | [`resilience`] | what [`Resilience`] is composed of |
-//! | [`engine`] | the arithmetic and clocks, for storages that decide whole requests and for simulations |
-//! | [`testing`] | suites that a storage or an adapter of your own passes |
-//!
 //! # Features
 //!
-//! | feature | what it brings |
+//! | feature | contents |
 //! | --- | --- |
-//! | `memory` (default) | [`MemoryStorage`]; layers and middleware made of a rule alone |
-//! | `redis` | [`RedisStorage`], which several servers share: pooled, TLS, Sentinel, Cluster |
+//! | `memory` (default) | [`MemoryStorage`]; layers and middleware that are built from a rule alone |
+//! | `redis` | [`RedisStorage`], which several servers share: connection pool, TLS, Sentinel, Cluster |
 //! | `resilience` | [`Resilience`]: deadlines, a circuit breaker, failure modes, leases, a denial cache |
-//! | `tower` | [`RateThrottleLayer`] for every Tower service over `http` requests, gRPC among them; [`OutboundLimiter`], limits in front of clients |
-//! | `axum` | `tower`, and client addresses from axum's connect info |
-//! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web |
+//! | `tower` | [`RateThrottleLayer`] for every Tower service with `http` requests, including gRPC; [`OutboundLimiter`] for calls of a client |
+//! | `axum` | `tower`, client addresses from axum's connect info, and [`RateDecisions`] as an argument of handlers |
+//! | `actix` | [`RateThrottle`] for apps, scopes and resources of Actix Web, and [`RateDecisions`] as an argument of handlers |
 //! | `testing` | [`testing`], for your development dependencies |
 //!
-//! The guide is in the folder `docs` of the repository: from getting started with Axum, Actix, gRPC and clients to
-//! running limits on Redis, and coming from other limiters. `examples` has whole programs.
+//! # Modules
+//!
+//! Each public name has one path. The crate root has the names that most programs use: limiters, rules, storages,
+//! the middleware, and the common options. Each module has the other names of its subject.
+//!
+//! | module | contents |
+//! | --- | --- |
+//! | [`limiter`] | allow and deny lists, rates, metrics of single rules, errors, the builder of a [`Limiter`] |
+//! | [`identity`] | keys: cookies, routes, trusted proxies, asynchronous lookups, custom keys |
+//! | [`options`] | types of the middleware's options: costs, selected rules, warnings |
+//! | [`concurrency`] | limits of requests in flight |
+//! | [`tower`], [`actix`] | the service and future types of [`RateThrottleLayer`] and [`RateThrottle`] |
+//! | [`outbound`] | limits of outbound calls |
+//! | [`storage`] | storages beyond the six operations of [`Storage`] |
+//! | [`redis`] | options, errors and statistics of [`RedisStorage`] |
+//! | [`resilience`] | the parts of [`Resilience`] |
+//! | [`engine`] | arithmetic and clocks, for storages that decide whole requests and for simulations |
+//! | [`testing`] | conformance suites for custom storages and adapters |
+//!
+//! # Where to go next
+//!
+//! - [`RateThrottleLayer`] and [`RateThrottle`] document the options.
+//! - [`Algorithm`] compares the algorithms, and [`Rule`] shows how to set them.
+//! - The guide, in the folder `docs` of the repository, has a page for each subject: getting started, keys and proxies,
+//!   Redis, failure modes, and migration from other limiters.
+//! - The folder `examples` has complete programs.
 
 #[cfg(feature = "actix")]
 pub mod actix;

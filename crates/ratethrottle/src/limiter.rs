@@ -1,4 +1,4 @@
-//! Parts of rules and limiters: rates, allow and deny lists, numbers of single rules, errors.
+//! Parts of rules and limiters: rates, allow and deny lists, metrics of single rules, errors.
 //!
 //! Start with [`Limiter`](crate::Limiter) and [`Rule`](crate::Rule).
 //!

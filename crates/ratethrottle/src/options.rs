@@ -1,12 +1,12 @@
-//! Values of the options that [`RateThrottleLayer`](crate::RateThrottleLayer) and
-//! [`RateThrottle`](crate::RateThrottle) share, and their errors.
+//! Types of the options of [`RateThrottleLayer`](crate::RateThrottleLayer) and
+//! [`RateThrottle`](crate::RateThrottle), and their errors.
 //!
 //! ```
 //! # #[cfg(all(feature = "memory", feature = "tower"))]
 //! # fn example() {
 //! use ratethrottle::{RateThrottleLayer, Rule, options::{ContentLength, OnMissingLength}};
 //!
-//! // A request costs the KiB of its body, and 1 MiB where it does not declare its length.
+//! // The cost is the length of the body in KiB, or 1024 if the request does not declare its length.
 //! let layer = RateThrottleLayer::new(Rule::per_hour("uploads", 10_240))
 //!     .cost(ContentLength::in_kib().missing(OnMissingLength::Costs(1024)));
 //! # }

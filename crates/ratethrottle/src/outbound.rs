@@ -1,6 +1,7 @@
-//! Limits of outgoing calls: calls wait for a limit in front of a client.
+//! Limits of outbound calls, which delay the calls of a client.
 //!
-//! Start with [`OutboundLimiter`](crate::OutboundLimiter), as a layer around a client or called for each call.
+//! Start with [`OutboundLimiter`](crate::OutboundLimiter). It is a layer around a client, or is called before
+//! each call.
 //!
 //! ```
 //! use ratethrottle::{OutboundLimiter, outbound::{OutboundError, OutboundPermit}};
@@ -8,7 +9,7 @@
 //! async fn permit(outbound: &OutboundLimiter) -> Result<OutboundPermit, OutboundError> {
 //!     let permit = outbound.wait_for("api.example.com").await;
 //!     if let Err(not_sent) = &permit {
-//!         println!("try again in {:?}", not_sent.retry_after());
+//!         println!("retry in {:?}", not_sent.retry_after());
 //!     }
 //!     permit
 //! }

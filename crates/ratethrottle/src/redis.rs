@@ -1,4 +1,4 @@
-//! Options, errors and statistics of [`RedisStorage`](crate::RedisStorage), and the crate `redis` behind it.
+//! Options, errors and statistics of [`RedisStorage`](crate::RedisStorage), and the crate `redis` that it uses.
 //!
 //! ```
 //! use std::time::Duration;

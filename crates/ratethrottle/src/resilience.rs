@@ -1,6 +1,6 @@
-//! Storages that wrap a storage, for one that is slow, fails or is flooded.
+//! Storages that wrap another storage, for when it is slow, fails or is overloaded.
 //!
-//! Start with [`Resilience`](crate::Resilience), which composes them in the right order.
+//! Start with [`Resilience`](crate::Resilience), which combines them in the right order.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
@@ -11,7 +11,7 @@
 //!     resilience::{CircuitBreakerConfig, FailureMode, FailureModes},
 //! };
 //!
-//! // While the shared storage fails, each of three servers decides by a third of the limit.
+//! // While the shared storage fails, each of three servers uses a third of the limit.
 //! let modes = FailureModes::local(MemoryStorage::new(), 3).rule("login", FailureMode::FailClosed);
 //! let storage = Resilience::new(shared)
 //!     .deadline(Duration::from_millis(50))

@@ -1,8 +1,8 @@
-//! Storages in depth: whole requests in one atomic step, shared lists, errors, and the memory's builder.
+//! Storages in depth: atomic requests, shared lists, errors, and the builder of `MemoryStorage`.
 //!
-//! Start with [`Storage`](crate::Storage): its six operations are all that a storage of your own needs.
-//! [`AtomicStorage`] is for one that decides whole requests itself, with the arithmetic of
-//! [`engine`](crate::engine), and [`Wrapper`] for one that wraps another.
+//! Start with [`Storage`](crate::Storage): a custom storage needs only its six operations. Implement
+//! [`AtomicStorage`] for a storage that decides whole requests itself, with the arithmetic of
+//! [`engine`](crate::engine), and [`Wrapper`] for a storage that wraps another one.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

@@ -1,7 +1,7 @@
-//! Conformance suites: what a storage and an adapter of your own have to pass.
+//! Conformance suites for custom storages and adapters.
 //!
-//! Enable the feature `testing` in your development dependencies. Tests of limits need no suite, only a
-//! [`ManualClock`](crate::ManualClock).
+//! Enable the feature `testing` in your development dependencies. To test your limits, use a
+//! [`ManualClock`](crate::ManualClock) instead; no suite is needed.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

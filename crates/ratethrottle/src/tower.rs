@@ -1,4 +1,4 @@
-//! Types behind [`RateThrottleLayer`](crate::RateThrottleLayer), for code that names them.
+//! Types of [`RateThrottleLayer`](crate::RateThrottleLayer), for code that names them.
 //!
 //! ```
 //! use ratethrottle::{RateThrottleLayer, tower::RateThrottleService};

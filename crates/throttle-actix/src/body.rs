@@ -1,4 +1,4 @@
-//! The body of a response that keeps a guard until it has ended.
+//! A response body with a guard.
 
 use std::{
     pin::Pin,
@@ -19,7 +19,7 @@ pin_project! {
     }
 }
 
-/// Keeps the guard until the body has ended.
+/// Wraps a body, and keeps the guard until it has ended.
 pub(crate) fn guarded<B: MessageBody + 'static>(body: B, guard: BodyGuard) -> BoxBody {
     BoxBody::new(GuardedBody { body, guard: Some(guard) })
 }

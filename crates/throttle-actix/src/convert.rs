@@ -1,4 +1,4 @@
-//! Between the types of `http` 1 and those of Actix Web, which are of `http` 0.2.
+//! Conversions between the types of `http` 1 and those of Actix Web, which uses `http` 0.2.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ use throttle_http::{
     ResponseHead, ResponseView, join_list,
 };
 
-/// Copies a value from beside the request to where the functions among the options see it.
+/// A function that copies a value from the extensions of Actix Web to those that the options see.
 pub(crate) type Carry = fn(&ActixExtensions, &mut Extensions);
 
 pub(crate) fn carry<T: Clone + Send + Sync + 'static>(from: &ActixExtensions, to: &mut Extensions) {
@@ -28,12 +28,11 @@ pub(crate) fn carry<T: Clone + Send + Sync + 'static>(from: &ActixExtensions, to
     }
 }
 
-/// Shows a request of Actix in the types of `http` 1; target and header fields are converted when they
-/// are first asked for.
+/// A request of Actix Web in the types of `http` 1. URI and header fields are converted when they are first read.
 #[derive(Debug)]
 pub(crate) struct Head<'a> {
     head: &'a ActixHead,
-    /// The path as the router matches it, which is decoded in part.
+    /// The path that the router matches; some of its escapes are decoded.
     path: &'a str,
     method: Method,
     uri: OnceLock<Uri>,
@@ -49,7 +48,7 @@ impl<'a> Head<'a> {
             let from = request.extensions();
             carried.iter().for_each(|carry| carry(&from, &mut extensions));
         }
-        // Both versions know the same methods, so that there is no error.
+        // Both versions accept the same methods, so this cannot fail.
         let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or_default();
         let (uri, headers) = (OnceLock::new(), OnceLock::new());
         let (head, path) = (request.head(), request.match_info().as_str());
@@ -64,7 +63,7 @@ impl RequestView for Head<'_> {
     }
 
     fn uri(&self) -> &Uri {
-        // What the one has parsed the other can parse.
+        // Both versions parse the same syntax, so this cannot fail.
         self.uri.get_or_init(|| Uri::try_from(self.head.uri.to_string()).unwrap_or_default())
     }
 
@@ -99,14 +98,14 @@ impl RequestView for Head<'_> {
     }
 }
 
-/// Returns the pattern that matches the path as the router does.
+/// Returns the pattern that the router matches for the path.
 ///
-/// `match_pattern` knows the pattern once a resource is matched. Before that, it looks for one by the path as it was sent,
-/// which a client can spell so that another pattern matches.
+/// `match_pattern` returns the pattern of a matched resource. Before a resource is matched, it searches with
+/// the path as it was sent, and a client could spell the path so that another pattern matches.
 fn route_of(request: &ServiceRequest) -> Option<String> {
     let (pattern, matched) = (request.match_pattern(), request.match_info());
-    // A resource that is matched has a value for each parameter of its pattern. One without parameters is found only
-    // if it reads as the path was sent.
+    // A matched resource has a value for each parameter of its pattern. A pattern without parameters is
+    // trusted only if the path has no escapes that are decoded.
     let is_matched = |pattern: &String| {
         let names = parameters(pattern);
         names.len() == matched.segment_count()
@@ -118,7 +117,7 @@ fn route_of(request: &ServiceRequest) -> Option<String> {
     request.resource_map().match_pattern(matched.as_str())
 }
 
-/// Returns the names of a pattern's parameters: those of `/{id}/{rest:[a-z]{2}}` are `id` and `rest`.
+/// Returns the names of the parameters of a pattern: `id` and `rest` for `/{id}/{rest:[a-z]{2}}`.
 fn parameters(pattern: &str) -> Vec<&str> {
     let (mut names, mut depth) = (Vec::new(), 0_usize);
     for (at, byte) in pattern.bytes().enumerate() {
@@ -147,7 +146,7 @@ fn fields_of(from: &actix::HeaderMap) -> HeaderMap {
     map
 }
 
-/// The extensions of a request, for [`Pass::attach`](throttle_http::Pass::attach).
+/// The extensions of a request as a sink for [`Pass::attach`](throttle_http::Pass::attach).
 pub(crate) struct AttachTo<'a>(pub(crate) &'a mut ActixExtensions);
 
 impl ExtensionSink for AttachTo<'_> {
@@ -162,7 +161,7 @@ impl ExtensionSink for AttachTo<'_> {
     }
 }
 
-/// The header fields of a response, which are converted when they are first read.
+/// The header fields of a response; they are converted when they are first read.
 #[derive(Debug)]
 struct Response<'a> {
     headers: &'a actix::HeaderMap,
@@ -186,8 +185,8 @@ fn status_of<B>(response: &HttpResponse<B>) -> http::StatusCode {
     http::StatusCode::from_u16(response.status().as_u16()).unwrap_or_default()
 }
 
-/// Returns the address of the connection, or what a server of one's own put beside the request: never
-/// what a header field says.
+/// Returns the address of the connection, or the address that a custom server inserted into the extensions.
+/// Header fields are never used.
 pub(crate) fn peer_of(request: &ServiceRequest) -> Option<IpAddr> {
     let peer = request.peer_addr().map(|peer| peer.ip());
     peer.or_else(|| {
@@ -214,7 +213,7 @@ pub(crate) fn reject(rejection: Rejection) -> HttpResponse {
     response.map_into_boxed_body()
 }
 
-/// Writes the fields of a response, and returns what is to be kept until its body has ended.
+/// Writes the header fields of a response, and returns the guard to keep until its body has ended.
 #[inline]
 pub(crate) fn write<B>(done: Done, response: &mut HttpResponse<B>) -> Option<BodyGuard> {
     let status = status_of(response);
@@ -225,7 +224,7 @@ pub(crate) fn write<B>(done: Done, response: &mut HttpResponse<B>) -> Option<Bod
     guard
 }
 
-/// Header fields, set in the types of `http` 1.
+/// The header fields of a response as a sink for values of `http` 1.
 struct Fields<'a>(&'a mut actix::HeaderMap);
 
 impl HeaderSink for Fields<'_> {
@@ -264,7 +263,7 @@ fn name_of_list(list: RateLimitHeader) -> actix::HeaderName {
     }
 }
 
-/// Converts a name; those of every rejection are constants.
+/// Converts a name; the names in every rejection are constants.
 fn name_of(name: &HeaderName) -> Result<actix::HeaderName, actix::InvalidHeaderName> {
     match name.as_str() {
         "ratelimit" => Ok(name_of_list(RateLimitHeader::RateLimit)),
@@ -285,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parameters_of_a_pattern_are_found_whatever_their_expressions_are() {
+    fn the_parameters_of_a_pattern_are_found_with_any_expression() {
         assert_eq!(parameters("/users/me"), [""; 0]);
         assert_eq!(parameters("/{id}/{rest:[a-z]{2}}x{tail}*"), ["id", "rest", "tail"]);
     }

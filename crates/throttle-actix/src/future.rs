@@ -23,11 +23,11 @@ use crate::{
     convert::{self, AttachTo},
 };
 
-/// The inner service's response, or that of a rejection.
+/// The response of the inner service, or of a rejection.
 pub(crate) type EitherResponse<B> = ServiceResponse<EitherBody<B>>;
 
 pin_project! {
-    /// The response of the inner service, or of a rejection, when it is awaited.
+    /// The future of a response: that of the inner service, or of a rejection.
     pub struct ResponseFuture<S, B>
     where
         S: Service<ServiceRequest, Response = ServiceResponse<B>>,

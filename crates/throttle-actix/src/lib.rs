@@ -1,4 +1,4 @@
-//! RateThrottle as a middleware of Actix Web.
+//! Rate limiting as a middleware of Actix Web.
 //!
 //! ```
 //! use actix_web::{App, web};
@@ -11,12 +11,16 @@
 //!     .route("/", web::get().to(|| async { "hello" }));
 //! ```
 //!
-//! The decisions stand in the extensions of the request, where handlers read them through
-//! [`RateDecisions`]; with [`RateThrottle::response_extension`] also in those of the response, for
-//! middleware around this one, as [`Decisions`](throttle_core::Decisions).
+//! A *rule* is a limit, such as 100 requests a minute. The *middleware* wraps an app, a scope or a resource, checks
+//! each request against the rules of its *limiter*, and answers a request that exceeds one with 429 (Too Many
+//! Requests). Requests with the same *key*, by default the client address, share a limit. The result is a
+//! *decision* for each rule.
 //!
-//! Functions among the options see the request as those of `throttle-tower` do, in the types of
-//! [`http`] 1, which are not those of `actix_web::http`.
+//! Handlers take the decisions as an argument, [`RateDecisions`], or read them from the extensions of the request,
+//! as [`Decisions`](throttle_core::Decisions). With [`RateThrottle::response_extension`], they are also in the
+//! extensions of the response, for outer middleware.
+//!
+//! The functions of the options use the types of [`http`] 1, which differ from those of `actix_web::http`.
 
 mod body;
 mod convert;

@@ -1,8 +1,8 @@
-//! The storage of a throttle that is made of a rule alone.
+//! The storage of a throttle that is built from a rule.
 
 use throttle_core::Limiter;
 
-/// Creates a limiter in memory, where the feature is on.
+/// Creates a limiter in memory; `None` without the feature `memory`.
 #[cfg(feature = "memory")]
 pub(crate) const MEMORY: Option<fn() -> Limiter> =
     Some(|| Limiter::new(throttle_memory::MemoryStorage::new()));

@@ -1,4 +1,4 @@
-//! The middleware that users name.
+//! The middleware.
 
 use std::{
     fmt,
@@ -21,36 +21,37 @@ use crate::{
     service::RateThrottleService,
 };
 
-/// Limits the requests of the app, scope or resource that it is wrapped around.
+/// A middleware that limits the requests of an app, scope or resource.
 ///
-/// It has no type parameters, and clones share one limiter, so that it can be kept in a field,
-/// returned from a function, and wrapped around several scopes.
+/// It has no type parameters. Clones share one limiter, so a throttle can be kept in a field, returned from a
+/// function, and added to several scopes.
 ///
 /// # Workers
 ///
-/// A server calls its factory once for each worker and each listener. They share one limit
+/// A server calls its factory once for each worker and each listener. All workers share one limit if the throttle is
 ///
-/// - if the throttle is made outside the factory, and cloned into it;
-/// - if it is made inside the factory, of a [`Limiter`](throttle_core::Limiter) that was made outside;
-/// - if it is made inside the factory, of a [`Rule`](throttle_core::Rule): what the workers of a server
-///   make at the same place of the code, of an equal rule, is one limiter. Where one call of the factory
-///   does so several times, in a loop or a function of yours, the first of each worker is one, the
-///   second of each another, and so on. Two servers of one process with the same factory share, too,
-///   unless each runs in an actix `System` of its own. Nothing is shared outside the threads of
-///   workers: apps of tests are apart.
+/// - created outside of the factory, and cloned in it;
+/// - created in the factory from a [`Limiter`](throttle_core::Limiter) that was created outside; or
+/// - created in the factory from a [`Rule`](throttle_core::Rule): throttles that the workers create at the same
+///   place in the code, from equal rules, share one limiter.
 ///
-/// A [`Limiter`](throttle_core::Limiter) over a storage in memory that is made inside the factory is one for each worker; a line
-/// of the log says so.
+/// If one call of the factory passes the same place several times, for example in a loop, the first throttle of
+/// each worker shares one limiter, the second another one, and so on. Two servers in one process with the same
+/// factory also share their limiters, unless each runs in its own actix `System`. Apps of tests share nothing,
+/// because they do not run in worker threads.
+///
+/// If the factory itself creates a [`Limiter`](throttle_core::Limiter) with an in-memory storage, each worker
+/// has its own limit; a warning is logged.
 ///
 /// # Errors
 ///
-/// What cannot be used — an unknown rule, a bad rate — is an error of [`RateThrottle::build`]. Where
-/// that is not called, it is logged when the middleware is first wrapped around a service, which then
-/// answers every request with 500.
+/// Configuration errors, such as an unknown rule or an invalid rate, are returned by [`RateThrottle::build`].
+/// Without `build`, the error is logged when the middleware first wraps a service, and that service answers
+/// every request with 500.
 ///
-/// An error that a middleware within returns (handlers and extractors return responses) is passed on as
-/// it is, so that those around can still tell its type; the response that is made of it further out has
-/// no header fields of this one.
+/// Handlers and extractors return responses, but an inner middleware can return an error. It is returned
+/// unchanged, so that outer middleware sees its type. The response that is made from it later has no header
+/// fields of this throttle.
 ///
 /// # Examples
 ///
@@ -80,20 +81,20 @@ pub struct RateThrottle {
     /// Shared by clones.
     builder: ThrottleBuilder,
     carried: Arc<[Carry]>,
-    /// Keeps what workers share for as long as one of them has it.
+    /// Keeps the limiter alive that the workers share.
     #[cfg(feature = "memory")]
     shared: Option<Arc<Shared>>,
 }
 
 impl RateThrottle {
-    /// Makes a middleware of a [`Limiter`](throttle_core::Limiter), or of a single [`Rule`](throttle_core::Rule) whose counts
-    /// are kept in memory.
+    /// Creates a middleware from a [`Limiter`](throttle_core::Limiter), or from a single
+    /// [`Rule`](throttle_core::Rule), whose counts are kept in memory.
     #[track_caller]
     pub fn new(source: impl Into<LimitSource>) -> Self {
         Self::from_options(source, Options::new())
     }
 
-    /// Makes a middleware of options that were collected elsewhere: from a file, in a table of tests.
+    /// Creates a middleware from options that were built separately, for example from a configuration file.
     #[track_caller]
     pub fn from_options(source: impl Into<LimitSource>, options: Options) -> Self {
         let source = source.into();
@@ -106,7 +107,7 @@ impl RateThrottle {
         }
         #[cfg(feature = "memory")]
         if let LimitSource::Limiter(limiter) = &source {
-            workers::look_at(limiter);
+            workers::warn_about_separate_limiters(limiter);
         }
         let limiter = source.into_limiter(MEMORY).map_err(Arc::new);
         Self {
@@ -119,8 +120,11 @@ impl RateThrottle {
 
     throttle_http::option_methods!();
 
-    /// Shows the functions among the options a value of this type that middleware around this one put
-    /// into the extensions of the request, such as who has logged in; may be said several times.
+    /// Copies a value of this type to the extensions that the functions of the options see. May be called more
+    /// than once. Default: no values are copied.
+    ///
+    /// Use it for values that outer middleware inserted into the extensions of the request, such as the
+    /// authenticated user.
     ///
     /// ```
     /// # mod ratethrottle { pub use throttle_actix::*; pub use throttle_core::*; pub use throttle_http::*; }
@@ -139,12 +143,12 @@ impl RateThrottle {
         self
     }
 
-    /// Checks the middleware, so that mistakes are errors when the service starts.
+    /// Checks the configuration, so that errors are found when the service starts.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a rule or rate that cannot be taken, a rule that is not known (the text has
-    /// those that are), a limiter without rules, and a trusted proxy that is no network.
+    /// Returns a [`ConfigError`] for an invalid rule or rate, an unknown rule (the text lists the known ones),
+    /// a limiter without rules, and an invalid key, path or cost.
     pub fn build(self) -> Result<Self, Arc<ConfigError>> {
         self.builder.throttle()?;
         Ok(self)
@@ -168,7 +172,7 @@ where
 
     fn new_transform(&self, inner: S) -> Self::Future {
         #[cfg(feature = "memory")]
-        workers::factory_is_done();
+        workers::end_factory_call();
         let throttle = self.builder.throttle_or_log();
         ready(Ok(RateThrottleService::new(
             inner,

@@ -1,4 +1,4 @@
-//! The service: checks a request, and calls the inner service at once where it can.
+//! The service, which checks a request and calls the inner service.
 
 use std::{
     rc::Rc,
@@ -21,14 +21,14 @@ use crate::{
     future::{EitherResponse, ResponseFuture},
 };
 
-/// A service whose requests are limited.
+/// A service that limits its requests.
 #[derive(Debug)]
 pub struct RateThrottleService<S> {
     inner: Rc<S>,
-    /// `None` when it could not be built.
+    /// `None` if the middleware could not be built.
     throttle: Option<Arc<Throttle>>,
     carried: Arc<[Carry]>,
-    /// Keeps what workers share, even when the app that it was made for is gone.
+    /// Keeps the limiter alive that the workers share, even after the throttle is dropped.
     #[cfg(feature = "memory")]
     _shared: Option<Arc<Shared>>,
 }

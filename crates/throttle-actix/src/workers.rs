@@ -1,8 +1,8 @@
-//! One limiter for the workers of a server, each of which makes its own throttle of a rule.
+//! A limiter that the workers of a server share, although each of them creates its own throttle from a rule.
 //!
-//! A server calls its factory in the thread of each worker, once for each listener, one after the
-//! other. The workers run the same code, so that what the n-th call at one place makes in one of them
-//! is what the n-th call makes in the others.
+//! A server calls its factory in the thread of each worker, for one listener after the other. All workers run
+//! the same code. So the n-th throttle that one worker creates at some place in the code corresponds to the
+//! n-th throttle that the others create there.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ use throttle_http::{ConfigError, ConfigWarning, LimitSource};
 
 use crate::memory::MEMORY;
 
-/// Is what workers share; lives as long as the last throttle or service that was made of it.
+/// The limiter that workers share; it lives as long as the last throttle or service that uses it.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) limiter: Result<Limiter, Arc<ConfigError>>,
@@ -26,80 +26,80 @@ pub(crate) struct Shared {
 
 #[derive(Clone, PartialEq, Debug)]
 struct CallSite {
-    /// The system that the server runs in; none where Tokio alone runs it.
+    /// The actix system of the server; `None` in a plain tokio runtime.
     system: Option<usize>,
     location: &'static Location<'static>,
-    /// None of a limiter.
+    /// `None` for a throttle that is created from a limiter.
     rule: Option<Rule>,
 }
 
-/// What is shared in this process: no more entries than there are living throttles, and those that
-/// died since the last was made.
+/// The shared limiters of this process. Entries whose throttles are dropped are removed when the next throttle
+/// is created.
 static SHARED: Mutex<Vec<(CallSite, usize, Weak<Shared>)>> = Mutex::new(Vec::new());
 
-/// The storages of the limiters that workers use, by the first who did.
-static LIMITERS: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
-type Seen = (CallSite, usize, Weak<dyn AtomicStorage>);
+/// The storages of the limiters that workers use; the first worker adds the entry.
+static LIMITERS: Mutex<Vec<SeenStorage>> = Mutex::new(Vec::new());
+type SeenStorage = (CallSite, usize, Weak<dyn AtomicStorage>);
 static LOGGED: Once = Once::new();
 
 #[derive(Default)]
-struct Made {
-    /// How often each place was there.
-    places: Vec<(CallSite, usize)>,
+struct FactoryCall {
+    /// How often this call has passed each call site.
+    sites: Vec<(CallSite, usize)>,
     done: bool,
 }
 
 thread_local! {
-    /// What this call of the factory has made so far.
-    static MADE: RefCell<Made> = RefCell::default();
+    /// The current call of the factory in this thread.
+    static FACTORY_CALL: RefCell<FactoryCall> = RefCell::default();
 }
 
-/// Returns what other workers made of this rule at this place of the code, or makes it; none in a
-/// thread that is no worker's.
+/// Returns the limiter that other workers created from this rule at this call site, or creates it. Returns
+/// `None` in a thread that is not a worker.
 #[track_caller]
 pub(crate) fn shared(rule: &Rule) -> Option<Arc<Shared>> {
     if !is_worker(thread::current().name()?) {
         return None;
     }
-    let place = CallSite::new(Location::caller(), Some(rule.clone()));
-    let nth = MADE.with_borrow_mut(|made| made.count(&place));
+    let site = CallSite::new(Location::caller(), Some(rule.clone()));
+    let nth = FACTORY_CALL.with_borrow_mut(|call| call.count(&site));
     let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|(_, _, shared)| shared.strong_count() > 0);
-    let mut found = all.iter().filter(|(other, n, _)| *n == nth && *other == place);
+    let mut found = all.iter().filter(|(other, n, _)| *n == nth && *other == site);
     if let Some(shared) = found.find_map(|(_, _, shared)| shared.upgrade()) {
         return Some(shared);
     }
     let limiter = LimitSource::Rule(rule.clone()).into_limiter(MEMORY).map_err(Arc::new);
     let shared = Arc::new(Shared { limiter });
-    all.push((place, nth, Arc::downgrade(&shared)));
+    all.push((site, nth, Arc::downgrade(&shared)));
     Some(shared)
 }
 
-/// Looks at a limiter that a worker uses: if what the others use at this place of the code counts for
-/// itself, the limiter was meant to be made outside of the factory.
+/// Warns if the workers use separate limiters at the same call site: the limiter was probably meant to be
+/// created outside of the factory.
 #[track_caller]
-pub(crate) fn look_at(limiter: &Limiter) {
+pub(crate) fn warn_about_separate_limiters(limiter: &Limiter) {
     if limiter.storage().scope() != Scope::Process
         || !thread::current().name().is_some_and(is_worker)
     {
         return;
     }
-    let place = CallSite::new(Location::caller(), None);
-    let nth = MADE.with_borrow_mut(|made| made.count(&place));
+    let site = CallSite::new(Location::caller(), None);
+    let nth = FACTORY_CALL.with_borrow_mut(|call| call.count(&site));
     let mut all = LIMITERS.lock().unwrap_or_else(PoisonError::into_inner);
     all.retain(|(_, _, storage)| storage.strong_count() > 0);
-    let mut found = all.iter().filter(|(other, n, _)| *n == nth && *other == place);
+    let mut found = all.iter().filter(|(other, n, _)| *n == nth && *other == site);
     match found.find_map(|(_, _, storage)| storage.upgrade()) {
-        None => all.push((place, nth, Arc::downgrade(limiter.storage()))),
+        None => all.push((site, nth, Arc::downgrade(limiter.storage()))),
         Some(storage) if Arc::ptr_eq(&storage, limiter.storage()) => {}
         Some(_) => LOGGED.call_once(|| ConfigWarning::LimiterPerWorker.log()),
     }
 }
 
-/// Notes that services are being made in this thread: the next throttle comes from another call of the
-/// factory, for another listener.
-pub(crate) fn factory_is_done() {
-    MADE.with_borrow_mut(|made| made.done = true);
+/// Records that a call of the factory has ended in this thread. The next throttle is created by another call,
+/// for another listener.
+pub(crate) fn end_factory_call() {
+    FACTORY_CALL.with_borrow_mut(|call| call.done = true);
 }
 
 impl CallSite {
@@ -108,23 +108,24 @@ impl CallSite {
     }
 }
 
-impl Made {
-    /// Returns how often the place was there before in this call of the factory.
-    fn count(&mut self, place: &CallSite) -> usize {
+impl FactoryCall {
+    /// Counts a call site, and returns how often this call of the factory has passed it before.
+    fn count(&mut self, site: &CallSite) -> usize {
         if mem::take(&mut self.done) {
-            self.places.clear();
+            self.sites.clear();
         }
-        if let Some((_, times)) = self.places.iter_mut().find(|(other, _)| other == place) {
+        if let Some((_, times)) = self.sites.iter_mut().find(|(other, _)| other == site) {
             *times += 1;
             return *times - 1;
         }
-        self.places.push((place.clone(), 1));
+        self.sites.push((site.clone(), 1));
         0
     }
 }
 
-/// Returns whether a thread is a worker, by the names that actix-server (below Tokio alone) and
-/// actix-rt (within a system) give them; nothing else tells them from the thread of a test.
+/// Returns whether the name of a thread is that of a worker: actix-server names workers of a plain tokio
+/// runtime, and actix-rt those of a system. There is no other way to distinguish them from the thread of a
+/// test.
 fn is_worker(thread: &str) -> bool {
     thread.starts_with("actix-server worker") || thread.starts_with("actix-rt|system:")
 }

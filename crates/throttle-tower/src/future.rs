@@ -18,7 +18,7 @@ use throttle_http::{
 use tower_service::Service;
 
 pin_project! {
-    /// The response of the inner service, or of a rejection, when it is awaited.
+    /// The future of a response: that of the inner service, or of a rejection.
     pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>>,
@@ -31,7 +31,7 @@ pin_project! {
     }
 }
 
-/// The inner service that was polled ready, and the request to call it with.
+/// The inner service, which is ready, and the request to call it with.
 struct PendingCall<S, B> {
     ready: S,
     request: Request<B>,
@@ -87,7 +87,7 @@ where
         attached.finish(&ResponseHead::new(response.status(), response.headers()))
     }
 
-    // Both ways to a response call it, and it is moved less where it is inlined: 40 of 4,700 instructions.
+    // Both paths to a response call this. Inlining saves a move of the response: 40 of 4,700 instructions.
     #[inline(always)]
     fn respond(done: Done, mut response: Response<R>) -> Self::Response {
         let guard = done.write(&mut response);

@@ -1,4 +1,4 @@
-//! The layer that users name.
+//! The layer.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use tower_layer::Layer;
 
 use crate::{memory::MEMORY, service::RateThrottleService};
 
-/// How many bytes of the body of a rejected request are read by default: 16 MiB.
+/// The default for the bytes that are read from the body of a rejected request: 16 MiB.
 const MAX_DRAIN: u64 = 16 * 1024 * 1024;
 
-/// Limits the requests of the services that it is laid around.
+/// A Tower layer that limits the requests of a service.
 ///
-/// It has no type parameters, and clones share one limiter, so that it can be kept in a field,
-/// returned from a function, and laid around several routes.
+/// It has no type parameters. Clones share one limiter, so a layer can be kept in a field, returned from a
+/// function, and added to several routes.
 ///
 /// # Errors
 ///
-/// What cannot be used — an unknown rule, a bad rate — is an error of [`RateThrottleLayer::build`].
-/// Where that is not called, it is logged when the layer is first laid around a service, which then
-/// answers every request with 500.
+/// Configuration errors, such as an unknown rule or an invalid rate, are returned by
+/// [`RateThrottleLayer::build`]. Without `build`, the error is logged when the layer first wraps a service, and
+/// that service answers every request with 500.
 ///
 /// # Examples
 ///
@@ -44,20 +44,20 @@ const MAX_DRAIN: u64 = 16 * 1024 * 1024;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RateThrottleLayer {
-    /// Shared by clones, which routers make before they wrap each route.
+    /// Shared by clones, because routers clone a layer for each route.
     builder: ThrottleBuilder,
-    /// How many bytes of the body of a rejected request are read.
+    /// The bytes that are read from the body of a rejected request.
     max_drain: u64,
 }
 
 impl RateThrottleLayer {
-    /// Makes a layer of a [`Limiter`](throttle_core::Limiter), or of a single [`Rule`](throttle_core::Rule) whose counts are
-    /// kept in memory.
+    /// Creates a layer from a [`Limiter`](throttle_core::Limiter), or from a single
+    /// [`Rule`](throttle_core::Rule), whose counts are kept in memory.
     pub fn new(source: impl Into<LimitSource>) -> Self {
         Self::from_options(source, Options::new())
     }
 
-    /// Makes a layer of options that were collected elsewhere: from a file, in a table of tests.
+    /// Creates a layer from options that were built separately, for example from a configuration file.
     pub fn from_options(source: impl Into<LimitSource>, options: Options) -> Self {
         let limiter = source.into().into_limiter(MEMORY).map_err(Arc::new);
         Self { builder: ThrottleBuilder::new(limiter, options), max_drain: MAX_DRAIN }
@@ -65,26 +65,27 @@ impl RateThrottleLayer {
 
     throttle_http::option_methods!();
 
-    /// Sets how many bytes of the body of a rejected request are read and discarded; default 16 MiB, and with 0
-    /// none.
+    /// Sets how many bytes of the body of a rejected request are read and discarded. Default: 16 MiB. 0 disables it.
     ///
-    /// A server that stops reading an upload closes the connection, and a client that is still sending, or a
-    /// proxy in front, then sees a reset instead of the rejection. So a task keeps reading the body, without
-    /// delaying the response. It ends after these bytes, after 5 seconds, or 250 to 500 milliseconds after the last
-    /// byte. A process reads at most 256 bodies at once; further bodies are dropped unread. So are bodies over
-    /// HTTP/2, where that does not reset the connection, bodies of requests with `Expect`, whose clients wait for
-    /// the response, and all bodies outside of a tokio runtime.
+    /// If a server stops reading an upload, it closes the connection. A client or proxy that is still sending
+    /// then sees a connection reset instead of the rejection. Therefore a task continues to read the body,
+    /// without delaying the response. It ends after this number of bytes, after 5 seconds, or 250 to 500
+    /// milliseconds after the last byte.
+    ///
+    /// A body is dropped unread if the process is reading 256 bodies already, over HTTP/2 (where this does not
+    /// reset the connection), if the request has `Expect` (its client waits for the response), and outside of a
+    /// tokio runtime.
     pub fn drain_rejected(mut self, max_bytes: u64) -> Self {
         self.max_drain = max_bytes;
         self
     }
 
-    /// Checks the layer, so that mistakes are errors when the service starts.
+    /// Checks the configuration, so that errors are found when the service starts.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a rule or rate that cannot be taken, a rule that is not known (the text has
-    /// those that are), a limiter without rules, and a trusted proxy that is no network.
+    /// Returns a [`ConfigError`] for an invalid rule or rate, an unknown rule (the text lists the known ones),
+    /// a limiter without rules, and an invalid key, path or cost.
     pub fn build(self) -> Result<Self, Arc<ConfigError>> {
         self.builder.throttle()?;
         Ok(self)

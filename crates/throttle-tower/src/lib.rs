@@ -1,4 +1,4 @@
-//! RateThrottle as a Tower layer, for Axum, hyper and every other http service.
+//! Rate limiting as a Tower layer, for Axum, hyper, tonic and every other HTTP service.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -11,9 +11,16 @@
 //!     .layer(RateThrottleLayer::new(Rule::per_minute("api", 100)));
 //! ```
 //!
-//! The decisions stand in the extensions of the request, for handlers, as
-//! [`Decisions`](throttle_core::Decisions); with [`RateThrottleLayer::response_extension`] in those of
-//! the response too, for layers around this one.
+//! A *rule* is a limit, such as 100 requests a minute. A *layer* wraps a service, checks each request against the
+//! rules of its *limiter*, and answers a request that exceeds one with 429 (Too Many Requests). Requests with the
+//! same *key*, by default the client address, share a limit. The result is a *decision* for each rule.
+//!
+//! - [`RateThrottleLayer`]: the layer and its options
+//! - [`OutboundLimiter`]: a layer that delays the calls of a client
+//!
+//! Handlers read the decisions from the extensions of the request, as
+//! [`Decisions`](throttle_core::Decisions), or in axum as an argument, `RateDecisions`. With
+//! [`RateThrottleLayer::response_extension`], they are also in the extensions of the response, for outer layers.
 
 mod future;
 mod layer;

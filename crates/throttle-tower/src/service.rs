@@ -1,4 +1,4 @@
-//! The service: checks a request, and calls the inner service at once where it can.
+//! The service, which checks a request and calls the inner service.
 
 use std::{
     mem,
@@ -15,13 +15,13 @@ use tower_service::Service;
 
 use crate::future::ResponseFuture;
 
-/// A service whose requests are limited.
+/// A service that limits its requests.
 #[derive(Clone, Debug)]
 pub struct RateThrottleService<S> {
     inner: S,
-    /// `None` when the layer could not be built.
+    /// `None` if the layer could not be built.
     throttle: Option<Arc<Throttle>>,
-    /// How many bytes of the body of a rejected request are read.
+    /// The bytes that are read from the body of a rejected request.
     max_drain: u64,
 }
 
@@ -57,7 +57,7 @@ where
             }
             Ok(Err(rejection)) => ResponseFuture::rejected(request, rejection, self.max_drain),
             Err(pending) => {
-                // The service that was polled ready is the one to call; its clone replaces it here.
+                // Only the service that was polled is ready, so it must be the one to call. Its clone replaces it here.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
                 ResponseFuture::checking(pending, ready, request, self.max_drain)
@@ -89,5 +89,5 @@ fn route_of(_: &Extensions) -> Option<&str> {
 
 #[cfg(not(feature = "axum"))]
 fn peer_of<B>(_: &Request<B>) -> Option<IpAddr> {
-    None // the request's extensions may have it: RequestHead looks there
+    None // `RequestHead` also looks for it in the request's extensions
 }

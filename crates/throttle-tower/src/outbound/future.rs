@@ -1,4 +1,4 @@
-//! The future of a call that may have to wait.
+//! The future of a call.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use tower_service::Service;
 use crate::BoxError;
 
 pin_project! {
-    /// Answers with the response of the client within, or says why the call was not sent.
+    /// The future of a call: the response of the inner client, or the reason why the call was not sent.
     pub struct OutboundFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -31,7 +31,7 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        /// The call waits; boxed, so that calls that need not wait stay small.
+        /// The call waits. Boxed, so that the future of other calls stays small.
         Waiting { waiting: Box<Waiting<S, B>> },
         Sent {
             #[pin]
@@ -44,7 +44,7 @@ pin_project! {
 
 struct Waiting<S, B> {
     later: OutboundWait,
-    /// The client that was polled ready, and what to call it with.
+    /// The client, which is ready, and the request to send.
     call: Option<(S, Request<B>)>,
 }
 
@@ -78,13 +78,13 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Waiting { waiting } => {
-                    let passed = ready!(Pin::new(&mut waiting.later).poll(cx));
-                    match (passed, waiting.call.take()) {
+                    let permit = ready!(Pin::new(&mut waiting.later).poll(cx));
+                    match (permit, waiting.call.take()) {
                         (Ok(permit), Some((mut ready, request))) => {
                             State::Sent { future: ready.call(request), permit: Some(permit) }
                         }
                         (Err(not_sent), _) => State::Never { not_sent: Some(not_sent) },
-                        (Ok(_), None) => return Poll::Pending, // polled after the end
+                        (Ok(_), None) => return Poll::Pending, // polled again after its end
                     }
                 }
                 StateProjection::Sent { future, permit } => {
@@ -97,7 +97,7 @@ where
                 StateProjection::Never { not_sent } => {
                     return match not_sent.take() {
                         Some(not_sent) => Poll::Ready(Err(not_sent.into())),
-                        None => Poll::Pending, // polled after the end
+                        None => Poll::Pending, // polled again after its end
                     };
                 }
             };

@@ -1,4 +1,4 @@
-//! Limits in front of a client.
+//! Limits of outbound calls.
 
 mod future;
 mod service;
@@ -20,31 +20,32 @@ use tower_layer::Layer;
 pub use self::{future::OutboundFuture, service::OutboundService};
 use crate::memory::MEMORY;
 
-/// Limits the calls that a client makes: what is too much waits, and is not refused.
+/// A limiter of outbound calls: a call that exceeds a limit is delayed instead of rejected.
 ///
-/// It is a layer for clients that are Tower services of `http` requests, such as hyper-util's and
-/// tonic's; others ask it by hand, with [`OutboundLimiter::wait_for`]. It has no type parameters, and clones
-/// share one limiter and what servers asked for.
+/// It is a layer for clients that are Tower services of `http` requests, such as those of hyper-util and tonic.
+/// For other clients, call [`OutboundLimiter::wait_for`] before each call. It has no type parameters. Clones
+/// share one limiter, and the pauses that servers requested.
 ///
 /// # Waiting
 ///
-/// A call waits until its rules have a place, by a leaky bucket until its turn has come, and by
-/// [`respect_retry_after`](Self::respect_retry_after) until the server's pause is over. Where that is longer than
-/// [`max_wait`](Self::max_wait), it fails at once, with when a place is there. A call that is dropped
-/// before it is sent gives back what it was charged, also if the storage was still being asked: at once in
-/// a storage that answers at once, else by a task of the tokio runtime; without a runtime the storage is
-/// asked once. What was sent is not given back.
+/// A call waits until its rules allow it, with a leaky bucket until its scheduled time, and with
+/// [`respect_retry_after`](Self::respect_retry_after) until the pause of the server is over. If that takes
+/// longer than [`max_wait`](Self::max_wait), the call fails immediately, and the error contains the wait.
 ///
-/// Waiting calls are not queued: of several, any may be the next. By a leaky bucket each has its
-/// turn, in the order in which they came, and asks the storage once: take that one where many wait. A turn
-/// that comes while the server's pause lasts is given back, and the call asks for another after it, so that
-/// the server is not met by all who waited at once.
+/// A call that is dropped before it is sent is refunded, even if the storage has not answered yet. A storage
+/// that answers immediately refunds it immediately; otherwise a task of the tokio runtime does. Outside of a
+/// runtime, the refund is tried once. A call that was sent is not refunded.
+///
+/// With most algorithms, waiting calls have no order: any of them may be the next. With a leaky bucket they are
+/// sent in order, and each of them queries the storage only once. Use a leaky bucket if many calls wait. If the
+/// scheduled time of a call falls into a pause of the server, it is refunded, and the call gets another one
+/// after the pause, so that the server does not receive all waiting calls at the same time.
 ///
 /// # Errors
 ///
-/// The service fails with a [`BoxError`](crate::BoxError): a [`OutboundError`], or the error of the client
-/// within. What cannot be used — an unknown rule, a bad rate — is an error of [`OutboundLimiter::build`]; where
-/// that is not called, every call fails with it.
+/// The service fails with a [`BoxError`](crate::BoxError): an [`OutboundError`], or the error of the inner
+/// client. Configuration errors, such as an unknown rule or an invalid rate, are returned by
+/// [`OutboundLimiter::build`]. Without `build`, every call fails with the error.
 ///
 /// # Examples
 ///
@@ -61,16 +62,16 @@ use crate::memory::MEMORY;
 /// #     C::Error: Into<tower::BoxError>,
 /// # {
 ///
-/// // Ten a second to each host, evenly; what would wait for more than five seconds fails.
-/// let evenly = Rule::per_second("partner", 10).algorithm(Algorithm::LeakyBucket);
-/// let outbound = OutboundLimiter::new(evenly).max_wait(Duration::from_secs(5)).respect_retry_after().build()?;
+/// // Ten calls a second to each host, at a constant rate. A call that would wait longer than five seconds fails.
+/// let rule = Rule::per_second("partner", 10).algorithm(Algorithm::LeakyBucket);
+/// let outbound = OutboundLimiter::new(rule).max_wait(Duration::from_secs(5)).respect_retry_after().build()?;
 ///
 /// let mut client = ServiceBuilder::new().layer(outbound).service(hyper_client);
 /// let request = Request::get("http://api.example.com/").body(String::new())?;
 /// match client.ready().await?.call(request).await {
 ///     Ok(response) => println!("{}", response.status()),
 ///     Err(error) => match error.downcast_ref::<OutboundError>() {
-///         Some(not_sent) => println!("come back in {:?}", not_sent.retry_after()),
+///         Some(not_sent) => println!("retry in {:?}", not_sent.retry_after()),
 ///         None => return Err(error),
 ///     },
 /// }
@@ -81,108 +82,113 @@ use crate::memory::MEMORY;
 pub struct OutboundLimiter {
     builder: ThrottleBuilder,
     wait_limits: WaitLimits,
-    /// Made once for all clones.
+    /// Built once for all clones.
     dispatcher: Arc<OnceLock<Result<Arc<Dispatcher>, Arc<ConfigError>>>>,
 }
 
 impl OutboundLimiter {
-    /// Takes a [`Limiter`](throttle_core::Limiter), or a single [`Rule`](throttle_core::Rule) whose counts
-    /// are kept in memory.
+    /// Creates a limiter of calls from a [`Limiter`](throttle_core::Limiter), or from a single
+    /// [`Rule`](throttle_core::Rule), whose counts are kept in memory.
     ///
-    /// Limits that several processes share need a limiter over a storage that they share; what a
-    /// server asked for each process learns by itself.
+    /// For limits that several processes share, use a limiter with a shared storage. Pauses that servers
+    /// request are not shared.
     pub fn new(source: impl Into<LimitSource>) -> Self {
         let limiter = source.into().into_limiter(MEMORY).map_err(Arc::new);
         let builder = ThrottleBuilder::new(limiter, Options::new().key(RequestHost));
         Self { builder, wait_limits: WaitLimits::default(), dispatcher: Arc::default() }
     }
 
-    /// Applies a rule of the limiter; may be said several times. Without it, every rule applies.
+    /// Applies the rule of this name, which the limiter must have. May be called more than once. Default: every rule.
     pub fn rule(self, name: impl Into<String>) -> Self {
         self.with(|options| options.set_rule(name.into()))
     }
 
-    /// Adds a rule to the limiter by its rate, such as `5/minute`, and applies it.
+    /// Adds a rule with this rate, such as `5/minute`, to the limiter, and applies it. May be called more than once.
     pub fn limit(self, name: impl Into<String>, rate: impl Into<String>) -> Self {
         self.with(|options| options.set_limit(name.into(), rate.into()))
     }
 
-    /// Says what calls are told apart by; default [`RequestHost`], the host and port they go to. Clients whose
-    /// requests have no host, such as tonic's, need another:
-    /// [`Global`](throttle_http::identity::Global) is one limit for all of them.
+    /// Sets the key: calls with the same key share a limit. Default: [`RequestHost`], the host and port of the request.
+    ///
+    /// Some clients send requests without a host, such as those of tonic. They need another key, for example
+    /// [`Global`](throttle_http::identity::Global), one limit for all calls.
     pub fn key(self, key: impl ExtractKey) -> Self {
         self.with(|options| options.set_key(Arc::new(key)))
     }
 
-    /// Says what a call costs, as a number or a function of the request; default: the rule's cost. A
-    /// function that returns 0 lets the call pass uncharged, and without a pause.
+    /// Sets the cost of a call: a number, or a function of the request. Default: the cost of the rule. If a
+    /// function returns 0, the call is sent without a charge, and ignores pauses.
     pub fn cost(self, cost: impl ExtractCost) -> Self {
         self.with(|options| options.set_cost(Arc::new(cost)))
     }
 
-    /// Lets calls pass uncharged, and without a pause, for which `exempt` returns true; may be said
-    /// several times.
+    /// Exempts calls for which the function returns `true`: they are sent without a charge, and ignore pauses.
+    /// May be called more than once.
     pub fn exempt(self, exempt: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.with(|options| options.set_exempt(Arc::new(exempt)))
     }
 
-    /// Sets how long a call waits at most, all in all; default 30 seconds. `Duration::ZERO` is never,
-    /// [`Duration::MAX`] is as long as it takes.
+    /// Sets the longest wait of a call in total. Default: 30 seconds. With `Duration::ZERO` no call waits; with
+    /// [`Duration::MAX`] there is no bound.
     ///
-    /// A call that would wait longer fails at once with [`OutboundError::TooLong`] or [`OutboundError::Paused`],
-    /// whose [`retry_after`](OutboundError::retry_after) is when it could be sent. The time that the storage
-    /// takes to answer is not in it.
+    /// A call that would wait longer fails immediately with [`OutboundError::TooLong`] or
+    /// [`OutboundError::Paused`]; [`retry_after`](OutboundError::retry_after) returns when it could be sent.
+    /// The time that the storage takes to answer does not count.
     pub fn max_wait(mut self, at_most: Duration) -> Self {
         self.wait_limits.max_wait = at_most;
-        self.anew()
+        self.with_new_dispatcher()
     }
 
-    /// Obeys the server, for an hour at most; see [`respect_retry_after_up_to`](Self::respect_retry_after_up_to).
+    /// Respects pauses that the server requests, up to an hour; see
+    /// [`respect_retry_after_up_to`](Self::respect_retry_after_up_to).
     pub fn respect_retry_after(self) -> Self {
         self.respect_retry_after_up_to(Duration::from_secs(3_600))
     }
 
-    /// Lets calls of a key wait for as long as the server asked in an answer to one of them; default: what it
-    /// asks for is passed on and not looked at.
+    /// Delays the calls of a key while the server requests a pause in a response to one of them. Default: such
+    /// requests are ignored.
     ///
-    /// It asks by `Retry-After`, in seconds or with a date, on 429, 503, and gRPC's RESOURCE_EXHAUSTED and
-    /// UNAVAILABLE; and on any answer by a policy of `RateLimit` ([draft 10]) with `r=0`, until its `t`.
-    /// Whatever it says, it is obeyed for no longer than `longest`, nor than a year, so that a server that
-    /// is mistaken or hostile cannot stop its clients for good.
+    /// A server requests a pause with `Retry-After`, in seconds or as a date, in a response with 429, 503, or
+    /// RESOURCE_EXHAUSTED or UNAVAILABLE of gRPC. In any response it can also do so with a policy of
+    /// `RateLimit` ([draft 10]) that has `r=0`; the pause is its `t`.
     ///
-    /// The answer itself is passed on: nothing is sent again by itself. A layer around this one that
-    /// retries waits here, as every call does.
+    /// A pause is at most `longest`, and at most a year, so that a faulty or hostile server cannot stop its
+    /// clients forever.
+    ///
+    /// The response itself is returned as it is, and no call is retried. If an outer layer retries, its calls
+    /// wait here like all others.
     ///
     /// [draft 10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
     pub fn respect_retry_after_up_to(mut self, longest: Duration) -> Self {
         self.wait_limits.respect = Some(longest);
-        self.anew()
+        self.with_new_dispatcher()
     }
 
-    /// Lets calls pass without a limit while the storage fails; default: they fail with
-    /// [`OutboundError::Limiter`]. That it failed is logged once, and that it works again once.
+    /// Sends calls without a limit while the storage fails. Default: they fail with [`OutboundError::Limiter`].
+    /// The start and the end of a failure are logged once.
     pub fn pass_on_error(self) -> Self {
         self.with(|options| options.set_on_error(OnError::Pass))
     }
 
-    /// Checks it, so that mistakes are errors when the program starts.
+    /// Checks the configuration, so that errors are found when the program starts.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a rule or rate that cannot be taken, a rule that is not known (the text has
-    /// those that are), and a limiter without rules.
+    /// Returns a [`ConfigError`] for an invalid rule or rate, an unknown rule (the text lists the known ones),
+    /// and a limiter without rules.
     pub fn build(self) -> Result<Self, Arc<ConfigError>> {
         self.dispatcher()?;
         Ok(self)
     }
 
-    /// Waits until a call may be sent, and charges the key what one costs: for clients that are no
-    /// Tower services. Of the options a [`cost`](Self::cost) that is a number counts; functions are not asked,
-    /// since there is no request to show.
+    /// Waits until a call with this key may be sent, and charges it. Use this for clients that are not Tower services.
+    ///
+    /// A constant [`cost`](Self::cost) applies. Functions of the options are not called, because there is no
+    /// request to read.
     ///
     /// # Errors
     ///
-    /// [`OutboundError`], and then nothing is charged.
+    /// Returns an [`OutboundError`] if the call may not be sent; then nothing is charged.
     ///
     /// # Examples
     ///
@@ -191,7 +197,7 @@ impl OutboundLimiter {
     /// # async fn get(_: &str) -> http::Response<()> { http::Response::default() }
     /// # async fn example(outbound: OutboundLimiter) -> Result<(), OutboundError> {
     /// let permit = outbound.wait_for("api.example.com").await?;
-    /// let response = get("https://api.example.com/").await; // by whatever client
+    /// let response = get("https://api.example.com/").await; // with any client
     /// permit.observe_response(response.status(), response.headers());
     /// # Ok(()) }
     /// ```
@@ -207,8 +213,8 @@ impl OutboundLimiter {
         }
     }
 
-    /// Tells what a server answered to a call that did not ask before: later calls of the key respect it,
-    /// as [`respect_retry_after`](Self::respect_retry_after) says.
+    /// Reports the response to a call that was sent without this limiter: if the server requests a pause, later
+    /// calls with this key respect it, as with [`respect_retry_after`](Self::respect_retry_after).
     pub fn observe_response<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -222,11 +228,11 @@ impl OutboundLimiter {
 
     fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
         self.builder = self.builder.with(change);
-        self.anew()
+        self.with_new_dispatcher()
     }
 
-    /// Changes nothing that clones have.
-    fn anew(mut self) -> Self {
+    /// Separates the dispatcher from that of clones, which keep their options.
+    fn with_new_dispatcher(mut self) -> Self {
         self.dispatcher = Arc::default();
         self
     }

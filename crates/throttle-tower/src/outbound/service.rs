@@ -1,4 +1,4 @@
-//! The client with limits in front of it.
+//! The service that delays the calls of a client.
 
 use std::{
     mem,
@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::{BoxError, OutboundFuture};
 
-/// Sends the calls of the client within when their limits allow.
+/// A service that sends the calls of its inner client when their limits allow them.
 #[derive(Clone, Debug)]
 pub struct OutboundService<S> {
     inner: S,
@@ -50,7 +50,7 @@ where
             Dispatch::Now(permit) => OutboundFuture::now(self.inner.call(request), permit),
             Dispatch::Never(not_sent) => OutboundFuture::never(not_sent),
             Dispatch::Wait(later) => {
-                // The one that was polled ready is the one to call; its clone takes its place here.
+                // Only the client that was polled is ready, so it must be the one to call. Its clone replaces it here.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
                 OutboundFuture::later(later, ready, request)
