@@ -1,10 +1,10 @@
-//! Which names the crate has, and where.
+//! The names of the crate, and their paths.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// What programs begin with. A name that is not among them belongs to the module of its subject.
+/// The names that most programs use. Other names belong to the module of their subject.
 const ROOT: [&str; 32] = [
     "Algorithm",
     "ClientIp",
@@ -56,11 +56,11 @@ const MODULES: [&str; 12] = [
 ];
 
 #[test]
-fn the_root_has_the_names_that_programs_begin_with_and_no_others() {
+fn the_root_has_exactly_the_names_that_most_programs_use() {
     let root = exports("lib");
     let names: Vec<_> = root.iter().map(|path| last(path)).collect();
-    assert_eq!(sorted(names), ROOT, "an addition belongs to a module, or to this list");
-    assert!(ROOT.len() <= 40, "the root is for what programs begin with");
+    assert_eq!(sorted(names), ROOT, "add new names to a module, or to this list");
+    assert!(ROOT.len() <= 40, "the root is for the names that most programs use");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_modules_are_those_that_the_docs_list() {
 }
 
 #[test]
-fn each_module_shows_where_to_start() {
+fn each_module_has_an_example() {
     for module in MODULES {
         let text = fs::read_to_string(path(module)).unwrap();
         assert!(text.starts_with("//! ") && text.contains("//! ```\n"), "{module} has no example");
@@ -87,11 +87,11 @@ fn no_name_has_two_paths() {
     let mut seen = BTreeSet::new();
     for file in MODULES.iter().chain(&["lib"]) {
         for path in exports(file) {
-            assert_ne!(last(&path), "*", "{file} re-exports names that nobody listed: {path}");
+            assert_ne!(last(&path), "*", "{file} re-exports unlisted names: {path}");
             assert!(seen.insert(path.clone()), "{path} is in {file} and elsewhere");
         }
     }
-    assert!(seen.len() > 100, "these are not all: {seen:?}");
+    assert!(seen.len() > 100, "some names are missing: {seen:?}");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn leaves(tree: &str) -> Vec<String> {
     children.flat_map(leaves).map(|leaf| format!("{parent}{leaf}")).collect()
 }
 
-/// Returns the name that a path brings.
+/// Returns the name at the end of a path.
 fn last(path: &str) -> &str {
     path.rsplit([':', ' ']).next().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! The programs that users type, as they type them.
+//! The first programs of users, as they type them.
 #![cfg(all(feature = "memory", feature = "axum"))]
 
 use std::{
@@ -27,7 +27,7 @@ async fn login() -> &'static str {
     "welcome"
 }
 
-/// The layer has no type parameters: it can be kept in a field and returned from a function.
+/// Returns a layer; it has no type parameters, so it can be kept in a field and returned from a function.
 struct Service {
     layer: RateThrottleLayer,
 }
@@ -37,7 +37,7 @@ fn layer() -> RateThrottleLayer {
 }
 
 #[tokio::test]
-async fn axum_nothing_to_configure() {
+async fn axum_without_configuration() {
     let service = Service { layer: layer() };
     let _app: Router = Router::new().route("/", get(|| async { "hello" })).layer(service.layer);
 }
@@ -56,7 +56,7 @@ async fn several_limits_on_one_route() -> Tested {
 }
 
 #[tokio::test]
-async fn the_engine_alone() -> Tested {
+async fn a_limiter_without_a_framework() -> Tested {
     let limiter = Limiter::new(MemoryStorage::new()); // Limiter is a cheap clone, Send + Sync
     limiter.add_rule(Rule::new("api_limit", 1000, Duration::from_secs(60)))?;
     limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
@@ -76,7 +76,7 @@ async fn the_engine_alone() -> Tested {
     limiter.peek("user:42", "api_limit").await?; // charges nothing
     limiter.reset("user:42", "api_limit").await?;
     limiter.refund("user:42", "api_limit", 1).await?;
-    limiter.until_ready("user:42", "api_limit").await?; // waits instead of refusing: outgoing calls
+    limiter.until_ready("user:42", "api_limit").await?; // waits instead of rejecting, for outbound calls
     limiter.allow_list().add("10.0.0.0/8")?;
     limiter.deny_list().add_for("203.0.113.9", Duration::from_secs(3600))?;
     limiter.on_violation(|violation| tracing::warn!(?violation));
@@ -110,13 +110,13 @@ async fn storage_operations() -> Tested {
     Ok(())
 }
 
-/// Keeps one value and nothing else.
+/// A storage with a single value.
 #[derive(Default)]
 struct MyStorage(Mutex<Option<Value>>);
 
 #[async_trait]
 impl Storage for MyStorage {
-    // these six and no more
+    // only these six operations
     async fn get(&self, _: &str) -> Result<Option<Value>, StorageError> {
         Ok(self.0.lock().map_err(|_| StorageError::other("poisoned"))?.clone())
     }
@@ -141,7 +141,7 @@ impl Storage for MyStorage {
 }
 
 #[tokio::test]
-async fn a_storage_of_ones_own_serves_every_algorithm() -> Tested {
+async fn a_custom_storage_serves_every_algorithm() -> Tested {
     for algorithm in Algorithm::ALL {
         let limiter = Limiter::new(MyStorage::default()); // every algorithm works on it
         limiter.add_rule(Rule::per_day("api", 2).algorithm(algorithm))?;
@@ -191,7 +191,7 @@ async fn time_in_tests() -> Tested {
     Ok(())
 }
 
-/// Whatever a signature of ours mentions can be named by its users.
+/// Users can name every type in a signature of the layer.
 #[tokio::test]
 async fn the_types_of_the_layer_can_be_named() -> Tested {
     fn layer_of(source: impl Into<ratethrottle::options::LimitSource>) -> RateThrottleLayer {
@@ -204,9 +204,9 @@ async fn the_types_of_the_layer_can_be_named() -> Tested {
     Ok(())
 }
 
-/// An error names the rules that there are.
+/// An error names the known rules.
 #[test]
-fn mistakes_are_errors_when_the_layer_is_made() {
+fn configuration_errors_are_returned_when_the_layer_is_built() {
     let limiter = Limiter::new(MemoryStorage::new());
     let none = RateThrottleLayer::new(&limiter).build().unwrap_err().to_string();
     assert!(none.contains("no rules"), "{none}");
@@ -242,7 +242,7 @@ async fn actix() -> Tested {
     Ok(())
 }
 
-/// The options have the same names as the layer's.
+/// The options have the same names as those of the layer.
 #[cfg(feature = "actix")]
 #[test]
 fn options_of_the_throttle() -> Tested {
@@ -268,7 +268,7 @@ fn options_of_the_throttle() -> Tested {
     Ok(())
 }
 
-/// The same with Redis, on real servers.
+/// Programs with Redis, on real servers.
 #[cfg(feature = "redis")]
 mod with_redis {
     use std::net::SocketAddr;
@@ -304,7 +304,7 @@ mod with_redis {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn picking_the_backend_by_address() -> Tested {
+    async fn selecting_the_storage_by_url() -> Tested {
         let nodes = Cluster::builder().without_replicas().start();
         let storage =
             ratethrottle::connect(&format!("redis+cluster://{}", nodes.addresses().join(",")))

@@ -1,4 +1,4 @@
-//! No error, log line or debug output shows a part of a password, however the address is malformed.
+//! No error, log line or debug output contains a part of a password, even if the URL is malformed.
 #![cfg(feature = "redis")]
 
 use std::{
@@ -16,11 +16,11 @@ use tokio::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What the passwords are made of; neither half may be seen.
+/// The halves of the passwords, neither of which may be shown.
 const HALVES: [&str; 2] = ["Zq9Xw", "V7kPm"];
-/// What a password begins with: some make a host and a port of what stands before it.
+/// The start of a password; some make a host and a port of the text before them.
 const BEGINS: [&str; 3] = ["Zq9Xw", "7", "6379"];
-/// What stands within it, unescaped.
+/// Characters inside a password, unescaped.
 const BETWEEN: [&str; 26] = [
     "",
     "/",
@@ -49,9 +49,9 @@ const BETWEEN: [&str; 26] = [
     "/0?",
     "@127.0.0.1:1/",
 ];
-/// Addresses, malformed and not, with a password in place of every `$`.
+/// Valid and malformed URLs; each `$` is replaced by a password.
 const ADDRESSES: [&str; 57] = [
-    // Whole logins.
+    // Complete credentials.
     "redis://default:$@127.0.0.1:1",
     "redis://:$@127.0.0.1:1/0",
     "redis://$@127.0.0.1:1",
@@ -68,7 +68,7 @@ const ADDRESSES: [&str; 57] = [
     "redis+unix://default:$@/nowhere/redis.sock",
     "redis+unix:///nowhere/redis.sock?user=default&pass=$",
     "unix:///nowhere/redis.sock?pass=$&db=1",
-    // Schemes that are missing, wrong, misspelt or in the wrong place.
+    // Schemes that are missing, wrong, misspelt or misplaced.
     "$",
     "$@127.0.0.1:1",
     ":$@127.0.0.1:1",
@@ -119,13 +119,13 @@ fn addresses() -> impl Iterator<Item = String> {
     });
     let all =
         passwords.flat_map(|password| ADDRESSES.map(|address| address.replace('$', &password)));
-    // A valid address, with a login and a host.
+    // A valid URL, with credentials and a host.
     all.filter(|address| {
         !address.ends_with(&format!("@{}", HALVES[1])) || !address.starts_with("redis://127")
     })
 }
 
-/// Collects what is logged.
+/// A collector of log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -149,7 +149,7 @@ impl MakeWriter<'_> for Log {
 }
 
 impl Log {
-    /// Collects what this thread logs for as long as the guard lives.
+    /// Collects the log lines of this thread until the guard is dropped.
     fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
@@ -160,11 +160,11 @@ impl Log {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no test panics in it")).into_owned()
+        String::from_utf8_lossy(&self.0.lock().expect("no test panics with the lock")).into_owned()
     }
 }
 
-/// Returns all that an error can show, its sources included.
+/// Returns everything that an error can show, including its sources.
 fn shown(error: &dyn Error) -> String {
     let mut text = format!("{error} / {error:?} / {error:#?}");
     let mut source = error.source();
@@ -191,7 +191,7 @@ async fn of(builder: RedisStorageBuilder) -> String {
 }
 
 #[tokio::test]
-async fn no_part_of_a_password_is_shown_of_any_malformed_address() {
+async fn no_malformed_url_shows_a_part_of_its_password() {
     let (log, _guard) = Log::begin();
     for address in addresses() {
         if let Err(error) = ratethrottle::connect(&address).await {
@@ -206,7 +206,7 @@ async fn no_part_of_a_password_is_shown_of_any_malformed_address() {
     assert_hidden(&log.text(), "the log");
 }
 
-/// What servers that cite their client answer to each command, of all that was sent.
+/// Responses of servers that quote the client, as functions of what it sent.
 const CITATIONS: [fn(&str) -> String; 7] = [
     |sent| cut(sent, 40),
     |sent| cut(sent, 60),
@@ -217,7 +217,7 @@ const CITATIONS: [fn(&str) -> String; 7] = [
     str::to_owned,
 ];
 
-/// Cites as Redis does.
+/// Quotes a command as Redis does.
 fn cut(sent: &str, most: usize) -> String {
     let cited: String = sent.replace("\r\n", " ").chars().take(most).collect();
     format!("-ERR unknown command, with args {cited}\r\n")
@@ -230,7 +230,7 @@ async fn cite(listener: TcpListener, answer: fn(&str) -> String) {
             let mut sent = [0; 4_096];
             while let Ok(count @ 1..) = client.read(&mut sent).await {
                 let sent = String::from_utf8_lossy(&sent[..count]);
-                // One for each of the commands that were sent together.
+                // One response for each of the commands that were sent together.
                 let answers = answer(&sent).repeat(sent.matches('*').count());
                 if client.write_all(answers.as_bytes()).await.is_err() {
                     return;
@@ -241,7 +241,7 @@ async fn cite(listener: TcpListener, answer: fn(&str) -> String) {
 }
 
 #[tokio::test]
-async fn a_server_that_cites_what_it_was_sent_does_not_bring_the_password_into_errors_or_logs() {
+async fn a_server_that_quotes_the_client_does_not_bring_the_password_into_errors_or_logs() {
     let (log, _guard) = Log::begin();
     let redis = Server::builder().option("rename-command", "HELLO \"\"").start();
     let mut hosts = vec![redis.address()];
@@ -263,7 +263,8 @@ async fn a_server_that_cites_what_it_was_sent_does_not_bring_the_password_into_e
                 "redis+sentinel://{host}/main?sentinel_username=u&sentinel_password={password}"
             ),
         ] {
-            let error = ratethrottle::connect(&address).await.err().expect("it does not let us in");
+            let error =
+                ratethrottle::connect(&address).await.err().expect("the server rejects the client");
             assert_hidden(&shown(&error), &address);
         }
     }
@@ -272,7 +273,7 @@ async fn a_server_that_cites_what_it_was_sent_does_not_bring_the_password_into_e
 }
 
 #[tokio::test]
-async fn what_the_builder_was_given_is_not_shown_either() {
+async fn secrets_of_the_builder_are_not_shown() {
     let password = HALVES.concat();
     let key = format!("-----BEGIN PRIVATE KEY-----\n{password}\n-----END PRIVATE KEY-----\n");
     let builder = || RedisStorage::builder("rediss://127.0.0.1:1");
@@ -284,7 +285,7 @@ async fn what_the_builder_was_given_is_not_shown_either() {
         builder().tls(Tls::new().ca(&key)),
         builder().tls(Tls::new().client(&key, &key)),
         builder().tls(Tls::new().client("/dev/null", &key)),
-        // Base64 without its frame, as a variable of the environment may have it.
+        // Base64 without PEM markers, as an environment variable may contain it.
         builder().tls(Tls::new().ca(&password)),
         builder().tls(Tls::new().client(&password, &password)),
     ] {

@@ -1,4 +1,4 @@
-//! What the header fields of an allowed request cost.
+//! The cost of the header fields of an allowed request.
 #![cfg(feature = "memory")]
 
 use std::alloc::System;
@@ -30,12 +30,12 @@ async fn allocations(headers: Headers) -> usize {
         }
         counted.push(region.change().allocations);
     }
-    // The thread that began this test allocates too, now and then.
+    // The thread that started this test sometimes allocates, too.
     counted.into_iter().min().unwrap_or_default()
 }
 
 #[actix_web::test]
-async fn the_fields_of_a_request_cost_the_value_of_one_of_them() {
+async fn the_header_fields_of_a_request_cost_a_single_allocation() {
     let without = allocations(Headers::none()).await;
     let with = allocations(Headers::default()).await;
     assert_eq!(with - without, 100, "RateLimit; RateLimit-Policy is shared");

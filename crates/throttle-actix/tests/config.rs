@@ -1,4 +1,4 @@
-//! What is the throttle's own when it is built.
+//! The configuration of the throttle.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -25,14 +25,14 @@ fn a_secret_is_not_shown() {
 }
 
 #[test]
-fn a_throttle_that_was_built_can_be_built_again_and_changed() {
+fn a_throttle_can_be_changed_and_built_again_after_it_was_built() {
     let throttle = of(1).limit("login", "5/minute").build().unwrap();
     let throttle = throttle.build().unwrap().rule("api").build().unwrap();
     assert!(throttle.rule("other").build().unwrap_err().to_string().contains("\"other\""));
 }
 
 #[actix_web::test]
-async fn an_option_changes_the_throttle_that_it_returns_and_no_other() {
+async fn an_option_changes_only_the_throttle_that_it_returns() {
     let base = of(1).build().unwrap();
     let twice = base.clone().cost(2);
     for (throttle, status) in [(twice, 429), (base, 200)] {
@@ -42,7 +42,7 @@ async fn an_option_changes_the_throttle_that_it_returns_and_no_other() {
 }
 
 #[actix_web::test]
-async fn a_mistake_is_logged_once_when_clones_of_the_throttle_wrap_an_app() {
+async fn a_configuration_error_is_logged_once_for_all_clones_of_a_throttle() {
     let (log, _guard) = Log::start();
     let throttle = of(1).rule("unknown");
     let app = App::new().wrap(throttle.clone()).default_service(web::to(async || "hello"));

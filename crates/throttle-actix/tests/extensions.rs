@@ -11,30 +11,30 @@ use throttle_memory::MemoryStorage;
 
 use common::{Log, call, get_path, limiter};
 
-fn told(decisions: &Decisions) -> String {
+fn remaining(decisions: &Decisions) -> String {
     decisions.most_restrictive().remaining().to_string()
 }
 
-async fn tell(decisions: RateDecisions) -> String {
-    told(&decisions)
+async fn show(decisions: RateDecisions) -> String {
+    remaining(&decisions)
 }
 
-async fn tell_if_known(decisions: Option<RateDecisions>) -> String {
-    decisions.map_or("unknown".to_owned(), |decisions| told(&decisions.into_inner()))
+async fn show_if_known(decisions: Option<RateDecisions>) -> String {
+    decisions.map_or("unknown".to_owned(), |decisions| remaining(&decisions.into_inner()))
 }
 
 #[actix_web::test]
 async fn a_handler_reads_the_decisions_of_its_request() {
     let throttle = RateThrottle::new(limiter(MemoryStorage::new(), 9));
     let app = App::new().wrap(throttle.exempt(|head| head.path() == "/exempt"));
-    let manually = async |request: HttpRequest| told(request.extensions().get().unwrap());
-    let inner = async |RateDecisions(one): RateDecisions| told(&one);
+    let manually = async |request: HttpRequest| remaining(request.extensions().get().unwrap());
+    let inner = async |RateDecisions(one): RateDecisions| remaining(&one);
     let app = app
-        .route("/extractor", web::get().to(tell))
+        .route("/extractor", web::get().to(show))
         .route("/manually", web::get().to(manually))
         .route("/pattern", web::get().to(inner))
-        .route("/option", web::get().to(tell_if_known))
-        .route("/exempt", web::get().to(tell_if_known));
+        .route("/option", web::get().to(show_if_known))
+        .route("/exempt", web::get().to(show_if_known));
     let app = init_service(app).await;
     for (path, expected) in [
         ("/extractor", "8"),
@@ -48,10 +48,10 @@ async fn a_handler_reads_the_decisions_of_its_request() {
 }
 
 #[actix_web::test]
-async fn a_handler_that_asks_where_nothing_was_decided_is_answered_with_500_and_the_log_knows_why()
-{
+async fn without_a_throttle_a_handler_that_takes_decisions_is_answered_with_500_and_a_logged_reason()
+ {
     let (log, _guard) = Log::start();
-    let app = App::new().route("/", web::get().to(tell)).wrap(actix_web::middleware::from_fn(
+    let app = App::new().route("/", web::get().to(show)).wrap(actix_web::middleware::from_fn(
         async |request, next: actix_web::middleware::Next<_>| {
             let response = next.call(request).await?;
             let error = response.response().error().expect("the extractor's error");

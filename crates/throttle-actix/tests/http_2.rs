@@ -1,4 +1,4 @@
-//! Streams of a connection of HTTP/2: each is limited for itself, and may be reset for itself.
+//! Streams of an HTTP/2 connection: each is limited separately, and may be reset separately.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -46,7 +46,7 @@ const LIMIT: u64 = 1_000;
 const ESTIMATE: u64 = 10;
 const PLACES: u64 = 3;
 
-/// What handlers leave with the test, and wait for.
+/// The values that handlers share with the test.
 #[derive(Clone)]
 struct Seen {
     bodies: Arc<Mutex<Vec<UnboundedSender<Bytes>>>>,
@@ -66,7 +66,7 @@ async fn stream(cost: web::ReqData<ActualCost>, seen: web::Data<Seen>) -> HttpRe
     HttpResponse::Ok().body(Chunks(receiver))
 }
 
-/// A body of what is sent to it, until the sender is dropped.
+/// A body of the chunks that are sent to it, until the sender is dropped.
 struct Chunks(UnboundedReceiver<Bytes>);
 
 impl MessageBody for Chunks {
@@ -88,7 +88,7 @@ async fn panics() -> &'static str {
     std::panic::resume_unwind(Box::new("on purpose"))
 }
 
-/// Is a server with a few places for each client, and a client's connection to it.
+/// A server with a concurrency limit for each client, and a connection of a client to it.
 struct Served {
     _server: Server,
     connection: SendRequest<Empty<Bytes>>,
@@ -136,7 +136,7 @@ impl Served {
     }
 
     fn send(&self, nth: usize, chunk: &'static str) {
-        // Who is gone hears nothing.
+        // The client may have disconnected.
         let _ = self.seen.bodies.lock().unwrap()[nth].send(chunk.into());
     }
 
@@ -150,7 +150,7 @@ impl Served {
     }
 }
 
-/// Opens a connection, which ends with the last that uses it.
+/// Opens a connection, which ends when its last user is dropped.
 async fn connect(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -178,14 +178,14 @@ async fn until(what: &str, expected: u64, is: impl AsyncFn() -> u64) {
     }
 }
 
-/// Reads the next piece; the frame that says that there is no more is empty.
+/// Reads the next chunk; the frame at the end of the stream is empty.
 async fn next(response: &mut Response<Incoming>) -> Option<Bytes> {
     let frame = response.frame().await?;
     Some(frame.unwrap().into_data().unwrap()).filter(|piece| !piece.is_empty())
 }
 
 #[actix_web::test]
-async fn of_one_connection_a_stream_is_refused_with_all_fields_and_the_next_goes_on() {
+async fn one_stream_of_a_connection_is_rejected_with_all_fields_and_the_next_continues() {
     let throttle = RateThrottle::new(Rule::per_day("api", 2)).headers(Headers::all());
     let throttle = throttle.exempt(|head| head.path() == "/free").build().unwrap();
     let server = Server::start(Runtime::SystemOfHttp2, 1, 1, move || {
@@ -200,24 +200,24 @@ async fn of_one_connection_a_stream_is_refused_with_all_fields_and_the_next_goes
         assert_eq!(field(&response, "x-ratelimit-remaining"), left);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
     }
-    let refused = begin(&connection, "/").await.unwrap();
-    assert_eq!(refused.status(), 429);
-    assert!(field(&refused, "ratelimit").starts_with("\"api\";r=0;t="));
-    assert_eq!(field(&refused, "ratelimit-policy"), r#""api";q=2;w=86400"#);
-    assert_eq!(field(&refused, "x-ratelimit-limit"), "2");
-    assert_eq!(field(&refused, "x-ratelimit-remaining"), "0");
-    assert!(field(&refused, "x-ratelimit-reset").parse::<u64>().unwrap() > 0);
-    assert!(field(&refused, "retry-after").parse::<u64>().unwrap() > 0);
-    assert_eq!(field(&refused, "content-type"), "application/problem+json");
-    let length = field(&refused, "content-length").parse::<usize>().unwrap();
-    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    let rejected = begin(&connection, "/").await.unwrap();
+    assert_eq!(rejected.status(), 429);
+    assert!(field(&rejected, "ratelimit").starts_with("\"api\";r=0;t="));
+    assert_eq!(field(&rejected, "ratelimit-policy"), r#""api";q=2;w=86400"#);
+    assert_eq!(field(&rejected, "x-ratelimit-limit"), "2");
+    assert_eq!(field(&rejected, "x-ratelimit-remaining"), "0");
+    assert!(field(&rejected, "x-ratelimit-reset").parse::<u64>().unwrap() > 0);
+    assert!(field(&rejected, "retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(field(&rejected, "content-type"), "application/problem+json");
+    let length = field(&rejected, "content-length").parse::<usize>().unwrap();
+    let body = rejected.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body.len(), length);
     assert!(body.starts_with(b"{\"type\":"));
     assert_eq!(begin(&connection, "/free").await.unwrap().status(), 200);
 }
 
 #[actix_web::test]
-async fn a_body_arrives_piece_by_piece_and_holds_its_place_to_its_end() {
+async fn a_body_arrives_in_chunks_and_holds_its_permit_to_its_end() {
     let app = Served::new().await;
     let mut response = app.begin("/stream").await.unwrap();
     for piece in ["one", "two", "three"] {
@@ -233,7 +233,7 @@ async fn a_body_arrives_piece_by_piece_and_holds_its_place_to_its_end() {
 }
 
 #[actix_web::test]
-async fn a_stream_that_is_reset_gives_its_place_back_and_those_beside_it_go_on() {
+async fn a_stream_that_is_reset_releases_its_permit_and_other_streams_continue() {
     let app = Served::new().await;
     let mut streams = Vec::new();
     for nth in 0..3 {
@@ -242,11 +242,11 @@ async fn a_stream_that_is_reset_gives_its_place_back_and_those_beside_it_go_on()
         assert_eq!(next(&mut response).await.unwrap(), "begun");
         streams.push(response);
     }
-    assert_eq!(app.status("/").await, 429, "the connection is no way around the limit");
+    assert_eq!(app.status("/").await, 429, "another connection does not bypass the limit");
     drop(streams.remove(1));
-    // A server of Actix notices it when it has something to send.
+    // A server of Actix notices the reset when it sends something.
     until("in use", 2, async || {
-        app.send(1, "nobody reads this");
+        app.send(1, "not read");
         app.uploads.in_use(CLIENT).await.unwrap()
     })
     .await;
@@ -260,8 +260,7 @@ async fn a_stream_that_is_reset_gives_its_place_back_and_those_beside_it_go_on()
 }
 
 #[actix_web::test]
-async fn a_stream_that_is_reset_before_its_response_gives_its_place_back_when_the_handler_is_done()
-{
+async fn a_stream_that_is_reset_before_its_response_releases_its_permit_when_the_handler_returns() {
     let app = Served::new().await;
     {
         let mut leaving = pin!(app.begin("/wait"));
@@ -269,15 +268,15 @@ async fn a_stream_that_is_reset_before_its_response_gives_its_place_back_when_th
         assert!(waits.is_err(), "the handler waits");
         app.until_in_use(1).await;
     }
-    assert_eq!(app.status("/").await, 200, "the connection goes on");
+    assert_eq!(app.status("/").await, 200, "the connection continues");
     app.seen.gate.close();
     app.until_in_use(0).await;
-    // The other request said nothing of its cost.
+    // The other request reported no cost.
     app.until_left(LIMIT - ESTIMATE - 2).await;
 }
 
 #[actix_web::test]
-async fn a_connection_that_is_broken_off_gives_all_its_places_back() {
+async fn a_connection_that_is_aborted_releases_all_of_its_permits() {
     let app = Served::new().await;
     let Served { connection, _server: server, seen, uploads, limiter } = app;
     let mut streams = Vec::new();
@@ -288,7 +287,7 @@ async fn a_connection_that_is_broken_off_gives_all_its_places_back() {
     drop((streams, connection));
     until("in use", 0, async || {
         for sender in &*seen.bodies.lock().unwrap() {
-            let _ = sender.send("nobody reads this".into());
+            let _ = sender.send("not read".into());
         }
         uploads.in_use(CLIENT).await.unwrap()
     })
@@ -299,7 +298,7 @@ async fn a_connection_that_is_broken_off_gives_all_its_places_back() {
 }
 
 #[actix_web::test]
-async fn a_handler_that_panics_resets_its_stream_alone_and_gives_its_place_back() {
+async fn a_handler_that_panics_resets_only_its_stream_and_releases_its_permit() {
     let app = Served::new().await;
     let mut beside = app.begin("/stream").await.unwrap();
     let error = app.begin("/panic").await.unwrap_err();

@@ -1,5 +1,4 @@
-//! A limiter for each worker is a line of the log; it is logged once in a process, so that this program has one
-//! test.
+//! A limiter for each worker causes a warning. It is logged once per process, so this program has a single test.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -21,7 +20,7 @@ fn made() -> Limiter {
 }
 
 #[test]
-fn a_limiter_for_each_worker_is_noticed_and_one_for_all_is_none() {
+fn a_limiter_for_each_worker_causes_a_warning_and_a_shared_limiter_does_not() {
     let log = Log::start_everywhere();
     let outside = made();
     let other = made();
@@ -33,13 +32,13 @@ fn a_limiter_for_each_worker_is_noticed_and_one_for_all_is_none() {
         let server = Server::start(runtime, 3, 2, right.clone());
         assert_eq!(server.get("/").status(), 200);
     }
-    assert!(!log.take().contains("each worker"), "all have the limiter of outside");
+    assert!(!log.take().contains("each worker"), "all workers share the limiter");
 
     let wrong =
         || App::new().wrap(RateThrottle::new(made())).route("/", web::get().to(async || "hello"));
     let server = Server::start(Runtime::System, 3, 1, wrong);
     assert_eq!(server.get("/").status(), 200);
-    // The workers begin one after the other.
+    // The workers start one after the other.
     let mut lines = String::new();
     let begun = Instant::now();
     while !lines.contains("each worker") && begun.elapsed() < Duration::from_secs(30) {

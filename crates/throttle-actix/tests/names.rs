@@ -1,4 +1,4 @@
-//! The middleware, its service and its future can be named, kept and shared.
+//! The names and bounds of the middleware, its service and its future.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -19,7 +19,7 @@ use throttle_memory::MemoryStorage;
 
 use common::{Later, PEER, call, get, get_path, limiter};
 
-/// What a user keeps beside the rest of a program's state.
+/// The state of a program that keeps a throttle.
 #[derive(Clone, Debug)]
 struct State {
     limiter: Limiter,
@@ -84,7 +84,7 @@ async fn the_service_and_the_future_have_names() {
     }
 }
 
-/// An app whose middleware stands in a function of its own.
+/// Returns an app whose middleware is in a separate function.
 fn app_of(
     throttle: RateThrottle,
 ) -> App<
@@ -107,7 +107,7 @@ async fn an_app_with_a_throttle_can_be_returned_from_a_function() {
     assert_eq!(call(&init_service(other).await, get()).await.status(), 429);
 }
 
-/// What services of any type have in common.
+/// The interface of services of any type.
 type Boxed = Box<dyn Fn(ServiceRequest) -> Answer>;
 type Answer = Pin<Box<dyn Future<Output = Result<ServiceResponse, Error>>>>;
 
@@ -116,7 +116,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let Ok(service) = throttle.new_transform(inner).await else { panic!("it is always made") };
+    let Ok(service) = throttle.new_transform(inner).await else { panic!("it never fails") };
     Box::new(move |request| {
         let answer = service.call(request);
         Box::pin(async move { Ok(answer.await?.map_into_boxed_body()) })
@@ -141,7 +141,7 @@ async fn services_of_a_throttle_can_be_boxed() {
 }
 
 #[test]
-fn what_is_shown_of_a_throttle_names_its_rules_and_storage() {
+fn debug_output_of_a_throttle_names_its_rules_and_storage() {
     let shown = format!("{:?}", throttle_of(&limiter(MemoryStorage::new(), 1)));
     assert!(shown.contains("memory") && shown.contains("\"api\""), "{shown}");
 }

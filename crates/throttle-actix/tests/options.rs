@@ -1,4 +1,4 @@
-//! Options that read what other middleware leaves beside a request.
+//! Options that read values of other middleware in the extensions of a request.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -19,14 +19,14 @@ fn with(name: &'static str, value: &'static str) -> Request<Bytes> {
     request
 }
 
-/// Is what a middleware around the throttle has found out.
+/// A value that an outer middleware inserts.
 #[derive(Clone)]
 struct User(&'static str);
 
 #[actix_web::test]
-async fn extension_shows_the_functions_what_stands_beside_the_request() {
+async fn extension_copies_a_value_to_the_functions_of_the_options() {
     let by_user = |head: &RequestHead<'_>| {
-        assert!(head.extensions().get::<u8>().is_none(), "nobody asked for it");
+        assert!(head.extensions().get::<u8>().is_none(), "other values are not copied");
         head.extensions().get::<User>().map(|user| user.0.to_owned())
     };
     let throttle = RateThrottle::new(limiter(MemoryStorage::new(), 1));
@@ -50,7 +50,7 @@ async fn extension_shows_the_functions_what_stands_beside_the_request() {
 }
 
 #[actix_web::test]
-async fn peer_says_where_the_server_left_the_address_if_it_did_not_say_it_itself() {
+async fn peer_returns_the_address_if_the_server_does_not_provide_it() {
     #[derive(Clone)]
     struct Left(std::net::SocketAddr);
 
@@ -82,7 +82,7 @@ async fn peer_says_where_the_server_left_the_address_if_it_did_not_say_it_itself
     assert_eq!((ask(&[one], false).await, ask(&[one], false).await), (200, 429));
     assert_eq!(ask(&[other], false).await, 200, "another client");
     assert_eq!(ask(&[proxy, ("x-forwarded-for", "203.0.113.1")], false).await, 429);
-    assert_eq!(ask(&[one], true).await, 200, "what the server says comes first");
+    assert_eq!(ask(&[one], true).await, 200, "the address of the server comes first");
     assert_eq!(ask(&[other], true).await, 429);
     assert_eq!(ask(&[], false).await, 500, "nobody knows");
 }

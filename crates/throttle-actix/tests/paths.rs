@@ -1,4 +1,4 @@
-//! What reaches a handler has met its limit, however the path is spelled.
+//! A request that reaches a handler was counted by its limit, with every spelling of its path.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
@@ -36,7 +36,7 @@ const PATHS: [&str; 6] = [
     "/log+in",
 ];
 
-/// Answers with what a handler knows of its request.
+/// Returns what a handler sees of its request.
 fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/login", web::get().to(async || "login"))
@@ -61,11 +61,11 @@ fn others(config: &mut web::ServiceConfig) {
         );
 }
 
-/// Where the throttle stands.
+/// The position of the throttle.
 #[derive(Copy, Clone, Debug)]
 enum At {
     Root,
-    /// Within a middleware that repairs paths.
+    /// Inside of a middleware that normalizes paths.
     RootWithinNormalize,
     Scope,
     Resource,
@@ -75,7 +75,7 @@ const PLACES: [At; 4] = [At::Root, At::RootWithinNormalize, At::Scope, At::Resou
 
 type Reached = BTreeMap<String, usize>;
 
-/// Sends every spelling of every path more often than the limit allows, and counts what handlers were reached with.
+/// Sends every spelling of every path more often than the limit allows, and counts the requests that handlers see.
 async fn reached(at: At, options: Options) -> Reached {
     let throttle = RateThrottle::from_options(limiter(MemoryStorage::new(), LIMIT as u64), options);
     let throttle = throttle.build().unwrap();
@@ -133,7 +133,7 @@ async fn count<B: MessageBody>(
             }
         }
     }
-    assert!(!reached.is_empty(), "a handler is reached");
+    assert!(!reached.is_empty(), "no handler was reached");
     reached
 }
 
@@ -143,10 +143,10 @@ fn too_often(mut reached: Reached) -> Reached {
 }
 
 #[actix_web::test]
-async fn a_key_by_path_is_one_key_for_what_a_handler_takes_for_one_request() {
+async fn a_key_by_path_is_one_key_for_all_spellings_that_a_handler_sees_as_one_request() {
     for at in PLACES {
         let reached = reached(at, Options::new().key(RequestPath)).await;
-        assert!(reached.len() > 20, "the parameters differ: {reached:?}");
+        assert!(reached.len() > 20, "the parameters do not differ: {reached:?}");
         assert_eq!(too_often(reached), Reached::new(), "{at:?}");
     }
 }
@@ -165,7 +165,7 @@ async fn a_key_by_route_is_the_route_whose_handler_is_reached() {
 }
 
 #[actix_web::test]
-async fn a_resource_whose_guards_let_it_overlap_with_another_has_one_key_in_each_spelling() {
+async fn a_resource_whose_guards_make_it_overlap_with_another_has_one_key_in_each_spelling() {
     let throttle = RateThrottle::new(limiter(MemoryStorage::new(), 2)).key(RoutePattern);
     let me = web::resource("/users/me").guard(guard::Get()).to(async || "me");
     let user = web::resource("/users/{id}").guard(guard::Post()).wrap(throttle.build().unwrap());
@@ -182,7 +182,7 @@ async fn a_resource_whose_guards_let_it_overlap_with_another_has_one_key_in_each
 }
 
 #[actix_web::test]
-async fn what_functions_limit_is_limited() {
+async fn a_path_that_a_function_limits_is_limited_in_every_spelling() {
     fn is_api(head: &RequestHead<'_>) -> bool {
         head.decoded_path().starts_with("/api/")
     }
@@ -193,7 +193,7 @@ async fn what_functions_limit_is_limited() {
     let options = || Options::new().key(Global);
     for options in [
         options().exempt(|head| !is_api(head)),
-        // Static beginnings are as safe by the path that the router matches.
+        // A static prefix is equally safe with the path that the router matches.
         options().exempt(|head| !head.path().starts_with("/api/")),
         options().cost(|head: &RequestHead<'_>| u64::from(is_api(head))),
         options().select_rules(pick),
@@ -208,7 +208,7 @@ async fn what_functions_limit_is_limited() {
 }
 
 #[actix_web::test]
-async fn what_costs_more_by_a_parameter_costs_more_however_it_is_spelled() {
+async fn a_parameter_that_costs_more_costs_more_in_every_spelling() {
     let cost = |head: &RequestHead<'_>| match &*head.decoded_path() {
         "/api/files/export" => LIMIT as u64,
         _ => 0,
@@ -223,7 +223,7 @@ async fn what_costs_more_by_a_parameter_costs_more_however_it_is_spelled() {
 }
 
 #[actix_web::test]
-async fn exempt_is_what_the_router_takes_for_an_exempt_path_and_nothing_else() {
+async fn only_a_path_that_the_router_matches_as_the_exempt_path_is_exempt() {
     for at in PLACES {
         let options = Options::new().key(Global).exempt_paths(["/api/login", "/static/*"]);
         let (exempt, rest): (Vec<_>, Vec<_>) = reached(at, options)
@@ -257,7 +257,7 @@ async fn an_exempt_path_with_escapes_is_the_path_that_the_router_decodes() {
 }
 
 #[actix_web::test]
-async fn a_function_sees_the_path_as_it_was_sent_in_the_target() {
+async fn a_function_sees_the_path_in_the_uri_as_it_was_sent() {
     let throttle = RateThrottle::new(limiter(MemoryStorage::new(), 1)).methods([Method::GET]);
     let throttle = throttle.key(|head: &RequestHead<'_>| {
         let paths = (head.uri().path(), head.path(), &*head.decoded_path());

@@ -1,4 +1,4 @@
-//! Where requests come from: by their connection, or by what a middleware says where it has no address.
+//! The peer address: that of the connection, or one that a middleware inserts if the connection has none.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -24,13 +24,13 @@ use common::{PEER, call, get, limiter};
 const SOCKET: &str = "198.51.100.1:4711";
 const BARE: &str = "198.51.100.2";
 
-/// Puts beside a request what two fields say: a socket's address, and one without a port.
-fn say(request: ServiceRequest) -> ServiceRequest {
-    let said = |name| Some(request.headers().get(name)?.to_str().unwrap().to_owned());
-    if let Some(socket) = said("x-socket") {
+/// Inserts the addresses of two header fields into the extensions: one with a port, and one without.
+fn insert_peer(request: ServiceRequest) -> ServiceRequest {
+    let field = |name| Some(request.headers().get(name)?.to_str().unwrap().to_owned());
+    if let Some(socket) = field("x-socket") {
         request.extensions_mut().insert::<SocketAddr>(socket.parse().unwrap());
     }
-    if let Some(bare) = said("x-bare") {
+    if let Some(bare) = field("x-bare") {
         request.extensions_mut().insert::<IpAddr>(bare.parse().unwrap());
     }
     request
@@ -43,12 +43,12 @@ fn with(mut request: Request<Bytes>, fields: &[(&'static str, &str)]) -> Request
     request
 }
 
-/// Returns which of the addresses a request is charged to.
+/// Returns the addresses that a request is charged to.
 async fn charged(request: Request<Bytes>, key: ClientIp) -> Vec<&'static str> {
     let limiter = limiter(MemoryStorage::new(), 5);
     let throttle = RateThrottle::new(&limiter).key(key).build().unwrap();
     let app = App::new().wrap(throttle).default_service(web::to(async || "hello"));
-    let app = init_service(app.wrap_fn(|request, next| next.call(say(request)))).await;
+    let app = init_service(app.wrap_fn(|request, next| next.call(insert_peer(request)))).await;
     assert_eq!(call(&app, request).await.status(), 200);
     charged_by(&limiter).await
 }
@@ -64,7 +64,7 @@ async fn charged_by(limiter: &Limiter) -> Vec<&'static str> {
 }
 
 #[actix_web::test]
-async fn the_address_of_the_connection_comes_first_then_that_of_a_socket_then_a_bare_one() {
+async fn the_address_of_the_connection_precedes_that_of_a_socket_and_a_bare_one() {
     let (socket, bare) = (("x-socket", SOCKET), ("x-bare", BARE));
     let nowhere = || Request::new(Bytes::new());
     let key = ClientIp::new;
@@ -74,16 +74,16 @@ async fn the_address_of_the_connection_comes_first_then_that_of_a_socket_then_a_
 }
 
 #[actix_web::test]
-async fn an_address_beside_the_request_is_a_proxy_like_any_other_where_it_is_trusted() {
+async fn an_inserted_address_is_trusted_as_a_proxy_like_any_other() {
     let forwarded = ("x-forwarded-for", "203.0.113.10, 203.0.113.9");
-    let request = |said| with(Request::new(Bytes::new()), &[said, forwarded]);
-    for said in [("x-socket", SOCKET), ("x-bare", "198.51.100.1")] {
+    let request = |field| with(Request::new(Bytes::new()), &[field, forwarded]);
+    for field in [("x-socket", SOCKET), ("x-bare", "198.51.100.1")] {
         let trusting = ClientIp::new().trusted_proxies(["198.51.100.1"]);
-        assert_eq!(charged(request(said), trusting).await, ["203.0.113.9"]);
+        assert_eq!(charged(request(field), trusting).await, ["203.0.113.9"]);
         let other = ClientIp::new().trusted_proxies(["198.51.100.2"]);
-        assert_eq!(charged(request(said), other).await, ["198.51.100.1"]);
+        assert_eq!(charged(request(field), other).await, ["198.51.100.1"]);
     }
-    // That of the connection is asked for its trust, where there is one.
+    // If the connection has an address, only that one can be trusted.
     let request = with(get(), &[("x-socket", SOCKET), forwarded]);
     let trusting = ClientIp::new().trusted_proxies(["198.51.100.1"]);
     assert_eq!(charged(request, trusting).await, [PEER.ip().to_string()]);
@@ -91,7 +91,7 @@ async fn an_address_beside_the_request_is_a_proxy_like_any_other_where_it_is_tru
 
 #[cfg(unix)]
 #[actix_web::test]
-async fn over_a_unix_socket_a_middleware_says_where_requests_come_from() {
+async fn over_a_unix_socket_a_middleware_inserts_the_peer_address() {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::UnixStream,
@@ -104,7 +104,7 @@ async fn over_a_unix_socket_a_middleware_says_where_requests_come_from() {
     let throttle = RateThrottle::new(&limiter).key(key).build().unwrap();
     let server = actix_web::HttpServer::new(move || {
         let app = App::new().wrap(throttle.clone()).default_service(web::to(async || "hello"));
-        app.wrap_fn(|request, next| next.call(say(request)))
+        app.wrap_fn(|request, next| next.call(insert_peer(request)))
     });
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let server = server.workers(1).disable_signals().listen_uds(listener).unwrap().run();

@@ -1,4 +1,4 @@
-//! The workers of a server share one limit, wherever the throttle is made.
+//! The workers of a server share one limit, independent of where the throttle is created.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -17,34 +17,33 @@ const WORKERS: usize = 4;
 const LIMIT: u64 = 40;
 const RUNTIMES: [Runtime; 2] = [Runtime::System, Runtime::Tokio];
 
-/// Says which worker answers.
+/// Returns the name of the worker.
 async fn who() -> String {
     format!("{:?}", thread::current().id())
 }
 
-/// Sends three times the limit from eight threads; returns how many passed, and through how many
-/// workers.
+/// Sends three times the limit from eight threads. Returns how many requests were allowed, and by how many workers.
 fn storm(server: &Server) -> (u64, usize) {
     let ask = || {
-        let passed = (0..3 * LIMIT / 8).map(|_| server.get("/")).filter(|one| one.status() == 200);
-        passed.map(|one| one.body().to_owned()).collect::<Vec<_>>()
+        let allowed = (0..3 * LIMIT / 8).map(|_| server.get("/")).filter(|one| one.status() == 200);
+        allowed.map(|one| one.body().to_owned()).collect::<Vec<_>>()
     };
-    let passed: Vec<_> = thread::scope(|scope| {
+    let allowed: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    (passed.len() as u64, passed.iter().collect::<HashSet<_>>().len())
+    (allowed.len() as u64, allowed.iter().collect::<HashSet<_>>().len())
 }
 
 #[track_caller]
 fn assert_one_limit(server: &Server, what: &str) {
-    let (passed, workers) = storm(server);
-    assert_eq!(passed, LIMIT, "{what}");
-    assert!(workers > 1, "{what}: one worker answered everything, so that nothing was shown");
+    let (allowed, workers) = storm(server);
+    assert_eq!(allowed, LIMIT, "{what}");
+    assert!(workers > 1, "{what}: a single worker answered everything, so nothing is tested");
 }
 
 #[test]
-fn a_throttle_made_outside_the_factory_is_one_for_all_workers() {
+fn a_throttle_that_is_created_outside_of_the_factory_is_shared_by_all_workers() {
     for runtime in RUNTIMES {
         let throttle = RateThrottle::new(Rule::per_day("api", LIMIT));
         let factory = move || App::new().wrap(throttle.clone()).default_service(web::to(who));
@@ -53,7 +52,7 @@ fn a_throttle_made_outside_the_factory_is_one_for_all_workers() {
 }
 
 #[test]
-fn a_throttle_made_inside_of_a_limiter_is_one_for_all_workers() {
+fn a_throttle_that_is_created_inside_from_a_limiter_is_shared_by_all_workers() {
     for runtime in RUNTIMES {
         let limiter = Limiter::new(MemoryStorage::new());
         limiter.add_rule(Rule::per_day("api", LIMIT)).unwrap();
@@ -64,7 +63,7 @@ fn a_throttle_made_inside_of_a_limiter_is_one_for_all_workers() {
 }
 
 #[test]
-fn a_throttle_made_inside_of_a_rule_is_one_for_all_workers() {
+fn a_throttle_that_is_created_inside_from_a_rule_is_shared_by_all_workers() {
     for runtime in RUNTIMES {
         let factory = || {
             App::new()
@@ -76,7 +75,7 @@ fn a_throttle_made_inside_of_a_rule_is_one_for_all_workers() {
 }
 
 #[test]
-fn of_one_place_that_makes_several_each_is_one_for_all_workers() {
+fn several_throttles_from_one_call_site_are_each_shared_by_all_workers() {
     for runtime in RUNTIMES {
         let factory = || {
             let mut app = App::new();
@@ -87,8 +86,8 @@ fn of_one_place_that_makes_several_each_is_one_for_all_workers() {
             app
         };
         let server = Server::start(runtime, WORKERS, 1, factory);
-        let passed = |path| (0..30).filter(|_| server.get(path).status() == 200).count();
-        assert_eq!((passed("/a"), passed("/b")), (10, 10), "{runtime:?}");
+        let allowed = |path| (0..30).filter(|_| server.get(path).status() == 200).count();
+        assert_eq!((allowed("/a"), allowed("/b")), (10, 10), "{runtime:?}");
     }
 }
 
@@ -102,13 +101,13 @@ fn the_listeners_of_a_server_share_one_limit() {
         };
         let server = Server::start(runtime, 2, 2, factory);
         let request = "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        let passed = (0..30).filter(|n| server.ask(n % 2, request).status() == 200).count();
-        assert_eq!(passed, 10, "{runtime:?}");
+        let allowed = (0..30).filter(|n| server.ask(n % 2, request).status() == 200).count();
+        assert_eq!(allowed, 10, "{runtime:?}");
     }
 }
 
 #[test]
-fn rules_that_differ_have_limits_of_their_own() {
+fn different_rules_have_separate_limits() {
     fn of(limit: u64) -> RateThrottle {
         RateThrottle::new(Rule::per_day("api", limit))
     }
@@ -118,12 +117,12 @@ fn rules_that_differ_have_limits_of_their_own() {
             .service(web::resource("/b").wrap(of(5)).to(who))
     };
     let server = Server::start(Runtime::System, 2, 1, factory);
-    let passed = |path| (0..20).filter(|_| server.get(path).status() == 200).count();
-    assert_eq!((passed("/a"), passed("/b")), (3, 5));
+    let allowed = |path| (0..20).filter(|_| server.get(path).status() == 200).count();
+    assert_eq!((allowed("/a"), allowed("/b")), (3, 5));
 }
 
 #[test]
-fn a_server_that_is_started_again_begins_anew() {
+fn a_server_that_is_restarted_starts_with_new_counts() {
     let start = || {
         Server::start(Runtime::Tokio, 2, 1, || {
             App::new()
@@ -133,7 +132,7 @@ fn a_server_that_is_started_again_begins_anew() {
     };
     let ask_twice = |server: Server| (server.get("/").status(), server.get("/").status());
     assert_eq!(ask_twice(start()), (200, 429));
-    // The threads of the first may take a while to end: a server does not wait for them.
+    // The threads of the first server may take a while to end, because a server does not wait for them.
     let begins_anew = (0..50).any(|_| {
         thread::park_timeout(Duration::from_millis(20));
         ask_twice(start()) == (200, 429)
@@ -142,7 +141,7 @@ fn a_server_that_is_started_again_begins_anew() {
 }
 
 #[test]
-fn servers_in_systems_of_their_own_have_limits_of_their_own() {
+fn servers_in_separate_systems_have_separate_limits() {
     let start = || {
         Server::start(Runtime::System, 2, 1, || {
             App::new()
@@ -157,7 +156,7 @@ fn servers_in_systems_of_their_own_have_limits_of_their_own() {
 }
 
 #[actix_web::test]
-async fn apps_of_tests_are_apart_though_one_function_makes_them() {
+async fn apps_of_tests_share_nothing_even_if_one_function_creates_them() {
     fn throttle() -> RateThrottle {
         RateThrottle::new(Rule::per_day("api", 1))
     }
@@ -170,7 +169,7 @@ async fn apps_of_tests_are_apart_though_one_function_makes_them() {
 }
 
 #[test]
-fn a_rule_that_cannot_be_taken_is_an_error_in_every_worker() {
+fn an_invalid_rule_is_an_error_in_every_worker() {
     let server = Server::start(Runtime::System, 2, 1, || {
         let throttle = RateThrottle::new(Rule::per_day("api", 0));
         assert!(throttle.clone().build().is_err());

@@ -1,4 +1,4 @@
-//! What the throttle is wrapped around keeps its ways: routes, errors, bodies, panics.
+//! The wrapped app works as without a throttle: routes, errors, bodies, panics.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -53,7 +53,7 @@ async fn deny(_: ServiceRequest, _: Next<impl MessageBody>) -> Result<ServiceRes
 }
 
 #[actix_web::test]
-async fn scopes_and_resources_are_limited_apart_from_what_stands_beside_them() {
+async fn scopes_and_resources_are_limited_separately_from_others() {
     let scope = web::scope("/api")
         .wrap(of(2))
         .service(web::resource("/a").wrap(of(1)).to(async || "a"))
@@ -67,7 +67,7 @@ async fn scopes_and_resources_are_limited_apart_from_what_stands_beside_them() {
 }
 
 #[actix_web::test]
-async fn scopes_within_scopes_are_each_limited_and_the_fields_tell_of_all() {
+async fn nested_scopes_are_each_limited_and_the_fields_list_all_rules() {
     for late in [false, true] {
         let named = |name: &str, limit| match late {
             false => RateThrottle::new(Rule::per_day(name, limit)),
@@ -82,15 +82,15 @@ async fn scopes_within_scopes_are_each_limited_and_the_fields_tell_of_all() {
         let outer = web::scope("/out").wrap(named("outer", 3)).service(inner);
         let app = outer.route("/b", web::get().to(async || "b"));
         let app = init_service(App::new().service(app)).await;
-        let mut told = Vec::new();
+        let mut responses = Vec::new();
         for path in ["/out/in/a", "/out/in/a", "/out/b", "/out/b", "/out/in/a"] {
             let response = call(&app, get_path(path)).await;
             let fields = response.headers().get_all("ratelimit-policy").iter();
             let rules: Vec<_> =
                 fields.flat_map(|line| line.to_str().unwrap().split(", ")).collect();
-            told.push((response.status().as_u16(), rules.len()));
+            responses.push((response.status().as_u16(), rules.len()));
         }
-        assert_eq!(told, [(200, 2), (429, 2), (200, 1), (429, 1), (429, 1)], "{late}");
+        assert_eq!(responses, [(200, 2), (429, 2), (200, 1), (429, 1), (429, 1)], "{late}");
     }
 }
 
@@ -116,14 +116,14 @@ async fn path_parameters_and_guards_are_matched_behind_the_throttle() {
 async fn the_body_of_a_request_reaches_the_handler() {
     for throttle in [of(9), RateThrottle::new(limiter(Later::default(), 9))] {
         let app = App::new().wrap(throttle).route("/", web::post().to(async |body: Bytes| body));
-        let mut request = get().map(|_| Bytes::from_static(b"who reads this"));
+        let mut request = get().map(|_| Bytes::from_static(b"the whole body"));
         *request.method_mut() = http::Method::POST;
-        assert_eq!(call(&init_service(app).await, request).await.body(), "who reads this");
+        assert_eq!(call(&init_service(app).await, request).await.body(), "the whole body");
     }
 }
 
 #[actix_web::test]
-async fn the_error_of_a_handler_is_a_response_with_fields_that_still_has_the_error() {
+async fn the_error_of_a_handler_is_a_response_with_header_fields_and_the_error() {
     let fails = async || Err::<&str, _>(NotYours);
     let app = init_service(App::new().wrap(of(9)).route("/", web::get().to(fails))).await;
     let response = app.call(to_actix(get())).await.unwrap();
@@ -134,7 +134,7 @@ async fn the_error_of_a_handler_is_a_response_with_fields_that_still_has_the_err
 }
 
 #[actix_web::test]
-async fn the_error_of_a_middleware_within_is_passed_on_as_it_is_and_was_charged() {
+async fn the_error_of_an_inner_middleware_is_returned_unchanged_and_stays_charged() {
     for throttle in [of(1), RateThrottle::new(limiter(Later::default(), 1))] {
         let app = App::new().wrap(from_fn(deny)).wrap(throttle);
         let app = init_service(app.route("/", web::get().to(async || ""))).await;
@@ -159,7 +159,7 @@ async fn an_error_releases_the_permit_whether_a_handler_or_a_middleware_returns_
 }
 
 #[actix_web::test]
-async fn middleware_around_the_throttle_sees_its_refusals_as_any_response() {
+async fn an_outer_middleware_sees_rejections_like_any_response() {
     let on_429 = |mut response: ServiceResponse<_>| {
         let value = actix_web::http::header::HeaderValue::from_static("yes");
         response.headers_mut().insert("x-seen".parse().unwrap(), value);
@@ -174,13 +174,13 @@ async fn middleware_around_the_throttle_sees_its_refusals_as_any_response() {
         .route("/", web::get().to(async || ""));
     let app = init_service(app).await;
     assert!(!call(&app, get()).await.headers().contains_key("x-seen"));
-    let refusal = call(&app, get()).await;
-    assert_eq!((field(&refusal, "x-seen"), field(&refusal, "x-default")), ("yes", "1"));
-    assert_eq!(field(&refusal, "retry-after"), "60");
+    let rejection = call(&app, get()).await;
+    assert_eq!((field(&rejection, "x-seen"), field(&rejection, "x-default")), ("yes", "1"));
+    assert_eq!(field(&rejection, "retry-after"), "60");
 }
 
 #[actix_web::test]
-async fn a_throttle_can_stand_in_a_condition() {
+async fn a_throttle_can_be_wrapped_in_a_condition() {
     let wrapped = |on| Condition::new(on, Compat::new(of(1)));
     let app = App::new()
         .service(web::resource("/on").wrap(wrapped(true)).to(async || ""))
@@ -193,7 +193,7 @@ async fn a_throttle_can_stand_in_a_condition() {
     assert_eq!(statuses, [200, 429, 200, 200]);
 }
 
-/// Yields three pieces, and counts how often it was asked.
+/// A body of three chunks that counts how often it is polled.
 struct Pieces(Rc<Cell<usize>>);
 
 impl MessageBody for Pieces {
@@ -213,7 +213,7 @@ impl MessageBody for Pieces {
 }
 
 #[actix_web::test]
-async fn a_body_that_streams_is_neither_read_nor_measured() {
+async fn a_streamed_body_is_neither_read_nor_measured() {
     let asked = Rc::new(Cell::new(0));
     let pieces = Rc::clone(&asked);
     let app = App::new().wrap(of(1));
@@ -228,12 +228,12 @@ async fn a_body_that_streams_is_neither_read_nor_measured() {
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(Some(Ok(piece))) = body.as_mut().poll_next(&mut cx) else { panic!("nothing") };
     assert_eq!((piece, asked.get()), (Bytes::from_static(b"piece"), 1));
-    let refused = app.call(to_actix(get())).await.unwrap();
-    assert!(matches!(refused.response().body().size(), BodySize::Sized(_)));
+    let rejected = app.call(to_actix(get())).await.unwrap();
+    assert!(matches!(rejected.response().body().size(), BodySize::Sized(_)));
 }
 
 #[actix_web::test]
-async fn fields_that_the_handler_wrote_stay_and_legacy_ones_are_those_of_the_inner() {
+async fn fields_of_the_handler_are_kept_and_legacy_fields_are_those_of_the_inner_throttle() {
     let handler = async || {
         HttpResponse::Ok()
             .append_header(("set-cookie", "a=1"))
@@ -251,7 +251,7 @@ async fn fields_that_the_handler_wrote_stay_and_legacy_ones_are_those_of_the_inn
 }
 
 #[actix_web::test]
-async fn keys_see_absolute_targets_and_fields_that_are_no_text() {
+async fn keys_see_absolute_uris_and_fields_that_are_not_text() {
     let by_what = |head: &throttle_http::RequestHead<'_>| {
         let raw = head.headers().get("x-raw").map_or(&b""[..], |value| value.as_bytes());
         let query = head.uri().query().unwrap_or_default();
@@ -271,7 +271,7 @@ async fn keys_see_absolute_targets_and_fields_that_are_no_text() {
 }
 
 #[test]
-fn a_handler_that_panics_leaves_the_charge_and_the_server() {
+fn a_handler_that_panics_stays_charged_and_the_server_continues() {
     for runtime in [Runtime::System, Runtime::Tokio] {
         let throttle = RateThrottle::new(Rule::per_day("api", 3));
         let panics = async || -> &'static str { std::panic::resume_unwind(Box::new("on purpose")) };
@@ -280,7 +280,7 @@ fn a_handler_that_panics_leaves_the_charge_and_the_server() {
             app.route("/", web::get().to(async || "hello"))
         });
         assert_eq!(server.get("/").status(), 200);
-        assert_eq!(server.get("/panic").0, "", "the connection is broken off");
+        assert_eq!(server.get("/panic").0, "", "the connection is closed");
         let statuses = [server.get("/").status(), server.get("/").status()];
         assert_eq!(statuses, [200, 429]);
     }

@@ -1,5 +1,4 @@
-//! Rules that are picked for each request cost no allocation, and neither does the body of a rejected request that
-//! has none.
+//! Selected rules need no allocation, and neither does the empty body of a rejected request.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{alloc::System, net::IpAddr, sync::Arc};
@@ -24,14 +23,14 @@ fn allocations<R: IntoRules>(pick: impl Fn() -> R + Send + Sync + 'static) -> us
     let ask = || {
         let peer: IpAddr = [203, 0, 113, 7].into();
         let head = RequestHead::new(&request, Some(peer));
-        _ = throttle.check(&head).into_ready().expect("memory answers at once").unwrap();
+        _ = throttle.check(&head).into_ready().expect("memory is ready immediately").unwrap();
     };
     (0..10).for_each(|_| ask());
     allocations_of_a_hundred(ask)
 }
 
 fn allocations_of_a_hundred(work: impl Fn()) -> usize {
-    // The thread that began this test allocates too, now and then.
+    // The thread that started this test sometimes allocates, too.
     let counted = (0..3).map(|_| {
         let region = Region::new(ALLOCATOR);
         (0..100).for_each(|_| work());
@@ -41,11 +40,11 @@ fn allocations_of_a_hundred(work: impl Fn()) -> usize {
 }
 
 #[test]
-fn a_rule_that_is_picked_allocates_nothing_unless_its_name_does() {
+fn a_selected_rule_allocates_only_for_its_name() {
     let plan: Arc<str> = "b".into();
     assert_eq!(allocations(|| "a"), 0);
     assert_eq!(allocations(move || Arc::clone(&plan)), 0);
-    assert_eq!(allocations(|| String::from("c")), 100, "the name's own");
+    assert_eq!(allocations(|| String::from("c")), 100, "the names themselves");
 }
 
 #[test]

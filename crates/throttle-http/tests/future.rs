@@ -1,4 +1,4 @@
-//! The future of a limited request keeps pending after its end.
+//! The future of a limited request stays pending after its end.
 
 use std::{
     convert::Infallible,
@@ -12,7 +12,7 @@ use throttle_http::{
     Attached, Call, Done, LimitedFuture, Pass, Rejection, RequestHead, ResponseHead,
 };
 
-/// A call that is answered at once, and whose charge changes later.
+/// A call that returns immediately, and whose charge changes later.
 struct Answered;
 
 impl Call for Answered {

@@ -1,4 +1,4 @@
-//! Replays the seeds of the fuzz targets, and whatever a fuzzer found that was worth keeping.
+//! Replays the seeds of the fuzz targets, and the inputs that a fuzzer found.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ mod address;
 #[path = "../../../fuzz/checks/forwarded.rs"]
 mod forwarded;
 
-/// Hands every file of the folder to the check; a folder that is missing or empty fails.
+/// Passes every file of the folder to the check; fails if the folder is missing or empty.
 fn replay(folder: &str, check: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(folder);
     let files = fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{corpus:?}: {error}"));
@@ -23,11 +23,11 @@ fn replay(folder: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn every_address_of_the_corpus_keeps_its_promises() {
+fn every_address_of_the_corpus_passes_the_checks() {
     replay("address", address::check);
 }
 
 #[test]
-fn every_forwarded_field_of_the_corpus_keeps_its_promises() {
+fn every_forwarded_field_of_the_corpus_passes_the_checks() {
     replay("forwarded", forwarded::check);
 }

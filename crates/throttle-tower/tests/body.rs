@@ -1,4 +1,4 @@
-//! The body of a response tells servers its length and its end, and leaves the handler's as it is.
+//! Response bodies: their length and end are visible to the server, and the handler's body is unchanged.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
@@ -20,7 +20,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use common::{get_plain, limiter};
 
-/// Yields one frame, then breaks.
+/// A body with one frame, which then fails.
 #[derive(Default, Debug)]
 struct Broken {
     begun: bool,
@@ -36,7 +36,7 @@ impl Body for Broken {
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
         let frame = match std::mem::replace(&mut self.begun, true) {
             false => Ok(Frame::data(Bytes::from_static(b"half"))),
-            true => Err("the disk is gone"),
+            true => Err("disk failure"),
         };
         Poll::Ready(Some(frame))
     }
@@ -49,18 +49,18 @@ impl Body for Broken {
     }
 }
 
-/// Returns the body of the first response, or of the second, which is refused.
+/// Returns the body of the first response, or of the second, which is a rejection.
 async fn body_of<B: 'static>(
     layer: RateThrottleLayer,
     make: fn() -> B,
-    refused: bool,
+    rejected: bool,
 ) -> ResponseBody<B> {
     let inner = service_fn(move |_: Request<Full<Bytes>>| async move {
         Ok::<_, Infallible>(Response::new(make()))
     });
     let service = layer.layer(inner);
     let Ok(first) = service.clone().oneshot(get_plain()).await;
-    if !refused {
+    if !rejected {
         return first.into_body();
     }
     let Ok(second) = service.oneshot(get_plain()).await;
@@ -72,7 +72,7 @@ fn layer() -> RateThrottleLayer {
 }
 
 #[tokio::test]
-async fn a_refusal_is_one_frame_of_known_length_and_ends_with_it() {
+async fn a_rejection_is_one_frame_of_known_length_and_ends_with_it() {
     let mut body = body_of(layer(), Broken::default, true).await;
     assert!(!body.is_end_stream());
     let length = body.size_hint().exact().expect("a length");
@@ -83,7 +83,7 @@ async fn a_refusal_is_one_frame_of_known_length_and_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_without_a_body_has_ended_before_it_begins() {
+async fn a_rejection_without_a_body_has_ended_from_the_start() {
     let layer = layer().on_denied(|_| Response::new(""));
     let mut body = body_of(layer, Broken::default, true).await;
     assert!(body.is_end_stream() && body.size_hint().exact() == Some(0));
@@ -91,18 +91,18 @@ async fn a_refusal_without_a_body_has_ended_before_it_begins() {
 }
 
 #[tokio::test]
-async fn the_length_and_the_errors_of_the_handlers_body_are_its_own() {
+async fn the_length_and_the_errors_of_the_handlers_body_are_unchanged() {
     let mut body = body_of(layer(), Broken::default, false).await;
     assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (3, Some(9)));
     assert!(!body.is_end_stream());
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
-    assert_eq!(body.frame().await.unwrap().unwrap_err(), "the disk is gone");
+    assert_eq!(body.frame().await.unwrap().unwrap_err(), "disk failure");
     let empty = body_of(layer(), Full::<Bytes>::default, false).await;
     assert!(empty.is_end_stream() && empty.size_hint().exact() == Some(0));
 }
 
 #[tokio::test]
-async fn the_trailers_of_the_handlers_body_come_through() {
+async fn the_trailers_of_the_handlers_body_are_unchanged() {
     let make = || {
         let trailers = async {
             let mut map = HeaderMap::new();
@@ -118,12 +118,12 @@ async fn the_trailers_of_the_handlers_body_come_through() {
 }
 
 #[tokio::test]
-async fn a_permit_is_released_with_the_last_frame_of_a_body_that_says_that_it_ends() {
+async fn a_permit_is_released_with_the_last_frame_of_a_body_that_reports_its_end() {
     let limiter = Limiter::new(MemoryStorage::new());
     let uploads = limiter.concurrency("uploads", 1).unwrap();
     let layer = RateThrottleLayer::new(limiter).concurrency(uploads.clone());
     let mut body = body_of(layer, || Full::<Bytes>::from("hello"), false).await;
     assert_eq!(uploads.in_use("192.0.2.1").await.unwrap(), 1);
     body.frame().await.unwrap().unwrap();
-    assert_eq!(uploads.in_use("192.0.2.1").await.unwrap(), 0, "no other frame is asked for");
+    assert_eq!(uploads.in_use("192.0.2.1").await.unwrap(), 0, "no other frame is polled");
 }

@@ -1,4 +1,4 @@
-//! Many requests at once, in many threads.
+//! Concurrent requests, in many threads.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -27,7 +27,7 @@ const THREADS: usize = 16;
 const EACH: usize = 40;
 const LIMIT: usize = 100;
 
-/// Returns how many of all requests passed, and how often the handler was called.
+/// Returns how many requests were allowed, and how often the handler was called.
 fn storm(storage: impl Storage) -> (usize, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -35,41 +35,41 @@ fn storm(storage: impl Storage) -> (usize, usize) {
     let layer = RateThrottleLayer::new(limiter(storage, LIMIT as u64)).response_extension(true);
     let app: Router = Router::new().route("/", on_get(handler)).layer(layer);
     let start = Barrier::new(THREADS);
-    let passed = thread::scope(|scope| {
+    let allowed = thread::scope(|scope| {
         let threads: Vec<_> =
             (0..THREADS).map(|_| scope.spawn(|| ask_often(&app, &start))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
-    (passed, calls.load(SeqCst))
+    (allowed, calls.load(SeqCst))
 }
 
 fn ask_often(app: &Router, start: &Barrier) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     start.wait();
     runtime.block_on(async {
-        let mut passed = 0;
+        let mut allowed = 0;
         for _ in 0..EACH {
             let response = app.clone().oneshot(get()).await.unwrap();
             let decisions = response.extensions().get::<Decisions>().expect("decisions");
             assert_eq!(decisions.is_allowed(), response.status() == StatusCode::OK);
-            passed += usize::from(response.status() == StatusCode::OK);
+            allowed += usize::from(response.status() == StatusCode::OK);
         }
-        passed
+        allowed
     })
 }
 
 #[test]
-fn of_many_threads_exactly_as_many_requests_pass_as_the_limit_says() {
+fn many_threads_are_allowed_exactly_as_many_requests_as_the_limit() {
     assert_eq!(storm(MemoryStorage::new()), (LIMIT, LIMIT));
 }
 
 #[test]
-fn of_many_threads_exactly_as_many_pass_where_the_storage_answers_later() {
+fn many_threads_are_allowed_exactly_the_limit_if_the_storage_answers_later() {
     assert_eq!(storm(Later::default()), (LIMIT, LIMIT));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn in_many_threads_never_more_than_the_limit_in_flight_reach_the_handler() {
+async fn many_threads_never_have_more_than_the_limit_in_flight() {
     let limiter = Limiter::new(MemoryStorage::new());
     let uploads = limiter.concurrency("uploads", 3).unwrap();
     let gate = Arc::new(Semaphore::new(0));

@@ -1,4 +1,4 @@
-//! What is the layer's own when it is built.
+//! The configuration of the layer.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -30,14 +30,14 @@ fn a_secret_is_not_shown() {
 }
 
 #[test]
-fn a_layer_that_was_built_can_be_built_again_and_changed() {
+fn a_layer_can_be_changed_and_built_again_after_it_was_built() {
     let layer = of(1).limit("login", "5/minute").build().unwrap();
     let layer = layer.build().unwrap().rule("api").build().unwrap();
     assert!(layer.rule("other").build().unwrap_err().to_string().contains("\"other\""));
 }
 
 #[test]
-fn a_mistake_is_logged_when_the_layer_wraps_a_router() {
+fn a_configuration_error_is_logged_when_the_layer_wraps_a_router() {
     let (log, _guard) = Log::start();
     let _app = router(of(1).rule("unknown"));
     let logged = log.take();

@@ -1,4 +1,4 @@
-//! The body of a rejected request, over a socket: it is still read, and the response does not wait for it.
+//! Bodies of rejected requests over a socket: they are drained, and the response does not wait for it.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -30,14 +30,14 @@ async fn serve(change: impl FnOnce(RateThrottleLayer) -> RateThrottleLayer) -> S
     address
 }
 
-/// Sends the head of a request over a connection of its own, and returns the status line of the response.
+/// Sends the head of a request over a new connection, and returns the status line of the response.
 async fn begin(address: SocketAddr, method: &str, fields: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let status = ask(&mut stream, method, fields).await;
     (stream, status)
 }
 
-/// Sends the head of a request, and reads the response; its body is not sent.
+/// Sends the head of a request without its body, and reads the response.
 async fn ask(stream: &mut TcpStream, method: &str, fields: &str) -> String {
     let head = format!("{method} / HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -59,7 +59,7 @@ fn with_length() -> String {
 const REJECTED: &str = "HTTP/1.1 429 Too Many Requests";
 
 #[tokio::test]
-async fn the_response_does_not_wait_for_the_body_and_the_connection_is_used_again() {
+async fn the_response_does_not_wait_for_the_body_and_the_connection_is_reused() {
     let address = serve(|layer| layer).await;
     for fields in [with_length(), "transfer-encoding: chunked\r\n".to_owned()] {
         let (mut stream, status) = begin(address, "POST", &fields).await;
@@ -78,13 +78,13 @@ async fn the_response_does_not_wait_for_the_body_and_the_connection_is_used_agai
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_bounds_is_no_longer_read() {
+async fn a_body_beyond_the_bounds_is_not_read_any_more() {
     let bounds = [("bytes", 1024), ("no bytes", 0)];
     for (about, max_bytes) in bounds {
         let address = serve(|layer| layer.drain_rejected(max_bytes)).await;
         let (mut stream, status) = begin(address, "POST", &with_length()).await;
         assert_eq!(status, REJECTED);
-        // What is sent before the connection is closed may be written without an error.
+        // Data that is sent before the connection is closed may be written without an error.
         let _ = stream.write_all(&vec![b'x'; LENGTH]).await;
         assert!(!matches!(stream.read(&mut [0; 1]).await, Ok(1..)), "{about}");
     }
@@ -99,10 +99,10 @@ async fn a_client_that_sends_nothing_does_not_keep_its_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_before_it_sends_reads_the_rejection_first() {
+async fn a_client_with_expect_receives_the_rejection_before_it_sends() {
     let address = serve(|layer| layer).await;
     let fields = with_length() + "expect: 100-continue\r\n";
     let (mut stream, status) = begin(address, "POST", &fields).await;
-    assert_eq!(status, REJECTED, "and not 100 Continue");
+    assert_eq!(status, REJECTED, "not 100 Continue");
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
 }

@@ -1,4 +1,4 @@
-//! A server of axum on a real socket, and what it writes byte for byte.
+//! An axum server on a real socket, and its responses byte for byte.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -52,12 +52,12 @@ async fn serve_one() -> SocketAddr {
     serve(RateThrottleLayer::new(limiter(MemoryStorage::new(), 1)), true).await
 }
 
-/// The layer of the first program of the guide.
+/// Returns the layer of the first program in the guide.
 fn guide() -> RateThrottleLayer {
     RateThrottleLayer::new(Rule::per_day("api", 1))
 }
 
-/// Sends a request, and reads its response: the head without `date`, and the body.
+/// Sends a request, and returns the head of its response without `date`, and the body.
 async fn ask(address: SocketAddr, method: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{method} / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
@@ -72,7 +72,7 @@ async fn ask(address: SocketAddr, method: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_pass_and_a_rejection_stand_on_the_wire_byte_for_byte() {
+async fn an_allowed_and_a_rejected_response_are_correct_byte_for_byte() {
     let address = serve_one().await;
     assert_eq!(ask(address, "GET").await, (ALLOWED.to_owned(), "hello".to_owned()));
     assert_eq!(ask(address, "GET").await, (REJECTED.to_owned(), BODY.to_owned()));

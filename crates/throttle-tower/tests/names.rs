@@ -1,4 +1,4 @@
-//! The layer, its service and its future can be named, kept and sent.
+//! The names and bounds of the layer, its service and its future.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -17,7 +17,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxClo
 
 use common::{Later, get, get_plain, limiter};
 
-/// What a user keeps beside the rest of a program's state.
+/// The state of a program that keeps a layer.
 #[derive(Clone, Debug)]
 struct State {
     limiter: Limiter,
@@ -66,7 +66,7 @@ fn layer_service_and_body_are_shared_between_threads() {
     is_sent(std::marker::PhantomData::<ResponseBody<Body>>);
 }
 
-/// A service that is no more than axum asks for: its futures are `Send`, but not `Sync`.
+/// A service with only the bounds that axum requires: its futures are `Send`, but not `Sync`.
 #[derive(Clone)]
 struct Hello;
 
@@ -88,7 +88,7 @@ impl Service<Request<Full<Bytes>>> for Hello {
     }
 }
 
-/// The service and its future have names, too.
+/// A program that names the service and the future.
 struct Server {
     service: RateThrottleService<Hello>,
 }
@@ -126,7 +126,7 @@ async fn clones_of_a_service_share_one_limit() {
 }
 
 #[tokio::test]
-async fn a_limiter_behind_a_pointer_and_a_storage_of_any_type_make_layers() {
+async fn a_layer_is_created_from_a_limiter_behind_a_pointer_and_any_storage() {
     let boxed: Box<dyn Storage> = Box::new(Later::default());
     let storages: [Arc<dyn Storage>; 2] = [Arc::new(MemoryStorage::new()), Arc::from(boxed)];
     for storage in storages {
@@ -142,7 +142,7 @@ async fn a_limiter_behind_a_pointer_and_a_storage_of_any_type_make_layers() {
     }
 }
 
-/// Services whose types differ, behind one type.
+/// Services of different types, behind one type.
 type Boxed = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>;
 
 fn boxed<S>(layer: &RateThrottleLayer, inner: S) -> Boxed
@@ -171,7 +171,7 @@ async fn services_of_a_layer_can_be_boxed() {
 }
 
 #[test]
-fn what_is_shown_of_a_layer_names_its_rules_and_storage() {
+fn debug_output_of_a_layer_names_its_rules_and_storage() {
     let shown = format!("{:?}", layer_of(&limiter(MemoryStorage::new(), 1)));
     assert!(shown.contains("memory") && shown.contains("\"api\""), "{shown}");
     let service = format!("{:?}", layer_of(&limiter(MemoryStorage::new(), 1)).layer(1));

@@ -1,4 +1,4 @@
-//! Each method of the layer sets the option of its name; the suite shows what the options do.
+//! Each method of the layer sets the option of its name; the suite tests what the options do.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -21,7 +21,7 @@ fn of(limit: u64) -> RateThrottleLayer {
     RateThrottleLayer::new(limiter(MemoryStorage::new(), limit))
 }
 
-/// Asks with each request in turn, for a handler whose body has a byte and that says that it cost two.
+/// Sends each request, one after the other, to a handler whose body has a byte and that reports a cost of two.
 async fn responses<const N: usize>(
     layer: RateThrottleLayer,
     requests: [Request<Body>; N],
@@ -48,7 +48,7 @@ async fn statuses<const N: usize>(
     responses(layer, requests).await.map(|response| response.status().as_u16())
 }
 
-/// Returns what is left of ten after a request.
+/// Returns how many of ten requests remain after one request.
 async fn left(limited: impl FnOnce(RateThrottleLayer) -> RateThrottleLayer) -> u64 {
     let limiter = limiter(MemoryStorage::new(), 10);
     let [response] = responses(limited(RateThrottleLayer::new(&limiter)), [get()]).await;
@@ -69,7 +69,7 @@ fn to(method: Method, path: &'static str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn options_say_who_is_limited_and_what_is_not() {
+async fn options_set_the_key_and_the_exemptions() {
     let tenants = [with("x-tenant", "a"), with("x-tenant", "a"), with("x-tenant", "b"), get()];
     let by_tenant = of(1).key(Header::new("x-tenant"));
     assert_eq!(statuses(by_tenant, tenants).await, [200, 429, 200, 400]);
@@ -100,7 +100,7 @@ async fn options_say_who_is_limited_and_what_is_not() {
 }
 
 #[tokio::test]
-async fn options_pick_the_rules() {
+async fn options_select_the_rules() {
     let limiter = limiter(MemoryStorage::new(), 1);
     limiter.add_rule(Rule::per_day("daily", 5)).unwrap();
     let layer = || RateThrottleLayer::new(&limiter);
@@ -116,7 +116,7 @@ async fn options_pick_the_rules() {
 }
 
 #[tokio::test]
-async fn options_say_what_is_answered() {
+async fn options_set_the_response() {
     let [response] = responses(of(1).headers(Headers::none().legacy(true)), [get()]).await;
     assert_eq!(field(&response, "x-ratelimit-remaining"), "0");
     assert!(response.headers().get("ratelimit").is_none());
@@ -134,15 +134,15 @@ async fn options_say_what_is_answered() {
 }
 
 #[tokio::test]
-async fn options_say_what_a_request_is_charged() {
+async fn options_set_the_charge() {
     assert_eq!(left(|layer| layer.charge_if(|_| false)).await, 10);
     assert_eq!(left(|layer| layer.cost(5).charge_actual()).await, 8);
     assert_eq!(left(|layer| layer.cost(5).charge_actual_by(|_| Some(4))).await, 6);
-    assert_eq!(left(|layer| layer.cost(5).charge_bytes_sent()).await, 7, "two, and a byte");
+    assert_eq!(left(|layer| layer.cost(5).charge_bytes_sent()).await, 7, "two, and one byte");
 }
 
 #[tokio::test]
-async fn options_limit_what_is_in_flight_and_when_it_begins() {
+async fn options_limit_requests_in_flight_and_delay_them() {
     let limiter = limiter(MemoryStorage::new(), 1);
     let uploads = limiter.concurrency("uploads", 1).unwrap();
     let _permit = uploads.try_acquire("192.0.2.1").await.unwrap();
@@ -157,11 +157,11 @@ async fn options_limit_what_is_in_flight_and_when_it_begins() {
     };
     assert_eq!(statuses(queue().shape_at_most(Duration::ZERO), [get(), get()]).await, [200, 429]);
     let waits = timeout(Duration::from_millis(50), statuses(queue().shape(), [get(), get()]));
-    assert!(waits.await.is_err(), "the second waits");
+    assert!(waits.await.is_err(), "the second request waits");
 }
 
 #[tokio::test]
-async fn an_option_changes_the_layer_that_it_returns_and_no_other() {
+async fn an_option_changes_only_the_layer_that_it_returns() {
     let base = of(1).build().unwrap();
     let twice = base.clone().cost(2);
     assert_eq!(statuses(twice, [get()]).await, [429]);

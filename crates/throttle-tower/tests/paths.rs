@@ -1,4 +1,4 @@
-//! What reaches a handler has met its limit, however the path is spelled.
+//! A request that reaches a handler was counted by its limit, with every spelling of its path.
 #![cfg(feature = "axum")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -29,7 +29,7 @@ const LIMIT: usize = 2;
 const PATHS: [&str; 5] =
     ["/api/login", "/api/users/me", "/api/users/42", "/api/files/export", "/static/app.js"];
 
-/// Where the layer stands.
+/// The position of the layer.
 #[derive(Copy, Clone, Debug)]
 enum At {
     Router,
@@ -41,7 +41,7 @@ const PLACES: [At; 3] = [At::Router, At::Nested, At::Routes];
 
 type Reached = BTreeMap<String, usize>;
 
-/// Answers with what a handler knows of its request.
+/// Returns what a handler sees of its request.
 fn routes(wrap: impl Fn(MethodRouter) -> MethodRouter) -> (Router, Router) {
     let with = |name: &'static str| {
         wrap(get(async move |Path(value): Path<String>| format!("{name} {value}")))
@@ -54,7 +54,7 @@ fn routes(wrap: impl Fn(MethodRouter) -> MethodRouter) -> (Router, Router) {
     (api, Router::new().route("/static/{*name}", with("static")).route("/{page}", with("page")))
 }
 
-/// Sends every spelling of every path more often than the limit allows, and counts what handlers were reached with.
+/// Sends every spelling of every path more often than the limit allows, and counts the requests that handlers see.
 async fn reached(at: At, options: Options) -> Reached {
     let limiter = limiter(MemoryStorage::new(), LIMIT as u64);
     let layer = RateThrottleLayer::from_options(limiter, options).build().unwrap();
@@ -85,7 +85,7 @@ async fn reached(at: At, options: Options) -> Reached {
             }
         }
     }
-    assert!(!reached.is_empty(), "a handler is reached");
+    assert!(!reached.is_empty(), "no handler was reached");
     reached
 }
 
@@ -95,10 +95,10 @@ fn too_often(mut reached: Reached) -> Reached {
 }
 
 #[tokio::test]
-async fn a_key_by_path_is_one_key_for_what_a_handler_takes_for_one_request() {
+async fn a_key_by_path_is_one_key_for_all_spellings_that_a_handler_sees_as_one_request() {
     for at in PLACES {
         let reached = reached(at, Options::new().key(RequestPath)).await;
-        assert!(reached.len() > 20, "the parameters differ: {reached:?}");
+        assert!(reached.len() > 20, "the parameters do not differ: {reached:?}");
         assert_eq!(too_often(reached), Reached::new(), "{at:?}");
     }
 }
@@ -117,7 +117,7 @@ async fn a_key_by_route_is_the_route_whose_handler_is_reached() {
 }
 
 #[tokio::test]
-async fn what_functions_limit_is_limited() {
+async fn a_path_that_a_function_limits_is_limited_in_every_spelling() {
     // A nested router sees the path without its prefix.
     fn is_file(head: &RequestHead<'_>) -> bool {
         head.decoded_path().contains("files/export")
@@ -138,7 +138,7 @@ async fn what_functions_limit_is_limited() {
 }
 
 #[tokio::test]
-async fn exempt_is_an_exempt_path_and_nothing_else() {
+async fn only_the_exempt_path_is_exempt() {
     for (at, login) in [(At::Router, "/api/login"), (At::Nested, "/login"), (At::Routes, "/login")]
     {
         let options = Options::new().key(Global).exempt_paths([login, "/static/*"]);

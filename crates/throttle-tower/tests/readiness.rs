@@ -1,4 +1,4 @@
-//! The contract of `tower::Service`: readiness, backpressure, errors, futures that are dropped.
+//! The contract of `tower::Service`: readiness, backpressure, errors, dropped futures.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
@@ -27,7 +27,7 @@ use common::{Later, get_plain, limiter};
 
 type Body = Full<Bytes>;
 
-/// Panics when it is called without having been polled ready; a clone must be polled anew.
+/// A service that panics if it is called without being ready; a clone must be polled again.
 #[derive(Default, Debug)]
 struct Careful {
     polled: bool,
@@ -55,7 +55,7 @@ impl Service<Request<Body>> for Careful {
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        assert!(mem::take(&mut self.polled), "called without having been polled ready");
+        assert!(mem::take(&mut self.polled), "called without being ready");
         self.calls.fetch_add(1, SeqCst);
         ready(Ok(Response::default()))
     }
@@ -77,10 +77,10 @@ where
 async fn only_the_one_that_was_polled_is_called(storage: impl Storage) {
     let inner = Careful::default();
     let mut service = limited(storage, 3, inner.clone());
-    for turn in 0..5 {
-        let expected = if turn < 3 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
-        assert_eq!(status(&mut service).await, expected, "request {turn}");
-        assert_eq!(inner.calls.load(SeqCst), 3.min(turn + 1), "a refusal calls nobody");
+    for n in 0..5 {
+        let expected = if n < 3 { StatusCode::OK } else { StatusCode::TOO_MANY_REQUESTS };
+        assert_eq!(status(&mut service).await, expected, "request {n}");
+        assert_eq!(inner.calls.load(SeqCst), 3.min(n + 1), "a rejection does not call the handler");
     }
 }
 
@@ -95,7 +95,7 @@ async fn only_the_inner_service_that_was_polled_is_called_when_the_decision_come
 }
 
 #[tokio::test]
-async fn only_the_inner_service_that_was_polled_is_called_when_a_request_is_followed() {
+async fn only_the_inner_service_that_was_polled_is_called_when_the_charge_may_change() {
     let limiter = limiter(MemoryStorage::new(), 3);
     let layer = RateThrottleLayer::new(limiter).shape().charge_if(|_| false);
     let inner = Careful::default();
@@ -107,7 +107,7 @@ async fn only_the_inner_service_that_was_polled_is_called_when_a_request_is_foll
 }
 
 #[tokio::test]
-async fn a_followed_request_that_is_never_polled_gives_its_place_back() {
+async fn a_request_that_is_never_polled_is_refunded_if_its_charge_may_change() {
     let limiter = limiter(MemoryStorage::new(), 3);
     let mut service = RateThrottleLayer::new(&limiter).shape().layer(Careful::default());
     let Ok(ready) = service.ready().await;
@@ -116,7 +116,7 @@ async fn a_followed_request_that_is_never_polled_gives_its_place_back() {
 }
 
 #[tokio::test]
-async fn what_is_exempt_is_called_on_the_service_that_was_polled() {
+async fn an_exempt_request_is_sent_to_the_service_that_was_polled() {
     let layer = RateThrottleLayer::new(limiter(Later::default(), 1)).exempt(|_| true);
     let mut service = layer.layer(Careful::default());
     assert_eq!(status(&mut service).await, StatusCode::OK);
@@ -124,7 +124,7 @@ async fn what_is_exempt_is_called_on_the_service_that_was_polled() {
 }
 
 #[tokio::test]
-async fn requests_whose_decisions_are_on_their_way_do_not_take_each_others_place() {
+async fn requests_with_pending_decisions_each_have_a_ready_service() {
     let inner = Careful::default();
     let mut service = limited(Later::default(), 10, inner.clone());
     let mut calls = Vec::new();
@@ -132,21 +132,21 @@ async fn requests_whose_decisions_are_on_their_way_do_not_take_each_others_place
         let Ok(service) = service.ready().await;
         calls.push(tokio::spawn(service.call(get_plain())));
     }
-    let mut passed = 0;
+    let mut allowed = 0;
     for call in calls {
         let Ok(response) = call.await.unwrap();
-        passed += usize::from(response.status() == StatusCode::OK);
+        allowed += usize::from(response.status() == StatusCode::OK);
     }
-    assert_eq!((passed, inner.calls.load(SeqCst)), (10, 10));
+    assert_eq!((allowed, inner.calls.load(SeqCst)), (10, 10));
 }
 
 #[tokio::test]
-async fn a_refusal_leaves_the_inner_service_ready() {
+async fn a_rejection_leaves_the_inner_service_ready() {
     let mut service = limited(MemoryStorage::new(), 1, Careful::default());
     assert_eq!(status(&mut service).await, StatusCode::OK);
     let Ok(ready) = service.ready().await;
-    let Ok(refused) = ready.call(get_plain()).await;
-    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let Ok(rejected) = ready.call(get_plain()).await;
+    assert_eq!(rejected.status(), StatusCode::TOO_MANY_REQUESTS);
     let Ok(_) = service.ready().await;
 }
 
@@ -166,7 +166,7 @@ async fn the_backpressure_of_the_inner_service_is_kept_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_service_that_could_not_be_built_keeps_the_contract_too() {
+async fn a_service_that_could_not_be_built_respects_the_contract() {
     let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1)).rule("unknown");
     let inner = Careful::default();
     let mut service = layer.layer(inner.clone());
@@ -178,7 +178,7 @@ async fn a_service_that_could_not_be_built_keeps_the_contract_too() {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Broken(&'static str);
 
-async fn errors_pass_through(storage: impl Storage) {
+async fn errors_are_returned(storage: impl Storage) {
     let inner = service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>(Broken("call")) });
     let service = limited(storage, 1, inner);
     let error = service.clone().oneshot(get_plain()).await.unwrap_err();
@@ -188,9 +188,9 @@ async fn errors_pass_through(storage: impl Storage) {
 }
 
 #[tokio::test]
-async fn an_error_of_the_inner_service_passes_as_it_is() {
-    errors_pass_through(MemoryStorage::new()).await;
-    errors_pass_through(Later::default()).await;
+async fn an_error_of_the_inner_service_is_returned_unchanged() {
+    errors_are_returned(MemoryStorage::new()).await;
+    errors_are_returned(Later::default()).await;
 }
 
 #[tokio::test]
@@ -216,18 +216,18 @@ impl Service<Request<Body>> for NeverReady {
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        ready(Err(Broken("called all the same")))
+        ready(Err(Broken("called although it is not ready")))
     }
 }
 
 #[tokio::test]
-async fn an_error_of_readiness_passes_as_it_is() {
+async fn an_error_of_readiness_is_returned_unchanged() {
     let mut service = limited(MemoryStorage::new(), 1, NeverReady);
     assert_eq!(service.ready().await.unwrap_err(), Broken("poll_ready"));
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_while_the_storage_is_asked_calls_nobody_and_locks_nothing() {
+async fn a_future_that_is_dropped_before_the_storage_answers_calls_no_handler_and_locks_nothing() {
     let inner = Careful::default();
     let mut service = limited(Later::default(), 2, inner.clone());
     let mut cx = Context::from_waker(Waker::noop());
@@ -235,7 +235,7 @@ async fn a_future_that_is_dropped_while_the_storage_is_asked_calls_nobody_and_lo
         let Ok(ready) = service.ready().await;
         let mut call = pin!(ready.call(get_plain()));
         for _ in 0..polls {
-            // Fewer polls than the storage yields: two for each of `get` and `set`.
+            // Fewer polls than the storage needs: two for each of `get` and `set`.
             assert!(call.as_mut().poll(&mut cx).is_pending());
         }
     }
@@ -244,7 +244,7 @@ async fn a_future_that_is_dropped_while_the_storage_is_asked_calls_nobody_and_lo
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_while_the_handler_works_is_charged_once() {
+async fn a_future_that_is_dropped_while_the_handler_runs_is_charged_once() {
     let inner =
         service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Broken>>());
     let limiter = limiter(MemoryStorage::new(), 2);
@@ -257,7 +257,7 @@ async fn a_future_that_is_dropped_while_the_handler_works_is_charged_once() {
 }
 
 #[tokio::test]
-async fn a_future_that_is_never_polled_charges_once_at_most() {
+async fn a_future_that_is_never_polled_charges_at_most_once() {
     let limiter = limiter(Later::default(), 2);
     let mut service = RateThrottleLayer::new(&limiter).layer(Careful::default());
     let Ok(ready) = service.ready().await;

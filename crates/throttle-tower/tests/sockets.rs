@@ -1,4 +1,4 @@
-//! Real connections that are broken off, by the thousand.
+//! Thousands of real connections that are aborted.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -17,7 +17,7 @@ use self::adapter::Tower;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_connections_that_are_broken_off_leave_no_permit_and_no_memory() {
+async fn ten_thousand_aborted_connections_leave_no_permit_and_no_memory() {
     let live_bytes = || {
         let stats = ALLOCATOR.stats();
         stats.bytes_allocated as i64 - stats.bytes_deallocated as i64

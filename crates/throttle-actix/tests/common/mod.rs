@@ -1,4 +1,4 @@
-//! What several of these tests need. Each file of tests is a program of its own and uses a part.
+//! Helpers of these tests. Each test file is a separate program and uses some of them.
 #![allow(
     dead_code,
     unused_imports,
@@ -30,7 +30,7 @@ pub use self::server::{Answered, Runtime, Server};
 pub const PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 50_000);
 
-/// Returns a limiter of `limit` requests in a window that will not end while a test runs.
+/// Returns a limiter of `limit` requests in a window that does not end during a test.
 pub fn limiter(storage: impl Storage, limit: u64) -> Limiter {
     let clock = ManualClock::at(begin());
     let limiter = Limiter::builder(storage).clock(clock).build();
@@ -39,31 +39,31 @@ pub fn limiter(storage: impl Storage, limit: u64) -> Limiter {
     limiter
 }
 
-/// Returns the beginning of 2026, where a minute begins.
+/// Returns the start of 2026, where a minute begins.
 pub fn begin() -> SystemTime {
     Micros::new(1_767_225_600_000_000).to_system_time()
 }
 
-/// Asks for `/` from [`PEER`].
+/// Returns a request for `/` from [`PEER`].
 pub fn get() -> Request<Bytes> {
     get_from(PEER)
 }
 
-/// Asks for `/` from another client.
+/// Returns a request for `/` from another client.
 pub fn get_from(peer: SocketAddr) -> Request<Bytes> {
     let mut request = Request::new(Bytes::new());
     request.extensions_mut().insert(peer);
     request
 }
 
-/// Asks for another path from [`PEER`].
+/// Returns a request for another path from [`PEER`].
 pub fn get_path(path: &str) -> Request<Bytes> {
     let mut request = get();
     *request.uri_mut() = path.parse().unwrap();
     request
 }
 
-/// Hands a request to an app of Actix, and reads the response to its end.
+/// Passes a request to an app of Actix, and reads the response to its end.
 pub async fn call<S, B>(service: &S, request: Request<Bytes>) -> Response<Bytes>
 where
     S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// Makes a request of Actix, with the peer that stands in the extensions.
+/// Converts a request to one of Actix, with the peer in its extensions.
 pub fn to_actix(request: Request<Bytes>) -> actix_http::Request {
     let (parts, body) = request.into_parts();
     let method = actix_web::http::Method::from_bytes(parts.method.as_str().as_bytes()).unwrap();
@@ -93,7 +93,7 @@ pub fn to_actix(request: Request<Bytes>) -> actix_http::Request {
     made.to_request()
 }
 
-/// Makes a response of Actix.
+/// Converts a response to one of Actix.
 pub fn to_actix_response(response: Response<Bytes>) -> HttpResponse {
     let status = actix_web::http::StatusCode::from_u16(response.status().as_u16()).unwrap();
     let mut made = HttpResponse::build(status);
@@ -106,11 +106,11 @@ pub fn to_actix_response(response: Response<Bytes>) -> HttpResponse {
 /// Reads a response to its end.
 pub async fn whole<B: MessageBody>(response: ServiceResponse<B>) -> Response<Bytes> {
     let head = head_of(&response);
-    let Ok(body) = body::to_bytes(response.into_body()).await else { panic!("the body broke") };
+    let Ok(body) = body::to_bytes(response.into_body()).await else { panic!("the body failed") };
     head.map(|()| body)
 }
 
-/// Copies the head of a response, and the decisions beside it.
+/// Copies the head of a response, and its decisions.
 pub fn head_of<B>(response: &ServiceResponse<B>) -> Response<()> {
     let mut made = Response::builder().status(response.status().as_u16());
     for (name, value) in response.headers() {
@@ -129,7 +129,7 @@ pub fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
     value.unwrap_or_else(|| panic!("there is no {name}")).to_str().unwrap()
 }
 
-/// Returns all values of a header field, in their order.
+/// Returns all values of a header field, in order.
 pub fn lines<'a, B>(response: &'a Response<B>, name: &str) -> Vec<&'a str> {
     response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
 }

@@ -14,18 +14,18 @@ use actix_web::{
     rt,
 };
 
-/// Says what runs the server.
+/// The runtime of the server.
 #[derive(Copy, Clone, Debug)]
 pub enum Runtime {
-    /// As `#[actix_web::main]` does.
+    /// That of `#[actix_web::main]`.
     System,
-    /// As `#[tokio::main]` does.
+    /// That of `#[tokio::main]`.
     Tokio,
-    /// As the first, for clients that begin with HTTP/2 without TLS.
+    /// That of `#[actix_web::main]`, for clients that use HTTP/2 without TLS.
     SystemOfHttp2,
 }
 
-/// Is a server that stops when it is dropped.
+/// A server that stops when it is dropped.
 pub struct Server {
     pub addresses: Vec<SocketAddr>,
     handle: ServerHandle,
@@ -33,7 +33,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves what the factory makes, on so many addresses.
+    /// Serves the app of the factory on several addresses.
     pub fn start<T, B>(
         runtime: Runtime,
         workers: usize,
@@ -56,8 +56,8 @@ impl Server {
         let (sender, receiver) = mpsc::channel();
         let serve = move || async move {
             let mut server = HttpServer::new(factory).workers(workers).disable_signals();
-            server = server.h1_allow_half_closed(false); // who is gone is noticed
-            server = server.tcp_nodelay(true); // head and body are two writes
+            server = server.h1_allow_half_closed(false); // to notice that a client has disconnected
+            server = server.tcp_nodelay(true); // because head and body are separate writes
             let listen = match runtime {
                 Runtime::SystemOfHttp2 => HttpServer::listen_auto_h2c,
                 _ => HttpServer::listen,
@@ -79,17 +79,17 @@ impl Server {
         Self { addresses, handle: receiver.recv().unwrap(), thread: Some(thread) }
     }
 
-    /// Asks for a path and reads the answer to its end.
+    /// Requests a path, and reads the response to its end.
     pub fn get(&self, path: &str) -> Answered {
         self.ask(0, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
     }
 
-    /// Writes a request to one of the listeners and reads the answer to its end.
+    /// Writes a request to one of the listeners, and reads the response to its end.
     pub fn ask(&self, listener: usize, request: &str) -> Answered {
         let mut stream = TcpStream::connect(self.addresses[listener]).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut text = String::new();
-        // A connection that the server breaks off has no more to say.
+        // An aborted connection may return an error after its last byte.
         let _ = stream.read_to_string(&mut text);
         Answered(text)
     }
@@ -104,7 +104,7 @@ impl Drop for Server {
     }
 }
 
-/// Is what came over the wire.
+/// The bytes of a response.
 #[derive(Debug)]
 pub struct Answered(pub String);
 

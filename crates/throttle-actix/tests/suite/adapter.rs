@@ -19,11 +19,11 @@ use throttle_testkit::http::{Adapter, Handler, Layer, PEER, Reader, Server, peer
 
 use crate::common::{self, Runtime, head_of, to_actix, to_actix_response};
 
-/// What the innermost layer wraps; the others wrap the app.
+/// The handler that the innermost layer wraps; the other layers wrap the app.
 #[derive(Copy, Clone, Debug)]
 pub(crate) enum Actix {
     App,
-    /// An app, in a `Compat`.
+    /// An app in a `Compat`.
     Compat,
     Scope,
     Resources,
@@ -31,17 +31,17 @@ pub(crate) enum Actix {
 
 type Answer = Pin<Box<dyn Future<Output = ServiceResponse<BoxBody>>>>;
 
-/// An app that was made, whatever its type.
+/// An app of any type.
 pub(crate) struct Service(Box<dyn Fn(actix_http::Request) -> Answer>);
 
-/// Wraps an app in the outer layers, whatever type it is of then.
+/// Wraps an app of any type in the outer layers.
 macro_rules! made_in {
     ($layers:expr, $app:expr) => {
         match $layers {
             [] => made($app).await,
             [one] => made($app.wrap(one.clone())).await,
             [one, two] => made($app.wrap(one.clone()).wrap(two.clone())).await,
-            _ => panic!("no scenario has so many layers"),
+            _ => panic!("too many layers in a scenario"),
         }
     };
 }
@@ -55,7 +55,7 @@ impl Adapter for Actix {
         handler: Handler,
     ) -> Result<Service, Arc<ConfigError>> {
         let layers = layers.iter().map(throttle).collect::<Result<Vec<_>, _>>()?;
-        let [inner, outer @ ..] = &layers[..] else { panic!("every scenario has a layer") };
+        let [inner, outer @ ..] = &layers[..] else { panic!("a scenario without a layer") };
         let (inner, app) = (inner.clone(), App::new().app_data(web::Data::new(handler)));
         Ok(match self {
             Self::App => {
@@ -94,7 +94,7 @@ impl Adapter for Actix {
                 let (one, two) = (one.clone(), two.clone());
                 started(version, move || app().wrap(one.clone()).wrap(two.clone()))
             }
-            _ => panic!("no scenario over sockets has so many layers"),
+            _ => panic!("too many layers in a scenario over sockets"),
         })
     }
 
@@ -131,7 +131,7 @@ where
     Server::new(server.addresses[0], server)
 }
 
-/// Lets a request come from where it says.
+/// Sets the peer of a request from its extensions.
 fn from_peer(mut request: ServiceRequest) -> ServiceRequest {
     let field = request.headers_mut().remove(PEER).next();
     let field = field.as_ref().map(|field| field.as_bytes());

@@ -1,4 +1,4 @@
-//! The suite that every adapter passes, through each thing that the middleware wraps.
+//! The suite of all adapters, for each thing that the middleware can wrap.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 

@@ -1,4 +1,4 @@
-//! What several of these tests need. Each file of tests is a program of its own and uses a part.
+//! Helpers of these tests. Each test file is a separate program and uses some of them.
 #![allow(
     dead_code,
     unused_imports,
@@ -22,7 +22,7 @@ pub use throttle_testkit::{
 pub const PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 50_000);
 
-/// Returns a limiter of `limit` requests in a window that will not end while a test runs.
+/// Returns a limiter of `limit` requests in a window that does not end during a test.
 pub fn limiter(storage: impl Storage, limit: u64) -> Limiter {
     let clock = ManualClock::at(begin());
     let limiter = Limiter::builder(storage).clock(clock).build();
@@ -31,19 +31,19 @@ pub fn limiter(storage: impl Storage, limit: u64) -> Limiter {
     limiter
 }
 
-/// Returns the beginning of 2026, where a minute begins.
+/// Returns the start of 2026, where a minute begins.
 pub fn begin() -> SystemTime {
     Micros::new(1_767_225_600_000_000).to_system_time()
 }
 
-/// Asks for `/` from [`PEER`], as axum says where a connection comes from.
+/// Returns a request for `/` from [`PEER`], with axum's connect info.
 pub fn get() -> Request<Body> {
     let mut request = Request::new(Body::empty());
     request.extensions_mut().insert(ConnectInfo(PEER));
     request
 }
 
-/// Asks for `/` from [`PEER`], as a server of one's own says where a connection comes from.
+/// Returns a request for `/` from [`PEER`], with the address that a custom server inserts.
 pub fn get_plain() -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::default());
     request.extensions_mut().insert(PEER);

@@ -1,4 +1,4 @@
-//! The layer on real gRPC servers, asked by real clients over TCP.
+//! The layer on real gRPC servers, with real clients over TCP.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -39,7 +39,7 @@ use tonic_types::StatusExt;
 use common::{begin, limiter};
 use service::{Caller, Greeter, channel, serve};
 
-/// Returns a layer that knows where connections come from.
+/// Returns a layer that knows the address of the connection.
 pub(crate) fn layer(limit: u64) -> RateThrottleLayer {
     on(limiter(MemoryStorage::new(), limit))
 }
@@ -49,7 +49,7 @@ pub(crate) fn on(limiter: Limiter) -> RateThrottleLayer {
         .peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr())
 }
 
-/// Asserts that a call was refused because the limit of this many a minute is used up.
+/// Asserts that a call was rejected because this limit a minute is used up.
 #[track_caller]
 pub(crate) fn assert_exhausted(status: &Status, limit: i64) {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
@@ -61,7 +61,7 @@ pub(crate) fn assert_exhausted(status: &Status, limit: i64) {
 }
 
 #[tokio::test]
-async fn a_unary_call_beyond_the_limit_is_resource_exhausted_and_is_told_when_to_come_back() {
+async fn a_unary_call_beyond_the_limit_is_resource_exhausted_with_a_retry_delay() {
     let clock = ManualClock::at(begin());
     let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
     let rule = Rule::per_minute("api", 2).algorithm(Algorithm::FixedWindow);
@@ -87,7 +87,7 @@ async fn a_unary_call_beyond_the_limit_is_resource_exhausted_and_is_told_when_to
 }
 
 #[tokio::test]
-async fn the_details_name_each_rule_that_denies_and_no_other() {
+async fn the_details_name_exactly_the_rules_that_deny() {
     let limiter = limiter(MemoryStorage::new(), 1);
     limiter.add_rule(Rule::per_day("100 % \"daily\"", 1)).unwrap();
     limiter.add_rule(Rule::per_day("ample", 100)).unwrap();
@@ -96,9 +96,9 @@ async fn the_details_name_each_rule_that_denies_and_no_other() {
     let status = caller.hello().await.unwrap_err();
     assert!(status.message().starts_with(r#"the limit "100 % \"daily\"" is used up"#), "{status}");
     let failure = status.get_details_quota_failure().unwrap();
-    let told: Vec<_> = failure.violations.iter().map(|one| &*one.description).collect();
+    let violations: Vec<_> = failure.violations.iter().map(|one| &*one.description).collect();
     let daily = r#"the limit "100 % \"daily\"" allows 1 in 86400s"#;
-    assert_eq!(told, [daily, r#"the limit "api" allows 1 in 60s"#]);
+    assert_eq!(violations, [daily, r#"the limit "api" allows 1 in 60s"#]);
 }
 
 #[tokio::test]
@@ -112,11 +112,11 @@ async fn a_stream_is_counted_when_it_opens_and_its_messages_are_not() {
     assert_exhausted(&caller.hello().await.unwrap_err(), 2);
 
     sender.send("e".to_owned()).unwrap();
-    assert_eq!(open.message().await.unwrap().as_deref(), Some("e"), "what is open goes on");
+    assert_eq!(open.message().await.unwrap().as_deref(), Some("e"), "an open stream continues");
 }
 
 #[tokio::test]
-async fn a_stream_from_the_server_is_refused_when_it_is_asked_for() {
+async fn a_stream_from_the_server_is_rejected_when_it_is_requested() {
     let address = serve(layer(1)).await;
     let mut health = HealthClient::new(channel(address).await);
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
@@ -125,7 +125,7 @@ async fn a_stream_from_the_server_is_refused_when_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_health_service_passes_if_it_is_exempt() {
+async fn the_health_service_is_not_limited_if_it_is_exempt() {
     let address = serve(layer(1).exempt_grpc_health()).await;
     let mut caller = Caller::to(address).await;
     caller.hello().await.unwrap();
@@ -137,7 +137,7 @@ async fn the_health_service_passes_if_it_is_exempt() {
 }
 
 #[tokio::test]
-async fn the_reflection_service_passes_if_it_is_exempt() {
+async fn the_reflection_service_is_not_limited_if_it_is_exempt() {
     use tonic_reflection::pb::{v1, v1alpha};
 
     macro_rules! list {
@@ -195,7 +195,7 @@ async fn calls_are_limited_by_their_metadata() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_header_fields_and_the_end_of_the_stream() {
+async fn a_rejection_consists_of_header_fields_and_the_end_of_the_stream() {
     let address = serve(layer(1)).await;
     Caller::to(address).await.hello().await.unwrap();
     let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
@@ -231,9 +231,9 @@ async fn one_service_of_several_is_limited() {
     health.check(HealthCheckRequest::default()).await.unwrap();
 }
 
-/// Axum says where connections come from, so that nothing else need be said.
+/// Needs no `peer` option, because axum provides the address of the connection.
 #[tokio::test]
-async fn an_axum_server_of_both_answers_each_client_in_its_own_way() {
+async fn an_axum_server_of_grpc_and_http_answers_each_client_in_its_protocol() {
     let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1));
     let router = Routes::new(Greeter).into_axum_router();
     let app = router.route("/", get(|| async { "hello" })).layer(layer);

@@ -1,4 +1,4 @@
-//! The options, where the client reads gRPC.
+//! The options with gRPC clients.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_methods_of_a_service_are_limited_apart_by_their_paths() {
+async fn the_methods_of_a_service_are_limited_separately_by_their_paths() {
     let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1)).key(RequestPath);
     let mut caller = Caller::to(serve(layer).await).await;
     let you = || Request::new("you".to_owned());
@@ -30,7 +30,7 @@ async fn the_methods_of_a_service_are_limited_apart_by_their_paths() {
 }
 
 #[tokio::test]
-async fn a_client_has_so_many_streams_open_and_another_when_one_has_ended() {
+async fn the_number_of_open_streams_of_a_client_is_limited() {
     let limiter = limiter(MemoryStorage::new(), 100);
     let streams = limiter.concurrency("streams", 1).unwrap();
     let mut caller = Caller::to(serve(on(limiter).concurrency(streams.clone())).await).await;
@@ -44,7 +44,7 @@ async fn a_client_has_so_many_streams_open_and_another_when_one_has_ended() {
     assert_eq!(status.metadata().get("ratelimit").unwrap(), r#""streams";r=0"#);
     assert_eq!(
         status.message(),
-        "as many calls as \"streams\" allows are under way; retry when one has ended"
+        "\"streams\" allows no more calls in flight; retry when one has ended"
     );
     let details = String::from_utf8_lossy(status.details());
     assert!(details.contains("the limit \"streams\" allows 1 at once"), "{details:?}");
@@ -61,14 +61,14 @@ async fn a_client_has_so_many_streams_open_and_another_when_one_has_ended() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_say_where_connections_come_from_is_told_how_to() {
+async fn a_server_without_the_address_of_the_connection_logs_how_to_set_it() {
     let (log, _guard) = Log::start();
     let layer = RateThrottleLayer::new(limiter(MemoryStorage::new(), 1));
     let status = Caller::to(serve(layer).await).await.hello().await.unwrap_err();
     assert_eq!(status.code(), Code::Internal);
     assert_eq!(status.message(), "The server is not configured to tell clients apart.");
     let logged = log.take();
-    let fix = "`.peer(…)` where the server leaves it (tonic: `extensions.get::<TcpConnectInfo>()";
+    let fix = "(tonic: `extensions.get::<TcpConnectInfo>()";
     assert!(logged.contains(fix), "{logged}");
 }
 
@@ -79,7 +79,7 @@ async fn a_layer_that_cannot_be_built_is_an_internal_error() {
 }
 
 #[tokio::test]
-async fn a_storage_that_fails_makes_calls_unavailable_or_lets_them_pass_or_as_the_service_says() {
+async fn if_the_storage_fails_calls_are_unavailable_or_allowed_or_get_a_custom_response() {
     let failing = || {
         let failing = Failing::default();
         failing.set_down(true);
@@ -104,14 +104,14 @@ async fn a_storage_that_fails_makes_calls_unavailable_or_lets_them_pass_or_as_th
 }
 
 #[tokio::test]
-async fn a_storage_that_answers_later_refuses_alike() {
+async fn a_storage_that_answers_later_rejects_in_the_same_way() {
     let mut caller = Caller::to(serve(on(limiter(Later::default(), 1))).await).await;
     caller.hello().await.unwrap();
     assert_exhausted(&caller.hello().await.unwrap_err(), 1);
 }
 
 #[tokio::test]
-async fn calls_that_fail_need_not_count_and_those_that_do_are_refused_alike() {
+async fn calls_that_fail_can_be_refunded_and_others_are_rejected_in_the_same_way() {
     let layer = layer(1).charge_if(|response| response.header("grpc-status") != Some("16"));
     let mut caller = Caller::to(serve(layer).await).await;
     let path = "/guide.v1.Greeter/Hello";
@@ -124,7 +124,7 @@ async fn calls_that_fail_need_not_count_and_those_that_do_are_refused_alike() {
 }
 
 #[tokio::test]
-async fn a_call_whose_turn_is_too_far_away_is_refused_with_how_much_too_far() {
+async fn a_call_whose_delay_is_too_long_is_rejected_with_the_time_until_it_is_not() {
     let limiter = Limiter::new(MemoryStorage::new());
     let rule = Rule::per_minute("even", 1).algorithm(Algorithm::LeakyBucket).burst(9);
     limiter.add_rule(rule).unwrap();
@@ -137,7 +137,7 @@ async fn a_call_whose_turn_is_too_far_away_is_refused_with_how_much_too_far() {
 }
 
 #[tokio::test]
-async fn a_dry_run_lets_calls_pass_and_says_so_in_their_metadata() {
+async fn a_dry_run_allows_calls_and_marks_them_in_their_metadata() {
     let mut caller = Caller::to(serve(layer(1).dry_run()).await).await;
     let response = caller.hello().await.unwrap();
     assert!(response.metadata().get("x-ratelimit-dry-run").is_none());
@@ -146,7 +146,7 @@ async fn a_dry_run_lets_calls_pass_and_says_so_in_their_metadata() {
 }
 
 #[tokio::test]
-async fn without_header_fields_the_details_still_say_when_to_come_back() {
+async fn without_header_fields_the_details_still_contain_the_retry_delay() {
     let mut caller = Caller::to(serve(layer(1).headers(Headers::none())).await).await;
     let response = caller.hello().await.unwrap();
     assert!(response.metadata().get("ratelimit").is_none());
@@ -157,7 +157,7 @@ async fn without_header_fields_the_details_still_say_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_client_on_the_deny_list_is_denied_permission_for_good_or_told_for_how_long() {
+async fn a_client_on_the_deny_list_is_denied_permission_with_its_duration_if_it_has_one() {
     let limiter = limiter(MemoryStorage::new(), 9);
     limiter.deny_list().add("127.0.0.1").unwrap();
     let mut caller = Caller::to(serve(on(limiter.clone())).await).await;

@@ -1,4 +1,4 @@
-//! A gRPC service and its client, as their generators would write them, and a server for them.
+//! A gRPC service and its client, as generated code would be, and a server for them.
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use tonic_prost::ProstCodec;
 use tonic_reflection::server::Builder as Reflection;
 use tower::{Service, service_fn};
 
-/// Greets by two methods, and echoes by a third what streams in.
+/// A service with two methods that greet, and a third that echoes a stream.
 #[derive(Clone)]
 pub(crate) struct Greeter;
 
@@ -82,7 +82,7 @@ pub(crate) async fn serve(layer: RateThrottleLayer) -> SocketAddr {
     address
 }
 
-/// Calls the greeter.
+/// A client of the greeter.
 #[derive(Clone)]
 pub(crate) struct Caller(Client<Channel>);
 
@@ -114,7 +114,7 @@ impl Caller {
         Ok(self.0.streaming(request, path, Codec::default()).await?.into_inner())
     }
 
-    /// Echoes the messages, and returns how many came back.
+    /// Echoes the messages, and returns how many were received.
     pub(crate) async fn echo_all(&mut self, messages: &[&str]) -> Result<usize, Status> {
         let messages: Vec<String> = messages.iter().map(|&message| message.to_owned()).collect();
         let mut echo = self.echo(iter(messages)).await?;

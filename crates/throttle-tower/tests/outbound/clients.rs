@@ -1,4 +1,4 @@
-//! Clients other than hyper's: reqwest, by hand and as a service, and tonic.
+//! Clients other than hyper's: reqwest, called directly and as a service, and tonic.
 
 use std::{net::Ipv4Addr, pin::pin, time::Duration};
 
@@ -17,7 +17,7 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use crate::{clock, limiter, outbound, serve_limit, waits};
 
 #[tokio::test]
-async fn reqwest_is_limited_by_hand() {
+async fn reqwest_is_limited_by_direct_calls() {
     let clock = clock();
     let address = serve_limit(&clock, 1).await;
     let outbound = outbound(&clock, 100).respect_retry_after();
@@ -57,7 +57,7 @@ async fn reqwest_is_limited_as_a_service() {
 }
 
 #[tokio::test]
-async fn a_grpc_client_obeys_a_grpc_server() {
+async fn a_grpc_client_respects_the_pause_of_a_grpc_server() {
     let clock = clock();
     let server = limiter(&clock, MemoryStorage::new(), 1);
     let layer = RateThrottleLayer::new(server).key(Global);

@@ -1,4 +1,4 @@
-//! The contract of `tower::Service`, calls that are dropped, and what cannot be used.
+//! The contract of `tower::Service`, dropped calls, and configuration errors.
 
 use std::{
     convert::Infallible,
@@ -28,7 +28,7 @@ use crate::{
     limiter, not_sent, outbound, poll_once,
 };
 
-/// Panics when it is called without having been polled ready; a clone must be polled anew.
+/// A service that panics if it is called without being ready; a clone must be polled again.
 #[derive(Default, Debug)]
 struct Careful {
     polled: bool,
@@ -52,7 +52,7 @@ impl Service<Request<()>> for Careful {
     }
 
     fn call(&mut self, _: Request<()>) -> Self::Future {
-        assert!(mem::take(&mut self.polled), "called without having been polled ready");
+        assert!(mem::take(&mut self.polled), "called without being ready");
         self.calls.fetch_add(1, SeqCst);
         ready(Ok(Response::default()))
     }
@@ -78,7 +78,7 @@ async fn only_the_one_that_was_polled_is_called(storage: impl Storage) {
         assert!(poll_once(waits.as_mut()).is_pending() && poll_once(never.as_mut()).is_pending());
         tokio::task::yield_now().await;
     }
-    assert_eq!(calls.load(SeqCst), 1, "who waits calls nobody");
+    assert_eq!(calls.load(SeqCst), 1, "a waiting call is not sent");
     clock.advance(Duration::from_secs(60));
     waits.await.unwrap();
     drop(never);
@@ -96,7 +96,7 @@ async fn only_the_client_that_was_polled_is_called_when_the_decision_comes_later
 }
 
 #[tokio::test]
-async fn a_client_that_is_not_ready_is_waited_for_and_its_errors_are_passed_on() {
+async fn a_call_waits_until_the_client_is_ready_and_errors_of_the_client_are_returned() {
     let outbound = outbound(&clock(), 100).build().unwrap();
     let inner = service_fn(|_: Request<()>| async { Err::<Response<()>, _>("out of order") });
     let error = outbound.layer(inner).oneshot(request()).await.unwrap_err();
@@ -106,7 +106,7 @@ async fn a_client_that_is_not_ready_is_waited_for_and_its_errors_are_passed_on()
     let mut first = outbound.layer(busy);
     let mut second = first.clone();
     let _held = first.ready().await.unwrap();
-    assert!(poll_once(pin!(second.ready())).is_pending(), "the only place is taken");
+    assert!(poll_once(pin!(second.ready())).is_pending(), "the only permit is in use");
 }
 
 fn leaky(clock: &ManualClock, storage: impl Storage) -> Limiter {
@@ -117,7 +117,7 @@ fn leaky(clock: &ManualClock, storage: impl Storage) -> Limiter {
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_while_it_waits_gives_its_place_back_and_reaches_nobody() {
+async fn a_call_that_is_dropped_while_it_waits_is_refunded_and_not_sent() {
     let clock = clock();
     let limiter = leaky(&clock, MemoryStorage::new());
     let inner = Careful::default();
@@ -139,8 +139,7 @@ async fn a_call_that_is_dropped_while_it_waits_gives_its_place_back_and_reaches_
 }
 
 #[tokio::test]
-async fn a_call_that_is_dropped_at_any_moment_leaves_nothing_charged_in_a_storage_that_answers_later()
- {
+async fn a_call_that_is_dropped_at_any_time_is_refunded_by_a_storage_that_answers_later() {
     let clock = clock();
     let limiter = leaky(&clock, Later::default());
     let inner = Careful::default();
@@ -151,7 +150,10 @@ async fn a_call_that_is_dropped_at_any_moment_leaves_nothing_charged_in_a_storag
     for polls in 0..30 {
         let mut waits = Box::pin(service.ready().await.unwrap().call(request()));
         for _ in 0..polls {
-            assert!(poll_once(waits.as_mut()).is_pending(), "for its turn, at the latest");
+            assert!(
+                poll_once(waits.as_mut()).is_pending(),
+                "it waits at least for its scheduled time"
+            );
             yield_now().await;
         }
         drop(waits);
@@ -163,21 +165,21 @@ async fn a_call_that_is_dropped_at_any_moment_leaves_nothing_charged_in_a_storag
 }
 
 #[tokio::test]
-async fn a_turn_that_is_too_far_away_is_given_back_also_where_nobody_waits_for_that() {
+async fn a_delay_that_is_too_long_is_refunded_even_if_the_call_is_dropped() {
     let clock = clock();
     let limiter = leaky(&clock, Later::default());
     let mut service =
         OutboundLimiter::new(&limiter).max_wait(Duration::ZERO).layer(Careful::default());
     service.ready().await.unwrap().call(request()).await.unwrap();
     for polls in 0..30 {
-        let mut refused = Box::pin(service.ready().await.unwrap().call(request()));
+        let mut rejected = Box::pin(service.ready().await.unwrap().call(request()));
         for _ in 0..polls {
-            if poll_once(refused.as_mut()).is_ready() {
+            if poll_once(rejected.as_mut()).is_ready() {
                 break;
             }
             yield_now().await;
         }
-        drop(refused);
+        drop(rejected);
         for _ in 0..100 {
             yield_now().await;
         }
@@ -187,7 +189,7 @@ async fn a_turn_that_is_too_far_away_is_given_back_also_where_nobody_waits_for_t
 }
 
 #[tokio::test]
-async fn a_turn_that_is_too_far_away_is_given_back_by_a_storage_that_answers_later_too() {
+async fn a_delay_that_is_too_long_is_refunded_by_a_storage_that_answers_later() {
     let clock = clock();
     let limiter = leaky(&clock, Later::default());
     let mut service =
@@ -200,7 +202,7 @@ async fn a_turn_that_is_too_far_away_is_given_back_by_a_storage_that_answers_lat
 }
 
 #[tokio::test]
-async fn a_storage_that_fails_fails_the_call_or_lets_it_pass() {
+async fn if_the_storage_fails_a_call_fails_or_is_sent() {
     let failing = Failing::default();
     let limiter = limiter(&clock(), failing.clone(), 1);
     let strict = OutboundLimiter::new(&limiter).layer(Careful::default());
@@ -217,40 +219,44 @@ async fn a_storage_that_fails_fails_the_call_or_lets_it_pass() {
     failing.set_down(false);
     open.oneshot(request()).await.unwrap();
     let logged = log.take();
-    assert_eq!(logged.lines().count(), 2, "one when it fails, one when it works again: {logged}");
+    assert_eq!(
+        logged.lines().count(),
+        2,
+        "one line when it fails, one when it works again: {logged}"
+    );
 }
 
 #[tokio::test]
-async fn a_storage_that_panics_fails_that_call_alone_also_where_its_place_is_given_back() {
+async fn a_storage_that_panics_fails_only_that_call_even_during_a_refund() {
     let failing = Failing::default();
     let limiter = leaky(&clock(), failing.clone());
     let outbound = OutboundLimiter::new(&limiter).max_wait(Duration::from_secs(600));
     let mut service = outbound.layer(Careful::default());
     service.ready().await.unwrap().call(request()).await.unwrap();
     let mut waits = Box::pin(service.ready().await.unwrap().call(request()));
-    assert!(timeout(Duration::from_millis(100), waits.as_mut()).await.is_err(), "for its turn");
+    assert!(timeout(Duration::from_millis(100), waits.as_mut()).await.is_err(), "it is delayed");
 
     failing.set_panics(true);
     let call = tokio::spawn(service.clone().oneshot(request()));
     assert!(call.await.unwrap_err().is_panic());
     let both = catch_unwind(AssertUnwindSafe(move || {
         let _waits = waits;
-        resume_unwind(Box::new("whoever made the call panics"));
+        resume_unwind(Box::new("the caller panics"));
     }));
     assert!(both.is_err());
 
     failing.set_panics(false);
     let left = limiter.peek("api.example.com", "api").await.unwrap().remaining();
-    assert_eq!(left, 1, "what could not be given back is charged, and no more than that");
+    assert_eq!(left, 1, "only the failed refund remains charged");
     let mut next = Box::pin(service.ready().await.unwrap().call(request()));
-    assert!(timeout(Duration::from_millis(100), next.as_mut()).await.is_err(), "for its turn");
+    assert!(timeout(Duration::from_millis(100), next.as_mut()).await.is_err(), "it is delayed");
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_an_error_when_it_is_built_and_of_every_call_if_it_is_not() {
+async fn a_configuration_error_is_returned_by_build_and_otherwise_by_every_call() {
     let known = limiter(&clock(), MemoryStorage::new(), 1);
     let error = OutboundLimiter::new(&known).rule("partner").build().unwrap_err();
-    assert!(error.to_string().contains("\"api\""), "it names those that are known: {error}");
+    assert!(error.to_string().contains("\"api\""), "it lists the known rules: {error}");
     assert!(OutboundLimiter::new(&known).limit("fast", "5/fortnight").build().is_err());
     assert!(
         OutboundLimiter::new(Limiter::new(MemoryStorage::new())).build().is_err(),
@@ -272,20 +278,20 @@ async fn what_cannot_be_used_is_an_error_when_it_is_built_and_of_every_call_if_i
 }
 
 #[tokio::test]
-async fn a_call_that_is_waited_for_by_hand_costs_the_number_that_was_said() {
+async fn a_direct_wait_costs_the_configured_number() {
     let limiter = limiter(&clock(), MemoryStorage::new(), 10);
     let left = async || limiter.peek("host", "api").await.unwrap().remaining();
     let outbound = OutboundLimiter::new(&limiter);
     outbound.clone().cost(4).wait_for("host").await.unwrap();
     assert_eq!(left().await, 6);
     outbound.clone().cost(|_: &RequestHead<'_>| 4).wait_for("host").await.unwrap();
-    assert_eq!(left().await, 5, "there is no request to show to a function");
+    assert_eq!(left().await, 5, "there is no request for a function");
     outbound.wait_for("host").await.unwrap();
     assert_eq!(left().await, 4);
 }
 
 #[tokio::test]
-async fn clones_share_what_servers_asked_for_and_a_changed_clone_does_not() {
+async fn clones_share_pauses_and_a_changed_clone_does_not() {
     let clock = clock();
     let outbound = outbound(&clock, 100).max_wait(Duration::ZERO).respect_retry_after();
     let headers = Response::builder().header("retry-after", "9").body(()).unwrap();

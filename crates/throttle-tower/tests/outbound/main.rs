@@ -1,5 +1,4 @@
-//! Limits in front of real clients, which ask real servers that are limited themselves. Both go by one
-//! clock, which the tests move.
+//! Outbound limits of real clients, whose servers are limited too. Both use one clock, which the tests move.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -41,7 +40,7 @@ pub(crate) fn clock() -> ManualClock {
     ManualClock::at(begin())
 }
 
-/// So many a minute, by a clock that stands where a minute begins.
+/// Returns a rule of `limit` requests a minute; the clock is at the start of a minute.
 pub(crate) fn limiter(clock: &ManualClock, storage: impl Storage, limit: u64) -> Limiter {
     let limiter = Limiter::builder(storage).clock(clock.clone()).build();
     let rule = Rule::per_minute("api", limit).algorithm(Algorithm::FixedWindow);
@@ -86,13 +85,13 @@ pub(crate) fn not_sent<T: std::fmt::Debug>(answer: Result<T, BoxError>) -> Box<O
     answer.unwrap_err().downcast().unwrap()
 }
 
-/// Lets a call run for as long as something other than the clock is in its way.
+/// Lets a call run until only the clock keeps it waiting.
 pub(crate) async fn waits<F: Future>(call: Pin<&mut F>) -> bool {
     timeout(Duration::from_millis(200), call).await.is_err()
 }
 
 #[tokio::test]
-async fn a_client_that_keeps_the_limit_of_its_server_is_never_refused() {
+async fn a_client_with_the_same_limit_as_its_server_is_never_rejected() {
     let clock = clock();
     let address = serve_limit(&clock, 2).await;
     let client = client(outbound(&clock, 2));
@@ -112,21 +111,21 @@ async fn a_client_that_keeps_the_limit_of_its_server_is_never_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_obeys_waits_for_what_the_server_said_of_its_limit_and_is_never_refused() {
+async fn a_client_that_respects_the_limit_in_responses_is_never_rejected() {
     let clock = clock();
     let address = serve_limit(&clock, 1).await;
     let client = client(outbound(&clock, 100).respect_retry_after());
     assert_eq!(ask(&client, address).await.unwrap(), 200);
     for _ in 0..2 {
         let mut next = pin!(ask(&client, address));
-        assert!(waits(next.as_mut()).await, "the answer before said r=0;t=60");
+        assert!(waits(next.as_mut()).await, "the previous response has r=0;t=60");
         clock.advance(Duration::from_secs(60));
         assert_eq!(next.await.unwrap(), 200);
     }
 }
 
 #[tokio::test]
-async fn a_refusal_is_passed_on_and_its_retry_after_is_obeyed_by_later_calls() {
+async fn a_rejection_is_returned_and_later_calls_respect_its_retry_after() {
     let clock = clock();
     let limiter = limiter(&clock, MemoryStorage::new(), 1);
     let headers = Headers::none().retry_after(true);
@@ -143,7 +142,7 @@ async fn a_refusal_is_passed_on_and_its_retry_after_is_obeyed_by_later_calls() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_obey_is_refused() {
+async fn a_client_that_ignores_pauses_is_rejected() {
     let clock = clock();
     let address = serve_limit(&clock, 1).await;
     let client = client(outbound(&clock, 100));
@@ -154,7 +153,7 @@ async fn a_client_that_does_not_obey_is_refused() {
 }
 
 #[tokio::test]
-async fn a_server_is_obeyed_for_no_longer_than_was_said() {
+async fn a_pause_is_not_longer_than_the_configured_maximum() {
     let clock = clock();
     let address = serve_limit(&clock, 1).await;
     let client = client(outbound(&clock, 100).respect_retry_after_up_to(Duration::from_secs(10)));
@@ -166,7 +165,7 @@ async fn a_server_is_obeyed_for_no_longer_than_was_said() {
 }
 
 #[tokio::test]
-async fn a_call_that_would_wait_too_long_fails_at_once_and_says_how_long() {
+async fn a_call_that_would_wait_too_long_fails_immediately_and_reports_the_wait() {
     let clock = clock();
     let address = serve_limit(&clock, 100).await;
     let client = client(outbound(&clock, 1).max_wait(Duration::from_secs(59)));
@@ -180,7 +179,7 @@ async fn a_call_that_would_wait_too_long_fails_at_once_and_says_how_long() {
 }
 
 #[tokio::test]
-async fn each_host_has_a_limit_of_its_own_unless_they_are_told_apart_otherwise() {
+async fn each_host_has_a_separate_limit_unless_another_key_is_set() {
     let clock = clock();
     let (one, two) = (serve_limit(&clock, 100).await, serve_limit(&clock, 100).await);
     let apart = client(outbound(&clock, 1).max_wait(Duration::ZERO));
@@ -194,7 +193,7 @@ async fn each_host_has_a_limit_of_its_own_unless_they_are_told_apart_otherwise()
 }
 
 #[tokio::test]
-async fn many_calls_at_once_pass_by_the_limit_exactly() {
+async fn exactly_the_limit_of_many_concurrent_calls_is_sent() {
     let clock = clock();
     let address = serve_limit(&clock, 10).await;
     let client = client(outbound(&clock, 10));
@@ -222,10 +221,10 @@ async fn wait_until(done: impl Fn() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it is never done");
+    panic!("the condition is never met");
 }
 
-/// A future of a test, polled once.
+/// Polls a future once.
 pub(crate) fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }

@@ -24,14 +24,14 @@ use throttle_tower::RateThrottleLayer;
 use tokio::{net::TcpListener, task::JoinSet};
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-/// What the layers wrap.
+/// The handler that the layers wrap.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Tower {
-    /// A router of axum.
+    /// An axum router.
     Router,
-    /// The same, whose requests are tasks of their own, in any thread.
+    /// An axum router that handles each request in a separate task, in any thread.
     Tasks,
-    /// Each route of one; the outer layers wrap the router.
+    /// Each route of an axum router; the outer layers wrap the router.
     Routes,
     /// A service without axum.
     Plain,
@@ -121,7 +121,7 @@ impl Adapter for Tower {
 }
 
 impl Tower {
-    /// Sets where a request comes from: as axum does, or as a server without it.
+    /// Sets the address of the connection, as axum does or as a custom server does.
     fn set_peer<B>(self, request: &mut Request<B>, peer: SocketAddr) {
         match self {
             Self::Plain => drop(request.extensions_mut().insert(peer)),
@@ -130,7 +130,7 @@ impl Tower {
     }
 }
 
-/// Awaits a task, which ends where this is dropped, and panics where it panics.
+/// Awaits a task. The task is aborted when this is dropped, and its panics are resumed.
 async fn spawned<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
     let mut task = JoinSet::from_iter([future]);
     match task.join_next().await.unwrap() {

@@ -1,4 +1,4 @@
-//! The suite that every adapter passes, through each way in which the layer wraps a handler.
+//! The suite of all adapters, in each way in which the layer can wrap a handler.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -29,6 +29,6 @@ async fn a_plain_service_passes_the_suite() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn a_panic_in_one_thread_of_several_is_that_of_one_request() {
+async fn a_panic_in_one_thread_affects_only_its_request() {
     assert!(run_part(Tower::Tasks, "panics").await.scenarios > 100);
 }

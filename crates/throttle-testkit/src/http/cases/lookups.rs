@@ -115,7 +115,7 @@ fn customers_with_plans() -> Case {
     .ask(of("fay"), first())
     .ask(of("fay"), again())
     .ask(of("gil"), problem(500, "Internal Server Error", detail))
-    .ask(get(), problem(400, "Bad Request", "the request does not say whose it is"))
+    .ask(get(), problem(400, "Bad Request", "the request does not identify its client"))
 }
 
 fn a_lookup_in_a_tuple() -> Case {
@@ -123,13 +123,13 @@ fn a_lookup_in_a_tuple() -> Case {
         .ask(of("a-1"), first())
         .ask(of("a-2"), again())
         .ask(with(get_from("192.0.2.2"), "x-api-key", "a-1"), first())
-        .ask(of("none"), problem(400, "Bad Request", "the request does not say whose it is"))
+        .ask(of("none"), problem(400, "Bad Request", "the request does not identify its client"))
         .ask(of("b"), first())
 }
 
 fn a_lookup_that_finds_nobody() -> Case {
     let key = customer().missing(OnMissing::Status(http::StatusCode::FORBIDDEN));
-    let answer = problem(403, "Forbidden", "the request does not say whose it is");
+    let answer = problem(403, "Forbidden", "the request does not identify its client");
     case(
         "those that are not found are refused by a status of choice",
         modern().rule("api").key(key),

@@ -51,7 +51,7 @@ fn missing_and_by_address() -> Case {
 
 fn missing_and_refused() -> Case {
     let missing = OnMissing::Status(StatusCode::UNAUTHORIZED);
-    let lacking = r#"the request does not say whose it is"#;
+    let lacking = r#"the request does not identify its client"#;
     let answer = problem(401, "Unauthorized", lacking);
     let options = modern().key(Header::new("x-api-key").missing(missing));
     case("those without a field are refused by a status of choice", options)
@@ -62,7 +62,7 @@ fn missing_and_refused() -> Case {
 }
 
 fn missing_and_refused_by_no_error() -> Case {
-    let lacking = r#"the request does not say whose it is"#;
+    let lacking = r#"the request does not identify its client"#;
     let options = modern().key(Header::new("x-api-key").missing(OnMissing::Status(StatusCode::OK)));
     case("a status that is no error refuses as a bad request", options)
         .ask(get(), problem(400, "Bad Request", lacking))

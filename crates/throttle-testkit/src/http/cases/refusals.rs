@@ -90,7 +90,7 @@ fn no_header() -> Case {
 
 fn a_function_without_an_answer() -> Case {
     let tenant = |head: &RequestHead<'_>| head.header("x-tenant").map(str::to_owned);
-    let bad = problem(400, "Bad Request", "the request does not say whose it is");
+    let bad = problem(400, "Bad Request", "the request does not identify its client");
     Case::new("a request that a function finds no key for is a bad one", modern().key(tenant))
         .rule(api(1))
         .ask(get(), bad.clone())
