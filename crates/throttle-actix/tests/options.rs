@@ -84,5 +84,5 @@ async fn peer_returns_the_address_if_the_server_does_not_provide_it() {
     assert_eq!(ask(&[proxy, ("x-forwarded-for", "203.0.113.1")], false).await, 429);
     assert_eq!(ask(&[one], true).await, 200, "the address of the server comes first");
     assert_eq!(ask(&[other], true).await, 429);
-    assert_eq!(ask(&[], false).await, 500, "nobody knows");
+    assert_eq!(ask(&[], false).await, 500, "the address is unknown");
 }

@@ -1,4 +1,4 @@
-//! The peer address: that of the connection, or one that a middleware inserts if the connection has none.
+//! The peer address: that of the connection, or one that a middleware inserts if there is no such address.
 #![cfg(feature = "memory")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 

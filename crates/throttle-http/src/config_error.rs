@@ -31,7 +31,7 @@ pub enum ConfigError {
     #[error(transparent)]
     ShortSecret(#[from] ShortSecret),
     /// [`Options::select_rules`](crate::Options::select_rules) together with an asynchronous key, which is
-    /// known only after the head of the request is gone.
+    /// known only when the head of the request is no longer available.
     #[error(
         "`select_rules` cannot be combined with an asynchronous key: return `KeyWithRules::new(key, rules)` \
          from the `AsyncKey` instead"

@@ -71,7 +71,7 @@ macro_rules! option_methods {
             self.with(|options| options.set_key(std::sync::Arc::new(key)))
         }
 
-        /// Also adds the decisions to the extensions of the response, including rejections, so that outer
+        /// Adds the decisions to the extensions of the response, too, including rejections, so that outer
         /// layers can read them. Default: no.
         ///
         /// Handlers read the decisions from the extensions of the request, with or without this option. Most

@@ -1,7 +1,8 @@
 //! The decisions as an argument of handlers, for axum and Actix Web.
 //!
-//! It is a single type with the traits of both, so that it has one name in a program that enables both features.
-//! The traits of an adapter's framework can only be implemented in the crate of the type, hence here.
+//! The type implements the traits of both frameworks, so that it has one name in a program that enables both
+//! features. Only the crate that defines a type can implement foreign traits for it, so the implementations are
+//! here, behind features, and not in the adapters.
 
 use std::{error, fmt, ops::Deref};
 

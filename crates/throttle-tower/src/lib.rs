@@ -42,5 +42,5 @@ pub use throttle_http::{
 #[cfg(feature = "axum")]
 pub use throttle_http::{NoDecisions, RateDecisions};
 
-/// Is what a call can fail with; see [`OutboundLimiter`].
+/// The error of an outbound call; see [`OutboundLimiter`].
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

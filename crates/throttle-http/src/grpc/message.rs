@@ -59,7 +59,8 @@ pub(super) fn of_code(code: u8) -> &'static str {
     }
 }
 
-/// Percent-encodes a message for `grpc-message`: visible ASCII and spaces stay, `%` and all other bytes are encoded.
+/// Encodes a message for `grpc-message`: visible ASCII and spaces stay, `%` and all other bytes are
+/// percent-encoded.
 pub(super) fn percent_encoded(message: &str) -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = Vec::with_capacity(message.len());

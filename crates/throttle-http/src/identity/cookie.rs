@@ -75,7 +75,7 @@ impl Cookie {
     }
 }
 
-/// Percent-decodes a name or a value, and removes the whitespace around it.
+/// Decodes the percent-encoding of a name or a value, and removes the whitespace around it.
 ///
 /// A value that would contain a NUL stays encoded: keys of [`OnMissing`] begin with a NUL, and no client may be
 /// able to send one.

@@ -108,7 +108,7 @@ fn split_quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, from.get(1..)?))
 }
 
-/// Parses the node in a value. A backslash is always an escape, because tokens have none.
+/// Parses the node in a value. A backslash is always an escape, because a token cannot contain one.
 fn parse_value(value: &[u8]) -> Option<IpAddr> {
     if !value.contains(&b'\\') {
         return parse_node(value);

@@ -36,7 +36,7 @@ pub trait IntoKeyWithRules {
 
 impl KeyWithRules {
     /// Creates a key with rules, which are selected as by
-    /// [`Options::select_rules`](crate::Options::select_rules). Returns `None` if `key` is none.
+    /// [`Options::select_rules`](crate::Options::select_rules). Returns `None` if `key` is `None`.
     ///
     /// If `rules` is empty, only the rules apply that the throttle names for all requests.
     pub fn new(key: impl IntoKey, rules: impl IntoRules) -> Option<Self> {

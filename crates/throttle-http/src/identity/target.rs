@@ -20,12 +20,12 @@ const NO_ROUTE: &[u8] = b"\0no route";
 /// has a limit for each path. Clients can invent paths; for routes with parameters, [`RoutePattern`] has fewer
 /// keys.
 #[derive(Copy, Clone, Default, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
+#[expect(clippy::exhaustive_structs, reason = "it has no options")]
 pub struct RequestPath;
 
 /// The method as a key; use it in a tuple, for example to count reads and writes separately.
 #[derive(Copy, Clone, Default, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
+#[expect(clippy::exhaustive_structs, reason = "it has no options")]
 pub struct RequestMethod;
 
 /// The pattern of the route as a key, such as `/users/{id}`: `MatchedPath` of axum, `match_pattern` of Actix
@@ -39,23 +39,23 @@ pub struct RequestMethod;
 /// evaluated. If resources with guards overlap, such as `/users/me` for `GET` and `/users/{id}` for `POST`,
 /// then `POST /users/me` counts as `/users/me`.
 #[derive(Copy, Clone, Default, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
+#[expect(clippy::exhaustive_structs, reason = "it has no options")]
 pub struct RoutePattern;
 
 /// One key for all requests of all clients.
 #[derive(Copy, Clone, Default, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
+#[expect(clippy::exhaustive_structs, reason = "it has no options")]
 pub struct Global;
 
 /// The host and port of the target as a key; the default for outbound calls.
 ///
-/// They are those of the URI, or of the `Host` field if the URI has none. The key is lowercase, without the
+/// They are those of the URI, or of the `Host` field if the URI has no host. The key is lowercase, without the
 /// trailing dot of a fully qualified name, and without the default port of the scheme. If there is no scheme,
 /// as in requests to a server, both 80 and 443 are removed.
 ///
 /// On a server, the client chooses this value, and a client that invents hosts has a limit for each.
 #[derive(Copy, Clone, Default, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "there is nothing to say about it")]
+#[expect(clippy::exhaustive_structs, reason = "it has no options")]
 pub struct RequestHost;
 
 impl ExtractKey for Global {

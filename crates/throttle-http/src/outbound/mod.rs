@@ -221,7 +221,7 @@ impl Dispatcher {
                         guard.keep();
                         return Ok(self.permit(&key));
                     }
-                    // A scheduled time within a pause is given up. Otherwise all calls that were scheduled in
+                    // A scheduled time within a pause is not used. Otherwise all calls that were scheduled in
                     // the pause would be sent at its end, at the same time.
                     let is_refunded = |one: &Decision| match &lost {
                         Ok(Some(lost)) => lost.is_refundable(one),

@@ -63,7 +63,7 @@ impl Pass {
     /// Inserts the values for handlers into the extensions of the request: [`Decisions`],
     /// [`InFlight`](crate::InFlight) and [`ActualCost`](crate::ActualCost).
     ///
-    /// Call it immediately before the handler. From then on the request counts as handled, and is not refunded
+    /// Call it immediately before the handler. The request then counts as handled, and is not refunded
     /// if it is cancelled.
     #[inline]
     pub fn attach(self, extensions: &mut impl ExtensionSink) -> Attached {

@@ -114,7 +114,7 @@ impl<A: Adapter> Fixture<'_, A> {
                 assert_eq!(app.status(get()).await, 200);
             }
             let lines = log.take();
-            assert_eq!(lines.matches("decided again").count(), 1, "{lines}");
+            assert_eq!(lines.matches("checked again").count(), 1, "{lines}");
             assert!(lines.contains("requests=3"), "{lines}");
         }
     }
@@ -130,6 +130,6 @@ impl<A: Adapter> Fixture<'_, A> {
         }
         let lines = log.take();
         assert_eq!(lines.matches("ERROR").count(), 5, "{lines}");
-        assert_eq!(lines.matches("decided again").count(), 5, "{lines}");
+        assert_eq!(lines.matches("checked again").count(), 5, "{lines}");
     }
 }

@@ -33,7 +33,7 @@ impl<A: Adapter> Fixture<'_, A> {
             assert!(nth >= 31 || said.is_empty(), "{nth} of them are no reason yet: {said}");
         }
         assert_eq!(said.lines().count(), 1, "{said}");
-        for word in ["WARN", "32 limiters", "make the layer once"] {
+        for word in ["WARN", "32 limiters", "create the layer once"] {
             assert!(said.contains(word), "{word} is not in: {said}");
         }
         let limits = Limits::over(MemoryStorage::new(), [api(1000)]);

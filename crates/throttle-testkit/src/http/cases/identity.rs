@@ -194,7 +194,7 @@ fn network_of_16_bits(address: IpAddr) -> String {
 fn keys_of_a_cookie() -> Case {
     let cookie = |line: &'static str| with(get(), "cookie", line);
     let lacking = problem(400, "Bad Request", r#"the request lacks the cookie \"session\""#);
-    let several = r#"the request has several cookies \"session\", which differ"#;
+    let several = r#"the request has several cookies \"session\" with different values"#;
     let several = problem(400, "Bad Request", several);
     case("a cookie is the key", modern().key(Cookie::new("session")))
         .ask(cookie("theme=dark; session=a"), first())
