@@ -24,8 +24,8 @@ macro_rules! option_methods {
             self.with(|options| options.set_limit(name.into(), rate.into()))
         }
 
-        /// Selects rules for each request by its key and head, for example by the plan of a customer: `|key, _|
-        /// if is_paid(key) { "pro" } else { "free" }`.
+        /// Selects rules for each request by its key and head, for example by the plan of a customer:
+        /// `|key, _| if is_paid(key) { "pro" } else { "free" }`.
         ///
         /// The function returns one name, several, or none. Selected rules apply in addition to those named by
         /// [`rule`](Self::rule) and [`limit`](Self::limit). If no rule is named, only the selected rules apply.
