@@ -16,7 +16,7 @@ use crate::{
 ///
 /// It is implemented by [`ClientIp`](super::ClientIp), [`Header`](super::Header) and the other keys of this
 /// module, by functions from a [`RequestHead`] to [a key](IntoKey), and by tuples of up to four of these.
-/// Different parts of a tuple never give the same key.
+/// Tuples with different parts never give the same key.
 ///
 /// # Examples
 ///
