@@ -25,7 +25,7 @@ pub(crate) fn decide(client: &Arc<Client>, request: &ChargeRequest<'_>, op: Op) 
         let request = CrossSlotRequest { client, keys, charges, clock: clock.cloned() };
         return Reply::pending(async move { request.decide(&parts, op).await });
     }
-    let call = match Call::ask(keys, charges, op, clock) {
+    let call = match Call::check(keys, charges, op, clock) {
         Ok(call) => call,
         Err(error) => return Reply::ready(Err(error)),
     };
@@ -41,7 +41,7 @@ pub(crate) fn refund(
     let charges: Vec<_> = refunds.iter().map(Refund::charge).collect();
     let keys = names(client, &charges);
     let call =
-        |part: Range<usize>| Call::give_back(keys[part.clone()].to_vec(), &refunds[part], clock);
+        |part: Range<usize>| Call::refund(keys[part.clone()].to_vec(), &refunds[part], clock);
     let calls: Vec<_> = match parts(client, &keys).into_iter().map(call).collect() {
         Ok(calls) => calls,
         Err(error) => return Reply::ready(Err(error)),
@@ -73,7 +73,7 @@ enum Command {
 type Make = Box<dyn Fn(&[String], Micros) -> Result<ScriptCall, StorageError> + Send + Sync>;
 
 impl Call {
-    fn ask(
+    fn check(
         keys: Vec<String>,
         charges: &[Charge<'_>],
         op: Op,
@@ -93,7 +93,7 @@ impl Call {
         Ok(Self { keys, command })
     }
 
-    fn give_back(
+    fn refund(
         keys: Vec<String>,
         refunds: &[Refund<'_>],
         clock: Option<&Arc<dyn Clock>>,
@@ -125,7 +125,8 @@ impl Call {
             }
         };
         answer.map_err(|failure| {
-            let corrupt = failure.refusal().and_then(|error| script::corrupt(error, &self.keys));
+            let corrupt =
+                failure.error_reply().and_then(|error| script::corrupt(error, &self.keys));
             corrupt.unwrap_or_else(|| failure.into())
         })
     }
@@ -144,16 +145,16 @@ impl CrossSlotRequest {
     async fn decide(&self, parts: &[Range<usize>], op: Op) -> Result<Outcome, StorageError> {
         let mut outcomes = Vec::with_capacity(parts.len());
         for (i, part) in parts.iter().enumerate() {
-            match self.ask(part, op).await {
+            match self.check(part, op).await {
                 Ok(outcome) if outcome.is_allowed() => outcomes.push(outcome),
                 Ok(denial) if op == Op::Acquire => {
-                    self.give_back(&parts[..i], &outcomes).await?;
+                    self.refund(&parts[..i], &outcomes).await?;
                     return self.denied(parts, i, denial).await;
                 }
                 Ok(denial) => outcomes.push(denial),
                 Err(error) => {
                     if op == Op::Acquire {
-                        self.give_back(&parts[..i], &outcomes).await?;
+                        self.refund(&parts[..i], &outcomes).await?;
                     }
                     return Err(error);
                 }
@@ -174,20 +175,20 @@ impl CrossSlotRequest {
             outcomes.push(if i == denying {
                 denial.clone()
             } else {
-                self.ask(part, Op::Peek).await?
+                self.check(part, Op::Peek).await?
             });
         }
         Ok(joined(&outcomes))
     }
 
-    async fn ask(&self, part: &Range<usize>, op: Op) -> Result<Outcome, StorageError> {
+    async fn check(&self, part: &Range<usize>, op: Op) -> Result<Outcome, StorageError> {
         let charges: Vec<_> = self.charges[part.clone()].iter().map(OwnedCharge::borrow).collect();
         let keys = self.keys[part.clone()].to_vec();
-        let call = Call::ask(keys, &charges, op, self.clock.as_ref())?;
+        let call = Call::check(keys, &charges, op, self.clock.as_ref())?;
         script::outcome(&call.send(&self.client).await?, &call.keys)
     }
 
-    async fn give_back(
+    async fn refund(
         &self,
         parts: &[Range<usize>],
         outcomes: &[Outcome],
@@ -198,7 +199,7 @@ impl CrossSlotRequest {
             let refunds: Vec<_> = pairs
                 .map(|(charge, verdict)| Refund::new(charge.borrow(), verdict.receipt))
                 .collect();
-            let call = Call::give_back(keys, &refunds, self.clock.as_ref())?;
+            let call = Call::refund(keys, &refunds, self.clock.as_ref())?;
             script::refunded(&call.send(&self.client).await?)?;
         }
         Ok(())
@@ -222,7 +223,7 @@ fn parts(client: &Client, keys: &[String]) -> Vec<Range<usize>> {
 }
 
 fn shares(client: &Client, one: &str, two: &str) -> bool {
-    client.topology.share_a_server(one.as_bytes(), two.as_bytes())
+    client.topology.share_slot(one.as_bytes(), two.as_bytes())
 }
 
 /// Puts the verdicts of the parts in one list, in the order of the charges.

@@ -5,7 +5,7 @@ use throttle_core::StorageError;
 use tokio::sync::Mutex;
 
 use crate::{
-    error::{Failure, shortened},
+    error::{Failure, truncated},
     keys::Keys,
     lua::ScriptCall,
     options::Options,
@@ -49,6 +49,6 @@ impl Client {
 
 /// Returns the error of a command with an answer that it never has.
 pub(crate) fn unexpected(command: &str, answer: &Value) -> StorageError {
-    let answer = shortened(format_args!("{answer:?}"), 80);
+    let answer = truncated(format_args!("{answer:?}"), 80);
     StorageError::other(format!("{command} was answered by {answer}, which makes no sense"))
 }

@@ -90,8 +90,8 @@ pub(crate) enum Failure {
     )]
     Overload { server: String, waiting: usize },
     /// Redis answered that it did not do it.
-    #[error("Redis ({server}) did not do it: {}{}", said(.source), advice(.source))]
-    Refused { server: String, source: RedisError },
+    #[error("Redis ({server}) did not do it: {}{}", error_text(.source), advice(.source))]
+    ErrorReply { server: String, source: RedisError },
     /// Nobody knows whether it was done.
     #[error(
         "Redis ({server}) did not answer within {timeout:?}; the call may have been carried out, so \
@@ -115,14 +115,14 @@ impl Failure {
         } else if error.is_io_error() || matches!(error.kind(), ErrorKind::Parse) {
             Self::Lost { server, source: error }
         } else {
-            Self::Refused { server, source: error }
+            Self::ErrorReply { server, source: error }
         }
     }
 
     /// Returns what Redis said to prove that it did nothing.
-    pub(crate) fn refusal(&self) -> Option<&RedisError> {
+    pub(crate) fn error_reply(&self) -> Option<&RedisError> {
         match self {
-            Self::Refused { source, .. } => Some(source),
+            Self::ErrorReply { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -140,7 +140,7 @@ impl From<Failure> for StorageError {
             Failure::NotConnected { .. }
             | Failure::NoRuntime
             | Failure::Overload { .. }
-            | Failure::Refused { .. } => Self::not_carried_out(failure),
+            | Failure::ErrorReply { .. } => Self::not_carried_out(failure),
             Failure::Late { .. } | Failure::Lost { .. } => Self::other(failure),
         }
     }
@@ -148,21 +148,21 @@ impl From<Failure> for StorageError {
 
 fn reason(last: &Option<RedisError>) -> String {
     match last {
-        Some(error) => format!("{}{}", said(error), advice(error)),
+        Some(error) => format!("{}{}", error_text(error), advice(error)),
         None => "it is being made".to_owned(),
     }
 }
 
 /// No text of a server is longer than this in an error.
-const MOST_TEXT: usize = 1_200;
+const MAX_TEXT: usize = 1_200;
 
 /// Tells an answer from an error that is sent as one.
 pub(crate) fn checked(answer: Value) -> Result<Value, RedisError> {
     match answer {
         Value::ServerError(error) => match error.details() {
-            Some(detail) if detail.len() > MOST_TEXT || error.code().len() > MOST_TEXT => {
-                let code = shortened(format_args!("{}", error.code()), MOST_TEXT);
-                let detail = shortened(format_args!("{detail}"), MOST_TEXT);
+            Some(detail) if detail.len() > MAX_TEXT || error.code().len() > MAX_TEXT => {
+                let code = truncated(format_args!("{}", error.code()), MAX_TEXT);
+                let detail = truncated(format_args!("{detail}"), MAX_TEXT);
                 Err(redis::make_extension_error(code, Some(detail)))
             }
             _ => Err(error.into()),
@@ -173,11 +173,11 @@ pub(crate) fn checked(answer: Value) -> Result<Value, RedisError> {
 
 /// Writes the error of an answer of another kind, without all of the answer.
 pub(crate) fn unreadable(error: &redis::ParsingError) -> String {
-    shortened(format_args!("{error}"), 200)
+    truncated(format_args!("{error}"), 200)
 }
 
 /// Writes no more than so many bytes of a text, and of a long one no more is made.
-pub(crate) fn shortened(text: fmt::Arguments<'_>, most: usize) -> String {
+pub(crate) fn truncated(text: fmt::Arguments<'_>, most: usize) -> String {
     struct Short {
         text: String,
         most: usize,
@@ -201,7 +201,7 @@ pub(crate) fn shortened(text: fmt::Arguments<'_>, most: usize) -> String {
 }
 
 /// Writes what Redis said as it said it, by which it can be looked up: its code, then its words.
-fn said(error: &RedisError) -> String {
+fn error_text(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {}", detail.trim_end_matches('.')),
         _ if matches!(error.kind(), ErrorKind::Parse) => {
@@ -223,7 +223,7 @@ pub(crate) fn is_no_script(error: &RedisError) -> bool {
 }
 
 /// Whether it is worth asking the same server again in a moment.
-pub(crate) fn passes_soon(error: &RedisError) -> bool {
+pub(crate) fn is_transient(error: &RedisError) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Server(
@@ -289,16 +289,16 @@ fn advice(error: &RedisError) -> String {
             }
             ErrorKind::Io if error.is_timeout() => NOT_REDIS,
             ErrorKind::Io if error.is_connection_dropped() => CLOSED,
-            _ => return of_text(&error.to_string()),
+            _ => return advice_by_text(&error.to_string()),
         },
     };
     format!("; {help}")
 }
 
-fn of_text(text: &str) -> String {
+fn advice_by_text(text: &str) -> String {
     let help = if text.contains("OOM ") {
         "Redis is full: raise maxmemory, or choose an eviction policy"
-    } else if let Some(help) = of_certificate(text) {
+    } else if let Some(help) = certificate_advice(text) {
         help
     } else if text.contains("max number of clients") {
         "Redis has as many connections as it allows: raise its maxclients, or find them in CLIENT LIST"
@@ -321,7 +321,7 @@ fn of_text(text: &str) -> String {
 }
 
 /// Says what to do about a certificate, by the words of rustls for what is wrong with it.
-fn of_certificate(text: &str) -> Option<&'static str> {
+fn certificate_advice(text: &str) -> Option<&'static str> {
     let help = [
         (
             "CaUsedAsEndEntity",

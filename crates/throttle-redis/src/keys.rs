@@ -44,7 +44,7 @@ impl Keys {
     }
 
     /// Returns the key of places: `prefix{identity}:%places:name`.
-    pub(crate) fn of_places(&self, of: &ConcurrencyKey<'_>) -> String {
+    pub(crate) fn of_concurrency(&self, of: &ConcurrencyKey<'_>) -> String {
         let identity = match &self.secret {
             None => of.key().to_token(),
             Some(secret) => hidden(secret, of.key()),
@@ -102,7 +102,7 @@ mod tests {
             for identity in parts.iter().chain(&[""]) {
                 for rule in parts {
                     let key = Key::from(*identity);
-                    let places = keys.of_places(&ConcurrencyKey::new(rule, &key));
+                    let places = keys.of_concurrency(&ConcurrencyKey::new(rule, &key));
                     for name in [name(&keys, identity, rule), places] {
                         let new = seen.insert(name.clone());
                         assert!(new, "{identity:?} and {rule:?} share {name}");

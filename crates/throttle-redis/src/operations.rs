@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What one step of a walk over the keys looks at.
-const STEP: usize = 1_000;
+const SCAN_COUNT: usize = 1_000;
 
 #[async_trait]
 impl Storage for RedisStorage {
@@ -68,10 +68,10 @@ impl Storage for RedisStorage {
             }
             Ok(answer) => Err(unexpected("INCRBY", &answer)),
             Err(failure) => {
-                let said = failure.refusal().map(ToString::to_string).unwrap_or_default();
-                if said.contains("overflow") {
+                let text = failure.error_reply().map(ToString::to_string).unwrap_or_default();
+                if text.contains("overflow") {
                     Err(StorageError::overflow(key))
-                } else if said.contains("not an integer") || said.contains("WRONGTYPE") {
+                } else if text.contains("not an integer") || text.contains("WRONGTYPE") {
                     Err(StorageError::not_an_integer(key))
                 } else {
                     Err(failure.into())
@@ -112,12 +112,12 @@ async fn clear(client: &Client, server: &Server) -> Result<u64, StorageError> {
     let mut cleared = 0;
     loop {
         let mut scan = cmd("SCAN");
-        scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(STEP);
+        scan.arg(&cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
         let answer = client.topology.call_at(server, &scan).await?;
         let (next, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(answer)
             .map_err(|error| StorageError::not_carried_out(unreadable(&error)))?;
         // Keys of several slots may not be in one command, and each goes where it lives.
-        for together in keys.chunk_by(|one, two| client.topology.share_a_server(one, two)) {
+        for together in keys.chunk_by(|one, two| client.topology.share_slot(one, two)) {
             let mut command = cmd("UNLINK");
             command.arg(together);
             if let Answer::Int(count) = client.topology.call(&together[0], &command).await? {

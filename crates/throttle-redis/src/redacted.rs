@@ -4,7 +4,7 @@ use redis::{RedisError, Value};
 
 use crate::{
     options::Options,
-    transport::{MOST_OF_ERROR, as_text},
+    transport::{MAX_ERROR, as_text},
 };
 
 /// What Redis writes before the arguments of a command that it does not have.
@@ -20,7 +20,7 @@ pub(crate) fn without_login(error: RedisError, options: &Options) -> RedisError 
     let error = without_arguments(error);
     let text = error.to_string();
     // One that was cut may end within a password. Redis writes none of half that length.
-    let is_cut = text.len() >= MOST_OF_ERROR / 2;
+    let is_cut = text.len() >= MAX_ERROR / 2;
     let is_shown = |password: &String| {
         let as_text: String = password.bytes().map(as_text).map(char::from).collect();
         let shown =

@@ -7,18 +7,18 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
-    most: Duration,
+    max: Duration,
     failures: u32,
 }
 
 impl Backoff {
-    pub(crate) fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, failures: 0 }
+    pub(crate) fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, failures: 0 }
     }
 
-    /// Returns the next wait: between half and all of `first · 2ⁿ`, never above `most`.
+    /// Returns the next wait: between half and all of `first · 2ⁿ`, never above `max`.
     pub(crate) fn next(&mut self) -> Duration {
-        let doubled = self.first.saturating_mul(1 << self.failures.min(20)).min(self.most);
+        let doubled = self.first.saturating_mul(1 << self.failures.min(20)).min(self.max);
         self.failures = self.failures.saturating_add(1);
         doubled.mul_f64(0.5 + 0.5 * fastrand::f64())
     }
@@ -35,10 +35,10 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_most_and_vary_by_half() {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
-        for most in [10, 20, 40, 80, 100, 100] {
+        for max in [10, 20, 40, 80, 100, 100] {
             let wait = backoff.next();
-            assert!(wait <= Duration::from_millis(most), "{wait:?}");
-            assert!(wait >= Duration::from_millis(most) / 2, "{wait:?}");
+            assert!(wait <= Duration::from_millis(max), "{wait:?}");
+            assert!(wait >= Duration::from_millis(max) / 2, "{wait:?}");
         }
         backoff.reset();
         assert!(backoff.next() <= Duration::from_millis(10));

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// The longest lifetime that Redis takes is some 290 million years; this is a tenth of that.
-const LONGEST_MS: u128 = 1 << 60;
+const MAX_MS: u128 = 1 << 60;
 
 /// Returns a lifetime in whole milliseconds, rounded up, and never zero.
 pub(crate) fn millis(ttl: Duration) -> u64 {
-    let millis = ttl.as_micros().div_ceil(1000).clamp(1, LONGEST_MS);
+    let millis = ttl.as_micros().div_ceil(1000).clamp(1, MAX_MS);
     u64::try_from(millis).unwrap_or(u64::MAX)
 }
 
@@ -20,6 +20,6 @@ mod tests {
         assert_eq!(millis(Duration::from_micros(1)), 1);
         assert_eq!(millis(Duration::from_micros(1_001)), 2);
         assert_eq!(millis(Duration::from_secs(1)), 1_000);
-        assert_eq!(u128::from(millis(Duration::MAX)), LONGEST_MS);
+        assert_eq!(u128::from(millis(Duration::MAX)), MAX_MS);
     }
 }

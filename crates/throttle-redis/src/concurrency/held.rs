@@ -17,22 +17,22 @@ use crate::background::Task;
 const SMALL: usize = 1024;
 
 /// The permits that this process holds, and the task that renews them.
-pub(super) struct Held {
+pub(super) struct HeldPermits {
     lease: Duration,
     /// Tells the permits of this process from those of others.
     process: u64,
     next: AtomicU64,
-    permits: Mutex<HashMap<Arc<str>, Holding>>,
+    permits: Mutex<HashMap<Arc<str>, HeldPermit>>,
     renewal: OnceLock<Task>,
 }
 
-struct Holding {
+struct HeldPermit {
     key: Arc<str>,
     /// When its lease was begun last.
     since: Instant,
 }
 
-impl Held {
+impl HeldPermits {
     pub(super) fn new(lease: Duration) -> Self {
         Self {
             lease,
@@ -57,8 +57,8 @@ impl Held {
     }
 
     pub(super) fn add(&self, key: &Arc<str>, id: &Arc<str>) {
-        let holding = Holding { key: Arc::clone(key), since: Instant::now() };
-        self.permits().insert(Arc::clone(id), holding);
+        let permit = HeldPermit { key: Arc::clone(key), since: Instant::now() };
+        self.permits().insert(Arc::clone(id), permit);
     }
 
     pub(super) fn remove(&self, id: &str) {
@@ -77,8 +77,8 @@ impl Held {
     pub(super) fn renewed<'a>(&self, ids: impl Iterator<Item = &'a Arc<str>>, sent: Instant) {
         let mut permits = self.permits();
         for id in ids {
-            if let Some(holding) = permits.get_mut(id) {
-                holding.since = sent;
+            if let Some(permit) = permits.get_mut(id) {
+                permit.since = sent;
             }
         }
     }
@@ -86,9 +86,9 @@ impl Held {
     /// Returns the permits whose lease was begun so long ago, by their keys.
     pub(super) fn older_than(&self, age: Duration) -> HashMap<Arc<str>, Vec<Arc<str>>> {
         let mut due: HashMap<_, Vec<_>> = HashMap::new();
-        for (id, holding) in self.permits().iter() {
-            if holding.since.elapsed() >= age {
-                due.entry(Arc::clone(&holding.key)).or_default().push(Arc::clone(id));
+        for (id, permit) in self.permits().iter() {
+            if permit.since.elapsed() >= age {
+                due.entry(Arc::clone(&permit.key)).or_default().push(Arc::clone(id));
             }
         }
         due
@@ -99,7 +99,7 @@ impl Held {
         self.renewal.get_or_init(begin);
     }
 
-    fn permits(&self) -> MutexGuard<'_, HashMap<Arc<str>, Holding>> {
+    fn permits(&self) -> MutexGuard<'_, HashMap<Arc<str>, HeldPermit>> {
         self.permits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

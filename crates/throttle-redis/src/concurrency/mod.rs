@@ -32,7 +32,7 @@ impl RedisConcurrency {
 impl ConcurrencyStorage for RedisConcurrency {
     fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply> {
         let permits = Arc::clone(&self.permits);
-        let key: Arc<str> = permits.client.keys.of_places(of).into();
+        let key: Arc<str> = permits.client.keys.of_concurrency(of).into();
         Reply::pending(async move {
             // A call that is dropped meanwhile is completed, so that its permit is released.
             let background = Arc::clone(permits.background());
@@ -43,7 +43,7 @@ impl ConcurrencyStorage for RedisConcurrency {
 
     fn in_use(&self, of: &ConcurrencyKey<'_>) -> Reply<u64> {
         let permits = Arc::clone(&self.permits);
-        let key = permits.client.keys.of_places(of);
+        let key = permits.client.keys.of_concurrency(of);
         Reply::pending(async move {
             let (_, in_use): (u64, u64) = permits.run(&call(&key, "count")).await?;
             Ok(in_use)

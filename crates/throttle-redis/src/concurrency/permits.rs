@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{FromRedisValue, cmd};
 use throttle_core::StorageError;
 
-use super::held::Held;
+use super::held::HeldPermits;
 use crate::{
     background::Background,
     client::Client,
@@ -16,12 +16,12 @@ use crate::{
 /// The permits of one prefix.
 pub(super) struct Permits {
     pub(super) client: Arc<Client>,
-    pub(super) held: Held,
+    pub(super) held: HeldPermits,
 }
 
 impl Permits {
     pub(super) fn new(client: Arc<Client>, lease: Duration) -> Self {
-        Self { client, held: Held::new(lease) }
+        Self { client, held: HeldPermits::new(lease) }
     }
 
     /// Returns where calls are made that nobody waits for.

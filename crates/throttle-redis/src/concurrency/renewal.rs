@@ -11,29 +11,29 @@ use tokio::task::JoinSet;
 use super::permits::{Permits, call};
 
 /// A lease is renewed in its second quarter, so that a failure can be made good twice.
-const PARTS: u32 = 4;
+const LEASE_PARTS: u32 = 4;
 /// How many keys are renewed at once, and how many permits of one key in one call.
-const AT_ONCE: usize = 32;
-const BATCH: usize = 500;
+const MAX_CONCURRENT_CALLS: usize = 32;
+const MAX_PERMITS_PER_CALL: usize = 500;
 
 /// Begins to renew, unless that was begun before.
 pub(super) fn begin(permits: &Arc<Permits>) {
     permits.held.keep_renewing(|| {
-        let (weak, pause) = (Arc::downgrade(permits), permits.held.lease() / PARTS);
+        let (weak, pause) = (Arc::downgrade(permits), permits.held.lease() / LEASE_PARTS);
         permits.background().spawn(move || keep(Weak::clone(&weak), pause))
     });
 }
 
 /// Renews until the storage and all of its permits are gone.
 async fn keep(permits: Weak<Permits>, pause: std::time::Duration) {
-    let mut well = true;
+    let mut is_healthy = true;
     loop {
         tokio::time::sleep(pause).await;
         let Some(permits) = permits.upgrade() else { return };
         match renew_all(&permits, pause).await {
-            Ok(()) => well = true,
-            Err(error) if well => {
-                well = false;
+            Ok(()) => is_healthy = true,
+            Err(error) if is_healthy => {
+                is_healthy = false;
                 let lease = permits.held.lease();
                 tracing::warn!(%error, ?lease, "permits are not renewed; they are free after their lease");
             }
@@ -46,8 +46,8 @@ async fn renew_all(permits: &Arc<Permits>, age: std::time::Duration) -> Result<(
     let mut renewing = JoinSet::new();
     let mut all = Ok(());
     for (key, ids) in permits.held.older_than(age) {
-        for ids in ids.chunks(BATCH) {
-            if renewing.len() >= AT_ONCE {
+        for ids in ids.chunks(MAX_PERMITS_PER_CALL) {
+            if renewing.len() >= MAX_CONCURRENT_CALLS {
                 all = all.and(joined(renewing.join_next().await));
             }
             let (permits, key, ids) = (Arc::clone(permits), Arc::clone(&key), ids.to_vec());
@@ -72,7 +72,7 @@ fn joined(done: Option<Done>) -> Result<(), StorageError> {
 
 async fn renew(permits: &Permits, key: &Arc<str>, ids: &[Arc<str>]) -> Result<(), StorageError> {
     let sent = Instant::now();
-    let absent = lengthen(permits, key, "renew", ids).await?;
+    let absent = extend(permits, key, "renew", ids).await?;
     let is_absent = |id: &&Arc<str>| absent.iter().any(|absent| **absent == ***id);
     permits.held.renewed(ids.iter().filter(|id| !is_absent(id)), sent);
     // Their lease was over, or Redis began anew: those that are still held count again, if need be
@@ -81,7 +81,7 @@ async fn renew(permits: &Permits, key: &Arc<str>, ids: &[Arc<str>]) -> Result<()
     if lost.is_empty() {
         return Ok(());
     }
-    lengthen(permits, key, "restore", lost.iter().copied()).await?;
+    extend(permits, key, "restore", lost.iter().copied()).await?;
     permits.held.renewed(lost.iter().copied(), sent);
     for id in lost {
         if !permits.held.has(id) {
@@ -91,7 +91,7 @@ async fn renew(permits: &Permits, key: &Arc<str>, ids: &[Arc<str>]) -> Result<()
     Ok(())
 }
 
-async fn lengthen(
+async fn extend(
     permits: &Permits,
     key: &str,
     op: &str,

@@ -18,12 +18,12 @@ use super::{
 use crate::{background::Task, client::Client, error::Failure, retry::Backoff};
 
 /// Redis is asked for changes this often.
-const EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// And at most this seldom while it does not answer.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// All entries are read this often, and up to half as much later, also if no change is missed: somebody may
 /// have changed them without the script.
-const ALL_EVERY: Duration = Duration::from_secs(600);
+const FULL_READ_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The reading of the lists for one follower.
 pub(super) struct Following {
@@ -110,7 +110,7 @@ impl Following {
     }
 
     /// Reads all entries while changes go on to be passed.
-    async fn read_anew(&self) -> Result<(), StorageError> {
+    async fn read_all(&self) -> Result<(), StorageError> {
         let mut copy = load(&self.client).await?;
         let mut position = self.position.lock().await;
         let Some(follower) = self.follower.upgrade() else { return Ok(()) };
@@ -159,20 +159,20 @@ impl ListSubscription for Following {
 }
 
 async fn keep_reading(following: Weak<Following>) {
-    let mut backoff = Backoff::new(EVERY, LONGEST_WAIT);
-    let until_all = || Instant::now() + ALL_EVERY.mul_f64(1.0 + fastrand::f64() / 2.0);
+    let mut backoff = Backoff::new(POLL_INTERVAL, MAX_POLL_INTERVAL);
+    let until_all = || Instant::now() + FULL_READ_INTERVAL.mul_f64(1.0 + fastrand::f64() / 2.0);
     let mut all_at = until_all();
     loop {
         let Some(following) = following.upgrade() else { return };
         if all_at <= Instant::now() {
             all_at = until_all();
             let following = Arc::clone(&following);
-            tokio::spawn(async move { following.read_anew().await }); // where it fails, changes do
+            tokio::spawn(async move { following.read_all().await }); // where it fails, changes do
         }
         let wait = match following.read().await {
             Ok(()) => {
                 backoff.reset();
-                EVERY
+                POLL_INTERVAL
             }
             Err(_) => backoff.next(),
         };

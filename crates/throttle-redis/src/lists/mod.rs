@@ -26,7 +26,7 @@ use self::{
 use crate::{client::Client, ttl};
 
 /// The longest time that an entry has: a hundred years.
-const LONGEST_MS: u64 = 100 * 365 * 86_400_000;
+const MAX_MS: u64 = 100 * 365 * 86_400_000;
 
 /// The lists of one prefix.
 pub(crate) struct Lists {
@@ -47,13 +47,13 @@ impl ListStorage for Lists {
         entry: &Entry,
         span: Option<Duration>,
     ) -> Result<(), StorageError> {
-        let millis = span.map(|span| ttl::millis(span).min(LONGEST_MS));
+        let millis = span.map(|span| ttl::millis(span).min(MAX_MS));
         let millis = millis.map(|millis| millis.to_string()).unwrap_or_default();
         let answer = call(&self.client, |call| {
             let call = call.arg("add").arg(number(list)).arg(entry.encode());
             call.arg(millis).arg(MAX_LIST_ENTRIES);
         });
-        match answer.await?.word() {
+        match answer.await?.status() {
             "full" => Err(StorageError::not_carried_out(format!(
                 "the shared lists have {MAX_LIST_ENTRIES} entries, which is the most; remove some, add \
                  them for a time, or add networks in place of addresses"
@@ -66,7 +66,7 @@ impl ListStorage for Lists {
         let answer = call(&self.client, |call| {
             call.arg("remove").arg(number(list)).arg(entry.encode());
         });
-        Ok(answer.await?.word() == "done")
+        Ok(answer.await?.status() == "done")
     }
 
     async fn load(&self) -> Result<Vec<ListEntry>, StorageError> {

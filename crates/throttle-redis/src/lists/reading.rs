@@ -17,9 +17,9 @@ const CHANGES_READ: usize = 500;
 /// How often all entries are read anew because the changes meanwhile were too many.
 const ATTEMPTS: usize = 3;
 /// Between two pages passes so many times the time that Redis took for one, for decisions.
-const PAUSE: u32 = 4;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_FACTOR: u32 = 4;
+const MIN_PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// An answer of the script.
 pub(super) struct Answer {
@@ -40,7 +40,7 @@ pub(super) struct Changes {
 
 impl Answer {
     /// Returns the first text after the time.
-    pub(super) fn word(&self) -> &str {
+    pub(super) fn status(&self) -> &str {
         self.texts.first().map_or("", String::as_str)
     }
 }
@@ -96,7 +96,7 @@ async fn latest(client: &Client) -> Result<String, StorageError> {
     let answer = call(client, |call| {
         call.arg("changes").arg("");
     });
-    Ok(answer.await?.word().to_owned())
+    Ok(answer.await?.status().to_owned())
 }
 
 /// Reads the entries in the order of their ends and texts: what does not change is read once, on whichever
@@ -126,7 +126,7 @@ async fn read_pages(client: &Client, list: ListMatch, copy: &mut Copy) -> Result
             }
             _ => return Ok(()),
         }
-        sleep((took * PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
+        sleep((took * PAUSE_FACTOR).clamp(MIN_PAUSE, MAX_PAUSE)).await;
     }
 }
 

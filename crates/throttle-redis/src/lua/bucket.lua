@@ -3,7 +3,7 @@
   -- A request of cost c adds c·W to the backlog, which drains by N each microsecond; B·W is the most it
   -- holds. It is kept as whole tokens and a part of one, `tokens`·W + `part` with `part` < W: so the
   -- numbers stay small, and a limit that is replaced keeps the tokens that are taken. What is beyond the
-  -- capacity drains as fast as by the rule that let it in, if that is faster: by `rate` each microsecond.
+  -- capacity drains as overflow_rate as by the rule that let it in, if that is faster: by `rate` each microsecond.
   --
   -- A refund returns what has not drained yet of a charge; the position in the backlog, which the receipt names,
   -- says how much that is. In a token bucket the charges behind it move up: by at most `offset`·W + `offset_part`,
@@ -82,8 +82,8 @@
       elseif flag == FREED_SLOTS then
         slots = {}
         local last, last_part = 0, 0
-        for place = 42, 41 + beside_size, 16 do
-          local whole, rest = struct.unpack('>dd', value, place)
+        for index = 42, 41 + extra_size, 16 do
+          local whole, rest = struct.unpack('>dd', value, index)
           fits = fits and is_whole(whole) and is_whole(rest) and rest < unit
             and reaches(whole, rest, last, last_part)
           last, last_part = whole, rest
@@ -102,8 +102,8 @@
     if unit ~= window then
       tokens, part = rescaled(tokens, part, unit, window)
       offset, offset_part = rescaled(offset, offset_part, unit, window)
-      for place = 1, slots and #slots or 0, 2 do
-        slots[place], slots[place + 1] = rescaled(slots[place], slots[place + 1], unit, window)
+      for index = 1, slots and #slots or 0, 2 do
+        slots[index], slots[index + 1] = rescaled(slots[index], slots[index + 1], unit, window)
       end
       rate = mul_div(rate, window, unit)
       if rate > 999999999999999 then
@@ -112,9 +112,9 @@
         rate = 1 -- no rule drains by less
       end
     end
-    local fast = rate > limit and rate or limit
+    local overflow_rate = rate > limit and rate or limit
     -- It is now's, also when the clock stepped back: nothing drained, nothing lost.
-    local since, gone, part_gone = at < now and now - at or 0, nil, nil
+    local elapsed, outflow, part_outflow = at < now and now - at or 0, nil, nil
     local before, part_before = tokens, part
     -- How long it takes until the capacity has room for all of the backlog, and how much that is then.
     local beyond, within, part_within, find_within = 0, nil, nil, nil
@@ -122,24 +122,24 @@
       find_within = function()
         beyond, within, part_within = 0, tokens, part
         if tokens > capacity or tokens == capacity and part > 0 then
-          beyond = drain_time(tokens - capacity, part, fast, window)
-          gone, part_gone = mul_div(beyond, fast, window)
-          within, part_within = less(tokens, part, gone, part_gone, window)
+          beyond = drain_time(tokens - capacity, part, overflow_rate, window)
+          outflow, part_outflow = mul_div(beyond, overflow_rate, window)
+          within, part_within = less(tokens, part, outflow, part_outflow, window)
         end
       end
       find_within()
-      if since < beyond then
-        gone, part_gone = mul_div(since, fast, window)
-        tokens, part = less(tokens, part, gone, part_gone, window)
-        since, beyond = 0, beyond - since
+      if elapsed < beyond then
+        outflow, part_outflow = mul_div(elapsed, overflow_rate, window)
+        tokens, part = less(tokens, part, outflow, part_outflow, window)
+        elapsed, beyond = 0, beyond - elapsed
       else
-        tokens, part, since, beyond = within, part_within, since - beyond, 0
+        tokens, part, elapsed, beyond = within, part_within, elapsed - beyond, 0
       end
     end
     if beyond == 0 then
-      if since > 0 and (tokens > 0 or part > 0) then
-        gone, part_gone = mul_div(since, limit, window)
-        tokens, part = less(tokens, part, gone, part_gone, window)
+      if elapsed > 0 and (tokens > 0 or part > 0) then
+        outflow, part_outflow = mul_div(elapsed, limit, window)
+        tokens, part = less(tokens, part, outflow, part_outflow, window)
       end
       rate, within, part_within = limit, tokens, part
     end
@@ -156,11 +156,11 @@
       -- No receipt from before can name what is not drained.
       has_offset = now - since_when < drain_time(capacity, 0, limit, window)
     elseif slots then
-      gone, part_gone = less(before, part_before, tokens, part, window)
+      outflow, part_outflow = less(before, part_before, tokens, part, window)
       local left = {}
-      for place = 1, #slots, 4 do
-        local from, part_from = less(slots[place], slots[place + 1], gone, part_gone, window)
-        local to, part_to = less(slots[place + 2], slots[place + 3], gone, part_gone, window)
+      for index = 1, #slots, 4 do
+        local from, part_from = less(slots[index], slots[index + 1], outflow, part_outflow, window)
+        local to, part_to = less(slots[index + 2], slots[index + 3], outflow, part_outflow, window)
         if kind == TOKEN_BUCKET then
           to, part_to = less(to, part_to, from, part_from, window)
           tokens, part = less(tokens, part, to, part_to, window)
@@ -181,50 +181,50 @@
     local slot
     if asks then
       local over = within + cost - capacity
-      local for_room, too_far, turn = beyond, 0, 0
+      local room_wait, excess_delay, delay = beyond, 0, 0
       if over > 0 or over == 0 and part_within > 0 then
-        for_room = beyond + drain_time(over, part_within, limit, window)
+        room_wait = beyond + drain_time(over, part_within, limit, window)
       end
       if kind == LEAKY_BUCKET then
-        turn = beyond + drain_time(within, part_within, limit, window)
-        too_far = longest >= 0 and turn > longest and turn - longest or 0
+        delay = beyond + drain_time(within, part_within, limit, window)
+        excess_delay = max_delay >= 0 and delay > max_delay and delay - max_delay or 0
       end
-      local denied = for_room > too_far and for_room or too_far
+      local retry_after = room_wait > excess_delay and room_wait or excess_delay
       if slots then
-        -- What is beyond the capacity drains at its own rate, so that no turn is given again before.
+        -- What is beyond the capacity drains at its own rate, so that no delay is refunded again before.
         local past, part_past = less(tokens, part, within, part_within, window)
-        for place = 1, #slots, 4 do
-          local from, part_from = less(slots[place], slots[place + 1], past, part_past, window)
-          local to, part_to = less(slots[place + 2], slots[place + 3], past, part_past, window)
+        for index = 1, #slots, 4 do
+          local from, part_from = less(slots[index], slots[index + 1], past, part_past, window)
+          local to, part_to = less(slots[index + 2], slots[index + 3], past, part_past, window)
           if less(to, part_to, from, part_from, window) >= cost then
-            slot = place
-            turn = beyond + drain_time(from, part_from, limit, window)
-            too_far = longest >= 0 and turn > longest and turn - longest or 0
-            too_far = beyond > too_far and beyond or too_far
-            denied = too_far < denied and too_far or denied
+            slot = index
+            delay = beyond + drain_time(from, part_from, limit, window)
+            excess_delay = max_delay >= 0 and delay > max_delay and delay - max_delay or 0
+            excess_delay = beyond > excess_delay and beyond or excess_delay
+            retry_after = excess_delay < retry_after and excess_delay or retry_after
             break
           end
         end
       end
-      if denied > 0 then
-        allowed, wait = false, denied
-      elseif turn > 0 then
-        wait = turn
+      if retry_after > 0 then
+        allowed, wait = false, retry_after
+      elseif delay > 0 then
+        wait = delay
       end
     end
 
     -- refund
     if refunds then
       local drained, part_drained = 0, 0
-      if now > mark then
-        drained, part_drained = mul_div(now - mark, rate > limit and rate or limit, window)
+      if now > charged_at then
+        drained, part_drained = mul_div(now - charged_at, rate > limit and rate or limit, window)
       end
-      if mark >= 0 then
-        level, rest = less(level, rest, drained, part_drained, window)
+      if charged_at >= 0 then
+        level, level_part = less(level, level_part, drained, part_drained, window)
       end
       if kind == LEAKY_BUCKET then
         slots = slots or {}
-        if mark < 0 then
+        if charged_at < 0 then
           -- free_last
           local left, part_left = cost, 0
           repeat
@@ -246,17 +246,17 @@
             end
           until not at_slot or tokens == 0 and part == 0
         else
-          local to, part_to = level, rest
+          local to, part_to = level, level_part
           if reaches(to, part_to, tokens, part) then
             to, part_to = tokens, part
           end
           local from, part_from = less(to, part_to, cost, 0, window)
           if not reaches(from, part_from, to, part_to) then
             -- free
-            local left, place_of = {}, 1
-            for place = 1, #slots, 4 do
+            local left, insert_at = {}, 1
+            for index = 1, #slots, 4 do
               local a, part_a, b, part_b =
-                slots[place], slots[place + 1], slots[place + 2], slots[place + 3]
+                slots[index], slots[index + 1], slots[index + 2], slots[index + 3]
               if not reaches(b, part_b, from, part_from) or not reaches(to, part_to, a, part_a) then
                 left[#left + 1], left[#left + 2], left[#left + 3], left[#left + 4] =
                   a, part_a, b, part_b
@@ -273,14 +273,14 @@
             if reaches(to, part_to, tokens, part) then
               tokens, part = from, part_from
             else
-              while place_of < #slots
-                and not reaches(slots[place_of], slots[place_of + 1], from, part_from) do
-                place_of = place_of + 4
+              while insert_at < #slots
+                and not reaches(slots[insert_at], slots[insert_at + 1], from, part_from) do
+                insert_at = insert_at + 4
               end
-              table.insert(slots, place_of, part_to)
-              table.insert(slots, place_of, to)
-              table.insert(slots, place_of, part_from)
-              table.insert(slots, place_of, from)
+              table.insert(slots, insert_at, part_to)
+              table.insert(slots, insert_at, to)
+              table.insert(slots, insert_at, part_from)
+              table.insert(slots, insert_at, from)
               if #slots > 64 then
                 for _ = 1, 4 do
                   table.remove(slots, 1)
@@ -293,34 +293,34 @@
           slots = nil
         end
       else
-        local given, part_given, is_last = cost, 0, true
-        if mark >= 0 then
+        local refunded, part_refunded, is_last = cost, 0, true
+        if charged_at >= 0 then
           local all, part_all = more(tokens, part, offset, offset_part, window)
-          is_last = reaches(level, rest, all, part_all)
+          is_last = reaches(level, level_part, all, part_all)
           -- Whatever moved: of its own, no more has drained than at all.
-          given, part_given = less(cost, 0, drained, part_drained, window)
-          if not (has_offset and mark < since_when) then
-            level, rest = less(level, rest, offset, offset_part, window)
+          refunded, part_refunded = less(cost, 0, drained, part_drained, window)
+          if not (has_offset and charged_at < since_when) then
+            level, level_part = less(level, level_part, offset, offset_part, window)
             -- It stood within the room, whatever had moved by then.
             local most, part_most = less(capacity, 0, drained, part_drained, window)
-            if reaches(level, rest, most, part_most) then
-              level, rest = most, part_most
+            if reaches(level, level_part, most, part_most) then
+              level, level_part = most, part_most
             end
-            if reaches(level, rest, given, part_given) then
-              given, part_given = level, rest
+            if reaches(level, level_part, refunded, part_refunded) then
+              refunded, part_refunded = level, level_part
             end
           end
-          if given >= cost then
-            given, part_given = cost, 0
+          if refunded >= cost then
+            refunded, part_refunded = cost, 0
           end
         end
-        if reaches(given, part_given, tokens, part) then
-          given, part_given = tokens, part
+        if reaches(refunded, part_refunded, tokens, part) then
+          refunded, part_refunded = tokens, part
         end
-        tokens, part = less(tokens, part, given, part_given, window)
-        if not is_last and (given > 0 or part_given > 0) then
+        tokens, part = less(tokens, part, refunded, part_refunded, window)
+        if not is_last and (refunded > 0 or part_refunded > 0) then
           has_offset = true
-          offset, offset_part = more(offset, offset_part, given, part_given, window)
+          offset, offset_part = more(offset, offset_part, refunded, part_refunded, window)
           if offset >= 999999999999999 then
             offset, offset_part, since_when = 999999999999999, 0, now + 1
           end
@@ -331,17 +331,17 @@
       end
     end
 
-    admitted, reply = settle(i + 1, admitted and allowed)
-    if admitted == nil then
+    all_allowed, reply = acquire(i + 1, all_allowed and allowed)
+    if all_allowed == nil then
       return nil, reply
     end
 
     -- charge
-    charges = admitted and acquires
+    charges = all_allowed and acquires
     if charges and slot then
       local from, part_from = slots[slot] + cost, slots[slot + 1]
       level_hi, level_lo = product(from, window)
-      mark, level_lo, slots[slot] = now, level_lo + part_from, from
+      charged_at, level_lo, slots[slot] = now, level_lo + part_from, from
       if reaches(from, part_from, slots[slot + 2], slots[slot + 3]) then
         for _ = 1, 4 do
           table.remove(slots, slot)
@@ -349,18 +349,18 @@
         slots = #slots > 0 and slots or nil
       end
     elseif charges then
-      tokens, mark = tokens + cost, now
+      tokens, charged_at = tokens + cost, now
       level_hi, level_lo = product(tokens + offset, window)
       level_lo = level_lo + part + offset_part
     end
 
-    -- standing, lifetime
+    -- availability, lifetime
     remaining = capacity - tokens - (part > 0 and 1 or 0)
-    if longest >= 0 or slots then
-      -- How many requests of cost 1 find room in one place, and have their turn soon enough.
+    if max_delay >= 0 or slots then
+      -- How many requests of cost 1 find room in one index, and have their delay soon enough.
       local last, part_last = nil, nil
-      if longest >= 0 then
-        last, part_last = mul_div(longest, limit, window)
+      if max_delay >= 0 then
+        last, part_last = mul_div(max_delay, limit, window)
       end
       local function fit(from, part_from, room)
         if not last then
@@ -371,9 +371,9 @@
         return begin < room and begin or room
       end
       remaining = fit(tokens, part, remaining > 0 and remaining or 0)
-      for place = 1, slots and reaches(capacity, 0, tokens, part) and #slots or 0, 4 do
-        local room = less(slots[place + 2], slots[place + 3], slots[place], slots[place + 1], window)
-        room = fit(slots[place], slots[place + 1], room)
+      for index = 1, slots and reaches(capacity, 0, tokens, part) and #slots or 0, 4 do
+        local room = less(slots[index + 2], slots[index + 3], slots[index], slots[index + 1], window)
+        room = fit(slots[index], slots[index + 1], room)
         remaining = room > remaining and room or remaining
       end
     end
@@ -384,12 +384,12 @@
     if has_offset then
       -- Until no receipt can name what is not drained.
       lifetime = beyond + drain_time(within + capacity, part_within, limit, window)
-      beside = struct.pack('>ddd', offset, offset_part, since_when)
+      extra = struct.pack('>ddd', offset, offset_part, since_when)
     elseif slots then
-      beside = ''
-      for place = 1, #slots, 4 do
-        beside = beside
-          .. struct.pack('>dddd', slots[place], slots[place + 1], slots[place + 2], slots[place + 3])
+      extra = ''
+      for index = 1, #slots, 4 do
+        extra = extra
+          .. struct.pack('>dddd', slots[index], slots[index + 1], slots[index + 2], slots[index + 3])
       end
     end
   end

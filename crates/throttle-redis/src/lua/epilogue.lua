@@ -4,29 +4,29 @@
 
   -- 2. If all admit, charge all; if not, shut what denied.
   reset_after = reset_after or lifetime
-  local shuts = acquires and not allowed and wait and opens == 0 and block > 0
-  if shuts then
-    opens, length = shut(block, wait)
+  local starts_block = acquires and not allowed and wait and blocked_until == 0 and block > 0
+  if starts_block then
+    blocked_until, block_length = start_block(block, wait)
   end
 
   -- 3. Store what must be kept, for as long as it can matter.
-  if charges or shuts or ahead or refunds then
-    if opens - now > lifetime then
-      lifetime = opens - now
+  if charges or starts_block or ahead or refunds then
+    if blocked_until - now > lifetime then
+      lifetime = blocked_until - now
     end
     if others_left > lifetime then
       lifetime = others_left
     end
-    local ttl = math.floor((lifetime + 999) / 1000) + slack
+    local ttl = math.floor((lifetime + 999) / 1000) + ttl_margin
     local tag, bytes = number + flag, nil
     if lifetime > 0 and not others then
-      bytes = struct.pack(format, tag + (opens > 0 and BLOCKED or 0), a, b, c, d, e) .. (beside or '')
+      bytes = struct.pack(format, tag + (blocked_until > 0 and BLOCKED or 0), a, b, c, d, e) .. (extra or '')
     elseif others then
-      bytes = struct.pack(format, tag, a, b, c, d, e) .. (beside or '')
-      bytes = string.char(MIXED + (opens > 0 and BLOCKED or 0)) .. struct.pack('>H', #bytes) .. bytes .. others
+      bytes = struct.pack(format, tag, a, b, c, d, e) .. (extra or '')
+      bytes = string.char(MIXED + (blocked_until > 0 and BLOCKED or 0)) .. struct.pack('>H', #bytes) .. bytes .. others
     end
-    if opens > 0 then
-      bytes = bytes .. struct.pack('>dd', opens, length)
+    if blocked_until > 0 then
+      bytes = bytes .. struct.pack('>dd', blocked_until, block_length)
     end
     if lifetime == 0 then
       redis.call('UNLINK', key)
@@ -43,7 +43,7 @@
         redis.call('RPUSH', key, bytes)
       else
         if replaced then
-          redis.call('LSET', key, place, replaced)
+          redis.call('LSET', key, index, replaced)
         end
         if removed then
           redis.call('LREM', key, -1, removed)
@@ -60,15 +60,15 @@
     end
   end
   if refunds then
-    return admitted, reply
+    return all_allowed, reply
   end
 
   local flags = allowed and 1 or 0
-  if opens > 0 then
-    flags, remaining, reset_after = 2, 0, opens - now
+  if blocked_until > 0 then
+    flags, remaining, reset_after = 2, 0, blocked_until - now
     wait = wait and reset_after
   end
-  if wait and (admitted or not allowed) then
+  if wait and (all_allowed or not allowed) then
     flags = flags + 4
   end
   if charges then
@@ -77,12 +77,12 @@
   if others then
     flags = flags + 16
   end
-  return admitted, struct.pack('>Bddddddd', flags, now, remaining > 0 and remaining or 0, reset_after,
-    wait or 0, mark or 0, level_hi or 0, level_lo or 0) .. reply
+  return all_allowed, struct.pack('>Bddddddd', flags, now, remaining > 0 and remaining or 0, reset_after,
+    wait or 0, charged_at or 0, level_hi or 0, level_lo or 0) .. reply
 end
 
-local admitted, reply = settle(1, true)
-if admitted == nil then
+local all_allowed, reply = acquire(1, true)
+if all_allowed == nil then
   return type(reply) == 'table' and reply or redis.error_reply('RTCORRUPT key ' .. reply)
 elseif refunds then
   return redis.status_reply('OK')

@@ -12,7 +12,7 @@
     if now < start then
       start, ahead = now, true -- the clock stepped back
     elseif used == 0 or now - start >= window then
-      -- Not to before the start: a clock that stepped back opens no window again.
+      -- Not to before the start: a clock that stepped back blocked_until no window again.
       local aligned = now - now % window
       start, used = aligned > start and aligned or start, 0
     end
@@ -24,22 +24,22 @@
     end
 
     -- refund
-    if refunds and (mark < 0 or mark == start) then
+    if refunds and (charged_at < 0 or charged_at == start) then
       used = used > cost and used - cost or 0
     end
 
-    admitted, reply = settle(i + 1, admitted and allowed)
-    if admitted == nil then
+    all_allowed, reply = acquire(i + 1, all_allowed and allowed)
+    if all_allowed == nil then
       return nil, reply
     end
 
     -- charge
-    charges = admitted and acquires
+    charges = all_allowed and acquires
     if charges then
-      used, mark = used + cost, start
+      used, charged_at = used + cost, start
     end
 
-    -- standing, lifetime
+    -- availability, lifetime
     remaining, lifetime = limit - used, used > 0 and left or 0
     format, a, b, c = '>Bddd', start, used, window
   end

@@ -53,13 +53,13 @@
       local all = string.char(tag) .. value:sub(2, size + 1)
       all = tag == MIXED and all:sub(2) or struct.pack('>H', #all) .. all
       value = nil
-      local place, seen = 1, {}
+      local index, seen = 1, {}
       repeat
-        local last = place + 1
+        local last = index + 1
         if last < #all then
-          last = last + struct.unpack('>H', all, place)
+          last = last + struct.unpack('>H', all, index)
         end
-        local state = all:sub(place + 2, last)
+        local state = all:sub(index + 2, last)
         local its_number, left = (state:byte() or 0) % FREED_SLOTS, 0
         if its_number == number then
           value = state
@@ -73,12 +73,12 @@
         local is_log = state:byte() == SLIDING_WINDOW_LOG
         has_list = has_list or is_log
         if left > 0 then
-          others = (others or '') .. all:sub(place, last)
+          others = (others or '') .. all:sub(index, last)
           others_left = left > others_left and left or others_left
           others_list = others_list or is_log
         end
-        place = last + 1
-      until place > #all
+        index = last + 1
+      until index > #all
       if value then
         tag, size = value:byte(), #value - 1
       end

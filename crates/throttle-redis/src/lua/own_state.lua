@@ -3,12 +3,12 @@
       flag = tag - number
       local least = number == FIXED_WINDOW and 24 or number == SLIDING_WINDOW_COUNTER and 32
         or number == TOKEN_BUCKET and 40 or number == SLIDING_WINDOW_LOG and 40 or math.huge
-      beside_size = size - least
+      extra_size = size - least
       if flag > 0 then
-        fits = fits and number == TOKEN_BUCKET and (flag == RECEIPT_OFFSET and beside_size == 24
-          or flag == FREED_SLOTS and beside_size % 32 == 0 and beside_size > 0 and beside_size <= 512)
+        fits = fits and number == TOKEN_BUCKET and (flag == RECEIPT_OFFSET and extra_size == 24
+          or flag == FREED_SLOTS and extra_size % 32 == 0 and extra_size > 0 and extra_size <= 512)
       else
-        fits = fits and beside_size == 0
+        fits = fits and extra_size == 0
       end
     end
     if not fits then
@@ -17,13 +17,13 @@
   end
 
   -- It is not asked when it is shut, or for more than it ever gives (no wait helps), or to give back.
-  local allowed, wait = refunds or opens == 0 and cost <= capacity, nil
-  if opens > 0 and cost <= capacity then
-    wait = opens - now
+  local allowed, wait = refunds or blocked_until == 0 and cost <= capacity, nil
+  if blocked_until > 0 and cost <= capacity then
+    wait = blocked_until - now
   end
   local asks = allowed and not refunds
 
   -- What an algorithm tells: whether it charged and its receipt, where the key stands, the numbers of
   -- its state, and for a log what becomes of its entries.
-  local charges, level_hi, level_lo, remaining, reset_after, lifetime, format, a, b, c, d, e, beside
-  local fresh, dropped, cut, place, replaced, removed, entry
+  local charges, level_hi, level_lo, remaining, reset_after, lifetime, format, a, b, c, d, e, extra
+  local fresh, dropped, cut, index, replaced, removed, entry

@@ -1,11 +1,11 @@
 -- Settles the rules from the i-th on, when all before it have been asked: returns whether all admit,
 -- and the answers; or nothing, and what is wrong, before anything is written.
-local function settle(i, admitted)
+local function acquire(i, all_allowed)
   if i > #KEYS then
-    return admitted, ''
+    return all_allowed, ''
   end
   local key, reply = KEYS[i], nil
-  local kind, limit, window, capacity, block, cost, longest, mark, level, rest =
+  local kind, limit, window, capacity, block, cost, max_delay, charged_at, level, level_part =
     struct.unpack(refunds and '>Bddddddddd' or '>Bdddddd', ARGV[i + 2])
 
   -- 1. Bring every state to now, and ask it.
@@ -18,9 +18,9 @@ local function settle(i, admitted)
   --   both buckets            with the number of the token bucket: tokens, part of a token, moment, window, rate
   --     RECEIPT_OFFSET        then the offset (tokens, part), since when
   --     FREED_SLOTS           then up to 16 slots: from (tokens, part), to (tokens, part)
-  --   MIXED                   states of several algorithms: of each its length in two bytes, then itself; with
+  --   MIXED                   states of several algorithms: of each its block_length in two bytes, then itself; with
   --                           one of a log it is the header of that
-  --   BLOCKED                 at the end: until, length
+  --   BLOCKED                 at the end: until, block_length
   local value, entries
   local is_list = kind == SLIDING_WINDOW_LOG
   if is_list then
@@ -41,18 +41,18 @@ local function settle(i, admitted)
   end
 
   local number = kind == LEAKY_BUCKET and TOKEN_BUCKET or kind
-  local exists, opens, length, ahead, flag, beside_size = value, 0, 0, false, 0, 0
+  local exists, blocked_until, block_length, ahead, flag, extra_size = value, 0, 0, false, 0, 0
   local others, others_left, others_list = nil, 0, false
   if value then
     local tag, size = value:byte() or 0, #value - 1
     if tag >= BLOCKED then
       tag, size = tag - BLOCKED, size - 16
       if size >= 0 then
-        opens, length = struct.unpack('>dd', value, size + 2)
-        if not (is_whole(opens) and is_whole(length) and length <= 1000000000000000) then
+        blocked_until, block_length = struct.unpack('>dd', value, size + 2)
+        if not (is_whole(blocked_until) and is_whole(block_length) and block_length <= 1000000000000000) then
           return nil, i .. ': its block is out of range'
         end
-        opens, length, ahead = advance_block(opens, length)
+        blocked_until, block_length, ahead = advance_block(blocked_until, block_length)
       end
     end
     local has_list = tag == SLIDING_WINDOW_LOG

@@ -44,25 +44,25 @@
 
     -- refund
     if refunds then
-      if mark < 0 or mark == start then
+      if charged_at < 0 or charged_at == start then
         cur = cur > cost and cur - cost or 0
-      elseif mark + window == start then
+      elseif charged_at + window == start then
         prev = prev > cost and prev - cost or 0
       end
     end
 
-    admitted, reply = settle(i + 1, admitted and allowed)
-    if admitted == nil then
+    all_allowed, reply = acquire(i + 1, all_allowed and allowed)
+    if all_allowed == nil then
       return nil, reply
     end
 
     -- charge
-    charges = admitted and acquires
+    charges = all_allowed and acquires
     if charges then
-      cur, mark = cur + cost, start
+      cur, charged_at = cur + cost, start
     end
 
-    -- standing, lifetime
+    -- availability, lifetime
     remaining, lifetime = limit - faded - cur, cur > 0 and left + window or prev > 0 and left or 0
     format, a, b, c, d = '>Bdddd', start, prev, cur, window
   end

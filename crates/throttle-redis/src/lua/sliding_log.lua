@@ -98,14 +98,14 @@
     end
 
     -- refund
-    if refunds and mark < 0 and sum > cost then
+    if refunds and charged_at < 0 and sum > cost then
       local at, charged, own, passed, before = walk(cost, true)
       if not at then
         return nil, i .. ': the entries of its log do not sum up'
       end
       charged, cut = before + charged - cost, passed
       if charged > 0 then
-        place, replaced = -1 - cut, struct.pack('>dI3', own, charged)
+        index, replaced = -1 - cut, struct.pack('>dI3', own, charged)
       else
         cut = cut + 1
         at, charged, own = read_entry(redis.call('LINDEX', key, -1 - cut))
@@ -114,12 +114,12 @@
         return nil, i .. ': the entries of its log do not sum up'
       end
       sum, newest, base, last = sum - cost, at, own, charged
-    elseif refunds and mark < 0 then
+    elseif refunds and charged_at < 0 then
       sum = 0
-    elseif refunds and sum > 0 and mark == newest then
+    elseif refunds and sum > 0 and charged_at == newest then
       if last > cost then
         sum, last = sum - cost, last - cost
-        place, replaced = -1, struct.pack('>dI3', base, last)
+        index, replaced = -1, struct.pack('>dI3', base, last)
       elseif sum > last then
         local at, charged, own = read_entry(redis.call('LINDEX', key, -2))
         if not at then
@@ -129,7 +129,7 @@
       else
         sum = 0
       end
-    elseif refunds and sum > 0 and mark >= oldest and mark < newest then
+    elseif refunds and sum > 0 and charged_at >= oldest and charged_at < newest then
       local low, high = dropped + 1, redis.call('LLEN', key) - 2
       while low <= high do
         local middle = math.floor((low + high) / 2)
@@ -138,12 +138,12 @@
         if not at then
           return nil, i .. ': an entry of its log is none'
         end
-        if at < mark then
+        if at < charged_at then
           low = middle + 1
-        elseif at > mark then
+        elseif at > charged_at then
           high = middle - 1
         elseif charged > cost then
-          sum, place, replaced = sum - cost, middle, struct.pack('>dI3', own, charged - cost)
+          sum, index, replaced = sum - cost, middle, struct.pack('>dI3', own, charged - cost)
           break
         else
           sum, removed = sum - charged, bytes
@@ -152,8 +152,8 @@
       end
     end
 
-    admitted, reply = settle(i + 1, admitted and allowed)
-    if admitted == nil then
+    all_allowed, reply = acquire(i + 1, all_allowed and allowed)
+    if all_allowed == nil then
       return nil, reply
     end
 
@@ -162,20 +162,20 @@
     if fresh then
       newest, base, last = 0, 0, 0
     end
-    charges = admitted and acquires
+    charges = all_allowed and acquires
     if charges then
       if not fresh and newest == now then
         last = last + cost
-        place, replaced = -1, struct.pack('>dI3', base, last)
+        index, replaced = -1, struct.pack('>dI3', base, last)
       else
         base = fresh and 0 or (base + now - newest) % 562949953421312
         newest, last = now, cost
         entry = struct.pack('>dI3', base, last)
       end
-      sum, mark = sum + cost, now
+      sum, charged_at = sum + cost, now
     end
 
-    -- standing, lifetime
+    -- availability, lifetime
     remaining, lifetime = limit - sum, sum > 0 and newest + window - now or 0
     format, a, b, c, d, e = '>Bddddd', sum, newest, base, last, window
   end

@@ -13,11 +13,11 @@ use arc_swap::ArcSwapOption;
 use redis::{Cmd, Pipeline, RedisError, Value, cmd};
 use tokio::{sync::Notify, time::Instant};
 
-use super::pipeliner::{Pipeliner, Unsent, unless_unsent};
+use super::pipeliner::{Pipeliner, Unsent, detect_unsent};
 use crate::{error::checked, transport::Connected};
 
 /// A caller who waited for so long and went away has given the connection up.
-const PATIENT: Duration = Duration::from_millis(10);
+const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 
 /// A slot of the pool, which has a connection or waits for one.
 #[derive(Default)]
@@ -64,8 +64,8 @@ impl Connection {
         pipeliner: Arc<Pipeliner>,
         health: Arc<ConnectionHealth>,
     ) -> Self {
-        let answers = connected.line.wire.answers();
-        connected.line.wire.set_made();
+        let answers = connected.sender.wire.answers();
+        connected.sender.wire.set_established();
         Self { connected, answers, pipeliner, since: Instant::now(), health }
     }
 
@@ -75,20 +75,20 @@ impl Connection {
     }
 
     /// Returns whether it was given up while the server kept it open.
-    pub(super) fn is_given_up(&self) -> bool {
-        !self.connected.line.wire.is_over()
+    pub(super) fn is_abandoned(&self) -> bool {
+        !self.connected.sender.wire.has_ended()
     }
 
     /// Returns whether it answered anything since it was made.
     pub(super) fn has_answered(&self) -> bool {
-        self.connected.line.wire.answers() > self.answers
+        self.connected.sender.wire.answers() > self.answers
     }
 
     /// Returns why the connection was lost, where more is known than the error of a request says.
-    pub(super) fn lost(&self, error: RedisError) -> RedisError {
-        match self.connected.line.wire.too_long() {
-            Some(too_long) => too_long.into(),
-            None if error.is_connection_dropped() && !self.has_answered() => hung_up(),
+    pub(super) fn explain_loss(&self, error: RedisError) -> RedisError {
+        match self.connected.sender.wire.too_large() {
+            Some(too_large) => too_large.into(),
+            None if error.is_connection_dropped() && !self.has_answered() => closed_early(),
             None => error,
         }
     }
@@ -100,7 +100,7 @@ impl Connection {
 
     /// Sends a command, together with others that come at the same time.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Result<Value, RedisError>, Unsent> {
-        self.pipeliner.send(&self.connected.line, command).await
+        self.pipeliner.send(&self.connected.sender, command).await
     }
 
     /// Sends commands one right after the other, and returns the answers to the last `count`.
@@ -110,16 +110,16 @@ impl Connection {
         skip: usize,
         count: usize,
     ) -> Result<Result<Vec<Value>, RedisError>, Unsent> {
-        let mut multiplexed = self.connected.line.multiplexed.clone();
+        let mut multiplexed = self.connected.sender.multiplexed.clone();
         let sent = multiplexed.send_packed_commands(commands, skip, count);
         let answers = |values: Vec<Value>| values.into_iter().map(checked).collect();
-        let answer = unless_unsent(&self.connected.line, sent).await?;
+        let answer = detect_unsent(&self.connected.sender, sent).await?;
         Ok(answer.and_then(answers))
     }
 
     /// Returns whether a PING is answered: by anything at all, a server that is loading is there.
     pub(super) async fn answers_ping(&self) -> bool {
-        let mut multiplexed = self.connected.line.multiplexed.clone();
+        let mut multiplexed = self.connected.sender.multiplexed.clone();
         multiplexed.send_packed_command(&cmd("PING")).await.is_ok()
     }
 
@@ -131,12 +131,12 @@ impl Connection {
 impl Drop for Connection {
     /// Nobody waits for an answer any more, and one that hangs would be kept open by what was sent on it.
     fn drop(&mut self) {
-        self.pipeliner.give_up();
+        self.pipeliner.abandon();
     }
 }
 
 /// Returns the error of a connection that was closed before it answered anything.
-pub(super) fn hung_up() -> RedisError {
+pub(super) fn closed_early() -> RedisError {
     let text = "it was closed before it answered any request; if that repeats, see whether what stands between \
                 lets scripts (EVALSHA) pass";
     io::Error::new(io::ErrorKind::BrokenPipe, text).into()
@@ -194,7 +194,7 @@ impl Wait<'_> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if !self.ended && self.since.elapsed() >= PATIENT {
+        if !self.ended && self.since.elapsed() >= SUSPECT_AFTER {
             self.health.mark_suspect();
         }
     }

@@ -13,17 +13,17 @@ use tokio::{
 };
 
 /// The error is written as soon as the connection is accepted.
-const PROMPTLY: Duration = Duration::from_millis(500);
+const GREETING_TIMEOUT: Duration = Duration::from_millis(500);
 /// The error of protected mode, the longest, has less than a thousand bytes.
-const MOST: usize = 2_048;
+const MAX_GREETING: usize = 2_048;
 
 /// Returns why the server closed a connection before its handshake was over, if it says so to another one;
 /// otherwise the error as it is.
-pub(super) async fn explained(address: &ConnectionAddr, error: RedisError) -> RedisError {
+pub(super) async fn explain(address: &ConnectionAddr, error: RedisError) -> RedisError {
     if !error.is_connection_dropped() || error.is_connection_refusal() {
         return error;
     }
-    let greeting = timeout(PROMPTLY, greeting(address)).await;
+    let greeting = timeout(GREETING_TIMEOUT, greeting(address)).await;
     let line = greeting.ok().and_then(Result::ok).unwrap_or_default();
     match redis::parse_redis_value(&first_sentence(&line)) {
         Ok(Value::ServerError(reason)) => reason.into(),
@@ -41,8 +41,8 @@ async fn greeting(address: &ConnectionAddr) -> io::Result<Vec<u8>> {
         ConnectionAddr::Unix(path) => Box::new(tokio::net::UnixStream::connect(path).await?),
         _ => return Ok(Vec::new()),
     };
-    let (mut line, mut filled) = (vec![0; MOST], 0);
-    while filled < MOST && !line[..filled].contains(&b'\n') {
+    let (mut line, mut filled) = (vec![0; MAX_GREETING], 0);
+    while filled < MAX_GREETING && !line[..filled].contains(&b'\n') {
         match stream.read(&mut line[filled..]).await? {
             0 => break,
             count => filled += count,

@@ -9,8 +9,8 @@ use redis::{RedisError, cmd};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    connection::{Connection, ConnectionHealth, hung_up},
-    greeting::explained,
+    connection::{Connection, ConnectionHealth, closed_early},
+    greeting::explain,
     pipeliner::Pipeliner,
     shared::Shared,
     source::Source,
@@ -19,37 +19,37 @@ use crate::{lua, options::Options, retry::Backoff, stats::Counters, transport};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
-/// A connection that was there for so long has proven itself: the wait before the next begins from the first again.
-const GOOD: Duration = Duration::from_secs(1);
+/// A connection that was there for so long has last_answer itself: the wait before the next begins from the first again.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// A connection that answered so short a time ago is not asked whether it does.
-const PROOF: Duration = Duration::from_millis(50);
+const RECENT_ANSWER: Duration = Duration::from_millis(50);
 
 /// Makes the slot's connection, watches it, and makes it anew when it breaks; never ends by itself.
 pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
     let (slot, options) = (&shared.slots[index], &shared.options);
     let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
-    let mut again = false;
+    let mut is_reconnect = false;
     loop {
         match timeout(options.connect_timeout, open(source, options)).await {
             Ok(Ok((connection, address))) => {
                 slot.set(Some(Arc::clone(&connection)));
-                if again {
+                if is_reconnect {
                     Counters::add(&shared.counters.reconnects);
                 }
-                again = true;
+                is_reconnect = true;
                 shared.connected(&address);
                 watch(&connection, shared).await;
                 slot.set(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
-                if connection.age() >= GOOD || connection.is_given_up() {
+                if connection.age() >= STABLE_AFTER || connection.is_abandoned() {
                     backoff.reset();
                 } else if !connection.has_answered() {
-                    shared.failed(hung_up());
+                    shared.failed(closed_early());
                 }
             }
             Ok(Err(error)) => shared.failed(error),
-            Err(_) => shared.failed(late(options.connect_timeout)),
+            Err(_) => shared.failed(connect_timeout_error(options.connect_timeout)),
         }
         sleep(backoff.next()).await;
     }
@@ -58,7 +58,7 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
 /// Returns when the connection cannot be used any more: it is closed, or answers no more.
 async fn watch(connection: &Connection, shared: &Shared) {
     let (options, health) = (&shared.options, connection.health());
-    let mut proven = Instant::now();
+    let mut last_answer = Instant::now();
     loop {
         let rest = options.health_check_interval;
         // The notification of what was marked during a PING is gone.
@@ -77,7 +77,7 @@ async fn watch(connection: &Connection, shared: &Shared) {
             }
             health.probe_on_reuse.store(false, Relaxed);
             shared.changed.notify_waiters();
-        } else if health.suspect.swap(false, Relaxed) && proven.elapsed() >= PROOF {
+        } else if health.suspect.swap(false, Relaxed) && last_answer.elapsed() >= RECENT_ANSWER {
             // It is used meanwhile: that somebody goes away says little.
             if !ping(connection, options.response_timeout).await {
                 Counters::add(&shared.counters.late);
@@ -87,7 +87,7 @@ async fn watch(connection: &Connection, shared: &Shared) {
         } else {
             continue;
         }
-        proven = Instant::now();
+        last_answer = Instant::now();
     }
 }
 
@@ -118,9 +118,9 @@ async fn open(source: &Source, options: &Options) -> Result<(Arc<Connection>, St
     };
     let connected = match transport::open(&info, options.encryption.as_ref(), on_end).await {
         Ok(connected) => connected,
-        Err(error) => return Err(explained(info.addr(), error).await),
+        Err(error) => return Err(explain(info.addr(), error).await),
     };
-    let mut multiplexed = connected.line.multiplexed.clone();
+    let mut multiplexed = connected.sender.multiplexed.clone();
     if let Some(name) = &options.client_name {
         cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut multiplexed).await?;
     }
@@ -131,7 +131,7 @@ async fn open(source: &Source, options: &Options) -> Result<(Arc<Connection>, St
     Ok((Arc::new(connection), info.addr().to_string()))
 }
 
-fn late(timeout: Duration) -> RedisError {
+fn connect_timeout_error(timeout: Duration) -> RedisError {
     let text = format!("it was not made within {timeout:?}");
     std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
 }

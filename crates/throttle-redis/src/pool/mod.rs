@@ -5,8 +5,8 @@
 //! makes another when it breaks; a request only ever picks one that is there. One that may be broken
 //! (an answer was late) is not picked until it has answered a PING.
 
-mod ask;
 mod connection;
+mod discovery;
 mod greeting;
 mod keeper;
 mod pipeliner;
@@ -24,7 +24,7 @@ use tokio::{
 pub(crate) use self::source::{Source, address_of, connection_addr, with_login};
 use self::{
     connection::Connection,
-    pipeliner::{MOST_WAITING, Sent, Unsent},
+    pipeliner::{MAX_QUEUED, Sent, Unsent},
     shared::Shared,
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// More connections than this carry no more.
-const MOST_CONNECTIONS: usize = 4;
+const MAX_CONNECTIONS: usize = 4;
 
 /// Holds the connections to one server; they end with it.
 pub(crate) struct Pool {
@@ -85,7 +85,7 @@ impl Pool {
 
     /// Returns how many connections a server gets.
     pub(crate) fn size(options: &Options) -> usize {
-        options.max_connections.min(MOST_CONNECTIONS)
+        options.max_connections.min(MAX_CONNECTIONS)
     }
 
     /// Sends a command, and returns what came back before the deadline.
@@ -95,7 +95,7 @@ impl Pool {
             let wait = connection.wait();
             let answer = timeout_at(deadline, connection.send(cmd)).await;
             wait.end();
-            if let Some(answer) = self.sorted(&connection, answer) {
+            if let Some(answer) = self.classify(&connection, answer) {
                 return answer;
             }
         }
@@ -114,7 +114,7 @@ impl Pool {
             let wait = connection.wait();
             let answer = timeout_at(deadline, connection.send_all(commands, skip, count)).await;
             wait.end();
-            if let Some(answer) = self.sorted(&connection, answer) {
+            if let Some(answer) = self.classify(&connection, answer) {
                 return answer;
             }
         }
@@ -137,7 +137,7 @@ impl Pool {
 
     /// Replaces the connections that were there before `moment`: they lead to a server that is no
     /// master any more.
-    pub(crate) fn renew(&self, moment: Instant) {
+    pub(crate) fn replace_older(&self, moment: Instant) {
         for slot in &self.shared.slots {
             slot.drop_older(moment);
         }
@@ -146,13 +146,13 @@ impl Pool {
     /// Follows a sentinel that says that one address took the place of another as the master. The other one
     /// is not connected to for a while, though a sentinel that did not hear of it yet, and the server itself,
     /// may say that it is master still.
-    pub(crate) fn switch(&self, old: &str, new: &str) {
+    pub(crate) fn switch_master(&self, old: &str, new: &str) {
         // Whatever was said of it before, maybe late and by another sentinel.
-        self.source.reinstate(new);
+        self.source.clear_demoted(new);
         // The other sentinels say the same.
         if self.address().as_deref() != Some(new) {
-            self.source.depose(old);
-            self.renew(Instant::now());
+            self.source.mark_demoted(old);
+            self.replace_older(Instant::now());
         }
     }
 
@@ -204,7 +204,7 @@ impl Pool {
 
     /// Returns what came of a request; none where its connection was closed before anything of it was written,
     /// so that it is sent on another.
-    fn sorted<T>(
+    fn classify<T>(
         &self,
         connection: &Connection,
         answer: Result<Sent<T>, Elapsed>,
@@ -218,14 +218,14 @@ impl Pool {
                 Err(match failure {
                     Failure::Lost { server, source } => {
                         connection.health().mark_broken();
-                        Failure::Lost { server, source: connection.lost(source) }
+                        Failure::Lost { server, source: connection.explain_loss(source) }
                     }
                     failure => failure,
                 })
             }
             Ok(Err(Unsent::Full)) => {
                 Counters::add(&counters.overloads);
-                Err(Failure::Overload { server: server.clone(), waiting: MOST_WAITING })
+                Err(Failure::Overload { server: server.clone(), waiting: MAX_QUEUED })
             }
             Ok(Err(Unsent::Closed)) => {
                 Counters::add(&counters.retries);

@@ -22,32 +22,32 @@ use tokio::{
     task::yield_now,
 };
 
-use crate::{error::checked, transport::Line};
+use crate::{error::checked, transport::RequestSender};
 
-/// So many batches may be unanswered, so that answers that take long keep nobody waiting.
-const MOST_BATCHES: usize = 32;
+/// So many batches may be batch_permits, so that answers that take long keep nobody waiting.
+const MAX_BATCHES: usize = 32;
 /// So many commands go in one batch.
-const LARGEST: usize = 512;
+const MAX_BATCH_SIZE: usize = 512;
 /// So many commands wait: what Redis does in a tenth of a second.
-pub(super) const MOST_WAITING: usize = 16_384;
+pub(super) const MAX_QUEUED: usize = 16_384;
 
 /// Gathers what is to be sent on one connection.
 pub(super) struct Pipeliner {
     in_flight: AtomicUsize,
     queue: Mutex<Queue>,
-    unanswered: Semaphore,
+    batch_permits: Semaphore,
     /// Closed when nobody waits for answers any more.
-    over: Semaphore,
+    abandoned: Semaphore,
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedCommand>,
     /// Nothing more is sent.
     is_closed: bool,
 }
 
-struct Waiting {
+struct QueuedCommand {
     command: Cmd,
     answer: Answer,
 }
@@ -67,13 +67,13 @@ pub(super) enum Unsent {
 }
 
 /// Waits for the answer to what is sent only now, and tells what was never written.
-pub(super) async fn unless_unsent<T>(
-    line: &Line,
+pub(super) async fn detect_unsent<T>(
+    sender: &RequestSender,
     sent: impl Future<Output = Result<T, RedisError>>,
 ) -> Sent<T> {
-    let written = line.wire.written();
+    let written = sender.wire.written();
     match sent.await {
-        Err(_) if line.wire.ended_at(written) => Err(Unsent::Closed),
+        Err(_) if sender.wire.ended_unwritten_since(written) => Err(Unsent::Closed),
         answer => Ok(answer),
     }
 }
@@ -86,26 +86,30 @@ impl Default for Pipeliner {
         Self {
             in_flight: AtomicUsize::default(),
             queue: Mutex::default(),
-            unanswered: Semaphore::new(MOST_BATCHES),
-            over: Semaphore::new(0),
+            batch_permits: Semaphore::new(MAX_BATCHES),
+            abandoned: Semaphore::new(0),
         }
     }
 }
 
 impl Pipeliner {
     /// Sends a command, at once where it is the only one.
-    pub(super) async fn send(self: &Arc<Self>, line: &Line, command: &Cmd) -> Sent<Value> {
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        sender: &RequestSender,
+        command: &Cmd,
+    ) -> Sent<Value> {
         let others = self.in_flight.fetch_add(1, Relaxed);
         let _in_flight = InFlight(&self.in_flight);
         if others == 0 {
-            let mut multiplexed = line.multiplexed.clone();
-            let answer = unless_unsent(line, multiplexed.send_packed_command(command)).await?;
+            let mut multiplexed = sender.multiplexed.clone();
+            let answer = detect_unsent(sender, multiplexed.send_packed_command(command)).await?;
             return Ok(answer.and_then(checked));
         }
         let (answer, answered) = oneshot::channel();
-        if self.wait(Waiting { command: command.clone(), answer })? {
+        if self.enqueue(QueuedCommand { command: command.clone(), answer })? {
             // A task of its own: the caller may go away, and the others' commands must not.
-            self.send_waiting(line.clone());
+            self.spawn_batch(sender.clone());
         }
         answered.await.unwrap_or_else(|_| Ok(Err(ended())))
     }
@@ -123,20 +127,20 @@ impl Pipeliner {
     }
 
     /// Lets go of the connection: no answer is waited for any more.
-    pub(super) fn give_up(&self) {
-        self.unanswered.close();
-        self.over.close();
+    pub(super) fn abandon(&self) {
+        self.batch_permits.close();
+        self.abandoned.close();
         self.close();
     }
 
     /// Returns whether it is the only one, so that there is nobody yet who sends it.
-    fn wait(&self, one: Waiting) -> Result<bool, Unsent> {
+    fn enqueue(&self, one: QueuedCommand) -> Result<bool, Unsent> {
         let mut queue = self.queue();
         if queue.is_closed {
             return Err(Unsent::Closed);
         }
         let waiting = &mut queue.waiting;
-        if waiting.len() >= MOST_WAITING {
+        if waiting.len() >= MAX_QUEUED {
             // Who came first leaves first.
             if waiting.front().is_some_and(|first| !first.answer.is_closed()) {
                 return Err(Unsent::Full);
@@ -147,29 +151,29 @@ impl Pipeliner {
         Ok(waiting.len() == 1)
     }
 
-    fn send_waiting(self: &Arc<Self>, line: Line) {
+    fn spawn_batch(self: &Arc<Self>, sender: RequestSender) {
         let pipeliner = Arc::clone(self);
         // Where the connection lives, as other callers' commands outlive this one's runtime.
-        let runtime = line.runtime.clone();
+        let runtime = sender.runtime.clone();
         runtime.spawn(async move {
             yield_now().await;
-            pipeliner.send_batch(line).await;
+            pipeliner.send_batch(sender).await;
         });
     }
 
-    async fn send_batch(self: &Arc<Self>, line: Line) {
-        let Ok(_permit) = self.unanswered.acquire().await else {
+    async fn send_batch(self: &Arc<Self>, sender: RequestSender) {
+        let Ok(_permit) = self.batch_permits.acquire().await else {
             return; // what waited is told so
         };
-        let (commands, answers) = self.batch(&line);
+        let (commands, answers) = self.batch(&sender);
         if answers.is_empty() {
             return;
         }
-        let mut multiplexed = line.multiplexed.clone();
+        let mut multiplexed = sender.multiplexed.clone();
         let sent = multiplexed.send_packed_commands(&commands, 0, answers.len());
         let answered = tokio::select! {
-            answered = unless_unsent(&line, sent) => answered,
-            _ = self.over.acquire() => Ok(Err(ended())),
+            answered = detect_unsent(&sender, sent) => answered,
+            _ = self.abandoned.acquire() => Ok(Err(ended())),
         };
         // One may have gone away meanwhile.
         match answered {
@@ -192,11 +196,11 @@ impl Pipeliner {
     }
 
     /// Takes those that came first and whose callers are still there. Others follow, if there are more.
-    fn batch(self: &Arc<Self>, line: &Line) -> (Pipeline, Vec<Answer>) {
+    fn batch(self: &Arc<Self>, sender: &RequestSender) -> (Pipeline, Vec<Answer>) {
         let waiting = &mut self.queue().waiting;
-        let room = waiting.len().min(LARGEST);
+        let room = waiting.len().min(MAX_BATCH_SIZE);
         let (mut commands, mut answers) = (Pipeline::with_capacity(room), Vec::with_capacity(room));
-        while answers.len() < LARGEST
+        while answers.len() < MAX_BATCH_SIZE
             && let Some(one) = waiting.pop_front()
         {
             // Whoever has gone away is not charged.
@@ -206,7 +210,7 @@ impl Pipeliner {
             }
         }
         if !waiting.is_empty() {
-            self.send_waiting(line.clone());
+            self.spawn_batch(sender.clone());
         }
         (commands, answers)
     }

@@ -12,16 +12,16 @@ use std::{
 
 use tokio::{task::JoinSet, time::sleep};
 
-use super::ask::master;
+use super::discovery::discover_master;
 use crate::{
     error::Error,
     options::{Address, Login, Options},
 };
 
 /// Within this time every sentinel hears of a failover, and the old master is made a replica.
-const DEPOSED: Duration = Duration::from_secs(10);
+const DEMOTED_FOR: Duration = Duration::from_secs(10);
 /// A sentinel that has not answered for so long is not waited for: the next one is asked too.
-const PATIENT: Duration = Duration::from_millis(50);
+const NEXT_SENTINEL_AFTER: Duration = Duration::from_millis(50);
 
 /// Names the server that a connection is made to, anew for each.
 pub(crate) enum Source {
@@ -32,7 +32,7 @@ pub(crate) enum Source {
         sentinels: Vec<ConnectionInfo>,
         name: String,
         options: Arc<Options>,
-        deposed: Mutex<Option<(String, Instant)>>,
+        demoted: Mutex<Option<(String, Instant)>>,
     },
 }
 
@@ -48,7 +48,7 @@ impl Source {
     }
 
     fn of(address: ConnectionAddr, options: &Options) -> Result<Self, Error> {
-        to(address, options).map(Self::Fixed).map_err(Error::unusable)
+        connection_info(address, options).map(Self::Fixed).map_err(Error::unusable)
     }
 
     /// Makes the source that asks sentinels for a master by its name.
@@ -58,21 +58,21 @@ impl Source {
         options: &Arc<Options>,
     ) -> Self {
         let (name, options) = (name.to_owned(), Arc::clone(options));
-        Self::Sentinel { sentinels, name, options, deposed: Mutex::default() }
+        Self::Sentinel { sentinels, name, options, demoted: Mutex::default() }
     }
 
     /// Leads to no such address for a while, until it is reinstated.
-    pub(super) fn depose(&self, address: &str) {
-        if let Self::Sentinel { deposed, .. } = self {
+    pub(super) fn mark_demoted(&self, address: &str) {
+        if let Self::Sentinel { demoted, .. } = self {
             let now = Some((address.to_owned(), Instant::now()));
-            *deposed.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            *demoted.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
     }
 
     /// Leads to this address again: a sentinel says that it is master now.
-    pub(super) fn reinstate(&self, address: &str) {
-        if let Self::Sentinel { deposed, .. } = self {
-            deposed
+    pub(super) fn clear_demoted(&self, address: &str) {
+        if let Self::Sentinel { demoted, .. } = self {
+            demoted
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take_if(|(old, _)| old == address);
@@ -83,14 +83,14 @@ impl Source {
     pub(super) async fn info(&self) -> Result<ConnectionInfo, RedisError> {
         match self {
             Self::Fixed(info) => Ok(info.clone()),
-            Self::Sentinel { sentinels, name, options, deposed } => {
-                let is_deposed = |address: &str| {
-                    let deposed = deposed.lock().unwrap_or_else(PoisonError::into_inner);
-                    deposed
+            Self::Sentinel { sentinels, name, options, demoted } => {
+                let is_demoted = |address: &str| {
+                    let demoted = demoted.lock().unwrap_or_else(PoisonError::into_inner);
+                    demoted
                         .as_ref()
-                        .is_some_and(|(old, since)| old == address && since.elapsed() < DEPOSED)
+                        .is_some_and(|(old, since)| old == address && since.elapsed() < DEMOTED_FOR)
                 };
-                named(sentinels, name, options, is_deposed).await
+                query_sentinels(sentinels, name, options, is_demoted).await
             }
         }
     }
@@ -98,19 +98,19 @@ impl Source {
 
 /// Asks one sentinel after the other without waiting for one that hangs, and returns the first master that is
 /// named and says so itself.
-async fn named(
+async fn query_sentinels(
     sentinels: &[ConnectionInfo],
     name: &str,
     options: &Arc<Options>,
-    is_deposed: impl Fn(&str) -> bool,
+    is_demoted: impl Fn(&str) -> bool,
 ) -> Result<ConnectionInfo, RedisError> {
     let mut asked = JoinSet::new();
-    for (endpoints, sentinel) in (0..).zip(sentinels.iter().cloned()) {
+    for (index, sentinel) in (0..).zip(sentinels.iter().cloned()) {
         let (name, options) = (name.to_owned(), Arc::clone(options));
         asked.spawn(async move {
-            sleep(PATIENT * endpoints).await;
+            sleep(NEXT_SENTINEL_AFTER * index).await;
             let server = |address: &Address| server(address, &options);
-            master(&sentinel, &name, options.encryption.as_ref(), server).await
+            discover_master(&sentinel, &name, options.encryption.as_ref(), server).await
         });
     }
     let mut last: RedisError = std::io::Error::other("no sentinel could be asked").into();
@@ -118,7 +118,7 @@ async fn named(
         match answer {
             Ok(Ok(master)) => {
                 let address = master.addr().to_string();
-                if !is_deposed(&address) {
+                if !is_demoted(&address) {
                     return Ok(master);
                 }
                 last = std::io::Error::other(format!("{address} is no master any more")).into();
@@ -132,10 +132,13 @@ async fn named(
 
 /// Returns how a server is connected to.
 fn server(address: &Address, options: &Options) -> Result<ConnectionInfo, RedisError> {
-    to(connection_addr(address, options), options)
+    connection_info(connection_addr(address, options), options)
 }
 
-fn to(address: ConnectionAddr, options: &Options) -> Result<ConnectionInfo, RedisError> {
+fn connection_info(
+    address: ConnectionAddr,
+    options: &Options,
+) -> Result<ConnectionInfo, RedisError> {
     Ok(address.into_connection_info()?.set_redis_settings(settings(options)))
 }
 
@@ -192,17 +195,17 @@ mod tests {
         let source = Source::sentinel(asked.collect(), sentinels.master_name(), &options);
         let master = async || source.info().await.map(|info| info.addr().to_string());
         let address = master().await.unwrap();
-        source.depose("127.0.0.1:1");
-        assert_eq!(master().await.unwrap(), address, "another was deposed");
-        source.depose(&address);
+        source.mark_demoted("127.0.0.1:1");
+        assert_eq!(master().await.unwrap(), address, "another was demoted");
+        source.mark_demoted(&address);
         assert!(master().await.unwrap_err().to_string().contains("no master any more"));
-        source.reinstate("127.0.0.1:1");
+        source.clear_demoted("127.0.0.1:1");
         assert!(master().await.is_err(), "another was reinstated");
-        source.reinstate(&address);
+        source.clear_demoted(&address);
         assert_eq!(master().await.unwrap(), address, "it was put in its endpoints again");
-        let Source::Sentinel { deposed, .. } = &source else { unreachable!() };
-        let long_ago = Instant::now().checked_sub(DEPOSED).unwrap();
-        *deposed.lock().unwrap() = Some((address.clone(), long_ago));
+        let Source::Sentinel { demoted, .. } = &source else { unreachable!() };
+        let long_ago = Instant::now().checked_sub(DEMOTED_FOR).unwrap();
+        *demoted.lock().unwrap() = Some((address.clone(), long_ago));
         assert_eq!(master().await.unwrap(), address, "by now all sentinels know");
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Op {
 }
 
 /// The latest time that is taken, in the year 2223: any span can be added to it below 2^53.
-pub(super) const LATEST: Micros = Micros::new(8_000_000_000_000_000);
+pub(super) const MAX_TIME: Micros = Micros::new(8_000_000_000_000_000);
 
 /// The greatest limit of a sliding window log. To find how long a denied request waits the script walks over up to
 /// half of the entries, some 0.2 µs each, and to forget what is over it may walk over all: Redis serves nobody else
@@ -22,7 +22,7 @@ pub(super) const LATEST: Micros = Micros::new(8_000_000_000_000_000);
 pub(crate) const MAX_LOG_LIMIT: u64 = 10_000;
 
 /// More than any rule admits, so that no greater cost is answered otherwise.
-const MOST_COST: u64 = throttle_core::MAX_LIMIT + 1;
+const MAX_COST: u64 = throttle_core::MAX_LIMIT + 1;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -97,7 +97,7 @@ fn call(op: &str, keys: &[String], now: Option<Micros>) -> Result<ScriptCall, St
     call.arg(op);
     match now {
         None => call.arg(""),
-        Some(now) if now <= LATEST => call.arg(now.get()),
+        Some(now) if now <= MAX_TIME => call.arg(now.get()),
         Some(now) => return Err(StorageError::not_carried_out(TooLate { now: now.get() })),
     };
     Ok(call)
@@ -112,7 +112,7 @@ fn record(charge: &Charge<'_>) -> [u8; RECORD] {
         rule.window().get() as f64,
         rule.capacity() as f64,
         rule.block().unwrap_or_default().get() as f64,
-        charge.cost().min(MOST_COST) as f64,
+        charge.cost().min(MAX_COST) as f64,
         rule.max_delay().map_or(-1.0, |longest| longest.get() as f64),
     ];
     let mut record = [rule.algorithm().number(); RECORD];

@@ -31,12 +31,12 @@ use crate::{
     stats::Counters,
 };
 
-/// The map is read again this often when all is well.
-const REST: Duration = Duration::from_secs(60);
+/// The map is read again this often when all is is_healthy.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// And this often while a master is out of reach or slots lack one.
-const UNREST: Duration = Duration::from_millis(250);
+const REFRESH_INTERVAL_DEGRADED: Duration = Duration::from_millis(250);
 /// Between two readings passes at least this.
-const PAUSE: Duration = Duration::from_millis(20);
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) struct Cluster {
     shared: Arc<Shared>,
@@ -50,10 +50,10 @@ struct Shared {
     nodes: Mutex<HashMap<Address, Arc<Pool>>>,
     /// Woken when the map is to be read again: it may be wrong.
     topology_suspect: Arc<Notify>,
-    /// Woken when it was, well or not.
+    /// Woken when it was, is_healthy or not.
     read: Notify,
     /// Why no node told it at last.
-    untold: Mutex<Option<RedisError>>,
+    last_error: Mutex<Option<RedisError>>,
     options: Arc<Options>,
     background: Arc<Background>,
     counters: Arc<Counters>,
@@ -67,7 +67,7 @@ struct Map {
     known: bool,
 }
 
-const NOBODY: u16 = u16::MAX;
+const UNASSIGNED: u16 = u16::MAX;
 
 impl Cluster {
     pub(super) fn start(
@@ -85,7 +85,7 @@ impl Cluster {
             nodes: Mutex::default(),
             topology_suspect: Arc::default(),
             read: Notify::new(),
-            untold: Mutex::default(),
+            last_error: Mutex::default(),
             options: Arc::clone(options),
             background: Arc::clone(background),
             counters: Arc::clone(counters),
@@ -131,7 +131,12 @@ impl Cluster {
 
     /// Returns the node that another one named when it was asked. One that is named without a host, as where
     /// `cluster-preferred-endpoint-type` is `unknown-endpoint` or there is no hostname, is on the same host.
-    pub(super) fn node(&self, address: &str, asked: &Server, asking: bool) -> Option<Server> {
+    pub(super) fn redirect_target(
+        &self,
+        address: &str,
+        asked: &Server,
+        asking: bool,
+    ) -> Option<Server> {
         let mut address = address_of(address)?;
         if slots::is_unknown(&address.host) {
             address.host = address_of(&asked.name())?.host;
@@ -141,16 +146,16 @@ impl Cluster {
     }
 
     /// Has the map read again where a failure says that it may be wrong.
-    pub(super) fn learn_from(&self, failure: &Failure) {
-        let doubtful = match failure {
+    pub(super) fn observe_failure(&self, failure: &Failure) {
+        let is_suspect = match failure {
             Failure::NotConnected { .. } | Failure::Lost { .. } | Failure::Late { .. } => true,
             Failure::Overload { .. } | Failure::NoRuntime => false,
-            Failure::Refused { source, .. } => {
+            Failure::ErrorReply { source, .. } => {
                 matches!(source.code(), Some("MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN"))
                     || is_read_only(source)
             }
         };
-        if doubtful {
+        if is_suspect {
             self.shared.topology_suspect.notify_one();
         }
     }
@@ -166,15 +171,15 @@ impl Shared {
     /// Keeps the map; never ends by itself.
     async fn keep(&self) {
         loop {
-            let well = self.refresh().await;
+            let is_healthy = self.refresh().await;
             self.read.notify_waiters();
-            sleep(PAUSE).await;
-            let rest = if well { REST } else { UNREST };
+            sleep(MIN_REFRESH_INTERVAL).await;
+            let rest = if is_healthy { REFRESH_INTERVAL } else { REFRESH_INTERVAL_DEGRADED };
             let _ = timeout(rest, self.topology_suspect.notified()).await;
         }
     }
 
-    /// Reads the map from the first node that tells it, and returns whether all is well.
+    /// Reads the map from the first node that tells it, and returns whether all is is_healthy.
     async fn refresh(&self) -> bool {
         for (address, pool) in self.nodes_to_ask() {
             let deadline =
@@ -186,24 +191,24 @@ impl Shared {
             let answer = pool.send(&command, deadline).await;
             match answer.as_ref().map(|answer| slots::read(answer, &address.host)) {
                 Ok(Some(ranges)) if !ranges.is_empty() => {
-                    self.note_untold(None);
-                    return self.take(&ranges);
+                    self.set_last_error(None);
+                    return self.apply(&ranges);
                 }
                 Ok(_) => {
                     tracing::debug!(%address, "the node knows no slots");
-                    self.note_untold(Some(io::Error::other("no node knows any slots").into()));
+                    self.set_last_error(Some(io::Error::other("no node knows any slots").into()));
                 }
                 Err(error) => {
                     tracing::debug!(%address, %error, "the node tells no slots");
-                    self.note_untold(error.refusal().cloned());
+                    self.set_last_error(error.error_reply().cloned());
                 }
             }
         }
         false
     }
 
-    fn note_untold(&self, why: Option<RedisError>) {
-        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    fn set_last_error(&self, why: Option<RedisError>) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     async fn is_ready(&self, pool: &Pool, deadline: Instant) -> bool {
@@ -230,8 +235,8 @@ impl Shared {
     }
 
     /// Makes the map of these ranges, and forgets nodes that have none.
-    fn take(&self, ranges: &[Range]) -> bool {
-        let mut owners = vec![NOBODY; usize::from(SLOTS)].into_boxed_slice();
+    fn apply(&self, ranges: &[Range]) -> bool {
+        let mut owners = vec![UNASSIGNED; usize::from(SLOTS)].into_boxed_slice();
         let mut masters: Vec<(Address, Arc<Pool>)> = Vec::new();
         for range in ranges {
             let known = masters.iter().position(|(address, _)| *address == range.master);
@@ -248,10 +253,10 @@ impl Shared {
                     }
                 },
             };
-            let owner = u16::try_from(index).unwrap_or(NOBODY);
+            let owner = u16::try_from(index).unwrap_or(UNASSIGNED);
             owners[usize::from(range.first)..=usize::from(range.last)].fill(owner);
         }
-        let complete = !owners.contains(&NOBODY);
+        let complete = !owners.contains(&UNASSIGNED);
         let reached = masters.iter().all(|(_, pool)| pool.is_connected());
         let used = |address: &Address| masters.iter().any(|(master, _)| master == address);
         self.nodes().retain(|address, _| used(address));
@@ -292,8 +297,8 @@ impl Shared {
 
     fn unreachable(&self) -> Failure {
         let names: Vec<_> = self.seeds.iter().map(ToString::to_string).collect();
-        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let last = self.nodes().values().find_map(|pool| pool.last_error()).or(untold);
+        let last_error = self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = self.nodes().values().find_map(|pool| pool.last_error()).or(last_error);
         Failure::NotConnected { server: format!("cluster {}", names.join(",")), last }
     }
 
@@ -304,7 +309,7 @@ impl Shared {
 
 impl Map {
     fn empty() -> Self {
-        Self { owners: Box::new([NOBODY; SLOTS as usize]), masters: Vec::new(), known: false }
+        Self { owners: Box::new([UNASSIGNED; SLOTS as usize]), masters: Vec::new(), known: false }
     }
 
     fn owner(&self, slot: u16) -> Option<&Arc<Pool>> {

@@ -20,7 +20,7 @@ pub(crate) use self::server::Server;
 use self::{cluster::Cluster, external::ExternalClient};
 use crate::{
     background::Background,
-    error::{Error, Failure, is_no_script, is_read_only, passes_soon},
+    error::{Error, Failure, is_no_script, is_read_only, is_transient},
     lua::{Script, ScriptCall},
     options::{Endpoints, Options},
     pool::{Pool, Source},
@@ -143,16 +143,16 @@ impl Topology {
                 Step::Now(server) => server,
                 Step::Load(server, script) => {
                     // One that is missing again was lost at once: it is not sent as often as it can be.
-                    if !is_first_load && !slept(backoff.next(), deadline).await {
+                    if !is_first_load && !sleep_before_deadline(backoff.next(), deadline).await {
                         return Err(failure);
                     }
                     Counters::add(&self.counters.script_reloads);
                     // Not an asking one: the script is no key of the slot that moves.
-                    server.plain().send(&script.load(), deadline).await?;
+                    server.without_asking().send(&script.load(), deadline).await?;
                     server
                 }
                 Step::Later(server) => {
-                    if !slept(backoff.next(), deadline).await {
+                    if !sleep_before_deadline(backoff.next(), deadline).await {
                         return Err(failure);
                     }
                     match &self.layout {
@@ -186,7 +186,7 @@ impl Topology {
     }
 
     /// Returns whether two keys may be in one script.
-    pub(crate) fn share_a_server(&self, one: &[u8], two: &[u8]) -> bool {
+    pub(crate) fn share_slot(&self, one: &[u8], two: &[u8]) -> bool {
         self.slot_of(one) == self.slot_of(two)
     }
 
@@ -234,18 +234,18 @@ impl Topology {
         sent: Instant,
     ) -> Option<Step> {
         if let Layout::Cluster(cluster) = &self.layout {
-            cluster.learn_from(failure);
+            cluster.observe_failure(failure);
             if matches!(failure, Failure::NotConnected { .. }) {
                 return Some(Step::Later(server));
             }
         }
-        let error = failure.refusal()?;
+        let error = failure.error_reply()?;
         if is_no_script(error) {
             return script.map(|script| Step::Load(server, script));
         }
         if is_read_only(error) {
             if let Server::Pool { pool, .. } = &server {
-                pool.renew(sent);
+                pool.replace_older(sent);
             }
             return Some(Step::Later(server));
         }
@@ -254,19 +254,19 @@ impl Topology {
         {
             return Some(Step::Now(next));
         }
-        passes_soon(error).then_some(Step::Later(server))
+        is_transient(error).then_some(Step::Later(server))
     }
 
     fn redirected(&self, cluster: &Cluster, error: &RedisError, asked: &Server) -> Option<Server> {
         let asking = error.code() == Some("ASK");
         let (address, _) = error.redirect_node()?;
         Counters::add(&self.counters.redirections);
-        cluster.node(address, asked, asking)
+        cluster.redirect_target(address, asked, asking)
     }
 }
 
 /// Waits, unless the deadline comes first.
-async fn slept(wait: Duration, deadline: Instant) -> bool {
+async fn sleep_before_deadline(wait: Duration, deadline: Instant) -> bool {
     let end = Instant::now() + wait;
     if end >= deadline {
         return false;
@@ -279,7 +279,7 @@ impl fmt::Debug for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Topology")
             .field("kind", &self.kind())
-            .field("place", &self.options.endpoints)
+            .field("endpoints", &self.options.endpoints)
             .finish_non_exhaustive()
     }
 }

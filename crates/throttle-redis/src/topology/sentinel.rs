@@ -120,7 +120,10 @@ impl Listener {
                 && name == self.master
                 && let Some(pool) = self.pool.upgrade()
             {
-                pool.switch(&format!("{old_host}:{old_port}"), &format!("{new_host}:{new_port}"));
+                pool.switch_master(
+                    &format!("{old_host}:{old_port}"),
+                    &format!("{new_host}:{new_port}"),
+                );
             }
         }
         Ok(())
@@ -207,13 +210,13 @@ mod tests {
         let (pool, _listeners) = connected(&servers).await;
         let master = pool.address().unwrap();
         // An older change, announced by one that lags: the master is left for nobody.
-        pool.switch(&master, "127.0.0.1:1");
+        pool.switch_master(&master, "127.0.0.1:1");
         while pool.is_connected() {
             tokio::task::yield_now().await;
         }
         sleep(Duration::from_millis(300)).await;
         assert!(!pool.is_connected(), "it is master no more, as far as is known");
-        pool.switch("127.0.0.1:1", &master);
+        pool.switch_master("127.0.0.1:1", &master);
         let end = soon();
         while !pool.is_connected() {
             assert!(Instant::now() < end, "the master is shunned");

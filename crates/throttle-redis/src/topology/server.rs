@@ -25,7 +25,7 @@ impl Server {
     }
 
     /// Returns the server without ASKING.
-    pub(super) fn plain(&self) -> Self {
+    pub(super) fn without_asking(&self) -> Self {
         match self {
             Self::Pool { pool, .. } => Self::of(pool),
             external => external.clone(),

@@ -1,7 +1,7 @@
 //! Connections as bytes: what a server may send is bounded, and what was not written is known.
 
-mod answers;
 mod connect;
+mod resp_scanner;
 mod wire;
 
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use redis::{
 use tokio::{runtime::Handle, task::AbortHandle};
 
 pub(crate) use self::{
-    answers::{MOST_OF_ERROR, as_text},
     connect::Encryption,
+    resp_scanner::{MAX_ERROR, as_text},
     wire::Wire,
 };
 use self::{
     connect::{Stream, connect},
-    wire::Guarded,
+    wire::GuardedStream,
 };
 
 /// How many requests may stand between those who ask and the socket, before asking waits.
@@ -28,13 +28,13 @@ const QUEUE: usize = 1_024;
 /// A connection that was made; it ends with this.
 #[derive(Debug)]
 pub(crate) struct Connected {
-    pub(crate) line: Line,
+    pub(crate) sender: RequestSender,
     task: AbortHandle,
 }
 
 /// What requests are sent on, which does not keep the connection open.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct RequestSender {
     pub(crate) multiplexed: MultiplexedConnection,
     pub(crate) wire: Arc<Wire>,
     /// Where the connection lives.
@@ -65,7 +65,7 @@ async fn over(
     on_end: impl Fn() + Send + Sync + 'static,
 ) -> Result<Connected, RedisError> {
     let wire = Wire::new(on_end);
-    let guarded = Guarded::new(stream, is_encrypted, Arc::clone(&wire));
+    let guarded = GuardedStream::new(stream, is_encrypted, Arc::clone(&wire));
     let config = AsyncConnectionConfig::new()
         .set_response_timeout(None) // each request has a deadline of its own
         .set_pipeline_buffer_size(QUEUE);
@@ -73,7 +73,7 @@ async fn over(
         MultiplexedConnection::new_with_config(settings, guarded, config).await?;
     let runtime = Handle::current();
     let task = runtime.spawn(driver).abort_handle();
-    Ok(Connected { line: Line { multiplexed, wire, runtime }, task })
+    Ok(Connected { sender: RequestSender { multiplexed, wire, runtime }, task })
 }
 
 /// Connects and logs in, to listen.
@@ -82,7 +82,7 @@ pub(crate) async fn subscribe(
     encryption: Option<&Encryption>,
 ) -> Result<PubSub, RedisError> {
     let stream = connect(info.addr(), encryption).await?;
-    let guarded = Guarded::new(stream, is_encrypted(info), Wire::new(|| ()));
+    let guarded = GuardedStream::new(stream, is_encrypted(info), Wire::new(|| ()));
     PubSub::new(info.redis_settings(), guarded).await
 }
 

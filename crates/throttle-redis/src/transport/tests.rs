@@ -21,11 +21,11 @@ fn settings() -> RedisConnectionInfo {
 #[tokio::test]
 async fn a_connection_that_was_closed_before_anything_was_written_proves_that_nothing_was_done() {
     let (connected, theirs) = connected(1_024).await;
-    let mut multiplexed = connected.line.multiplexed.clone();
-    let written = connected.line.wire.written();
+    let mut multiplexed = connected.sender.multiplexed.clone();
+    let written = connected.sender.wire.written();
     drop(theirs); // and its task has not looked yet
     multiplexed.send_packed_command(&cmd("PING")).await.unwrap_err();
-    assert!(connected.line.wire.ended_at(written));
+    assert!(connected.sender.wire.ended_unwritten_since(written));
 }
 
 #[tokio::test]
@@ -34,11 +34,11 @@ async fn a_write_that_fails_proves_that_nothing_was_done_unless_tls_may_have_sen
         let ((reader, _theirs), (writer, closed)) = (duplex(64), duplex(64));
         let stream = Box::new(join(reader, writer));
         let connected = over(stream, is_encrypted, &settings(), || ()).await.unwrap();
-        let mut multiplexed = connected.line.multiplexed.clone();
-        let written = connected.line.wire.written();
+        let mut multiplexed = connected.sender.multiplexed.clone();
+        let written = connected.sender.wire.written();
         drop(closed);
         multiplexed.send_packed_command(&cmd("PING")).await.unwrap_err();
-        assert_eq!(connected.line.wire.ended_at(written), !is_encrypted);
+        assert_eq!(connected.sender.wire.ended_unwritten_since(written), !is_encrypted);
     }
 }
 
@@ -46,23 +46,26 @@ async fn a_write_that_fails_proves_that_nothing_was_done_unless_tls_may_have_sen
 async fn one_that_was_closed_after_a_part_was_written_proves_nothing_whoever_reads_it() {
     for read in [0, 5, 14] {
         let (connected, mut theirs) = connected(7).await;
-        let mut multiplexed = connected.line.multiplexed.clone();
-        let written = connected.line.wire.written();
+        let mut multiplexed = connected.sender.multiplexed.clone();
+        let written = connected.sender.wire.written();
         let ping = tokio::spawn(async move { multiplexed.send_packed_command(&cmd("PING")).await });
-        while connected.line.wire.written() == written {
+        while connected.sender.wire.written() == written {
             yield_now().await;
         }
         theirs.read_exact(&mut vec![0; read]).await.unwrap();
         drop(theirs);
         ping.await.unwrap().unwrap_err();
-        assert!(!connected.line.wire.ended_at(written), "{read} bytes were read");
+        assert!(!connected.sender.wire.ended_unwritten_since(written), "{read} bytes were read");
     }
 }
 
 #[tokio::test]
 async fn one_that_is_still_there_proves_nothing() {
     let (connected, _theirs) = connected(1_024).await;
-    assert!(!connected.line.wire.ended_at(connected.line.wire.written()), "it may yet be written");
+    assert!(
+        !connected.sender.wire.ended_unwritten_since(connected.sender.wire.written()),
+        "it may yet be written"
+    );
 }
 
 #[tokio::test]
@@ -81,5 +84,5 @@ async fn a_task_that_ends_with_its_runtime_ends_the_connection() {
     assert!(!ended.load(std::sync::atomic::Ordering::Relaxed));
     tokio::task::spawn_blocking(|| drop(runtime)).await.unwrap();
     assert!(ended.load(std::sync::atomic::Ordering::Relaxed));
-    assert!(connected.line.wire.ended_at(0), "nothing was written");
+    assert!(connected.sender.wire.ended_unwritten_since(0), "nothing was written");
 }

@@ -1,4 +1,4 @@
-//! A connection's bytes: how many were written, and whether it is over.
+//! A connection's bytes: how many were written, and whether it is ended.
 
 use std::{
     fmt, io,
@@ -13,17 +13,17 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    answers::{Answers, MOST, TooLong},
     connect::Stream,
+    resp_scanner::{MAX_REPLY, ReplyTooLarge, RespScanner},
 };
 
 /// What is known about a connection from its bytes.
 pub(crate) struct Wire {
     written: AtomicU64,
     answers: AtomicU64,
-    is_made: AtomicBool,
-    over: AtomicBool,
-    too_long: OnceLock<TooLong>,
+    is_established: AtomicBool,
+    ended: AtomicBool,
+    too_large: OnceLock<ReplyTooLarge>,
     on_end: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -32,16 +32,16 @@ impl Wire {
         Arc::new(Self {
             written: AtomicU64::default(),
             answers: AtomicU64::default(),
-            is_made: AtomicBool::default(),
-            over: AtomicBool::default(),
-            too_long: OnceLock::new(),
+            is_established: AtomicBool::default(),
+            ended: AtomicBool::default(),
+            too_large: OnceLock::new(),
             on_end: Box::new(on_end),
         })
     }
 
     /// Notes that the connection is made: its answers may be larger from now on.
-    pub(crate) fn set_made(&self) {
-        self.is_made.store(true, Relaxed);
+    pub(crate) fn set_established(&self) {
+        self.is_established.store(true, Relaxed);
     }
 
     /// Returns how many bytes were written so far.
@@ -56,24 +56,24 @@ impl Wire {
 
     /// Whether the connection has ended by itself or by the server: one that is given up here has not, until it is
     /// dropped.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Acquire)
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
     }
 
     /// Whether nothing was written since `written` was read, and nothing ever will be: then what was handed
-    /// over since was not carried out, for certain.
-    pub(crate) fn ended_at(&self, written: u64) -> bool {
-        // In this order: nothing is written any more once it is over.
-        self.is_over() && self.written() == written
+    /// ended since was not carried out, for certain.
+    pub(crate) fn ended_unwritten_since(&self, written: u64) -> bool {
+        // In this order: nothing is written any more once it is ended.
+        self.has_ended() && self.written() == written
     }
 
     /// Returns the error of an answer that was too long, for which the connection was ended.
-    pub(crate) fn too_long(&self) -> Option<io::Error> {
-        self.too_long.get().map(|error| io::Error::from(*error))
+    pub(crate) fn too_large(&self) -> Option<io::Error> {
+        self.too_large.get().map(|error| io::Error::from(*error))
     }
 
     fn end(&self) {
-        if !self.over.swap(true, Release) {
+        if !self.ended.swap(true, Release) {
             (self.on_end)();
         }
     }
@@ -81,21 +81,21 @@ impl Wire {
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("over", &self.over).finish_non_exhaustive()
+        f.debug_struct("Wire").field("ended", &self.ended).finish_non_exhaustive()
     }
 }
 
 /// A stream whose answers are bounded, and on which nothing is written after its end.
-pub(super) struct Guarded {
+pub(super) struct GuardedStream {
     stream: Stream,
     is_encrypted: bool,
-    read: Answers,
+    scanner: RespScanner,
     wire: Arc<Wire>,
 }
 
-impl Guarded {
+impl GuardedStream {
     pub(super) fn new(stream: Stream, is_encrypted: bool, wire: Arc<Wire>) -> Self {
-        Self { stream, is_encrypted, read: Answers::new(), wire }
+        Self { stream, is_encrypted, scanner: RespScanner::new(), wire }
     }
 
     /// Reads what is there, at least one byte of which is left.
@@ -107,17 +107,17 @@ impl Guarded {
             if bytes.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if self.wire.is_made.load(Relaxed) {
-                self.read.set_most(MOST);
+            if self.wire.is_established.load(Relaxed) {
+                self.scanner.set_limit(MAX_REPLY);
             }
-            let kept = match self.read.read(bytes) {
+            let kept = match self.scanner.scan(bytes) {
                 Ok(kept) => kept,
                 Err(error) => {
-                    let error = *self.wire.too_long.get_or_init(|| error);
+                    let error = *self.wire.too_large.get_or_init(|| error);
                     return Poll::Ready(Err(error.into()));
                 }
             };
-            self.wire.answers.store(self.read.complete(), Relaxed);
+            self.wire.answers.store(self.scanner.complete(), Relaxed);
             buf.set_filled(before + kept);
             if kept > 0 {
                 return Poll::Ready(Ok(()));
@@ -125,7 +125,7 @@ impl Guarded {
         }
     }
 
-    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn record_error<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if matches!(result, Poll::Ready(Err(_))) {
             self.wire.end();
         }
@@ -133,7 +133,7 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for GuardedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -144,17 +144,17 @@ impl AsyncRead for Guarded {
         if result.is_ready() && buf.filled().len() == before {
             self.wire.end(); // nothing more comes
         }
-        self.note(result)
+        self.record_error(result)
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for GuardedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.wire.over.load(Relaxed) {
+        if self.wire.ended.load(Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -165,12 +165,12 @@ impl AsyncWrite for Guarded {
             _ => 0,
         };
         self.wire.written.fetch_add(written as u64, Relaxed);
-        self.note(result)
+        self.record_error(result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(result)
+        self.record_error(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -178,7 +178,7 @@ impl AsyncWrite for Guarded {
     }
 }
 
-impl Drop for Guarded {
+impl Drop for GuardedStream {
     /// The task that it belongs to has ended, maybe with its runtime.
     fn drop(&mut self) {
         self.wire.end();

@@ -6,11 +6,11 @@ use throttle_testbed::Server;
 use super::*;
 use crate::transport::{self, Connected};
 
-async fn connected(server: &Server) -> (Connected, Line) {
+async fn connected(server: &Server) -> (Connected, RequestSender) {
     let client = Client::open(server.url()).unwrap();
     let connected = transport::open(client.get_connection_info(), None, || ()).await.unwrap();
-    let line = connected.line.clone();
-    (connected, line)
+    let sender = connected.sender.clone();
+    (connected, sender)
 }
 
 fn reads(server: &Server) -> u64 {
@@ -23,16 +23,16 @@ fn reads(server: &Server) -> u64 {
 async fn each_of_many_gets_its_own_answer_or_error_and_few_writes_carry_them() {
     let server = Server::start();
     server.command(&["SET", "text", "no number"]);
-    let (_connected, line) = connected(&server).await;
+    let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
     let before = reads(&server);
     let tasks: Vec<_> = (0..200)
         .map(|i| {
-            let (line, pipeliner) = (line.clone(), Arc::clone(&pipeliner));
+            let (sender, pipeliner) = (sender.clone(), Arc::clone(&pipeliner));
             tokio::spawn(async move {
                 let mut command = cmd(if i % 10 == 7 { "INCR" } else { "ECHO" });
                 command.arg(if i % 10 == 7 { "text".to_owned() } else { i.to_string() });
-                pipeliner.send(&line, &command).await.unwrap()
+                pipeliner.send(&sender, &command).await.unwrap()
             })
         })
         .collect();
@@ -50,13 +50,13 @@ async fn each_of_many_gets_its_own_answer_or_error_and_few_writes_carry_them() {
 #[tokio::test]
 async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are() {
     let server = Server::start();
-    let (_connected, line) = connected(&server).await;
+    let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
     let mut count = cmd("INCR");
     count.arg("count");
-    let first = pipeliner.send(&line, &count); // alone: sent at once
-    let leaving = pipeliner.send(&line, &count);
-    let staying = pipeliner.send(&line, &count);
+    let first = pipeliner.send(&sender, &count); // alone: sent at once
+    let leaving = pipeliner.send(&sender, &count);
+    let staying = pipeliner.send(&sender, &count);
     let mut leaving = Box::pin(leaving);
     let both = async {
         // Each is asked once, in order, so that the one that leaves begins the batch.
@@ -79,15 +79,15 @@ async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are()
 #[tokio::test]
 async fn a_connection_that_is_lost_is_an_error_for_all_of_the_batch() {
     let server = Server::start();
-    let (_connected, line) = connected(&server).await;
+    let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
     let mut block = cmd("BLPOP");
     block.arg("none").arg(0);
     let tasks: Vec<_> = (0..3)
         .map(|_| {
-            let (line, pipeliner) = (line.clone(), Arc::clone(&pipeliner));
+            let (sender, pipeliner) = (sender.clone(), Arc::clone(&pipeliner));
             let block = block.clone();
-            tokio::spawn(async move { pipeliner.send(&line, &block).await.unwrap() })
+            tokio::spawn(async move { pipeliner.send(&sender, &block).await.unwrap() })
         })
         .collect();
     while !server.command(&["CLIENT", "LIST"]).to_string().contains("cmd=blpop") {
@@ -102,20 +102,20 @@ async fn a_connection_that_is_lost_is_an_error_for_all_of_the_batch() {
 #[tokio::test]
 async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
     let server = Server::start();
-    let (_connected, line) = connected(&server).await;
+    let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
     server.pause();
     let count = cmd("INCR").arg("count").to_owned();
     let ask = || {
-        let (line, pipeliner, count) = (line.clone(), Arc::clone(&pipeliner), count.clone());
-        tokio::spawn(async move { pipeliner.send(&line, &count).await })
+        let (sender, pipeliner, count) = (sender.clone(), Arc::clone(&pipeliner), count.clone());
+        tokio::spawn(async move { pipeliner.send(&sender, &count).await })
     };
     let alone = ask();
     tokio::task::yield_now().await;
     let together: Vec<_> = (0..3).map(|_| ask()).collect();
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     assert!(Arc::strong_count(&pipeliner) > 1);
-    pipeliner.give_up();
+    pipeliner.abandon();
     for one in together {
         assert!(one.await.unwrap().unwrap().unwrap_err().is_io_error());
     }
@@ -130,27 +130,29 @@ async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
 #[tokio::test]
 async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
     let server = Server::start();
-    let (_connected, line) = connected(&server).await;
+    let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
     let mut count = cmd("INCR");
     count.arg("count");
     server.pause();
     let ask = || {
-        let (line, pipeliner) = (line.clone(), Arc::clone(&pipeliner));
+        let (sender, pipeliner) = (sender.clone(), Arc::clone(&pipeliner));
         let count = count.clone();
-        tokio::spawn(async move { pipeliner.send(&line, &count).await })
+        tokio::spawn(async move { pipeliner.send(&sender, &count).await })
     };
-    // One alone, batches as large as may be unanswered, and as many as may wait.
+    // One alone, batches as large as may be batch_permits, and as many as may wait.
     let mut sent = vec![ask()];
     tokio::task::yield_now().await;
-    for _ in 0..MOST_BATCHES {
-        sent.extend((0..LARGEST).map(|_| ask()));
-        while pipeliner.unanswered.available_permits() + sent.len() / LARGEST > MOST_BATCHES {
+    for _ in 0..MAX_BATCHES {
+        sent.extend((0..MAX_BATCH_SIZE).map(|_| ask()));
+        while pipeliner.batch_permits.available_permits() + sent.len() / MAX_BATCH_SIZE
+            > MAX_BATCHES
+        {
             tokio::task::yield_now().await;
         }
     }
-    let leaving: Vec<_> = (0..MOST_WAITING).map(|_| ask()).collect();
-    while pipeliner.queue().waiting.len() < MOST_WAITING {
+    let leaving: Vec<_> = (0..MAX_QUEUED).map(|_| ask()).collect();
+    while pipeliner.queue().waiting.len() < MAX_QUEUED {
         tokio::task::yield_now().await;
     }
     assert_eq!(ask().await.unwrap(), Err(Unsent::Full), "told at once, while Redis hangs");
@@ -166,5 +168,5 @@ async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
     }
     assert_eq!(staying.await.unwrap(), Ok(Ok(Value::Int(i64::try_from(total).unwrap()))));
     assert_eq!(server.command(&["GET", "count"]).to_string(), total.to_string());
-    assert_eq!(pipeliner.unanswered.available_permits(), MOST_BATCHES);
+    assert_eq!(pipeliner.batch_permits.available_permits(), MAX_BATCHES);
 }

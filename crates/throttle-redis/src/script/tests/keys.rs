@@ -11,7 +11,7 @@ use throttle_core::{
 use super::server::{Server, storage_key};
 use crate::{
     lua::CHECK,
-    script::{Op, request::LATEST},
+    script::{Op, request::MAX_TIME},
 };
 
 const FIXED_WINDOW: u8 = Algorithm::FixedWindow.number();
@@ -294,8 +294,8 @@ fn a_clock_beyond_what_is_counted_is_an_error_and_nothing_is_sent() {
     let rule = rule_of(Algorithm::FixedWindow, 9, Duration::from_secs(60));
     let key = Key::from("k");
     let charge = [Charge::new(&key, &rule, 1)];
-    assert!(server.acquire(Op::Acquire, &charge, Some(LATEST)).is_ok());
-    let late = server.acquire(Op::Acquire, &charge, Some(LATEST.plus(Micros::new(1))));
+    assert!(server.acquire(Op::Acquire, &charge, Some(MAX_TIME)).is_ok());
+    let late = server.acquire(Op::Acquire, &charge, Some(MAX_TIME.plus(Micros::new(1))));
     assert_eq!(late.unwrap_err().effect(), Effect::None);
 }
 

@@ -7,7 +7,7 @@ use throttle_core::{
 };
 
 use super::{model::Model, random::Random, server::Server};
-use crate::script::{Op, request::LATEST};
+use crate::script::{Op, request::MAX_TIME};
 
 const YEAR_2026: u64 = 1_767_225_600_000_000;
 
@@ -132,9 +132,9 @@ impl<'a> Twins<'a> {
             let back = if self.random.one_in(5) { self.random.below(self.now) } else { span };
             self.now.saturating_sub(back)
         } else {
-            (self.now + span).min(LATEST.get())
+            (self.now + span).min(MAX_TIME.get())
         };
-        if self.now > LATEST.get() / 4 * 3 {
+        if self.now > MAX_TIME.get() / 4 * 3 {
             self.now = YEAR_2026;
         }
     }

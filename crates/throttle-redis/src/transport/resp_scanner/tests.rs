@@ -1,15 +1,15 @@
-//! Answers in pieces of any size, as the parser and as we read them.
+//! RespScanner in pieces of any size, as the parser and as we read them.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Reads answers in pieces, and returns what the parser is given.
-fn read(answers: &mut Answers, bytes: &[u8], piece: usize) -> Result<Vec<u8>, TooLong> {
+/// Reads scanner in pieces, and returns what the parser is given.
+fn read(scanner: &mut RespScanner, bytes: &[u8], piece: usize) -> Result<Vec<u8>, ReplyTooLarge> {
     let mut passed = Vec::new();
     for piece in bytes.chunks(piece) {
         let mut piece = piece.to_vec();
-        let kept = answers.read(&mut piece)?;
+        let kept = scanner.scan(&mut piece)?;
         passed.extend_from_slice(&piece[..kept]);
     }
     Ok(passed)
@@ -37,10 +37,10 @@ fn whole_answers_of_every_kind_are_counted_and_passed_on_as_they_are() {
         b"!9\r\nERR wrong\r\n",
     ];
     for piece in 1..20 {
-        let mut answers = Answers::new();
+        let mut scanner = RespScanner::new();
         for (count, answer) in (1..).zip(all) {
-            assert_eq!(read(&mut answers, answer, piece).unwrap(), answer);
-            assert_eq!(answers.complete(), count, "{}", String::from_utf8_lossy(answer));
+            assert_eq!(read(&mut scanner, answer, piece).unwrap(), answer);
+            assert_eq!(scanner.complete(), count, "{}", String::from_utf8_lossy(answer));
         }
     }
 }
@@ -49,13 +49,13 @@ fn whole_answers_of_every_kind_are_counted_and_passed_on_as_they_are() {
 fn an_error_that_is_no_text_is_one_and_a_long_one_is_cut_and_what_follows_stays() {
     let long = [&b"-ERR "[..], &[0xff; 5_000], b"\r\n:1\r\n"].concat();
     for piece in [1, 7, 1_024, 10_000] {
-        let mut answers = Answers::new();
+        let mut scanner = RespScanner::new();
         let error = b"-ERR unknown command 'EVALSHA' '\x01@\xf0\x00\n\xe2\x82' \r\n$1\r\n\xff\r\n";
-        let passed = read(&mut answers, error, piece).unwrap();
+        let passed = read(&mut scanner, error, piece).unwrap();
         assert_eq!(passed, b"-ERR unknown command 'EVALSHA' '?@?????' \r\n$1\r\n\xff\r\n");
-        let passed = read(&mut answers, &long, piece).unwrap();
+        let passed = read(&mut scanner, &long, piece).unwrap();
         assert!(passed.len() < 1_100 && passed.ends_with(b"?\r\n:1\r\n"), "{}", passed.len());
-        assert_eq!(answers.complete(), 4);
+        assert_eq!(scanner.complete(), 4);
     }
 }
 
@@ -72,26 +72,26 @@ fn what_is_too_long_is_cut_off_when_it_is_known() {
         "%-1\r\n",
         "*10000\r\n*10000\r\n",
     ] {
-        let mut answers = Answers::new();
-        let error = read(&mut answers, beginning.as_bytes(), 5).unwrap_err();
+        let mut scanner = RespScanner::new();
+        let error = read(&mut scanner, beginning.as_bytes(), 5).unwrap_err();
         assert!(error.to_string().contains("larger than it may be"), "{beginning}: {error}");
     }
     for (endless, end) in [("+", 70_000), (":", 70_000), ("-", 2 << 20), ("HTTP", 2 << 20)] {
-        let mut answers = Answers::new();
+        let mut scanner = RespScanner::new();
         let mut bytes = endless.as_bytes().to_vec();
         bytes.resize(end, b'a');
-        assert!(read(&mut answers, &bytes, 8_192).is_err(), "{endless}");
+        assert!(read(&mut scanner, &bytes, 8_192).is_err(), "{endless}");
     }
 }
 
 #[test]
 fn many_answers_are_not_bounded_together() {
-    let mut answers = Answers::new();
+    let mut scanner = RespScanner::new();
     let one = [&b"$100000\r\n"[..], &[7; 100_000], b"\r\n"].concat();
     for _ in 0..100 {
-        read(&mut answers, &one, 4_096).unwrap();
+        read(&mut scanner, &one, 4_096).unwrap();
     }
-    assert_eq!(answers.complete(), 100);
+    assert_eq!(scanner.complete(), 100);
 }
 
 proptest! {
@@ -108,8 +108,8 @@ proptest! {
         piece in 1_usize..50,
     ) {
         let bytes = parts.concat().into_bytes();
-        let mut answers = Answers::new();
-        let passed = read(&mut answers, &bytes, piece).unwrap();
+        let mut scanner = RespScanner::new();
+        let passed = read(&mut scanner, &bytes, piece).unwrap();
         let (mut rest, mut values) = (&passed[..], 0);
         let mut parser = redis::Parser::new();
         while !rest.is_empty() {
@@ -118,6 +118,6 @@ proptest! {
                 Err(_) => break,
             }
         }
-        prop_assert!(answers.complete() >= values, "{values} of {}", answers.complete());
+        prop_assert!(scanner.complete() >= values, "{values} of {}", scanner.complete());
     }
 }

@@ -9,23 +9,23 @@
 use std::{fmt, io};
 
 /// The bytes of an answer, and of what holds its values in memory, while a connection is made.
-pub(super) const MOST_OF_HANDSHAKE: usize = 1 << 20;
+pub(super) const MAX_HANDSHAKE_REPLY: usize = 1 << 20;
 /// And later on. All entries of large lists are one answer.
-pub(super) const MOST: usize = 32 << 20;
+pub(super) const MAX_REPLY: usize = 32 << 20;
 /// The longest line; only an error is cut there, and read on.
-const MOST_OF_LINE: usize = 64 << 10;
+const MAX_LINE: usize = 64 << 10;
 /// An error is passed on up to here.
-pub(crate) const MOST_OF_ERROR: usize = 1 << 10;
+pub(crate) const MAX_ERROR: usize = 1 << 10;
 /// What a value takes beside its bytes.
-const VALUE: usize = 64;
+const VALUE_OVERHEAD: usize = 64;
 
 /// Follows the bytes of answers.
 #[derive(Debug)]
-pub(super) struct Answers {
-    most: usize,
+pub(super) struct RespScanner {
+    limit: usize,
     state: State,
     /// How many values of this answer are yet to come.
-    open: usize,
+    pending: usize,
     size: usize,
     complete: u64,
 }
@@ -38,7 +38,7 @@ enum State {
     /// So many bytes are still to come, with the end of their line.
     Body(usize),
     /// This is not the protocol, as the parser will say.
-    Garbled,
+    Invalid,
 }
 
 #[derive(Debug)]
@@ -52,16 +52,16 @@ struct Line {
 
 /// An answer that is too long.
 #[derive(Copy, Clone, Debug)]
-pub(super) struct TooLong(usize);
+pub(super) struct ReplyTooLarge(usize);
 
-impl Answers {
+impl RespScanner {
     pub(super) fn new() -> Self {
-        Self { most: MOST_OF_HANDSHAKE, state: State::Value, open: 1, size: 0, complete: 0 }
+        Self { limit: MAX_HANDSHAKE_REPLY, state: State::Value, pending: 1, size: 0, complete: 0 }
     }
 
     /// Sets how much an answer may take.
-    pub(super) fn set_most(&mut self, most: usize) {
-        self.most = most;
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// Returns how many answers are complete.
@@ -75,11 +75,11 @@ impl Answers {
     /// # Errors
     ///
     /// When an answer is, or will be, longer than it may.
-    pub(super) fn read(&mut self, bytes: &mut [u8]) -> Result<usize, TooLong> {
+    pub(super) fn scan(&mut self, bytes: &mut [u8]) -> Result<usize, ReplyTooLarge> {
         let (mut at, mut kept) = (0, 0);
         while at < bytes.len() {
             match &mut self.state {
-                State::Garbled => {
+                State::Invalid => {
                     let rest = bytes.len() - at;
                     bytes.copy_within(at.., kept);
                     self.grow(rest)?;
@@ -100,21 +100,21 @@ impl Answers {
                     self.state = match bytes[at] {
                         kind @ (b'+' | b'-' | b':' | b'$' | b'*' | b'_' | b'#' | b',' | b'('
                         | b'!' | b'=' | b'%' | b'~' | b'|' | b'>') => State::Line(Line::of(kind)),
-                        _ => State::Garbled,
+                        _ => State::Invalid,
                     };
                     (at, kept) = (at + 1, kept + 1);
                     self.grow(1)?;
                 }
                 State::Line(line) => {
                     let is_over = line.take(bytes[at]);
-                    if let Some(byte) = line.passed_on(bytes[at], is_over) {
+                    if let Some(byte) = line.forwarded(bytes[at], is_over) {
                         bytes[kept] = byte;
                         kept += 1;
                     }
                     at += 1;
                     let (kind, length) = (line.kind, line.length);
-                    if kind != b'-' && length > MOST_OF_LINE {
-                        return Err(TooLong(MOST_OF_LINE));
+                    if kind != b'-' && length > MAX_LINE {
+                        return Err(ReplyTooLarge(MAX_LINE));
                     }
                     if is_over {
                         let number = line.number();
@@ -129,39 +129,39 @@ impl Answers {
     }
 
     /// Looks at a whole line, after which there may be bytes or values of the same value.
-    fn end_line(&mut self, kind: u8, number: Option<i64>) -> Result<(), TooLong> {
+    fn end_line(&mut self, kind: u8, number: Option<i64>) -> Result<(), ReplyTooLarge> {
         if !b"$!=*~>%|".contains(&kind) {
             self.end_value();
             return Ok(());
         }
         let Some(number) = number else {
-            self.state = State::Garbled;
+            self.state = State::Invalid;
             return Ok(());
         };
         let Ok(length) = usize::try_from(number) else {
             // It stands for nothing, or for a length for which the parser would wait for ever.
             if b"!=%|".contains(&kind) {
-                return Err(TooLong(self.most));
+                return Err(ReplyTooLarge(self.limit));
             }
             self.end_value();
             return Ok(());
         };
         let values = match kind {
-            b'$' => return self.begin_body(length, self.most),
-            b'!' | b'=' => return self.begin_body(length, MOST_OF_LINE),
+            b'$' => return self.begin_body(length, self.limit),
+            b'!' | b'=' => return self.begin_body(length, MAX_LINE),
             b'%' => length.saturating_mul(2),
             b'|' => length.saturating_mul(2).saturating_add(1),
             _ => length,
         };
-        self.grow(values.saturating_mul(VALUE))?;
-        self.open += values; // which is bounded now
+        self.grow(values.saturating_mul(VALUE_OVERHEAD))?;
+        self.pending += values; // which is bounded now
         self.end_value();
         Ok(())
     }
 
-    fn begin_body(&mut self, length: usize, most: usize) -> Result<(), TooLong> {
-        if length > most {
-            return Err(TooLong(most));
+    fn begin_body(&mut self, length: usize, limit: usize) -> Result<(), ReplyTooLarge> {
+        if length > limit {
+            return Err(ReplyTooLarge(limit));
         }
         self.grow(length)?;
         self.state = State::Body(length + 2); // with the end of its line
@@ -170,16 +170,16 @@ impl Answers {
 
     fn end_value(&mut self) {
         self.state = State::Value;
-        self.open -= 1;
-        if self.open == 0 {
-            (self.open, self.size) = (1, 0);
+        self.pending -= 1;
+        if self.pending == 0 {
+            (self.pending, self.size) = (1, 0);
             self.complete += 1;
         }
     }
 
-    fn grow(&mut self, bytes: usize) -> Result<(), TooLong> {
+    fn grow(&mut self, bytes: usize) -> Result<(), ReplyTooLarge> {
         self.size = self.size.saturating_add(bytes);
-        if self.size > self.most { Err(TooLong(self.most)) } else { Ok(()) }
+        if self.size > self.limit { Err(ReplyTooLarge(self.limit)) } else { Ok(()) }
     }
 }
 
@@ -190,8 +190,8 @@ impl Line {
 
     /// Takes one byte, and returns whether the line ends with it.
     fn take(&mut self, byte: u8) -> bool {
-        if let Some(place) = self.number.get_mut(self.length) {
-            *place = byte;
+        if let Some(slot) = self.number.get_mut(self.length) {
+            *slot = byte;
         }
         self.length += 1;
         let is_over = self.is_ending && byte == b'\n';
@@ -199,12 +199,12 @@ impl Line {
         is_over
     }
 
-    /// Returns what the parser is to read in place of a byte that was taken.
-    fn passed_on(&self, byte: u8, is_over: bool) -> Option<u8> {
+    /// Returns what the parser is to read in slot of a byte that was taken.
+    fn forwarded(&self, byte: u8, is_over: bool) -> Option<u8> {
         if self.kind != b'-' || is_over || byte == b'\r' {
             return Some(byte);
         }
-        (self.length <= MOST_OF_ERROR).then_some(as_text(byte))
+        (self.length <= MAX_ERROR).then_some(as_text(byte))
     }
 
     /// Returns the number that the line is, as the parser reads it.
@@ -219,9 +219,9 @@ pub(crate) fn as_text(byte: u8) -> u8 {
     if byte == b' ' || byte.is_ascii_graphic() { byte } else { b'?' }
 }
 
-impl std::error::Error for TooLong {}
+impl std::error::Error for ReplyTooLarge {}
 
-impl fmt::Display for TooLong {
+impl fmt::Display for ReplyTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -231,8 +231,8 @@ impl fmt::Display for TooLong {
     }
 }
 
-impl From<TooLong> for io::Error {
-    fn from(error: TooLong) -> Self {
+impl From<ReplyTooLarge> for io::Error {
+    fn from(error: ReplyTooLarge) -> Self {
         // A kind after which the connection is used no more.
         Self::new(io::ErrorKind::ConnectionAborted, error)
     }

@@ -15,24 +15,24 @@ use crate::{
 
 /// Asks a sentinel for the master of a name, and the master whether it is one; `server` says how that is
 /// connected to.
-pub(super) async fn master(
+pub(super) async fn discover_master(
     sentinel: &ConnectionInfo,
     name: &str,
     encryption: Option<&Encryption>,
     server: impl Fn(&Address) -> Result<ConnectionInfo, RedisError>,
 ) -> Result<ConnectionInfo, RedisError> {
     let mut asked = open(sentinel, encryption, || ()).await?;
-    if role(&mut asked.line.multiplexed).await? != "sentinel" {
+    if role(&mut asked.sender.multiplexed).await? != "sentinel" {
         let text = "the address does not point to a sentinel";
         return Err((ErrorKind::InvalidClientConfig, text).into());
     }
-    asked.line.wire.set_made(); // what it knows of many masters is long
+    asked.sender.wire.set_established(); // what it knows of many masters is long
     let masters: Vec<HashMap<String, String>> =
-        cmd("SENTINEL").arg("MASTERS").query_async(&mut asked.line.multiplexed).await?;
+        cmd("SENTINEL").arg("MASTERS").query_async(&mut asked.sender.multiplexed).await?;
     for address in masters.iter().filter_map(|master| address(master, name)) {
         let info = server(&address)?;
         let mut asked = open(&info, encryption, || ()).await?;
-        if is_master(&mut asked.line.multiplexed).await? {
+        if is_master(&mut asked.sender.multiplexed).await? {
             return Ok(info);
         }
     }
