@@ -1,8 +1,8 @@
-//! The tasks of a storage, and the tokio runtime that they run on.
+//! The background tasks of a storage, and the tokio runtime that they run on.
 //!
-//! That is the one on which the storage was made. A storage may outlive it: a static in tests, each of which
-//! has a runtime of its own, or one that was made before a server began its own. Then the tasks begin again
-//! where the storage is used next.
+//! The tasks run on the runtime on which the storage was created. A storage may outlive that runtime: it may
+//! be a static in tests that each have their own runtime, or may be created before the server starts its
+//! runtime. Then the tasks restart on the runtime that uses the storage next.
 
 use std::{
     fmt,
@@ -22,28 +22,28 @@ use tokio::{
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Make = Box<dyn Fn() -> Work + Send + Sync>;
 
-/// The tasks of one storage.
+/// The background tasks of one storage.
 pub(crate) struct Background {
-    /// A task ended with its runtime, or none was begun yet.
+    /// A task ended with its runtime, or has not started yet.
     is_lost: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Where the tasks run.
+    /// The runtime of the tasks.
     runtime: Option<Handle>,
     /// How often that was another, or is about to be.
     moves: u64,
     tasks: Vec<Weak<Entry>>,
-    /// Those that nobody else holds.
+    /// Detached tasks, which have no other owner.
     own: Vec<Task>,
 }
 
-/// There is no tokio runtime here.
+/// The error of a call outside a tokio runtime.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct NoRuntime;
 
-/// A task that shows whether a runtime does anything.
+/// A task that runs until its work is done, or until this handle is dropped.
 pub(crate) struct Probe {
     task: JoinHandle<()>,
     moves: u64,
@@ -63,30 +63,30 @@ pub(crate) struct Task(Arc<Entry>);
 struct Entry {
     make: Make,
     running: Mutex<Option<AbortHandle>>,
-    /// How often it was begun.
+    /// The number of starts.
     run: AtomicU64,
     is_lost: AtomicBool,
-    /// Its work is done, or nobody wants it any more.
+    /// The work is done, or its handle was dropped.
     is_done: AtomicBool,
 }
 
 impl Background {
-    /// Begins where this is called.
+    /// Creates the tasks of a storage, on the current runtime if there is one.
     pub(crate) fn new() -> Arc<Self> {
         let state = State { runtime: None, moves: 0, tasks: Vec::new(), own: Vec::new() };
         let background =
             Arc::new(Self { is_lost: AtomicBool::new(true), state: Mutex::new(state) });
-        // By it is seen that a runtime has ended, whatever else runs on it.
+        // A task that never finishes shows that its runtime has ended, even if no other task ran on it.
         background.spawn_detached(pending);
-        let _ = background.ready(); // without a runtime it begins where the storage is used
+        let _ = background.ready(); // without a runtime, the tasks start at the first use
         background
     }
 
-    /// Begins the tasks here that ended with their runtime.
+    /// Restarts the tasks that ended with their runtime on the current one.
     ///
     /// # Errors
     ///
-    /// When this is not called within a tokio runtime.
+    /// If this is called outside a tokio runtime.
     pub(crate) fn ready(self: &Arc<Self>) -> Result<(), NoRuntime> {
         let here = Handle::try_current().map_err(|_| NoRuntime)?;
         if self.is_lost.load(Acquire) {
@@ -95,7 +95,7 @@ impl Background {
         Ok(())
     }
 
-    /// Runs the work that `make` makes, again where its runtime ended before it was done.
+    /// Spawns the future that `make` returns, and spawns it again if the runtime ends before the work is done.
     pub(crate) fn spawn<F>(self: &Arc<Self>, make: impl Fn() -> F + Send + Sync + 'static) -> Task
     where
         F: Future<Output = ()> + Send + 'static,
@@ -119,7 +119,7 @@ impl Background {
         Task(entry)
     }
 
-    /// The same for work that ends by itself.
+    /// Spawns work like [`Background::spawn`], which runs as long as the storage exists or until it is done.
     pub(crate) fn spawn_detached<F>(self: &Arc<Self>, make: impl Fn() -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -128,7 +128,7 @@ impl Background {
         self.state().own.push(task);
     }
 
-    /// Runs work for which nobody waits, once. Where there is no runtime (any more) it is dropped.
+    /// Spawns a future once, without waiting for it. Without a runtime the future is dropped.
     pub(crate) fn spawn_once(&self, work: impl Future<Output = ()> + Send + 'static) {
         let runtime = match self.is_lost.load(Acquire) {
             true => Handle::try_current().ok(),
@@ -137,7 +137,7 @@ impl Background {
         drop(runtime.map(|runtime| runtime.spawn(work)));
     }
 
-    /// Begins to see whether the runtime of the tasks does anything at all.
+    /// Spawns an empty task, which finishes soon if the runtime of the tasks makes progress.
     pub(crate) fn probe(&self) -> Option<Probe> {
         let state = self.state();
         let runtime = state.runtime.as_ref()?;
@@ -190,7 +190,7 @@ impl Entry {
     fn begin(self: &Arc<Self>, background: &Arc<Background>, runtime: &Handle) {
         let mut before = self.running();
         if self.is_done.load(Acquire) {
-            return; // it was dropped meanwhile
+            return; // its handle was dropped meanwhile
         }
         self.is_lost.store(false, Release);
         let running = Running {
@@ -220,7 +220,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         let running = {
             let mut running = self.0.running();
-            self.0.is_done.store(true, Release); // so that it is not begun again
+            self.0.is_done.store(true, Release); // so that it is not restarted
             running.take()
         };
         if let Some(running) = running {
@@ -229,7 +229,7 @@ impl Drop for Task {
     }
 }
 
-/// Says that a task ended, until it is dropped: also when the runtime ends it.
+/// A guard within a task that reports its end when it is dropped, also if the runtime drops the task.
 struct Running {
     entry: Weak<Entry>,
     background: Weak<Background>,
@@ -259,13 +259,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tasks_that_were_dropped_leave_nothing_behind() {
+    async fn dropped_tasks_leave_nothing_behind() {
         let background = Background::new();
         for _ in 0..10_000 {
             drop(background.spawn(pending));
         }
         let kept = background.state().tasks.len();
-        assert!(kept < 200, "{kept} are kept");
+        assert!(kept < 200, "{kept} tasks are kept");
     }
 
     #[tokio::test]
@@ -298,13 +298,13 @@ mod tests {
                 drop(held);
             }
         });
-        // As `begin_again` has it at the moment at which another thread drops the task.
+        // The state that `begin_again` sees when another thread drops the task at the same time.
         let entry = Arc::clone(&task.0);
         drop(task);
         entry.begin(&background, &Handle::current());
         drop(entry);
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
-        assert_eq!(Arc::strong_count(&kept), 1, "its work goes on");
+        assert_eq!(Arc::strong_count(&kept), 1, "the work still runs");
     }
 }

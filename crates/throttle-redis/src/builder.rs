@@ -1,4 +1,4 @@
-//! How a storage is made: from an address, a client or a connection, with its options.
+//! The builder of a storage, from an address, a client or a connection.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,22 +18,21 @@ impl RedisStorage {
     /// Connects to an address: `redis://`, `rediss://`, `redis+unix:///path`, `redis+sentinel://host,host/master`,
     /// `redis+cluster://host,host`, `rediss+sentinel://`, `rediss+cluster://`.
     ///
-    /// Options can be given as parameters, such as `?max_connections=50&prefix=app:`; the guide lists
-    /// them.
+    /// Query parameters set options, such as `?max_connections=50&prefix=app:`. The guide lists them.
     ///
     /// # Errors
     ///
-    /// [`Error`] when the address is wrong, or Redis cannot be reached or does not let us in.
+    /// [`Error`] if the address is invalid, Redis cannot be reached, or the login fails.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder(url).connect().await
     }
 
-    /// Begins with an address, as [`RedisStorage::connect`] takes it, for more options.
+    /// Returns a builder for an address, which is written as for [`RedisStorage::connect`].
     pub fn builder(url: &str) -> RedisStorageBuilder {
         RedisStorageBuilder { options: url::parse(url) }
     }
 
-    /// Begins with the addresses of sentinels (`host:port`) and the name of their master.
+    /// Returns a builder for the addresses of sentinels (`host:port`) and the name of their master.
     pub fn sentinel<S: AsRef<str>>(
         sentinels: impl IntoIterator<Item = S>,
         master: &str,
@@ -41,31 +40,31 @@ impl RedisStorage {
         RedisStorageBuilder::of_sentinel(sentinels, master)
     }
 
-    /// Begins with the addresses of some nodes of a cluster; the others are found through them.
+    /// Returns a builder for a cluster. A few of its nodes suffice: they report the others.
     ///
-    /// A login and options in the first address are for all.
+    /// The login and the options of the first address apply to all nodes.
     pub fn cluster<S: AsRef<str>>(nodes: impl IntoIterator<Item = S>) -> RedisStorageBuilder {
         RedisStorageBuilder::of_cluster(nodes)
     }
 
-    /// Takes a client's address, login and database, and connects by them with the default options.
+    /// Connects with the address, login and database of a client, and with the default options.
     ///
     /// # Errors
     ///
-    /// As for [`RedisStorage::connect`].
+    /// The same as for [`RedisStorage::connect`].
     pub async fn from_client(client: &redis::Client) -> Result<Self, Error> {
         RedisStorageBuilder::of_client(client).connect().await
     }
 
-    /// Uses a connection that is there already, with keys that begin with `key_prefix`.
+    /// Creates a storage on an existing connection, with keys that start with `key_prefix`.
     ///
-    /// What it does when it breaks is its own business: a [`redis::aio::MultiplexedConnection`] stays
-    /// broken. A connection that repeats what failed, as the ones to clusters do, may charge twice; the
-    /// connections that this crate makes do not. `clear` needs a connection to a single server.
+    /// The storage does not reconnect: a [`redis::aio::MultiplexedConnection`] that breaks stays broken. A
+    /// connection that sends failed commands again, such as a cluster connection, may charge twice; the
+    /// connections of this crate never do. `clear` needs a connection to a single server.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] when the prefix is empty, too long, or has braces.
+    /// [`Error::InvalidOption`] if the prefix is empty, too long, or contains braces.
     pub fn from_connection(
         connection: impl SharedConnection,
         key_prefix: &str,
@@ -79,7 +78,7 @@ impl RedisStorage {
     }
 }
 
-/// Makes a [`RedisStorage`] with options.
+/// A builder of a [`RedisStorage`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -96,7 +95,7 @@ impl RedisStorage {
 ///     .await?;
 /// # Ok(()) }
 /// ```
-#[must_use = "a builder connects to nothing before `connect` is called"]
+#[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedisStorageBuilder {
     options: Result<Options, Error>,
 }
@@ -108,7 +107,8 @@ impl RedisStorageBuilder {
         Self { options: Result::map(sentinels, |all| Options::new(endpoints(all))) }
     }
 
-    /// The first address may bring a login and parameters; of the others only the hosts count.
+    /// Creates the builder of a cluster. The first address may have a login and parameters; those of the other
+    /// addresses are ignored.
     fn of_cluster<S: AsRef<str>>(nodes: impl IntoIterator<Item = S>) -> Self {
         let mut all: Option<Options> = None;
         let mut addresses = Vec::new();
@@ -125,7 +125,7 @@ impl RedisStorageBuilder {
                         Endpoints::Sentinel { .. } | Endpoints::Unix(_) => {
                             let what =
                                 "it is an address of sentinels or of a Unix socket".to_owned();
-                            let help = "a cluster is made of redis:// addresses".to_owned();
+                            let help = "use redis:// addresses for a cluster".to_owned();
                             return Self { options: Err(Error::InvalidUrl { what, help }) };
                         }
                     }
@@ -136,7 +136,7 @@ impl RedisStorageBuilder {
         let endpoints = Endpoints::Cluster { nodes: addresses };
         let options = match all {
             Some(options) => Options { endpoints, ..options },
-            None => Options::new(endpoints), // `check` says that there is no node
+            None => Options::new(endpoints), // `check` reports the missing nodes
         };
         Self { options: Ok(options) }
     }
@@ -150,7 +150,7 @@ impl RedisStorageBuilder {
             ConnectionAddr::Unix(path) => (Endpoints::Unix(path.clone()), None),
             _ => {
                 let what = "the client's address is neither a host and port nor a Unix socket";
-                let help = "make the storage from an address".to_owned();
+                let help = "create the storage from an address".to_owned();
                 return Self { options: Err(Error::InvalidUrl { what: what.to_owned(), help }) };
             }
         };
@@ -163,103 +163,108 @@ impl RedisStorageBuilder {
         Self { options: Ok(options) }
     }
 
-    /// Logs in as this user; default none, which is Redis' user `default`.
+    /// Sets the user; by default the user `default` of Redis.
     pub fn username(self, username: impl Into<String>) -> Self {
         self.with(|options| options.login.username = Some(username.into()))
     }
 
-    /// Logs in by this password; default none.
+    /// Sets the password; by default none.
     pub fn password(self, password: impl Into<String>) -> Self {
         self.with(|options| options.login.password = Some(password.into()))
     }
 
-    /// Logs in at the sentinels as this user; default none.
+    /// Sets the user for the sentinels; by default none.
     pub fn sentinel_username(self, username: impl Into<String>) -> Self {
         self.with(|options| options.sentinel_login.username = Some(username.into()))
     }
 
-    /// Logs in at the sentinels by this password; default none: the one for Redis is not tried there.
+    /// Sets the password for the sentinels; by default none. The password for Redis is not sent to them.
     pub fn sentinel_password(self, password: impl Into<String>) -> Self {
         self.with(|options| options.sentinel_login.password = Some(password.into()))
     }
 
-    /// Picks the database by its number; default 0. A cluster has no other.
+    /// Sets the number of the database; default 0. A cluster has only database 0.
     pub fn database(self, database: i64) -> Self {
         self.with(|options| options.database = database)
     }
 
-    /// Names the connections, as `CLIENT LIST` shows them: printable ASCII without spaces; default none.
+    /// Sets the name of the connections in `CLIENT LIST`: printable ASCII without spaces. By default they have
+    /// no name.
     pub fn client_name(self, name: impl Into<String>) -> Self {
         self.with(|options| options.client_name = Some(name.into()))
     }
 
-    /// Speaks RESP3, or RESP2 when `false`; default `true`.
+    /// Selects RESP3 (`true`, the default) or RESP2.
     ///
-    /// Either way a connection that the server closes is noticed at once.
+    /// With either protocol, a connection that the server closes is detected at once.
     pub fn resp3(self, resp3: bool) -> Self {
         self.with(|options| options.resp3 = resp3)
     }
 
-    /// Bounds the connections to a server (in a cluster: to each node), from 1 to 1000; default 4.
+    /// Sets the most connections to a server (in a cluster: to each node), from 1 to 1000; default 4.
     ///
-    /// Connections are shared by all requests, each of which is sent without waiting for the answers of
-    /// others, so that few carry any load: no more than four are opened, however many are allowed.
+    /// At most four connections are opened, even if more are allowed. Requests share them and are pipelined,
+    /// so that a few connections suffice for any load.
     pub fn max_connections(self, most: usize) -> Self {
         self.with(|options| options.max_connections = most)
     }
 
-    /// Bounds how long making a connection may take, TLS and login included; default 2 s.
+    /// Sets the timeout for a new connection, TLS and login included; default 2 s.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.connect_timeout = timeout)
     }
 
-    /// Bounds how long a request may take, retries included; default 500 ms.
+    /// Sets the timeout for a request, retries included; default 500 ms.
     ///
-    /// A request whose answer is late is not sent again: it may have been carried out.
+    /// A request that times out is not sent again: it may have been carried out.
     pub fn response_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.response_timeout = timeout)
     }
 
-    /// Bounds how often a request is sent again that was not carried out for certain (the server is a
-    /// replica, is loading, or lacks the script; the slot moved); default 10. Between two attempts it
-    /// waits some milliseconds, twice as long each time up to 200 ms, with jitter; the response timeout
-    /// bounds it all.
+    /// Sets how often a request is sent again; default 10.
+    ///
+    /// Only requests that were certainly not carried out are sent again: the server is a replica, is loading
+    /// its data, or does not have the script, or the slot moved. The wait between two attempts doubles from
+    /// 10 ms to 200 ms, with jitter. The response timeout includes all attempts.
     pub fn retries(self, retries: u32) -> Self {
         self.with(|options| options.retries = retries)
     }
 
-    /// Sends a PING on each connection this often, in the background, and replaces those that do not
-    /// answer; default 30 s.
+    /// Sets the interval of health checks; default 30 s.
+    ///
+    /// A health check sends a PING on each connection in the background, and replaces connections that do not
+    /// answer.
     pub fn health_check_interval(self, interval: Duration) -> Self {
         self.with(|options| options.health_check_interval = interval)
     }
 
-    /// Frees the places of a server that died (see [`Limiter::concurrency`]) after so long, from 1 s to an
-    /// hour; default 10 s.
+    /// Sets the lease of a permit (see [`Limiter::concurrency`]), from 1 s to an hour; default 10 s.
     ///
-    /// What a living server holds is renewed in the background, after between a quarter and half of it.
+    /// When a server process dies, the permits that it held are free after this time. A running process renews
+    /// its permits in the background, when between a quarter and half of the lease is over.
     ///
     /// [`Limiter::concurrency`]: throttle_core::Limiter::concurrency
     pub fn permit_lease(self, lease: Duration) -> Self {
         self.with(|options| options.permit_lease = lease)
     }
 
-    /// Begins every key with this: 1 to 128 bytes without braces; default `ratethrottle:`.
+    /// Sets the prefix of every key: 1 to 128 bytes without braces; default `ratethrottle:`.
     ///
-    /// Storages that are to share limits have the same one, and `clear` removes what begins with it.
+    /// Storages with the same prefix share their limits. `clear` removes all keys with the prefix.
     pub fn key_prefix(self, prefix: impl Into<String>) -> Self {
         self.with(|options| options.key_prefix = prefix.into())
     }
 
-    /// Replaces identities in the names of keys by their HMAC-SHA-256 (RFC 2104; its first 128 bits), so
-    /// that who reads Redis does not read client addresses; default: they are written as they are.
+    /// Replaces identities in key names by their HMAC-SHA-256 (RFC 2104; the first 128 bits). By default
+    /// identities are stored in plain text.
     ///
-    /// The secret has 16 bytes or more; servers that are to share limits have the same one.
+    /// Client addresses can then not be read from Redis. The secret has at least 16 bytes. Servers that share
+    /// limits need the same secret.
     pub fn hash_keys(self, secret: impl Into<Vec<u8>>) -> Self {
         self.with(|options| options.key_secret = Some(Secret(secret.into())))
     }
 
-    /// Uses TLS, with these files; for sentinels too.
+    /// Enables TLS with these files, also for connections to sentinels.
     pub fn tls(self, tls: Tls) -> Self {
         self.with(|options| options.tls = Some(tls))
     }
@@ -268,20 +273,21 @@ impl RedisStorageBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error`] when the address or an option is wrong, and [`Error::Connect`] when Redis cannot be
-    /// reached or does not let us in within the time for connecting.
+    /// [`Error`] if the address or an option is invalid, and [`Error::Connect`] if Redis cannot be reached
+    /// within the connect timeout, or the login fails.
     pub async fn connect(self) -> Result<RedisStorage, Error> {
         let (options, storage) = self.start()?;
         storage.client.topology.wait_for_connection(options.connect_timeout).await?;
         Ok(storage)
     }
 
-    /// Returns the storage at once, and connects in the background, for as long as it takes: for
-    /// services that must come up also while Redis is down.
+    /// Returns the storage at once, and connects in the background until it succeeds.
+    ///
+    /// This is for services that must start while Redis is down.
     ///
     /// # Errors
     ///
-    /// [`Error`] when the address or an option is wrong, or there is no tokio runtime.
+    /// [`Error`] if the address or an option is invalid, or if this is called outside a tokio runtime.
     pub fn connect_in_background(self) -> Result<RedisStorage, Error> {
         self.start().map(|(_, storage)| storage)
     }

@@ -1,4 +1,4 @@
-//! Whole checks as calls of the script.
+//! Calls of the script: checks and refunds of whole requests.
 
 use std::{ops::Range, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     script::{self, Op},
 };
 
-/// Decides a request: in one call, unless its keys lie on several servers of a cluster.
+/// Decides a request, in one call unless its keys are in several slots of a cluster.
 pub(crate) fn decide(client: &Arc<Client>, request: &ChargeRequest<'_>, op: Op) -> Reply<Outcome> {
     let charges = request.charges();
     let keys = names(client, charges);
@@ -32,7 +32,7 @@ pub(crate) fn decide(client: &Arc<Client>, request: &ChargeRequest<'_>, op: Op) 
     Reply::pending(async move { script::outcome(&call.send(&client).await?, &call.keys) })
 }
 
-/// Gives charges back.
+/// Refunds charges.
 pub(crate) fn refund(
     client: &Arc<Client>,
     refunds: &[Refund<'_>],
@@ -57,16 +57,16 @@ pub(crate) fn refund(
     })
 }
 
-/// One call of the script, whose keys all lie on one server.
+/// A call of the script whose keys are all on one server.
 struct Call {
     keys: Vec<String>,
     command: Command,
 }
 
 enum Command {
-    /// The server's clock counts.
+    /// A call that uses the server's clock.
     Ready(ScriptCall),
-    /// The limiter's own clock counts, as it is when the call's turn has come.
+    /// A call that uses the limiter's own clock, which is read when the call is sent.
     Timed { clock: Arc<dyn Clock>, make: Make },
 }
 
@@ -132,8 +132,10 @@ impl Call {
     }
 }
 
-/// A request whose keys lie on several servers: charged one after the other, and given back if a later
-/// one refuses.
+/// A request whose keys are in several slots of a cluster.
+///
+/// A script cannot span slots. So the slots are charged one after the other, and the charges are refunded if
+/// a later slot denies the request.
 struct CrossSlotRequest {
     client: Arc<Client>,
     keys: Vec<String>,
@@ -163,7 +165,7 @@ impl CrossSlotRequest {
         Ok(joined(&outcomes))
     }
 
-    /// Asks the other parts what they would say, now that nothing is charged.
+    /// Returns the decision with a peek at the other parts. Their first verdicts are void: they were refunded.
     async fn denied(
         &self,
         parts: &[Range<usize>],
@@ -210,7 +212,7 @@ fn names(client: &Client, charges: &[Charge<'_>]) -> Vec<String> {
     charges.iter().map(|charge| client.keys.of_charge(charge)).collect()
 }
 
-/// Splits the keys where the server changes: into one part, where all are one client's.
+/// Splits the keys at each change of slot. The keys of one client share a slot, and form one part.
 fn parts(client: &Client, keys: &[String]) -> Vec<Range<usize>> {
     let mut parts: Vec<Range<usize>> = Vec::with_capacity(1);
     for (i, key) in keys.iter().enumerate() {
@@ -226,7 +228,7 @@ fn shares(client: &Client, one: &str, two: &str) -> bool {
     client.topology.share_slot(one.as_bytes(), two.as_bytes())
 }
 
-/// Puts the verdicts of the parts in one list, in the order of the charges.
+/// Joins the verdicts of the parts, in the order of the charges.
 fn joined(outcomes: &[Outcome]) -> Outcome {
     let at = outcomes.last().map(Outcome::at).unwrap_or_default();
     Outcome::new(outcomes.iter().flat_map(|outcome| outcome.verdicts().iter().copied()), at)

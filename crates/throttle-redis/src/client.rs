@@ -1,4 +1,4 @@
-//! What all parts of a storage send requests through.
+//! The client that all parts of a storage send their requests through.
 
 use redis::{Cmd, Value, cmd};
 use throttle_core::StorageError;
@@ -16,8 +16,8 @@ use crate::{
 pub(crate) struct Client {
     pub(crate) topology: Topology,
     pub(crate) keys: Keys,
-    /// Keeps requests in order whose limiter has a clock of its own: its times must reach Redis in the
-    /// order in which they were read, or the clock would seem to step back.
+    /// The lock that orders the requests of limiters with their own clock. Their times must reach Redis in the
+    /// order in which they were read, or the clock would appear to step back.
     pub(crate) order: Mutex<()>,
 }
 
@@ -28,7 +28,7 @@ impl Client {
         Self { topology, keys, order: Mutex::default() }
     }
 
-    /// Sends a command about `key`.
+    /// Sends a command to the server of `key`.
     pub(crate) async fn call(&self, key: &str, command: &Cmd) -> Result<Value, Failure> {
         self.topology.call(key.as_bytes(), command).await
     }
@@ -38,7 +38,7 @@ impl Client {
         self.topology.run(call).await
     }
 
-    /// Removes a key, and returns whether it was there.
+    /// Removes a key, and returns whether it existed.
     pub(crate) async fn unlink(&self, key: &str) -> Result<bool, StorageError> {
         match self.call(key, cmd("UNLINK").arg(key)).await? {
             Value::Int(count) => Ok(count > 0),
@@ -47,8 +47,10 @@ impl Client {
     }
 }
 
-/// Returns the error of a command with an answer that it never has.
+/// Returns the error for an answer that does not fit its command.
 pub(crate) fn unexpected(command: &str, answer: &Value) -> StorageError {
     let answer = truncated(format_args!("{answer:?}"), 80);
-    StorageError::other(format!("{command} was answered by {answer}, which makes no sense"))
+    StorageError::other(format!(
+        "unexpected answer to {command}: {answer}; check that the server is Redis"
+    ))
 }

@@ -1,5 +1,4 @@
-//! What can go wrong: when a storage is made ([`Error`]), and when it is asked
-//! ([`StorageError`]).
+//! Errors of creating a storage ([`Error`]) and of its requests ([`StorageError`]).
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
@@ -8,57 +7,58 @@ use throttle_core::StorageError;
 
 use crate::background::NoRuntime;
 
-/// The schemes that are understood.
+/// The known URL schemes.
 const SCHEMES: &str =
     "redis, rediss, redis+unix, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster";
 
-/// Says why a storage could not be made.
+/// The error of creating a storage.
 ///
-/// No variant shows a password, nor any text of an address that could not be read: it may be a part of one.
+/// No variant shows a password. An address that cannot be parsed is not quoted, because any part of it may
+/// belong to a password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The address cannot be read.
-    #[error("the address of Redis cannot be read: {what}; {help}")]
+    /// An address that cannot be parsed.
+    #[error("the address of Redis is invalid: {what}; {help}")]
     InvalidUrl {
-        /// What is wrong with it.
+        /// The fault.
         what: String,
-        /// What to write.
+        /// The advice.
         help: String,
     },
-    /// The scheme of the address is unknown.
-    #[error("the scheme of the address of Redis is unknown; there are {SCHEMES}")]
+    /// An unknown scheme of the address.
+    #[error("the address of Redis has an unknown scheme; the schemes are {SCHEMES}")]
     UnknownScheme,
-    /// An option is out of range.
+    /// An option that is out of range.
     #[error("{option} cannot be {value}: it must be {allowed}")]
     InvalidOption {
         /// The name of the option.
         option: &'static str,
-        /// What it was.
+        /// The value.
         value: String,
-        /// What it may be.
+        /// The allowed values.
         allowed: &'static str,
     },
-    /// A file for TLS cannot be read, or is not PEM.
+    /// A file for TLS that cannot be read, or is not PEM.
     #[error("the {what} for TLS cannot be read from {}: {source}", file.display())]
     TlsFile {
-        /// Which file it is.
+        /// The kind of file.
         what: &'static str,
-        /// Where it was looked for.
+        /// The path.
         file: PathBuf,
-        /// Why it cannot be read.
+        /// The cause.
         source: io::Error,
     },
-    /// Redis was not reached, or did not let us in.
+    /// A failure to reach Redis or to log in.
     #[error("{0}")]
     Connect(#[source] StorageError),
-    /// There is no tokio runtime, which the connections live in.
-    #[error("a Redis storage is made within a tokio runtime: call this from async code")]
+    /// A call outside a tokio runtime, which the connections need.
+    #[error("a Redis storage needs a tokio runtime: create it in async code that tokio runs")]
     NoRuntime,
 }
 
 impl Error {
-    /// Says what the client of Redis found wrong with an address, without what it cites.
+    /// Returns the error of an address that the Redis client rejects, without the parts that quote the address.
     pub(crate) fn unusable(error: RedisError) -> Self {
         let text = error.to_string();
         let what = text.split(": ").next().unwrap_or_default().to_owned();
@@ -72,42 +72,40 @@ impl From<StorageError> for Error {
     }
 }
 
-/// What was asked and did not come about.
+/// The failure of a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// No connection is there.
+    /// No connection is up.
     #[error("no connection to Redis ({server}): {}", reason(.last))]
     NotConnected { server: String, last: Option<RedisError> },
-    /// There is no tokio runtime.
-    #[error(
-        "a Redis storage is used within a tokio runtime: call this from async code that tokio runs"
-    )]
+    /// The call was made outside a tokio runtime.
+    #[error("a Redis storage needs a tokio runtime: call it from async code that tokio runs")]
     NoRuntime,
-    /// It was not sent.
+    /// The request was not sent.
     #[error(
-        "Redis ({server}) is asked for more than it can do: {waiting} calls wait for one connection \
-         already, so that this one was not sent. Look at its slow log, and at the guide's page on sizing"
+        "Redis ({server}) is overloaded: {waiting} calls already wait for one connection, so this call was \
+         not sent. Check the slow log of Redis, and see the guide's page on sizing"
     )]
     Overload { server: String, waiting: usize },
-    /// Redis answered that it did not do it.
-    #[error("Redis ({server}) did not do it: {}{}", error_text(.source), advice(.source))]
+    /// Redis answered with an error, and did not carry out the request.
+    #[error("Redis ({server}) returned an error: {}{}", error_text(.source), advice(.source))]
     ErrorReply { server: String, source: RedisError },
-    /// Nobody knows whether it was done.
+    /// The answer was late, and the request may have been carried out.
     #[error(
-        "Redis ({server}) did not answer within {timeout:?}; the call may have been carried out, so \
-         it is not sent again. If this is frequent, look at its slow log, or raise response_timeout"
+        "Redis ({server}) did not answer within {timeout:?}; the call may have been carried out, so it is not \
+         sent again. If this is frequent, check the slow log of Redis, or raise response_timeout"
     )]
     Late { server: String, timeout: Duration },
-    /// Nobody knows whether it was done.
+    /// The connection broke, and the request may have been carried out.
     #[error(
-        "the connection to Redis ({server}) was lost before the answer: {source}; the call may have \
+        "the connection to Redis ({server}) was lost before the answer arrived: {source}; the call may have \
          been carried out, so it is not sent again"
     )]
     Lost { server: String, source: RedisError },
 }
 
 impl Failure {
-    /// Sorts an answer to a command that was sent.
+    /// Classifies the error of a command that was sent.
     pub(crate) fn of_sent(server: &str, error: RedisError, timeout: Duration) -> Self {
         let server = server.to_owned();
         if error.is_timeout() {
@@ -119,7 +117,7 @@ impl Failure {
         }
     }
 
-    /// Returns what Redis said to prove that it did nothing.
+    /// Returns the error reply of Redis, which proves that the request was not carried out.
     pub(crate) fn error_reply(&self) -> Option<&RedisError> {
         match self {
             Self::ErrorReply { source, .. } => Some(source),
@@ -149,14 +147,14 @@ impl From<Failure> for StorageError {
 fn reason(last: &Option<RedisError>) -> String {
     match last {
         Some(error) => format!("{}{}", error_text(error), advice(error)),
-        None => "it is being made".to_owned(),
+        None => "the first connection is being established".to_owned(),
     }
 }
 
-/// No text of a server is longer than this in an error.
+/// The longest text of a server in an error.
 const MAX_TEXT: usize = 1_200;
 
-/// Tells an answer from an error that is sent as one.
+/// Converts an answer to a result: an error reply becomes an error with a bounded text.
 pub(crate) fn checked(answer: Value) -> Result<Value, RedisError> {
     match answer {
         Value::ServerError(error) => match error.details() {
@@ -171,12 +169,12 @@ pub(crate) fn checked(answer: Value) -> Result<Value, RedisError> {
     }
 }
 
-/// Writes the error of an answer of another kind, without all of the answer.
+/// Returns the text for an answer of an unexpected type, without the whole answer.
 pub(crate) fn unreadable(error: &redis::ParsingError) -> String {
     truncated(format_args!("{error}"), 200)
 }
 
-/// Writes no more than so many bytes of a text, and of a long one no more is made.
+/// Formats at most `most` bytes of a text. Formatting stops there, so that a long text is never allocated.
 pub(crate) fn truncated(text: fmt::Arguments<'_>, most: usize) -> String {
     struct Short {
         text: String,
@@ -200,29 +198,29 @@ pub(crate) fn truncated(text: fmt::Arguments<'_>, most: usize) -> String {
     }
 }
 
-/// Writes what Redis said as it said it, by which it can be looked up: its code, then its words.
+/// Returns an error of Redis in its own words, code and text, so that users can look it up.
 fn error_text(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {}", detail.trim_end_matches('.')),
         _ if matches!(error.kind(), ErrorKind::Parse) => {
-            "what came back is not the protocol of Redis".to_owned()
+            "the answer is not in the protocol of Redis".to_owned()
         }
         _ => error.to_string(),
     }
 }
 
-/// Whether Redis says that it is no master (any more), at the top or from within a script.
+/// Returns whether the server is a replica, reported directly or from within a script.
 pub(crate) fn is_read_only(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly))
         || error.detail().is_some_and(|detail| detail.contains("READONLY"))
 }
 
-/// Whether Redis says that it lacks the script.
+/// Returns whether the script is missing on the server.
 pub(crate) fn is_no_script(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoScript))
 }
 
-/// Whether it is worth asking the same server again in a moment.
+/// Returns whether the same server may carry out the request a moment later.
 pub(crate) fn is_transient(error: &RedisError) -> bool {
     matches!(
         error.kind(),
@@ -235,57 +233,54 @@ pub(crate) fn is_transient(error: &RedisError) -> bool {
     ) || error.code() == Some("BUSY")
 }
 
-/// Where nothing comes back, or nothing that can be read.
+/// The advice when no answer arrives, or none that can be parsed.
 const NOT_REDIS: &str = "check that Redis listens at this host and port, and that both sides use TLS \
                          (rediss://) or neither (redis://)";
-/// As above, where the connection was closed. Over TLS Redis cannot say why.
+/// The advice when the connection was closed. Over TLS, Redis closes it without an error.
 const CLOSED: &str = "check that Redis listens at this host and port, and that both sides use TLS \
                       (rediss://) or neither (redis://); over TLS a Redis that has reached maxclients \
                       also closes connections without an error";
 
-/// Says what to do about what Redis said.
+/// Returns advice for an error, after "; ", or an empty text.
 fn advice(error: &RedisError) -> String {
-    // Redis 6.2 hides this code behind one of scripts.
+    // In a script, Redis 6.2 reports this code within another error.
     let code = if is_read_only(error) { "READONLY" } else { error.code().unwrap_or_default() };
     let help = match code {
         "NOAUTH" => {
-            "set a password (in the address: redis://user:password@host; of sentinels: \
+            "set a password (in the address: redis://user:password@host; for sentinels: \
              ?sentinel_password=…)"
         }
         "WRONGPASS" => "check the user and the password",
         "NOPERM" => {
-            "give the user the commands and keys that the guide lists (docs/redis.md, ACL), among \
-             them the prefix of the keys"
+            "allow the user the commands and keys that the guide lists (docs/redis.md, ACL), including the \
+             prefix of the keys"
         }
         "READONLY" => {
-            "this server is a replica: connect to the master, by Sentinel or Cluster if it moves"
+            "this server is a replica: connect to the master, with Sentinel or Cluster if it can change"
         }
-        "OOM" => "Redis is full: raise maxmemory, or choose an eviction policy",
-        "MISCONF" => "Redis cannot save to its disk and takes no writes: look at its log",
-        "LOADING" => "Redis is loading its data: it will be there soon",
-        "CLUSTERDOWN" => "the cluster lacks a master for some slots: look at CLUSTER INFO",
+        "OOM" => "Redis is out of memory: raise maxmemory, or set an eviction policy",
+        "MISCONF" => "Redis cannot save to its disk and rejects writes: check its log",
+        "LOADING" => "Redis is loading its data: try again soon",
+        "CLUSTERDOWN" => "some slots of the cluster have no master: check CLUSTER INFO",
         "MOVED" | "ASK" => {
             "this is a node of a cluster: use redis+cluster:// or RedisStorage::cluster"
         }
         "CROSSSLOT" => "this is a cluster: use redis+cluster:// or RedisStorage::cluster",
         "WRONGTYPE" | "RTCORRUPT" => {
-            "something else writes under this name: give the storage a key_prefix of its own, or \
-             delete the key"
+            "another program writes to this key: give the storage its own key_prefix, or delete the key"
         }
-        "NOREPLICAS" => "too few replicas are in reach: look at min-replicas-to-write",
-        "BUSY" => "a script of somebody else keeps Redis busy: look at its slow log",
-        "DENIED" => {
-            "set a password in Redis (requirepass, or a user), and the login in the address"
-        }
+        "NOREPLICAS" => "too few replicas are connected: check min-replicas-to-write",
+        "BUSY" => "a script of another program blocks Redis: check its slow log",
+        "DENIED" => "set a password in Redis (requirepass, or a user), and add it to the address",
         _ => match error.kind() {
             ErrorKind::AuthenticationFailed => "check the user and the password",
             ErrorKind::Parse => NOT_REDIS,
             ErrorKind::RESP3NotSupported => "set protocol to 2, or use Redis 6.2 or later",
             ErrorKind::MasterNameNotFoundBySentinel => {
-                "check the name of the master, and whether the sentinels see it up"
+                "check the name of the master, and that the sentinels report it as up"
             }
             ErrorKind::Io if error.is_connection_refusal() => {
-                "check that it runs, and the port (of a Unix socket: the path)"
+                "check that Redis runs, and check the port (for a Unix socket: the path)"
             }
             ErrorKind::Io if error.is_timeout() => NOT_REDIS,
             ErrorKind::Io if error.is_connection_dropped() => CLOSED,
@@ -297,37 +292,37 @@ fn advice(error: &RedisError) -> String {
 
 fn advice_by_text(text: &str) -> String {
     let help = if text.contains("OOM ") {
-        "Redis is full: raise maxmemory, or choose an eviction policy"
+        "Redis is out of memory: raise maxmemory, or set an eviction policy"
     } else if let Some(help) = certificate_advice(text) {
         help
     } else if text.contains("max number of clients") {
-        "Redis has as many connections as it allows: raise its maxclients, or find them in CLIENT LIST"
+        "Redis has reached its limit of connections: raise maxclients, or check CLIENT LIST"
     } else if text.contains("Permission denied") {
-        "let this process read and write the socket: unixsocketperm of Redis, and the group of the file"
+        "allow this process to read and write the socket: check unixsocketperm of Redis and the file's group"
     } else if text.contains("NOPERM") || text.contains("can't run this command") {
-        "give the user the commands and keys that the guide lists (docs/redis.md, ACL)"
+        "allow the user the commands and keys that the guide lists (docs/redis.md, ACL)"
     } else if text.contains("WRONGTYPE") {
-        "something else writes under this name: give the storage a key_prefix of its own"
+        "another program writes to this key: give the storage its own key_prefix"
     } else if text.contains("cluster support disabled") {
-        "it is no node of a cluster: use redis://"
+        "this server is not a node of a cluster: use redis://"
     } else if text.contains("not point to a sentinel") {
-        "the hosts are those of the sentinels, at port 26379 if nothing else is set, and not of Redis"
+        "the address must name the sentinels (default port 26379), not the Redis servers"
     } else if text.contains("DB index") {
-        "the number of a database in the address is below `databases` of Redis, 16 if nothing else is set"
+        "the database number in the address must be below `databases` of Redis (default 16)"
     } else {
         return String::new();
     };
     format!("; {help}")
 }
 
-/// Says what to do about a certificate, by the words of rustls for what is wrong with it.
+/// Returns advice for a certificate, by the text of the rustls error.
 fn certificate_advice(text: &str) -> Option<&'static str> {
     let help = [
         (
             "CaUsedAsEndEntity",
-            "the server presents a CA certificate, as `openssl req -x509` creates by default: create it with \
-             `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:its-name`, and set `ca` to its \
-             file",
+            "the server presents a CA certificate, as `openssl req -x509` creates by default: create the certificate \
+             with `-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:its-name`, and set `ca` to \
+             its file",
         ),
         (
             "UnsupportedCertVersion",
@@ -335,17 +330,17 @@ fn certificate_advice(text: &str) -> Option<&'static str> {
         ),
         (
             "UnknownIssuer",
-            "the server's certificate is not signed by a trusted CA: set `ca` to the file of its CA",
+            "the server's certificate is not signed by a trusted CA: set `ca` to the CA's file",
         ),
         (
             "not valid for",
-            "connect to a name in the server's certificate, or create one with this name as a subjectAltName",
+            "connect to a name in the server's certificate, or create a certificate with this subjectAltName",
         ),
-        ("certificate expired", "renew the server's certificate, or correct the clocks"),
-        ("certificate not valid yet", "correct the clocks"),
+        ("certificate expired", "renew the server's certificate, or correct the system clocks"),
+        ("certificate not valid yet", "correct the system clocks"),
         (
             "CertificateRequired",
-            "the server asks for a client certificate: set one and its key (in the address: ?cert=…&key=…), or \
+            "the server requires a client certificate: set one and its key (in the address: ?cert=…&key=…), or \
              change tls-auth-clients of Redis",
         ),
         (
@@ -354,7 +349,7 @@ fn certificate_advice(text: &str) -> Option<&'static str> {
         ),
         (
             "ertificate",
-            "check the CA, the client certificate, and that the server's name is in its certificate",
+            "check the CA and the client certificate, and that the server's certificate has its name",
         ),
     ];
     help.into_iter().find_map(|(words, help)| text.contains(words).then_some(help))

@@ -1,4 +1,4 @@
-//! How Redis is: what operators look at.
+//! Information about the Redis servers, for operators.
 
 use std::time::Duration;
 
@@ -9,44 +9,44 @@ use tokio::time::Instant;
 
 use crate::{storage::RedisStorage, topology::Server};
 
-/// Describes the servers behind a storage.
+/// Information about the servers of a storage.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Info {
-    /// How they are arranged: `standalone`, `sentinel`, `cluster`, or `given`.
+    /// The topology: `standalone`, `sentinel`, `cluster`, or `given` for a connection that the user provided.
     pub topology: String,
-    /// The servers that keys live on: one, or all masters of a cluster.
+    /// The servers that store keys: one, or all masters of a cluster.
     pub nodes: Vec<NodeInfo>,
 }
 
-/// Describes one server, as it does itself by `INFO`.
+/// Information about one server, from its answer to `INFO`.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeInfo {
-    /// Where it is.
+    /// The address.
     pub address: String,
-    /// Its version, such as `7.0.15`.
+    /// The version, such as `7.0.15`.
     pub version: String,
-    /// `master` or `slave`.
+    /// The role: `master` or `slave`.
     pub role: String,
-    /// How many bytes its data take.
+    /// The memory that the data use, in bytes.
     pub used_memory: u64,
-    /// How many bytes they may take; none when there is no bound.
+    /// The limit on that memory in bytes, or `None` if it is unlimited.
     pub max_memory: Option<u64>,
-    /// How many clients are connected.
+    /// The number of connected clients.
     pub connected_clients: u64,
-    /// How many replicas are connected.
+    /// The number of connected replicas.
     pub connected_replicas: u64,
-    /// For how long it has run.
+    /// The time since the server started.
     pub uptime: Duration,
 }
 
 impl RedisStorage {
-    /// Asks every server whether it is there, and returns how long the slowest took.
+    /// Sends a PING to every server, and returns the longest round-trip time.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when one of them does not answer in time.
+    /// [`StorageError`] if a server does not answer in time.
     pub async fn ping(&self) -> Result<Duration, StorageError> {
         let mut slowest = Duration::ZERO;
         for server in self.client.topology.masters().await? {
@@ -57,11 +57,11 @@ impl RedisStorage {
         Ok(slowest)
     }
 
-    /// Asks every server how it is.
+    /// Returns information about every server.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when one of them does not answer in time, or may not tell.
+    /// [`StorageError`] if a server does not answer in time, or the user lacks permission for `INFO`.
     pub async fn info(&self) -> Result<Info, StorageError> {
         let mut nodes = Vec::new();
         for server in self.client.topology.masters().await? {

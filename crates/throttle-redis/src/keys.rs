@@ -1,4 +1,4 @@
-//! What keys are called in Redis.
+//! The names of keys in Redis.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use throttle_core::{Charge, ConcurrencyKey, Key};
 
-/// Puts the prefix before every key, and hides identities when asked to.
+/// The naming scheme: a prefix for every key and, optionally, a secret that hashes identities.
 #[derive(Clone)]
 pub(crate) struct Keys {
     prefix: String,
@@ -25,13 +25,14 @@ impl Keys {
         &self.prefix
     }
 
-    /// Returns the key of a user's own value.
+    /// Returns the name of a user's own value.
     pub(crate) fn of_value(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    /// Returns the key of a limit: `prefix{identity}:rule`, so that all rules of one identity share a
-    /// slot of a cluster.
+    /// Returns the name of a state: `prefix{identity}:rule`.
+    ///
+    /// The braces are the hash tag of Redis Cluster, so that all rules of one identity share a slot.
     pub(crate) fn of_charge(&self, charge: &Charge<'_>) -> String {
         match &self.secret {
             None => format!("{}{}", self.prefix, charge.storage_key()),
@@ -43,7 +44,7 @@ impl Keys {
         }
     }
 
-    /// Returns the key of places: `prefix{identity}:%places:name`.
+    /// Returns the name of the permits of a concurrency limit: `prefix{identity}:%places:name`.
     pub(crate) fn of_concurrency(&self, of: &ConcurrencyKey<'_>) -> String {
         let identity = match &self.secret {
             None => of.key().to_token(),
@@ -53,8 +54,9 @@ impl Keys {
     }
 }
 
-/// Returns 128 bits of an HMAC-SHA-256 as hexadecimal digits. `%` comes first, which begins no
-/// identity that is not hidden in this way.
+/// Returns the first 128 bits of an HMAC-SHA-256 in hexadecimal, after `%hmac:`.
+///
+/// It cannot clash with a plain identity: after a `%`, those have two hexadecimal digits or `sha256:`.
 fn hidden(secret: &Hmac<Sha256>, key: &Key<'_>) -> String {
     let mut mac = secret.clone();
     mac.update(key.to_token().as_bytes());
@@ -62,7 +64,7 @@ fn hidden(secret: &Hmac<Sha256>, key: &Key<'_>) -> String {
     let mut word = String::from("%hmac:");
     for byte in &digest[..16] {
         use fmt::Write as _;
-        let _ = write!(word, "{byte:02x}"); // a String takes every write
+        let _ = write!(word, "{byte:02x}"); // writing to a String cannot fail
     }
     word
 }
@@ -102,8 +104,8 @@ mod tests {
             for identity in parts.iter().chain(&[""]) {
                 for rule in parts {
                     let key = Key::from(*identity);
-                    let places = keys.of_concurrency(&ConcurrencyKey::new(rule, &key));
-                    for name in [name(&keys, identity, rule), places] {
+                    let permits = keys.of_concurrency(&ConcurrencyKey::new(rule, &key));
+                    for name in [name(&keys, identity, rule), permits] {
                         let new = seen.insert(name.clone());
                         assert!(new, "{identity:?} and {rule:?} share {name}");
                         assert_eq!(name.matches('{').count(), 1, "{name}");

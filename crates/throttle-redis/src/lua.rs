@@ -1,7 +1,7 @@
-//! The scripts that run in Redis, and how each of them is called.
+//! The Lua scripts that run in Redis, and their calls.
 //!
-//! A script is called by its digest. Every connection loads all scripts when it is made, so that they are
-//! there after a restart or a failover. Where one is missing all the same, such as after a `SCRIPT FLUSH`,
+//! A script is called by its SHA-1 digest (`EVALSHA`). Every new connection loads all scripts, so that they
+//! exist after a restart or a failover. If a script is missing nevertheless, as after a `SCRIPT FLUSH`,
 //! [`Topology::run`](crate::topology::Topology::run) loads it and calls it again.
 
 use std::sync::LazyLock;
@@ -9,9 +9,10 @@ use std::sync::LazyLock;
 use redis::{Arg, Cmd, Pipeline, ToRedisArgs, cmd};
 use throttle_core::tag;
 
-/// Decides a whole request; [`crate::script`] describes it.
+/// The script that decides a whole request, which [`crate::script`] describes.
 pub(crate) static CHECK: LazyLock<Script> = LazyLock::new(|| {
-    // Numbers are filled in: as Lua's local variables they would take a third of a microsecond of each request.
+    // The numbers of the algorithms are filled in as text: as Lua locals they would cost each request a third
+    // of a microsecond.
     Script::new(&tag::fill_in(concat!(
         include_str!("lua/request.lua"),
         include_str!("lua/exact.lua"),
@@ -27,16 +28,17 @@ pub(crate) static CHECK: LazyLock<Script> = LazyLock::new(|| {
     )))
 });
 
-/// Keeps the permits of requests in flight.
+/// The script that keeps the permits of concurrency limits.
 pub(crate) static CONCURRENCY: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/concurrency.lua")));
 
-/// Keeps the allow and the deny list.
+/// The script that keeps the allow list and the deny list.
 pub(crate) static LISTS: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/lists.lua")));
 
-/// Adds to a number, and gives a lifetime to a key that was not there. `GET` returns the sum as text: a Lua
-/// number would round it.
+/// The script that increments a number, and sets a lifetime if the key is new.
+///
+/// It returns the sum by `GET`, as text: a Lua number would round it.
 pub(crate) static INCREMENT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local there = redis.call('EXISTS', KEYS[1])
@@ -58,7 +60,7 @@ pub(crate) struct ScriptCall {
     command: Cmd,
 }
 
-/// Returns the commands that load all scripts.
+/// Returns a pipeline that loads all scripts.
 pub(crate) fn load_all() -> Pipeline {
     let mut commands = Pipeline::new();
     for script in [&CHECK, &CONCURRENCY, &LISTS, &INCREMENT] {
@@ -72,20 +74,20 @@ impl Script {
         Self { text: text.to_owned(), sha: redis::Script::new(text).get_hash().to_owned() }
     }
 
-    /// Returns the digest by which the script is called.
+    /// Returns the digest of the script.
     #[cfg(test)]
     pub(crate) fn sha(&self) -> &str {
         &self.sha
     }
 
-    /// Returns the command that loads the script, which a server answers with the digest.
+    /// Returns the command that loads the script. The server answers with the digest.
     pub(crate) fn load(&self) -> Cmd {
         let mut command = cmd("SCRIPT");
         command.arg("LOAD").arg(&self.text);
         command
     }
 
-    /// Begins a call with these keys. All are in the slot of the first one, by which the call is routed.
+    /// Creates a call with these keys, which must all be in the slot of the first one.
     pub(crate) fn call<K: ToRedisArgs>(&'static self, keys: &[K]) -> ScriptCall {
         let mut command = cmd("EVALSHA");
         command.arg(&self.sha).arg(keys.len()).arg(keys);

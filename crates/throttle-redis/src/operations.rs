@@ -1,4 +1,4 @@
-//! The six operations.
+//! The six operations of a storage, for users' own values.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     ttl::millis,
 };
 
-/// What one step of a walk over the keys looks at.
+/// The `COUNT` of a `SCAN`: the number of keys that one call looks at.
 const SCAN_COUNT: usize = 1_000;
 
 #[async_trait]
@@ -36,7 +36,7 @@ impl Storage for RedisStorage {
     ) -> Result<(), StorageError> {
         let name = self.client.keys.of_value(key);
         if ttl == Some(Duration::ZERO) {
-            return self.client.unlink(&name).await.map(|_| ()); // expired as soon as it is there
+            return self.client.unlink(&name).await.map(|_| ()); // it expires at once
         }
         let mut command = cmd("SET");
         command.arg(&name).arg(value.as_bytes());
@@ -105,7 +105,7 @@ impl Storage for RedisStorage {
     }
 }
 
-/// Removes what begins with the prefix from one server, and says how much it was.
+/// Removes all keys with the prefix from one server, and returns their number.
 async fn clear(client: &Client, server: &Server) -> Result<u64, StorageError> {
     let pattern = format!("{}*", escaped(client.keys.prefix()));
     let mut cursor = "0".to_owned();
@@ -116,7 +116,7 @@ async fn clear(client: &Client, server: &Server) -> Result<u64, StorageError> {
         let answer = client.topology.call_at(server, &scan).await?;
         let (next, keys): (String, Vec<Vec<u8>>) = redis::from_redis_value(answer)
             .map_err(|error| StorageError::not_carried_out(unreadable(&error)))?;
-        // Keys of several slots may not be in one command, and each goes where it lives.
+        // Redis Cluster rejects a command with keys of several slots, so each slot gets its own command.
         for together in keys.chunk_by(|one, two| client.topology.share_slot(one, two)) {
             let mut command = cmd("UNLINK");
             command.arg(together);
@@ -131,7 +131,7 @@ async fn clear(client: &Client, server: &Server) -> Result<u64, StorageError> {
     }
 }
 
-/// Writes a text as a pattern that matches nothing else.
+/// Escapes a text, so that as a pattern it matches only itself.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_of_wildcards_is_escaped() {
+    fn wildcards_in_a_prefix_are_escaped() {
         assert_eq!(escaped("a*b?[c]\\"), "a\\*b\\?\\[c\\]\\\\");
     }
 }

@@ -1,10 +1,10 @@
-//! What a storage was asked to be, as plain data.
+//! The options of a storage, as plain data.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use crate::{error::Error, tls::Tls, transport::Encryption};
 
-/// Where Redis is.
+/// The addresses of Redis, by topology.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Endpoints {
     Standalone(Address),
@@ -36,7 +36,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A user and a password; its debug output shows neither.
+/// A user and a password, neither of which the debug output shows.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Login {
     pub(crate) username: Option<String>,
@@ -59,7 +59,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// All options of a storage. [`crate::RedisStorageBuilder`] documents them.
+/// All options of a storage, which [`crate::RedisStorageBuilder`] documents.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) endpoints: Endpoints,
@@ -77,7 +77,7 @@ pub(crate) struct Options {
     pub(crate) key_prefix: String,
     pub(crate) key_secret: Option<Secret>,
     pub(crate) tls: Option<Tls>,
-    /// What the files of `tls` hold, read when the storage is made.
+    /// The TLS configuration from the files of `tls`, which are read when the storage is created.
     pub(crate) encryption: Option<Encryption>,
 }
 
@@ -105,7 +105,11 @@ impl Options {
         }
     }
 
-    /// Says what is out of range.
+    /// Checks the options.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] for the first option that is out of range.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong =
             |option, value: String, allowed| Err(Error::InvalidOption { option, value, allowed });
@@ -136,11 +140,11 @@ impl Options {
             return wrong("retries", self.retries.to_string(), "from 0 to 100");
         }
         if self.key_prefix.is_empty() || self.key_prefix.len() > 128 {
-            let allowed = "1 to 128 bytes: `clear` removes all keys that begin with it";
+            let allowed = "1 to 128 bytes: `clear` removes all keys that start with it";
             return wrong("key_prefix", format!("{} bytes", self.key_prefix.len()), allowed);
         }
         if self.key_prefix.contains(['{', '}']) {
-            let allowed = "free of braces: they would put all keys into one slot of a cluster";
+            let allowed = "free of braces, which would put all keys into one slot of a cluster";
             return wrong("key_prefix", "a text with braces".to_owned(), allowed);
         }
         if self.key_secret.as_ref().is_some_and(|secret| secret.0.len() < 16) {
@@ -157,19 +161,19 @@ impl Options {
         }
         match &self.endpoints {
             Endpoints::Unix(_) if self.tls.is_some() => {
-                wrong("tls", "set".to_owned(), "left out for a Unix socket")
+                wrong("tls", "set".to_owned(), "unset for a Unix socket")
             }
             Endpoints::Cluster { .. } if self.database != 0 => {
-                wrong("database", self.database.to_string(), "0: a cluster has no other")
+                wrong("database", self.database.to_string(), "0, the only database of a cluster")
             }
             Endpoints::Sentinel { sentinels, .. } if sentinels.is_empty() => {
-                wrong("sentinels", "none".to_owned(), "the addresses of one or more sentinels")
+                wrong("sentinels", "empty".to_owned(), "the addresses of one or more sentinels")
             }
             Endpoints::Sentinel { master, .. } if master.is_empty() => {
-                wrong("master", "\"\"".to_owned(), "the name that the sentinels know the master by")
+                wrong("master", "empty".to_owned(), "the name of the master in the sentinels")
             }
             Endpoints::Cluster { nodes } if nodes.is_empty() => {
-                wrong("nodes", "none".to_owned(), "the addresses of one or more nodes")
+                wrong("nodes", "empty".to_owned(), "the addresses of one or more nodes")
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! Errors of a server that repeats what it was sent, without the login.
+//! Removes passwords from the errors of servers that quote the commands they received.
 
 use redis::{RedisError, Value};
 
@@ -7,19 +7,22 @@ use crate::{
     transport::{MAX_ERROR, as_text},
 };
 
-/// What Redis writes before the arguments of a command that it does not have.
+/// The text before the arguments in Redis' error for an unknown command.
 const ARGUMENTS: &str = ", with args";
-const HIDDEN: &str = "the error of the server may repeat the login, and is not shown";
+const HIDDEN: &str = "the server's error is not shown because it may contain the login";
 
-/// Returns the error of a handshake without the passwords: a Redis without `HELLO`, or a server of another
-/// kind, may cite the command that they were sent in, as a whole or cut.
+/// Returns the error of a handshake without the passwords.
+///
+/// A Redis without `HELLO`, or a server that is not Redis, may quote the command that contained them, whole or
+/// truncated.
 pub(crate) fn without_login(error: RedisError, options: &Options) -> RedisError {
     if error.is_io_error() {
-        return error; // by this machine
+        return error; // its text comes from this machine
     }
     let error = without_arguments(error);
     let text = error.to_string();
-    // One that was cut may end within a password. Redis writes none of half that length.
+    // A truncated error may end within a password, where the search below would not find it. Errors of Redis
+    // itself are not half as long.
     let is_cut = text.len() >= MAX_ERROR / 2;
     let is_shown = |password: &String| {
         let as_text: String = password.bytes().map(as_text).map(char::from).collect();
@@ -34,7 +37,7 @@ pub(crate) fn without_login(error: RedisError, options: &Options) -> RedisError 
     error
 }
 
-/// Returns the error with the words before the arguments alone, which may be cut within a password.
+/// Returns the error without the quoted arguments, which may be truncated within a password.
 fn without_arguments(error: RedisError) -> RedisError {
     if !error.to_string().contains(ARGUMENTS) {
         return error;

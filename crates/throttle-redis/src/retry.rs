@@ -1,9 +1,8 @@
-//! How long to wait before trying again.
+//! The wait before the next attempt.
 
 use std::time::Duration;
 
-/// Waits longer after each failure, with jitter, so that servers that lost the same Redis do not all
-/// come back at once.
+/// An exponential backoff with jitter, so that servers that lost the same Redis do not all reconnect at once.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -33,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_most_and_vary_by_half() {
+    fn waits_double_up_to_the_maximum_and_vary_by_half() {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(100));
         for max in [10, 20, 40, 80, 100, 100] {
             let wait = backoff.next();

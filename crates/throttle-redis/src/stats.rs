@@ -1,31 +1,32 @@
-//! What happened to the connections, as numbers.
+//! Statistics of the connections.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
-/// Counts what happened since the storage was made.
+/// Statistics of the connections since the storage was created.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many connections are up now.
+    /// The number of connections that are up now.
     pub connections: usize,
-    /// How many connections are kept up at most.
+    /// The most connections that are open at once.
     pub max_connections: usize,
-    /// How often a connection was made again after one broke.
+    /// The number of times that a broken connection was replaced.
     pub reconnects: u64,
-    /// How often the connections came to lead to another server: a failover, or a slot that moved.
+    /// The number of times that new connections led to another server than before, as after a failover.
     pub failovers: u64,
-    /// How often Redis had to be given the script again: it was restarted, or its scripts flushed.
+    /// The number of times that the script was missing in Redis and was loaded again, as after a restart or a
+    /// `SCRIPT FLUSH`.
     pub script_reloads: u64,
-    /// How many answers did not come in time; where callers did not wait for as long, those to the PINGs that
-    /// were sent for them.
+    /// The number of answers that did not arrive in time. If callers stopped waiting earlier, late answers to
+    /// the PINGs that check their connection are counted instead.
     pub late_answers: u64,
-    /// How many requests were not sent because thousands waited for the connection already.
+    /// The number of requests that were not sent because the queue of the connection was full.
     pub overloads: u64,
-    /// How often a node of a cluster named another one (MOVED or ASK).
+    /// The number of times that a cluster node redirected a request to another node (MOVED or ASK).
     pub redirections: u64,
-    /// How many requests were sent again after an answer that they were not carried out.
+    /// The number of requests that were sent again because they were not carried out.
     pub retries: u64,
 }
 

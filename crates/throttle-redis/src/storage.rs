@@ -1,4 +1,4 @@
-//! The storage itself.
+//! The storage type.
 
 use std::{fmt, sync::Arc};
 
@@ -18,9 +18,9 @@ use crate::{
     topology::Topology,
 };
 
-/// Keeps limits in Redis, where any number of servers share them.
+/// A storage that keeps the states of rate limits in Redis, so that several servers share them.
 ///
-/// A check is one call of one script, however many rules it has: Redis decides in one step, by its own
+/// A check is one call of one script, whatever the number of its rules: Redis decides atomically, by its own
 /// clock. Clones share the connections.
 ///
 /// # Examples
@@ -48,7 +48,7 @@ impl RedisStorage {
         Self { client, concurrency }
     }
 
-    /// Returns what happened to the connections so far.
+    /// Returns statistics of the connections.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.client.topology.stats()

@@ -1,4 +1,4 @@
-//! What TLS needs beside a `rediss://` address.
+//! The files for TLS.
 
 use std::{
     fmt, fs, io,
@@ -14,10 +14,10 @@ use rustls::pki_types::{
 
 use crate::error::Error;
 
-/// Says whom to trust and who we are, by PEM files.
+/// The PEM files for TLS: a CA to trust, and a client certificate.
 ///
-/// Without any, the system's roots are trusted and no client certificate is shown. The server's name
-/// is always checked against its certificate.
+/// By default the system's root certificates are trusted and no client certificate is presented. The server's
+/// name is always checked against its certificate.
 ///
 /// ```
 /// # use throttle_redis as ratethrottle;
@@ -33,24 +33,24 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Trusts the system's roots, and shows no certificate.
+    /// Creates a configuration that trusts the system's root certificates and presents no client certificate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts the certificates of a PEM file, in place of the system's roots.
+    /// Trusts the certificates of a PEM file instead of the system's root certificates.
     pub fn ca(mut self, file: impl AsRef<Path>) -> Self {
         self.ca = Some(file.as_ref().into());
         self
     }
 
-    /// Shows a client certificate (a PEM file, with its chain) and proves it by its key (PEM).
+    /// Presents a client certificate (a PEM file with the chain), with its private key (a PEM file).
     pub fn client(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.client = Some((certificate.as_ref().into(), key.as_ref().into()));
         self
     }
 
-    /// Reads the files, and checks what is in them.
+    /// Reads the files, and checks their content.
     pub(crate) fn certificates(&self) -> Result<TlsCertificates, Error> {
         let client_tls = match &self.client {
             None => None,
@@ -87,14 +87,14 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Picks a provider of cryptography for the process, unless the program did.
+/// Installs a crypto provider for the process, unless the program has installed one.
 ///
-/// rustls asks for one as soon as a program links several.
+/// rustls panics without an installed provider if the program links several.
 pub(crate) fn pick_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // That somebody was quicker is as good.
+            // It fails if another thread has just installed one, which serves as well.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
     });
@@ -109,8 +109,8 @@ fn read(
     let text = fs::read(file).map_err(unreadable)?;
     check(&text).map_err(|error| {
         let words = match error {
-            pem::Error::NoItemsFound => "it contains none in PEM format",
-            _ => "it is not valid PEM", // and not the error's own words, which cite the file
+            pem::Error::NoItemsFound => "the file has no such PEM block",
+            _ => "the file is not valid PEM", // the error's own text may quote the file
         };
         unreadable(io::Error::new(io::ErrorKind::InvalidData, words))
     })?;
@@ -129,10 +129,10 @@ fn has_key(text: &[u8]) -> Result<(), pem::Error> {
     PrivateKeyDer::from_pem_slice(text).map(drop)
 }
 
-/// Returns the path, unless it may be a key that was given in place of one.
+/// Returns the path, unless it may be a private key that was passed instead of a path.
 fn shown(file: &Path) -> &Path {
     let text = file.to_string_lossy();
-    // Neither PEM nor base64 of DER begins with a slash or has a point.
+    // PEM has line breaks. Base64 has no dot, and that of a DER file does not start with a slash.
     let is_path = !text.contains(['\n', '\r']) && (file.is_absolute() || text.contains('.'));
-    if is_path { file } else { Path::new("(not shown: it may be a key instead of a path)") }
+    if is_path { file } else { Path::new("(not shown: this may be a key instead of a path)") }
 }

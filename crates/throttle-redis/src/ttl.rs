@@ -1,8 +1,8 @@
-//! Lifetimes as Redis takes them.
+//! Lifetimes of keys in the milliseconds of Redis.
 
 use std::time::Duration;
 
-/// The longest lifetime that Redis takes is some 290 million years; this is a tenth of that.
+/// The longest lifetime, a tenth of what Redis accepts (some 290 million years).
 const MAX_MS: u128 = 1 << 60;
 
 /// Returns a lifetime in whole milliseconds, rounded up, and never zero.

@@ -1,4 +1,4 @@
-//! Addresses as URLs: `redis://user:password@host:6379/0?max_connections=50`.
+//! The parser of address URLs, such as `redis://user:password@host:6379/0?max_connections=50`.
 
 use std::{str::FromStr, time::Duration};
 
@@ -10,17 +10,20 @@ use crate::{
     tls::Tls,
 };
 
-const UNIX: &str = "write redis+unix:///run/redis/redis.sock";
-const ESCAPES: &str = "within a login or a value write @ / ? & # % as %40 %2F %3F %26 %23 %25";
+const UNIX: &str = "write it as redis+unix:///run/redis/redis.sock";
+const ESCAPES: &str =
+    "in a username, a password or a value write @ / ? & # % as %40 %2F %3F %26 %23 %25";
 const PARAMETERS: &str = "max_connections, prefix, connect_timeout, response_timeout, retries, \
      health_check_interval, permit_lease, client_name, protocol, db, sentinel_username, sentinel_password, ca, \
      cert and key, and user and pass of a Unix socket";
 
-/// Reads an address. No error shows a part of it: where it cannot be read, any part may be one of a password.
+/// Parses an address.
+///
+/// Errors do not quote the address: if it cannot be parsed, any part of it may belong to a password.
 pub(crate) fn parse(url: &str) -> Result<Options, Error> {
     let (scheme, rest) = url
         .split_once("://")
-        .ok_or_else(|| wrong("it has no scheme", "begin it with redis:// or rediss://"))?;
+        .ok_or_else(|| wrong("it has no scheme", "start it with redis:// or rediss://"))?;
     let (tls, kind) = scheme_of(scheme)?;
     if rest.contains('#') {
         return Err(wrong("it has a fragment", ESCAPES));
@@ -28,7 +31,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if path.contains('@') || query.contains('@') {
-        // A login with a / or ? ends too early: what seems to be the host is a part of it.
+        // The password contains an unescaped / or ?, so that the apparent host is a part of it.
         return Err(wrong("it has an @ after its host", ESCAPES));
     }
     let (login, hosts) = match authority.rsplit_once('@') {
@@ -41,7 +44,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
             let address = match &addresses(hosts, 6379)?[..] {
                 [one] => one.clone(),
                 _ => {
-                    let help = "several servers are redis+sentinel:// or redis+cluster://";
+                    let help = "use redis+sentinel:// or redis+cluster:// for several servers";
                     return Err(wrong("it names several hosts", help));
                 }
             };
@@ -51,7 +54,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
             let (master, database) = path.split_once('/').unwrap_or((path, ""));
             let master = decoded(master)?;
             if master.is_empty() {
-                let help = "write redis+sentinel://host:26379/mymaster/0";
+                let help = "write it as redis+sentinel://host:26379/mymaster/0";
                 return Err(wrong("it does not name the master", help));
             }
             (Endpoints::Sentinel { sentinels: addresses(hosts, 26379)?, master }, database)
@@ -78,7 +81,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if !set(&mut options, name, &decoded(value)?)? {
             let what = format!("its parameter number {} is unknown", i + 1);
-            return Err(wrong(&what, &format!("there are {PARAMETERS}; {ESCAPES}")));
+            return Err(wrong(&what, &format!("the parameters are {PARAMETERS}; {ESCAPES}")));
         }
     }
     Ok(options)
@@ -108,7 +111,7 @@ fn scheme_of(scheme: &str) -> Result<(bool, Kind), Error> {
     }
 }
 
-/// Sets an option by a parameter, and returns whether there is one of this name.
+/// Sets the option of a parameter, and returns whether the parameter exists.
 fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
     let is_unix = matches!(options.endpoints, Endpoints::Unix(_));
     match name {
@@ -134,8 +137,8 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
         "sentinel_password" => options.sentinel_login.password = Some(value.to_owned()),
         "ca" | "cert" | "key" => {
             let Some(tls) = &mut options.tls else {
-                let help = "they are for rediss://, rediss+sentinel:// and rediss+cluster://";
-                return Err(wrong("it has files for TLS, but its scheme is without TLS", help));
+                let help = "use rediss://, rediss+sentinel:// or rediss+cluster://";
+                return Err(wrong("it names files for TLS, but its scheme is without TLS", help));
             };
             match name {
                 "ca" => tls.set_ca(value.to_owned()),
@@ -148,15 +151,15 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Reads `host:port,host:port`; an IPv6 address stands in brackets.
+/// Parses `host:port,host:port`. IPv6 addresses are in brackets.
 fn addresses(hosts: &str, default_port: u16) -> Result<Vec<Address>, Error> {
     hosts.split(',').map(|host| address(host, default_port)).collect()
 }
 
-/// Reads `host`, `host:port` or `[v6]:port`.
+/// Parses `host`, `host:port` or `[v6]:port`.
 pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, Error> {
     let bad = || {
-        wrong("a host is missing or no host", "write host:port, and an IPv6 address in brackets")
+        wrong("a host is missing or invalid", "write host:port, with IPv6 addresses in brackets")
     };
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -181,7 +184,7 @@ pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, Error> {
         None => default_port,
         Some(port) => match port.parse() {
             Ok(port) if port > 0 => port,
-            _ => return Err(wrong("a port is no number from 1 to 65535", "write host:port")),
+            _ => return Err(wrong("a port is not a number from 1 to 65535", "write host:port")),
         },
     };
     Ok(Address { host: host.to_owned(), port })
@@ -189,18 +192,18 @@ pub(crate) fn address(text: &str, default_port: u16) -> Result<Address, Error> {
 
 fn decoded(text: &str) -> Result<String, Error> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| wrong("a part is no UTF-8", "encode bytes as %XX"))
+    decoded.map(Into::into).map_err(|_| wrong("a part is not UTF-8", "encode its bytes as %XX"))
 }
 
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, Error> {
     value.parse().map_err(|_| unreadable(name, "a whole number"))
 }
 
-/// Reads `5s`, `500ms`, `2m`, or a number of seconds.
+/// Parses `5s`, `500ms`, `2m`, or a number of seconds.
 fn span(name: &str, value: &str) -> Result<Duration, Error> {
     let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
     let (digits, unit) = value.split_at(end);
-    let bad = || unreadable(name, "a time, such as 5s or 500ms");
+    let bad = || unreadable(name, "a duration, such as 5s or 500ms");
     let number: u64 = digits.parse().map_err(|_| bad())?;
     match unit {
         "ms" => Ok(Duration::from_millis(number)),

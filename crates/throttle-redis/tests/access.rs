@@ -1,4 +1,4 @@
-//! The users that the guide says to make, who may do nothing else.
+//! The ACL users of the guide, with no other permissions.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn rules(n: usize) -> String {
     line.splitn(6, ' ').nth(5).expect("there are rules").to_owned()
 }
 
-async fn all_that_there_is(storage: &RedisStorage) -> Result<(), Box<dyn Error>> {
+async fn use_everything(storage: &RedisStorage) -> Result<(), Box<dyn Error>> {
     let limiter = Limiter::new(storage.clone());
     for algorithm in Algorithm::ALL {
         let name = algorithm.as_str();
@@ -38,11 +38,11 @@ async fn all_that_there_is(storage: &RedisStorage) -> Result<(), Box<dyn Error>>
     lists.deny_for("user:2", Duration::from_secs(9)).await?;
     lists.remove_allowed("user:1").await?;
     let uploads = limiter.concurrency("uploads", 5)?;
-    let place = uploads.try_acquire("k").await?.into_permit().ok_or("there is a place")?;
-    // Longer than the lease, so that it is renewed.
+    let permit = uploads.try_acquire("k").await?.into_permit().ok_or("a permit is free")?;
+    // Longer than the lease, so that the permit is renewed.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(uploads.in_use("k").await?, 1);
-    drop(place);
+    drop(permit);
     while uploads.in_use("k").await? > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -60,15 +60,15 @@ async fn all_that_there_is(storage: &RedisStorage) -> Result<(), Box<dyn Error>>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_guides_user_can_name_its_connections_and_choose_a_database() {
+async fn the_user_of_the_guide_suffices_with_a_client_name_and_a_database() {
     let server = Server::builder().acl_user("limits", "secret", &rules(0)).start();
     let builder = RedisStorage::builder(&format!("{}/2", server.url_as("limits", "secret")));
     let builder = builder.client_name("web-1").permit_lease(LEASE);
-    all_that_there_is(&builder.connect().await.unwrap()).await.unwrap();
+    use_everything(&builder.connect().await.unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_guides_users_do_behind_sentinels_that_have_logins() {
+async fn the_users_of_the_guide_suffice_for_sentinels_with_logins() {
     let sentinels = block_in_place(|| {
         Sentinels::builder()
             .password("not ours")
@@ -86,16 +86,16 @@ async fn the_guides_users_do_behind_sentinels_that_have_logins() {
         .connect()
         .await
         .unwrap();
-    all_that_there_is(&storage).await.unwrap();
-    // Each sentinel is listened to.
-    let mut patience = 100;
-    let listened = |sentinel: &Server| {
+    use_everything(&storage).await.unwrap();
+    // The storage subscribes to each sentinel.
+    let mut attempts = 100;
+    let is_subscribed = |sentinel: &Server| {
         let clients = sentinel.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).to_string();
         clients.contains("user=watcher")
     };
-    while !sentinels.sentinels().iter().all(listened) {
-        assert!(patience > 0, "a sentinel is not listened to");
-        patience -= 1;
+    while !sentinels.sentinels().iter().all(is_subscribed) {
+        assert!(attempts > 0, "a sentinel has no subscription");
+        attempts -= 1;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let limiter = limiter(&storage, [fixed("r", 1_000_000)]);
@@ -104,7 +104,7 @@ async fn the_guides_users_do_behind_sentinels_that_have_logins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_guides_user_does_in_a_cluster_whose_slots_move() {
+async fn the_user_of_the_guide_suffices_in_a_cluster_whose_slots_move() {
     let nodes = block_in_place(|| {
         Cluster::builder()
             .password("not ours")
@@ -119,14 +119,14 @@ async fn the_guides_user_does_in_a_cluster_whose_slots_move() {
         .connect()
         .await
         .unwrap();
-    all_that_there_is(&storage).await.unwrap();
+    use_everything(&storage).await.unwrap();
     let limiter = limiter(&storage, [fixed("r", 1_000_000)]);
     let slot = nodes.slot_of("{k}");
     let owner = nodes.node_of_slot(slot).address();
     let masters = nodes.masters();
     let to = masters.into_iter().find(|node| node.address() != owner).unwrap();
     let moving = block_in_place(|| nodes.begin_move(slot, to));
-    limiter.check("k", "r").await.unwrap(); // asks
+    limiter.check("k", "r").await.unwrap(); // sends ASKING
     block_in_place(|| moving.move_keys());
     limiter.check("k", "r").await.unwrap();
     block_in_place(|| moving.finish());

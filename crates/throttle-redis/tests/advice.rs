@@ -1,4 +1,4 @@
-//! Errors that say what is wrong, and one thing to do about it.
+//! Errors of connecting with their cause and one advice.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{
@@ -14,19 +14,19 @@ use throttle_redis::{Error, RedisStorage, RedisStorageBuilder, Tls};
 use throttle_testbed::Server;
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
-/// What takes so long is an error of the machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A timeout that is only reached if the machine is at fault.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn refused(builder: RedisStorageBuilder) -> String {
-    let builder = builder.connect_timeout(PATIENCE);
-    builder.connect().await.expect_err("it is refused").to_string()
+async fn connect_error(builder: RedisStorageBuilder) -> String {
+    let builder = builder.connect_timeout(TIMEOUT);
+    builder.connect().await.expect_err("it fails").to_string()
 }
 
 /// Takes the only connection that the server allows.
 fn fill(server: &Server) -> TcpStream {
     server.command(&["CONFIG", "SET", "maxclients", "1"]);
     loop {
-        // The connection that set it may be counted for a moment.
+        // The connection that set the option may still be counted for a moment.
         let mut client = TcpStream::connect(server.address()).unwrap();
         let mut answer = [0; 5];
         let sent = client.write_all(b"PING\r\n");
@@ -37,40 +37,36 @@ fn fill(server: &Server) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_server_with_too_many_clients_is_told_by_that() {
+async fn a_server_at_its_client_limit_is_reported_as_such() {
     let server = Server::start();
     let _held = fill(&server);
     let socket = format!("unix://{}", server.socket().display());
     for url in [server.url(), format!("{}?protocol=2", server.url()), socket] {
-        let text = refused(RedisStorage::builder(&url)).await;
+        let text = connect_error(RedisStorage::builder(&url)).await;
         assert!(text.contains("ERR max number of clients reached"), "{text}");
-        assert!(text.contains("raise its maxclients"), "{text}");
+        assert!(text.contains("raise maxclients"), "{text}");
         assert!(!text.contains("TLS"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn over_tls_where_the_server_cannot_say_so_the_advice_names_it() {
+async fn over_tls_the_advice_mentions_the_client_limit() {
     let server = Server::builder().tls_without_client_certificates().start();
     let storage =
         |url: &str| RedisStorage::builder(url).tls(Tls::new().ca(server.certificates().ca()));
-    let first = storage(&server.url())
-        .max_connections(1)
-        .connect_timeout(PATIENCE)
-        .connect()
-        .await
-        .unwrap();
+    let first =
+        storage(&server.url()).max_connections(1).connect_timeout(TIMEOUT).connect().await.unwrap();
     server.command(&["CONFIG", "SET", "maxclients", "1"]);
-    let text = refused(storage(&server.url())).await;
+    let text = connect_error(storage(&server.url())).await;
     assert!(text.contains("maxclients"), "{text}");
     drop(first);
 }
 
 #[tokio::test]
-async fn a_server_in_protected_mode_is_told_by_its_first_sentence() {
+async fn protected_mode_is_reported_with_the_first_sentence_of_redis() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let refuses = async {
+    let rejects = async {
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
             let _ = client
@@ -78,29 +74,29 @@ async fn a_server_in_protected_mode_is_told_by_its_first_sentence() {
                 .await;
         }
     };
-    let asks = refused(RedisStorage::builder(&format!("redis://{address}")));
-    let text = tokio::select! { text = asks => text, () = refuses => unreachable!() };
+    let asks = connect_error(RedisStorage::builder(&format!("redis://{address}")));
+    let text = tokio::select! { text = asks => text, () = rejects => unreachable!() };
     assert!(text.contains("DENIED Redis is running in protected mode; set a password"), "{text}");
 }
 
 #[tokio::test]
-async fn a_server_that_closes_without_a_word_or_with_nonsense_is_told_as_before() {
-    for said in [&b""[..], b"hello\r\n", b"-\xff\r\n", b"+OK\r\n", &[b'-'; 10_000]] {
+async fn a_server_that_closes_with_no_or_an_invalid_greeting_gets_the_general_advice() {
+    for greeting in [&b""[..], b"hello\r\n", b"-\xff\r\n", b"+OK\r\n", &[b'-'; 10_000]] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let closes = async {
             loop {
                 let (mut client, _) = listener.accept().await.unwrap();
-                let _ = client.write_all(said).await;
+                let _ = client.write_all(greeting).await;
             }
         };
-        let asks = refused(RedisStorage::builder(&format!("redis://{address}")));
+        let asks = connect_error(RedisStorage::builder(&format!("redis://{address}")));
         let text = tokio::select! { text = asks => text, () = closes => unreachable!() };
-        assert!(text.contains("check that Redis listens"), "{said:?}: {text}");
+        assert!(text.contains("check that Redis listens"), "{greeting:?}: {text}");
     }
 }
 
-/// Writes a certificate that signed itself, and its key.
+/// Writes a self-signed certificate and its key.
 fn self_signed(folder: &TempDir, is_ca: IsCa, names: &[&str]) -> (PathBuf, PathBuf) {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut wanted = CertificateParams::new(names).unwrap();
@@ -122,13 +118,13 @@ fn server_with((certificate, key): &(PathBuf, PathBuf)) -> Server {
 }
 
 #[tokio::test]
-async fn each_certificate_that_is_refused_has_the_advice_that_mends_it() {
+async fn each_rejected_certificate_has_the_advice_that_fixes_it() {
     let folder = TempDir::new().unwrap();
     let names = ["localhost", "127.0.0.1"];
     let files = self_signed(&folder, IsCa::Ca(BasicConstraints::Unconstrained), &names);
     let server = server_with(&files);
     let trusting = || RedisStorage::builder(&server.url()).tls(Tls::new().ca(&files.0));
-    let text = refused(trusting()).await;
+    let text = connect_error(trusting()).await;
     assert!(text.contains("basicConstraints=critical,CA:FALSE"), "{text}");
     assert!(!text.contains("check the CA"), "{text}");
     drop(server);
@@ -137,35 +133,33 @@ async fn each_certificate_that_is_refused_has_the_advice_that_mends_it() {
     let server = server_with(&files);
     let storage = RedisStorage::builder(&server.url()).tls(Tls::new().ca(&files.0));
     storage
-        .connect_timeout(PATIENCE)
-        .response_timeout(PATIENCE)
+        .connect_timeout(TIMEOUT)
+        .response_timeout(TIMEOUT)
         .connect()
         .await
         .expect("the advice was followed")
         .ping()
         .await
         .unwrap();
-    let text = refused(RedisStorage::builder(&server.url())).await;
-    assert!(
-        text.contains("set `ca` to the file of its CA") && !text.contains("CA:FALSE"),
-        "{text}"
-    );
+    let text = connect_error(RedisStorage::builder(&server.url())).await;
+    assert!(text.contains("set `ca` to the CA's file") && !text.contains("CA:FALSE"), "{text}");
     drop(server);
 
     let files = self_signed(&folder, IsCa::ExplicitNoCa, &["elsewhere.example"]);
     let server = server_with(&files);
-    let text = refused(RedisStorage::builder(&server.url()).tls(Tls::new().ca(&files.0))).await;
+    let text =
+        connect_error(RedisStorage::builder(&server.url()).tls(Tls::new().ca(&files.0))).await;
     assert!(text.contains("subjectAltName") && text.contains("elsewhere.example"), "{text}");
     drop(server);
 
     let server = Server::builder().tls().start();
     let ca = Tls::new().ca(server.certificates().ca());
-    let text = refused(RedisStorage::builder(&server.url()).tls(ca)).await;
+    let text = connect_error(RedisStorage::builder(&server.url()).tls(ca)).await;
     assert!(text.contains("set one and its key") && !text.contains("check the CA"), "{text}");
 }
 
 #[tokio::test]
-async fn a_file_for_tls_that_is_something_else_is_named() {
+async fn a_wrong_file_for_tls_is_named() {
     let folder = TempDir::new().unwrap();
     let (certificate, key) = self_signed(&folder, IsCa::ExplicitNoCa, &["localhost"]);
     let flat = folder.path().join("flat.key");
@@ -181,7 +175,7 @@ async fn a_file_for_tls_that_is_something_else_is_named() {
         assert!(matches!(&error, Error::TlsFile { what: it, .. } if *it == what), "{error:?}");
         let text = error.to_string();
         assert!(text.contains(&*file.to_string_lossy()) && text.contains("PEM"), "{text}");
-        // Neither as text nor as the numbers of its bytes.
+        // The content is shown neither as text nor as bytes.
         assert!(!format!("{text} {error:?}").contains("45, 45"), "{error:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Places of requests under way, which servers share.
+//! Concurrency limits that several servers share.
 
 mod common;
 
@@ -30,10 +30,10 @@ async fn with_lease(builder: RedisStorageBuilder) -> RedisStorage {
 }
 
 async fn take(uploads: &ConcurrencyLimit, key: &str) -> ConcurrencyPermit {
-    uploads.try_acquire(key).await.expect("Redis answers").into_permit().expect("there is a place")
+    uploads.try_acquire(key).await.expect("Redis answers").into_permit().expect("a permit is free")
 }
 
-/// Waits until so many places are in use, and says how long that took.
+/// Waits until `in_use` permits are in use, and returns the time that it took.
 async fn until(uploads: &ConcurrencyLimit, key: &str, in_use: u64) -> Duration {
     let began = Instant::now();
     loop {
@@ -46,7 +46,7 @@ async fn until(uploads: &ConcurrencyLimit, key: &str, in_use: u64) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_three_servers_never_more_than_the_limit_hold_a_place() {
+async fn three_servers_never_hold_more_permits_than_the_limit() {
     const LIMIT: u64 = 7;
     let server = Server::start();
     let (held, most) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -57,13 +57,13 @@ async fn of_three_servers_never_more_than_the_limit_hold_a_place() {
             let (uploads, held, most) = (uploads.clone(), Arc::clone(&held), Arc::clone(&most));
             tasks.push(tokio::spawn(async move {
                 for _ in 0..30 {
-                    let Some(place) = uploads.try_acquire("k").await.unwrap().into_permit() else {
+                    let Some(permit) = uploads.try_acquire("k").await.unwrap().into_permit() else {
                         continue;
                     };
                     most.fetch_max(held.fetch_add(1, SeqCst) + 1, SeqCst);
                     sleep(Duration::from_millis(1)).await;
                     held.fetch_sub(1, SeqCst);
-                    drop(place);
+                    drop(permit);
                 }
             }));
         }
@@ -71,15 +71,15 @@ async fn of_three_servers_never_more_than_the_limit_hold_a_place() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(most.load(SeqCst), LIMIT, "all places were used, and no more");
+    assert_eq!(most.load(SeqCst), LIMIT, "all permits were used, and no more");
     let uploads = uploads(&standalone(&server).await, LIMIT);
     until(&uploads, "k", 0).await;
     assert_eq!(server.command(&["DBSIZE"]).integer(), 0, "nothing is left");
 }
 
-/// Not a test of its own: a server that holds places until it is killed.
+/// The program of a server that holds permits until it is killed, and not a test by itself.
 #[tokio::test]
-#[ignore = "another runs it in a process of its own"]
+#[ignore = "another test runs it in a separate process"]
 async fn child() {
     let url = env::var(URL).expect("a parent runs it");
     let uploads = uploads(&with_lease(RedisStorage::builder(&url)).await, 3);
@@ -88,7 +88,7 @@ async fn child() {
 }
 
 fn spawn(server: &Server) -> Child {
-    Command::new(env::current_exe().expect("a test knows itself"))
+    Command::new(env::current_exe().expect("the path of the test is known"))
         .args(["--exact", "child", "--ignored"])
         .env(URL, server.url())
         .stdout(Stdio::null())
@@ -97,13 +97,13 @@ fn spawn(server: &Server) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_places_of_a_killed_server_are_free_after_the_lease_and_not_while_it_lives() {
+async fn the_permits_of_a_killed_server_are_free_after_the_lease_and_not_before() {
     let server = Server::start();
     let mut child = spawn(&server);
     let uploads = uploads(&standalone(&server).await, 3);
     until(&uploads, "k", 2).await;
     sleep(3 * LEASE).await;
-    assert_eq!(uploads.in_use("k").await.unwrap(), 2, "it lives, and renews them");
+    assert_eq!(uploads.in_use("k").await.unwrap(), 2, "the server runs, and renews them");
     child.kill().unwrap();
     child.wait().unwrap();
     let own = take(&uploads, "k").await;
@@ -114,7 +114,7 @@ async fn the_places_of_a_killed_server_are_free_after_the_lease_and_not_while_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_places_of_many_keys_are_renewed() {
+async fn many_permits_of_many_keys_are_renewed() {
     let server = Server::start();
     let uploads = uploads(&with_lease(RedisStorage::builder(&server.url())).await, 1_000);
     let mut held = Vec::new();
@@ -133,18 +133,18 @@ async fn many_places_of_many_keys_are_renewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_whose_servers_died_ends_by_itself() {
+async fn a_set_whose_servers_died_expires() {
     let server = Server::start();
     let mut child = spawn(&server);
     until(&uploads(&standalone(&server).await, 3), "k", 2).await;
     child.kill().unwrap();
     child.wait().unwrap();
     sleep(LEASE + Duration::from_millis(200)).await;
-    assert_eq!(server.command(&["DBSIZE"]).integer(), 0, "nobody asked for it");
+    assert_eq!(server.command(&["DBSIZE"]).integer(), 0, "it expires without a call");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_counts_again_where_redis_forgot_it_and_what_was_given_back_does_not() {
+async fn after_redis_lost_its_data_held_permits_are_restored_and_released_ones_are_not() {
     let server = Server::start();
     let uploads = uploads(&with_lease(RedisStorage::builder(&server.url())).await, 3);
     let (first, second) = (take(&uploads, "k").await, take(&uploads, "k").await);
@@ -159,11 +159,11 @@ async fn what_is_held_counts_again_where_redis_forgot_it_and_what_was_given_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_outlives_the_failover_of_its_master() {
+async fn a_permit_survives_a_failover() {
     let sentinels = block_in_place(Sentinels::start);
     let builder = RedisStorage::sentinel(sentinels.sentinel_addresses(), sentinels.master_name());
     let uploads = uploads(&with_lease(builder).await, 3);
-    let place = take(&uploads, "k").await;
+    let permit = take(&uploads, "k").await;
     block_in_place(|| {
         let old = sentinels.kill_master();
         sentinels.wait_for_new_master(old, Duration::from_secs(20));
@@ -171,13 +171,13 @@ async fn a_place_outlives_the_failover_of_its_master() {
     until(&uploads, "k", 1).await;
     sleep(2 * LEASE).await;
     assert_eq!(uploads.in_use("k").await.unwrap(), 1, "it is renewed there");
-    drop(place);
+    drop(permit);
     until(&uploads, "k", 0).await;
     let _ = sentinel(&sentinels).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_a_cluster_each_key_has_its_places_where_it_lives_also_after_it_moved() {
+async fn in_a_cluster_the_permits_of_a_key_move_with_its_slot() {
     let nodes = block_in_place(|| Cluster::builder().without_replicas().start());
     let uploads = uploads(&cluster(&nodes).await, 2);
     let mut held = Vec::new();
@@ -200,7 +200,7 @@ async fn in_a_cluster_each_key_has_its_places_where_it_lives_also_after_it_moved
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_while_redis_takes_its_place_holds_none() {
+async fn a_cancelled_call_holds_no_permit() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
     let storage = RedisStorage::connect(&format!("redis://{}", proxy.address())).await.unwrap();
@@ -221,7 +221,7 @@ async fn who_leaves_while_redis_takes_its_place_holds_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_whose_answer_is_lost_is_given_back_and_the_caller_gets_the_error() {
+async fn a_permit_whose_answer_is_lost_is_released_and_the_caller_gets_the_error() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
     let builder = RedisStorage::builder(&format!("redis://{}", proxy.address()));
@@ -236,20 +236,20 @@ async fn a_place_whose_answer_is_lost_is_given_back_and_the_caller_gets_the_erro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hidden_identities_have_places_too_and_do_not_show() {
+async fn hashed_identities_have_permits_and_are_not_shown() {
     let server = Server::start();
     let builder = RedisStorage::builder(&server.url()).hash_keys("0123456789abcdef");
     let uploads = uploads(&with_lease(builder).await, 1);
-    let place = take(&uploads, "192.0.2.1").await;
+    let permit = take(&uploads, "192.0.2.1").await;
     assert!(!uploads.try_acquire("192.0.2.1").await.unwrap().is_allowed());
     let keys = server.command(&["KEYS", "*"]).to_string();
     assert!(keys.contains("%places:uploads") && !keys.contains("192.0.2.1"), "{keys}");
-    drop(place);
+    drop(permit);
     until(&uploads, "192.0.2.1", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_is_too_short_is_refused() {
+async fn a_lease_that_is_too_short_is_rejected() {
     let builder = RedisStorage::builder("redis://127.0.0.1:1").permit_lease(Duration::ZERO);
     let error = builder.connect().await.unwrap_err().to_string();
     assert_eq!(error, "permit_lease cannot be 0ns: it must be from 1 s to an hour");

@@ -1,4 +1,4 @@
-//! All histories and the whole suite, on every topology.
+//! The test vectors and the whole conformance suite, on every topology.
 
 mod common;
 
@@ -51,7 +51,7 @@ async fn a_cluster_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_connection_that_was_there_already_conforms() {
+async fn an_existing_connection_conforms() {
     let server = Server::start();
     let client = redis::Client::open(server.url()).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();

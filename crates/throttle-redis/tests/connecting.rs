@@ -1,4 +1,4 @@
-//! Addresses, logins, certificates: what is let in, and what is said when it is not.
+//! Addresses, logins, certificates and options, and their errors.
 
 mod common;
 
@@ -10,24 +10,24 @@ use throttle_redis::{Error, RedisStorage, Tls, redis};
 use throttle_testbed::{Cluster, Sentinels, Server};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
-async fn refused(builder: throttle_redis::RedisStorageBuilder) -> String {
-    let error = builder.connect().await.expect_err("it is refused");
+async fn connect_error(builder: throttle_redis::RedisStorageBuilder) -> String {
+    let error = builder.connect().await.expect_err("it fails");
     let text = format!("{error} / {error:?}");
-    assert!(!text.contains("hunter2"), "the password shows: {text}");
+    assert!(!text.contains("hunter2"), "the error shows the password: {text}");
     text
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_and_not_shown() {
+async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     let server = Server::builder().password("right").start();
-    let text = refused(RedisStorage::builder(&server.url_as("", "hunter2"))).await;
+    let text = connect_error(RedisStorage::builder(&server.url_as("", "hunter2"))).await;
     assert!(text.contains("check the user and the password"), "{text}");
-    let text = refused(RedisStorage::builder(&format!("redis://{}", server.address()))).await;
+    let text = connect_error(RedisStorage::builder(&format!("redis://{}", server.address()))).await;
     assert!(text.contains("password"), "{text}");
 }
 
 #[tokio::test]
-async fn what_is_no_such_redis_is_told_by_its_cause_and_what_to_do() {
+async fn the_error_of_a_wrong_server_has_its_cause_and_advice() {
     let server = Server::start();
     let plain = server.address();
     let sentinels = Sentinels::start();
@@ -44,23 +44,23 @@ async fn what_is_no_such_redis_is_told_by_its_cause_and_what_to_do() {
     let asking = async {
         for (url, cause, advice) in [
             (format!("redis+cluster://{plain}"), "cluster support disabled", "use redis://"),
-            (format!("redis+sentinel://{plain}/main"), "sentinel", "at port 26379"),
+            (format!("redis+sentinel://{plain}/main"), "sentinel", "default port 26379"),
             (format!("redis://{plain}/99"), "DB index is out of range", "below `databases`"),
-            (format!("redis://{strange}"), "not the protocol of Redis", not_redis),
+            (format!("redis://{strange}"), "not in the protocol of Redis", not_redis),
             (format!("rediss://{plain}"), "", not_redis),
             (format!("redis+sentinel://{sentinel}/other"), "", "check the name of the master"),
         ] {
             let builder = RedisStorage::builder(&url).connect_timeout(Duration::from_secs(1));
             let error = builder.connect().await.unwrap_err().to_string();
             assert!(error.contains(cause) && error.contains(advice), "{url}: {error}");
-            assert!(!error.contains('\n'), "{url}: it is one line: {error}");
+            assert!(!error.contains('\n'), "{url}: the error has several lines: {error}");
         }
     };
     tokio::select! { () = asking => {} () = answers => {} }
 }
 
 #[tokio::test]
-async fn an_acl_user_needs_just_these_commands() {
+async fn an_acl_user_needs_only_these_commands() {
     let rules = format!("~ratethrottle:* {}", COMMANDS);
     let server = Server::builder().acl_user("limiter", "secret", &rules).start();
     let url = server.url_as("limiter", "secret");
@@ -95,13 +95,13 @@ async fn an_acl_user_needs_just_these_commands() {
     storage.ping().await.unwrap();
 }
 
-/// What a plain connection needs; `access.rs` tries the guide's own lines.
+/// The commands of a plain connection. `access.rs` tests the rules of the guide.
 const COMMANDS: &str = "+evalsha +script|load +time +get +set +unlink +lrange +lindex +llen +lset \
      +ltrim +lrem +rpush +pexpire +exists +incrby +scan +ping +info +zadd +zrem +zrange \
      +zrangebyscore +zcard +zscore +zcount +zrank +xadd +xrange +xrevrange +persist +pexpireat";
 
 #[tokio::test]
-async fn a_user_who_may_not_run_scripts_is_told_what_to_allow() {
+async fn the_error_of_a_user_without_scripts_names_the_permissions() {
     let server = Server::builder().acl_user("weak", "hunter2", "~* +ping +get +hello").start();
     let storage = RedisStorage::connect(&server.url_as("weak", "hunter2")).await.unwrap();
     let limiter = limiter(&storage, [rule("r", 10)]);
@@ -111,7 +111,7 @@ async fn a_user_who_may_not_run_scripts_is_told_what_to_allow() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_touch_our_keys_is_told_so() {
+async fn a_user_without_access_to_the_keys_gets_an_error() {
     let server = Server::builder().acl_user("other", "hunter2", "~other:* +@all").start();
     let storage = RedisStorage::connect(&server.url_as("other", "hunter2")).await.unwrap();
     let error = limiter(&storage, [rule("r", 10)]).check("k", "r").await.unwrap_err().to_string();
@@ -119,26 +119,26 @@ async fn a_user_who_may_not_touch_our_keys_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_somebody_else_is_refused_on_either_side() {
+async fn an_untrusted_certificate_is_rejected_on_either_side() {
     let server = Server::builder().tls().start();
     let files = server.certificates();
     let builder = || RedisStorage::builder(&server.url()).connect_timeout(Duration::from_secs(2));
 
-    let stranger = Tls::new().ca(files.other_ca()).client(files.client(), files.client_key());
-    let text = refused(builder().tls(stranger)).await;
+    let untrusted = Tls::new().ca(files.other_ca()).client(files.client(), files.client_key());
+    let text = connect_error(builder().tls(untrusted)).await;
     assert!(text.contains("certificate"), "{text}");
 
-    let strange_client =
+    let untrusted_client =
         Tls::new().ca(files.ca()).client(files.other_client(), files.other_client_key());
-    refused(builder().tls(strange_client)).await;
+    connect_error(builder().tls(untrusted_client)).await;
 
-    refused(builder().tls(Tls::new().ca(files.ca()))).await; // none is shown, and one is wanted
-    let text = refused(builder().tls(Tls::new().ca("/nowhere/ca.pem"))).await;
+    connect_error(builder().tls(Tls::new().ca(files.ca()))).await; // the server requires a client certificate
+    let text = connect_error(builder().tls(Tls::new().ca("/nowhere/ca.pem"))).await;
     assert!(text.contains("/nowhere/ca.pem"), "{text}");
 }
 
 #[tokio::test]
-async fn files_for_tls_can_stand_in_the_address() {
+async fn the_address_can_name_files_for_tls() {
     let server = Server::builder().tls().start();
     let files = server.certificates();
     let (ca, cert, key) = (files.ca(), files.client(), files.client_key());
@@ -148,28 +148,28 @@ async fn files_for_tls_can_stand_in_the_address() {
 }
 
 #[tokio::test]
-async fn plain_text_to_a_tls_port_and_tls_to_a_plain_port_are_errors_in_time() {
+async fn plain_text_to_a_tls_port_and_tls_to_a_plain_port_fail_within_the_timeout() {
     let began = Instant::now();
     let server = Server::builder().tls().start();
     let plain = format!("redis://{}", server.address());
-    refused(RedisStorage::builder(&plain).connect_timeout(Duration::from_secs(1))).await;
+    connect_error(RedisStorage::builder(&plain).connect_timeout(Duration::from_secs(1))).await;
     let server = Server::start();
     let tls = format!("rediss://{}", server.address());
-    refused(RedisStorage::builder(&tls).connect_timeout(Duration::from_secs(1))).await;
+    connect_error(RedisStorage::builder(&tls).connect_timeout(Duration::from_secs(1))).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_error_that_says_where() {
+async fn the_error_of_an_unreachable_server_has_its_address() {
     let server = Server::start();
     let url = server.url();
     server.kill();
-    let text = refused(RedisStorage::builder(&url)).await;
+    let text = connect_error(RedisStorage::builder(&url)).await;
     assert!(text.contains(&server.address()) && text.contains("refused"), "{text}");
 }
 
 #[tokio::test]
-async fn a_storage_made_in_the_background_is_there_when_redis_is() {
+async fn a_storage_that_connects_in_the_background_works_once_redis_is_up() {
     let server = Server::start();
     server.stop();
     let storage = RedisStorage::builder(&server.url()).connect_in_background().unwrap();
@@ -200,17 +200,17 @@ async fn options_out_of_range_are_named() {
         (RedisStorage::sentinel(Vec::<String>::new(), "m"), "sentinels"),
         (RedisStorage::sentinel(["h:1"], ""), "master"),
     ] {
-        let text = refused(builder).await;
+        let text = connect_error(builder).await;
         assert!(text.contains(option), "{option}: {text}");
     }
-    let text = refused(RedisStorage::sentinel(["h:x"], "m")).await;
+    let text = connect_error(RedisStorage::sentinel(["h:x"], "m")).await;
     assert!(text.contains("port"), "{text}");
-    let text = refused(RedisStorage::cluster(["redis+sentinel://h/m"])).await;
+    let text = connect_error(RedisStorage::cluster(["redis+sentinel://h/m"])).await;
     assert!(text.contains("sentinels"), "{text}");
 }
 
 #[test]
-fn without_a_runtime_it_says_so() {
+fn a_builder_without_a_runtime_is_an_error() {
     let error = RedisStorage::builder("redis://127.0.0.1:1").connect_in_background().unwrap_err();
     assert!(matches!(error, Error::NoRuntime));
 }
@@ -237,7 +237,7 @@ async fn every_option_reaches_the_server() {
 }
 
 #[tokio::test]
-async fn a_users_client_brings_its_address_login_and_database() {
+async fn the_address_login_and_database_of_a_client_are_used() {
     let server = Server::builder().password("secret").start();
     let client = redis::Client::open(format!("{}/2", server.url())).unwrap();
     let storage = RedisStorage::from_client(&client).await.unwrap();
@@ -246,7 +246,7 @@ async fn a_users_client_brings_its_address_login_and_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sentinels_and_servers_have_passwords_of_their_own_and_tls() {
+async fn sentinels_and_servers_can_have_different_passwords_and_tls() {
     let sentinels =
         Sentinels::builder().password("for redis").sentinel_password("for sentinels").tls().start();
     let files = sentinels.servers()[0].certificates();
@@ -257,20 +257,20 @@ async fn sentinels_and_servers_have_passwords_of_their_own_and_tls() {
     let storage =
         builder().password("for redis").sentinel_password("for sentinels").connect().await.unwrap();
     assert!(limiter(&storage, [rule("r", 1)]).check("k", "r").await.unwrap().is_allowed());
-    refused(builder().password("for redis").sentinel_password("hunter2")).await;
-    refused(builder().password("hunter2").sentinel_password("for sentinels")).await;
+    connect_error(builder().password("for redis").sentinel_password("hunter2")).await;
+    connect_error(builder().password("hunter2").sentinel_password("for sentinels")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_master_is_named() {
     let sentinels = Sentinels::start();
     let builder = RedisStorage::sentinel(sentinels.sentinel_addresses(), "theirmaster");
-    let text = refused(builder).await;
+    let text = connect_error(builder).await;
     assert!(text.contains("theirmaster") && text.contains("name of the master"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_has_passwords_and_tls_too() {
+async fn a_cluster_can_have_passwords_and_tls() {
     let cluster = Cluster::builder().password("secret").tls().start();
     let files = cluster.masters()[0].certificates();
     let tls = Tls::new().ca(files.ca()).client(files.client(), files.client_key());
@@ -283,21 +283,21 @@ async fn a_cluster_has_passwords_and_tls_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_of_a_cluster_asked_alone_says_which_address_to_use() {
+async fn the_error_of_a_single_cluster_node_has_the_right_scheme() {
     let cluster = Cluster::builder().without_replicas().start();
     let storage = RedisStorage::connect(&cluster.urls()[0]).await.unwrap();
     let limiter = limiter(&storage, [rule("r", 1)]);
-    let mut said = false;
+    let mut advised = false;
     for key in 0..20 {
         if let Err(error) = limiter.check(&format!("k{key}")[..], "r").await {
-            said |= error.to_string().contains("redis+cluster://");
+            advised |= error.to_string().contains("redis+cluster://");
         }
     }
-    assert!(said);
+    assert!(advised);
 }
 
 #[tokio::test]
-async fn info_and_figures_describe_the_server() {
+async fn info_and_statistics_describe_the_server() {
     let server = Server::builder().option("maxmemory", "100mb").start();
     let storage = common::standalone(&server).await;
     let info = storage.info().await.unwrap();
@@ -308,6 +308,6 @@ async fn info_and_figures_describe_the_server() {
     assert!(node.used_memory > 100_000 && node.connected_clients >= 1, "{node:?}");
     assert_eq!(node.max_memory, Some(100 << 20));
     assert!(storage.ping().await.unwrap() < Duration::from_secs(1));
-    let figures = storage.stats();
-    assert!(figures.connections >= 1 && figures.reconnects == 0, "{figures:?}");
+    let stats = storage.stats();
+    assert!(stats.connections >= 1 && stats.reconnects == 0, "{stats:?}");
 }

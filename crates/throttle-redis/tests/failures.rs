@@ -1,4 +1,4 @@
-//! What goes wrong with one server: an error that says what and what to do, then recovery.
+//! Failures of one server: an error with its cause and advice, and then recovery.
 
 mod common;
 
@@ -12,7 +12,7 @@ use throttle_testbed::{Faults, Proxy, Server};
 const SOON: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restart_the_connections_and_the_script_come_back() {
+async fn after_a_restart_requests_are_answered_again() {
     let server = Server::start();
     let storage = standalone(&server).await;
     let limiter = limiter(&storage, [rule("r", 1_000_000)]);
@@ -26,7 +26,7 @@ async fn after_a_restart_the_connections_and_the_script_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_while_the_server_is_away_for_long_fails_at_once() {
+async fn while_the_server_is_down_for_long_requests_fail_at_once() {
     let server = Server::start();
     let storage = standalone(&server).await;
     let limiter = limiter(&storage, [rule("r", 10)]);
@@ -40,7 +40,7 @@ async fn a_request_while_the_server_is_away_for_long_fails_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flushed_script_is_loaded_again_without_an_error() {
     let server = Server::start();
-    // One connection: others that are still being made would load the script by themselves.
+    // One connection, because others that are still being established would load the script, too.
     let builder = RedisStorage::builder(&server.url()).max_connections(1);
     let storage = builder.connect().await.unwrap();
     let limiter = limiter(&storage, [rule("r", 1_000)]);
@@ -51,11 +51,11 @@ async fn a_flushed_script_is_loaded_again_without_an_error() {
     }
     server.command(&["SCRIPT", "FLUSH"]);
     let tally = storm(&limiter, "k", &["r"], 64, 10).await;
-    assert_eq!((tally.admitted(), tally.failed()), (640, 0));
+    assert_eq!((tally.allowed(), tally.failed()), (640, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_script_is_there_once_connected_and_loaded_again_after_a_flush() {
+async fn each_script_is_loaded_on_connect_and_again_after_a_flush() {
     let server = Server::start();
     for (retries, flush) in [(0, false), (0, true), (10, true)] {
         let builder = RedisStorage::builder(&server.url()).max_connections(1).retries(retries);
@@ -100,7 +100,7 @@ async fn killed_connections_are_replaced_in_the_background() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_bounded_however_many_tasks_ask() {
+async fn connections_are_bounded_for_any_number_of_tasks() {
     let server = Server::start();
     let before = clients(&server);
     let storage = RedisStorage::builder(&server.url()).max_connections(2).connect().await.unwrap();
@@ -112,16 +112,16 @@ async fn connections_are_bounded_however_many_tasks_ask() {
     let made: u64 = line.and_then(|line| line.split(':').nth(1)?.trim().parse().ok()).unwrap();
     assert!(made < 100, "{made} connections for 5,120 requests");
     drop((limiter, storage));
-    let mut patience = 100;
-    while clients(&server) > before && patience > 0 {
+    let mut attempts = 100;
+    while clients(&server) > before && attempts > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        patience -= 1;
+        attempts -= 1;
     }
     assert_eq!(clients(&server), before, "connections outlive their storage");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_four_connections_are_made_however_many_are_allowed() {
+async fn at_most_four_connections_are_opened_even_if_more_are_allowed() {
     let server = Server::start();
     let storage = RedisStorage::builder(&server.url()).max_connections(50).connect().await.unwrap();
     storm(&limiter(&storage, [rule("r", 1_000_000)]), "k", &["r"], 256, 20).await;
@@ -130,20 +130,20 @@ async fn no_more_than_four_connections_are_made_however_many_are_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_resp3_a_connection_that_is_closed_is_noticed_though_nobody_asks() {
+async fn with_resp3_a_closed_connection_is_detected_without_a_request() {
     let server = Server::start();
     let storage = RedisStorage::builder(&server.url()).max_connections(1).connect().await.unwrap();
     server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-    let mut patience = 100;
+    let mut attempts = 100;
     while storage.stats().reconnects == 0 {
-        assert!(patience > 0, "{:?}", storage.stats());
-        patience -= 1;
+        assert!(attempts > 0, "{:?}", storage.stats());
+        attempts -= 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_hangs_is_replaced_though_nobody_waits_as_long_as_the_response_timeout() {
+async fn a_connection_that_hangs_is_replaced_even_if_callers_have_shorter_deadlines() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
     let storage = RedisStorage::builder(&format!("redis://{}", proxy.address()))
@@ -152,7 +152,7 @@ async fn a_connection_that_hangs_is_replaced_though_nobody_waits_as_long_as_the_
         .await
         .unwrap();
     let limiter = limiter(&storage, [rule("r", 1_000_000)]);
-    // What is open hangs for good, as when a router forgot it.
+    // Open connections hang forever, as if a router had lost their state.
     proxy.set(Faults { hold_requests: true, ..Faults::default() }).await;
     let began = Instant::now();
     let ask = async || {
@@ -172,13 +172,13 @@ async fn a_connection_that_hangs_is_replaced_though_nobody_waits_as_long_as_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_hang_end_with_their_storage() {
+async fn connections_that_hang_are_closed_with_their_storage() {
     let server = Server::start();
     let storage = RedisStorage::builder(&server.url()).max_connections(1).connect().await.unwrap();
     let limiter = limiter(&storage, [rule("r", 1_000_000)]);
     assert_eq!(connected_to(&server), 1);
     server.pause();
-    let asked = storm(&limiter, "k", &["r"], 8, 1).await; // one alone, the others together
+    let asked = storm(&limiter, "k", &["r"], 8, 1).await; // one alone, the others in a batch
     assert_eq!((asked.failed(), connected_to(&server)), (8, 1));
     drop((limiter, storage));
     let dropped = Instant::now();
@@ -188,7 +188,7 @@ async fn connections_that_hang_end_with_their_storage() {
     }
 }
 
-/// Returns how many sockets on this machine are connected to a server, as Linux tells.
+/// Returns the number of sockets on this machine that are connected to a server, from Linux' `/proc`.
 fn connected_to(server: &Server) -> usize {
     let port = format!(":{:04X}", server.port());
     let table = std::fs::read_to_string("/proc/net/tcp").expect("tests run on Linux");
@@ -207,8 +207,8 @@ fn clients(server: &Server) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_finds_no_room_to_wait_is_told_at_once_and_not_charged() {
-    const ASKED: u64 = 40_000; // 32 writes of 512 may be unanswered, 16,384 wait, and one was alone
+async fn requests_fail_at_once_and_are_not_charged_while_the_queue_is_full() {
+    const ASKED: u64 = 40_000; // 32 batches of 512 in flight, 16,384 in the queue, and one alone
     const LIMIT: u64 = 1_000_000;
     let server = Server::start();
     let builder = RedisStorage::builder(&server.url()).max_connections(1);
@@ -221,31 +221,31 @@ async fn what_finds_no_room_to_wait_is_told_at_once_and_not_charged() {
             tokio::spawn(async move { limiter.check("k", "r").await })
         })
         .collect();
-    let mut patience = 1_000;
+    let mut attempts = 1_000;
     while storage.stats().overloads < ASKED - 32 * 512 - 16_384 - 1 {
-        assert!(patience > 0, "{:?}", storage.stats());
-        patience -= 1;
+        assert!(attempts > 0, "{:?}", storage.stats());
+        attempts -= 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.resume();
-    let (mut passed, mut refused) = (0, 0);
+    let (mut allowed, mut failed) = (0, 0);
     for one in asking {
         match one.await.unwrap() {
-            Ok(decision) => passed += u64::from(decision.is_allowed()),
+            Ok(decision) => allowed += u64::from(decision.is_allowed()),
             Err(Error::Storage(error)) => {
                 assert_eq!(error.effect(), Effect::None, "{error}");
-                assert!(error.to_string().contains("asked for more than it can do"), "{error}");
-                refused += 1;
+                assert!(error.to_string().contains("is overloaded"), "{error}");
+                failed += 1;
             }
             Err(error) => panic!("{error}"),
         }
     }
-    assert_eq!((passed + refused, refused), (ASKED, storage.stats().overloads));
-    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), LIMIT - passed);
+    assert_eq!((allowed + failed, failed), (ASKED, storage.stats().overloads));
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), LIMIT - allowed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_hangs_is_an_error_in_time_then_answers_again() {
+async fn a_server_that_hangs_is_an_error_within_the_timeout_and_then_answers_again() {
     let server = Server::start();
     let storage = RedisStorage::builder(&server.url())
         .response_timeout(Duration::from_millis(200))
@@ -265,7 +265,7 @@ async fn a_server_that_hangs_is_an_error_in_time_then_answers_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flushall_forgets_the_counts_and_nothing_else() {
+async fn flushall_only_resets_the_counts() {
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [fixed("r", 1)]);
     assert!(limiter.check("k", "r").await.unwrap().is_allowed());
@@ -275,13 +275,13 @@ async fn flushall_forgets_the_counts_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_else_wrote_under_our_name_is_an_error_and_stays() {
+async fn a_value_of_another_program_is_an_error_and_stays() {
     let server = Server::start();
     let storage = standalone(&server).await;
     for algorithm in Algorithm::ALL {
         let limiter = limiter(&storage, [Rule::per_minute("r", 10).algorithm(algorithm)]);
         let key = "ratethrottle:{k}:r";
-        let strangers: [&[&[u8]]; 6] = [
+        let writes: [&[&[u8]]; 6] = [
             &[b"SET", key.as_bytes(), b"hello"],
             &[b"SET", key.as_bytes(), b""],
             &[b"SET", key.as_bytes(), &[1, 255, 255, 255, 255, 255, 255, 255, 255]],
@@ -289,15 +289,15 @@ async fn what_somebody_else_wrote_under_our_name_is_an_error_and_stays() {
             &[b"HSET", key.as_bytes(), b"a", b"b"],
             &[b"SADD", key.as_bytes(), b"a"],
         ];
-        for stranger in strangers {
-            server.command(stranger);
+        for write in writes {
+            server.command(write);
             let before = server.command(&[b"DUMP", key.as_bytes()]);
             for error in [
                 limiter.check("k", "r").await.map(|_| ()),
                 limiter.peek("k", "r").await.map(|_| ()),
                 limiter.refund("k", "r", 1).await,
             ] {
-                let error = error.expect_err("it is no state of ours").to_string();
+                let error = error.expect_err("it is not a state").to_string();
                 assert!(error.contains("prefix") && error.len() < 600, "{algorithm}: {error}");
             }
             assert_eq!(server.command(&[b"DUMP", key.as_bytes()]), before, "{algorithm}");
@@ -309,7 +309,7 @@ async fn what_somebody_else_wrote_under_our_name_is_an_error_and_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_server_is_an_error_that_names_maxmemory_and_never_a_silent_pass() {
+async fn a_server_without_memory_is_an_error_that_names_maxmemory() {
     let server = Server::builder()
         .option("maxmemory", "1mb")
         .option("maxmemory-policy", "noeviction")
@@ -323,12 +323,12 @@ async fn a_full_server_is_an_error_that_names_maxmemory_and_never_a_silent_pass(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_replica_is_an_error_that_says_so() {
+async fn a_read_only_replica_is_reported_as_such() {
     let master = Server::start();
     let replica = Server::start();
     replica.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
     let limiter = limiter(&standalone(&replica).await, [rule("r", 10)]);
-    // Each time the connections are given up, most of which have answered nothing.
+    // Each time the connections are replaced, most of which have not answered any request.
     for _ in 0..8 {
         let error = limiter.check("k", "r").await.unwrap_err().to_string();
         assert!(error.contains("READONLY") && error.contains("Sentinel"), "{error}");
@@ -338,7 +338,7 @@ async fn a_read_only_replica_is_an_error_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clear_removes_our_prefix_and_nobody_elses() {
+async fn clear_removes_only_keys_with_the_prefix() {
     let server = Server::start();
     let open = |prefix: &'static str| {
         let builder = RedisStorage::builder(&server.url()).key_prefix(prefix);
@@ -360,7 +360,7 @@ async fn clear_removes_our_prefix_and_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_key_has_a_lifetime_and_redis_is_empty_again_by_itself() {
+async fn every_key_has_a_lifetime_and_all_keys_expire() {
     let server = Server::start();
     let storage = standalone(&server).await;
     let rules = Algorithm::ALL.map(|algorithm| {
@@ -390,19 +390,19 @@ async fn every_key_has_a_lifetime_and_redis_is_empty_again_by_itself() {
         };
         assert_eq!(number("keys="), number("expires="), "{line}");
     }
-    let mut patience = 100;
+    let mut attempts = 100;
     while server.command(&["DBSIZE"]).integer() > 0 {
-        assert!(patience > 0, "{} keys are left", server.command(&["DBSIZE"]));
-        patience -= 1;
+        assert!(attempts > 0, "{} keys are left", server.command(&["DBSIZE"]));
+        attempts -= 1;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_time_of_ours_reaches_the_server() {
+async fn no_time_of_the_client_is_sent_to_the_server() {
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
-    // The server alone says what time it is, so that servers with clocks an hour apart agree.
+    // Only the clock of Redis counts, so that servers with clocks an hour apart agree.
     let seconds = |text: String| text.lines().next().unwrap().parse::<u64>().unwrap();
     let before = seconds(server.command(&["TIME"]).to_string());
     limiter.check("k", "r").await.unwrap();
@@ -411,7 +411,7 @@ async fn no_time_of_ours_reaches_the_server() {
     let log = server.command(&["SLOWLOG", "GET", "10"]).to_string();
     server.command(&["CONFIG", "SET", "slowlog-log-slower-than", "10000"]);
     assert!(log.to_lowercase().contains("evalsha"), "{log}");
-    let early = format!("{}", before / 1000); // the first digits of any time of now
+    let early = format!("{}", before / 1000); // the first digits of the current time in any unit
     let arguments = log.lines().filter(|line| line.contains(&early) && line.len() > 13);
     assert_eq!(arguments.count(), 0, "{log}");
 }
@@ -426,7 +426,7 @@ impl Wrapper for Wrapped {
 }
 
 #[tokio::test]
-async fn a_log_that_would_hold_redis_up_is_an_error_when_the_rule_is_added() {
+async fn a_log_that_would_block_redis_is_an_error_when_the_rule_is_added() {
     let server = Server::start();
     let storage = standalone(&server).await;
     let log = |limit| Rule::per_day("log", limit).algorithm(Algorithm::SlidingWindowLog);

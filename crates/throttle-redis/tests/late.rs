@@ -1,4 +1,4 @@
-//! Answers that come late or never, by a proxy that breaks the connection between.
+//! Answers that are late or lost, with a proxy that injects faults.
 
 mod common;
 
@@ -19,7 +19,7 @@ fn builder(proxy: &Proxy) -> RedisStorageBuilder {
         .max_connections(2)
 }
 
-async fn through(proxy: &Proxy) -> (RedisStorage, Limiter) {
+async fn connect_through(proxy: &Proxy) -> (RedisStorage, Limiter) {
     let storage = builder(proxy).connect().await.expect("the server runs");
     let limiter = limiter(&storage, [fixed("r", LIMIT)]);
     limiter.check("warm", "r").await.expect("the server runs");
@@ -39,10 +39,10 @@ fn effect(error: &Error) -> Effect {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_charge_whose_answer_is_late_is_not_sent_again() {
+async fn a_charge_with_a_late_answer_is_not_sent_again() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
-    let (storage, limiter) = through(&proxy).await;
+    let (storage, limiter) = connect_through(&proxy).await;
     for round in 1..=3 {
         proxy.hold_answers(2 * TIMEOUT);
         let began = Instant::now();
@@ -58,17 +58,17 @@ async fn a_charge_whose_answer_is_late_is_not_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_before_the_answer_is_an_unknown_and_is_not_sent_again() {
+async fn a_charge_on_a_connection_that_is_cut_has_an_unknown_effect_and_is_not_sent_again() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
-    let (_storage, limiter) = through(&proxy).await;
+    let (_storage, limiter) = connect_through(&proxy).await;
     for round in 1..=3 {
         proxy.set(Faults { hold_answers: true, ..Faults::default() }).await;
         let asked = tokio::spawn({
             let limiter = limiter.clone();
             async move { limiter.check("k", "r").await }
         });
-        tokio::time::sleep(Duration::from_millis(60)).await; // the charge is made by now
+        tokio::time::sleep(Duration::from_millis(60)).await; // the charge has reached Redis
         proxy.set(Faults { hold_answers: true, reset: true, ..Faults::default() }).await;
         let error = asked.await.unwrap().unwrap_err();
         assert_eq!(effect(&error), Effect::Unknown, "{error}");
@@ -79,14 +79,14 @@ async fn a_connection_cut_before_the_answer_is_an_unknown_and_is_not_sent_again(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_hangs_half_open_is_replaced_and_others_answer_in_time() {
+async fn a_half_open_connection_is_replaced_and_requests_fail_within_the_timeout() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
-    let (storage, limiter) = through(&proxy).await;
-    // What is open hangs for good: nothing is closed, nothing arrives.
+    let (storage, limiter) = connect_through(&proxy).await;
+    // Open connections hang forever: nothing is closed, and nothing arrives.
     proxy.set(Faults { hold_requests: true, hold_answers: true, ..Faults::default() }).await;
     let tally = storm(&limiter, "k", &["r"], 8, 4).await;
-    assert_eq!(tally.admitted(), 0);
+    assert_eq!(tally.allowed(), 0);
     assert!(tally.longest() < TIMEOUT + Duration::from_millis(100), "{:?}", tally.longest());
     proxy.heal().await;
     let took = until_answered(&limiter, "k", "r", Duration::from_secs(3)).await;
@@ -94,7 +94,7 @@ async fn a_connection_that_hangs_half_open_is_replaced_and_others_answer_in_time
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_no_new_connections_and_one_that_swallows_them_are_errors_in_time() {
+async fn a_server_that_refuses_or_ignores_new_connections_is_an_error_within_the_timeout() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
     for connect in [Connect::Refuse, Connect::BlackHole] {
@@ -104,16 +104,16 @@ async fn a_server_that_takes_no_new_connections_and_one_that_swallows_them_are_e
         assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
     }
     proxy.heal().await;
-    let (_storage, limiter) = through(&proxy).await;
+    let (_storage, limiter) = connect_through(&proxy).await;
     proxy.set(Faults { connect: Connect::Refuse, reset: true, ..Faults::default() }).await;
     let tally = storm(&limiter, "k", &["r"], 8, 4).await;
-    assert_eq!(tally.admitted(), 0);
+    assert_eq!(tally.allowed(), 0);
     proxy.heal().await;
     until_answered(&limiter, "k", "r", Duration::from_secs(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_connection_that_died_silently_is_found_by_the_health_check() {
+async fn the_health_check_detects_an_idle_connection_that_died_silently() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
     let storage =
@@ -121,14 +121,14 @@ async fn an_idle_connection_that_died_silently_is_found_by_the_health_check() {
     let limiter = limiter(&storage, [fixed("r", LIMIT)]);
     limiter.check("k", "r").await.unwrap();
     proxy.set(Faults { hold_requests: true, hold_answers: true, ..Faults::default() }).await;
-    tokio::time::sleep(Duration::from_millis(1_000)).await; // nobody asks meanwhile
+    tokio::time::sleep(Duration::from_millis(1_000)).await; // without requests
     assert_eq!(storage.stats().connections, 0, "{:?}", storage.stats());
     proxy.heal().await;
     until_answered(&limiter, "k", "r", Duration::from_secs(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_ping_is_sent_before_a_request_and_one_request_is_one_round_trip() {
+async fn a_request_is_one_round_trip_without_a_ping() {
     let server = Server::start();
     let storage = RedisStorage::builder(&server.url()).max_connections(1).connect().await.unwrap();
     let rules = [fixed("a", LIMIT), fixed("b", LIMIT), fixed("c", LIMIT)];

@@ -1,4 +1,4 @@
-//! How servers keep their copies of large shared lists up.
+//! The copies of large shared lists, and their updates.
 
 mod common;
 
@@ -21,7 +21,7 @@ const ALLOW: &str = "ratethrottle:{%lists}:allow";
 const DENY: &str = "ratethrottle:{%lists}:deny";
 const CHANGES: &str = "ratethrottle:{%lists}:changes";
 
-/// Adds so many entries, which servers that read the lists already do not notice.
+/// Adds entries without the script, so that servers with a copy do not see them.
 fn fill(server: &Server, count: usize) {
     let script =
         "for i = ARGV[1] + 1, ARGV[2] do redis.call('ZADD', KEYS[1], 'inf', 'key:user:' .. i) end";
@@ -52,11 +52,11 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 fn sent_bytes(server: &Server) -> u64 {
     let stats = server.command(&["INFO", "stats"]).to_string();
     let line = stats.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
-    line.and_then(|bytes| bytes.trim().parse().ok()).expect("Redis counts them")
+    line.and_then(|bytes| bytes.trim().parse().ok()).expect("Redis reports its output")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_a_large_list_is_read_as_that_change_alone() {
+async fn after_a_change_of_a_large_list_only_the_change_is_read() {
     let server = Server::start();
     let (one, lists) = start(&server).await;
     for n in 0..500 {
@@ -67,19 +67,19 @@ async fn a_change_of_a_large_list_is_read_as_that_change_alone() {
     for n in 0..20 {
         let entry = format!("new:{n}");
         lists.deny(&entry).await.unwrap();
-        assert!(!is_allowed(&one, &entry).await, "here it is in force at once");
+        assert!(!is_allowed(&one, &entry).await, "it is in force here at once");
         until(&entry, async || !is_allowed(&two, &entry).await).await;
         assert!(lists.remove_denied(&entry).await.unwrap());
         assert!(is_allowed(&one, &entry).await);
     }
     until("all are removed", async || two.status().deny_list == 500).await;
-    // All entries take some 20 KB, and there were 40 changes for two servers.
+    // A read of all entries would be some 20 KB, for each of 40 changes and two servers.
     let sent = sent_bytes(&server) - before;
     assert!(sent < 400_000, "{sent} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timed_entry_ends_on_all_servers_and_a_later_end_replaces_an_earlier() {
+async fn an_entry_expires_on_all_servers_and_a_new_expiry_replaces_the_old_one() {
     let server = Server::start();
     let ((_, lists), (two, _)) = (start(&server).await, start(&server).await);
     let ms = Duration::from_millis;
@@ -96,7 +96,7 @@ async fn a_timed_entry_ends_on_all_servers_and_a_later_end_replaces_an_earlier()
     {
         assert_eq!(is_allowed(&two, key).await, allowed, "{key}");
     }
-    assert!(!lists.remove_denied("short").await.unwrap(), "what ended is not there");
+    assert!(!lists.remove_denied("short").await.unwrap(), "an expired entry does not exist");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,7 @@ async fn a_server_that_missed_changes_reads_all_entries_again() {
     let server = Server::start();
     let (one, lists) = start(&server).await;
     lists.deny("old").await.unwrap();
-    // The change that the server knows is dropped from the stream together with those that it misses.
+    // The stream loses the last known change together with the missed ones.
     let script = "redis.call('ZREM', KEYS[1], 'key:old')
         redis.call('ZADD', KEYS[1], 'inf', 'key:missed')
         redis.call('XADD', KEYS[2], 'MAXLEN', 1, '*', 'list', '2', 'entry', 'key:latest', 'ends', 'inf')
@@ -115,24 +115,24 @@ async fn a_server_that_missed_changes_reads_all_entries_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_a_failover_lost_is_undone() {
+async fn a_change_that_a_failover_lost_is_reverted() {
     let server = Server::start();
     let (one, lists) = start(&server).await;
     lists.deny("kept").await.unwrap();
     lists.deny("lost").await.unwrap();
-    // As on a replica that had not heard of the last change, and has another one since.
+    // Like a replica that did not receive the last change, and has another one since.
     let script = "local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1][1]
         redis.call('XDEL', KEYS[2], last)
         redis.call('ZREM', KEYS[1], 'key:lost')
         redis.call('ZADD', KEYS[1], 'inf', 'key:other')
         redis.call('XADD', KEYS[2], '*', 'list', '2', 'entry', 'key:other', 'ends', 'inf')";
     server.command(&["EVAL", script, "2", DENY, CHANGES]);
-    until("the lost one is gone", async || is_allowed(&one, "lost").await).await;
+    until("the lost entry is removed", async || is_allowed(&one, "lost").await).await;
     assert!(!is_allowed(&one, "kept").await && !is_allowed(&one, "other").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replaced_redis_replaces_the_lists() {
+async fn an_empty_redis_empties_the_lists() {
     let server = Server::start();
     let ((one, lists), (two, _)) = (start(&server).await, start(&server).await);
     for n in 0..20 {
@@ -141,7 +141,7 @@ async fn a_replaced_redis_replaces_the_lists() {
     until("it is known", async || !is_allowed(&two, "before:0").await).await;
     server.kill();
     server.restart(); // empty: nothing is saved
-    until("Redis is back", async || lists.deny("after").await.is_ok()).await;
+    until("Redis answers again", async || lists.deny("after").await.is_ok()).await;
     for limiter in [&one, &two] {
         until("it is denied", async || {
             limiter.check("after", "r").await.is_ok_and(|d| !d.is_allowed())
@@ -153,7 +153,7 @@ async fn a_replaced_redis_replaces_the_lists() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_sentinels_a_new_master_goes_on_with_the_lists() {
+async fn after_a_failover_the_new_master_has_the_lists() {
     let sentinels = block_in_place(Sentinels::start);
     let limiter = limiter(&sentinel(&sentinels).await, [rule("r", 1_000_000)]);
     let lists = limiter.shared_lists().await.unwrap();
@@ -161,8 +161,8 @@ async fn behind_sentinels_a_new_master_goes_on_with_the_lists() {
     sentinels.master().command(&["WAIT", "1", "5000"]);
     block_in_place(|| sentinels.failover());
     let denied = async |key| limiter.check(key, "r").await.is_ok_and(|d| !d.is_allowed());
-    // What the old master takes meanwhile is lost, so more than one may be needed.
-    until("the new master goes on", async || {
+    // A change on the old master during the failover is lost, so several attempts may be needed.
+    until("the new master has both entries", async || {
         lists.deny("after").await.is_ok() && denied("before").await && denied("after").await
     })
     .await;
@@ -171,7 +171,7 @@ async fn behind_sentinels_a_new_master_goes_on_with_the_lists() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_change_the_same_entries_at_once_agree_in_the_end() {
+async fn servers_that_change_the_same_entries_concurrently_converge() {
     let server = Server::start();
     let mut servers = Vec::new();
     for _ in 0..4 {
@@ -180,9 +180,9 @@ async fn servers_that_change_the_same_entries_at_once_agree_in_the_end() {
     let tasks = servers.iter().enumerate().map(|(n, (_, lists))| {
         let lists = lists.clone();
         tokio::spawn(async move {
-            for turn in 0..100 {
-                let entry = format!("user:{}", turn % 7);
-                match (turn + n) % 3 {
+            for round in 0..100 {
+                let entry = format!("user:{}", round % 7);
+                match (round + n) % 3 {
                     0 => lists.deny(&entry).await.unwrap(),
                     1 => lists.deny_for(&entry, SOON * 60).await.unwrap(),
                     _ => drop(lists.remove_denied(&entry).await.unwrap()),
@@ -206,7 +206,7 @@ async fn servers_that_change_the_same_entries_at_once_agree_in_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_while_all_entries_are_read_is_in_the_copy_as_it_is_in_the_end() {
+async fn a_copy_that_was_read_during_changes_has_the_final_entries() {
     const ENTRIES: usize = 20_000;
     let server = Server::start();
     fill(&server, ENTRIES);
@@ -217,7 +217,7 @@ async fn what_changes_while_all_entries_are_read_is_in_the_copy_as_it_is_in_the_
         let mut n = 0;
         while !done.load(Relaxed) {
             n += 1;
-            // Throughout the list: removed, added, moved to the front of the order, and moved back.
+            // All over the list: removals, additions, and moves to the front of the order and back.
             changing.remove_denied(&format!("user:{}", n * 7 % ENTRIES + 1)).await.unwrap();
             changing.deny(&format!("new:{n}")).await.unwrap();
             let moved = format!("user:{}", n * 11 % ENTRIES + 1);
@@ -246,12 +246,12 @@ async fn what_changes_while_all_entries_are_read_is_in_the_copy_as_it_is_in_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_end_where_all_entries_were_read_whatever_their_ends_and_lengths() {
+async fn pages_contain_all_entries_for_any_expiry_and_length() {
     let server = Server::start();
     let (_, lists) = start(&server).await;
     let mut expected = BTreeSet::new();
     for n in 0..1_200_usize {
-        // Of some 700 bytes, so that a page ends before it has 500; many with one end.
+        // Entries of some 700 bytes, so that a page ends before 500 entries. Many have the same expiry.
         let entry = format!("{n:0>200}{}", "%".repeat(n % 55)).replace('%', "\u{e9}");
         let ends =
             if n % 3 == 0 { "inf".to_owned() } else { (9_999_999_990_000 + n % 2).to_string() };
@@ -281,10 +281,10 @@ async fn the_lists_and_their_changes_are_bounded() {
 
     fill(&server, 500_000 - 1);
     let error = lists.deny("one:more").await.unwrap_err().to_string();
-    assert!(error.contains("500000 entries") && error.contains("remove some"), "{error}");
-    assert!(lists.allow("one:more").await.is_err(), "the bound is of both lists");
+    assert!(error.contains("500000 entries") && error.contains("Remove entries"), "{error}");
+    assert!(lists.allow("one:more").await.is_err(), "the limit applies to both lists together");
     assert!(is_allowed(&one, "one:more").await);
-    // What is there can be changed and removed, and what ended makes room.
+    // Entries can still be changed and removed, and expired entries make room.
     lists.deny_for("user:1", Duration::from_millis(1)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     lists.deny("one:more").await.unwrap();
@@ -295,7 +295,7 @@ async fn the_lists_and_their_changes_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_entry_in_redis_harms_no_other() {
+async fn an_invalid_entry_in_redis_does_not_affect_the_others() {
     let server = Server::start();
     server.command(&[
         "ZADD",
@@ -317,13 +317,13 @@ async fn what_is_no_entry_in_redis_harms_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_that_cannot_be_read_at_first_are_read_as_soon_as_they_can() {
+async fn lists_that_cannot_be_read_at_first_are_read_as_soon_as_possible() {
     let server = Server::start();
     start(&server).await.1.deny("user:1").await.unwrap();
     let limiter = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
     assert_eq!(limiter.metrics().shared_lists, None);
     server.command(&["RENAME", DENY, "elsewhere"]);
-    server.command(&["SET", DENY, "no list"]);
+    server.command(&["SET", DENY, "not a list"]);
     assert!(limiter.shared_lists().await.is_err());
     let metrics = limiter.metrics().shared_lists.unwrap();
     assert!(metrics.age.is_none() && metrics.errors > 0, "{metrics:?}");

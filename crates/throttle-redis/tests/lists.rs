@@ -1,4 +1,4 @@
-//! Lists that servers share.
+//! Allow lists and deny lists that several servers share.
 
 mod common;
 
@@ -23,7 +23,7 @@ async fn until<'k>(limiter: &Limiter, key: impl Into<Key<'k>>, allowed: bool) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_denial_given_on_one_server_holds_on_all_within_a_second() {
+async fn an_entry_of_the_deny_list_is_in_force_on_all_servers_within_a_second() {
     let server = Server::start();
     let one = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
     let two = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
@@ -32,7 +32,10 @@ async fn a_denial_given_on_one_server_holds_on_all_within_a_second() {
 
     lists.deny_for("203.0.113.9", Duration::from_millis(1_500)).await.unwrap();
     let began = Instant::now();
-    assert!(!one.check("203.0.113.9", "r").await.unwrap().is_allowed(), "here it holds at once");
+    assert!(
+        !one.check("203.0.113.9", "r").await.unwrap().is_allowed(),
+        "it is in force here at once"
+    );
     assert!(until(&two, "203.0.113.9", false).await < A_SECOND);
     let denial = two.check("203.0.113.9", "r").await.unwrap();
     assert_eq!(denial.listed(), Some(ListMatch::Denied));
@@ -52,12 +55,12 @@ async fn a_denial_given_on_one_server_holds_on_all_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_allowed_network_passes_on_all_servers_and_is_charged_nothing() {
+async fn an_allowed_network_is_allowed_on_all_servers_without_charges() {
     let nodes = Cluster::builder().without_replicas().start();
     let one = limiter(&cluster(&nodes).await, [rule("r", 1)]);
     let two = limiter(&cluster(&nodes).await, [rule("r", 1)]);
     one.shared_lists().await.unwrap().allow("10.0.0.0/8").await.unwrap();
-    two.shared_lists().await.unwrap(); // who comes later reads what is there
+    two.shared_lists().await.unwrap(); // a later server reads the existing entries
     for _ in 0..3 {
         let decision = two.check(IpAddr::from([10, 1, 2, 3]), "r").await.unwrap();
         assert_eq!((decision.is_allowed(), decision.listed()), (true, Some(ListMatch::Allowed)));
@@ -66,7 +69,7 @@ async fn an_allowed_network_passes_on_all_servers_and_is_charged_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_a_client_chose_is_denied_as_it_is_and_denies_nobody_else() {
+async fn a_key_that_a_client_chose_is_denied_literally_and_no_other_key_is() {
     let server = Server::start();
     let one = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
     let two = limiter(&standalone(&server).await, [rule("r", 1_000_000)]);
@@ -81,7 +84,7 @@ async fn a_key_that_a_client_chose_is_denied_as_it_is_and_denies_nobody_else() {
         lists.deny_for(&key, second).await.unwrap();
         assert!(until(&two, &key, false).await < A_SECOND);
         for limiter in [&one, &two] {
-            assert!(limiter.check(&client, "r").await.unwrap().is_allowed(), "beside {key}");
+            assert!(limiter.check(&client, "r").await.unwrap().is_allowed(), "next to {key}");
             assert!(!limiter.check(&key, "r").await.unwrap().is_allowed(), "{key}");
         }
         assert_eq!(lists.entries().await.unwrap()[0].entry, Entry::from(&key));
@@ -89,7 +92,7 @@ async fn a_key_that_a_client_chose_is_denied_as_it_is_and_denies_nobody_else() {
         assert!(one.check(&key, "r").await.unwrap().is_allowed(), "{key}");
     }
     lists.deny(Entry::all_ipv4()).await.unwrap();
-    assert!(!one.check(&client, "r").await.unwrap().is_allowed(), "who says so closes the service");
+    assert!(!one.check(&client, "r").await.unwrap().is_allowed(), "an explicit entry for all");
     lists.remove_denied(Entry::all_ipv4()).await.unwrap();
     lists.deny(&client).await.unwrap();
     lists.deny(IpAddr::from([192, 0, 2, 2])).await.unwrap();
@@ -104,7 +107,7 @@ async fn a_key_that_a_client_chose_is_denied_as_it_is_and_denies_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_redis_is_gone_the_lists_stay_as_they_were() {
+async fn the_lists_stay_in_force_while_redis_is_down() {
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
     let lists = limiter.shared_lists().await.unwrap();
@@ -122,7 +125,7 @@ async fn while_redis_is_gone_the_lists_stay_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lists_end_with_their_entries_and_the_followers_with_their_limiter() {
+async fn the_lists_expire_with_their_entries_and_the_subscriptions_end_with_their_limiter() {
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
     let lists = limiter.shared_lists().await.unwrap();
@@ -141,7 +144,7 @@ async fn the_lists_end_with_their_entries_and_the_followers_with_their_limiter()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_entry_is_refused_and_a_storage_without_lists_says_so() {
+async fn an_invalid_entry_is_rejected() {
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [rule("r", 1_000)]);
     let lists = limiter.shared_lists().await.unwrap();

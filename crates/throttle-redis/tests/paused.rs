@@ -1,4 +1,4 @@
-//! Redis in tests whose time stands still, as the guide's page on testing shows it.
+//! Redis in tests with paused time, as on the guide's page on testing.
 
 mod common;
 
@@ -11,7 +11,7 @@ use common::{fixed, limiter, standalone};
 use throttle_testbed::Server;
 use tokio::time::{Instant, advance, pause, sleep};
 
-/// Keeps the time of a paused runtime from running ahead, until it is dropped.
+/// Prevents the auto-advance of a runtime with paused time, until the result is dropped.
 fn hold_time() -> Sender<()> {
     let (held, dropped) = channel();
     tokio::task::spawn_blocking(move || dropped.recv());
@@ -19,7 +19,7 @@ fn hold_time() -> Sender<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_time_held_redis_is_waited_for_and_time_moves_only_by_hand() {
+async fn with_auto_advance_prevented_redis_answers_and_time_moves_only_manually() {
     let _held = hold_time();
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [fixed("r", 1_000)]);
@@ -35,11 +35,11 @@ async fn with_the_time_held_redis_is_waited_for_and_time_moves_only_by_hand() {
     assert!(!timer.is_finished());
     advance(Duration::from_secs(60)).await;
     timer.await.unwrap();
-    limiter.check("k", "r").await.unwrap(); // after a health check, too
+    limiter.check("k", "r").await.unwrap(); // also after a health check
 }
 
 #[tokio::test]
-async fn a_time_that_is_paused_once_all_is_connected_is_held_the_same_way() {
+async fn time_that_is_paused_after_connecting_works_the_same_way() {
     let server = Server::start();
     let limiter = limiter(&standalone(&server).await, [fixed("r", 1_000)]);
     let _held = hold_time();
@@ -49,9 +49,9 @@ async fn a_time_that_is_paused_once_all_is_connected_is_held_the_same_way() {
     }
 }
 
-/// If this fails, tokio has changed, and the guide may say so.
+/// Shows the auto-advance. If this fails, tokio has changed, and the guide's advice is no longer needed.
 #[tokio::test(start_paused = true)]
-async fn without_it_the_time_runs_ahead_while_redis_is_waited_for() {
+async fn with_auto_advance_the_time_moves_while_a_request_waits_for_redis() {
     let server = Server::start();
     let storage = throttle_redis::RedisStorage::builder(&server.url()).connect_in_background();
     let limiter = limiter(&storage.unwrap(), [fixed("r", 1_000)]);

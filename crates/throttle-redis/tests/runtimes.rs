@@ -1,4 +1,4 @@
-//! A storage that outlives the runtime that it was made on, or is used outside of any.
+//! A storage that outlives the runtime that it was created on, or is used outside a runtime.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod common;
@@ -25,7 +25,7 @@ fn two_threads() -> Runtime {
 
 const RUNTIMES: [fn() -> Runtime; 2] = [one_thread, two_threads];
 
-/// Makes a storage in one runtime, and asks in others one after another, each of which ends.
+/// Creates a storage in one runtime, and uses it in several later runtimes, each of which ends.
 fn outlives<F: Future<Output = RedisStorage>>(connect: impl Fn() -> F) {
     for begin in RUNTIMES {
         let storage = begin().block_on(connect());
@@ -34,7 +34,7 @@ fn outlives<F: Future<Output = RedisStorage>>(connect: impl Fn() -> F) {
             let runtime = RUNTIMES[round % 2]();
             runtime.block_on(async {
                 for _ in 0..20 {
-                    limiter.check("k", "r").await.expect("it works again, at once");
+                    limiter.check("k", "r").await.expect("it works in the new runtime at once");
                 }
                 let many: Vec<_> = (0..50)
                     .map(|_| {
@@ -49,19 +49,19 @@ fn outlives<F: Future<Output = RedisStorage>>(connect: impl Fn() -> F) {
             });
         }
         let left = one_thread().block_on(limiter.peek("k", "r")).unwrap().remaining();
-        assert_eq!(left, 1_000 - 4 * 70, "each is counted once");
+        assert_eq!(left, 1_000 - 4 * 70, "each request is counted once");
         one_thread().block_on(limiter.reset("k", "r")).unwrap();
     }
 }
 
 #[test]
-fn one_server_goes_on_in_the_next_runtime() {
+fn one_server_works_in_the_next_runtime() {
     let server = Server::start();
     outlives(|| common::standalone(&server));
 }
 
 #[test]
-fn sentinels_go_on_in_the_next_runtime_and_a_failover_is_noticed_there() {
+fn sentinels_work_in_the_next_runtime_and_a_failover_is_detected_there() {
     let sentinels = Sentinels::start();
     outlives(|| common::sentinel(&sentinels));
     let storage = one_thread().block_on(common::sentinel(&sentinels));
@@ -74,13 +74,13 @@ fn sentinels_go_on_in_the_next_runtime_and_a_failover_is_noticed_there() {
 }
 
 #[test]
-fn a_cluster_goes_on_in_the_next_runtime() {
+fn a_cluster_works_in_the_next_runtime() {
     let cluster = Cluster::start();
     outlives(|| common::cluster(&cluster));
 }
 
 #[test]
-fn outside_of_any_runtime_all_calls_are_one_clear_error_and_none_panics() {
+fn outside_a_runtime_every_call_is_the_same_error_and_no_panic() {
     let server = Server::start();
     let runtime = two_threads();
     let storage = runtime.block_on(common::standalone(&server));
@@ -100,17 +100,17 @@ fn outside_of_any_runtime_all_calls_are_one_clear_error_and_none_panics() {
         for error in errors {
             let Error::Storage(error) = error else { panic!("{error}") };
             assert_eq!(error.effect(), Effect::None);
-            assert!(error.to_string().contains("within a tokio runtime"), "{error}");
+            assert!(error.to_string().contains("needs a tokio runtime"), "{error}");
         }
         let ping = pin!(storage.ping()).poll(&mut context);
         assert!(matches!(ping, Poll::Ready(Err(_))));
     };
     outside(&limiter);
-    assert!(runtime.block_on(limiter.check("k", "r")).is_ok(), "and it works where there is one");
-    drop(held); // outside of any: released on the runtime of the storage
+    assert!(runtime.block_on(limiter.check("k", "r")).is_ok(), "it works in a runtime");
+    drop(held); // outside a runtime: it is released on the runtime of the storage
     let released = Instant::now() + Duration::from_secs(5);
     while runtime.block_on(uploads.in_use("k")).unwrap() > 0 {
-        assert!(Instant::now() < released, "the permit is held");
+        assert!(Instant::now() < released, "the permit is not released");
     }
     drop(runtime);
     outside(&limiter);
@@ -119,29 +119,31 @@ fn outside_of_any_runtime_all_calls_are_one_clear_error_and_none_panics() {
 fn now<T>(answer: Poll<Result<T, Error>>) -> Error {
     match answer {
         Poll::Ready(Err(error)) => error,
-        Poll::Ready(Ok(_)) => panic!("it was answered"),
-        Poll::Pending => panic!("it waits for nothing"),
+        Poll::Ready(Ok(_)) => panic!("the call succeeded"),
+        Poll::Pending => panic!("the call is pending"),
     }
 }
 
 #[test]
-fn a_runtime_that_stands_still_is_left_for_the_one_in_which_the_storage_is_used() {
+fn tasks_move_from_a_stalled_runtime_to_the_runtime_that_uses_the_storage() {
     let server = Server::start();
-    // It is there, and nothing runs on it: as one that is kept in `main` beside that of the server.
+    // The runtime exists but runs nothing, like one in `main` next to the runtime of the server.
     let still = one_thread();
     let storage = still.block_on(common::standalone(&server));
     let limiter = limiter(&storage, [fixed("r", 1_000)]);
     let runtime = two_threads();
     runtime.block_on(common::until_answered(&limiter, "k", "r", Duration::from_secs(20)));
     for _ in 0..50 {
-        runtime.block_on(limiter.check("k", "r")).expect("it works from now on");
+        runtime.block_on(limiter.check("k", "r")).expect("the tasks have moved");
     }
     drop(still);
-    runtime.block_on(limiter.check("k", "r")).expect("and no more is lost with it");
+    runtime
+        .block_on(limiter.check("k", "r"))
+        .expect("the end of the stalled runtime has no effect");
 }
 
 #[test]
-fn lists_are_followed_and_permits_renewed_in_the_next_runtime() {
+fn lists_are_updated_and_permits_renewed_in_the_next_runtime() {
     let server = Server::start();
     let lease = Duration::from_secs(1);
     let builder = RedisStorage::builder(&server.url()).permit_lease(lease);
@@ -158,7 +160,7 @@ fn lists_are_followed_and_permits_renewed_in_the_next_runtime() {
         other.shared_lists().await.unwrap().deny("bad").await.unwrap();
         let end = Instant::now() + Duration::from_secs(5);
         while limiter.check("bad", "r").await.unwrap().is_allowed() {
-            assert!(Instant::now() < end, "the list is not followed");
+            assert!(Instant::now() < end, "the list is not updated");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         tokio::time::sleep(3 * lease).await;

@@ -1,4 +1,4 @@
-//! Failovers by Sentinel, while requests go on.
+//! Failovers by Sentinel under load.
 
 mod common;
 
@@ -14,7 +14,7 @@ use common::{Tally, fixed, limiter, sentinel};
 use throttle_core::Limiter;
 use throttle_testbed::Sentinels;
 
-/// Asks from several tasks until told to stop.
+/// Tasks that send requests until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     tally: Arc<Tally>,
@@ -73,14 +73,14 @@ async fn after_kill_9_of_the_master_requests_are_answered_within_five_seconds_of
     let answer = limiter.peek("k", "r").await.unwrap();
     let counted = 1_000_000 - answer.remaining();
     println!(
-        "{} were admitted, of which {counted} are counted by the new master; {} failed",
-        tally.admitted(),
+        "{} requests were allowed, of which the new master counts {counted}; {} failed",
+        tally.allowed(),
         tally.failed()
     );
-    assert!(tally.admitted() > 100);
-    // What Redis had not replicated yet is lost, and what was charged but not answered is counted.
-    assert!(counted + 1_000 >= tally.admitted(), "{counted} of {}", tally.admitted());
-    assert!(counted <= tally.admitted() + tally.failed() + 2);
+    assert!(tally.allowed() > 100);
+    // Charges that were not replicated yet are lost, and charges without an answer are counted.
+    assert!(counted + 1_000 >= tally.allowed(), "{counted} of {}", tally.allowed());
+    assert!(counted <= tally.allowed() + tally.failed() + 2);
     assert!(storage.stats().failovers >= 1, "{:?}", storage.stats());
     let info = storage.info().await.unwrap();
     assert_eq!(info.nodes[0].address, new.address());
@@ -88,7 +88,7 @@ async fn after_kill_9_of_the_master_requests_are_answered_within_five_seconds_of
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_master_that_is_demoted_is_left_at_once() {
+async fn a_demoted_master_is_replaced_at_once() {
     let sentinels = Sentinels::start();
     let storage = sentinel(&sentinels).await;
     let limiter = limiter(&storage, [fixed("r", 1_000_000)]);
@@ -103,15 +103,15 @@ async fn a_master_that_is_demoted_is_left_at_once() {
     let info = storage.info().await.unwrap();
     assert_eq!(info.nodes[0].address, new);
     assert_eq!(info.nodes[0].role, "master");
-    println!("{} admitted, {} failed", tally.admitted(), tally.failed());
-    // No connection stays behind on the old master.
+    println!("{} allowed, {} failed", tally.allowed(), tally.failed());
+    // No connection to the old master is left.
     let old = sentinels.servers().iter().find(|server| server.address() == before).unwrap();
     let left = old.command(&["CLIENT", "LIST", "TYPE", "normal"]).to_string();
     assert_eq!(left.matches("cmd=evalsha").count(), 0, "{left}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_of_three_sentinels_may_be_gone() {
+async fn two_of_three_sentinels_may_be_down() {
     let sentinels = Sentinels::start();
     for sentinel in &sentinels.sentinels()[..2] {
         sentinel.kill();
@@ -121,7 +121,7 @@ async fn two_of_three_sentinels_may_be_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_sentinel_that_hangs_keeps_nobody_from_the_new_master() {
+async fn the_new_master_is_found_while_a_sentinel_hangs() {
     for hung in 0..3 {
         let sentinels = tokio::task::block_in_place(Sentinels::start);
         let storage = sentinel(&sentinels).await;

@@ -10,7 +10,7 @@ use throttle_redis::{RedisStorage, Tls, redis};
 use throttle_testbed::Server;
 
 #[tokio::test]
-async fn a_server_is_reached_by_its_socket_in_every_spelling() {
+async fn every_spelling_of_a_socket_address_works() {
     let server = Server::builder().acl_user("limiter", "p@ss/word", "~* &* +@all").start();
     let path = server.socket();
     let path = path.display();
@@ -21,7 +21,7 @@ async fn a_server_is_reached_by_its_socket_in_every_spelling() {
     ]) {
         let storage = RedisStorage::connect(&url).await.unwrap();
         let decision = limiter(&storage, [fixed("r", 10)]).check("k", "r").await.unwrap();
-        assert_eq!(decision.remaining(), 10 - n, "all of them count in one place");
+        assert_eq!(decision.remaining(), 10 - n, "all addresses share the count");
         let info = storage.info().await.unwrap();
         assert_eq!(info.topology, "standalone");
         assert_eq!(info.nodes[0].address, path.to_string());
@@ -34,7 +34,7 @@ async fn a_server_is_reached_by_its_socket_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn a_socket_is_connected_to_again_after_a_restart() {
+async fn a_socket_reconnects_after_a_restart() {
     let server = Server::start();
     let url = format!("redis+unix://{}", server.socket().display());
     let storage = RedisStorage::connect(&url).await.unwrap();
@@ -45,16 +45,17 @@ async fn a_socket_is_connected_to_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_socket_is_said_with_its_path() {
+async fn the_error_of_a_socket_has_its_path() {
     let server = Server::builder().option("unixsocketperm", "700").start();
-    let said = async |url: String| {
+    let connect_error = async |url: String| {
         let builder = RedisStorage::builder(&url).connect_timeout(Duration::from_secs(1));
         builder.connect().await.unwrap_err().to_string()
     };
-    let text = said("redis+unix:///nowhere/redis.sock".to_owned()).await;
+    let text = connect_error("redis+unix:///nowhere/redis.sock".to_owned()).await;
     assert!(text.contains("(/nowhere/redis.sock)") && text.contains("the path"), "{text}");
-    let text = said(format!("unix://{}", server.folder().join("redis.conf").display())).await;
-    assert!(text.contains("redis.conf") && text.contains("check that it runs"), "{text}");
+    let text =
+        connect_error(format!("unix://{}", server.folder().join("redis.conf").display())).await;
+    assert!(text.contains("redis.conf") && text.contains("check that Redis runs"), "{text}");
 
     let url = format!("unix://{}", server.socket().display());
     let error = RedisStorage::builder(&url).tls(Tls::new()).connect().await.unwrap_err();

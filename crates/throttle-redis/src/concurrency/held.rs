@@ -1,4 +1,4 @@
-//! What this process holds.
+//! The permits that this process holds.
 
 use std::{
     collections::HashMap,
@@ -13,13 +13,13 @@ use throttle_core::sharded::shrunk;
 
 use crate::background::Task;
 
-/// A map of this capacity does not shrink.
+/// The capacity up to which the map does not shrink.
 const SMALL: usize = 1024;
 
 /// The permits that this process holds, and the task that renews them.
 pub(super) struct HeldPermits {
     lease: Duration,
-    /// Tells the permits of this process from those of others.
+    /// A random ID, which makes the permit IDs of this process unique.
     process: u64,
     next: AtomicU64,
     permits: Mutex<HashMap<Arc<str>, HeldPermit>>,
@@ -28,7 +28,7 @@ pub(super) struct HeldPermits {
 
 struct HeldPermit {
     key: Arc<str>,
-    /// When its lease was begun last.
+    /// The start of the current lease.
     since: Instant,
 }
 
@@ -73,7 +73,7 @@ impl HeldPermits {
         self.permits().contains_key(id)
     }
 
-    /// Notes that leases begun before `sent` begin anew then.
+    /// Records that the leases of these permits were renewed by a call sent at `sent`.
     pub(super) fn renewed<'a>(&self, ids: impl Iterator<Item = &'a Arc<str>>, sent: Instant) {
         let mut permits = self.permits();
         for id in ids {
@@ -83,7 +83,7 @@ impl HeldPermits {
         }
     }
 
-    /// Returns the permits whose lease was begun so long ago, by their keys.
+    /// Returns the permits whose lease is at least `age` old, by key.
     pub(super) fn older_than(&self, age: Duration) -> HashMap<Arc<str>, Vec<Arc<str>>> {
         let mut due: HashMap<_, Vec<_>> = HashMap::new();
         for (id, permit) in self.permits().iter() {
@@ -94,7 +94,7 @@ impl HeldPermits {
         due
     }
 
-    /// Has a task renew, unless one does already.
+    /// Starts the renewal task, unless it runs already.
     pub(super) fn keep_renewing(&self, begin: impl FnOnce() -> Task) {
         self.renewal.get_or_init(begin);
     }

@@ -1,7 +1,8 @@
-//! Permits of requests in flight, as leases that end by themselves where a process dies.
+//! Concurrency limits: permits with leases.
 //!
-//! A permit is a member of a sorted set by the time at which it is free again. What this process holds is
-//! renewed by one task for all of it; what a dead process held is not, and so is free after the lease.
+//! The permits of a key are the members of a sorted set. The score of a permit is the time at which its lease
+//! expires. One task renews all permits that this process holds. If a process dies, its permits are not renewed,
+//! and are free when their leases have expired.
 
 mod held;
 mod permits;
@@ -17,7 +18,7 @@ use throttle_core::{
 use self::permits::{Permits, call};
 use crate::client::Client;
 
-/// Limits of requests in flight; clones share what this process holds.
+/// The storage of concurrency limits. Clones share the permits that this process holds.
 #[derive(Clone)]
 pub(crate) struct RedisConcurrency {
     permits: Arc<Permits>,
@@ -34,7 +35,7 @@ impl ConcurrencyStorage for RedisConcurrency {
         let permits = Arc::clone(&self.permits);
         let key: Arc<str> = permits.client.keys.of_concurrency(of).into();
         Reply::pending(async move {
-            // A call that is dropped meanwhile is completed, so that its permit is released.
+            // A dropped call is completed in the background, so that a permit that it acquires is released.
             let background = Arc::clone(permits.background());
             let complete = move |take| background.spawn_once(take);
             CompleteOnDrop::new(take(permits, key, limit), complete).await
@@ -68,14 +69,14 @@ async fn take(
         Ok((_, in_use)) => Ok(PermitReply::full(in_use)),
         Err(error) => {
             if error.effect() == Effect::Unknown {
-                drop(Guard { permits, key, id }); // it may have been taken
+                drop(Guard { permits, key, id }); // the permit may have been acquired, so it is released
             }
             Err(error)
         }
     }
 }
 
-/// Releases a permit when it is dropped; if that fails, it is free when its lease is over.
+/// A guard that releases its permit when it is dropped. If the release fails, the lease expires.
 struct Guard {
     permits: Arc<Permits>,
     key: Arc<str>,

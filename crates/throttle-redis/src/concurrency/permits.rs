@@ -1,4 +1,4 @@
-//! The permits in Redis, and those that this process holds.
+//! The calls for permits in Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     lua::{CONCURRENCY, ScriptCall},
 };
 
-/// The permits of one prefix.
+/// The permits of one key prefix, in Redis and held by this process.
 pub(super) struct Permits {
     pub(super) client: Arc<Client>,
     pub(super) held: HeldPermits,
@@ -24,29 +24,29 @@ impl Permits {
         Self { client, held: HeldPermits::new(lease) }
     }
 
-    /// Returns where calls are made that nobody waits for.
+    /// Returns the tasks that make calls in the background.
     pub(super) fn background(&self) -> &Arc<Background> {
         &self.client.topology.background
     }
 
-    /// Calls the script.
+    /// Calls the concurrency script.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         call: &ScriptCall,
     ) -> Result<T, StorageError> {
         let answer = self.client.run(call).await?;
-        // What was done is known to Redis alone.
+        // The effect is unknown: Redis ran the script, but its answer cannot be decoded.
         redis::from_redis_value(answer).map_err(|error| StorageError::other(unreadable(&error)))
     }
 
     pub(super) async fn release(&self, key: &str, id: &str) {
         if let Err(error) = self.client.call(key, cmd("ZREM").arg(key).arg(id)).await {
-            tracing::debug!(%error, "a permit was not released; it is free when its lease is over");
+            tracing::debug!(%error, "a permit could not be released; it is free when its lease expires");
         }
     }
 }
 
-/// Begins a call of the script.
+/// Creates a call of the concurrency script.
 pub(super) fn call(key: &str, op: &str) -> ScriptCall {
     let mut call = CONCURRENCY.call(&[key]);
     call.arg(op);

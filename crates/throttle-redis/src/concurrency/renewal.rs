@@ -1,4 +1,4 @@
-//! The one task that renews what this process holds.
+//! The task that renews the permits that this process holds.
 
 use std::{
     sync::{Arc, Weak},
@@ -10,13 +10,15 @@ use tokio::task::JoinSet;
 
 use super::permits::{Permits, call};
 
-/// A lease is renewed in its second quarter, so that a failure can be made good twice.
+/// The task wakes up each quarter of a lease, and renews leases that are at least a quarter old. So two failed
+/// attempts are possible before a lease expires.
 const LEASE_PARTS: u32 = 4;
-/// How many keys are renewed at once, and how many permits of one key in one call.
+/// The most calls in flight.
 const MAX_CONCURRENT_CALLS: usize = 32;
+/// The most permits in one call, which are all of one key.
 const MAX_PERMITS_PER_CALL: usize = 500;
 
-/// Begins to renew, unless that was begun before.
+/// Starts the renewal task, unless it runs already.
 pub(super) fn begin(permits: &Arc<Permits>) {
     permits.held.keep_renewing(|| {
         let (weak, pause) = (Arc::downgrade(permits), permits.held.lease() / LEASE_PARTS);
@@ -24,7 +26,7 @@ pub(super) fn begin(permits: &Arc<Permits>) {
     });
 }
 
-/// Renews until the storage and all of its permits are gone.
+/// Renews permits until the storage and all of its permits are dropped.
 async fn keep(permits: Weak<Permits>, pause: std::time::Duration) {
     let mut is_healthy = true;
     loop {
@@ -35,7 +37,7 @@ async fn keep(permits: Weak<Permits>, pause: std::time::Duration) {
             Err(error) if is_healthy => {
                 is_healthy = false;
                 let lease = permits.held.lease();
-                tracing::warn!(%error, ?lease, "permits are not renewed; they are free after their lease");
+                tracing::warn!(%error, ?lease, "permits cannot be renewed; they are free when their lease expires");
             }
             Err(_) => {}
         }
@@ -75,8 +77,8 @@ async fn renew(permits: &Permits, key: &Arc<str>, ids: &[Arc<str>]) -> Result<()
     let absent = extend(permits, key, "renew", ids).await?;
     let is_absent = |id: &&Arc<str>| absent.iter().any(|absent| **absent == ***id);
     permits.held.renewed(ids.iter().filter(|id| !is_absent(id)), sent);
-    // Their lease was over, or Redis began anew: those that are still held count again, if need be
-    // beyond the limit, so that nobody else gets in before as many have left.
+    // Their lease has expired, or Redis lost its data. Permits that are still held are restored, even beyond the
+    // limit: their requests run, and no further request may start until enough of them have finished.
     let lost: Vec<_> = ids.iter().filter(is_absent).filter(|id| permits.held.has(id)).collect();
     if lost.is_empty() {
         return Ok(());
@@ -85,7 +87,7 @@ async fn renew(permits: &Permits, key: &Arc<str>, ids: &[Arc<str>]) -> Result<()
     permits.held.renewed(lost.iter().copied(), sent);
     for id in lost {
         if !permits.held.has(id) {
-            permits.release(key, id).await; // its own return may have been before
+            permits.release(key, id).await; // it may have been released before it was restored
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Keeps the copy of a follower up.
+//! The subscription that keeps a subscriber's copy of the shared lists up to date.
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
@@ -17,28 +17,28 @@ use super::{
 };
 use crate::{background::Task, client::Client, error::Failure, retry::Backoff};
 
-/// Redis is asked for changes this often.
+/// The interval of polls for changes.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// And at most this seldom while it does not answer.
+/// The longest interval while Redis does not answer.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// All entries are read this often, and up to half as much later, also if no change is missed: somebody may
-/// have changed them without the script.
+/// The interval of reads of all entries, plus up to half of it as jitter. They find changes that another program
+/// made without the script.
 const FULL_READ_INTERVAL: Duration = Duration::from_secs(600);
 
-/// The reading of the lists for one follower.
+/// The subscription of one subscriber.
 pub(super) struct Following {
     this: Weak<Self>,
     client: Arc<Client>,
     follower: Weak<dyn ListSubscriber>,
-    /// What was read last. Whoever holds it reads, so that the follower gets changes in their order.
+    /// The last change that was read. A reader holds the lock, so that the subscriber gets changes in order.
     position: tokio::sync::Mutex<Position>,
-    /// Asks for changes until this is dropped.
+    /// The task that polls for changes.
     task: OnceLock<Task>,
 }
 
 #[derive(Default)]
 struct Position {
-    /// The change that the follower knows; none before all entries were read.
+    /// The ID of the last change that the subscriber has; `None` before all entries were read.
     version: Option<String>,
     is_failing: bool,
     takes: Takes,
@@ -76,16 +76,18 @@ impl Following {
         follower.report(read.as_ref().copied());
         match &read {
             Err(error) if !position.is_failing => {
-                tracing::warn!(%error, "the shared lists cannot be read; the entries that are known stay in force");
+                tracing::warn!(%error, "the shared lists cannot be read; the last known entries stay in force");
             }
-            Ok(()) if position.is_failing => tracing::info!("the shared lists are read again"),
+            Ok(()) if position.is_failing => {
+                tracing::info!("the shared lists can be read again");
+            }
             _ => {}
         }
         position.is_failing = read.is_err();
         read
     }
 
-    /// Passes on what changed since, or all entries.
+    /// Passes new changes to the subscriber, or all entries if the changes are no longer available.
     async fn read_on(
         &self,
         follower: &Arc<dyn ListSubscriber>,
@@ -109,12 +111,12 @@ impl Following {
         Ok(())
     }
 
-    /// Reads all entries while changes go on to be passed.
+    /// Reads all entries. Polls for changes continue meanwhile.
     async fn read_all(&self) -> Result<(), StorageError> {
         let mut copy = load(&self.client).await?;
         let mut position = self.position.lock().await;
         let Some(follower) = self.follower.upgrade() else { return Ok(()) };
-        // So that it is not older than what the follower has.
+        // The subscriber may have got newer changes since the read began.
         if apply_changes(&self.client, &mut copy).await? {
             position.version = None;
             position.version = Some(position.takes.take(&follower, copy).await?);
@@ -152,7 +154,7 @@ impl ListSubscription for Following {
     async fn catch_up(&self) -> Result<(), StorageError> {
         self.client.topology.background.ready().map_err(Failure::from)?;
         let Some(following) = self.this.upgrade() else { return Ok(()) };
-        // In a task of its own: it goes on if nobody waits for it any more.
+        // A separate task, so that the read completes even if the caller stops waiting.
         let read = tokio::spawn(async move { following.read().await });
         read.await.map_err(StorageError::not_carried_out)?
     }
@@ -167,7 +169,8 @@ async fn keep_reading(following: Weak<Following>) {
         if all_at <= Instant::now() {
             all_at = until_all();
             let following = Arc::clone(&following);
-            tokio::spawn(async move { following.read_all().await }); // where it fails, changes do
+            // Its errors can be ignored: if Redis fails, the poll below reports it.
+            tokio::spawn(async move { following.read_all().await });
         }
         let wait = match following.read().await {
             Ok(()) => {

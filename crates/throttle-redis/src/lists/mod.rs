@@ -1,8 +1,8 @@
-//! The allow and the deny list that servers share.
+//! The allow list and the deny list that several servers share.
 //!
-//! Redis keeps the entries, and a stream of the latest changes. A server reads all entries once, in pages,
-//! and then only what changed since the last change that it knows. If that one is not in the stream any more
-//! (after a failover, on another server, after too many changes at once), it reads all entries again.
+//! Redis keeps the entries and a stream of the latest changes. Each server process has a copy of the entries.
+//! It reads all entries once, in pages, and then polls for changes after the last one that it has. If that
+//! change is no longer in the stream (after a failover, or after too many changes), it reads all entries again.
 
 mod copy;
 mod following;
@@ -25,10 +25,10 @@ use self::{
 };
 use crate::{client::Client, ttl};
 
-/// The longest time that an entry has: a hundred years.
+/// The longest lifetime of an entry, a hundred years.
 const MAX_MS: u64 = 100 * 365 * 86_400_000;
 
-/// The lists of one prefix.
+/// The shared lists of one key prefix.
 pub(crate) struct Lists {
     client: Arc<Client>,
 }
@@ -55,8 +55,8 @@ impl ListStorage for Lists {
         });
         match answer.await?.status() {
             "full" => Err(StorageError::not_carried_out(format!(
-                "the shared lists have {MAX_LIST_ENTRIES} entries, which is the most; remove some, add \
-                 them for a time, or add networks in place of addresses"
+                "the shared lists are full: they have {MAX_LIST_ENTRIES} entries. Remove entries, add them with an \
+                 expiry, or add networks instead of addresses"
             ))),
             _ => Ok(()),
         }

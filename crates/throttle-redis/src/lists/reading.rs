@@ -1,4 +1,4 @@
-//! Reads the lists: what changed, or all entries page by page.
+//! Reads of the shared lists: recent changes, or all entries in pages.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::{
     lua::{LISTS, ScriptCall},
 };
 
-/// How many changes the script returns at once, the one that is known among them.
+/// The most changes that the script returns at once, including the last known one.
 const CHANGES_READ: usize = 500;
-/// How often all entries are read anew because the changes meanwhile were too many.
+/// The number of attempts to read all entries, if they change too fast meanwhile.
 const ATTEMPTS: usize = 3;
-/// Between two pages passes so many times the time that Redis took for one, for decisions.
+/// The pause between two pages, as a multiple of the time that the last page took.
 const PAUSE_FACTOR: u32 = 4;
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -28,24 +28,24 @@ pub(super) struct Answer {
     texts: Vec<String>,
 }
 
-/// What changed after a version.
+/// The changes after a version.
 pub(super) struct Changes {
     pub(super) version: String,
     pub(super) now: u64,
     pub(super) changes: Vec<Change>,
-    /// Whether there may be more.
+    /// There may be more changes.
     pub(super) is_full: bool,
     unreadable: usize,
 }
 
 impl Answer {
-    /// Returns the first text after the time.
+    /// Returns the first text after the time, which is the status.
     pub(super) fn status(&self) -> &str {
         self.texts.first().map_or("", String::as_str)
     }
 }
 
-/// Returns what changed after the version that is known; none if Redis does not have that version.
+/// Returns the changes after a known version, or `None` if Redis no longer has that version.
 pub(super) async fn changes(client: &Client, known: &str) -> Result<Option<Changes>, StorageError> {
     let answer = call(client, |call| {
         call.arg("changes").arg(known);
@@ -70,8 +70,9 @@ pub(super) async fn changes(client: &Client, known: &str) -> Result<Option<Chang
 
 /// Reads all entries.
 ///
-/// Pages are read while entries change: what changes meanwhile may be in them or not. So the changes since
-/// before the first page are applied to them, which makes the copy that of the last of these changes.
+/// Entries may change between the pages, and such a change may be in the pages or not. So all changes since
+/// before the first page are applied afterwards. Applying a change twice has no effect, and the copy is then
+/// complete as of the last change.
 pub(super) async fn load(client: &Client) -> Result<Copy, StorageError> {
     for _ in 0..ATTEMPTS {
         let mut copy = Copy::default();
@@ -83,13 +84,13 @@ pub(super) async fn load(client: &Client) -> Result<Copy, StorageError> {
             if copy.unreadable > 0 {
                 tracing::warn!(
                     entries = copy.unreadable,
-                    "the shared lists have entries that cannot be read; they are ignored"
+                    "the shared lists have entries that cannot be decoded; they are ignored"
                 );
             }
             return Ok(copy);
         }
     }
-    Err(StorageError::not_carried_out("the shared lists change faster than they can be read"))
+    Err(StorageError::not_carried_out("the shared lists change too fast to be read"))
 }
 
 async fn latest(client: &Client) -> Result<String, StorageError> {
@@ -99,8 +100,10 @@ async fn latest(client: &Client) -> Result<String, StorageError> {
     Ok(answer.await?.status().to_owned())
 }
 
-/// Reads the entries in the order of their ends and texts: what does not change is read once, on whichever
-/// server a page is read. The pauses leave Redis and the connections to decisions.
+/// Reads the entries of a list in pages.
+///
+/// Pages are in the order of the entries' ends and texts, and continue after the last entry. So unchanged entries
+/// are read exactly once, even if a failover occurs between two pages. The pauses leave Redis time for decisions.
 async fn read_pages(client: &Client, list: ListMatch, copy: &mut Copy) -> Result<(), StorageError> {
     let (mut score, mut entry) = (String::new(), String::new());
     loop {
@@ -112,7 +115,9 @@ async fn read_pages(client: &Client, list: ListMatch, copy: &mut Copy) -> Result
         let took = began.elapsed();
         copy.now = answer.now;
         let Some((_, entries)) = answer.texts.split_first() else {
-            return Err(StorageError::not_carried_out("the script answered no page of the lists"));
+            return Err(StorageError::not_carried_out(
+                "the answer to the list script has no page; check that the server is Redis",
+            ));
         };
         for part in entries.chunks_exact(2) {
             match Entry::decode(&part[0]) {
@@ -130,7 +135,7 @@ async fn read_pages(client: &Client, list: ListMatch, copy: &mut Copy) -> Result
     }
 }
 
-/// Applies the changes after the version of the copy; returns whether Redis still has them.
+/// Applies the changes after the version of the copy. Returns whether Redis still has all of them.
 pub(super) async fn apply_changes(client: &Client, copy: &mut Copy) -> Result<bool, StorageError> {
     loop {
         let Some(read) = changes(client, &copy.version).await? else { return Ok(false) };
@@ -145,12 +150,12 @@ pub(super) async fn apply_changes(client: &Client, copy: &mut Copy) -> Result<bo
     }
 }
 
-/// Calls the script of the lists.
+/// Calls the list script.
 pub(super) async fn call(
     client: &Client,
     arguments: impl FnOnce(&mut ScriptCall),
 ) -> Result<Answer, StorageError> {
-    // No identity is written so: what follows a % in one is hexadecimal.
+    // The name cannot clash with an identity: after a %, those have two hexadecimal digits, `sha256:` or `hmac:`.
     let name = |name| client.keys.of_value(&format!("{{%lists}}:{name}"));
     let mut call = LISTS.call(&[name("allow"), name("deny"), name("changes")]);
     arguments(&mut call);
@@ -158,12 +163,15 @@ pub(super) async fn call(
         .map_err(|error| StorageError::not_carried_out(unreadable(&error)))?;
     let mut texts = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned());
     let now = texts.next().and_then(|now| now.parse().ok());
-    let now =
-        now.ok_or_else(|| StorageError::not_carried_out("the script did not say the time"))?;
+    let now = now.ok_or_else(|| {
+        StorageError::not_carried_out(
+            "the answer to the list script has no time; check that the server is Redis",
+        )
+    })?;
     Ok(Answer { now, texts: texts.collect() })
 }
 
-/// Returns the number by which the script knows a list.
+/// Returns the number of a list in the script.
 pub(super) fn number(list: ListMatch) -> u8 {
     match list {
         ListMatch::Allowed => 1,
@@ -171,7 +179,7 @@ pub(super) fn number(list: ListMatch) -> u8 {
     }
 }
 
-/// Reads the end of an entry, which is a number of milliseconds or `inf`.
+/// Parses the end of an entry: milliseconds, or `inf`.
 fn end(score: &str) -> End {
     score.parse().ok()
 }

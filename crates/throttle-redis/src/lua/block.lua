@@ -1,7 +1,7 @@
--- A key that is shut after a denial: when it blocked_until (0 when it is not shut), and for how long it was
--- shut, so that a clock that steps back cannot extend it.
+-- The block of a key after a denial: its end (0 if the key is not blocked) and its length. With the length, a
+-- clock that steps back does not extend the block.
 
--- Brings a block to now; returns also whether it was made later than now.
+-- Advances a block to the current time. Also returns whether the block starts in the future.
 local function advance_block(blocked_until, block_length)
   local ahead = blocked_until > now + block_length
   if ahead then
@@ -13,7 +13,8 @@ local function advance_block(blocked_until, block_length)
   return blocked_until, block_length, ahead
 end
 
--- Shuts a key for the rule's block, or for the wait if that is longer; for no longer than 31 years.
+-- Returns the end and the length of a new block: the rule's block, or the wait if that is longer, but at most
+-- 31 years.
 local function start_block(block, wait)
   local span = block > wait and block or wait
   span = span < 1000000000000000 and span or 1000000000000000

@@ -1,16 +1,17 @@
-  -- The token bucket and the leaky bucket: one backlog, read from two sides.
+  -- The token bucket and the leaky bucket. Both have a backlog: of taken tokens, or of queued requests.
   --
-  -- A request of cost c adds c·W to the backlog, which drains by N each microsecond; B·W is the most it
-  -- holds. It is kept as whole tokens and a part of one, `tokens`·W + `part` with `part` < W: so the
-  -- numbers stay small, and a limit that is replaced keeps the tokens that are taken. What is beyond the
-  -- capacity drains as overflow_rate as by the rule that let it in, if that is faster: by `rate` each microsecond.
+  -- A request of cost c adds c·W to the backlog, which drains by N each microsecond; its capacity is B·W. The
+  -- backlog is stored as whole tokens and a part of a token, `tokens`·W + `part` with `part` < W. So the numbers
+  -- stay small, and the taken tokens stay the same when the limit of a rule changes. If the capacity was lowered,
+  -- the excess drains by `rate` each microsecond, the rate of the rule that allowed it, if that is faster.
   --
-  -- A refund returns what has not drained yet of a charge; the position in the backlog, which the receipt names,
-  -- says how much that is. In a token bucket the charges behind it move up: by at most `offset`·W + `offset_part`,
-  -- and those from before `since_when` have drained, whatever their receipts say. In a leaky bucket they stay,
-  -- as they have their scheduled times: `slots` are those of the requests that left, for the next that come.
+  -- A refund returns the part of a charge that has not drained yet. The receipt has the position of the charge in
+  -- the backlog, which gives that part. In a token bucket, the charges behind it move forward: by at most
+  -- `offset`·W + `offset_part`; charges from before `since_when` have drained, whatever their receipts say. In a
+  -- leaky bucket they stay, because they have scheduled times. `slots` are the freed slots of refunded requests,
+  -- which later requests take.
   if kind == TOKEN_BUCKET or kind == LEAKY_BUCKET then
-    -- Returns how long a backlog takes to drain, rounded up to the microsecond.
+    -- Returns the time that a backlog takes to drain, rounded up to the microsecond.
     local function drain_time(tokens, part, limit, window)
       local backlog = tokens * window + part
       if backlog < 9007199254740992 then
@@ -22,7 +23,7 @@
       return left > 0 and whole + 1 or whole
     end
 
-    -- Returns what is left of a backlog when another is taken from it, not below zero.
+    -- Returns the difference of two backlogs, but at least zero.
     local function less(tokens, part, by_tokens, by_part, window)
       tokens, part = tokens - by_tokens, part - by_part
       if part < 0 then
@@ -36,15 +37,15 @@
 
     local tokens, part, at, unit, rate = 0, 0, now, window, limit
     local has_offset, offset, offset_part, since_when = false, 0, 0, 0
-    local slots -- of each, in order: from, to, as tokens and parts
+    local slots -- four numbers for each slot, in order: from (tokens, part), to (tokens, part)
     if value then
       tokens, part, at, unit, rate = struct.unpack('>ddddd', value, 2)
     end
 
-    -- What few requests need, as each function costs what making it does.
+    -- Functions that few requests need. They are created only then, because creating a function costs time.
     local more, reaches, rescaled
     if refunds or flag > 0 or unit ~= window then
-      -- Returns two backlogs together.
+      -- Returns the sum of two backlogs.
       more = function(tokens, part, by_tokens, by_part, window)
         tokens, part = tokens + by_tokens, part + by_part
         if part >= window then
@@ -53,12 +54,12 @@
         return tokens, part
       end
 
-      -- Returns whether a backlog is at least another.
+      -- Returns whether a backlog is at least as large as another.
       reaches = function(tokens, part, other_tokens, other_part)
         return tokens > other_tokens or tokens == other_tokens and part >= other_part
       end
 
-      -- Returns as many tokens in the unit of another window, rounded up.
+      -- Converts a backlog to the unit of another window, rounded up.
       rescaled = function(tokens, part, unit, window)
         local whole, over = mul_div(part, window, unit)
         part = over > 0 and whole + 1 or whole
@@ -109,14 +110,14 @@
       if rate > 999999999999999 then
         rate = 999999999999999
       elseif rate < 1 then
-        rate = 1 -- no rule drains by less
+        rate = 1 -- the lowest rate of a rule
       end
     end
     local overflow_rate = rate > limit and rate or limit
-    -- It is now's, also when the clock stepped back: nothing drained, nothing lost.
+    -- If the clock stepped back, nothing has drained, and the backlog stays.
     local elapsed, outflow, part_outflow = at < now and now - at or 0, nil, nil
     local before, part_before = tokens, part
-    -- How long it takes until the capacity has room for all of the backlog, and how much that is then.
+    -- `beyond` is the time until the backlog fits into the capacity, `within` is the backlog at that time.
     local beyond, within, part_within, find_within = 0, nil, nil, nil
     if tokens > capacity or tokens == capacity and part > 0 then
       find_within = function()
@@ -146,14 +147,14 @@
     if has_offset and kind == LEAKY_BUCKET then
       has_offset, offset, offset_part = false, 0, 0
     elseif has_offset and tokens == 0 and part == 0 then
-      -- Where nothing is left no charge can have moved.
+      -- In an empty bucket no charge is left that could have moved.
       if offset > 0 or offset_part > 0 then
         offset, offset_part, since_when = 0, 0, now
       end
       if since_when > now then
         since_when = now -- the clock stepped back
       end
-      -- No receipt from before can name what is not drained.
+      -- The offset is dropped when all charges from before `since_when` must have drained.
       has_offset = now - since_when < drain_time(capacity, 0, limit, window)
     elseif slots then
       outflow, part_outflow = less(before, part_before, tokens, part, window)
@@ -191,7 +192,7 @@
       end
       local retry_after = room_wait > excess_delay and room_wait or excess_delay
       if slots then
-        -- What is beyond the capacity drains at its own rate, so that no delay is refunded again before.
+        -- The excess over the capacity drains at its own rate, so no slot is taken before it has drained.
         local past, part_past = less(tokens, part, within, part_within, window)
         for index = 1, #slots, 4 do
           local from, part_from = less(slots[index], slots[index + 1], past, part_past, window)
@@ -225,7 +226,8 @@
       if kind == LEAKY_BUCKET then
         slots = slots or {}
         if charged_at < 0 then
-          -- free_last
+          -- free_last: without a receipt, the end of the queue is freed. Freed slots that are then at the end
+          -- are removed, too: the queue becomes shorter.
           local left, part_left = cost, 0
           repeat
             local last, part_last = slots[#slots - 1] or 0, slots[#slots] or 0
@@ -252,7 +254,7 @@
           end
           local from, part_from = less(to, part_to, cost, 0, window)
           if not reaches(from, part_from, to, part_to) then
-            -- free
+            -- free: merge the freed range with the slots that it touches.
             local left, insert_at = {}, 1
             for index = 1, #slots, 4 do
               local a, part_a, b, part_b =
@@ -281,7 +283,7 @@
               table.insert(slots, insert_at, to)
               table.insert(slots, insert_at, part_from)
               table.insert(slots, insert_at, from)
-              if #slots > 64 then
+              if #slots > 64 then -- at most 16 slots are kept: the first, which drains soonest, is lost
                 for _ = 1, 4 do
                   table.remove(slots, 1)
                 end
@@ -297,11 +299,11 @@
         if charged_at >= 0 then
           local all, part_all = more(tokens, part, offset, offset_part, window)
           is_last = reaches(level, level_part, all, part_all)
-          -- Whatever moved: of its own, no more has drained than at all.
+          -- A bound that does not depend on moves: of this charge, at most all that drained since has drained.
           refunded, part_refunded = less(cost, 0, drained, part_drained, window)
           if not (has_offset and charged_at < since_when) then
             level, level_part = less(level, level_part, offset, offset_part, window)
-            -- It stood within the room, whatever had moved by then.
+            -- The charge was within the capacity at its time, whatever had moved before.
             local most, part_most = less(capacity, 0, drained, part_drained, window)
             if reaches(level, level_part, most, part_most) then
               level, level_part = most, part_most
@@ -321,7 +323,7 @@
         if not is_last and (refunded > 0 or part_refunded > 0) then
           has_offset = true
           offset, offset_part = more(offset, offset_part, refunded, part_refunded, window)
-          if offset >= 999999999999999 then
+          if offset >= 999999999999999 then -- at its bound: earlier charges are refunded by their age alone
             offset, offset_part, since_when = 999999999999999, 0, now + 1
           end
         end
@@ -357,7 +359,8 @@
     -- availability, lifetime
     remaining = capacity - tokens - (part > 0 and 1 or 0)
     if max_delay >= 0 or slots then
-      -- How many requests of cost 1 find room in one index, and have their delay soon enough.
+      -- `remaining` counts requests of cost 1 that fit into one slot, or at the end of the queue, within the
+      -- longest delay.
       local last, part_last = nil, nil
       if max_delay >= 0 then
         last, part_last = mul_div(max_delay, limit, window)
@@ -382,7 +385,7 @@
     lifetime, format, a, b, c, d, e = reset_after, '>Bddddd', tokens, part, now, window, rate
     flag = has_offset and RECEIPT_OFFSET or slots and FREED_SLOTS or 0
     if has_offset then
-      -- Until no receipt can name what is not drained.
+      -- The offset must be kept until the charges of all receipts must have drained.
       lifetime = beyond + drain_time(within + capacity, part_within, limit, window)
       extra = struct.pack('>ddd', offset, offset_part, since_when)
     elseif slots then

@@ -1,15 +1,15 @@
--- Keeps who holds a place of a key, as a sorted set of places by the millisecond at which each is free
--- unless it is renewed.
+-- The permits of a concurrency limit, as a sorted set. The score of a permit is the time in milliseconds at which
+-- its lease expires.
 --
---   KEYS  places
---   ARGV  'take', lease in milliseconds, limit, place | 'renew' or 'restore', lease, places … | 'count'
+--   KEYS  permits
+--   ARGV  'take', lease in milliseconds, limit, permit | 'renew' or 'restore', lease, permits … | 'count'
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local key = KEYS[1]
 
 if ARGV[1] == 'take' or ARGV[1] == 'count' then
-  -- What was not renewed is free.
+  -- Permits that were not renewed are free.
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
   local in_use = redis.call('ZCARD', key)
   if ARGV[1] == 'count' or in_use >= tonumber(ARGV[3]) then
@@ -23,7 +23,7 @@ if ARGV[1] == 'take' then
   redis.call('ZADD', key, ends, ARGV[4])
 else
   for i = 3, #ARGV do
-    -- One that was given back meanwhile must not come back by its renewal.
+    -- A renewal must not bring back a permit that was released meanwhile.
     if ARGV[1] == 'restore' or redis.call('ZSCORE', key, ARGV[i]) then
       redis.call('ZADD', key, ends, ARGV[i])
     else
@@ -31,7 +31,7 @@ else
     end
   end
 end
--- Servers may have other leases: the set ends with its last place.
+-- The set expires with its last permit. Servers may have different leases, so that is not always this one.
 local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
 if last then
   redis.call('PEXPIREAT', key, last)

@@ -2,14 +2,14 @@
     return nil, redis.error_reply('ERR this script has no algorithm ' .. kind)
   end
 
-  -- 2. If all admit, charge all; if not, shut what denied.
+  -- 2. The branch has charged the rule if all rules allow the request. If not, block the keys that denied it.
   reset_after = reset_after or lifetime
   local starts_block = acquires and not allowed and wait and blocked_until == 0 and block > 0
   if starts_block then
     blocked_until, block_length = start_block(block, wait)
   end
 
-  -- 3. Store what must be kept, for as long as it can matter.
+  -- 3. Store a changed state, with a lifetime that ends when the state no longer matters.
   if charges or starts_block or ahead or refunds then
     if blocked_until - now > lifetime then
       lifetime = blocked_until - now
@@ -31,7 +31,7 @@
     if lifetime == 0 then
       redis.call('UNLINK', key)
     elseif others_list then
-      redis.call('LSET', key, 0, bytes) -- and its entries stay
+      redis.call('LSET', key, 0, bytes) -- the entries of the log stay
       redis.call('PEXPIRE', key, ttl)
     elseif kind ~= SLIDING_WINDOW_LOG then
       redis.call('SET', key, bytes, 'PX', ttl)

@@ -1,4 +1,4 @@
-  -- The fixed window: N in each of the windows [kW, (k+1)W).
+  -- The fixed window: at most N in each of the windows [kW, (k+1)W).
   if kind == FIXED_WINDOW then
     local start, used = 0, 0
     if value then
@@ -12,7 +12,7 @@
     if now < start then
       start, ahead = now, true -- the clock stepped back
     elseif used == 0 or now - start >= window then
-      -- Not to before the start: a clock that stepped back blocked_until no window again.
+      -- Never before the start, so that a clock that stepped back does not reopen an earlier window.
       local aligned = now - now % window
       start, used = aligned > start and aligned or start, 0
     end

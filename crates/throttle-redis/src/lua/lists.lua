@@ -1,20 +1,22 @@
--- Keeps the allow and the deny list that servers share, each as a sorted set of entries by the
--- millisecond at which they end, and a stream of the latest changes, by which servers keep copies.
+-- The shared allow list and deny list, each as a sorted set of entries. The score of an entry is the time in
+-- milliseconds at which it ends. A stream has the latest changes, from which servers update their copies.
 --
 --   KEYS  allow, deny, changes
 --   ARGV  'add', list (1 allow, 2 deny), entry, milliseconds ('' until removed), most entries
 --         'remove', list, entry
---         'changes', ID of the last change that is known ('' asks for the ID of the latest)
---         'page', list, score and entry of the last one that was read ('' for the first page)
+--         'changes', ID of the last known change ('' returns the ID of the latest change)
+--         'page', list, score and entry of the last entry that was read ('' for the first page)
 --
--- The ID of no change at all is 0-0. Answers are texts and begin with the time in milliseconds.
+-- The ID before the first change is 0-0. Answers are lists of texts, and the first is the time in milliseconds.
 
 local CHANGES_KEPT = 10000
 local CHANGES_READ = 500
 local PAGE, PAGE_BYTES = 500, 65536
--- How many entries that ended one call removes: together calls remove more than they add.
+-- The most expired entries that one call removes. A call adds one entry at most, so the list cannot fill up with
+-- expired entries.
 local REMOVED = 100
--- How long the changes are kept after the last entry was removed, for servers to see that.
+-- The time in milliseconds that the changes are kept after the last entry was removed, so that servers see its
+-- removal.
 local AFTER_LAST = 60000
 
 local time = redis.call('TIME')
@@ -27,7 +29,7 @@ if ARGV[1] == 'changes' then
     return {text(now), latest and latest[1] or '0-0'}
   end
   local changes = redis.call('XRANGE', KEYS[3], ARGV[2], '+', 'COUNT', CHANGES_READ)
-  -- What is known is not there any more after a failover, on another server, and where too much came since.
+  -- The known change is missing after a failover, on another server, and after too many newer changes.
   if (changes[1] and changes[1][1] or '0-0') ~= ARGV[2] then
     return {text(now)}
   end
@@ -43,7 +45,7 @@ if ARGV[1] == 'page' then
   local key, score, entry = KEYS[tonumber(ARGV[2])], ARGV[3], ARGV[4]
   local from
   if score == '' then
-    from = redis.call('ZCOUNT', key, '-inf', now) -- what ended comes first
+    from = redis.call('ZCOUNT', key, '-inf', now) -- expired entries come first
   elseif redis.call('ZSCORE', key, entry) == score then
     from = redis.call('ZRANK', key, entry) + 1
   else
@@ -61,7 +63,7 @@ if ARGV[1] == 'page' then
   return answer
 end
 
--- Forgets what ended, and has the list itself end with its last entry; returns when that is.
+-- Removes expired entries, sets the expiry of the list to the end of its last entry, and returns that time.
 local function trim(key)
   local ended = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, REMOVED)
   if #ended > 0 then

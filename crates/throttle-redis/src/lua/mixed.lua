@@ -1,4 +1,5 @@
-    -- States of several algorithms. Each counts by itself under a rule's name; what is shut is shut for all.
+    -- States of several algorithms under one key, while servers have different algorithms for the same rule.
+    -- Each algorithm has its own state. A block applies to all of them.
     if tag % FREED_SLOTS ~= number then
       local function all_whole(...)
         for _, number in ipairs({ ... }) do
@@ -9,8 +10,8 @@
         return true
       end
 
-      -- Returns for how long a state of another algorithm still matters, by the rule that wrote it; nothing when
-      -- it is no state.
+      -- Returns the remaining lifetime of a state of another algorithm, by the rule that wrote it; nil if it is
+      -- not a valid state.
       local function left_by_itself(state)
         local tag, size, ends, longest = state:byte(), #state - 1, 0, 0
         if tag == FIXED_WINDOW and size == 24 then

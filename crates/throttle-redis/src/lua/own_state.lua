@@ -16,14 +16,15 @@
     end
   end
 
-  -- It is not asked when it is shut, or for more than it ever gives (no wait helps), or to give back.
+  -- The algorithm does not decide if the key is blocked, for a cost above the capacity (which no wait helps), or
+  -- for a refund.
   local allowed, wait = refunds or blocked_until == 0 and cost <= capacity, nil
   if blocked_until > 0 and cost <= capacity then
     wait = blocked_until - now
   end
   local asks = allowed and not refunds
 
-  -- What an algorithm tells: whether it charged and its receipt, where the key stands, the numbers of
-  -- its state, and for a log what becomes of its entries.
+  -- The results of an algorithm: whether it charged, its receipt, what remains, the numbers of its state, and
+  -- for a log the changes of its entries.
   local charges, level_hi, level_lo, remaining, reset_after, lifetime, format, a, b, c, d, e, extra
   local fresh, dropped, cut, index, replaced, removed, entry

@@ -1,5 +1,8 @@
--- Settles the rules from the i-th on, when all before it have been asked: returns whether all admit,
--- and the answers; or nothing, and what is wrong, before anything is written.
+-- Decides the rules from the i-th on. `all_allowed` is the decision of the rules before it. Returns whether
+-- all rules allow the request, and the answers; or nil and the error, before anything is written.
+--
+-- The function calls itself for the next rule between its decision and its charge. So all rules have decided
+-- before the first one is charged, and the states of the rules are kept as locals and not in tables.
 local function acquire(i, all_allowed)
   if i > #KEYS then
     return all_allowed, ''
@@ -8,19 +11,19 @@ local function acquire(i, all_allowed)
   local kind, limit, window, capacity, block, cost, max_delay, charged_at, level, level_part =
     struct.unpack(refunds and '>Bddddddddd' or '>Bdddddd', ARGV[i + 2])
 
-  -- 1. Bring every state to now, and ask it.
+  -- 1. Advance the state to the current time, and decide.
   --
-  -- A state is a tag (its algorithm's number, and flags), then whole numbers, each as a big-endian double:
+  -- A state is a tag (the number of its algorithm plus flags), and then integers, each as a big-endian double:
   --
   --   fixed window            start, used, window
   --   sliding window counter  start, previous count, current count, window
   --   sliding window log      a list: its header (sum, newest, base, last, window), then its entries
-  --   both buckets            with the number of the token bucket: tokens, part of a token, moment, window, rate
-  --     RECEIPT_OFFSET        then the offset (tokens, part), since when
+  --   both buckets            with the number of the token bucket: tokens, part of a token, time, window, rate
+  --     RECEIPT_OFFSET        then the offset (tokens, part), and its start time
   --     FREED_SLOTS           then up to 16 slots: from (tokens, part), to (tokens, part)
-  --   MIXED                   states of several algorithms: of each its block_length in two bytes, then itself; with
-  --                           one of a log it is the header of that
-  --   BLOCKED                 at the end: until, block_length
+  --   MIXED                   states of several algorithms, each after its length in two bytes; if one is a log,
+  --                           they are in the header of its list
+  --   BLOCKED                 at the end: the end of the block, and its length
   local value, entries
   local is_list = kind == SLIDING_WINDOW_LOG
   if is_list then

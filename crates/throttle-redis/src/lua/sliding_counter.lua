@@ -1,7 +1,7 @@
-  -- The sliding window counter: the previous window's count fades as this one goes on.
+  -- The sliding window counter: the weight of the previous window decreases as the current window passes.
   --
-  -- With e of this window gone it holds prev·(W−e) + cur·W, out of N·W. All is divided by W here:
-  -- `faded` is what the previous window still counts for, rounded up.
+  -- After the time e of the current window, prev·(W−e) + cur·W of N·W are used. Here all terms are divided by W:
+  -- `faded` is the weighted count of the previous window, rounded up.
   if kind == SLIDING_WINDOW_COUNTER then
     local start, prev, cur = 0, 0, 0
     if value then
@@ -32,14 +32,14 @@
 
     -- decide
     if asks and faded + cur + cost > limit then
-      -- Weights fall with what is left of a window, so the wait ends where enough is gone: of this
-      -- window while it has room for the cost itself, of the next one otherwise.
+      -- The weight decreases with time, so the wait ends when the weighted count is low enough. That is within
+      -- the current window if its own count has room for the cost, and otherwise in the next window.
       local room, count = limit - cur - cost, prev
       allowed, wait = false, left
       if room < 0 then
         room, count, wait = limit - cost, cur, left + window
       end
-      wait = wait - mul_div(room, window, count) -- less than a window: there is less room than count
+      wait = wait - mul_div(room, window, count) -- less than a window, because room < count
     end
 
     -- refund

@@ -1,9 +1,11 @@
-  -- The sliding window log: an entry made at s counts while t < s + W.
+  -- The sliding window log: an entry of time s counts while t < s + W.
   --
-  -- The entries of the list are (moment, cost), the oldest first, behind a header: what they sum up to,
-  -- the newest one (its moment, the same by the log's own clock, and its cost), and the window. Entries go by that
-  -- clock, which stands still when the server's steps back and starts again from 0 at 2^49 (longer than
-  -- any window), so that a step back rewrites the header and no entry.
+  -- The list has a header, and then the entries (time, cost), oldest first. The header has the sum of the costs,
+  -- the newest entry (its time, its time on the log's own clock, and its cost), and the window.
+  --
+  -- The times of entries are on the log's own clock. That clock stops while the server's clock is stepped back,
+  -- and wraps to 0 at 2^49, which is longer than any window. So after a step back only the header is rewritten,
+  -- and no entry.
   if kind == SLIDING_WINDOW_LOG then
     local sum, newest, base, last = 0, 0, 0, 0
     if value then
@@ -14,7 +16,7 @@
       end
     end
 
-    -- Returns the moment of an entry, its cost, and its moment by the log's own clock.
+    -- Returns the time of an entry, its cost, and its time on the log's own clock; nil if it is invalid.
     local function read_entry(bytes)
       if bytes and #bytes == 11 then
         local at, charged = struct.unpack('>dI3', bytes)
@@ -25,8 +27,9 @@
       end
     end
 
-    -- Walks from the oldest entry on, or back from the newest, until the costs reach a goal: returns
-    -- that entry, how many were passed before it, and what those cost.
+    -- Walks from the oldest entry forward, or from the newest entry back, until the costs reach a goal. Returns
+    -- the entry there, the number of entries before it, and their cost. Batches grow, so that a short walk reads
+    -- little and a long walk needs few calls.
     local function walk(goal, back)
       local passed, before, size = 0, 0, 32
       while true do
@@ -78,7 +81,7 @@
       if sum < oldest_cost then
         return nil, i .. ': the entries of its log do not sum up'
       end
-      ahead = ahead or dropped > 64 -- so many are not walked over again
+      ahead = ahead or dropped > 64 -- remove them even without a charge, so that the next call need not skip them
     end
 
     -- decide

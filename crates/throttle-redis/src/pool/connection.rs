@@ -1,4 +1,4 @@
-//! A connection, its health, and its slot in the pool.
+//! A connection, its health, and its connection slot in the pool.
 
 use std::{
     io,
@@ -16,10 +16,10 @@ use tokio::{sync::Notify, time::Instant};
 use super::pipeliner::{Pipeliner, Unsent, detect_unsent};
 use crate::{error::checked, transport::Connected};
 
-/// A caller who waited for so long and went away has given the connection up.
+/// A caller that stops waiting after this time makes the connection suspect.
 const SUSPECT_AFTER: Duration = Duration::from_millis(10);
 
-/// A slot of the pool, which has a connection or waits for one.
+/// A connection slot of the pool, which is empty while its task connects.
 #[derive(Default)]
 pub(super) struct ConnectionSlot {
     current: ArcSwapOption<Connection>,
@@ -30,14 +30,14 @@ impl ConnectionSlot {
         self.current.store(connection);
     }
 
-    /// Returns the connection if nothing speaks against it.
+    /// Returns the connection if its health is good.
     pub(super) fn usable(&self) -> Option<Arc<Connection>> {
         let current = self.current.load();
         let connection = current.as_ref()?;
         connection.health.is_good().then(|| Arc::clone(connection))
     }
 
-    /// Gives the connection up if it was made before `moment`.
+    /// Marks the connection as broken if it was established before `moment`.
     pub(super) fn drop_older(&self, moment: Instant) {
         if let Some(connection) = &*self.current.load()
             && connection.since <= moment
@@ -47,10 +47,10 @@ impl ConnectionSlot {
     }
 }
 
-/// A connection that was made.
+/// An established connection.
 pub(super) struct Connection {
     connected: Connected,
-    /// How many answers came while it was made.
+    /// The number of answers during the handshake.
     answers: u64,
     pipeliner: Arc<Pipeliner>,
     since: Instant,
@@ -58,7 +58,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Takes what was made, whose end `pipeliner` and `health` hear of.
+    /// Creates the connection. The end of `connected` must be reported to `pipeliner` and `health`.
     pub(super) fn new(
         connected: Connected,
         pipeliner: Arc<Pipeliner>,
@@ -69,22 +69,22 @@ impl Connection {
         Self { connected, answers, pipeliner, since: Instant::now(), health }
     }
 
-    /// Returns for how long it has been there.
+    /// Returns the age of the connection.
     pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// Returns whether it was given up while the server kept it open.
+    /// Returns whether this side gave the connection up while the server still has it open.
     pub(super) fn is_abandoned(&self) -> bool {
         !self.connected.sender.wire.has_ended()
     }
 
-    /// Returns whether it answered anything since it was made.
+    /// Returns whether an answer arrived after the handshake.
     pub(super) fn has_answered(&self) -> bool {
         self.connected.sender.wire.answers() > self.answers
     }
 
-    /// Returns why the connection was lost, where more is known than the error of a request says.
+    /// Returns the cause of a lost connection, which may be more specific than the error of the request.
     pub(super) fn explain_loss(&self, error: RedisError) -> RedisError {
         match self.connected.sender.wire.too_large() {
             Some(too_large) => too_large.into(),
@@ -93,17 +93,17 @@ impl Connection {
         }
     }
 
-    /// Begins to wait for an answer.
+    /// Starts a wait for an answer.
     pub(super) fn wait(&self) -> Wait<'_> {
         Wait { health: &self.health, since: Instant::now(), ended: false }
     }
 
-    /// Sends a command, together with others that come at the same time.
+    /// Sends a command, in one write with others that are sent at the same time.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Result<Value, RedisError>, Unsent> {
         self.pipeliner.send(&self.connected.sender, command).await
     }
 
-    /// Sends commands one right after the other, and returns the answers to the last `count`.
+    /// Sends commands in one write, and returns the answers to the last `count`.
     pub(super) async fn send_all(
         &self,
         commands: &Pipeline,
@@ -117,7 +117,7 @@ impl Connection {
         Ok(answer.and_then(answers))
     }
 
-    /// Returns whether a PING is answered: by anything at all, a server that is loading is there.
+    /// Returns whether the server answers a PING. An error is an answer, too: a server that is loading is alive.
     pub(super) async fn answers_ping(&self) -> bool {
         let mut multiplexed = self.connected.sender.multiplexed.clone();
         multiplexed.send_packed_command(&cmd("PING")).await.is_ok()
@@ -129,26 +129,31 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Nobody waits for an answer any more, and one that hangs would be kept open by what was sent on it.
+    /// Fails the requests in flight. Otherwise they would keep a connection open that hangs.
     fn drop(&mut self) {
         self.pipeliner.abandon();
     }
 }
 
-/// Returns the error of a connection that was closed before it answered anything.
+/// Returns the error of a connection that was closed before it answered a request.
 pub(super) fn closed_early() -> RedisError {
-    let text = "it was closed before it answered any request; if that repeats, see whether what stands between \
-                lets scripts (EVALSHA) pass";
+    let text = "it was closed before it answered any request; if this repeats, check that proxies between this process \
+                and Redis allow scripts (EVALSHA)";
     io::Error::new(io::ErrorKind::BrokenPipe, text).into()
 }
 
-/// What is known about a connection's health.
+/// The health of a connection.
+///
+/// Requests set the flags, and the task of the slot reacts to them. A broken connection is replaced. After an
+/// answer that was late, the connection is not used until it has answered a PING. If only the caller stopped
+/// waiting, the cause may be the caller's own short deadline. Then the connection stays in use while the task sends
+/// a PING.
 #[derive(Default)]
 pub(super) struct ConnectionHealth {
     pub(super) broken: AtomicBool,
-    /// A caller did not wait for its answer.
+    /// A caller stopped waiting for its answer.
     pub(super) suspect: AtomicBool,
-    /// An answer was late: the connection is not used before it has answered a PING.
+    /// An answer was late, and the connection must answer a PING before it is used again.
     pub(super) probe_on_reuse: AtomicBool,
     pub(super) changed: Notify,
 }
@@ -163,22 +168,24 @@ impl ConnectionHealth {
         self.changed.notify_one();
     }
 
-    /// Has the connection checked while it is used.
+    /// Requests a check of the connection, which stays in use.
     fn mark_suspect(&self) {
         if !self.suspect.swap(true, Relaxed) {
             self.changed.notify_one();
         }
     }
 
-    /// Has the connection checked before any other request uses it.
+    /// Requests a check of the connection, which is not used until it passes.
     pub(super) fn probe_on_reuse(&self) {
         self.probe_on_reuse.store(true, Relaxed);
         self.changed.notify_one();
     }
 }
 
-/// A wait for an answer. A caller who gives the wait up, for a deadline of its own, does not see that the
-/// answer is late: the connection is marked as suspect, since it may hang.
+/// A wait for an answer.
+///
+/// If the caller drops the wait because of its own deadline, the response timeout never fires, although the
+/// connection may hang. So the drop marks the connection as suspect.
 pub(super) struct Wait<'a> {
     health: &'a ConnectionHealth,
     since: Instant,
@@ -186,7 +193,7 @@ pub(super) struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    /// Ends the wait, however it came out.
+    /// Ends the wait with an answer or a timeout.
     pub(super) fn end(mut self) {
         self.ended = true;
     }

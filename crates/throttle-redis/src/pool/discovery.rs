@@ -1,4 +1,4 @@
-//! What a sentinel is asked ([Redis Sentinel]).
+//! The discovery of a master through a sentinel ([Redis Sentinel]).
 //!
 //! [Redis Sentinel]: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
@@ -13,8 +13,9 @@ use crate::{
     transport::{Encryption, open},
 };
 
-/// Asks a sentinel for the master of a name, and the master whether it is one; `server` says how that is
-/// connected to.
+/// Queries a sentinel for the master of a name, and confirms the role with the master itself.
+///
+/// `server` returns the connection settings for an address.
 pub(super) async fn discover_master(
     sentinel: &ConnectionInfo,
     name: &str,
@@ -26,7 +27,7 @@ pub(super) async fn discover_master(
         let text = "the address does not point to a sentinel";
         return Err((ErrorKind::InvalidClientConfig, text).into());
     }
-    asked.sender.wire.set_established(); // what it knows of many masters is long
+    asked.sender.wire.set_established(); // allows a large reply: the sentinel may monitor many masters
     let masters: Vec<HashMap<String, String>> =
         cmd("SENTINEL").arg("MASTERS").query_async(&mut asked.sender.multiplexed).await?;
     for address in masters.iter().filter_map(|master| address(master, name)) {
@@ -36,11 +37,11 @@ pub(super) async fn discover_master(
             return Ok(info);
         }
     }
-    let text = "the sentinel knows no master of this name that is one";
+    let text = "the sentinel reports no reachable master of this name";
     Err((ErrorKind::MasterNameNotFoundBySentinel, text).into())
 }
 
-/// Returns where a master is, if it is the one that is meant and said to be up.
+/// Returns the address of a master, if it has this name and the sentinel reports it as up.
 fn address(master: &HashMap<String, String>, name: &str) -> Option<Address> {
     let of = |field: &str| master.get(field).map(String::as_str);
     let flags = of("flags")?;
@@ -53,7 +54,7 @@ async fn is_master(connection: &mut MultiplexedConnection) -> Result<bool, Redis
     if let Ok(role) = role(connection).await {
         return Ok(role == "master");
     }
-    // A user who may not ask for the role.
+    // The user may lack the permission for ROLE.
     let info: String = cmd("INFO").arg("REPLICATION").query_async(connection).await?;
     Ok(info.lines().any(|line| line.trim_end() == "role:master"))
 }

@@ -1,7 +1,8 @@
-//! What a server says to a client before it is asked anything: why it takes no connection.
+//! The greeting of a server: the error that it writes to a new connection before it closes it.
 //!
-//! At `maxclients` and in protected mode Redis writes an error to the new connection and closes it. The client
-//! of Redis has no request yet that the error would answer, drops it, and reports a broken pipe.
+//! At `maxclients` and in protected mode Redis writes an error to the new connection and closes it. The Redis
+//! client has no request yet that the error could answer. So it drops the error, and reports a broken pipe. To
+//! report the cause, this module opens another connection and reads the error from it.
 
 use std::{io, time::Duration};
 
@@ -12,13 +13,13 @@ use tokio::{
     time::timeout,
 };
 
-/// The error is written as soon as the connection is accepted.
+/// The timeout for the greeting, which Redis writes as soon as it accepts the connection.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(500);
-/// The error of protected mode, the longest, has less than a thousand bytes.
+/// The most bytes that are read. The longest greeting, of protected mode, has less than a thousand.
 const MAX_GREETING: usize = 2_048;
 
-/// Returns why the server closed a connection before its handshake was over, if it says so to another one;
-/// otherwise the error as it is.
+/// Returns the reason why the server closed a connection during its handshake, if the server reports one on
+/// another connection. Otherwise returns `error`.
 pub(super) async fn explain(address: &ConnectionAddr, error: RedisError) -> RedisError {
     if !error.is_connection_dropped() || error.is_connection_refusal() {
         return error;
@@ -31,7 +32,7 @@ pub(super) async fn explain(address: &ConnectionAddr, error: RedisError) -> Redi
     }
 }
 
-/// Reads the first line that comes. Nothing does over TLS.
+/// Reads the first line from a new connection. Over TLS there is no greeting.
 async fn greeting(address: &ConnectionAddr) -> io::Result<Vec<u8>> {
     let mut stream: Box<dyn AsyncRead + Send + Unpin> = match address {
         ConnectionAddr::Tcp(host, port) => {
@@ -52,7 +53,7 @@ async fn greeting(address: &ConnectionAddr) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Cuts the advice off that Redis appends in protected mode.
+/// Returns the first sentence, without the long advice that Redis appends in protected mode.
 fn first_sentence(line: &[u8]) -> Vec<u8> {
     let line = line.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
     let end = line.windows(2).position(|pair| pair == b". ").unwrap_or(line.len());

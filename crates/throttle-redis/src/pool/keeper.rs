@@ -1,4 +1,4 @@
-//! The task that keeps the connection of one slot up.
+//! The task that keeps the connection of one connection slot up.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -19,12 +19,12 @@ use crate::{lua, options::Options, retry::Backoff, stats::Counters, transport};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
-/// A connection that was there for so long has last_answer itself: the wait before the next begins from the first again.
+/// The age at which a connection counts as stable, so that the next backoff starts from the first wait.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
-/// A connection that answered so short a time ago is not asked whether it does.
+/// A suspect connection that answered a PING within this time is not checked again.
 const RECENT_ANSWER: Duration = Duration::from_millis(50);
 
-/// Makes the slot's connection, watches it, and makes it anew when it breaks; never ends by itself.
+/// Connects, watches the connection, and connects again when it breaks. Never returns.
 pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
     let (slot, options) = (&shared.slots[index], &shared.options);
     let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
@@ -42,6 +42,7 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 slot.set(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
+                // A connection that this side ended is no sign of a server that closes connections at once.
                 if connection.age() >= STABLE_AFTER || connection.is_abandoned() {
                     backoff.reset();
                 } else if !connection.has_answered() {
@@ -55,13 +56,13 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
     }
 }
 
-/// Returns when the connection cannot be used any more: it is closed, or answers no more.
+/// Watches a connection until it is closed or stops answering.
 async fn watch(connection: &Connection, shared: &Shared) {
     let (options, health) = (&shared.options, connection.health());
     let mut last_answer = Instant::now();
     loop {
         let rest = options.health_check_interval;
-        // The notification of what was marked during a PING is gone.
+        // The last PING may have consumed the notification of this flag, so the flag is read first.
         let is_due = !health.probe_on_reuse.load(Relaxed)
             && timeout(rest, health.changed.notified()).await.is_err();
         if health.broken.load(Relaxed) {
@@ -78,7 +79,7 @@ async fn watch(connection: &Connection, shared: &Shared) {
             health.probe_on_reuse.store(false, Relaxed);
             shared.changed.notify_waiters();
         } else if health.suspect.swap(false, Relaxed) && last_answer.elapsed() >= RECENT_ANSWER {
-            // It is used meanwhile: that somebody goes away says little.
+            // The connection stays in use: a caller that stops waiting is weak evidence of a fault.
             if !ping(connection, options.response_timeout).await {
                 Counters::add(&shared.counters.late);
                 health.probe_on_reuse.store(true, Relaxed);
@@ -93,7 +94,7 @@ async fn watch(connection: &Connection, shared: &Shared) {
 
 /// Returns whether a PING is answered in time.
 async fn ping(connection: &Connection, within: Duration) -> bool {
-    // A connection that breaks meanwhile is marked so.
+    // If the connection breaks meanwhile, the PING need not time out.
     let health = connection.health();
     let broken = async {
         while !health.broken.load(Relaxed) {
@@ -124,7 +125,8 @@ async fn open(source: &Source, options: &Options) -> Result<(Arc<Connection>, St
     if let Some(name) = &options.client_name {
         cmd("CLIENT").arg("SETNAME").arg(name).exec_async(&mut multiplexed).await?;
     }
-    // So that the first request finds them. A user who may not load them learns so when one is needed.
+    // Loaded in advance, so that the first request finds them. Errors are ignored here: a user without the
+    // permission gets the error from the first request that needs a script.
     let scripts = lua::load_all();
     let _ = multiplexed.send_packed_commands(&scripts, 0, scripts.len()).await;
     let connection = Connection::new(connected, pipeliner, health);
@@ -132,6 +134,6 @@ async fn open(source: &Source, options: &Options) -> Result<(Arc<Connection>, St
 }
 
 fn connect_timeout_error(timeout: Duration) -> RedisError {
-    let text = format!("it was not made within {timeout:?}");
+    let text = format!("the connection was not established within {timeout:?}");
     std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
 }

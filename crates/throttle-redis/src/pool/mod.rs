@@ -1,9 +1,9 @@
-//! The connections to one server: few, shared by all requests, and kept up in the background.
+//! The connections to one server: a few, shared by all requests.
 //!
-//! A request is sent on a connection without waiting for the answers to others, so that a handful
-//! carries any load. Each connection has a task of its own ([`keeper`]) that makes it, checks it, and
-//! makes another when it breaks; a request only ever picks one that is there. One that may be broken
-//! (an answer was late) is not picked until it has answered a PING.
+//! Requests on a connection are pipelined, so that a few connections suffice for any load. The pool has a fixed
+//! number of connection slots. Each slot has a background task ([`keeper`]) that connects, checks the connection,
+//! and replaces it when it breaks. A request only picks an existing connection. A connection whose answer was late
+//! is not picked until it has answered a PING.
 
 mod connection;
 mod discovery;
@@ -34,10 +34,10 @@ use crate::{
     stats::Counters,
 };
 
-/// More connections than this carry no more.
+/// The most connections to a server. More do not increase the throughput.
 const MAX_CONNECTIONS: usize = 4;
 
-/// Holds the connections to one server; they end with it.
+/// The connections to one server, which are closed when this is dropped.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     source: Arc<Source>,
@@ -46,8 +46,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Begins to connect; `server` is what errors call it, and `topology_suspect` is woken when a
-    /// connection is gone or does not answer.
+    /// Starts to connect in the background.
+    ///
+    /// `server` is the server's name in errors. `topology_suspect` is notified when a connection breaks or does not
+    /// answer.
     pub(crate) fn start(
         server: String,
         source: Source,
@@ -70,7 +72,7 @@ impl Pool {
         Self { shared, source, background: Arc::clone(background), _keepers: keepers }
     }
 
-    /// Begins to connect to one address.
+    /// Starts to connect to one address in the background.
     pub(crate) fn of_address(
         address: &Address,
         options: &Arc<Options>,
@@ -83,12 +85,12 @@ impl Pool {
         Ok(Self::start(server, source, options, background, counters, topology_suspect))
     }
 
-    /// Returns how many connections a server gets.
+    /// Returns the number of connections to a server.
     pub(crate) fn size(options: &Options) -> usize {
         options.max_connections.min(MAX_CONNECTIONS)
     }
 
-    /// Sends a command, and returns what came back before the deadline.
+    /// Sends a command, and returns the answer if it arrives before the deadline.
     pub(crate) async fn send(&self, cmd: &Cmd, deadline: Instant) -> Result<Value, Failure> {
         loop {
             let connection = self.connection(deadline).await?;
@@ -101,7 +103,7 @@ impl Pool {
         }
     }
 
-    /// Sends commands one right after the other, and returns the answers to the last `count`.
+    /// Sends commands in one write, and returns the answers to the last `count`.
     pub(crate) async fn send_all(
         &self,
         commands: &Pipeline,
@@ -120,7 +122,7 @@ impl Pool {
         }
     }
 
-    /// Waits until there is a connection; fails at the first that could not be made.
+    /// Waits until a connection is up, or the first attempt fails.
     pub(crate) async fn wait(&self, deadline: Instant) -> Result<(), Failure> {
         loop {
             let changed = self.shared.changed.notified();
@@ -135,21 +137,21 @@ impl Pool {
         }
     }
 
-    /// Replaces the connections that were there before `moment`: they lead to a server that is no
-    /// master any more.
+    /// Replaces the connections that are older than `moment`, because their server is no longer the master.
     pub(crate) fn replace_older(&self, moment: Instant) {
         for slot in &self.shared.slots {
             slot.drop_older(moment);
         }
     }
 
-    /// Follows a sentinel that says that one address took the place of another as the master. The other one
-    /// is not connected to for a while, though a sentinel that did not hear of it yet, and the server itself,
-    /// may say that it is master still.
+    /// Switches to a new master that a sentinel announced.
+    ///
+    /// The old master is not used for a while: other sentinels that lag, and the old master itself, may still
+    /// report it as the master.
     pub(crate) fn switch_master(&self, old: &str, new: &str) {
-        // Whatever was said of it before, maybe late and by another sentinel.
+        // An earlier or delayed message of another sentinel may have demoted the new master.
         self.source.clear_demoted(new);
-        // The other sentinels say the same.
+        // All sentinels announce the failover; only the first message has an effect.
         if self.address().as_deref() != Some(new) {
             self.source.mark_demoted(old);
             self.replace_older(Instant::now());
@@ -160,7 +162,7 @@ impl Pool {
         self.shared.slots.iter().any(|slot| slot.usable().is_some())
     }
 
-    /// Returns how many connections are up.
+    /// Returns the number of connections that are up.
     pub(crate) fn connections(&self) -> usize {
         self.shared.usable()
     }
@@ -169,12 +171,12 @@ impl Pool {
         &self.shared.server
     }
 
-    /// Returns the address that the connections led to last.
+    /// Returns the address of the latest connection.
     pub(crate) fn address(&self) -> Option<String> {
         self.shared.address()
     }
 
-    /// Returns why the last connection could not be made, if none was since.
+    /// Returns the error of the last attempt to connect, if none has succeeded since.
     pub(crate) fn last_error(&self) -> Option<RedisError> {
         self.shared.last_error()
     }
@@ -187,11 +189,12 @@ impl Pool {
         loop {
             let changed = self.shared.changed.notified();
             let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable(); // before looking, so that no change is missed
+            changed.as_mut().enable(); // before the check, so that no change is missed
             if let Some(connection) = self.shared.pick() {
                 return Ok(connection);
             }
-            // A server that has been away for so long will hardly be back for this very request.
+            // A server that has been down for a whole response timeout will hardly return within this one, so the
+            // request fails at once.
             let long = self.shared.is_down_for(self.shared.options.response_timeout);
             if long || timeout_at(deadline, changed).await.is_err() {
                 if let Some(probe) = probe.filter(|probe| !long && !probe.is_finished()) {
@@ -202,8 +205,8 @@ impl Pool {
         }
     }
 
-    /// Returns what came of a request; none where its connection was closed before anything of it was written,
-    /// so that it is sent on another.
+    /// Returns the result of a request, or `None` if its connection ended before the request was written: then it
+    /// can be sent on another connection.
     fn classify<T>(
         &self,
         connection: &Connection,

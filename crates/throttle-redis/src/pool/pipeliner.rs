@@ -1,11 +1,11 @@
-//! Requests that come while others are in flight, sent together.
+//! The pipeliner, which sends requests that arrive together in one write.
 //!
-//! Each request that is sent alone costs a write to the socket, a wake of the task that does it, and
-//! on the other side a read. Those that find others in flight wait until every task that can run now
-//! has run, and go in one write.
+//! A request that is sent alone costs a write to the socket, a wake-up of the task that writes, and a read in
+//! Redis. While requests are in flight, new requests are queued until all tasks that are ready have run. Then the
+//! queue is sent as one batch.
 //!
-//! What Redis has not answered is bounded, and so is what waits: of a load that it cannot carry, those
-//! whose callers have gone away are never sent, and those that find no room fail at once.
+//! The batches in flight and the queue are bounded. Under overload, requests whose callers stopped waiting are
+//! never sent, and requests that find the queue full fail at once.
 
 use std::{
     collections::VecDeque,
@@ -24,26 +24,26 @@ use tokio::{
 
 use crate::{error::checked, transport::RequestSender};
 
-/// So many batches may be batch_permits, so that answers that take long keep nobody waiting.
+/// The most batches in flight. With several, a slow answer does not delay the next batch.
 const MAX_BATCHES: usize = 32;
-/// So many commands go in one batch.
+/// The most commands in a batch.
 const MAX_BATCH_SIZE: usize = 512;
-/// So many commands wait: what Redis does in a tenth of a second.
+/// The most commands in the queue, about the number that Redis processes in 0.1 s.
 pub(super) const MAX_QUEUED: usize = 16_384;
 
-/// Gathers what is to be sent on one connection.
+/// The pipeliner of one connection.
 pub(super) struct Pipeliner {
     in_flight: AtomicUsize,
     queue: Mutex<Queue>,
     batch_permits: Semaphore,
-    /// Closed when nobody waits for answers any more.
+    /// A semaphore without permits, which is closed when the connection is dropped.
     abandoned: Semaphore,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<QueuedCommand>,
-    /// Nothing more is sent.
+    /// No more commands are sent.
     is_closed: bool,
 }
 
@@ -54,19 +54,19 @@ struct QueuedCommand {
 
 type Answer = oneshot::Sender<Sent<Value>>;
 
-/// What came of a command.
+/// The result of a command: its answer, or the reason why it was not sent.
 pub(super) type Sent<T> = Result<Result<T, RedisError>, Unsent>;
 
-/// Says why a command was not sent, for certain.
+/// The reason why a command was certainly not sent.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Unsent {
-    /// Too many wait.
+    /// The queue is full.
     Full,
-    /// The connection ended before.
+    /// The connection ended before the command was written.
     Closed,
 }
 
-/// Waits for the answer to what is sent only now, and tells what was never written.
+/// Sends a command by polling `sent`, and detects if it was never written.
 pub(super) async fn detect_unsent<T>(
     sender: &RequestSender,
     sent: impl Future<Output = Result<T, RedisError>>,
@@ -78,7 +78,7 @@ pub(super) async fn detect_unsent<T>(
     }
 }
 
-/// Counts a request as in flight until it is dropped.
+/// A guard that counts a request as in flight until it is dropped.
 struct InFlight<'a>(&'a AtomicUsize);
 
 impl Default for Pipeliner {
@@ -93,7 +93,7 @@ impl Default for Pipeliner {
 }
 
 impl Pipeliner {
-    /// Sends a command, at once where it is the only one.
+    /// Sends a command, at once if no other is in flight.
     pub(super) async fn send(
         self: &Arc<Self>,
         sender: &RequestSender,
@@ -108,13 +108,13 @@ impl Pipeliner {
         }
         let (answer, answered) = oneshot::channel();
         if self.enqueue(QueuedCommand { command: command.clone(), answer })? {
-            // A task of its own: the caller may go away, and the others' commands must not.
+            // A separate task: the caller may stop waiting, but the commands of others must be sent.
             self.spawn_batch(sender.clone());
         }
         answered.await.unwrap_or_else(|_| Ok(Err(ended())))
     }
 
-    /// Sends nothing more: the connection has ended.
+    /// Fails the queued commands and all later ones, because the connection has ended.
     pub(super) fn close(&self) {
         let waiting = {
             let mut queue = self.queue();
@@ -122,18 +122,18 @@ impl Pipeliner {
             std::mem::take(&mut queue.waiting)
         };
         for one in waiting {
-            let _ = one.answer.send(Err(Unsent::Closed)); // it may have gone away meanwhile
+            let _ = one.answer.send(Err(Unsent::Closed)); // fails if the caller stopped waiting
         }
     }
 
-    /// Lets go of the connection: no answer is waited for any more.
+    /// Fails all commands, queued and in flight, so that no task keeps the connection open.
     pub(super) fn abandon(&self) {
         self.batch_permits.close();
         self.abandoned.close();
         self.close();
     }
 
-    /// Returns whether it is the only one, so that there is nobody yet who sends it.
+    /// Queues a command. Returns whether it is the first in the queue, so that a task must be spawned to send it.
     fn enqueue(&self, one: QueuedCommand) -> Result<bool, Unsent> {
         let mut queue = self.queue();
         if queue.is_closed {
@@ -141,7 +141,8 @@ impl Pipeliner {
         }
         let waiting = &mut queue.waiting;
         if waiting.len() >= MAX_QUEUED {
-            // Who came first leaves first.
+            // Callers usually stop waiting in the order in which they came. So if the first caller still waits, a
+            // scan of the queue would find little.
             if waiting.front().is_some_and(|first| !first.answer.is_closed()) {
                 return Err(Unsent::Full);
             }
@@ -153,7 +154,7 @@ impl Pipeliner {
 
     fn spawn_batch(self: &Arc<Self>, sender: RequestSender) {
         let pipeliner = Arc::clone(self);
-        // Where the connection lives, as other callers' commands outlive this one's runtime.
+        // The runtime of the connection: commands of other callers must outlive the runtime of this caller.
         let runtime = sender.runtime.clone();
         runtime.spawn(async move {
             yield_now().await;
@@ -163,7 +164,7 @@ impl Pipeliner {
 
     async fn send_batch(self: &Arc<Self>, sender: RequestSender) {
         let Ok(_permit) = self.batch_permits.acquire().await else {
-            return; // what waited is told so
+            return; // the queued commands got an error already
         };
         let (commands, answers) = self.batch(&sender);
         if answers.is_empty() {
@@ -175,7 +176,7 @@ impl Pipeliner {
             answered = detect_unsent(&sender, sent) => answered,
             _ = self.abandoned.acquire() => Ok(Err(ended())),
         };
-        // One may have gone away meanwhile.
+        // Sending an answer fails if its caller stopped waiting.
         match answered {
             Ok(Ok(values)) => {
                 for (answer, value) in answers.into_iter().zip(values) {
@@ -195,7 +196,8 @@ impl Pipeliner {
         }
     }
 
-    /// Takes those that came first and whose callers are still there. Others follow, if there are more.
+    /// Takes a batch from the front of the queue, without commands whose callers stopped waiting. If more commands
+    /// are queued, spawns the task for the next batch.
     fn batch(self: &Arc<Self>, sender: &RequestSender) -> (Pipeline, Vec<Answer>) {
         let waiting = &mut self.queue().waiting;
         let room = waiting.len().min(MAX_BATCH_SIZE);
@@ -203,7 +205,7 @@ impl Pipeliner {
         while answers.len() < MAX_BATCH_SIZE
             && let Some(one) = waiting.pop_front()
         {
-            // Whoever has gone away is not charged.
+            // The caller of a closed channel stopped waiting, and must not be charged.
             if !one.answer.is_closed() {
                 commands.add_command(one.command);
                 answers.push(one.answer);

@@ -1,4 +1,4 @@
-//! What the tasks that keep the connections share with the requests.
+//! The state of a pool, which the tasks of its slots share with the requests.
 
 use std::{
     sync::{
@@ -14,19 +14,19 @@ use tokio::{sync::Notify, time::Instant};
 use super::connection::{Connection, ConnectionSlot};
 use crate::{error::Failure, options::Options, redacted::without_login, stats::Counters};
 
-/// The slots of a pool, and what happened to their connections.
+/// The connection slots of a pool, and the state of their connections.
 pub(super) struct Shared {
-    /// What errors call the server.
+    /// The name of the server in errors.
     pub(super) server: String,
     pub(super) slots: Box<[ConnectionSlot]>,
     next: AtomicUsize,
-    /// Woken when a connection was made, or could not be.
+    /// Notified when a connection is established, or an attempt fails.
     pub(super) changed: Notify,
     failures: AtomicU64,
     state: Mutex<State>,
     pub(super) counters: Arc<Counters>,
     pub(super) options: Arc<Options>,
-    /// Woken when a connection is gone or does not answer.
+    /// Notified when a connection breaks or does not answer.
     topology_suspect: Option<Arc<Notify>>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Shared {
 struct State {
     last: Option<RedisError>,
     down_since: Option<Instant>,
-    /// Where the connections led last.
+    /// The address of the latest connection.
     address: Option<String>,
 }
 
@@ -59,34 +59,34 @@ impl Shared {
         }
     }
 
-    /// Returns a connection that can be used, each time another one.
+    /// Returns a usable connection, by round robin.
     pub(super) fn pick(&self) -> Option<Arc<Connection>> {
         let first = self.next.fetch_add(1, Relaxed);
         (0..self.slots.len())
             .find_map(|i| self.slots[first.wrapping_add(i) % self.slots.len()].usable())
     }
 
-    /// Returns how many connections can be used.
+    /// Returns the number of usable connections.
     pub(super) fn usable(&self) -> usize {
         self.slots.iter().filter(|slot| slot.usable().is_some()).count()
     }
 
-    /// Returns whether a connection could not be made since the last one that was.
+    /// Returns whether an attempt to connect has failed since the last success.
     pub(super) fn has_failed(&self) -> bool {
         self.failures.load(Relaxed) > 0
     }
 
-    /// Returns whether there has been no connection for longer than `span`.
+    /// Returns whether no connection has been up for longer than `span`.
     pub(super) fn is_down_for(&self, span: Duration) -> bool {
         self.state().down_since.is_some_and(|since| since.elapsed() > span)
     }
 
-    /// Returns the address that the connections led to last.
+    /// Returns the address of the latest connection.
     pub(super) fn address(&self) -> Option<String> {
         self.state().address.clone()
     }
 
-    /// Returns why the last connection could not be made, if none was since.
+    /// Returns the error of the last attempt to connect, if none has succeeded since.
     pub(super) fn last_error(&self) -> Option<RedisError> {
         self.state().last.clone()
     }
@@ -95,7 +95,7 @@ impl Shared {
         Failure::NotConnected { server: self.server.clone(), last: self.last_error() }
     }
 
-    /// Notes that a connection was made.
+    /// Records that a connection was established.
     pub(super) fn connected(&self, address: &str) {
         {
             let mut state = self.state();
@@ -105,21 +105,26 @@ impl Shared {
                 && let Some(before) = state.address.replace(address.to_owned())
             {
                 Counters::add(&self.counters.failovers);
-                tracing::info!(server = self.server, before, now = address, "Redis moved");
+                tracing::info!(
+                    server = self.server,
+                    before,
+                    now = address,
+                    "Redis has a new address"
+                );
             }
         }
         self.failures.store(0, Relaxed);
         self.changed.notify_waiters();
     }
 
-    /// Notes that a connection could not be made.
+    /// Records that an attempt to connect failed.
     pub(super) fn failed(&self, error: RedisError) {
         self.state().last = Some(without_login(error, &self.options));
         self.failures.fetch_add(1, Relaxed);
         self.changed.notify_waiters();
     }
 
-    /// Notes that a connection is gone.
+    /// Records that a connection broke.
     pub(super) fn disconnected(&self) {
         self.suspect_topology();
         if self.usable() == 0 {
@@ -127,7 +132,7 @@ impl Shared {
         }
     }
 
-    /// Notes that a connection is gone or does not answer, which may mean that its server is.
+    /// Reports that a connection broke or does not answer, so that its server may be down.
     pub(super) fn suspect_topology(&self) {
         if let Some(suspect) = &self.topology_suspect {
             suspect.notify_one();

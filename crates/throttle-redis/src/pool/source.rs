@@ -1,4 +1,4 @@
-//! Where a pool's connections lead.
+//! The source of a pool: the server that its connections lead to.
 
 use redis::{
     ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
@@ -18,16 +18,17 @@ use crate::{
     options::{Address, Login, Options},
 };
 
-/// Within this time every sentinel hears of a failover, and the old master is made a replica.
+/// The time for which a demoted master is not used. By then every sentinel knows of the failover, and has made the
+/// old master a replica.
 const DEMOTED_FOR: Duration = Duration::from_secs(10);
-/// A sentinel that has not answered for so long is not waited for: the next one is asked too.
+/// The time after which the next sentinel is queried, too, if none has answered yet.
 const NEXT_SENTINEL_AFTER: Duration = Duration::from_millis(50);
 
-/// Names the server that a connection is made to, anew for each.
+/// The source of a pool, which determines the server for each new connection.
 pub(crate) enum Source {
-    /// Always the same address; its name is resolved each time.
+    /// A fixed address, whose name is resolved for each connection.
     Fixed(ConnectionInfo),
-    /// The master that the sentinels name, once it says so itself.
+    /// The master that the sentinels report, if the server confirms its role.
     Sentinel {
         sentinels: Vec<ConnectionInfo>,
         name: String,
@@ -37,12 +38,12 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Makes the source of one address.
+    /// Creates the source of one address.
     pub(crate) fn fixed(address: &Address, options: &Options) -> Result<Self, Error> {
         Self::of(connection_addr(address, options), options)
     }
 
-    /// Makes the source of a Unix socket.
+    /// Creates the source of a Unix socket.
     pub(crate) fn unix(path: &Path, options: &Options) -> Result<Self, Error> {
         Self::of(ConnectionAddr::Unix(path.to_owned()), options)
     }
@@ -51,7 +52,7 @@ impl Source {
         connection_info(address, options).map(Self::Fixed).map_err(Error::unusable)
     }
 
-    /// Makes the source that asks sentinels for a master by its name.
+    /// Creates the source that queries sentinels for a master by its name.
     pub(crate) fn sentinel(
         sentinels: Vec<ConnectionInfo>,
         name: &str,
@@ -61,7 +62,7 @@ impl Source {
         Self::Sentinel { sentinels, name, options, demoted: Mutex::default() }
     }
 
-    /// Leads to no such address for a while, until it is reinstated.
+    /// Excludes an address for [`DEMOTED_FOR`], because a sentinel announced that it is no longer the master.
     pub(super) fn mark_demoted(&self, address: &str) {
         if let Self::Sentinel { demoted, .. } = self {
             let now = Some((address.to_owned(), Instant::now()));
@@ -69,7 +70,7 @@ impl Source {
         }
     }
 
-    /// Leads to this address again: a sentinel says that it is master now.
+    /// Allows an address again, because a sentinel announced that it is the master.
     pub(super) fn clear_demoted(&self, address: &str) {
         if let Self::Sentinel { demoted, .. } = self {
             demoted
@@ -79,7 +80,7 @@ impl Source {
         }
     }
 
-    /// Returns the server as it is now.
+    /// Returns the connection settings of the current server.
     pub(super) async fn info(&self) -> Result<ConnectionInfo, RedisError> {
         match self {
             Self::Fixed(info) => Ok(info.clone()),
@@ -96,8 +97,9 @@ impl Source {
     }
 }
 
-/// Asks one sentinel after the other without waiting for one that hangs, and returns the first master that is
-/// named and says so itself.
+/// Queries the sentinels, and returns the first master that confirms its role.
+///
+/// Each sentinel gets a short head start before the next one is queried, so that one that hangs delays little.
 async fn query_sentinels(
     sentinels: &[ConnectionInfo],
     name: &str,
@@ -113,7 +115,7 @@ async fn query_sentinels(
             discover_master(&sentinel, &name, options.encryption.as_ref(), server).await
         });
     }
-    let mut last: RedisError = std::io::Error::other("no sentinel could be asked").into();
+    let mut last: RedisError = std::io::Error::other("no sentinel could be queried").into();
     while let Some(answer) = asked.join_next().await {
         match answer {
             Ok(Ok(master)) => {
@@ -121,16 +123,16 @@ async fn query_sentinels(
                 if !is_demoted(&address) {
                     return Ok(master);
                 }
-                last = std::io::Error::other(format!("{address} is no master any more")).into();
+                last = std::io::Error::other(format!("{address} is no longer the master")).into();
             }
             Ok(Err(error)) => last = error,
-            Err(_) => {} // it panicked, which it does not
+            Err(_) => {} // the task panicked, which it never does
         }
     }
     Err(last)
 }
 
-/// Returns how a server is connected to.
+/// Returns the connection settings of a server.
 fn server(address: &Address, options: &Options) -> Result<ConnectionInfo, RedisError> {
     connection_info(connection_addr(address, options), options)
 }
@@ -142,7 +144,7 @@ fn connection_info(
     Ok(address.into_connection_info()?.set_redis_settings(settings(options)))
 }
 
-/// Returns the address as the client wants it, which says whether TLS is wanted.
+/// Returns the address for the Redis client, which includes the use of TLS.
 pub(crate) fn connection_addr(address: &Address, options: &Options) -> ConnectionAddr {
     let Address { host, port } = address.clone();
     match &options.encryption {
@@ -151,7 +153,7 @@ pub(crate) fn connection_addr(address: &Address, options: &Options) -> Connectio
     }
 }
 
-/// Reads an address that Redis wrote: `host:port`, where the host may be IPv6 without brackets.
+/// Parses an address in an answer of Redis: `host:port`, where an IPv6 host may have no brackets.
 pub(crate) fn address_of(text: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -167,7 +169,7 @@ fn settings(options: &Options) -> RedisConnectionInfo {
     with_login(settings, &options.login)
 }
 
-/// Adds a login.
+/// Returns the settings with a login.
 pub(crate) fn with_login(mut settings: RedisConnectionInfo, login: &Login) -> RedisConnectionInfo {
     if let Some(username) = &login.username {
         settings = settings.set_username(username);
@@ -186,7 +188,7 @@ mod tests {
     use crate::options::Endpoints;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_deposed_master_is_not_connected_to_for_a_while_though_the_sentinels_name_it() {
+    async fn a_demoted_master_is_not_used_for_a_while_even_if_the_sentinels_report_it() {
         let sentinels = tokio::task::block_in_place(Sentinels::start);
         let options = Arc::new(Options::new(Endpoints::Cluster { nodes: Vec::new() }));
         let asked = sentinels.sentinel_addresses().into_iter();
@@ -198,14 +200,14 @@ mod tests {
         source.mark_demoted("127.0.0.1:1");
         assert_eq!(master().await.unwrap(), address, "another was demoted");
         source.mark_demoted(&address);
-        assert!(master().await.unwrap_err().to_string().contains("no master any more"));
+        assert!(master().await.unwrap_err().to_string().contains("no longer the master"));
         source.clear_demoted("127.0.0.1:1");
-        assert!(master().await.is_err(), "another was reinstated");
+        assert!(master().await.is_err(), "another was allowed again");
         source.clear_demoted(&address);
-        assert_eq!(master().await.unwrap(), address, "it was put in its endpoints again");
+        assert_eq!(master().await.unwrap(), address, "it was allowed again");
         let Source::Sentinel { demoted, .. } = &source else { unreachable!() };
         let long_ago = Instant::now().checked_sub(DEMOTED_FOR).unwrap();
         *demoted.lock().unwrap() = Some((address.clone(), long_ago));
-        assert_eq!(master().await.unwrap(), address, "by now all sentinels know");
+        assert_eq!(master().await.unwrap(), address, "the exclusion has expired");
     }
 }

@@ -1,4 +1,4 @@
-//! The script's answer.
+//! The answer of the script.
 
 use redis::{RedisError, Value};
 use throttle_core::{Micros, Outcome, Receipt, StorageError, Verdict, mixed};
@@ -12,31 +12,31 @@ const MIXED: u8 = 16;
 const RECORD: usize = 1 + 7 * 8;
 
 #[derive(Debug, thiserror::Error)]
-#[error("the script's answer makes no sense ({0}); is something else than Redis answering?")]
+#[error("the answer to the script is invalid ({0}); check that the server is Redis")]
 struct Unexpected(&'static str);
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "key {key:?} cannot be read: {why}; something else writes under this name: give the storage a \
-     prefix of its own, or delete the key"
+    "key {key:?} cannot be read: {why}. Another program writes to this key: give the storage its own key_prefix, \
+     or delete the key"
 )]
 struct CorruptKey {
     key: String,
     why: String,
 }
 
-/// Reads the answer to [`super::acquire`] of charges with these keys.
+/// Decodes the answer to [`super::acquire`] for charges with these keys.
 ///
 /// # Errors
 ///
-/// When it is no such answer; the call may have been carried out.
+/// If the answer is invalid. The call may have been carried out.
 pub(crate) fn outcome(value: &Value, keys: &[String]) -> Result<Outcome, StorageError> {
     let Value::BulkString(bytes) = value else {
-        return Err(unexpected("it is no string"));
+        return Err(unexpected("it is not a string"));
     };
     let (records, rest) = bytes.as_chunks::<RECORD>();
     if !rest.is_empty() || records.len() != keys.len() {
-        return Err(unexpected("its length is not that of the answers"));
+        return Err(unexpected("its length does not match the number of keys"));
     }
     let mut at = Micros::ZERO;
     let mut verdicts = Vec::with_capacity(keys.len());
@@ -55,11 +55,11 @@ pub(crate) fn outcome(value: &Value, keys: &[String]) -> Result<Outcome, Storage
     })
 }
 
-/// Reads the answer to [`super::refund`].
+/// Decodes the answer to [`super::refund`].
 ///
 /// # Errors
 ///
-/// When it is no such answer; the call may have been carried out.
+/// If the answer is invalid. The call may have been carried out.
 pub(crate) fn refunded(value: &Value) -> Result<(), StorageError> {
     match value {
         Value::Okay => Ok(()),
@@ -67,9 +67,9 @@ pub(crate) fn refunded(value: &Value) -> Result<(), StorageError> {
     }
 }
 
-/// Returns the error of a key that holds no state, if it is that; nothing was written then.
+/// Returns the error of a corrupt key, if the script reported one. Then the script wrote nothing.
 ///
-/// `keys` are those of the call.
+/// `keys` are the keys of the call.
 pub(crate) fn corrupt(error: &RedisError, keys: &[String]) -> Option<StorageError> {
     if error.code() != Some("RTCORRUPT") {
         return None;
@@ -106,7 +106,7 @@ fn read(record: &[u8; RECORD]) -> Option<(Micros, Verdict)> {
     Some((micros(0)?, verdict))
 }
 
-/// Returns a number that is whole, and not so great that it is none of the script's.
+/// Returns the number as an integer, if it is one and within the range of the script.
 fn whole(number: f64) -> Option<i128> {
     let is_whole = number.abs() < 2_f64.powi(110) && number.fract() == 0.0;
     is_whole.then_some(number as i128)

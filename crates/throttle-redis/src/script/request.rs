@@ -1,33 +1,34 @@
-//! A request as the script's arguments.
+//! The arguments of the script.
 
 use throttle_core::{Algorithm, Charge, Micros, Refund, StorageError};
 
 use crate::lua::{CHECK, ScriptCall};
 
-/// Says what to do with charges.
+/// An operation on charges.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
-    /// Charge every rule, or none if one denies.
+    /// Charges every rule, or none if one denies.
     Acquire,
-    /// Answer as an acquire would, but charge nothing and shut nothing.
+    /// Answers as an acquire would, but neither charges nor blocks a key.
     Peek,
 }
 
-/// The latest time that is taken, in the year 2223: any span can be added to it below 2^53.
+/// The latest time of a clock, in the year 2223: with any duration added it stays below 2^53.
 pub(super) const MAX_TIME: Micros = Micros::new(8_000_000_000_000_000);
 
-/// The greatest limit of a sliding window log. To find how long a denied request waits the script walks over up to
-/// half of the entries, some 0.2 µs each, and to forget what is over it may walk over all: Redis serves nobody else
-/// meanwhile.
+/// The highest limit of a sliding window log.
+///
+/// To compute the wait of a denied request, the script reads up to half of the entries, at some 0.2 µs each. To
+/// remove expired entries it may read all. Redis serves no other client meanwhile.
 pub(crate) const MAX_LOG_LIMIT: u64 = 10_000;
 
-/// More than any rule admits, so that no greater cost is answered otherwise.
+/// A cost that every rule denies. Higher costs are sent as this one: their answer is the same.
 const MAX_COST: u64 = throttle_core::MAX_LIMIT + 1;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the limit of rule {name:?} is {limit}, and a sliding window log in Redis has at most {MAX_LOG_LIMIT}; the sliding \
-     window counter takes any limit"
+    "the limit of rule {name:?} is {limit}, but a sliding window log in Redis supports at most {MAX_LOG_LIMIT}; use \
+     the sliding window counter for higher limits"
 )]
 struct TooLongLog {
     name: String,
@@ -35,19 +36,20 @@ struct TooLongLog {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the clock is at {now} µs since 1970; Redis' script counts to the year 2223, 8·10^15 µs")]
+#[error(
+    "the limiter's clock is at {now} µs since 1970; the Redis storage supports times up to 8·10^15 µs (the year 2223)"
+)]
 struct TooLate {
     now: u64,
 }
 
-/// Returns the call for charges, whose keys are given in the same order, with the prefix.
+/// Returns the call that decides charges. `keys` are their keys in the same order, with the prefix.
 ///
-/// `now` is the limiter's own time; without it the server's counts. The answer is read by
-/// [`super::outcome`].
+/// `now` is the limiter's own time; `None` means the server's time. [`super::outcome`] decodes the answer.
 ///
 /// # Errors
 ///
-/// When `now` is after the year 2223, and for a log beyond [`MAX_LOG_LIMIT`].
+/// If `now` is after the year 2223, or the limit of a sliding window log is above [`MAX_LOG_LIMIT`].
 pub(crate) fn acquire(
     op: Op,
     keys: &[String],
@@ -70,11 +72,11 @@ pub(crate) fn acquire(
     Ok(call)
 }
 
-/// Returns the call that gives charges back; its answer is read by [`super::refunded`].
+/// Returns the call that refunds charges. [`super::refunded`] decodes the answer.
 ///
 /// # Errors
 ///
-/// When `now` is after the year 2223.
+/// If `now` is after the year 2223.
 pub(crate) fn refund(
     keys: &[String],
     refunds: &[Refund<'_>],
@@ -116,19 +118,19 @@ fn record(charge: &Charge<'_>) -> [u8; RECORD] {
         rule.max_delay().map_or(-1.0, |longest| longest.get() as f64),
     ];
     let mut record = [rule.algorithm().number(); RECORD];
-    for (place, number) in record[1..].chunks_exact_mut(8).zip(numbers) {
-        place.copy_from_slice(&number.to_be_bytes());
+    for (bytes, number) in record[1..].chunks_exact_mut(8).zip(numbers) {
+        bytes.copy_from_slice(&number.to_be_bytes());
     }
     record
 }
 
-/// Returns a receipt's mark, and its level as whole windows and what is left over.
+/// Returns a receipt's time of charge, and its fill level as whole windows and the remainder.
 fn receipt(refund: &Refund<'_>) -> [f64; 3] {
     let Some(receipt) = refund.receipt() else {
         return [-1.0, 0.0, 0.0];
     };
     let window = u128::from(refund.charge().rule().window().get());
-    // A mark or level beyond what the script counts is none that it gave.
+    // The script never issues a higher time or level, so such a receipt is forged; it must still fit a double.
     let mark = receipt.charged_at().get().min(1 << 53);
     let level = receipt.fill_level().min(window << 53);
     [mark as f64, (level / window) as f64, (level % window) as f64]

@@ -1,7 +1,7 @@
-//! The masters of a cluster, and which of them has which slot ([Redis Cluster specification]).
+//! The masters of a cluster and their slots ([Redis Cluster specification]).
 //!
-//! A map of slots is kept in the background: read again when a node names another one, when one is
-//! out of reach, and once a minute. A request follows MOVED and ASK by itself meanwhile.
+//! A background task keeps the slot map. It reads the map again after a redirection, when a node cannot be
+//! reached, and once a minute. Requests do not wait for it: they follow `MOVED` and `ASK` directly.
 //!
 //! [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 
@@ -31,11 +31,11 @@ use crate::{
     stats::Counters,
 };
 
-/// The map is read again this often when all is is_healthy.
+/// The interval of reads of the map, if all slots have a master and all masters are connected.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
-/// And this often while a master is out of reach or slots lack one.
+/// The interval while a slot has no master, or a master is not connected.
 const REFRESH_INTERVAL_DEGRADED: Duration = Duration::from_millis(250);
-/// Between two readings passes at least this.
+/// The shortest interval between two reads of the map.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) struct Cluster {
@@ -46,24 +46,25 @@ pub(super) struct Cluster {
 struct Shared {
     seeds: Vec<Address>,
     map: ArcSwap<Map>,
-    /// All nodes that are or were needed.
+    /// The pools of the masters in the map, of redirection targets and of seeds.
     nodes: Mutex<HashMap<Address, Arc<Pool>>>,
-    /// Woken when the map is to be read again: it may be wrong.
+    /// Notified when the map may be outdated and must be read again.
     topology_suspect: Arc<Notify>,
-    /// Woken when it was, is_healthy or not.
+    /// Notified after each read of the map, successful or not.
     read: Notify,
-    /// Why no node told it at last.
+    /// The error of the last read of the map, if no node returned it.
     last_error: Mutex<Option<RedisError>>,
     options: Arc<Options>,
     background: Arc<Background>,
     counters: Arc<Counters>,
 }
 
-/// Who has which slot.
+/// The slot map.
 struct Map {
+    /// The index of the master of each slot, or [`UNASSIGNED`].
     owners: Box<[u16]>,
     masters: Vec<Arc<Pool>>,
-    /// Whether it was read from a cluster yet.
+    /// The map was read from the cluster at least once.
     known: bool,
 }
 
@@ -77,7 +78,7 @@ impl Cluster {
         counters: &Arc<Counters>,
     ) -> Result<Self, Error> {
         for seed in seeds {
-            Source::fixed(seed, options)?; // so that files and hosts are checked at once
+            Source::fixed(seed, options)?; // reports an invalid address now, not in the background
         }
         let shared = Arc::new(Shared {
             seeds: seeds.to_vec(),
@@ -100,7 +101,7 @@ impl Cluster {
         Ok(Self { shared, _task: background.spawn(keep) })
     }
 
-    /// Waits until the map is there and every master reached.
+    /// Waits until the map is known and every master is connected.
     pub(super) async fn wait(&self, deadline: Instant) -> Result<(), Failure> {
         self.shared.wait_for_map(deadline).await?;
         let map = self.shared.map.load_full();
@@ -118,7 +119,7 @@ impl Cluster {
         drop(map);
         self.shared.wait_for_map(deadline).await?;
         let map = self.shared.map.load();
-        // A node that does not have the slot says who does, or that nobody does.
+        // For a slot without a known master, any node will do: it redirects, or reports that the slot is down.
         let pool = map.owner(slot).or_else(|| map.masters.first());
         pool.map(Server::of).ok_or_else(|| self.shared.unreachable())
     }
@@ -129,8 +130,8 @@ impl Cluster {
         Ok(self.shared.map.load().masters.iter().map(Server::of).collect())
     }
 
-    /// Returns the node that another one named when it was asked. One that is named without a host, as where
-    /// `cluster-preferred-endpoint-type` is `unknown-endpoint` or there is no hostname, is on the same host.
+    /// Returns the node that another node redirected to. If the redirection has no host, the node is on the same
+    /// host: `cluster-preferred-endpoint-type` is `unknown-endpoint`, or the node has no hostname.
     pub(super) fn redirect_target(
         &self,
         address: &str,
@@ -145,7 +146,7 @@ impl Cluster {
         Some(Server::Pool { pool, asking })
     }
 
-    /// Has the map read again where a failure says that it may be wrong.
+    /// Triggers a read of the map if a failure suggests that it is outdated.
     pub(super) fn observe_failure(&self, failure: &Failure) {
         let is_suspect = match failure {
             Failure::NotConnected { .. } | Failure::Lost { .. } | Failure::Late { .. } => true,
@@ -160,7 +161,7 @@ impl Cluster {
         }
     }
 
-    /// Returns how many connections are up, and to how many masters.
+    /// Returns the number of connections that are up, and the number of masters.
     pub(super) fn connections(&self) -> (usize, usize) {
         let map = self.shared.map.load();
         (map.masters.iter().map(|pool| pool.connections()).sum(), map.masters.len())
@@ -168,7 +169,7 @@ impl Cluster {
 }
 
 impl Shared {
-    /// Keeps the map; never ends by itself.
+    /// Keeps the map up to date, and never returns.
     async fn keep(&self) {
         loop {
             let is_healthy = self.refresh().await;
@@ -179,7 +180,8 @@ impl Shared {
         }
     }
 
-    /// Reads the map from the first node that tells it, and returns whether all is is_healthy.
+    /// Reads the map from the first node that returns it. Returns whether the cluster is healthy: every slot has a
+    /// master, and all masters are connected.
     async fn refresh(&self) -> bool {
         for (address, pool) in self.nodes_to_ask() {
             let deadline =
@@ -195,11 +197,11 @@ impl Shared {
                     return self.apply(&ranges);
                 }
                 Ok(_) => {
-                    tracing::debug!(%address, "the node knows no slots");
-                    self.set_last_error(Some(io::Error::other("no node knows any slots").into()));
+                    tracing::debug!(%address, "the node has no slot map");
+                    self.set_last_error(Some(io::Error::other("no node has a slot map").into()));
                 }
                 Err(error) => {
-                    tracing::debug!(%address, %error, "the node tells no slots");
+                    tracing::debug!(%address, %error, "the slot map cannot be read from the node");
                     self.set_last_error(error.error_reply().cloned());
                 }
             }
@@ -215,7 +217,7 @@ impl Shared {
         pool.is_connected() || pool.wait(deadline).await.is_ok()
     }
 
-    /// Returns the masters that are connected, the other nodes, then the seeds.
+    /// Returns the nodes to read the map from: first those that are connected, then the others, then the seeds.
     fn nodes_to_ask(&self) -> Vec<(Address, Arc<Pool>)> {
         let mut nodes: Vec<_> = self
             .nodes()
@@ -234,7 +236,7 @@ impl Shared {
         nodes
     }
 
-    /// Makes the map of these ranges, and forgets nodes that have none.
+    /// Replaces the map, and drops the pools of nodes without slots. Returns whether the cluster is healthy.
     fn apply(&self, ranges: &[Range]) -> bool {
         let mut owners = vec![UNASSIGNED; usize::from(SLOTS)].into_boxed_slice();
         let mut masters: Vec<(Address, Arc<Pool>)> = Vec::new();
@@ -265,7 +267,7 @@ impl Shared {
         complete && reached
     }
 
-    /// Returns the connections to a node, which are begun if there are none.
+    /// Returns the pool of a node, which is created if it does not exist.
     fn pool(&self, address: &Address) -> Result<Arc<Pool>, Error> {
         let mut nodes = self.nodes();
         if let Some(pool) = nodes.get(address) {

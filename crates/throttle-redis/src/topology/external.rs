@@ -1,4 +1,4 @@
-//! A connection that the user made.
+//! A connection that the user provides.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -7,26 +7,26 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{Failure, checked};
 
-/// What errors and reports call it.
+/// The name of the server in errors and reports.
 pub(super) const NAME: &str = "given";
 
-/// A connection that many can use at once, such as [`redis::aio::MultiplexedConnection`] or
-/// [`redis::aio::ConnectionManager`]: cheap to clone.
+/// A connection that several requests can share, and that is cheap to clone, such as
+/// [`redis::aio::MultiplexedConnection`] or [`redis::aio::ConnectionManager`].
 ///
 /// [`redis::aio::ConnectionManager`]: https://docs.rs/redis/1/redis/aio/struct.ConnectionManager.html
 pub trait SharedConnection: ConnectionLike + Clone + Send + Sync + 'static {}
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> SharedConnection for C {}
 
-/// The same without its type.
+/// A [`SharedConnection`] without its type.
 pub(crate) trait ExternalClient: Send + Sync {
-    /// Sends a command, and returns what came back before the deadline.
+    /// Sends a command, and returns the answer if it arrives before the deadline.
     fn send<'a>(&'a self, command: &'a Cmd, deadline: Instant) -> Answer<'a>;
 }
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send + 'a>>;
 
-/// Hides the type of a connection; `timeout` is what errors say that its answer took.
+/// Boxes a connection to hide its type. `timeout` is the response timeout that errors report.
 pub(super) fn boxed(
     connection: impl SharedConnection,
     timeout: Duration,

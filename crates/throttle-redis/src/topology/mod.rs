@@ -1,7 +1,8 @@
-//! Which server a key lives on, and what to do when a server says that it does not.
+//! The topology: the server of each key, and the reaction to failovers, redirections and missing scripts.
 //!
-//! A request is sent again only when the answer proves that it was not carried out: NOSCRIPT,
-//! READONLY, MOVED, ASK, and the like. One whose answer was late or lost is never sent again.
+//! A request is sent again only if the answer proves that it was not carried out: `NOSCRIPT`, `READONLY`,
+//! `MOVED`, `ASK` and similar errors. If the answer is late or lost, the request is never sent again: it may have
+//! been carried out, and a second charge would be wrong.
 
 mod cluster;
 mod external;
@@ -28,7 +29,7 @@ use crate::{
     stats::{Counters, Stats},
 };
 
-/// Sends requests to where their keys live.
+/// The servers of a storage, which routes each request to the server of its key.
 pub(crate) struct Topology {
     layout: Layout,
     options: Arc<Options>,
@@ -37,21 +38,23 @@ pub(crate) struct Topology {
 }
 
 enum Layout {
-    /// One server, or the one that is master among several.
+    /// One server, or the master that the sentinels report.
     Single {
         pool: Arc<Pool>,
-        /// Listens to the sentinels; ends with the storage.
+        /// The tasks that listen to the sentinels.
         _listeners: Option<sentinel::Listeners>,
     },
     Cluster(Cluster),
     External(Arc<dyn ExternalClient>),
 }
 
-/// What to do after a request was not carried out.
+/// The next step after a request that was not carried out.
 enum Step {
-    /// Load the script on the server, then ask it again.
+    /// Load the script on the server, then send the request again.
     Load(Server, &'static Script),
+    /// Send the request to this server at once.
     Now(Server),
+    /// Send the request again after a wait.
     Later(Server),
 }
 
@@ -59,7 +62,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(10);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 impl Topology {
-    /// Begins to connect; needs a tokio runtime.
+    /// Starts to connect in the background. This must be called within a tokio runtime.
     pub(crate) fn start(options: &Arc<Options>) -> Result<Self, Error> {
         let (background, counters) = (Background::new(), Arc::new(Counters::default()));
         let layout = match &options.endpoints {
@@ -85,16 +88,16 @@ impl Topology {
         Ok(Self { layout, options: Arc::clone(options), background, counters })
     }
 
-    /// Takes a connection that the user has already.
+    /// Creates the topology of a connection that the user provides.
     pub(crate) fn external(connection: impl SharedConnection, options: &Arc<Options>) -> Self {
         let layout = Layout::External(external::boxed(connection, options.response_timeout));
         let background = Background::new();
         Self { layout, options: Arc::clone(options), background, counters: Arc::default() }
     }
 
-    /// Waits until the servers were reached.
+    /// Waits until all servers are connected.
     pub(crate) async fn wait_for_connection(&self, within: Duration) -> Result<(), StorageError> {
-        // A little longer than one attempt, so that why it failed is known.
+        // Slightly longer than one attempt, so that its error is available.
         let deadline = Instant::now() + within + Duration::from_millis(100);
         match &self.layout {
             Layout::Single { pool, .. } => Ok(pool.wait(deadline).await?),
@@ -103,12 +106,12 @@ impl Topology {
         }
     }
 
-    /// Sends a command about `key`, again if need be, until the response timeout.
+    /// Sends a command to the server of `key`, with retries until the response timeout.
     pub(crate) async fn call(&self, key: &[u8], command: &Cmd) -> Result<Value, Failure> {
         self.attempt(key, command, None).await
     }
 
-    /// Calls a script as [`Topology::call`] sends a command, and loads it where it is missing.
+    /// Calls a script with the same retries as [`Topology::call`], and loads it if it is missing.
     pub(crate) async fn run(&self, call: &ScriptCall) -> Result<Value, Failure> {
         self.attempt(call.key(), call.command(), Some(call.script())).await
     }
@@ -132,7 +135,7 @@ impl Topology {
                 Err(failure) => failure,
             };
             let step = self.step_after(&failure, server, script, sent);
-            // A script that is missing was not run: its first load is no retry.
+            // Loading a missing script for the first time does not count as a retry.
             let is_first_load = !loaded && matches!(step, Some(Step::Load(..)));
             let may_go_on = is_first_load || attempts < self.options.retries;
             let Some(step) = step.filter(|_| may_go_on) else { return Err(failure) };
@@ -142,12 +145,13 @@ impl Topology {
             server = match step {
                 Step::Now(server) => server,
                 Step::Load(server, script) => {
-                    // One that is missing again was lost at once: it is not sent as often as it can be.
+                    // The script was lost right after it was loaded. Without a wait, the loop would load it as
+                    // fast as Redis answers.
                     if !is_first_load && !sleep_before_deadline(backoff.next(), deadline).await {
                         return Err(failure);
                     }
                     Counters::add(&self.counters.script_reloads);
-                    // Not an asking one: the script is no key of the slot that moves.
+                    // Without ASKING, which is for commands on keys of a slot that moves.
                     server.without_asking().send(&script.load(), deadline).await?;
                     server
                 }
@@ -175,7 +179,7 @@ impl Topology {
         Ok(server.send(command, deadline).await?)
     }
 
-    /// Returns every server that keys may live on.
+    /// Returns all servers that store keys.
     pub(crate) async fn masters(&self) -> Result<Vec<Server>, StorageError> {
         self.background.ready().map_err(Failure::from)?;
         match &self.layout {
@@ -185,7 +189,7 @@ impl Topology {
         }
     }
 
-    /// Returns whether two keys may be in one script.
+    /// Returns whether two keys may be in one script call or command.
     pub(crate) fn share_slot(&self, one: &[u8], two: &[u8]) -> bool {
         self.slot_of(one) == self.slot_of(two)
     }
@@ -199,7 +203,7 @@ impl Topology {
         self.counters.stats(connections, servers * Pool::size(&self.options))
     }
 
-    /// Names the kind: `standalone`, `sentinel`, `cluster`, `given`.
+    /// Returns the name of the topology: `standalone`, `sentinel`, `cluster` or `given`.
     pub(crate) fn kind(&self) -> &'static str {
         match (&self.layout, &self.options.endpoints) {
             (Layout::External(_), _) => external::NAME,
@@ -212,7 +216,7 @@ impl Topology {
     fn slot_of(&self, key: &[u8]) -> u16 {
         match &self.layout {
             Layout::Single { .. } => 0,
-            // One that leads to a cluster minds where keys are, and it cannot be told.
+            // The user's connection may lead to a cluster, which cannot be detected.
             Layout::Cluster(_) | Layout::External(_) => slots::slot_of(key),
         }
     }
@@ -225,7 +229,7 @@ impl Topology {
         }
     }
 
-    /// Returns what to do, where it makes sense to ask again at all.
+    /// Returns the next step after a failure, or `None` if the request must not be sent again.
     fn step_after(
         &self,
         failure: &Failure,
@@ -265,7 +269,7 @@ impl Topology {
     }
 }
 
-/// Waits, unless the deadline comes first.
+/// Waits, and returns `true`. If the deadline is earlier, returns `false` at once.
 async fn sleep_before_deadline(wait: Duration, deadline: Instant) -> bool {
     let end = Instant::now() + wait;
     if end >= deadline {

@@ -1,8 +1,8 @@
-//! The master that sentinels name ([Redis Sentinel]).
+//! The master that sentinels report ([Redis Sentinel]).
 //!
-//! Each connection asks the sentinels where the master is, and is made only to a server that says that
-//! it is one. That the master changed is learnt from whatever comes first: the connection breaks, the
-//! old master answers READONLY, or a sentinel says `+switch-master`.
+//! For each new connection the sentinels are queried for the master, and the server must confirm its role. A
+//! failover is detected by the first of these events: the connection breaks, the old master answers `READONLY`,
+//! or a sentinel publishes `+switch-master`.
 //!
 //! [Redis Sentinel]: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 
@@ -26,10 +26,10 @@ use crate::{
     transport::{Encryption, subscribe},
 };
 
-/// A sentinel that announces nothing for about so long is listened to anew.
+/// The longest time without a message from a sentinel, about which the listener reconnects.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The tasks that listen to the sentinels; they end with it.
+/// The tasks that listen to the sentinels, which end when this is dropped.
 pub(super) struct Listeners {
     _tasks: Vec<Task>,
 }
@@ -63,7 +63,7 @@ pub(super) fn start(
     Ok((pool, listeners))
 }
 
-/// Returns how the sentinels are connected to.
+/// Returns the connection settings of the sentinels.
 fn clients(sentinels: &[Address], options: &Options) -> Result<Vec<ConnectionInfo>, Error> {
     let settings = with_login(RedisConnectionInfo::default(), &options.sentinel_login);
     let client = |address| {
@@ -83,15 +83,14 @@ struct Listener {
 }
 
 impl Listener {
-    /// Has the connections made anew when the sentinel says that the master changed; never ends by
-    /// itself.
+    /// Replaces the connections when the sentinel publishes a new master. Never returns.
     async fn listen(&self) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             let began = Instant::now();
             if let Err(error) = self.listen_once().await {
                 let error = without_login(error, &self.options);
-                tracing::debug!(%error, "a sentinel cannot be listened to");
+                tracing::debug!(%error, "the subscription to a sentinel failed");
             }
             if began.elapsed() > self.silence / 2 {
                 backoff.reset();
@@ -100,7 +99,7 @@ impl Listener {
         }
     }
 
-    /// Returns when the connection to the sentinel ends, or may have.
+    /// Listens until the connection to the sentinel ends, or is silent for too long.
     async fn listen_once(&self) -> Result<(), RedisError> {
         let subscribed = async {
             let mut pubsub = subscribe(&self.client, self.encryption.as_ref()).await?;
@@ -111,7 +110,7 @@ impl Listener {
             .await
             .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
         let mut messages = pin!(pubsub.on_message());
-        // A connection on which nothing comes may be gone without a word.
+        // A silent connection may be dead without an error, for example after a network partition.
         let silence = self.silence.mul_f64(0.75 + fastrand::f64() / 2.0);
         while let Ok(Some(message)) = timeout(silence, next(&mut messages)).await {
             let text: String = message.get_payload()?;
@@ -143,7 +142,7 @@ mod tests {
     use crate::{options::Endpoints, pool::address_of};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn who_announces_nothing_is_listened_to_anew_and_then_heard() {
+    async fn a_listener_reconnects_to_a_silent_sentinel_and_receives_its_messages() {
         let servers = tokio::task::block_in_place(Sentinels::start);
         let (pool, _listeners) = connected(&servers).await;
         let server = tokio::task::block_in_place(Server::start);
@@ -162,7 +161,7 @@ mod tests {
             assert!(Instant::now() < end, "{} connections", proxy.accepted());
             sleep(Duration::from_millis(10)).await;
         }
-        assert!(proxy.open() < 4, "those that were silent are left");
+        assert!(proxy.open() < 4, "the silent connections are closed");
         let change = format!(
             "{} {} 127.0.0.1 1",
             servers.master_name(),
@@ -175,9 +174,9 @@ mod tests {
             .unwrap();
         let end = soon();
         while pool.is_connected() {
-            assert!(Instant::now() < end, "nobody hears");
+            assert!(Instant::now() < end, "the message is not received");
             let announce = redis::cmd("PUBLISH").arg("+switch-master").arg(&change).clone();
-            // Again and again, as between two subscriptions nobody hears it.
+            // Repeatedly, because between two subscriptions there is no listener.
             let _: u64 = announce.query_async(&mut publisher).await.unwrap();
             tokio::task::yield_now().await;
         }
@@ -188,7 +187,7 @@ mod tests {
         Instant::now() + Duration::from_secs(3)
     }
 
-    /// Returns a pool all of whose connections are there, and what listens for it.
+    /// Returns a pool with all of its connections up, and its listeners.
     async fn connected(servers: &Sentinels) -> (Arc<Pool>, Listeners) {
         let options = Arc::new(Options::new(Endpoints::Cluster { nodes: Vec::new() }));
         let addresses: Vec<_> =
@@ -198,28 +197,28 @@ mod tests {
                 .unwrap();
         let end = soon();
         while pool.connections() < Pool::size(&options) {
-            assert!(Instant::now() < end, "not all are connected");
+            assert!(Instant::now() < end, "not all connections are up");
             sleep(Duration::from_millis(20)).await;
         }
         (pool, listeners)
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_sentinel_announces_last_counts_though_it_came_late() {
+    async fn the_last_message_of_a_sentinel_counts_even_if_it_is_late() {
         let servers = tokio::task::block_in_place(Sentinels::start);
         let (pool, _listeners) = connected(&servers).await;
         let master = pool.address().unwrap();
-        // An older change, announced by one that lags: the master is left for nobody.
+        // A sentinel that lags announces an older failover, from the current master to a dead address.
         pool.switch_master(&master, "127.0.0.1:1");
         while pool.is_connected() {
             tokio::task::yield_now().await;
         }
         sleep(Duration::from_millis(300)).await;
-        assert!(!pool.is_connected(), "it is master no more, as far as is known");
+        assert!(!pool.is_connected(), "the address is marked as demoted");
         pool.switch_master("127.0.0.1:1", &master);
         let end = soon();
         while !pool.is_connected() {
-            assert!(Instant::now() < end, "the master is shunned");
+            assert!(Instant::now() < end, "the master is still marked as demoted");
             sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! A server that requests are sent to.
+//! The server that receives a request.
 
 use std::sync::Arc;
 
@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use super::external::{self, ExternalClient};
 use crate::{error::Failure, pool::Pool};
 
-/// A server that a request is sent to.
+/// A server that receives a request.
 #[derive(Clone)]
 pub(crate) enum Server {
-    /// One of ours; in the middle of a slot's move it answers only after ASKING.
+    /// A server with its own pool. `asking` is set after an `ASK` redirection: the slot is moving to this server,
+    /// which accepts its keys only after `ASKING`.
     Pool {
         pool: Arc<Pool>,
         asking: bool,
@@ -24,7 +25,7 @@ impl Server {
         Self::Pool { pool: Arc::clone(pool), asking: false }
     }
 
-    /// Returns the server without ASKING.
+    /// Returns the server without `ASKING`.
     pub(super) fn without_asking(&self) -> Self {
         match self {
             Self::Pool { pool, .. } => Self::of(pool),
@@ -32,7 +33,7 @@ impl Server {
         }
     }
 
-    /// Sends a command, once, and returns what came back before the deadline.
+    /// Sends a command once, and returns the answer if it arrives before the deadline.
     pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, Failure> {
         match self {
             Self::Pool { pool, asking: false } => pool.send(command, deadline).await,
@@ -46,7 +47,7 @@ impl Server {
         }
     }
 
-    /// Names the server for people.
+    /// Returns the address of the server for reports and errors.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Pool { pool, .. } => pool.address().unwrap_or_else(|| pool.server().to_owned()),

@@ -1,14 +1,14 @@
-//! Which slot a key of a cluster is in, and who has which slots.
+//! The slots of a cluster: the slot of a key, and the masters of the slots.
 
 use redis::Value;
 
 use crate::options::Address;
 
-/// How many slots a cluster has.
+/// The number of slots of a cluster.
 pub(super) const SLOTS: u16 = 16_384;
 
-/// Returns the slot of a key: the CRC-16 of what stands between the first brace and the next closing
-/// one, or of all of it ([Redis Cluster specification]).
+/// Returns the slot of a key: the CRC-16 of its hash tag (the text in the first pair of braces), or of the
+/// whole key if it has none ([Redis Cluster specification]).
 ///
 /// [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 pub(super) fn slot_of(key: &[u8]) -> u16 {
@@ -29,13 +29,13 @@ pub(super) struct Range {
     pub(super) master: Address,
 }
 
-/// Reads what `CLUSTER SLOTS` answers; a node without a host is on the host that was asked.
+/// Decodes the answer to `CLUSTER SLOTS`. A node without a host is on the host that answered.
 pub(super) fn read(answer: &Value, asked: &str) -> Option<Vec<Range>> {
     let Value::Array(ranges) = answer else { return None };
     ranges.iter().map(|range| read_range(range, asked)).collect()
 }
 
-/// Returns whether a node names no host for another one, which means its own.
+/// Returns whether a node reported no host for another node, which is then on the same host.
 pub(super) fn is_unknown(host: &str) -> bool {
     matches!(host, "" | "?")
 }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn slots_are_those_of_the_specification() {
-        assert_eq!(slot_of(b"123456789"), 0x31c3); // the check value of CRC-16/XMODEM
+        assert_eq!(slot_of(b"123456789"), 0x31c3); // the published check value of CRC-16/XMODEM
         assert_eq!(slot_of(b"foo"), 12182);
         assert_eq!(slot_of(b"p:{foo}:api"), slot_of(b"foo"));
         assert_eq!(slot_of(b"{foo}{bar}"), slot_of(b"foo"));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_read_and_a_missing_host_is_the_one_that_was_asked() {
+    fn a_node_without_a_host_is_on_the_host_that_answered() {
         let host = Value::BulkString(b"10.0.0.1".to_vec());
         let ranges = read(&answer(host, 0, 5460, 7000), "asked").unwrap();
         assert_eq!(ranges[0].master.to_string(), "10.0.0.1:7000");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_out_of_range_is_refused() {
+    fn an_answer_out_of_range_is_rejected() {
         for (first, last, port) in [(-1, 3, 1), (4, 3, 1), (0, 16_384, 1), (0, 1, 70_000)] {
             assert_eq!(read(&answer(Value::Nil, first, last, port), "h"), None);
         }

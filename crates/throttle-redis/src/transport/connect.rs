@@ -1,4 +1,4 @@
-//! Sockets, and TLS on them.
+//! TCP, TLS and Unix sockets.
 
 use std::{fmt, io, sync::Arc};
 
@@ -18,16 +18,16 @@ use crate::tls::pick_provider;
 /// A socket to a server.
 pub(super) type Stream = Box<dyn AsyncStream + Send + Unpin>;
 
-/// How TLS is spoken; no output shows it.
+/// The TLS configuration, which the debug output does not show.
 #[derive(Clone)]
 pub(crate) struct Encryption(Arc<ClientConfig>);
 
 impl Encryption {
-    /// Makes it of certificates, or of the roots of the system where there are none to trust.
+    /// Creates a configuration from certificates. Without a CA, the system's root certificates are trusted.
     ///
     /// # Errors
     ///
-    /// When a certificate or a key cannot be read.
+    /// If a certificate or a key cannot be parsed.
     pub(crate) fn new(certificates: &TlsCertificates) -> io::Result<Self> {
         pick_provider();
         let mut roots = RootCertStore::empty();
@@ -75,7 +75,7 @@ pub(super) async fn connect(
         ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
         ConnectionAddr::TcpTls { host, port, .. } => {
             let Some(Encryption(config)) = encryption else {
-                return Err(io::Error::other("it is not said how TLS is spoken"));
+                return Err(io::Error::other("TLS is not configured"));
             };
             let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
             let stream = tcp(host, *port).await?;
@@ -87,7 +87,8 @@ pub(super) async fn connect(
     }
 }
 
-/// Connects to the first of a name's addresses that answers: one that does not keeps none from the others.
+/// Connects to all addresses of a name at once, and returns the first connection. An address that does not answer
+/// causes no delay.
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     for address in lookup_host((host, port)).await? {
@@ -97,7 +98,7 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     while let Some(attempt) = attempts.join_next().await {
         match attempt.map_err(io::Error::from).and_then(|attempt| attempt) {
             Ok(stream) => {
-                stream.set_nodelay(true)?; // a request is small and waits for its answer
+                stream.set_nodelay(true)?; // requests are small and must not be delayed
                 return Ok(stream);
             }
             Err(error) => last = error,

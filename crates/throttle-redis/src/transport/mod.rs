@@ -1,4 +1,8 @@
-//! Connections as bytes: what a server may send is bounded, and what was not written is known.
+//! The transport of a connection, below the Redis client.
+//!
+//! It adds two properties to a stream. Replies are bounded and checked before the client parses them
+//! ([`resp_scanner`]). And written bytes are counted ([`wire`]): if a connection ends, the count proves that a
+//! request was not written. Only then may the request be sent again on another connection.
 
 mod connect;
 mod resp_scanner;
@@ -22,22 +26,22 @@ use self::{
     wire::GuardedStream,
 };
 
-/// How many requests may stand between those who ask and the socket, before asking waits.
+/// The most requests between callers and the socket, before callers have to wait.
 const QUEUE: usize = 1_024;
 
-/// A connection that was made; it ends with this.
+/// An established connection, which is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) sender: RequestSender,
     task: AbortHandle,
 }
 
-/// What requests are sent on, which does not keep the connection open.
+/// A handle for sending requests, which does not keep the connection open.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestSender {
     pub(crate) multiplexed: MultiplexedConnection,
     pub(crate) wire: Arc<Wire>,
-    /// Where the connection lives.
+    /// The runtime of the connection's task.
     pub(crate) runtime: Handle,
 }
 
@@ -47,7 +51,7 @@ impl Drop for Connected {
     }
 }
 
-/// Connects and logs in; `on_end` is called once, when nothing is read or written any more.
+/// Connects and logs in. `on_end` is called once, when the connection has ended.
 pub(crate) async fn open(
     info: &ConnectionInfo,
     encryption: Option<&Encryption>,
@@ -67,7 +71,7 @@ async fn over(
     let wire = Wire::new(on_end);
     let guarded = GuardedStream::new(stream, is_encrypted, Arc::clone(&wire));
     let config = AsyncConnectionConfig::new()
-        .set_response_timeout(None) // each request has a deadline of its own
+        .set_response_timeout(None) // each request has its own deadline
         .set_pipeline_buffer_size(QUEUE);
     let (multiplexed, driver) =
         MultiplexedConnection::new_with_config(settings, guarded, config).await?;
@@ -76,7 +80,7 @@ async fn over(
     Ok(Connected { sender: RequestSender { multiplexed, wire, runtime }, task })
 }
 
-/// Connects and logs in, to listen.
+/// Connects and logs in for subscriptions.
 pub(crate) async fn subscribe(
     info: &ConnectionInfo,
     encryption: Option<&Encryption>,

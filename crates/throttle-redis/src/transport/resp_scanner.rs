@@ -1,30 +1,31 @@
-//! What a server answers, as bytes: bounded, and errors as text, before it is parsed.
+//! A scanner of replies in the Redis protocol ([RESP]), which runs before the client's parser.
 //!
-//! The parser keeps what it has until an answer is complete, however long that is, and gives a connection up
-//! for an error that is not UTF-8. So the bytes are looked at first, no more than is needed to know where each
-//! value begins ([RESP]).
+//! The parser has two properties that a server must not be able to abuse. It buffers a reply of any size until the
+//! reply is complete, and it drops the connection if an error is not UTF-8. So the scanner bounds the size of
+//! replies, and replaces bytes of errors that are not printable ASCII. It decodes only enough to know where each
+//! value starts.
 //!
 //! [RESP]: https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 use std::{fmt, io};
 
-/// The bytes of an answer, and of what holds its values in memory, while a connection is made.
+/// The largest reply during the handshake, in bytes, including the memory for its values.
 pub(super) const MAX_HANDSHAKE_REPLY: usize = 1 << 20;
-/// And later on. All entries of large lists are one answer.
+/// The largest reply after the handshake. A page of a large list is one reply.
 pub(super) const MAX_REPLY: usize = 32 << 20;
-/// The longest line; only an error is cut there, and read on.
+/// The longest line, except for an error, which is truncated instead.
 const MAX_LINE: usize = 64 << 10;
-/// An error is passed on up to here.
+/// The length to which errors are truncated.
 pub(crate) const MAX_ERROR: usize = 1 << 10;
-/// What a value takes beside its bytes.
+/// The memory for a value in addition to its bytes.
 const VALUE_OVERHEAD: usize = 64;
 
-/// Follows the bytes of answers.
+/// The scanner of one connection.
 #[derive(Debug)]
 pub(super) struct RespScanner {
     limit: usize,
     state: State,
-    /// How many values of this answer are yet to come.
+    /// The number of values of this reply that have not started yet.
     pending: usize,
     size: usize,
     complete: u64,
@@ -32,12 +33,13 @@ pub(super) struct RespScanner {
 
 #[derive(Debug)]
 enum State {
-    /// A value begins.
+    /// At the start of a value.
     Value,
+    /// Within the line that starts with the type of a value.
     Line(Line),
-    /// So many bytes are still to come, with the end of their line.
+    /// Within the body of a string. This many bytes are missing, including the line end.
     Body(usize),
-    /// This is not the protocol, as the parser will say.
+    /// After bytes that are not RESP. They are passed on, and the parser reports the error.
     Invalid,
 }
 
@@ -45,12 +47,12 @@ enum State {
 struct Line {
     kind: u8,
     length: usize,
-    /// Its beginning, for those that are a number.
+    /// The start of the line, which may be a number.
     number: [u8; 24],
     is_ending: bool,
 }
 
-/// An answer that is too long.
+/// The error of a reply that is too large, with its limit in bytes.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct ReplyTooLarge(usize);
 
@@ -59,22 +61,22 @@ impl RespScanner {
         Self { limit: MAX_HANDSHAKE_REPLY, state: State::Value, pending: 1, size: 0, complete: 0 }
     }
 
-    /// Sets how much an answer may take.
+    /// Sets the largest size of a reply.
     pub(super) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
 
-    /// Returns how many answers are complete.
+    /// Returns the number of complete replies.
     pub(super) fn complete(&self) -> u64 {
         self.complete
     }
 
-    /// Looks at the bytes that came, changes them where the parser could not read them, and returns how many
-    /// are left.
+    /// Scans received bytes, and edits errors in place so that the parser accepts them. Returns the number of bytes
+    /// that are left.
     ///
     /// # Errors
     ///
-    /// When an answer is, or will be, longer than it may.
+    /// If a reply is larger than the limit, or announces a larger size.
     pub(super) fn scan(&mut self, bytes: &mut [u8]) -> Result<usize, ReplyTooLarge> {
         let (mut at, mut kept) = (0, 0);
         while at < bytes.len() {
@@ -128,7 +130,7 @@ impl RespScanner {
         Ok(kept)
     }
 
-    /// Looks at a whole line, after which there may be bytes or values of the same value.
+    /// Handles the end of a line, which a body or nested values may follow.
     fn end_line(&mut self, kind: u8, number: Option<i64>) -> Result<(), ReplyTooLarge> {
         if !b"$!=*~>%|".contains(&kind) {
             self.end_value();
@@ -139,7 +141,8 @@ impl RespScanner {
             return Ok(());
         };
         let Ok(length) = usize::try_from(number) else {
-            // It stands for nothing, or for a length for which the parser would wait for ever.
+            // A negative length: null for strings and arrays. For the other types it is invalid, and the parser would
+            // wait forever.
             if b"!=%|".contains(&kind) {
                 return Err(ReplyTooLarge(self.limit));
             }
@@ -154,7 +157,7 @@ impl RespScanner {
             _ => length,
         };
         self.grow(values.saturating_mul(VALUE_OVERHEAD))?;
-        self.pending += values; // which is bounded now
+        self.pending += values; // cannot overflow: `grow` has bounded it
         self.end_value();
         Ok(())
     }
@@ -164,7 +167,7 @@ impl RespScanner {
             return Err(ReplyTooLarge(limit));
         }
         self.grow(length)?;
-        self.state = State::Body(length + 2); // with the end of its line
+        self.state = State::Body(length + 2); // with the line end
         Ok(())
     }
 
@@ -188,7 +191,7 @@ impl Line {
         Self { kind, length: 0, number: [0; 24], is_ending: false }
     }
 
-    /// Takes one byte, and returns whether the line ends with it.
+    /// Adds a byte, and returns whether the line ends with it.
     fn take(&mut self, byte: u8) -> bool {
         if let Some(slot) = self.number.get_mut(self.length) {
             *slot = byte;
@@ -199,7 +202,7 @@ impl Line {
         is_over
     }
 
-    /// Returns what the parser is to read in slot of a byte that was taken.
+    /// Returns the byte to pass to the parser for a byte that was added.
     fn forwarded(&self, byte: u8, is_over: bool) -> Option<u8> {
         if self.kind != b'-' || is_over || byte == b'\r' {
             return Some(byte);
@@ -207,14 +210,14 @@ impl Line {
         (self.length <= MAX_ERROR).then_some(as_text(byte))
     }
 
-    /// Returns the number that the line is, as the parser reads it.
+    /// Returns the line as a number, parsed as the client does.
     fn number(&self) -> Option<i64> {
         let digits = self.number.get(..self.length.checked_sub(2)?)?;
         std::str::from_utf8(digits).ok()?.trim().parse().ok()
     }
 }
 
-/// Returns what stands in the text of an error for a byte: an error may repeat arguments that are no text.
+/// Returns the byte for the text of an error, in which arguments that are not text may be quoted.
 pub(crate) fn as_text(byte: u8) -> u8 {
     if byte == b' ' || byte.is_ascii_graphic() { byte } else { b'?' }
 }
@@ -225,7 +228,7 @@ impl fmt::Display for ReplyTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "an answer is larger than it may be ({} KiB), so the connection was closed",
+            "an answer is larger than {} KiB, so the connection was closed; check that the server is Redis",
             self.0 >> 10
         )
     }
@@ -233,7 +236,7 @@ impl fmt::Display for ReplyTooLarge {
 
 impl From<ReplyTooLarge> for io::Error {
     fn from(error: ReplyTooLarge) -> Self {
-        // A kind after which the connection is used no more.
+        // The Redis client does not use a connection after an error of this kind.
         Self::new(io::ErrorKind::ConnectionAborted, error)
     }
 }

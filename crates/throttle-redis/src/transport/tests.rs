@@ -1,4 +1,4 @@
-//! What is known of commands when their connection ends.
+//! Tests of the proof that a command was not carried out when its connection ends.
 
 use redis::{ProtocolVersion, RedisConnectionInfo, cmd};
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
 
 use super::*;
 
-/// Returns a connection on which nothing was said yet, and the other end.
+/// Returns a connection without traffic, and the server's end of it.
 async fn connected(buffer: usize) -> (Connected, DuplexStream) {
     let (ours, theirs) = duplex(buffer);
     (over(Box::new(ours), false, &settings(), || ()).await.unwrap(), theirs)
@@ -19,17 +19,17 @@ fn settings() -> RedisConnectionInfo {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_closed_before_anything_was_written_proves_that_nothing_was_done() {
+async fn a_connection_that_ends_before_a_write_proves_that_the_command_was_not_carried_out() {
     let (connected, theirs) = connected(1_024).await;
     let mut multiplexed = connected.sender.multiplexed.clone();
     let written = connected.sender.wire.written();
-    drop(theirs); // and its task has not looked yet
+    drop(theirs); // the connection's task has not noticed it yet
     multiplexed.send_packed_command(&cmd("PING")).await.unwrap_err();
     assert!(connected.sender.wire.ended_unwritten_since(written));
 }
 
 #[tokio::test]
-async fn a_write_that_fails_proves_that_nothing_was_done_unless_tls_may_have_sent_a_part() {
+async fn a_failed_write_proves_that_the_command_was_not_carried_out_except_over_tls() {
     for is_encrypted in [false, true] {
         let ((reader, _theirs), (writer, closed)) = (duplex(64), duplex(64));
         let stream = Box::new(join(reader, writer));
@@ -43,7 +43,7 @@ async fn a_write_that_fails_proves_that_nothing_was_done_unless_tls_may_have_sen
 }
 
 #[tokio::test]
-async fn one_that_was_closed_after_a_part_was_written_proves_nothing_whoever_reads_it() {
+async fn a_connection_that_ends_after_a_partial_write_proves_nothing() {
     for read in [0, 5, 14] {
         let (connected, mut theirs) = connected(7).await;
         let mut multiplexed = connected.sender.multiplexed.clone();
@@ -55,12 +55,15 @@ async fn one_that_was_closed_after_a_part_was_written_proves_nothing_whoever_rea
         theirs.read_exact(&mut vec![0; read]).await.unwrap();
         drop(theirs);
         ping.await.unwrap().unwrap_err();
-        assert!(!connected.sender.wire.ended_unwritten_since(written), "{read} bytes were read");
+        assert!(
+            !connected.sender.wire.ended_unwritten_since(written),
+            "the server read {read} bytes"
+        );
     }
 }
 
 #[tokio::test]
-async fn one_that_is_still_there_proves_nothing() {
+async fn an_open_connection_proves_nothing() {
     let (connected, _theirs) = connected(1_024).await;
     assert!(
         !connected.sender.wire.ended_unwritten_since(connected.sender.wire.written()),
@@ -73,10 +76,10 @@ async fn a_task_that_ends_with_its_runtime_ends_the_connection() {
     let ended = Arc::new(std::sync::atomic::AtomicBool::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let (ours, _theirs) = duplex(64);
-    let said = Arc::clone(&ended);
+    let flag = Arc::clone(&ended);
     let connected = runtime
         .spawn(async move {
-            let on_end = move || said.store(true, std::sync::atomic::Ordering::Relaxed);
+            let on_end = move || flag.store(true, std::sync::atomic::Ordering::Relaxed);
             over(Box::new(ours), false, &settings(), on_end).await.unwrap()
         })
         .await

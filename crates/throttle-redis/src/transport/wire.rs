@@ -1,4 +1,8 @@
-//! A connection's bytes: how many were written, and whether it is ended.
+//! The state of a connection on the wire: the number of bytes that were written, and whether it has ended.
+//!
+//! A request may be sent again only if none of its bytes were written. A failed write is no proof by itself,
+//! because the client's task may write again. So [`GuardedStream`] writes nothing after the first error or the end of
+//! the stream. Then an unchanged count of written bytes proves that later requests were not written.
 
 use std::{
     fmt, io,
@@ -17,7 +21,7 @@ use super::{
     resp_scanner::{MAX_REPLY, ReplyTooLarge, RespScanner},
 };
 
-/// What is known about a connection from its bytes.
+/// The state of a connection on the wire.
 pub(crate) struct Wire {
     written: AtomicU64,
     answers: AtomicU64,
@@ -39,35 +43,35 @@ impl Wire {
         })
     }
 
-    /// Notes that the connection is made: its answers may be larger from now on.
+    /// Records that the handshake is over, so that larger answers are allowed.
     pub(crate) fn set_established(&self) {
         self.is_established.store(true, Relaxed);
     }
 
-    /// Returns how many bytes were written so far.
+    /// Returns the number of bytes that were written.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Relaxed)
     }
 
-    /// Returns how many answers came so far.
+    /// Returns the number of answers that arrived.
     pub(crate) fn answers(&self) -> u64 {
         self.answers.load(Relaxed)
     }
 
-    /// Whether the connection has ended by itself or by the server: one that is given up here has not, until it is
-    /// dropped.
+    /// Returns whether the connection has ended: by the server, by an error, or because its stream was dropped.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Acquire)
     }
 
-    /// Whether nothing was written since `written` was read, and nothing ever will be: then what was handed
-    /// ended since was not carried out, for certain.
+    /// Returns whether no bytes were written since `written` was read, and none ever will be.
+    ///
+    /// Then requests that were handed over since were certainly not carried out.
     pub(crate) fn ended_unwritten_since(&self, written: u64) -> bool {
-        // In this order: nothing is written any more once it is ended.
+        // The order matters: after the end no more bytes are written, so the count is final.
         self.has_ended() && self.written() == written
     }
 
-    /// Returns the error of an answer that was too long, for which the connection was ended.
+    /// Returns the error of an answer that was too large, if this ended the connection.
     pub(crate) fn too_large(&self) -> Option<io::Error> {
         self.too_large.get().map(|error| io::Error::from(*error))
     }
@@ -85,7 +89,7 @@ impl fmt::Debug for Wire {
     }
 }
 
-/// A stream whose answers are bounded, and on which nothing is written after its end.
+/// A stream that bounds answers, counts written bytes, and writes nothing after its end.
 pub(super) struct GuardedStream {
     stream: Stream,
     is_encrypted: bool,
@@ -98,7 +102,7 @@ impl GuardedStream {
         Self { stream, is_encrypted, scanner: RespScanner::new(), wire }
     }
 
-    /// Reads what is there, at least one byte of which is left.
+    /// Reads available bytes, until at least one is left after the scanner has removed bytes, or the stream ends.
     fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
@@ -142,7 +146,7 @@ impl AsyncRead for GuardedStream {
         let before = buf.filled().len();
         let result = self.read(cx, buf);
         if result.is_ready() && buf.filled().len() == before {
-            self.wire.end(); // nothing more comes
+            self.wire.end(); // the end of the stream
         }
         self.record_error(result)
     }
@@ -160,7 +164,8 @@ impl AsyncWrite for GuardedStream {
         let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
         let written = match &result {
             Poll::Ready(Ok(count)) => *count,
-            // TLS may have sent some of them before it failed, and does not report how many.
+            // TLS may have sent a part before it failed, and does not report how much. So all bytes count as
+            // written.
             Poll::Ready(Err(_)) if self.is_encrypted => bytes.len(),
             _ => 0,
         };
@@ -179,7 +184,7 @@ impl AsyncWrite for GuardedStream {
 }
 
 impl Drop for GuardedStream {
-    /// The task that it belongs to has ended, maybe with its runtime.
+    /// Ends the connection: the task that owned the stream has ended, perhaps with its runtime.
     fn drop(&mut self) {
         self.wire.end();
     }

@@ -7,7 +7,7 @@ fn host(host: &str, port: u16) -> Address {
 }
 
 #[test]
-fn every_scheme_of_the_guide_is_read() {
+fn every_scheme_of_the_guide_is_parsed() {
     let options = parse("redis://127.0.0.1:6379/3").unwrap();
     assert_eq!(options.endpoints, Endpoints::Standalone(host("127.0.0.1", 6379)));
     assert_eq!((options.database, options.tls.is_some()), (3, false));
@@ -28,7 +28,7 @@ fn every_scheme_of_the_guide_is_read() {
 }
 
 #[test]
-fn a_unix_socket_is_its_path_as_the_redis_crate_spells_it() {
+fn a_unix_socket_is_written_as_in_the_redis_crate() {
     for scheme in ["unix", "redis+unix", "valkey+unix", "UNIX"] {
         let options = parse(&format!("{scheme}:///run/my%20redis.sock?db=2&user=u%40&pass=p%26"));
         let options = options.unwrap();
@@ -46,7 +46,7 @@ fn a_unix_socket_is_its_path_as_the_redis_crate_spells_it() {
 }
 
 #[test]
-fn every_parameter_is_taken() {
+fn every_parameter_sets_its_option() {
     let options = parse(
         "rediss://h?max_connections=50&prefix=app%3A&connect_timeout=5s&response_timeout=250ms\
          &retries=1&health_check_interval=2m&permit_lease=30s&client_name=web&protocol=2&db=4\
@@ -79,8 +79,8 @@ fn a_login_is_decoded_and_never_shown() {
 }
 
 #[test]
-fn what_is_wrong_is_said_without_the_password() {
-    for (url, says) in [
+fn an_error_names_the_fault_and_not_the_password() {
+    for (url, expected) in [
         ("127.0.0.1:6379", "no scheme"),
         ("http://:hunter2@h", "rediss+cluster"),
         ("hunter2://h", "rediss+cluster"),
@@ -114,7 +114,7 @@ fn what_is_wrong_is_said_without_the_password() {
         ("redis://:%ff@h", "UTF-8"),
     ] {
         let error = parse(url).unwrap_err().to_string();
-        assert!(error.contains(says), "{url}: {error}");
+        assert!(error.contains(expected), "{url}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_written_is_read_back(password in "[a-zA-Z0-9%:/@?#&]{1,20}", port in 1_u16..) {
+    fn a_percent_encoded_password_is_decoded(password in "[a-zA-Z0-9%:/@?#&]{1,20}", port in 1_u16..) {
         let encoded: String = password.bytes().map(|b| format!("%{b:02X}")).collect();
         let options = parse(&format!("redis://u:{encoded}@h:{port}/")).unwrap();
         prop_assert_eq!(options.login.password, Some(password));

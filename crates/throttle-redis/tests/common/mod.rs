@@ -1,11 +1,11 @@
-//! What the tests of several files need.
+//! Helpers of several test files.
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each file of tests uses a part of it, and a test may panic"
+    reason = "each test file uses a part of the helpers, and a test may panic"
 )]
 
-pub(crate) mod stranger;
+pub(crate) mod fake_server;
 
 use std::{
     collections::BTreeMap,
@@ -20,12 +20,12 @@ use throttle_core::{Algorithm, Limiter, Rule};
 use throttle_redis::RedisStorage;
 use throttle_testbed::{Cluster, Sentinels, Server};
 
-/// A rule that is not done within a test.
+/// Returns a token bucket whose window is longer than a test.
 pub(crate) fn rule(name: &str, limit: u64) -> Rule {
     Rule::per_hour(name, limit).algorithm(Algorithm::TokenBucket)
 }
 
-/// A rule that a bucket of an hour does not refill while a test runs.
+/// Returns a fixed window, which does not refill while a test runs.
 pub(crate) fn fixed(name: &str, limit: u64) -> Rule {
     Rule::per_day(name, limit).algorithm(Algorithm::FixedWindow)
 }
@@ -53,28 +53,28 @@ pub(crate) fn limiter(storage: &RedisStorage, rules: impl IntoIterator<Item = Ru
     limiter
 }
 
-/// What came of many requests.
+/// The results of many requests.
 #[derive(Default)]
 pub(crate) struct Tally {
-    pub(crate) admitted: AtomicU64,
+    pub(crate) allowed: AtomicU64,
     pub(crate) denied: AtomicU64,
     pub(crate) failed: AtomicU64,
     /// The longest time that one request took, in microseconds.
     pub(crate) longest: AtomicU64,
-    /// How often each error came.
+    /// The number of times that each error occurred.
     errors: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Tally {
-    pub(crate) fn admitted(&self) -> u64 {
-        self.admitted.load(Relaxed)
+    pub(crate) fn allowed(&self) -> u64 {
+        self.allowed.load(Relaxed)
     }
 
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Relaxed)
     }
 
-    /// Returns the texts of the errors, and how often each came.
+    /// Returns the texts of the errors, with the number of times that each occurred.
     pub(crate) fn errors(&self) -> BTreeMap<String, usize> {
         self.errors.lock().unwrap().clone()
     }
@@ -96,7 +96,7 @@ impl Tally {
         match answer {
             Ok(decisions) => {
                 let allowed = decisions.is_allowed();
-                if allowed { &self.admitted } else { &self.denied }.fetch_add(1, Relaxed);
+                if allowed { &self.allowed } else { &self.denied }.fetch_add(1, Relaxed);
                 Ok(allowed)
             }
             Err(error) => {
@@ -108,7 +108,7 @@ impl Tally {
     }
 }
 
-/// Sends `requests` from each of `tasks` tasks, and returns what came of them.
+/// Sends `requests` from each of `tasks` tasks, and returns the results.
 pub(crate) async fn storm(
     limiter: &Limiter,
     key: &str,
@@ -132,7 +132,7 @@ pub(crate) async fn storm(
     tally
 }
 
-/// Asks until an answer comes, and says how long that took.
+/// Sends requests until one is answered, and returns the time that it took.
 pub(crate) async fn until_answered(
     limiter: &Limiter,
     key: &str,

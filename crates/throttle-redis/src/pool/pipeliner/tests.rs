@@ -1,4 +1,4 @@
-//! Requests on a connection to a real server.
+//! Tests of the pipeliner on a connection to a real server.
 
 use redis::{Client, cmd};
 use throttle_testbed::Server;
@@ -20,9 +20,9 @@ fn reads(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn each_of_many_gets_its_own_answer_or_error_and_few_writes_carry_them() {
+async fn concurrent_commands_get_their_own_answers_or_errors_with_few_writes() {
     let server = Server::start();
-    server.command(&["SET", "text", "no number"]);
+    server.command(&["SET", "text", "not a number"]);
     let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
     let before = reads(&server);
@@ -48,7 +48,7 @@ async fn each_of_many_gets_its_own_answer_or_error_and_few_writes_carry_them() {
 }
 
 #[tokio::test]
-async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are() {
+async fn a_command_that_is_cancelled_before_its_batch_is_not_sent_and_the_others_are() {
     let server = Server::start();
     let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
@@ -59,7 +59,7 @@ async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are()
     let staying = pipeliner.send(&sender, &count);
     let mut leaving = Box::pin(leaving);
     let both = async {
-        // Each is asked once, in order, so that the one that leaves begins the batch.
+        // Each future is polled once, in order, so that the cancelled command is the first of the batch.
         let mut first = std::pin::pin!(first);
         let mut staying = std::pin::pin!(staying);
         std::future::poll_fn(|cx| {
@@ -77,7 +77,7 @@ async fn who_leaves_before_the_batch_is_sent_is_not_charged_and_the_others_are()
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_is_an_error_for_all_of_the_batch() {
+async fn a_lost_connection_is_an_error_for_all_commands_of_the_batch() {
     let server = Server::start();
     let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
@@ -100,7 +100,7 @@ async fn a_connection_that_is_lost_is_an_error_for_all_of_the_batch() {
 }
 
 #[tokio::test]
-async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
+async fn an_abandoned_connection_that_hangs_is_not_kept_open() {
     let server = Server::start();
     let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
@@ -119,7 +119,7 @@ async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
     for one in together {
         assert!(one.await.unwrap().unwrap().unwrap_err().is_io_error());
     }
-    assert_eq!(ask().await.unwrap(), Err(Unsent::Closed), "who comes too late is not left waiting");
+    assert_eq!(ask().await.unwrap(), Err(Unsent::Closed), "a later command fails at once");
     alone.abort();
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -128,7 +128,7 @@ async fn a_connection_that_hangs_and_is_given_up_is_held_by_nobody() {
 }
 
 #[tokio::test]
-async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
+async fn the_queue_is_bounded_and_cancelled_commands_free_their_room_and_are_never_sent() {
     let server = Server::start();
     let (_connected, sender) = connected(&server).await;
     let pipeliner = Arc::new(Pipeliner::default());
@@ -140,7 +140,7 @@ async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
         let count = count.clone();
         tokio::spawn(async move { pipeliner.send(&sender, &count).await })
     };
-    // One alone, batches as large as may be batch_permits, and as many as may wait.
+    // One command alone, the most batches in flight, and a full queue.
     let mut sent = vec![ask()];
     tokio::task::yield_now().await;
     for _ in 0..MAX_BATCHES {
@@ -155,7 +155,7 @@ async fn what_waits_is_bounded_and_who_has_left_makes_room_and_is_never_sent() {
     while pipeliner.queue().waiting.len() < MAX_QUEUED {
         tokio::task::yield_now().await;
     }
-    assert_eq!(ask().await.unwrap(), Err(Unsent::Full), "told at once, while Redis hangs");
+    assert_eq!(ask().await.unwrap(), Err(Unsent::Full), "it fails at once while Redis hangs");
     leaving.iter().for_each(tokio::task::JoinHandle::abort);
     for one in leaving {
         assert!(one.await.unwrap_err().is_cancelled());

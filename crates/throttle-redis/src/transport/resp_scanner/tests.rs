@@ -1,10 +1,10 @@
-//! RespScanner in pieces of any size, as the parser and as we read them.
+//! Tests with replies in pieces of any size, compared with the client's parser.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Reads scanner in pieces, and returns what the parser is given.
+/// Scans bytes in pieces, and returns the bytes that the parser gets.
 fn read(scanner: &mut RespScanner, bytes: &[u8], piece: usize) -> Result<Vec<u8>, ReplyTooLarge> {
     let mut passed = Vec::new();
     for piece in bytes.chunks(piece) {
@@ -16,7 +16,7 @@ fn read(scanner: &mut RespScanner, bytes: &[u8], piece: usize) -> Result<Vec<u8>
 }
 
 #[test]
-fn whole_answers_of_every_kind_are_counted_and_passed_on_as_they_are() {
+fn replies_of_every_type_are_counted_and_passed_on_unchanged() {
     let all: [&[u8]; 17] = [
         b"+OK\r\n",
         b"-ERR no\r\n",
@@ -46,7 +46,7 @@ fn whole_answers_of_every_kind_are_counted_and_passed_on_as_they_are() {
 }
 
 #[test]
-fn an_error_that_is_no_text_is_one_and_a_long_one_is_cut_and_what_follows_stays() {
+fn an_error_becomes_printable_and_is_truncated_and_the_next_reply_is_unchanged() {
     let long = [&b"-ERR "[..], &[0xff; 5_000], b"\r\n:1\r\n"].concat();
     for piece in [1, 7, 1_024, 10_000] {
         let mut scanner = RespScanner::new();
@@ -60,7 +60,7 @@ fn an_error_that_is_no_text_is_one_and_a_long_one_is_cut_and_what_follows_stays(
 }
 
 #[test]
-fn what_is_too_long_is_cut_off_when_it_is_known() {
+fn a_reply_that_is_too_large_is_an_error_as_soon_as_its_size_is_known() {
     for beginning in [
         "$2000000000\r\n",
         "*2000000000\r\n",
@@ -74,7 +74,7 @@ fn what_is_too_long_is_cut_off_when_it_is_known() {
     ] {
         let mut scanner = RespScanner::new();
         let error = read(&mut scanner, beginning.as_bytes(), 5).unwrap_err();
-        assert!(error.to_string().contains("larger than it may be"), "{beginning}: {error}");
+        assert!(error.to_string().contains("an answer is larger than"), "{beginning}: {error}");
     }
     for (endless, end) in [("+", 70_000), (":", 70_000), ("-", 2 << 20), ("HTTP", 2 << 20)] {
         let mut scanner = RespScanner::new();
@@ -85,7 +85,7 @@ fn what_is_too_long_is_cut_off_when_it_is_known() {
 }
 
 #[test]
-fn many_answers_are_not_bounded_together() {
+fn the_limit_applies_to_each_reply_separately() {
     let mut scanner = RespScanner::new();
     let one = [&b"$100000\r\n"[..], &[7; 100_000], b"\r\n"].concat();
     for _ in 0..100 {
@@ -95,9 +95,9 @@ fn many_answers_are_not_bounded_together() {
 }
 
 proptest! {
-    /// Whatever comes, in whatever pieces: no panic, and as many values as the parser finds.
+    /// Arbitrary bytes in arbitrary pieces cause no panic, and at least the values that the parser finds are counted.
     #[test]
-    fn what_the_parser_reads_is_counted(
+    fn the_scanner_counts_all_replies_that_the_parser_finds(
         parts in prop::collection::vec(
             prop::sample::select(vec![
                 "+OK\r\n", "-E \u{fc}\r\n", ":1\r\n", "$2\r\nab\r\n", "$-1\r\n", "*2\r\n", "*0\r\n", "%1\r\n",

@@ -1,4 +1,4 @@
-//! A server that is none, or a bad one.
+//! A server with scripted answers, which need not be those of Redis.
 
 use std::{
     io,
@@ -14,25 +14,25 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What is answered to a command.
+/// An answer to a command.
 pub(crate) enum Answer {
     Text(&'static str),
     Bytes(Vec<u8>),
-    /// A beginning, and then one thing again and again for as long as it is taken.
+    /// A text, and then another text that repeats as long as the client reads.
     Endless(&'static str, &'static str),
     Close,
 }
 
-/// Answers each command as a function says, and counts; ends with its handle.
-pub(crate) struct Stranger {
+/// A fake server that answers each command by a function, and counts connections. It stops when this is dropped.
+pub(crate) struct FakeServer {
     pub(crate) address: String,
     pub(crate) connections: Arc<AtomicU64>,
     pub(crate) sent: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
-impl Stranger {
-    /// Begins to answer; a command is its words in capitals.
+impl FakeServer {
+    /// Starts the server. `answer` gets each command as its words in capitals.
     pub(crate) async fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -54,7 +54,7 @@ impl Stranger {
     }
 }
 
-impl Drop for Stranger {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -85,7 +85,7 @@ async fn serve(
     }
 }
 
-/// Reads a command, as its words in capitals.
+/// Reads a command as its words in capitals.
 async fn command(client: &mut BufStream<TcpStream>) -> io::Result<String> {
     let mut words = Vec::new();
     for _ in 0..number(client).await? {

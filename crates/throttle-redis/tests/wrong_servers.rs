@@ -1,4 +1,4 @@
-//! Servers that hang up, answer nonsense, or never stop: what they cost, and what is said of them.
+//! Servers that close connections, send invalid or endless answers, or are not Redis.
 
 mod common;
 
@@ -8,18 +8,18 @@ use std::{
 };
 
 use common::{
+    fake_server::{Answer, FakeServer},
     limiter, rule,
-    stranger::{Answer, Stranger},
 };
 use throttle_core::{Effect, Error, Rule};
 use throttle_redis::{RedisStorage, RedisStorageBuilder};
 use throttle_testbed::Server;
 
-fn builder(stranger: &Stranger) -> RedisStorageBuilder {
-    RedisStorage::builder(&format!("redis://{}", stranger.address))
+fn builder(server: &FakeServer) -> RedisStorageBuilder {
+    RedisStorage::builder(&format!("redis://{}", server.address))
 }
 
-/// What a good server answers to all but scripts.
+/// Returns the normal answer to a command, or `None` for a script call.
 fn handshake(command: &str) -> Option<Answer> {
     match command.split(' ').next()? {
         "EVALSHA" => None,
@@ -30,11 +30,11 @@ fn handshake(command: &str) -> Option<Answer> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_hangs_up_at_each_script_is_connected_to_ever_more_rarely_and_named() {
-    let stranger = Stranger::start(|command| handshake(command).unwrap_or(Answer::Close)).await;
+async fn reconnects_to_a_server_that_closes_at_each_script_back_off_and_the_error_names_it() {
+    let server = FakeServer::start(|command| handshake(command).unwrap_or(Answer::Close)).await;
     for resp3 in [true, false] {
-        let before = stranger.connections();
-        let storage = builder(&stranger).resp3(resp3).connect().await.unwrap();
+        let before = server.connections();
+        let storage = builder(&server).resp3(resp3).connect().await.unwrap();
         let limiter = limiter(&storage, [rule("r", 10)]);
         let began = Instant::now();
         let mut texts = String::new();
@@ -42,36 +42,36 @@ async fn a_server_that_hangs_up_at_each_script_is_connected_to_ever_more_rarely_
             texts += &limiter.check("k", "r").await.unwrap_err().to_string();
             tokio::task::yield_now().await;
         }
-        // Four connections, each after 20, 40 … 500 ms at least by half.
-        let made = stranger.connections() - before;
+        // Four connections, each after at least half of 20, 40 … 500 ms.
+        let made = server.connections() - before;
         assert!(made <= 4 * (6 + 2 * 3 * 2), "{made} connections");
-        assert!(made >= 8, "{made} connections: it is not given up");
+        assert!(made >= 8, "{made} connections: the attempts stopped");
         assert!(texts.contains("EVALSHA"), "{}", &texts[..500]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_answers_once_and_hangs_up_is_connected_to_rarely_as_well() {
-    let stranger = Stranger::start(|command| match handshake(command) {
-        // The answer is no state of ours, and then it closes.
+async fn reconnects_to_a_server_that_answers_once_and_closes_back_off() {
+    let server = FakeServer::start(|command| match handshake(command) {
+        // It answers with an error, and then closes.
         None => Answer::Text("-ERR not today\r\n"),
         Some(_) if command.starts_with("PING") => Answer::Close,
         Some(answer) => answer,
     })
     .await;
-    let storage = builder(&stranger).connect().await.unwrap();
+    let storage = builder(&server).connect().await.unwrap();
     let limiter = limiter(&storage, [rule("r", 10)]);
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(2) {
         let _ = limiter.check("k", "r").await;
         let _ = storage.ping().await;
     }
-    let made = stranger.connections();
+    let made = server.connections();
     assert!(made <= 4 * (6 + 2 * 2 * 2), "{made} connections");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_the_command_says_so_whatever_the_bytes_of_the_rule() {
+async fn the_error_of_an_unknown_command_is_shown_for_rules_of_any_bytes() {
     let server = Server::builder().option("rename-command", "EVALSHA \"\"").start();
     let connections = || {
         let stats = server.command(&["INFO", "stats"]).to_string();
@@ -93,26 +93,26 @@ async fn a_server_without_the_command_says_so_whatever_the_bytes_of_the_rule() {
         assert!(text.contains("unknown command 'EVALSHA'"), "{text}");
         assert!(text.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{text}");
     }
-    // Those to ask for the number are counted too, and the slower of our own.
+    // This includes the connection that reads the statistics, and late connections of the pool.
     assert!(connections() - before < 10, "{} connections", connections() - before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_script_that_is_missing_however_often_it_is_loaded_is_not_sent_without_a_pause() {
+async fn a_script_that_is_missing_after_each_load_is_loaded_with_a_backoff() {
     let loads = std::sync::Arc::new(std::sync::atomic::AtomicU64::default());
     let counted = std::sync::Arc::clone(&loads);
-    let stranger = Stranger::start(move |command| {
+    let server = FakeServer::start(move |command| {
         counted.fetch_add(u64::from(command.starts_with("SCRIPT LOAD")), Relaxed);
         handshake(command).unwrap_or(Answer::Text("-NOSCRIPT No matching script.\r\n"))
     })
     .await;
-    let builder = builder(&stranger).max_connections(1).retries(4);
+    let builder = builder(&server).max_connections(1).retries(4);
     let storage = builder.response_timeout(Duration::from_secs(20)).connect().await.unwrap();
     let limiter = limiter(&storage, [rule("r", 10)]);
     let (before, began) = (loads.load(Relaxed), Instant::now());
     let error = limiter.check("k", "r").await.unwrap_err().to_string();
-    assert_eq!(loads.load(Relaxed) - before, 5, "once, and four times more");
-    // 10, 20, 40 and 80 ms, at least by half.
+    assert_eq!(loads.load(Relaxed) - before, 5, "the first load and four retries");
+    // At least half of 10, 20, 40 and 80 ms.
     assert!(began.elapsed() >= Duration::from_millis(75), "{:?}", began.elapsed());
     assert!(error.contains("NOSCRIPT"), "{error}");
 }
@@ -128,17 +128,17 @@ const ENDLESS: [(&str, &str); 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_end_is_cut_off_before_and_after_the_handshake() {
+async fn an_endless_answer_is_an_error_during_and_after_the_handshake() {
     for (beginning, again) in ENDLESS {
         for in_handshake in [true, false] {
-            let stranger = Stranger::start(move |command| {
+            let server = FakeServer::start(move |command| {
                 match handshake(command).filter(|_| !in_handshake) {
                     Some(answer) => answer,
                     None => Answer::Endless(beginning, again),
                 }
             })
             .await;
-            let builder = builder(&stranger).max_connections(1);
+            let builder = builder(&server).max_connections(1);
             let text = if in_handshake {
                 builder.connect().await.unwrap_err().to_string()
             } else {
@@ -146,20 +146,20 @@ async fn an_answer_without_end_is_cut_off_before_and_after_the_handshake() {
                 let limiter = limiter(&storage.unwrap(), [rule("r", 10)]);
                 limiter.check("k", "r").await.unwrap_err().to_string()
             };
-            let sent = stranger.sent.load(Relaxed);
+            let sent = server.sent.load(Relaxed);
             let most = if in_handshake { 20 << 20 } else { 64 << 20 };
             assert!(sent <= most, "{beginning:?}: {sent} bytes");
-            assert!(text.contains("larger than it may be"), "{beginning:?}: {text}");
+            assert!(text.contains("an answer is larger than"), "{beginning:?}: {text}");
             assert!(text.len() < 1_000, "{beginning:?}: {text}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sentinel_without_end_is_cut_off() {
+async fn an_endless_answer_of_a_sentinel_is_an_error() {
     for in_handshake in [true, false] {
-        let stranger =
-            Stranger::start(move |command| match handshake(command).filter(|_| !in_handshake) {
+        let server =
+            FakeServer::start(move |command| match handshake(command).filter(|_| !in_handshake) {
                 Some(_) if command == "ROLE" => Answer::Text("*2\r\n$8\r\nsentinel\r\n*0\r\n"),
                 Some(_) if command == "SENTINEL MASTERS" => {
                     Answer::Endless("*9\r\n$999999999\r\n", "a")
@@ -168,22 +168,22 @@ async fn a_sentinel_without_end_is_cut_off() {
                 None => Answer::Endless("$2000000000\r\n", "a"),
             })
             .await;
-        let url = format!("redis+sentinel://{}/main", stranger.address);
+        let url = format!("redis+sentinel://{}/main", server.address);
         let text = RedisStorage::connect(&url).await.unwrap_err().to_string();
-        assert!(text.contains("larger than it may be"), "{text}");
-        assert!(stranger.sent.load(Relaxed) <= 20 << 20, "{} bytes", stranger.sent.load(Relaxed));
+        assert!(text.contains("an answer is larger than"), "{text}");
+        assert!(server.sent.load(Relaxed) <= 20 << 20, "{} bytes", server.sent.load(Relaxed));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sentinel_of_a_thousand_masters_is_understood() {
-    let master = Stranger::start(|command| match handshake(command) {
+async fn a_sentinel_with_a_thousand_masters_works() {
+    let master = FakeServer::start(|command| match handshake(command) {
         Some(_) if command == "ROLE" => Answer::Text("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"),
         answer => answer.unwrap_or(Answer::Close),
     })
     .await;
     let port = master.address.rsplit(':').next().unwrap().to_owned();
-    let sentinel = Stranger::start(move |command| match handshake(command) {
+    let sentinel = FakeServer::start(move |command| match handshake(command) {
         Some(_) if command == "ROLE" => Answer::Text("*2\r\n$8\r\nsentinel\r\n*0\r\n"),
         Some(_) if command == "SENTINEL MASTERS" => Answer::Bytes(masters(1_000, &port)),
         answer => answer.unwrap_or(Answer::Close),
@@ -193,7 +193,7 @@ async fn a_sentinel_of_a_thousand_masters_is_understood() {
     RedisStorage::connect(&url).await.unwrap();
 }
 
-/// Writes what a sentinel says of masters, each with 20 fields.
+/// Returns a sentinel's answer about masters, each with 20 fields.
 fn masters(count: usize, port: &str) -> Vec<u8> {
     let mut answer = format!("*{count}\r\n");
     for n in 0..count {
@@ -210,25 +210,25 @@ fn masters(count: usize, port: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_that_the_script_does_not_answer_are_an_error() {
-    let stranger = Stranger::start(|command| {
+async fn an_invalid_answer_of_the_list_script_is_an_error() {
+    let server = FakeServer::start(|command| {
         handshake(command).unwrap_or(Answer::Text("*1\r\n$13\r\n1764547200000\r\n"))
     })
     .await;
-    let storage = builder(&stranger).connect().await.unwrap();
+    let storage = builder(&server).connect().await.unwrap();
     let error = limiter(&storage, []).shared_lists().await.unwrap_err().to_string();
     assert!(error.contains("no page"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_error_is_a_short_text_and_the_connection_stays() {
-    let stranger = Stranger::start(|command| {
+async fn a_long_error_is_truncated_and_the_connection_stays_open() {
+    let server = FakeServer::start(|command| {
         let long = || [&b"-ERR what "[..], &[b'x'; 20_000_000], b"\r\n"].concat();
         handshake(command).unwrap_or_else(|| Answer::Bytes(long()))
     })
     .await;
     let timeout = Duration::from_secs(20);
-    let builder = builder(&stranger).max_connections(1).response_timeout(timeout);
+    let builder = builder(&server).max_connections(1).response_timeout(timeout);
     let storage = builder.connect().await.unwrap();
     let limiter = limiter(&storage, [rule("r", 10)]);
     for _ in 0..3 {
@@ -240,11 +240,11 @@ async fn a_long_error_is_a_short_text_and_the_connection_stays() {
         }
         assert!(error.to_string().contains("ERR what xxx"), "{error}");
     }
-    assert_eq!(stranger.connections(), 1);
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_another_kind_is_a_short_text() {
+async fn the_error_of_an_answer_of_the_wrong_type_is_short() {
     let answers: [fn() -> Answer; 2] = [
         || Answer::Bytes([&b"$9000000\r\n"[..], &[b'x'; 9_000_000], b"\r\n"].concat()),
         || {
@@ -254,13 +254,13 @@ async fn an_answer_of_another_kind_is_a_short_text() {
         },
     ];
     for answer in answers {
-        let stranger = Stranger::start(move |command| match handshake(command) {
+        let server = FakeServer::start(move |command| match handshake(command) {
             Some(_) if command.starts_with("UNLINK") || command.starts_with("EXISTS") => answer(),
             Some(other) => other,
             None => answer(),
         })
         .await;
-        let builder = builder(&stranger).response_timeout(Duration::from_secs(20));
+        let builder = builder(&server).response_timeout(Duration::from_secs(20));
         let storage = builder.connect().await.unwrap();
         let limiter = limiter(&storage, [rule("r", 10)]);
         let uploads = limiter.concurrency("uploads", 9).unwrap();
@@ -275,7 +275,7 @@ async fn an_answer_of_another_kind_is_a_short_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_idle_timeout_of_the_server_the_first_request_is_answered_and_counted_once() {
+async fn after_the_idle_timeout_of_redis_the_first_request_is_answered_and_counted_once() {
     let server = Server::start();
     for resp3 in [true, false] {
         let storage = RedisStorage::builder(&server.url()).resp3(resp3).connect().await.unwrap();
@@ -286,7 +286,7 @@ async fn after_the_idle_timeout_of_the_server_the_first_request_is_answered_and_
             while connections(&server).iter().any(|id| ours.contains(id)) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            // Not while one is being closed: what came then is not known.
+            // Otherwise a connection may close during the request, whose effect is then unknown.
             server.command(&["CONFIG", "SET", "timeout", "0"]);
             let decision = limiter.check(format!("{resp3}"), "r").await.unwrap();
             assert_eq!(decision.remaining(), 100 - round, "RESP3: {resp3}");
@@ -294,7 +294,7 @@ async fn after_the_idle_timeout_of_the_server_the_first_request_is_answered_and_
     }
 }
 
-/// Returns the numbers of our connections.
+/// Returns the IDs of the storage's connections.
 fn connections(server: &Server) -> Vec<String> {
     let list = server.command(&["CLIENT", "LIST"]).to_string();
     let ours = list.lines().filter(|line| !line.contains("cmd=client"));
