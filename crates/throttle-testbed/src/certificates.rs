@@ -1,4 +1,4 @@
-//! Certificates that are made for one server and end with it.
+//! Certificates for one server, which are removed with it.
 
 use std::{
     fs,
@@ -10,14 +10,14 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 
-/// Where in a server's folder they are.
+/// The folder of the certificates within a server's folder.
 const FOLDER: &str = "tls";
 
-/// Names the files of the certificates, all in PEM.
+/// The paths of the certificates and keys, all in PEM format.
 ///
-/// The first authority signed the server and one client. The other authority is unknown to the
-/// server: with its certificate as the trusted one the server is refused, with its client the
-/// server refuses.
+/// The authority signed the certificates of the server and of one client. The other authority is not trusted by
+/// the server. A client that trusts only the other authority rejects the server, and the server rejects the
+/// client of the other authority.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     folder: PathBuf,
@@ -30,7 +30,7 @@ impl Certificates {
         self.folder.join("ca.pem")
     }
 
-    /// Returns the certificate of a client that the server lets in.
+    /// Returns the certificate of a client that the server accepts.
     #[must_use]
     pub fn client(&self) -> PathBuf {
         self.folder.join("client.crt")
@@ -42,13 +42,13 @@ impl Certificates {
         self.folder.join("client.key")
     }
 
-    /// Returns the certificate of an authority that signed nothing here but the other client.
+    /// Returns the certificate of the other authority, which signed only the other client's.
     #[must_use]
     pub fn other_ca(&self) -> PathBuf {
         self.folder.join("other-ca.pem")
     }
 
-    /// Returns the certificate of a client that the server does not let in.
+    /// Returns the certificate of a client that the server rejects.
     #[must_use]
     pub fn other_client(&self) -> PathBuf {
         self.folder.join("other-client.crt")
@@ -70,7 +70,7 @@ impl Certificates {
     }
 }
 
-/// Holds signed certificates, to be written for each server of a group.
+/// Signed certificates, which are written for each server of a group.
 #[derive(Debug)]
 pub(crate) struct Authority {
     files: Vec<(&'static str, String)>,
@@ -79,7 +79,7 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn new() -> Self {
         let ours = authority("RateThrottle's testbed");
-        let other = authority("Somebody else");
+        let other = authority("Another authority");
         let mut files = vec![("ca.pem", ours.pem()), ("other-ca.pem", other.pem())];
         let mut add = |certificate, key, (signed, secret)| {
             files.push((certificate, signed));
@@ -108,7 +108,7 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(wanted, key()).expect("an authority can sign itself")
 }
 
-/// Signs for both ends: the servers of a cluster are each other's clients.
+/// Returns a certificate for servers and clients: the servers of a cluster are clients of each other.
 fn leaf(name: &str, authority: &CertifiedIssuer<'_, KeyPair>) -> (String, String) {
     let key = key();
     let mut wanted = named(name);

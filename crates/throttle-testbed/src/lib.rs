@@ -1,15 +1,15 @@
-//! Real Redis servers for tests: standalone, Sentinel and Cluster, with passwords and TLS, and a
-//! proxy that breaks things between a client and a server.
+//! Real Redis servers for tests (standalone, Sentinel and Cluster, with passwords and TLS), and a proxy
+//! that injects faults between a client and a server.
 //!
-//! They are started from the `redis-server` of the machine; the environment variable
-//! `RATETHROTTLE_REDIS_SERVER` names another one, such as Valkey's or an older Redis (6.2 is the
-//! oldest that it is written for). Every server has free ports of 127.0.0.1 and a folder of its
-//! own, so that any number of tests run at once, and ends with its handle, with a panic, and with
-//! the test's process.
+//! The servers run the `redis-server` of the machine. The environment variable
+//! `RATETHROTTLE_REDIS_SERVER` selects another program, such as Valkey or an older Redis (6.2 or later).
+//! Every server has its own free ports of 127.0.0.1 and its own folder, so that any number of tests can
+//! run at once. A server ends when its handle is dropped, when the test panics, and when the process of
+//! the test ends.
 //!
-//! This is for tests: what goes wrong here panics, with words that say what.
+//! This crate is for tests, so that errors are panics with a message.
 
-// Sockets and signals of Unix are what it works by, and Redis runs nowhere else.
+// The testbed needs sockets and signals of Unix. Redis itself runs only there.
 #![cfg(unix)]
 
 mod certificates;

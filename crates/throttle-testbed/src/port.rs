@@ -1,19 +1,19 @@
-//! Ports that no other test takes, while its server runs and while it is down.
+//! Ports that stay reserved for a test, even while its server is down.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use crate::random::Random;
 
-/// Below what Linux gives to outgoing connections: one of those must not sit on the port of a
-/// server that is about to start again. The bus of a cluster's node is as far above its port.
+/// The first port. All are below the range that Linux uses for outgoing connections, so that none of those
+/// can take the port of a server that restarts. The bus port of a cluster node is 10000 above its port.
 const FIRST: u16 = 10_000;
 const BUS: u16 = 10_000;
 const ATTEMPTS: usize = 1_000;
 
-/// Reserves a TCP port of 127.0.0.1, and the one of the cluster bus.
+/// A reservation of a TCP port of 127.0.0.1, and of the port of the cluster bus.
 ///
-/// The UDP ports of the same numbers are held meanwhile. Redis has no use for them, one process
-/// alone can hold one, and the kernel frees it however the process ends.
+/// It binds the UDP ports of the same numbers. Redis does not use them, only one process can bind each,
+/// and the kernel releases them when the process ends in any way.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
@@ -21,9 +21,11 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// Reserves a free port.
+    ///
     /// # Panics
     ///
-    /// If a thousand numbers are all taken.
+    /// If a thousand ports are all in use.
     pub(crate) fn reserve() -> Self {
         let mut random = Random::new();
         (0..ATTEMPTS)
@@ -36,7 +38,7 @@ impl Port {
 
     fn at(number: u16) -> Option<Self> {
         let reserved = (udp(number)?, udp(number + BUS)?);
-        let free = listens_nobody(number) && listens_nobody(number + BUS);
+        let free = is_free(number) && is_free(number + BUS);
         free.then_some(Self { number, _reserved: reserved })
     }
 
@@ -53,6 +55,6 @@ fn udp(number: u16) -> Option<UdpSocket> {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()
 }
 
-fn listens_nobody(number: u16) -> bool {
+fn is_free(number: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! A process of `redis-server`, which ends with whoever started it.
+//! A process of `redis-server`, which ends with the process that started it.
 
 use std::{
     env,
@@ -18,8 +18,8 @@ const BINARY: &str = "RATETHROTTLE_REDIS_SERVER";
 
 /// Starts the server `$1` with the rest of the arguments, in the folder `$0`, and waits for a line.
 ///
-/// The line comes from [`Process::end`]. If the test is killed instead, the pipe closes, and there
-/// is nobody else left to remove the folder.
+/// [`Process::end`] sends the line. If the test is killed instead, the pipe closes, and the watchdog
+/// removes the folder.
 const WATCHDOG: &str = r#"
 sh -c 'echo $$; exec "$@"' sh "$@" </dev/null 2>&1 &
 server=$!
@@ -30,20 +30,22 @@ wait $server
 [ -n "$line" ] || rm -rf "$0"
 "#;
 
-/// Holds a running server and the shell that watches over it.
+/// A running server and its watchdog, a shell.
 #[derive(Debug)]
 pub(crate) struct Process {
     pid: Pid,
     watchdog: Child,
-    /// What the server prints before it logs to its file; ends when the server does.
+    /// The output of the server before it logs to its file, which ends with the server.
     output: BufReader<ChildStdout>,
     printed: Vec<u8>,
 }
 
 impl Process {
+    /// Starts a server.
+    ///
     /// # Panics
     ///
-    /// If there is no `sh` or no `redis-server`.
+    /// If `sh` or `redis-server` is not installed.
     pub(crate) fn start(folder: &Path, configuration: &Path, arguments: &[&str]) -> Self {
         let binary = binary();
         let mut watchdog = Command::new("sh")
@@ -53,19 +55,19 @@ impl Process {
             .arg(&binary)
             .arg(configuration)
             .args(arguments)
-            // Signals to the group of a test that hangs must not end who cleans up after it.
+            // A signal to the process group of a test that hangs must not end the watchdog.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("cannot start sh, which watches over redis-server");
+            .expect("cannot start sh, the watchdog of redis-server");
         let mut output = BufReader::new(watchdog.stdout.take().expect("it was piped"));
         let mut line = String::new();
-        output.read_line(&mut line).expect("cannot read the server's process number");
+        output.read_line(&mut line).expect("cannot read the server's process ID");
         let pid = line.trim().parse().ok().and_then(Pid::from_raw);
-        let pid = pid.unwrap_or_else(|| panic!("not a process number: {line:?}"));
-        ioctl_fionbio(output.get_ref(), true).expect("a pipe can be read without waiting");
+        let pid = pid.unwrap_or_else(|| panic!("not a process ID: {line:?}"));
+        ioctl_fionbio(output.get_ref(), true).expect("a pipe can be non-blocking");
         Self { pid, watchdog, output, printed: Vec::new() }
     }
 
@@ -74,19 +76,19 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid, signal).expect("the watchdog still keeps the process number");
+        kill_process(self.pid, signal).expect("the watchdog has not reaped the process");
     }
 
-    /// Returns what the server printed if it has ended, and nothing while it runs.
+    /// Returns the output of the server if it has ended, and `None` while it runs.
     pub(crate) fn has_ended(&mut self) -> Option<String> {
-        // What came before it would have to wait is kept for the next time.
+        // Output before `WouldBlock` is kept for the next call.
         match self.output.read_to_end(&mut self.printed) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
             _ => Some(String::from_utf8_lossy(&self.printed).into_owned()),
         }
     }
 
-    /// Kills the server and waits until it is gone; its folder stays.
+    /// Kills the server, and waits until its process has ended. Its folder stays.
     pub(crate) fn end(mut self) {
         let stdin = self.watchdog.stdin.as_mut().expect("it was piped");
         stdin.write_all(b"keep\n").expect("the watchdog waits for this line");
@@ -96,12 +98,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.watchdog.stdin.take());
-        // An error leaves nothing to do, and a panic in a panic would hide the first.
+        // Errors are ignored: nothing is left to do, and a second panic would hide the first.
         let _ = self.watchdog.wait();
     }
 }
 
-/// Names the server to run.
+/// Returns the program of the server.
 ///
 /// # Panics
 ///

@@ -1,8 +1,8 @@
-//! Numbers that repeat with their seed, or never.
+//! Random numbers from a fixed or a random seed.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Draws numbers by splitmix64: a fault that was drawn can be drawn again from the printed seed.
+/// A splitmix64 generator. Its faults can be reproduced from the printed seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
@@ -11,7 +11,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Starts where no other process starts.
+    /// Creates a generator with a random seed.
     pub(crate) fn new() -> Self {
         Self(RandomState::new().hash_one(std::process::id()))
     }
@@ -24,12 +24,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Draws from `0..bound`; `bound` is not 0. The bias is of no concern to a test.
+    /// Draws from `0..bound`, where `bound` is not 0. The slight bias does not matter in tests.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// Draws 40 hexadecimal digits, as Redis names its nodes.
+    /// Draws 40 hexadecimal digits, the format of node IDs.
     pub(crate) fn id(&mut self) -> String {
         let digits = format!("{:016x}{:016x}{:016x}", self.next(), self.next(), self.next());
         digits[..40].to_owned()

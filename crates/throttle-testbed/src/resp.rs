@@ -1,4 +1,4 @@
-//! The protocol of Redis, as far as tests need it.
+//! A client of the Redis protocol with the features that tests need.
 
 use std::{
     fmt,
@@ -8,16 +8,16 @@ use std::{
     time::Duration,
 };
 
-/// Longer than what a busy machine needs, shorter than what a test may hang.
+/// The timeout of a command: longer than a busy machine needs, and shorter than a test may hang.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Holds what a server answered.
+/// A reply of a server.
 ///
-/// Displays as text: the items of a list one to a line, nil as nothing.
+/// It displays as text: the items of a list on separate lines, and nil as an empty text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
-    /// Nothing is there.
+    /// No value.
     Nil,
     /// A number.
     Integer(i64),
@@ -25,12 +25,12 @@ pub enum Reply {
     Text(Vec<u8>),
     /// Several replies.
     List(Vec<Reply>),
-    /// The server refused, with its code and its words.
+    /// An error, with its code and text.
     Error(String),
 }
 
 impl Reply {
-    /// Returns the number, or the one that the text spells.
+    /// Returns the number, or the text parsed as a number.
     ///
     /// # Panics
     ///
@@ -60,7 +60,7 @@ impl Reply {
         }
     }
 
-    /// Returns the bytes of a value; none of anything else.
+    /// Returns the bytes of a value, and no bytes for other replies.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -88,7 +88,7 @@ impl fmt::Display for Reply {
     }
 }
 
-/// Talks to a server over its Unix socket, where neither TLS nor a proxy stands between.
+/// A connection over the server's Unix socket, without TLS or a proxy.
 #[derive(Debug)]
 pub(crate) struct Connection(BufReader<UnixStream>);
 

@@ -1,18 +1,18 @@
-//! Waiting for what other processes do.
+//! Waits for other processes.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// How long a server may take to start or to see what happened elsewhere, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest time that a server may take to start or to detect an event, on a busy machine.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asks again until the answer is there.
+/// Calls `ask` until it returns a value.
 ///
 /// # Panics
 ///
-/// If it is not after `timeout`; the message says what was waited for.
+/// If it returns none within `timeout`. The message has `what`.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + timeout;
@@ -20,7 +20,7 @@ pub(crate) fn until<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> O
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "waited {timeout:?} for {what}, in vain");
+        assert!(Instant::now() < end, "waited {timeout:?} for {what}");
         pause(Duration::from_millis(10));
     }
 }

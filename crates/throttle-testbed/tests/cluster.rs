@@ -1,4 +1,4 @@
-//! Slots move, and replicas take over.
+//! Moves of slots, and failovers to replicas.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use throttle_testbed::{Cluster, Reply, Server};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The words of the error that a node answers.
+/// Returns the text of the error that a node answers.
 fn error(server: &Server, command: &[&str]) -> String {
     match server.try_command(command).expect("the node runs") {
         Reply::Error(words) => words,
@@ -22,7 +22,7 @@ fn started(start: impl FnOnce() -> Cluster) -> Cluster {
 }
 
 #[test]
-fn a_replica_takes_over_by_command_and_by_need() {
+fn a_replica_takes_over_by_command_and_after_a_failure() {
     let cluster = started(Cluster::start);
     assert_eq!((cluster.addresses().len(), cluster.masters().len()), (6, 3));
     let slot = cluster.slot_of("key");
@@ -37,7 +37,7 @@ fn a_replica_takes_over_by_command_and_by_need() {
     let killed = Instant::now();
     replica.kill();
     cluster.wait_until_ok(TIMEOUT);
-    eprintln!("well again after {:?}", killed.elapsed());
+    eprintln!("healthy again after {:?}", killed.elapsed());
     assert_eq!(cluster.node_of_slot(slot).port(), master.port());
     assert_eq!(master.command(&["GET", "key"]).to_string(), "value");
 
@@ -47,7 +47,7 @@ fn a_replica_takes_over_by_command_and_by_need() {
 }
 
 #[test]
-fn a_slot_on_its_way_is_asked_for_and_then_moved() {
+fn a_slot_that_moves_answers_ask_and_then_moved() {
     let cluster =
         started(|| Cluster::builder().without_replicas().password("secret").tls().start());
     let slot = cluster.slot_of("{tag}");

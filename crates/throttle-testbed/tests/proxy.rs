@@ -1,4 +1,4 @@
-//! Each fault does what it says, and is over when it says so.
+//! The effect and the end of each fault.
 
 use std::{
     io::ErrorKind,
@@ -14,7 +14,7 @@ use tokio::{
 
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Stands in for a client of Redis.
+/// A minimal client of Redis.
 struct Client(TcpStream);
 
 impl Client {
@@ -38,7 +38,7 @@ impl Client {
         self.read().await.expect("the connection is open")
     }
 
-    async fn hears_nothing(&mut self) -> bool {
+    async fn receives_nothing(&mut self) -> bool {
         timeout(SHORT, self.read()).await.is_err()
     }
 }
@@ -76,23 +76,23 @@ async fn latency_is_added_each_way() {
 }
 
 #[tokio::test]
-async fn held_answers_come_late_and_the_server_has_done_its_work() {
+async fn held_answers_are_late_and_their_requests_are_carried_out() {
     let (redis, proxy, mut client) = start().await;
     let now = Instant::now();
     proxy.hold_answers(3 * SHORT);
     client.send("INCR key").await;
-    assert!(client.hears_nothing().await);
+    assert!(client.receives_nothing().await);
     assert_eq!(redis.command(&["GET", "key"]).integer(), 1);
     assert_eq!(client.read().await.unwrap(), ":1\r\n");
     assert!(now.elapsed() >= 3 * SHORT);
 }
 
 #[tokio::test]
-async fn held_requests_reach_the_server_when_that_is_over() {
+async fn held_requests_reach_the_server_after_the_fault() {
     let (redis, proxy, mut client) = start().await;
     proxy.set(Faults { hold_requests: true, ..Faults::default() }).await;
     client.send("INCR key").await;
-    assert!(client.hears_nothing().await);
+    assert!(client.receives_nothing().await);
     assert_eq!(redis.command(&["GET", "key"]).to_string(), "");
     proxy.heal().await;
     assert_eq!(client.read().await.unwrap(), ":1\r\n");
@@ -109,7 +109,7 @@ async fn a_reset_is_seen_as_a_reset() {
 }
 
 #[tokio::test]
-async fn a_refused_client_may_come_back() {
+async fn a_refused_client_can_connect_after_the_fault() {
     let (_redis, proxy, mut client) = start().await;
     proxy.set(Faults { connect: Connect::Refuse, ..Faults::default() }).await;
     let refused = TcpStream::connect(proxy.address()).await.unwrap_err();
@@ -125,16 +125,16 @@ async fn a_black_hole_accepts_and_never_answers() {
     proxy.set(Faults { connect: Connect::BlackHole, ..Faults::default() }).await;
     let mut lost = Client::connect(&proxy).await;
     lost.send("PING").await;
-    assert!(lost.hears_nothing().await);
+    assert!(lost.receives_nothing().await);
     assert_eq!(client.call("PING").await, "+PONG\r\n");
     proxy.heal().await;
-    assert!(lost.hears_nothing().await);
+    assert!(lost.receives_nothing().await);
     drop(lost);
     proxy.wait_until_open(1).await;
 }
 
 #[tokio::test]
-async fn a_cut_answer_ends_in_the_middle() {
+async fn a_cut_answer_is_incomplete() {
     let (redis, proxy, mut client) = start().await;
     proxy.set(Faults { cut_answers_at: Some(2), ..Faults::default() }).await;
     client.send("INCRBY key 1000").await;
@@ -144,7 +144,7 @@ async fn a_cut_answer_ends_in_the_middle() {
 }
 
 #[tokio::test]
-async fn a_slow_connection_passes_so_many_bytes_a_second() {
+async fn a_slow_connection_has_the_given_bandwidth() {
     let (_redis, proxy, mut client) = start().await;
     let now = Instant::now();
     proxy.set(Faults { bytes_per_second: Some(1_000), ..Faults::default() }).await;
@@ -153,15 +153,15 @@ async fn a_slow_connection_passes_so_many_bytes_a_second() {
     while answer.len() < 208 {
         answer.push_str(&client.read().await.unwrap());
     }
-    assert!(now.elapsed() >= 3 * SHORT, "two ways of 200 bytes took {:?}", now.elapsed());
+    assert!(now.elapsed() >= 3 * SHORT, "200 bytes in each direction took {:?}", now.elapsed());
 }
 
 #[tokio::test]
-async fn a_close_can_be_late() {
+async fn a_close_can_be_delayed() {
     let (redis, proxy, mut client) = start().await;
     proxy.set(Faults { close_delay: 2 * SHORT, ..Faults::default() }).await;
     redis.kill();
-    assert!(client.hears_nothing().await);
+    assert!(client.receives_nothing().await);
     assert_eq!(client.read().await.unwrap(), "");
 }
 
@@ -176,7 +176,7 @@ async fn a_server_that_is_down_closes_at_once() {
 }
 
 #[tokio::test]
-async fn random_faults_come_again_with_their_seed_and_end() {
+async fn random_faults_end_and_are_reproducible() {
     let some = |seed| Faults::random(seed).take(20).collect::<Vec<_>>();
     assert_eq!(some(1), some(1));
     assert_ne!(some(1), some(2));

@@ -1,4 +1,4 @@
-//! Sentinels elect another master.
+//! Elections of a new master.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use throttle_testbed::{Reply, Sentinels};
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[test]
-fn another_master_takes_the_place_of_a_killed_one() {
+fn a_killed_master_is_replaced() {
     let started = Instant::now();
     let sentinels = Sentinels::start();
     eprintln!("started in {:?}", started.elapsed());
@@ -35,7 +35,7 @@ fn another_master_takes_the_place_of_a_killed_one() {
 }
 
 #[test]
-fn a_healthy_master_hands_over_with_passwords_and_tls() {
+fn a_failover_of_a_healthy_master_works_with_passwords_and_tls() {
     let started = Instant::now();
     let sentinels = Sentinels::builder().password("data").sentinel_password("watch").tls().start();
     eprintln!("started in {:?}", started.elapsed());
@@ -47,6 +47,6 @@ fn a_healthy_master_hands_over_with_passwords_and_tls() {
     }
     let old = sentinels.master();
     let new = sentinels.failover();
-    eprintln!("handed over in {:?}", started.elapsed());
+    eprintln!("failed over in {:?}", started.elapsed());
     assert_ne!(new.port(), old.port());
 }

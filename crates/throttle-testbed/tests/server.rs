@@ -1,4 +1,4 @@
-//! A server starts quickly, does what it was asked for, and leaves nothing behind.
+//! A server starts quickly with its options, and leaves nothing behind.
 
 use std::{
     env,
@@ -18,10 +18,10 @@ const HANG: &str = "THROTTLE_TESTBED_HANG";
 
 fn runs(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    test_kill_process(pid.expect("it is a process number")).is_ok()
+    test_kill_process(pid.expect("it is a process ID")).is_ok()
 }
 
-fn gone(pid: u32, folder: &Path) -> bool {
+fn has_ended(pid: u32, folder: &Path) -> bool {
     !runs(pid) && !folder.exists()
 }
 
@@ -38,7 +38,7 @@ fn a_server_answers_and_ends_with_its_handle() {
     let (pid, folder) = (redis.pid(), redis.folder().to_owned());
     assert!(runs(pid) && folder.exists());
     drop(redis);
-    assert!(gone(pid, &folder));
+    assert!(has_ended(pid, &folder));
 }
 
 #[test]
@@ -49,10 +49,10 @@ fn a_server_ends_with_a_test_that_panics() {
     });
     let payload = thread.join().unwrap_err();
     let (pid, folder) = payload.downcast_ref::<(u32, PathBuf)>().unwrap();
-    assert!(gone(*pid, folder));
+    assert!(has_ended(*pid, folder));
 }
 
-/// Runs itself as the test that is killed.
+/// Runs this test again in another process, which is killed.
 #[test]
 fn a_server_ends_with_a_test_that_is_killed() {
     if env::var_os(HANG).is_some() {
@@ -79,7 +79,7 @@ fn a_server_ends_with_a_test_that_is_killed() {
     test.wait().unwrap();
 
     let end = Instant::now() + Duration::from_secs(5);
-    while !gone(pid, &folder) {
+    while !has_ended(pid, &folder) {
         assert!(Instant::now() < end, "{pid} or {} is still there", folder.display());
         thread::yield_now();
     }
@@ -118,7 +118,7 @@ fn a_restarted_server_has_its_port_and_no_data() {
 }
 
 #[test]
-fn an_option_keeps_the_data_over_a_restart() {
+fn an_option_can_keep_the_data_over_a_restart() {
     let redis = Server::builder().option("appendonly", "yes").option("maxmemory", "8mb").start();
     redis.command(&["SET", "key", "value"]);
     redis.stop();
@@ -128,13 +128,13 @@ fn an_option_keeps_the_data_over_a_restart() {
 }
 
 #[test]
-fn a_paused_server_answers_when_it_goes_on() {
+fn a_paused_server_answers_when_it_is_resumed() {
     let redis = Server::start();
     redis.pause();
     assert!(!redis.is_running());
     thread::scope(|scope| {
         let asked = scope.spawn(|| redis.command(&["PING"]));
-        // The kernel still accepts what the server does not see.
+        // The kernel still accepts the connection.
         TcpStream::connect(redis.address()).unwrap();
         assert!(!asked.is_finished());
         redis.resume();
@@ -145,7 +145,7 @@ fn a_paused_server_answers_when_it_goes_on() {
 }
 
 #[test]
-fn passwords_and_users_are_asked_for() {
+fn passwords_and_users_are_required() {
     let redis = Server::builder()
         .password("p \"w\"")
         .acl_user("limiter", "secret", "~throttle:* +@all")
@@ -165,7 +165,7 @@ fn passwords_and_users_are_asked_for() {
 
 #[test]
 #[should_panic(expected = "no-such-option")]
-fn what_the_server_says_is_in_the_panic() {
+fn the_output_of_a_failed_start_is_in_the_panic() {
     let _ = Server::builder().option("no-such-option", "1").start();
 }
 

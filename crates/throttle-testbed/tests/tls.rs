@@ -1,4 +1,4 @@
-//! TLS is required, and so is a certificate of the right authority.
+//! TLS and client certificates.
 
 use std::{
     path::Path,
@@ -7,7 +7,7 @@ use std::{
 
 use throttle_testbed::Server;
 
-/// Asks as a client from outside would: the testbed's own way in passes TLS by.
+/// Sends a PING by `redis-cli`. The testbed's own connection does not use TLS.
 fn ping(redis: &Server, ca: &Path, client: Option<(&Path, &Path)>) -> Output {
     let mut cli = Command::new("redis-cli");
     cli.args(["-h", "127.0.0.1", "-p", &redis.port().to_string(), "--tls", "--cacert"]).arg(ca);
@@ -22,7 +22,7 @@ fn answers(output: &Output) -> bool {
 }
 
 #[test]
-fn the_right_certificates_are_let_in_and_no_others() {
+fn only_certificates_of_the_right_authority_are_accepted() {
     let redis = Server::builder().tls().start();
     let files = redis.certificates();
     let (client, client_key) = (files.client(), files.client_key());
@@ -38,15 +38,15 @@ fn the_right_certificates_are_let_in_and_no_others() {
     ] {
         let output = ping(&redis, &ca, client);
         assert!(!answers(&output));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains(words), "{said}");
+        let output = String::from_utf8_lossy(&output.stderr);
+        assert!(output.contains(words), "{output}");
     }
     assert!(redis.url().starts_with("rediss://127.0.0.1:"));
     assert_eq!(redis.command(&["PING"]).to_string(), "PONG");
 }
 
 #[test]
-fn client_certificates_can_be_left_out() {
+fn client_certificates_can_be_optional() {
     let redis = Server::builder().tls_without_client_certificates().start();
     assert!(answers(&ping(&redis, &redis.certificates().ca(), None)));
 }

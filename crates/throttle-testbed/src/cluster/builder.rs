@@ -1,4 +1,4 @@
-//! What the nodes of a cluster are started with.
+//! The builder of a cluster.
 
 use std::{fmt::Write, fs, time::Duration};
 
@@ -8,12 +8,12 @@ use crate::{
     port::Port,
     random::Random,
     server::{self, Server, ServerBuilder},
-    wait::PATIENCE,
+    wait::DEFAULT_TIMEOUT,
 };
 
 const MASTERS: usize = 3;
 
-/// Builds a [`Cluster`].
+/// A builder of a [`Cluster`].
 #[derive(Clone, Debug)]
 pub struct ClusterBuilder {
     nodes: ServerBuilder,
@@ -34,7 +34,7 @@ impl Default for ClusterBuilder {
 }
 
 impl Cluster {
-    /// Starts one without password and TLS.
+    /// Starts a cluster without a password and without TLS.
     ///
     /// # Panics
     ///
@@ -52,7 +52,7 @@ impl Cluster {
 }
 
 impl ClusterBuilder {
-    /// Requires this password of the default user.
+    /// Sets the password of the default user.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.nodes = self.nodes.password(password);
@@ -66,7 +66,7 @@ impl ClusterBuilder {
         self
     }
 
-    /// Has TLS everywhere; all nodes share the certificates, and clients must show one.
+    /// Enables TLS on all nodes, with shared certificates. Clients need a certificate.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.nodes = self.nodes.tls();
@@ -80,30 +80,30 @@ impl ClusterBuilder {
         self
     }
 
-    /// Sets after what silence a node is held to be down; 1.5 seconds by default.
+    /// Sets `cluster-node-timeout`; 1.5 seconds by default.
     #[must_use]
     pub fn node_timeout(mut self, silence: Duration) -> Self {
         self.node_timeout = silence;
         self
     }
 
-    /// Sets whether a slot that nobody serves stops the other slots too, as is Redis's default.
+    /// Sets `cluster-require-full-coverage`: whether a slot without a master stops the whole cluster.
     #[must_use]
     pub fn full_coverage(mut self, required: bool) -> Self {
         self.full_coverage = required;
         self
     }
 
-    /// Leaves the replicas out: half the processes, for tests in which no master fails.
+    /// Starts no replicas, which halves the processes of tests in which no master fails.
     #[must_use]
     pub fn without_replicas(mut self) -> Self {
         self.replicas = false;
         self
     }
 
-    /// Starts all nodes, and returns when each of them holds the cluster to be well.
+    /// Starts all nodes, and returns when each of them reports the cluster as healthy.
     ///
-    /// That takes two seconds: so long a master waits after its start before it serves a cluster.
+    /// This takes two seconds, the time that a master waits after its start before it serves a cluster.
     ///
     /// # Panics
     ///
@@ -112,7 +112,7 @@ impl ClusterBuilder {
     pub fn start(self) -> Cluster {
         let authority = self.nodes.wants_tls().then(Authority::new);
         let cluster = server::attempt(|| self.launch(authority.as_ref()));
-        cluster.wait_until_ok(PATIENCE);
+        cluster.wait_until_ok(DEFAULT_TIMEOUT);
         cluster
     }
 
@@ -123,7 +123,7 @@ impl ClusterBuilder {
             .cluster_node()
             .option("cluster-node-timeout", self.node_timeout.as_millis().to_string())
             .option("cluster-require-full-coverage", if self.full_coverage { "yes" } else { "no" })
-            // A replica stands for election however long it was out of touch.
+            // A replica may be elected whatever the time since its last contact with the master.
             .option("cluster-replica-validity-factor", "0");
         let mut random = Random::new();
         let count = if self.replicas { 2 * MASTERS } else { MASTERS };
@@ -133,7 +133,7 @@ impl ClusterBuilder {
         };
         let nodes: Vec<_> = (0..count).map(prepare).collect();
         for (i, node) in nodes.iter().enumerate() {
-            fs::write(node.server.folder().join("nodes.conf"), acquaintance(&nodes, i))
+            fs::write(node.server.folder().join("nodes.conf"), nodes_conf(&nodes, i))
                 .expect("cannot write nodes.conf");
             node.server.launch();
         }
@@ -142,10 +142,10 @@ impl ClusterBuilder {
     }
 }
 
-/// Writes what the node `myself` would know had it met the others: who they are and what they serve.
+/// Returns `nodes.conf` of the node `myself`, with all nodes and their slots.
 ///
-/// The format is that of `CLUSTER NODES`. Nodes that meet by command need seconds for the same.
-fn acquaintance(nodes: &[Node], myself: usize) -> String {
+/// The format is that of `CLUSTER NODES`. With `CLUSTER MEET` the nodes would need seconds to know each other.
+fn nodes_conf(nodes: &[Node], myself: usize) -> String {
     let mut text = String::new();
     for (i, Node { id, server }) in nodes.iter().enumerate() {
         let flags = if i == myself { "myself," } else { "" };

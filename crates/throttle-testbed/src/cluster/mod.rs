@@ -6,14 +6,14 @@ mod view;
 
 use std::time::Duration;
 
-use self::view::{SLOTS, Seen, served};
+use self::view::{NodeView, SLOTS, served};
 pub use self::{builder::ClusterBuilder, slot_move::SlotMove};
 use crate::{
     server::Server,
-    wait::{self, PATIENCE},
+    wait::{self, DEFAULT_TIMEOUT},
 };
 
-/// Holds six nodes: three masters, then the replica of each, in the same order.
+/// A cluster of six nodes: three masters, and then their replicas in the same order.
 ///
 /// # Examples
 ///
@@ -35,45 +35,45 @@ struct Node {
 }
 
 impl Cluster {
-    /// Returns `127.0.0.1:port` of each node, the first masters first.
+    /// Returns `127.0.0.1:port` of each node, starting with the initial masters.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         self.servers().map(Server::address).collect()
     }
 
-    /// Returns the URL of each node, the first masters first.
+    /// Returns the URL of each node, starting with the initial masters.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.servers().map(Server::url).collect()
     }
 
-    /// Returns all nodes, the first masters first; to kill one, [`Server::kill`] it.
+    /// Returns all nodes, starting with the initial masters. [`Server::kill`] kills a node.
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
         self.nodes.iter().map(|node| &node.server)
     }
 
-    /// Returns who serves slots now, as the first running node sees it.
+    /// Returns the current masters, according to the first running node.
     ///
     /// # Panics
     ///
     /// If no node runs.
     #[must_use]
     pub fn masters(&self) -> Vec<&Server> {
-        let seen = self.seen();
-        let masters = seen.iter().filter(|node| node.is_master && node.serves_any());
+        let views = self.views();
+        let masters = views.iter().filter(|node| node.is_master && node.serves_any());
         masters.map(|node| self.server(&node.id)).collect()
     }
 
-    /// Returns the node that serves a slot, as the first running node sees it.
+    /// Returns the node that serves a slot, according to the first running node.
     ///
     /// # Panics
     ///
-    /// If no node runs, or nobody serves the slot.
+    /// If no node runs, or no node serves the slot.
     #[must_use]
     pub fn node_of_slot(&self, slot: u16) -> &Server {
-        let seen = self.seen();
-        let owner = seen.iter().find(|node| node.serves(slot));
-        self.server(&owner.unwrap_or_else(|| panic!("nobody serves slot {slot}")).id)
+        let views = self.views();
+        let owner = views.iter().find(|node| node.serves(slot));
+        self.server(&owner.unwrap_or_else(|| panic!("no node serves slot {slot}")).id)
     }
 
     /// Returns the slot of a key.
@@ -87,76 +87,76 @@ impl Cluster {
         u16::try_from(slot).expect("slots end at 16383")
     }
 
-    /// Returns the running replica of a master, as the first running node sees it.
+    /// Returns the running replica of a master, according to the first running node.
     ///
     /// # Panics
     ///
     /// If no node runs, or the master has no running replica.
     #[must_use]
     pub fn replica_of(&self, master: &Server) -> &Server {
-        let (seen, id) = (self.seen(), self.id(master));
-        let replicas = seen.iter().filter(|node| node.master.as_deref() == Some(id));
+        let (views, id) = (self.views(), self.id(master));
+        let replicas = views.iter().filter(|node| node.master.as_deref() == Some(id));
         replicas
             .map(|node| self.server(&node.id))
             .find(|server| server.is_running())
             .unwrap_or_else(|| panic!("{} has no running replica", master.address()))
     }
 
-    /// Has a replica take the place of its healthy master, and returns when every node knows.
+    /// Promotes a replica of a healthy master, and returns when all nodes know of it.
     ///
     /// # Panics
     ///
-    /// If that takes more than half a minute.
+    /// If this takes more than half a minute.
     pub fn failover(&self, replica: &Server) {
         let id = self.id(replica);
         replica.command(&["CLUSTER", "FAILOVER"]);
-        wait::until("a replica to take its master's place", PATIENCE, || {
+        wait::until("a replica to become the master", DEFAULT_TIMEOUT, || {
             let knows = |node: &Node| {
-                let seen = look(&node.server)?;
-                seen.into_iter().find(|seen| seen.id == id && seen.serves_any())
+                let views = read_views(&node.server)?;
+                views.into_iter().find(|view| view.id == id && view.serves_any())
             };
             self.running().all(|node| knows(node).is_some()).then_some(())
         });
-        self.wait_until_ok(PATIENCE);
+        self.wait_until_ok(DEFAULT_TIMEOUT);
     }
 
-    /// Waits until the cluster is well: all running nodes agree who they are and that they serve all
-    /// slots, and the running replicas are in sync.
+    /// Waits until the cluster is healthy: all running nodes agree on their roles, they serve all slots, and
+    /// the running replicas are in sync.
     ///
     /// # Panics
     ///
-    /// If that is not so after `timeout`.
+    /// If this takes longer than `timeout`.
     pub fn wait_until_ok(&self, timeout: Duration) {
-        wait::until("the cluster to be well", timeout, || {
+        wait::until("the cluster to be healthy", timeout, || {
             let mut views = self.running().map(|node| self.view_of_running(node));
             let first = views.next()??;
             let agreed = views.all(|view| view.as_ref() == Some(&first));
-            let whole = served(&first) == SLOTS && !first.iter().any(|seen| seen.has_failed);
-            let well = agreed && whole && self.running().all(|node| is_well(node, &first));
+            let whole = served(&first) == SLOTS && !first.iter().any(|view| view.has_failed);
+            let well = agreed && whole && self.running().all(|node| is_healthy(node, &first));
             well.then_some(())
         });
     }
 
-    /// Returns what a node knows of those that run, in the order of their ids.
-    fn view_of_running(&self, node: &Node) -> Option<Vec<Seen>> {
-        let mut seen = look(&node.server)?;
-        seen.retain(|seen| self.running().any(|node| node.id == seen.id));
-        seen.sort_by(|a, b| a.id.cmp(&b.id));
-        Some(seen)
+    /// Returns a node's view of the running nodes, ordered by ID.
+    fn view_of_running(&self, node: &Node) -> Option<Vec<NodeView>> {
+        let mut views = read_views(&node.server)?;
+        views.retain(|view| self.running().any(|node| node.id == view.id));
+        views.sort_by(|a, b| a.id.cmp(&b.id));
+        Some(views)
     }
 
     fn all_agree_on(&self, slot: u16, owner: &Server) -> bool {
         let id = self.id(owner);
         let agrees = |node: &Node| {
-            look(&node.server)
-                .is_some_and(|seen| seen.iter().any(|seen| seen.id == id && seen.serves(slot)))
+            read_views(&node.server)
+                .is_some_and(|views| views.iter().any(|view| view.id == id && view.serves(slot)))
         };
         self.running().all(agrees)
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    fn views(&self) -> Vec<NodeView> {
         let node = self.first_running();
-        look(node).unwrap_or_else(|| panic!("{} does not answer", node.address()))
+        read_views(node).unwrap_or_else(|| panic!("{} does not answer", node.address()))
     }
 
     fn first_running(&self) -> &Server {
@@ -169,25 +169,25 @@ impl Cluster {
 
     fn server(&self, id: &str) -> &Server {
         let node = self.nodes.iter().find(|node| node.id == id);
-        &node.unwrap_or_else(|| panic!("no node of this cluster has the id {id}")).server
+        &node.unwrap_or_else(|| panic!("no node of this cluster has the ID {id}")).server
     }
 
     fn id(&self, server: &Server) -> &str {
         let node = self.nodes.iter().find(|node| node.server.port() == server.port());
-        &node.unwrap_or_else(|| panic!("{} is not of this cluster", server.address())).id
+        &node.unwrap_or_else(|| panic!("{} is not a node of this cluster", server.address())).id
     }
 }
 
-/// Returns whether a node serves, and is in sync if it is a replica.
-fn is_well(node: &Node, seen: &[Seen]) -> bool {
-    let says = |command: &[&str], words: &str| {
-        node.server.try_command(command).is_ok_and(|said| said.to_string().contains(words))
+/// Returns whether a node reports the cluster as up, and is in sync if it is a replica.
+fn is_healthy(node: &Node, views: &[NodeView]) -> bool {
+    let contains = |command: &[&str], words: &str| {
+        node.server.try_command(command).is_ok_and(|reply| reply.to_string().contains(words))
     };
-    let is_master = seen.iter().any(|seen| seen.id == node.id && seen.is_master);
-    says(&["CLUSTER", "INFO"], "cluster_state:ok")
-        && (is_master || says(&["INFO", "replication"], "master_link_status:up"))
+    let is_master = views.iter().any(|view| view.id == node.id && view.is_master);
+    contains(&["CLUSTER", "INFO"], "cluster_state:ok")
+        && (is_master || contains(&["INFO", "replication"], "master_link_status:up"))
 }
 
-fn look(server: &Server) -> Option<Vec<Seen>> {
-    Some(Seen::all(&server.try_command(&["CLUSTER", "NODES"]).ok()?.to_string()))
+fn read_views(server: &Server) -> Option<Vec<NodeView>> {
+    Some(NodeView::all(&server.try_command(&["CLUSTER", "NODES"]).ok()?.to_string()))
 }

@@ -1,17 +1,17 @@
-//! A slot on its way from one node to another.
+//! The move of a slot from one node to another.
 
 use crate::{
     cluster::Cluster,
     server::{ADMIN, Server},
-    wait::{self, PATIENCE},
+    wait::{self, DEFAULT_TIMEOUT},
 };
 
 const BATCH: &str = "100";
 const TIMEOUT: &str = "5000";
 
-/// Holds a slot that has begun to move: for a key that is no longer there, its old node answers `ASK`.
+/// A slot that is being moved. For a key that does not exist on the old node, that node answers `ASK`.
 ///
-/// Dropped without [`finish`](Self::finish), the slot stays halfway.
+/// Without a call of [`finish`](Self::finish) the move stays incomplete.
 #[derive(Debug)]
 pub struct SlotMove<'a> {
     cluster: &'a Cluster,
@@ -21,20 +21,20 @@ pub struct SlotMove<'a> {
 }
 
 impl Cluster {
-    /// Moves a slot and its keys to a master, and returns when every node knows.
+    /// Moves a slot and its keys to a master, and returns when all nodes know of it.
     ///
     /// # Panics
     ///
-    /// If the slot is there already, or the nodes do not agree after half a minute.
+    /// If the master has the slot already, or the nodes do not agree after half a minute.
     pub fn move_slot(&self, slot: u16, to: &Server) {
         self.begin_move(slot, self.server(self.id(to))).finish();
     }
 
-    /// Begins to move a slot, so that a test sees `ASK` answered before it finishes the move.
+    /// Starts to move a slot, so that a test can get `ASK` answers before it finishes the move.
     ///
     /// # Panics
     ///
-    /// If the slot is there already.
+    /// If the master has the slot already.
     #[must_use]
     pub fn begin_move<'a>(&'a self, slot: u16, to: &'a Server) -> SlotMove<'a> {
         SlotMove::begin(self, slot, to)
@@ -44,7 +44,7 @@ impl Cluster {
 impl<'a> SlotMove<'a> {
     pub(crate) fn begin(cluster: &'a Cluster, slot: u16, to: &'a Server) -> Self {
         let from = cluster.node_of_slot(slot);
-        assert_ne!(from.port(), to.port(), "slot {slot} is at {} already", to.address());
+        assert_ne!(from.port(), to.port(), "slot {slot} is already on {}", to.address());
         let moving = Self { cluster, slot: slot.to_string(), from, to };
         moving.set(to, &["IMPORTING", cluster.id(from)]);
         moving.set(from, &["MIGRATING", cluster.id(to)]);
@@ -63,7 +63,7 @@ impl<'a> SlotMove<'a> {
         self.to
     }
 
-    /// Moves the keys that are there, and leaves the slot's owner as it is.
+    /// Moves the existing keys, and does not change the slot's owner.
     pub fn move_keys(&self) {
         loop {
             let keys = self.from.command(&["CLUSTER", "GETKEYSINSLOT", &self.slot, BATCH]);
@@ -79,19 +79,19 @@ impl<'a> SlotMove<'a> {
         }
     }
 
-    /// Moves the keys that are left and the slot itself, and returns when every node knows.
+    /// Moves the remaining keys and the slot itself, and returns when all nodes know of it.
     ///
     /// # Panics
     ///
-    /// If a running node does not know after half a minute.
+    /// If the running nodes do not agree after half a minute.
     pub fn finish(self) {
         self.move_keys();
         let owner = ["NODE", self.cluster.id(self.to)];
-        // The new owner first: a crash between the two must not leave the slot without one.
+        // The new owner first, so that a crash between the two commands does not leave the slot without an owner.
         self.set(self.to, &owner);
         self.set(self.from, &owner);
         let slot: u16 = self.slot.parse().expect("it was a number");
-        wait::until("all nodes to know a slot's owner", PATIENCE, || {
+        wait::until("all nodes to know a slot's owner", DEFAULT_TIMEOUT, || {
             self.cluster.all_agree_on(slot, self.to).then_some(())
         });
     }

@@ -1,22 +1,22 @@
-//! What a node says about all nodes.
+//! A node's view of the cluster.
 
-/// How many slots a cluster has.
+/// The number of slots of a cluster.
 pub(crate) const SLOTS: usize = 16_384;
 
-/// Holds a line of `CLUSTER NODES`.
+/// A line of `CLUSTER NODES`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct NodeView {
     pub(crate) id: String,
     pub(crate) is_master: bool,
-    /// Failed, as far as the node can tell.
+    /// The node is marked as failed, or suspected to have failed.
     pub(crate) has_failed: bool,
-    /// The id of a replica's master.
+    /// The ID of a replica's master.
     pub(crate) master: Option<String>,
     slots: Vec<(u16, u16)>,
 }
 
-impl Seen {
-    /// Reads all lines.
+impl NodeView {
+    /// Parses all lines.
     pub(crate) fn all(text: &str) -> Vec<Self> {
         text.lines().filter_map(Self::parse).collect()
     }
@@ -25,7 +25,7 @@ impl Seen {
         let mut words = line.split(' ');
         let (id, _address) = (words.next()?, words.next()?);
         let (flags, master) = (words.next()?, words.next()?);
-        // Two times, an epoch and the state of the link stand before the slots.
+        // Two times, an epoch and the state of the link precede the slots.
         let slots = words.skip(4).filter_map(range).collect();
         let has = |flag| flags.split(',').any(|word| word == flag);
         Some(Self {
@@ -46,13 +46,13 @@ impl Seen {
     }
 }
 
-/// Returns how many slots somebody serves.
-pub(crate) fn served(seen: &[Seen]) -> usize {
-    let slots = seen.iter().flat_map(|node| &node.slots);
+/// Returns the number of slots with a master.
+pub(crate) fn served(views: &[NodeView]) -> usize {
+    let slots = views.iter().flat_map(|node| &node.slots);
     slots.map(|(first, last)| usize::from(last - first) + 1).sum::<usize>().min(SLOTS)
 }
 
-/// Reads `5`, or `0-5460`; nothing from `[5->-id]`, a slot that moves.
+/// Parses `5` or `0-5460`. Returns `None` for `[5->-id]`, a slot that moves.
 fn range(word: &str) -> Option<(u16, u16)> {
     let (first, last) = word.split_once('-').unwrap_or((word, word));
     Some((first.parse().ok()?, last.parse().ok()?))

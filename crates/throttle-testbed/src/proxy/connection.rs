@@ -1,4 +1,4 @@
-//! One connection through the proxy.
+//! A connection through the proxy.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -18,12 +18,12 @@ use crate::proxy::{
 };
 
 const CHUNK: usize = 16 << 10;
-/// How many chunks are on their way at most.
+/// The most chunks in flight.
 const QUEUE: usize = 64;
-/// How many times a second a slow connection passes something on.
+/// The number of writes per second on a slow connection.
 const SLICES: u32 = 20;
 
-/// Passes on what comes, with the faults of the moment, until both sides have closed or it is reset.
+/// Forwards data in both directions with the current faults, until both sides have closed or it is reset.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     mut client: TcpStream,
@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     let connect = shared.faults.borrow().connect;
     if connect == Connect::BlackHole {
         tokio::select! {
-            () = swallow(&mut client) => {}
+            () = discard(&mut client) => {}
             _ = resets.changed() => reset(&client),
         }
         return;
@@ -41,15 +41,15 @@ pub(crate) async fn serve(
     let Ok(mut server) = TcpStream::connect(&shared.target).await else {
         return reset(&client);
     };
-    // What a chunk waits is for the faults to say. It is slower without, and works as well.
+    // Only the faults should delay data. Errors are ignored: without the option it is merely slower.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
 
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let both = async {
         tokio::try_join!(
-            pass_on(&shared, Way::Requests, from_client, to_server),
-            pass_on(&shared, Way::Answers, from_server, to_client),
+            forward(&shared, Way::Requests, from_client, to_server),
+            forward(&shared, Way::Answers, from_server, to_client),
         )
     };
     let was_reset = tokio::select! {
@@ -77,7 +77,7 @@ impl Way {
     }
 }
 
-async fn pass_on(
+async fn forward(
     shared: &Shared,
     way: Way,
     from: ReadHalf<'_>,
@@ -109,7 +109,7 @@ async fn write(
     let mut changes = shared.faults.subscribe();
     while let Some((came, chunk)) = chunks.recv().await {
         time::sleep_until(came + shared.delay()).await;
-        let faults = unheld(way, &mut changes).await;
+        let faults = wait_until_released(way, &mut changes).await;
         if let (Way::Answers, Some(length)) = (way, faults.cut_answers_at) {
             to.write_all(&chunk[..length.min(chunk.len())]).await?;
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -119,14 +119,14 @@ async fn write(
             Some(rate) => write_slowly(&chunk, rate.max(1), &mut to).await?,
         }
     }
-    let faults = unheld(way, &mut changes).await;
+    let faults = wait_until_released(way, &mut changes).await;
     time::sleep(faults.close_delay).await;
     to.shutdown().await
 }
 
-async fn unheld(way: Way, changes: &mut watch::Receiver<Faults>) -> Faults {
+async fn wait_until_released(way: Way, changes: &mut watch::Receiver<Faults>) -> Faults {
     let faults = changes.wait_for(|faults| !way.is_held(faults)).await;
-    faults.expect("the sender is in what the caller borrows").clone()
+    faults.expect("the caller borrows the sender").clone()
 }
 
 async fn write_slowly(chunk: &[u8], rate: u32, to: &mut WriteHalf<'_>) -> io::Result<()> {
@@ -139,19 +139,19 @@ async fn write_slowly(chunk: &[u8], rate: u32, to: &mut WriteHalf<'_>) -> io::Re
     Ok(())
 }
 
-/// Reads until the client closes.
-async fn swallow(client: &mut TcpStream) {
+/// Discards data until the client closes the connection.
+async fn discard(client: &mut TcpStream) {
     let mut buffer = vec![0; CHUNK];
     while client.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
 }
 
-/// Has the peer see a reset, not an end, when the stream is dropped.
+/// Makes the stream reset the connection when it is dropped, instead of closing it.
 fn reset(stream: &TcpStream) {
-    // It fails if the peer was faster.
+    // It fails if the peer has closed the connection already.
     let _ = stream.set_zero_linger();
 }
 
-/// Counts a connection as open while it is held.
+/// A guard that counts a connection as open.
 struct Counted<'a>(&'a Shared);
 
 impl<'a> Counted<'a> {

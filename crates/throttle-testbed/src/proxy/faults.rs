@@ -1,51 +1,51 @@
-//! What goes wrong, as data.
+//! The faults of a proxy, as data.
 
 use std::{iter, time::Duration};
 
 use crate::random::Random;
 
-/// Says what a [`Proxy`](crate::Proxy) breaks from now on; by default nothing.
+/// The faults that a [`Proxy`](crate::Proxy) injects; by default none.
 ///
-/// Connections that are open follow it as well, save for `connect`.
+/// They also apply to open connections, except for `connect`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// What happens to new connections.
+    /// The treatment of new connections.
     pub connect: Connect,
-    /// Resets the connections that are open, once, when this is set.
+    /// Resets all open connections, once, when the faults are set.
     pub reset: bool,
-    /// What each way takes longer; throughput is not affected.
+    /// The additional latency in each direction, which does not limit the throughput.
     pub latency: Duration,
-    /// What each way takes longer at random, from nothing to this, on top of `latency`.
+    /// The maximum of a random latency in each direction, in addition to `latency`.
     pub jitter: Duration,
-    /// Keeps requests from the server until this is over.
+    /// Holds requests back while it is set.
     pub hold_requests: bool,
-    /// Keeps answers from the client until this is over: the server has done what it was asked.
+    /// Holds answers back while it is set. The server has carried out their requests.
     pub hold_answers: bool,
-    /// Passes on so many bytes of the next answer, then closes the connection.
+    /// Forwards this many bytes of the next answer, and then closes the connection.
     pub cut_answers_at: Option<usize>,
-    /// Passes on no more than this, each way, for each connection; 0 counts as 1.
+    /// The bandwidth of each connection in each direction; 0 counts as 1.
     pub bytes_per_second: Option<u32>,
-    /// How long a side that has closed seems open to the other.
+    /// The delay before the close of one side is forwarded to the other.
     pub close_delay: Duration,
 }
 
-/// What happens to new connections.
+/// The treatment of new connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Connect {
-    /// They reach the server.
+    /// They are forwarded to the server.
     #[default]
     Accept,
-    /// Nobody listens.
+    /// They are refused.
     Refuse,
-    /// They are accepted, and nothing is ever answered on them, not even when this is over.
+    /// They are accepted and never get an answer, even after the faults have changed.
     BlackHole,
 }
 
 impl Faults {
-    /// Returns faults and how long each lasts, 20 to 200 ms; the same ones for the same seed.
+    /// Returns random faults with their durations of 20 to 200 ms, which are the same for the same seed.
     ///
-    /// Every second one is none at all, so that a client has something to recover to.
+    /// Between two faults there is a period without faults, in which a client can recover.
     pub fn random(seed: u64) -> impl Iterator<Item = (Duration, Self)> {
         let mut random = Random::seeded(seed);
         let mut broken = false;

@@ -1,4 +1,4 @@
-//! A proxy that breaks things between a client and a server.
+//! A proxy that injects faults between a client and a server.
 
 mod connection;
 mod faults;
@@ -24,9 +24,9 @@ pub use self::faults::{Connect, Faults};
 use self::shared::Shared;
 use crate::{port::Port, random::Random};
 
-/// Stands on a port of its own in front of any address, and ends with its handle.
+/// A proxy on its own port for any address, which ends when the handle is dropped.
 ///
-/// It knows nothing of what it passes on, TLS goes through as well.
+/// It forwards bytes of any protocol, including TLS.
 ///
 /// # Examples
 ///
@@ -49,7 +49,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of `host:port`.
+    /// Starts a proxy for `host:port`.
     ///
     /// # Panics
     ///
@@ -76,13 +76,13 @@ impl Proxy {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// Returns the port that it listens on.
+    /// Returns the port of the proxy.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.shared.port.number()
     }
 
-    /// Breaks these things from now on, and nothing else.
+    /// Replaces the faults.
     ///
     /// # Panics
     ///
@@ -97,14 +97,14 @@ impl Proxy {
         }
     }
 
-    /// Breaks nothing any more.
+    /// Removes all faults.
     pub async fn heal(&self) {
         self.set(Faults::default()).await;
     }
 
-    /// Keeps all answers from their clients for a while; does not wait for its end.
+    /// Holds all answers back for a time, and returns at once.
     ///
-    /// Requests go through: what they ask for is done, and the client hears of it late.
+    /// Requests are forwarded and carried out, and their answers arrive late.
     pub fn hold_answers(&self, time: Duration) {
         self.shared.faults.send_modify(|faults| faults.hold_answers = true);
         let shared = Arc::clone(&self.shared);
@@ -114,12 +114,12 @@ impl Proxy {
         });
     }
 
-    /// Resets the connections that are open.
+    /// Resets all open connections.
     pub fn reset_all(&self) {
         self.shared.resets.send_modify(|resets| *resets += 1);
     }
 
-    /// Sets one after another, each for its time, and nothing in the end.
+    /// Sets the faults one after the other, each for its time, and then removes all faults.
     pub async fn run(&self, script: impl IntoIterator<Item = (Duration, Faults)>) {
         for (time, faults) in script {
             self.set(faults).await;
@@ -128,32 +128,32 @@ impl Proxy {
         self.heal().await;
     }
 
-    /// Sets [random faults](Faults::random) for so long, and nothing in the end.
+    /// Sets [random faults](Faults::random) for a time, and then removes all faults.
     ///
-    /// Prints the seed, with which the same faults come again.
+    /// The seed is printed, and reproduces the same faults.
     pub async fn run_random(&self, seed: u64, how_long: Duration) {
         eprintln!("proxy of {}: faults of seed {seed}", self.shared.target);
         let end = Instant::now() + how_long;
         self.run(Faults::random(seed).take_while(|_| Instant::now() < end)).await;
     }
 
-    /// Returns how many connections it has accepted.
+    /// Returns the number of connections that were accepted.
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Returns how many connections are open now.
+    /// Returns the number of open connections.
     #[must_use]
     pub fn open(&self) -> usize {
         *self.shared.open.borrow()
     }
 
-    /// Waits until so many connections are open.
+    /// Waits until `count` connections are open.
     ///
     /// # Panics
     ///
-    /// If that takes more than ten seconds.
+    /// If this takes more than ten seconds.
     pub async fn wait_until_open(&self, count: usize) {
         let mut open = self.shared.open.subscribe();
         let reached = time::timeout(Duration::from_secs(10), open.wait_for(|now| *now == count));
@@ -167,14 +167,14 @@ impl Drop for Proxy {
     }
 }
 
-/// Accepts connections while that is wanted. They end with it.
+/// Accepts connections, except while the faults refuse them. The connections end with this future.
 async fn listen(shared: Arc<Shared>, listens: watch::Sender<bool>) {
     let mut changes = shared.faults.subscribe();
     let mut connections = JoinSet::new();
     let mut listener = None;
     loop {
         let wanted = changes.borrow_and_update().connect != Connect::Refuse;
-        // Nobody listens behind a listener that was dropped: the kernel refuses in our place.
+        // Without a listener the kernel refuses connections.
         listener = match listener.take() {
             Some(listener) if wanted => Some(listener),
             None if wanted => Some(bind(&shared).await),

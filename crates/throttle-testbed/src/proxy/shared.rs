@@ -1,4 +1,4 @@
-//! What a proxy and its connections share.
+//! The state that a proxy and its connections share.
 
 use std::{
     sync::{Mutex, PoisonError, atomic::AtomicUsize},
@@ -14,7 +14,7 @@ pub(crate) struct Shared {
     pub(crate) port: Port,
     pub(crate) target: String,
     pub(crate) faults: watch::Sender<Faults>,
-    /// Counts how often all connections were reset.
+    /// The number of times that all connections were reset.
     pub(crate) resets: watch::Sender<usize>,
     pub(crate) accepted: AtomicUsize,
     pub(crate) open: watch::Sender<usize>,
@@ -22,7 +22,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Draws how long a chunk is on its way.
+    /// Draws the latency of a chunk.
     pub(crate) fn delay(&self) -> Duration {
         let (latency, jitter) = {
             let faults = self.faults.borrow();

@@ -1,4 +1,4 @@
-//! What the servers and their Sentinels are started with.
+//! The builder of a master, its replicas and their Sentinels.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::{
     server::{self, ADMIN, Server, ServerBuilder},
 };
 
-/// How often Sentinels look around, in milliseconds: more often than they would.
+/// The periods of Sentinel in milliseconds, which are shorter than the defaults so that tests take less time.
 ///
-/// A replica whose last answer is older than five pings is not elected, and it is asked once a
-/// second then. A busy machine must not tilt Sentinels, which would stop them for half a minute.
-const HASTE: [(&str, &str); 6] = [
+/// A replica whose last answer is older than five ping periods is not elected, so that the ping period must not
+/// be too short. The tilt trigger is high: on a busy machine, tilt mode would stop the Sentinels for half a minute.
+const PERIODS: [(&str, &str); 6] = [
     ("PING-PERIOD", "400"),
     ("ASK-PERIOD", "100"),
     ("PUBLISH-PERIOD", "200"),
@@ -23,7 +23,7 @@ const HASTE: [(&str, &str); 6] = [
     ("TILT-TRIGGER", "30000"),
 ];
 
-/// Builds [`Sentinels`].
+/// A builder of [`Sentinels`].
 #[derive(Clone, Debug)]
 pub struct SentinelsBuilder {
     servers: ServerBuilder,
@@ -42,7 +42,7 @@ impl Default for SentinelsBuilder {
 }
 
 impl Sentinels {
-    /// Starts them without passwords and TLS.
+    /// Starts the servers without passwords and without TLS.
     ///
     /// # Panics
     ///
@@ -61,15 +61,15 @@ impl Sentinels {
     fn wait_until_linked(&self) {
         let others = format!("OK {SENTINELS} usable");
         for sentinel in &self.sentinels {
-            sentinel.wait_until_it_says(&["SENTINEL", "CKQUORUM", MASTER], &others, 1);
+            sentinel.wait_for_words(&["SENTINEL", "CKQUORUM", MASTER], &others, 1);
             let replicas = ["SENTINEL", "REPLICAS", MASTER];
-            sentinel.wait_until_it_says(&replicas, "master-link-status\nok", SERVERS - 1);
+            sentinel.wait_for_words(&replicas, "master-link-status\nok", SERVERS - 1);
         }
     }
 }
 
 impl SentinelsBuilder {
-    /// Requires this password of the default user on the master and the replicas.
+    /// Sets the password of the default user on the master and the replicas.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.servers = self.servers.password(password);
@@ -83,7 +83,7 @@ impl SentinelsBuilder {
         self
     }
 
-    /// Requires this password of the default user on the Sentinels.
+    /// Sets the password of the default user on the Sentinels.
     #[must_use]
     pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
         self.sentinels = self.sentinels.password(password);
@@ -97,7 +97,7 @@ impl SentinelsBuilder {
         self
     }
 
-    /// Has TLS everywhere; all share the certificates, and clients must show one.
+    /// Enables TLS on all servers, with shared certificates. Clients need a certificate.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.servers = self.servers.tls();
@@ -112,16 +112,16 @@ impl SentinelsBuilder {
         self
     }
 
-    /// Sets after what silence the first Sentinel holds a server to be down; half a second by default.
+    /// Sets `down-after-milliseconds` of the first Sentinel; half a second by default.
     ///
-    /// The second takes half as long again, the third twice as long; two must agree.
+    /// The second Sentinel waits 1.5 times as long, and the third twice as long. Two must agree.
     #[must_use]
     pub fn down_after(mut self, silence: Duration) -> Self {
         self.down_after = silence;
         self
     }
 
-    /// Starts them all, and returns when the replicas are in sync and every Sentinel sees the others.
+    /// Starts all servers, and returns when the replicas are in sync and every Sentinel knows the others.
     ///
     /// # Panics
     ///
@@ -131,8 +131,8 @@ impl SentinelsBuilder {
         let authority = self.servers.wants_tls().then(Authority::new);
         let started = server::attempt(|| self.launch(authority.as_ref()));
         for sentinel in &started.sentinels {
-            for (name, value) in HASTE {
-                // One before Redis 7.0 does not know it, and is only slower.
+            for (name, value) in PERIODS {
+                // Before Redis 7.0 the command does not exist, and the Sentinels are only slower.
                 let _ = sentinel.try_command(&["SENTINEL", "DEBUG", name, value]);
             }
         }
@@ -141,16 +141,16 @@ impl SentinelsBuilder {
     }
 
     fn launch(&self, authority: Option<&Authority>) -> Result<Sentinels, String> {
-        // A replica that does not find its master at once looks again after a second.
+        // The master first: a replica that does not find it retries only after a second.
         let mut servers = vec![self.servers.launch(Port::reserve(), authority)];
         servers[0].wait_until_ready()?;
         let replica =
             self.servers.clone().option("replicaof", format!("127.0.0.1 {}", servers[0].port()));
         servers.extend((1..SERVERS).map(|_| replica.launch(Port::reserve(), authority)));
-        // Sentinels look at once, and then not for a second.
+        // The replicas first: Sentinels check them at their start, and then only after a second.
         for replica in &servers[1..] {
             replica.wait_until_ready()?;
-            replica.wait_until_it_says(&["INFO", "replication"], "master_link_status:up", 1);
+            replica.wait_for_words(&["INFO", "replication"], "master_link_status:up", 1);
         }
         let mut random = Random::new();
         let known: Vec<_> = (0..SENTINELS).map(|_| (Port::reserve(), random.id())).collect();
@@ -164,11 +164,11 @@ impl SentinelsBuilder {
         Ok(Sentinels { servers, sentinels })
     }
 
-    /// Tells a Sentinel at once what it would find out in ten seconds: who else is there.
+    /// Configures a Sentinel with the replicas and the other Sentinels, whose discovery would take ten seconds.
     fn sentinel(&self, i: usize, known: &[(Port, String)], servers: &[Server]) -> ServerBuilder {
         let master = servers[0].port();
-        // One after another: Sentinels that stand for election at the same moment vote for
-        // themselves, and try again only seconds later.
+        // Different for each: Sentinels that start an election at the same time vote for themselves, and retry
+        // only seconds later.
         let down_after = self.down_after.as_millis() * (2 + i as u128) / 2;
         let mut lines = vec![
             format!("myid {}", known[i].1),

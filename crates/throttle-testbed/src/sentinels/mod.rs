@@ -1,4 +1,4 @@
-//! A master, its replicas, and the Sentinels that watch them.
+//! A master, its replicas, and the Sentinels that monitor them.
 
 mod builder;
 
@@ -8,15 +8,15 @@ pub use self::builder::SentinelsBuilder;
 use crate::{
     resp::Reply,
     server::Server,
-    wait::{self, PATIENCE},
+    wait::{self, DEFAULT_TIMEOUT},
 };
 
-/// The name of the master in all questions to a Sentinel.
+/// The name of the master in the Sentinels.
 const MASTER: &str = "mymaster";
 const SERVERS: usize = 3;
 const SENTINELS: usize = 3;
 
-/// Holds a master, two replicas and three Sentinels, which call the master `mymaster`.
+/// A master named `mymaster`, two replicas and three Sentinels.
 ///
 /// # Examples
 ///
@@ -47,19 +47,19 @@ impl Sentinels {
         &self.sentinels
     }
 
-    /// Returns the first master and its replicas, whatever their roles are now.
+    /// Returns the initial master and its replicas, whose roles may have changed.
     #[must_use]
     pub fn servers(&self) -> &[Server] {
         &self.servers
     }
 
-    /// Returns the name that the Sentinels know the master by.
+    /// Returns the name of the master in the Sentinels.
     #[must_use]
     pub fn master_name(&self) -> &'static str {
         MASTER
     }
 
-    /// Returns the master, as the first running Sentinel has it.
+    /// Returns the master that the first running Sentinel reports.
     ///
     /// # Panics
     ///
@@ -80,29 +80,29 @@ impl Sentinels {
         master
     }
 
-    /// Has the Sentinels put another in the place of a healthy master, and returns the new one.
+    /// Triggers a failover of a healthy master, and returns the new master.
     ///
     /// # Panics
     ///
-    /// If that takes more than half a minute.
+    /// If the failover takes more than half a minute.
     pub fn failover(&self) -> &Server {
         let old = self.master();
-        // Soon after another failover no replica is good enough, for a moment.
-        wait::until("a Sentinel to begin a failover", PATIENCE, || {
+        // Shortly after another failover no replica is eligible yet.
+        wait::until("a Sentinel to start a failover", DEFAULT_TIMEOUT, || {
             let sentinel = self.sentinels.iter().find(|sentinel| sentinel.is_running())?;
             let reply = sentinel.try_command(&["SENTINEL", "FAILOVER", MASTER]).ok()?;
             (!matches!(reply, Reply::Error(_))).then_some(())
         });
-        self.wait_for_new_master(old, PATIENCE)
+        self.wait_for_new_master(old, DEFAULT_TIMEOUT)
     }
 
-    /// Returns the master after `old`, when all running Sentinels name it and it takes writes.
+    /// Waits until all running Sentinels report another master than `old` that accepts writes, and returns it.
     ///
     /// # Panics
     ///
-    /// If that is not so after `timeout`.
+    /// If this takes longer than `timeout`.
     pub fn wait_for_new_master(&self, old: &Server, timeout: Duration) -> &Server {
-        wait::until("another master", timeout, || {
+        wait::until("a new master", timeout, || {
             let masters = self.masters();
             let new = *masters.first()?;
             let agreed = masters.iter().all(|master| master.port() == new.port());
@@ -110,12 +110,12 @@ impl Sentinels {
         })
     }
 
-    /// Waits until all is well: every running Sentinel names the same master, which takes writes, and all
-    /// other servers that run are its replicas and in sync.
+    /// Waits until all servers are healthy: all running Sentinels report the same master, which accepts writes, and
+    /// all other running servers are its replicas and in sync.
     ///
     /// # Panics
     ///
-    /// If that is not so after `timeout`.
+    /// If this takes longer than `timeout`.
     pub fn wait_until_ok(&self, timeout: Duration) {
         wait::until("the replicas to be in sync", timeout, || {
             let masters = self.masters();
@@ -128,7 +128,7 @@ impl Sentinels {
         });
     }
 
-    /// Returns whom each of the running Sentinels names.
+    /// Returns the master that each running Sentinel reports.
     fn masters(&self) -> Vec<&Server> {
         let running = self.sentinels.iter().filter(|sentinel| sentinel.is_running());
         running.map(|sentinel| self.named_by(sentinel)).collect()
@@ -138,14 +138,14 @@ impl Sentinels {
         let reply = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]);
         let port = reply.list()[1].integer();
         let named = self.servers.iter().find(|server| i64::from(server.port()) == port);
-        named.unwrap_or_else(|| panic!("a Sentinel names {reply:?}, which is none of ours"))
+        named.unwrap_or_else(|| panic!("a Sentinel reports the unknown master {reply:?}"))
     }
 }
 
 fn follows(server: &Server, master: &Server) -> bool {
-    let says = server.try_command(&["INFO", "replication"]).map(|said| said.to_string());
+    let info = server.try_command(&["INFO", "replication"]).map(|reply| reply.to_string());
     let port = format!("master_port:{}", master.port());
-    says.is_ok_and(|says| says.contains("master_link_status:up") && says.contains(&port))
+    info.is_ok_and(|info| info.contains("master_link_status:up") && info.contains(&port))
 }
 
 fn is_master(server: &Server) -> bool {

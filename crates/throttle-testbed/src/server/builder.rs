@@ -1,4 +1,4 @@
-//! What a server is started with.
+//! The builder of a server.
 
 use std::{fs, path::Path, sync::Mutex};
 
@@ -12,7 +12,7 @@ use crate::{
 
 const CONFIGURATION: &str = "redis.conf";
 
-/// Builds a [`Server`].
+/// A builder of a [`Server`].
 #[derive(Clone, Debug, Default)]
 pub struct ServerBuilder {
     password: Option<String>,
@@ -27,7 +27,7 @@ enum Tls {
     #[default]
     Off,
     Required,
-    /// The server shows a certificate and asks for none.
+    /// The server presents a certificate, and requires none of clients.
     OneSided,
 }
 
@@ -40,7 +40,7 @@ enum Role {
 }
 
 impl Server {
-    /// Starts a server without password and TLS.
+    /// Starts a server without a password and without TLS.
     ///
     /// # Panics
     ///
@@ -58,7 +58,7 @@ impl Server {
 }
 
 impl ServerBuilder {
-    /// Requires this password of the default user.
+    /// Sets the password of the default user.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
@@ -72,23 +72,23 @@ impl ServerBuilder {
         self
     }
 
-    /// Listens with TLS only, and lets in clients only that show a certificate of its authority.
+    /// Enables TLS only, and requires client certificates of the server's authority.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.tls = Tls::Required;
         self
     }
 
-    /// Listens with TLS only, and asks clients for no certificate.
+    /// Enables TLS only, without client certificates.
     #[must_use]
     pub fn tls_without_client_certificates(mut self) -> Self {
         self.tls = Tls::OneSided;
         self
     }
 
-    /// Sets any option of `redis.conf`; `value` is written as it is, so quote it where it needs quotes.
+    /// Sets any option of `redis.conf`. `value` is written unchanged, so it must be quoted if necessary.
     ///
-    /// Later ones replace earlier ones, and the testbed's own.
+    /// A later value replaces an earlier one, and the testbed's own.
     #[must_use]
     pub fn option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.push((name.into(), value.into()));
@@ -123,16 +123,16 @@ impl ServerBuilder {
         self.tls != Tls::Off
     }
 
-    /// Starts the server, and returns before it answers: several start at the same time.
+    /// Starts the server, and returns before it answers, so that several servers can start at the same time.
     pub(crate) fn launch(&self, port: Port, authority: Option<&Authority>) -> Server {
         let server = self.prepare(port, authority);
         server.launch();
         server
     }
 
-    /// Makes the folder, so that more can be put there before the launch.
+    /// Creates the folder of the server, to which files can be added before the launch.
     pub(crate) fn prepare(&self, port: Port, authority: Option<&Authority>) -> Server {
-        let folder = TempDir::with_prefix("throttle-testbed-").expect("cannot make a folder");
+        let folder = TempDir::with_prefix("throttle-testbed-").expect("cannot create a folder");
         let certificates = authority.map(|authority| authority.write_to(folder.path()));
         let text = self.configuration(&port, folder.path(), certificates.as_ref());
         let configuration = folder.path().join(CONFIGURATION);
@@ -201,7 +201,7 @@ impl Lines {
         self.0.push_str(&format!("{name} {value}\n"));
     }
 
-    /// Keeps nothing over a restart, and brings replicas in sync without delay.
+    /// Adds options for data: none is kept over a restart, and replicas synchronize without delay.
     fn write_data(&mut self) {
         self.add("save", "\"\"");
         self.add("masteruser", ADMIN);
@@ -210,7 +210,7 @@ impl Lines {
         self.add("repl-diskless-sync-delay", 0);
         self.add("repl-diskless-load", "on-empty-db");
         self.add("rdb-del-sync-files", "yes");
-        // What waits for the timer of the server waits ten times less.
+        // Ten times the default rate of the server's timer, so that timed actions need less time.
         self.add("hz", 100);
     }
 }

@@ -1,4 +1,4 @@
-//! One server.
+//! A Redis server.
 
 mod builder;
 
@@ -18,22 +18,21 @@ use crate::{
     port::Port,
     process::Process,
     resp::{Connection, Reply},
-    wait::{self, PATIENCE},
+    wait::{self, DEFAULT_TIMEOUT},
 };
 
-/// A user of every server, with its own name as the password: the testbed gets in whatever a test
-/// asks of the others, and so do replicas and Sentinels.
+/// The testbed's own user on every server, whose password is its name. The testbed, replicas and Sentinels log in
+/// as this user, whatever users a test adds.
 pub(crate) const ADMIN: &str = "testbed";
 
 const SOCKET: &str = "redis.sock";
 const LOG: &str = "redis.log";
 const ATTEMPTS: usize = 3;
 
-/// Holds a server of its own, on a free port of 127.0.0.1 and in a temporary folder.
+/// A Redis server on a free port of 127.0.0.1, in a temporary folder.
 ///
-/// The server is killed and its folder removed when the handle is dropped, and when the test's
-/// process is killed. Besides the users that a test asks for there is one named `testbed`, who may
-/// do everything.
+/// When the handle is dropped, or the test's process is killed, the server is killed and its folder is
+/// removed. In addition to the users of the test there is a user `testbed` with all permissions.
 ///
 /// # Examples
 ///
@@ -59,7 +58,7 @@ struct Running {
 }
 
 impl Server {
-    /// Returns the one port that it listens on, with TLS if that was asked for.
+    /// Returns the port of the server, which uses TLS if the builder enabled it.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port.number()
@@ -91,7 +90,7 @@ impl Server {
         if self.certificates.is_some() { "rediss" } else { "redis" }
     }
 
-    /// Returns the files of the certificates.
+    /// Returns the paths of the certificates.
     ///
     /// # Panics
     ///
@@ -101,19 +100,19 @@ impl Server {
         self.certificates.as_ref().expect("the server was started without `.tls()`")
     }
 
-    /// Returns the folder of the server, which holds its log and what it saves.
+    /// Returns the folder of the server, with its log and its data.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Returns the path of the Unix socket that it listens on, besides its port.
+    /// Returns the path of the server's Unix socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.folder().join(SOCKET)
     }
 
-    /// Returns what the server logged since its first start.
+    /// Returns the log of the server since its first start.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read(self.folder().join(LOG))
@@ -121,11 +120,11 @@ impl Server {
             .unwrap_or_default()
     }
 
-    /// Sends a command, whatever password, TLS or proxy stands before other clients.
+    /// Sends a command, independent of the passwords, TLS and proxies of other clients.
     ///
     /// # Panics
     ///
-    /// If the server answers with an error, or not at all.
+    /// If the server answers with an error, or does not answer.
     #[track_caller]
     pub fn command<A: AsRef<[u8]>>(&self, command: &[A]) -> Reply {
         let spelled = || {
@@ -141,7 +140,7 @@ impl Server {
         }
     }
 
-    /// Sends a command as [`command`](Self::command) does; the reply may be an error of the server.
+    /// Sends a command like [`command`](Self::command). The reply may be an error of the server.
     ///
     /// # Errors
     ///
@@ -154,7 +153,7 @@ impl Server {
         }
     }
 
-    /// Returns the process number of the server.
+    /// Returns the process ID of the server.
     ///
     /// # Panics
     ///
@@ -164,7 +163,7 @@ impl Server {
         self.running().as_ref().expect("the server does not run").process.pid()
     }
 
-    /// Returns whether it was started, and neither stopped nor paused since.
+    /// Returns whether the server runs, and is not paused.
     #[must_use]
     pub fn is_running(&self) -> bool {
         match &mut *self.running() {
@@ -173,30 +172,30 @@ impl Server {
         }
     }
 
-    /// Kills the server, as a crash would, and returns when it is gone. The port stays reserved.
+    /// Kills the server like a crash, and returns when its process has ended. The port stays reserved.
     pub fn kill(&self) {
         if let Some(running) = self.running().take() {
             running.process.end();
         }
     }
 
-    /// Lets the server shut down in its own way, and returns when it is gone.
+    /// Shuts the server down cleanly, and returns when its process has ended.
     ///
     /// # Panics
     ///
-    /// If it is still there after half a minute.
+    /// If it still runs after half a minute.
     pub fn stop(&self) {
         let Some(mut running) = self.running().take() else { return };
         running.process.signal(Signal::TERM);
-        // A paused one reads the signal when it goes on.
+        // A paused server handles the signal only after it is resumed.
         running.process.signal(Signal::CONT);
-        wait::until("redis-server to shut down", PATIENCE, || running.process.has_ended());
+        wait::until("redis-server to shut down", DEFAULT_TIMEOUT, || running.process.has_ended());
         running.process.end();
     }
 
-    /// Starts the server again on the same port and in the same folder; kills it before if it runs.
+    /// Restarts the server on the same port and in the same folder. If it runs, it is killed first.
     ///
-    /// The data is gone, unless an option such as `appendonly yes` kept it.
+    /// The data are lost, unless an option such as `appendonly yes` keeps them.
     ///
     /// # Panics
     ///
@@ -209,7 +208,7 @@ impl Server {
         });
     }
 
-    /// Freezes the server: connections stay open, and nothing is answered.
+    /// Freezes the server: connections stay open, and no request is answered.
     ///
     /// # Panics
     ///
@@ -218,7 +217,7 @@ impl Server {
         self.freeze(Signal::STOP, true);
     }
 
-    /// Lets a paused server go on, with the requests that came meanwhile.
+    /// Resumes a paused server, which then handles the requests that arrived meanwhile.
     ///
     /// # Panics
     ///
@@ -239,17 +238,19 @@ impl Server {
     }
 
     pub(crate) fn launch(&self) {
-        // That of a server which was killed would pass for the new one's.
+        // The socket of a killed server would be mistaken for that of the new one.
         let _ = fs::remove_file(self.socket());
         let process = Process::start(self.folder(), &self.configuration, self.arguments);
         *self.running() = Some(Running { process, paused: false });
     }
 
+    /// Waits until the server answers.
+    ///
     /// # Errors
     ///
-    /// If it ended instead, with what it said.
+    /// If the server ended instead. The error has its output.
     pub(crate) fn wait_until_ready(&self) -> Result<(), String> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + DEFAULT_TIMEOUT;
         loop {
             if self.try_command(&["PING"]).is_ok_and(|reply| reply.bytes() == b"PONG") {
                 return Ok(());
@@ -262,16 +263,16 @@ impl Server {
                 return Err(format!("it ended at once: {printed}{}", self.log()));
             }
             if Instant::now() > end {
-                return Err(format!("no PONG after {PATIENCE:?}: {}", self.log()));
+                return Err(format!("no PONG after {DEFAULT_TIMEOUT:?}: {}", self.log()));
             }
             wait::pause(std::time::Duration::from_millis(2));
         }
     }
 
-    /// Asks again until the words are in the answer so many times.
-    pub(crate) fn wait_until_it_says(&self, command: &[&str], words: &str, times: usize) {
-        let what = format!("{} to say {words:?} to `{}`", self.address(), command.join(" "));
-        wait::until(&what, PATIENCE, || {
+    /// Repeats a command until its answer contains the words this number of times.
+    pub(crate) fn wait_for_words(&self, command: &[&str], words: &str, times: usize) {
+        let what = format!("{} to answer {words:?} to `{}`", self.address(), command.join(" "));
+        wait::until(&what, DEFAULT_TIMEOUT, || {
             let said = self.try_command(command).ok()?.to_string();
             (said.matches(words).count() == times).then_some(())
         });
@@ -282,7 +283,7 @@ impl Server {
     }
 }
 
-/// Starts what may fail once, when something else on the machine took the port a moment before.
+/// Calls `start` up to three times. It may fail if another program took the port a moment before.
 ///
 /// # Panics
 ///
