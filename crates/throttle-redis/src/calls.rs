@@ -165,7 +165,7 @@ impl CrossSlotRequest {
         Ok(joined(&outcomes))
     }
 
-    /// Returns the decision with a peek at the other parts. Their first verdicts are void: they were refunded.
+    /// Returns the decision with a peek at the other parts, whose earlier verdicts are outdated by the refund.
     async fn denied(
         &self,
         parts: &[Range<usize>],

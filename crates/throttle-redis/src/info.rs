@@ -61,7 +61,7 @@ impl RedisStorage {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] if a server does not answer in time, or the user lacks permission for `INFO`.
+    /// [`StorageError`] if a server does not answer in time, or the user has no permission for `INFO`.
     pub async fn info(&self) -> Result<Info, StorageError> {
         let mut nodes = Vec::new();
         for server in self.client.topology.masters().await? {

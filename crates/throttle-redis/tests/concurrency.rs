@@ -77,7 +77,7 @@ async fn three_servers_never_hold_more_permits_than_the_limit() {
     assert_eq!(server.command(&["DBSIZE"]).integer(), 0, "nothing is left");
 }
 
-/// The program of a server that holds permits until it is killed, and not a test by itself.
+/// Runs as a server that holds permits until it is killed, and is not a test by itself.
 #[tokio::test]
 #[ignore = "another test runs it in a separate process"]
 async fn child() {

@@ -17,7 +17,7 @@ use throttle_testbed::Server;
 const URL: &str = "RATETHROTTLE_TEST_URL";
 const RULES: &str = "RATETHROTTLE_TEST_RULES";
 
-/// The program of the processes below, and not a test by itself.
+/// Runs in the processes below, and is not a test by itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the other tests run it in separate processes"]
 async fn child() {

@@ -54,7 +54,7 @@ async fn is_master(connection: &mut MultiplexedConnection) -> Result<bool, Redis
     if let Ok(role) = role(connection).await {
         return Ok(role == "master");
     }
-    // The user may lack the permission for ROLE.
+    // The user may have no permission for ROLE.
     let info: String = cmd("INFO").arg("REPLICATION").query_async(connection).await?;
     Ok(info.lines().any(|line| line.trim_end() == "role:master"))
 }

@@ -1,4 +1,4 @@
-//! The script on a real server.
+//! Tests of the script on a real server.
 
 mod access;
 mod corrupt;

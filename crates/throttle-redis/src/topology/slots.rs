@@ -8,7 +8,7 @@ use crate::options::Address;
 pub(super) const SLOTS: u16 = 16_384;
 
 /// Returns the slot of a key: the CRC-16 of its hash tag (the text in the first pair of braces), or of the
-/// whole key if it has none ([Redis Cluster specification]).
+/// whole key without a hash tag ([Redis Cluster specification]).
 ///
 /// [Redis Cluster specification]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 pub(super) fn slot_of(key: &[u8]) -> u16 {

@@ -1,4 +1,4 @@
-//! What the server's access control list must grant, and what else can refuse a call.
+//! The permissions that the script needs, and its errors without them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use super::server::Server;
 use crate::script::Op;
 
 const START: u64 = 1_767_225_600_000_000;
-/// As the module's documentation lists them.
+/// The commands in the documentation of `script`.
 const STRINGS: &str = "+evalsha +script|load +time +get +set +unlink";
 const LISTS: &str = "+lrange +lindex +llen +lset +ltrim +lrem +rpush +pexpire";
 
@@ -22,8 +22,8 @@ fn log_in(server: &mut Server, commands: &str) {
     server.send::<()>("AUTH limited secret");
 }
 
-/// Charges, trims, shuts, and gives back in every way that there is.
-fn live(server: &mut Server, algorithm: Algorithm) {
+/// Makes the script charge, trim, block and refund in every way.
+fn use_all_commands(server: &mut Server, algorithm: Algorithm) {
     let (key, rule) = (Key::from("k"), rule_of(algorithm));
     let charge = |cost| Charge::new(&key, &rule, cost);
     let mut receipts = Vec::new();
@@ -41,16 +41,16 @@ fn live(server: &mut Server, algorithm: Algorithm) {
 }
 
 #[test]
-fn the_commands_that_are_listed_suffice() {
+fn the_listed_commands_suffice() {
     let mut server = Server::start();
     log_in(&mut server, &format!("{STRINGS} {LISTS}"));
     for algorithm in Algorithm::ALL {
-        live(&mut server, algorithm); // each finds what the one before it left
+        use_all_commands(&mut server, algorithm); // with the state that the last algorithm left
     }
 }
 
 #[test]
-fn what_is_forbidden_is_told_as_it_is_and_writes_nothing() {
+fn a_missing_permission_is_reported_and_nothing_is_written() {
     for (algorithm, missing) in
         [(Algorithm::FixedWindow, "-get"), (Algorithm::SlidingWindowLog, "-lrange")]
     {
@@ -59,9 +59,9 @@ fn what_is_forbidden_is_told_as_it_is_and_writes_nothing() {
         let (key, rule) = (Key::from("k"), rule_of(algorithm));
         let error = server.acquire(Op::Acquire, &[Charge::new(&key, &rule, 1)], None).unwrap_err();
         assert!(!error.to_string().contains("cannot be read"), "{error}");
-        let refused = ["can't run this command", "no permission"];
-        assert!(refused.iter().any(|text| error.to_string().contains(text)), "{error}");
-        assert_eq!(error.effect(), Effect::Unknown, "its caller knows better than the script");
+        let texts = ["can't run this command", "no permission"];
+        assert!(texts.iter().any(|text| error.to_string().contains(text)), "{error}");
+        assert_eq!(error.effect(), Effect::Unknown, "this helper does not classify errors");
         assert_eq!(server.send::<i64>("DBSIZE"), 0);
     }
 }

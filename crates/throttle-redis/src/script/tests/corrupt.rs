@@ -1,4 +1,4 @@
-//! States that something else changed: an error of that key, or a state that is answered by.
+//! States that another program changed: they are an error of their key, or valid states.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use super::{
 use crate::script::Op;
 
 const NOW: u64 = 1_767_225_600_000_000;
-/// How many changes of each state are tried.
+/// The number of changes of each state.
 const CHANGES: usize = 20;
 
-/// What is stored under a key.
+/// A value under a key.
 #[derive(Clone, Debug)]
 enum Stored {
     Text(Vec<u8>),
@@ -27,7 +27,7 @@ fn rule(algorithm: Algorithm) -> Arc<CheckedRule> {
     Arc::new(rule.check().unwrap())
 }
 
-/// Returns states of every kind: one algorithm's or two's, shut or not, with what refunds leave.
+/// Returns states of every kind: of one algorithm or two, blocked or not, and after refunds.
 fn states(
     server: &mut Server,
     key: &str,
@@ -45,7 +45,7 @@ fn states(
                 receipts.push(outcome.verdicts()[0].receipt);
             }
             states.push(stored(server, key));
-            // Of a bucket that leaves an offset or a freed slot.
+            // In a bucket, this leaves an offset or a freed slot.
             let now = Some(Micros::new(NOW + 4));
             server.refund(&[Refund::new(charge(one), receipts[1])], now).unwrap();
             states.push(stored(server, key));
@@ -73,7 +73,7 @@ fn store(server: &mut Server, key: &str, stored: &Stored) {
     server.ask::<()>(&cmd).unwrap();
 }
 
-/// Numbers that states do not hold, or seldom.
+/// Numbers that states never or rarely have.
 const ODD: [f64; 14] = [
     0.0,
     -0.0,
@@ -95,15 +95,15 @@ fn change(stored: &mut Stored, random: &mut Random) {
     let bytes = match stored {
         Stored::Text(bytes) => bytes,
         Stored::List(elements) if random.one_in(8) => {
-            let place = random.below(elements.len() as u64) as usize;
+            let index = random.below(elements.len() as u64) as usize;
             if elements.len() > 1 {
-                elements.remove(place);
+                elements.remove(index);
             }
             return;
         }
         Stored::List(elements) => {
-            let place = random.below(elements.len() as u64) as usize;
-            &mut elements[place]
+            let index = random.below(elements.len() as u64) as usize;
+            &mut elements[index]
         }
     };
     let len = bytes.len() as u64;
@@ -112,11 +112,11 @@ fn change(stored: &mut Stored, random: &mut Random) {
         1 => bytes.extend((0..random.below(40) + 1).map(|i| i as u8)),
         2..5 => bytes[random.below(len) as usize] ^= 1 << random.below(8),
         _ => {
-            // One number, or two.
+            // Change one number or two.
             for _ in 0..=random.below(2) {
                 let numbers = (len - 1) / 8;
-                let place = 1 + 8 * random.below(numbers.max(1)) as usize;
-                if let Some(number) = bytes.get_mut(place..place + 8) {
+                let start = 1 + 8 * random.below(numbers.max(1)) as usize;
+                if let Some(number) = bytes.get_mut(start..start + 8) {
                     let odd = ODD[random.below(ODD.len() as u64) as usize];
                     number.copy_from_slice(&odd.to_be_bytes());
                 }
@@ -126,10 +126,10 @@ fn change(stored: &mut Stored, random: &mut Random) {
 }
 
 #[test]
-fn a_state_that_was_changed_is_an_error_of_its_key_or_answers_and_no_other_key_is_touched() {
+fn a_changed_state_is_an_error_of_its_key_or_is_valid_and_no_other_key_changes() {
     let mut server = Server::start();
     let mut random = Random::new(7);
-    // Charges borrow what lives as long as the test's process.
+    // Leaked, because charges must borrow for 'static.
     let keys: &'static [Key<'static>; 2] = Box::leak(Box::new(["one", "two"].map(Key::from)));
     let rules: &'static Vec<_> = Box::leak(Box::new(Algorithm::ALL.map(rule).to_vec()));
     let charge = move |key: usize, algorithm: Algorithm| {
@@ -148,7 +148,7 @@ fn a_state_that_was_changed_is_an_error_of_its_key_or_answers_and_no_other_key_i
             for what in 0..3 {
                 server.send::<()>("FLUSHALL");
                 store(&mut server, &key, &wrong);
-                let told = || format!("{algorithm}, {what}: {wrong:?}");
+                let context = || format!("{algorithm}, {what}: {wrong:?}");
                 let answer = match what {
                     0 => server.acquire(Op::Acquire, &charges, now).map(Some),
                     1 => server.acquire(Op::Peek, &charges, now).map(Some),
@@ -162,24 +162,24 @@ fn a_state_that_was_changed_is_an_error_of_its_key_or_answers_and_no_other_key_i
                         answers += 1;
                         let verdicts = outcome.iter().flat_map(throttle_core::Outcome::verdicts);
                         for verdict in verdicts {
-                            assert!(verdict.remaining <= 9, "{}", told());
+                            assert!(verdict.remaining <= 9, "{}", context());
                         }
-                        // What was written is a state, though entries of a log may not sum up to it.
+                        // The script wrote a valid state, except that the entries of a log may not sum up to it.
                         let again = server.acquire(Op::Acquire, &charges, now);
                         let is_of_key = again.as_ref().err().is_none_or(|error| error.is_of_key());
-                        assert!(is_of_key, "{again:?} after {}", told());
+                        assert!(is_of_key, "{again:?} after {}", context());
                         let is_list = matches!(wrong, Stored::List(_));
-                        assert!(again.is_ok() || is_list, "{again:?} after {}", told());
+                        assert!(again.is_ok() || is_list, "{again:?} after {}", context());
                     }
                     Err(error) => {
                         errors += 1;
-                        assert!(error.is_of_key(), "{error} of {}", told());
-                        assert_eq!(error.effect(), Effect::None, "{}", told());
-                        assert_eq!(server.send::<i64>("DBSIZE"), 1, "{}", told());
+                        assert!(error.is_of_key(), "{error} of {}", context());
+                        assert_eq!(error.effect(), Effect::None, "{}", context());
+                        assert_eq!(server.send::<i64>("DBSIZE"), 1, "{}", context());
                         assert_eq!(
                             format!("{:?}", stored(&mut server, &key)),
                             format!("{wrong:?}"),
-                            "it stays"
+                            "the value stays"
                         );
                     }
                 }

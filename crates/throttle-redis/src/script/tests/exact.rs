@@ -1,4 +1,4 @@
-//! The numbers that pass 2^53, against 128 bits.
+//! Exact arithmetic above 2^53, compared with 128-bit integers.
 
 use redis::Cmd;
 
@@ -7,12 +7,12 @@ use super::{random::Random, server::Server};
 const COUNT: usize = 20_000;
 
 #[test]
-fn a_product_is_divided_exactly_whatever_its_size() {
+fn products_of_any_size_are_divided_exactly() {
     let mut random = Random::new(53);
     let mut number = |bits: u64| {
         let end = 1 << (random.below(bits) + 1);
         let number = random.below(end);
-        // Near a power of two is where rounding goes wrong.
+        // Rounding errors occur near powers of two.
         if random.one_in(3) { (1 << random.below(bits)) - 1 + random.below(3) } else { number }
     };
     let numbers: Vec<_> =
@@ -51,7 +51,7 @@ fn check(cmd: &Cmd, numbers: &[[u64; 4]]) {
             if whole / c >= most { [most, 0] } else { [whole / c, whole % c] }
         };
         assert_eq!(got[0] + got[1], a * b, "{numbers:?}");
-        // Where the quotient passes 2^53 it only has to say so.
+        // A quotient above 2^53 need not be exact.
         assert_eq!(saturated(&got[2..4]), divided(a * b), "{numbers:?}");
         assert_eq!(saturated(&got[4..6]), divided(a * b + more), "{numbers:?}");
     }

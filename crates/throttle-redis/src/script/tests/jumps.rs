@@ -1,4 +1,4 @@
-//! Clocks that step back, and rules that are replaced, in ways that random histories seldom meet.
+//! Clocks that step back, and rules that are replaced, in ways that are rare in random histories.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,19 +42,19 @@ fn moment(at: i64) -> Micros {
 }
 
 #[test]
-fn a_window_that_was_emptied_after_the_clock_stepped_back_is_not_opened_again() {
+fn a_window_that_was_refunded_after_the_clock_stepped_back_is_not_reopened() {
     let rule = Rule::per_second("r", 1).algorithm(Algorithm::FixedWindow);
     let rule = Arc::new(rule.block(Duration::from_millis(100)).check().unwrap());
     let mut twins = Twins::new();
     twins.acquire(&rule, 950_000);
-    twins.acquire(&rule, 950_000); // shut until 1,050 ms
+    twins.acquire(&rule, 950_000); // blocked until 1,050 ms
     twins.refund(&rule, -400_000); // the window starts there, between two edges
     twins.acquire(&rule, -200_000);
     twins.acquire(&rule, -200_000);
 }
 
 #[test]
-fn a_part_of_a_token_that_becomes_a_whole_one_in_a_shorter_window_is_one() {
+fn a_part_of_a_token_that_is_rounded_up_in_a_shorter_window_is_a_whole_token() {
     let bucket = |limit, window| {
         let rule = Rule::new("r", limit, window).algorithm(Algorithm::TokenBucket);
         Arc::new(rule.check().unwrap())
@@ -62,14 +62,14 @@ fn a_part_of_a_token_that_becomes_a_whole_one_in_a_shorter_window_is_one() {
     let (long, short) = (bucket(5, MAX_WINDOW), bucket(5, Duration::from_millis(1)));
     let mut twins = Twins::new();
     twins.acquire(&long, 0);
-    twins.acquire(&long, 1); // 5 parts of 3·10^14 of the first token are gone
+    twins.acquire(&long, 1); // 5 of the 3·10^14 parts of the first token have drained
     for _ in 0..4 {
         twins.acquire(&short, 1);
     }
 }
 
 #[test]
-fn an_entry_of_a_log_is_not_moved_back_beyond_the_epoch() {
+fn an_entry_of_a_log_is_not_moved_before_the_epoch() {
     let rule = Rule::per_second("r", 2).algorithm(Algorithm::SlidingWindowLog);
     let rule = Arc::new(rule.check().unwrap());
     let mut twins = Twins::new();

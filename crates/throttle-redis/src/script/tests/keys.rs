@@ -1,4 +1,4 @@
-//! What is stored: how long, how much, and what when it is not ours.
+//! Stored values: their lifetime, their size, and values of other programs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ fn rule_of(algorithm: Algorithm, limit: u64, window: Duration) -> Arc<CheckedRul
 }
 
 #[test]
-fn a_key_of_the_servers_own_time_is_kept_to_the_millisecond_and_then_gone() {
+fn with_the_servers_time_a_key_expires_to_the_millisecond() {
     let mut server = Server::start();
     for algorithm in Algorithm::ALL {
         let rule = rule_of(algorithm, 1, Duration::from_millis(200));
@@ -37,21 +37,21 @@ fn a_key_of_the_servers_own_time_is_kept_to_the_millisecond_and_then_gone() {
         assert!(verdict.allowed, "{name}");
 
         let left: i64 = server.send(&format!("PTTL {}", storage_key(&charge)));
-        let told = i64::try_from(verdict.reset_after.get().div_ceil(1_000)).unwrap();
-        assert!((told - 100..=told + 1).contains(&left), "{name}: {left} ms of {told} ms");
+        let reset = i64::try_from(verdict.reset_after.get().div_ceil(1_000)).unwrap();
+        assert!((reset - 100..=reset + 1).contains(&left), "{name}: {left} ms of {reset} ms");
         while server.send::<i64>("DBSIZE") > 0 {
             let again = server.acquire(Op::Peek, &[charge], None).unwrap();
-            let gone = again.at().since(outcome.at());
-            assert!(gone < Micros::new(1_000_000), "{name} is still there");
-            if gone < verdict.reset_after {
-                assert!(!again.verdicts()[0].allowed, "{name} forgot too early");
+            let elapsed = again.at().since(outcome.at());
+            assert!(elapsed < Micros::new(1_000_000), "{name} has not expired");
+            if elapsed < verdict.reset_after {
+                assert!(!again.verdicts()[0].allowed, "{name} expired too early");
             }
         }
     }
 }
 
 #[test]
-fn a_key_of_the_limiters_time_is_kept_a_minute_longer() {
+fn with_the_limiters_time_a_key_is_kept_a_minute_longer() {
     let mut server = Server::start();
     for algorithm in Algorithm::ALL {
         let rule = rule_of(algorithm, 1, Duration::from_secs(1));
@@ -59,14 +59,14 @@ fn a_key_of_the_limiters_time_is_kept_a_minute_longer() {
         let charge = Charge::new(&key, &rule, 1);
         let outcome = server.acquire(Op::Acquire, &[charge], NOW).unwrap();
         let reset_after = Duration::from(outcome.verdicts()[0].reset_after);
-        let told = i64::try_from((reset_after + ChargeRequest::TTL_MARGIN).as_millis()).unwrap();
+        let reset = i64::try_from((reset_after + ChargeRequest::TTL_MARGIN).as_millis()).unwrap();
         let left: i64 = server.send(&format!("PTTL {}", storage_key(&charge)));
-        assert!((told - 5_000..=told).contains(&left), "{algorithm}: {left} ms of {told} ms");
+        assert!((reset - 5_000..=reset).contains(&left), "{algorithm}: {left} ms of {reset} ms");
     }
 }
 
 #[test]
-fn what_is_given_back_whole_leaves_no_key() {
+fn a_full_refund_removes_the_key() {
     let mut server = Server::start();
     for algorithm in Algorithm::ALL {
         let rule = rule_of(algorithm, 9, Duration::from_secs(60));
@@ -113,11 +113,11 @@ fn one_rule_of_64_that_denies_leaves_the_others_uncharged() {
     };
     let rules: Vec<_> = (0..64).map(rule).collect();
     let charges: Vec<_> = rules.iter().map(|rule| Charge::new(&key, rule, 1)).collect();
-    for passes in [true, true, false, false] {
+    for is_allowed in [true, true, false, false] {
         let outcome = server.acquire(Op::Acquire, &charges, NOW).unwrap();
         let allowed = outcome.verdicts().iter().map(|verdict| verdict.allowed);
-        assert!(allowed.enumerate().all(|(i, allowed)| allowed == (passes || i != 40)));
-        assert_eq!(outcome.verdicts().iter().all(|verdict| verdict.receipt.is_some()), passes);
+        assert!(allowed.enumerate().all(|(i, allowed)| allowed == (is_allowed || i != 40)));
+        assert_eq!(outcome.verdicts().iter().all(|verdict| verdict.receipt.is_some()), is_allowed);
     }
     let outcome = server.acquire(Op::Peek, &charges, NOW).unwrap();
     for (i, verdict) in outcome.verdicts().iter().enumerate() {
@@ -125,7 +125,7 @@ fn one_rule_of_64_that_denies_leaves_the_others_uncharged() {
     }
 }
 
-/// Writes bytes where a state is expected, beside a rule that is in order.
+/// Asserts that an invalid value is an error of its key and stays, also in a request with another, valid key.
 fn assert_corrupt(server: &mut Server, algorithm: Algorithm, write: impl Fn(&str) -> Cmd) {
     server.send::<()>("FLUSHALL");
     let rule = rule_of(algorithm, 9, Duration::from_secs(60));
@@ -146,7 +146,7 @@ fn assert_corrupt(server: &mut Server, algorithm: Algorithm, write: impl Fn(&str
         assert_eq!(error.effect(), Effect::None);
     }
     assert_eq!(server.send::<i64>("DBSIZE"), 1, "{algorithm}: nothing was written");
-    assert_eq!(server.send::<Vec<u8>>(&dump), before, "{algorithm}: it was left as it was");
+    assert_eq!(server.send::<Vec<u8>>(&dump), before, "{algorithm}: the value stays");
 }
 
 fn bytes(tag: u8, numbers: &[f64]) -> Vec<u8> {
@@ -160,7 +160,7 @@ fn mixed(states: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn a_value_that_is_no_state_is_an_error_and_stays() {
+fn a_value_that_is_not_a_state_is_an_error_and_stays() {
     let mut server = Server::start();
     let mut values: Vec<Vec<u8>> =
         [&b""[..], b"\x01", b"17", b"some text of another program", &[0xff; 17], &[0; 33]]
@@ -215,12 +215,12 @@ fn a_number_that_no_state_has_is_an_error_and_stays() {
         (Algorithm::SlidingWindowLog, SLIDING_WINDOW_LOG, vec![2.0, 1.7672256e15, 7.0, 2.0, 6e7]),
     ];
     for (algorithm, tag, numbers) in states {
-        // The window of a state without a bucket is for other algorithms.
+        // Except for buckets, only other algorithms read the window of a state.
         let own = numbers.len() - usize::from(tag != BUCKET);
-        for place in 0..own {
+        for index in 0..own {
             for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.5, 1e16] {
                 let mut numbers = numbers.clone();
-                numbers[place] = wrong;
+                numbers[index] = wrong;
                 let value = bytes(tag, &numbers);
                 assert_corrupt(&mut server, algorithm, |key| {
                     let mut cmd = redis::cmd(if algorithm == Algorithm::SlidingWindowLog {
@@ -237,7 +237,7 @@ fn a_number_that_no_state_has_is_an_error_and_stays() {
 }
 
 #[test]
-fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
+fn an_invalid_entry_of_a_log_is_an_error_and_stays() {
     let mut server = Server::start();
     let header = bytes(SLIDING_WINDOW_LOG, &[2.0, 1_767_225_600_000_000.0, 7.0, 2.0, 6e7]);
     let entry = |at: f64, cost: u8| [&at.to_be_bytes()[..], &[0, 0, cost]].concat();
@@ -250,20 +250,20 @@ fn an_entry_of_a_log_that_is_none_is_an_error_and_stays() {
             cmd
         });
     }
-    // A list that is headed by the state of a bucket.
+    // A list with the state of a bucket as its header.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
         cmd.arg(key).arg(&bytes(BUCKET, &[3.0, 1.0, 1e15, 6e7, 100.0])[..]);
         cmd
     });
-    // A header that speaks of less than the entries hold.
+    // A header with a lower sum than its entries.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
         let header = bytes(SLIDING_WINDOW_LOG, &[1.0, 1_767_225_600_000_000.0, 7.0, 1.0, 6e7]);
         cmd.arg(key).arg(&header[..]).arg(&entry(7.0, 2)[..]);
         cmd
     });
-    // A header without the entries that it speaks of.
+    // A header without its entries.
     assert_corrupt(&mut server, Algorithm::SlidingWindowLog, |key| {
         let mut cmd = redis::cmd("RPUSH");
         cmd.arg(key).arg(&header[..]);
@@ -289,7 +289,7 @@ fn a_key_of_another_type_is_an_error_and_stays() {
 }
 
 #[test]
-fn a_clock_beyond_what_is_counted_is_an_error_and_nothing_is_sent() {
+fn a_clock_out_of_range_is_an_error_and_nothing_is_sent() {
     let mut server = Server::start();
     let rule = rule_of(Algorithm::FixedWindow, 9, Duration::from_secs(60));
     let key = Key::from("k");
@@ -300,7 +300,7 @@ fn a_clock_beyond_what_is_counted_is_an_error_and_nothing_is_sent() {
 }
 
 #[test]
-fn an_algorithm_that_the_script_lacks_is_an_error_and_nothing_is_written() {
+fn an_unknown_algorithm_is_an_error_and_nothing_is_written() {
     let mut server = Server::start();
     let rule = rule_of(Algorithm::FixedWindow, 9, Duration::from_secs(60));
     let key = Key::from("k");
@@ -330,7 +330,7 @@ fn a_key_takes_few_bytes() {
 }
 
 #[test]
-fn a_bucket_that_others_were_given_back_from_takes_few_bytes_more() {
+fn refunds_add_few_bytes_to_a_bucket() {
     let mut server = Server::start();
     for algorithm in [Algorithm::TokenBucket, Algorithm::LeakyBucket] {
         let rule = rule_of(algorithm, 1_000, Duration::from_secs(3_600));

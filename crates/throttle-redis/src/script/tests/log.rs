@@ -1,4 +1,4 @@
-//! The sliding window log when it is long.
+//! Long sliding window logs.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ struct Log {
 }
 
 impl Log {
-    /// Fills a log with an entry for each millisecond.
+    /// Creates a full log with an entry for each millisecond.
     fn filled() -> Self {
         let mut log = Self { server: Server::start(), rule: rule(ENTRIES) };
         for i in 0..ENTRIES {
@@ -32,7 +32,7 @@ impl Log {
         self.wait(after, cost).is_none()
     }
 
-    /// Asks, and returns for how long to wait.
+    /// Sends a request, and returns its wait if it is denied.
     fn wait(&mut self, after: u64, cost: u64) -> Option<u64> {
         let key = Key::from("k");
         let charge = [Charge::new(&key, &self.rule, cost)];
@@ -53,7 +53,7 @@ fn rule(limit: u64) -> Arc<CheckedRule> {
     Arc::new(rule.algorithm(Algorithm::SlidingWindowLog).check().unwrap())
 }
 
-/// Returns how long one of many calls takes, in microseconds.
+/// Returns the average duration of a call in microseconds.
 fn each(times: u32, mut call: impl FnMut(u32)) -> u128 {
     let started = Instant::now();
     (0..times).for_each(&mut call);
@@ -67,22 +67,22 @@ fn the_longest_log_is_fast_exact_and_bounded() {
     assert_eq!(log.entries(), ENTRIES);
 
     let flood = each(2_000, |_| assert_eq!(log.wait(end, 1), Some(window - end)));
-    // The wait for many is found from the nearer end.
+    // The wait for a high cost is computed from the nearer end of the log.
     assert_eq!(log.wait(end, 1_001), Some(window - end + 1_000_000));
     assert_eq!(log.wait(end, ENTRIES), Some(window - 1_000));
     assert_eq!(log.wait(end, ENTRIES - 5), Some(window - 6_000));
     assert_eq!(log.wait(end, ENTRIES / 2), Some(window - end + ENTRIES / 2 * 1_000 - 1_000));
 
-    // One goes, one comes.
+    // Each request expires one entry and adds one.
     let steady = each(500, |i| assert!(log.ask(window + u64::from(i) * 1_000, 1)));
     assert_eq!(log.entries(), ENTRIES);
 
-    // Half of them go at once, though nothing is admitted, and are not walked over again.
+    // Half of the entries expire at once. A denied request removes them, so that the next one need not skip them.
     let later = window + ENTRIES / 2 * 1_000;
     assert!(!log.ask(later, ENTRIES));
     assert!(log.entries() < ENTRIES * 6 / 10);
 
-    // A limit that is lowered under attack.
+    // The limit is lowered during an attack.
     log.rule = rule(10);
     let lowered = each(2_000, |_| assert!(!log.ask(later, 1)));
     for (what, took) in [("flood", flood), ("steady", steady), ("lowered", lowered)] {
@@ -91,7 +91,7 @@ fn the_longest_log_is_fast_exact_and_bounded() {
 }
 
 #[test]
-fn what_is_given_back_of_a_long_log_is_found() {
+fn refunds_of_a_long_log_find_their_entries() {
     let mut log = Log::filled();
     let (key, now) = (Key::from("k"), START + ENTRIES * 1_000);
     let receipt = |i: u64| Some(throttle_core::Receipt::new(Micros::new(START + i * 1_000), 0));

@@ -1,4 +1,4 @@
-//! What Redis is to hold and to answer, by the arithmetic of core.
+//! The expected keys and answers of Redis, computed by the arithmetic of core.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use throttle_core::{
 use super::server::storage_key;
 use crate::script::Op;
 
-/// Keeps states as the script does: only those that were charged or shut, or that the clock moved.
+/// The expected states. Like the script, it stores a state only after a charge, a block, or a clock that stepped back.
 #[derive(Default)]
 pub(super) struct Model {
     states: HashMap<String, State>,
@@ -26,8 +26,8 @@ impl Model {
         };
         for (i, (charge, state)) in charges.iter().zip(after).enumerate() {
             let charged = op == Op::Acquire && outcome.is_allowed();
-            let shut = outcome.verdicts()[i].blocked && !seen.verdicts()[i].blocked;
-            if charged || shut || is_ahead(&before[i], charge, now) {
+            let blocked = outcome.verdicts()[i].blocked && !seen.verdicts()[i].blocked;
+            if charged || blocked || is_ahead(&before[i], charge, now) {
                 self.keep(charge, state, now);
             }
         }
@@ -42,14 +42,14 @@ impl Model {
         }
     }
 
-    /// Returns the keys that are to be there, in order.
+    /// Returns the expected keys, sorted.
     pub(super) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<_> = self.states.keys().cloned().collect();
         keys.sort_unstable();
         keys
     }
 
-    /// Returns the tag of the state that is to be at a key.
+    /// Returns the expected tag of the state of a key.
     pub(super) fn tag(&self, key: &str) -> u8 {
         self.states[key].encode()[0]
     }
@@ -67,14 +67,14 @@ impl Model {
     }
 }
 
-/// Returns whether a state was touched later than now; usage of another algorithm does not count.
+/// Returns whether a state is from later than now, without regard to states of other algorithms.
 fn is_ahead(state: &State, charge: &Charge<'_>, now: Micros) -> bool {
     let bytes = state.encode();
     let mut numbers = Numbers(&bytes[1..]);
     let block_is_ahead =
         bytes[0] & tag::BLOCKED != 0 && numbers.next() > now.get() + numbers.next();
     let of = match charge.rule().algorithm() {
-        Algorithm::LeakyBucket => Algorithm::TokenBucket, // whose state it is
+        Algorithm::LeakyBucket => Algorithm::TokenBucket, // both have the same state
         algorithm => algorithm,
     };
     let tag = bytes[0] & !tag::BLOCKED;
@@ -82,13 +82,13 @@ fn is_ahead(state: &State, charge: &Charge<'_>, now: Micros) -> bool {
     let count = if is_mixed { numbers.next() } else { 1 };
     let usage_is_ahead = (0..count).any(|_| {
         let tag = if is_mixed { numbers.byte() } else { tag };
-        let touched = numbers.usage(tag);
-        Algorithm::from_number(tag & !tag::FLAGS) == Some(of) && touched > now.get()
+        let at = numbers.usage(tag);
+        Algorithm::from_number(tag & !tag::FLAGS) == Some(of) && at > now.get()
     });
     block_is_ahead || usage_is_ahead
 }
 
-/// The LEB128 numbers of an encoded state; what passes 64 bits (a bucket's backlog) is only skipped.
+/// The LEB128 numbers of an encoded state. Numbers above 64 bits (the backlog of a bucket) can only be skipped.
 struct Numbers<'a>(&'a [u8]);
 
 impl Numbers<'_> {
@@ -109,7 +109,7 @@ impl Numbers<'_> {
         (0..numbers).for_each(|_| _ = self.next());
     }
 
-    /// Reads what follows a tag, and returns when it was touched.
+    /// Reads the numbers after a tag, and returns the time of the state.
     fn usage(&mut self, tag: u8) -> u64 {
         match Algorithm::from_number(tag & !tag::FLAGS) {
             Some(Algorithm::FixedWindow) => (self.next(), self.skip(2)).0,

@@ -1,4 +1,4 @@
-//! Numbers that are the same for the same seed.
+//! Reproducible random numbers.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 pub(super) struct Random(u64);

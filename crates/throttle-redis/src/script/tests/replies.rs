@@ -1,4 +1,4 @@
-//! Answers that the script never gives.
+//! Invalid answers to the script.
 
 use redis::Value;
 use throttle_core::Effect;
@@ -11,7 +11,7 @@ fn record(flags: u8, numbers: [f64; 7]) -> Vec<u8> {
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_is_an_error_and_no_panic() {
+fn an_invalid_answer_is_an_error_and_no_panic() {
     let right = record(1 | 8, [1.0, 2.0, 3.0, 0.0, 5.0, 6.0, -1.0]);
     let key = ["rt:{k}:api".to_owned()];
     let bytes = |bytes: &[u8]| Value::BulkString(bytes.to_vec());
@@ -22,10 +22,10 @@ fn an_answer_that_makes_no_sense_is_an_error_and_no_panic() {
 
     let mut wrong = vec![Value::Nil, Value::Okay, Value::Int(1), Value::Array(vec![])];
     wrong.extend([bytes(&right[1..]), bytes(&[&right[..], &right[..]].concat()), bytes(b"")]);
-    for place in 0..6 {
+    for index in 0..6 {
         for number in [f64::NAN, f64::INFINITY, -8.0, 0.5, 1e300] {
             let mut numbers = [1.0, 2.0, 3.0, 0.0, 5.0, 6.0, -1.0];
-            numbers[place] = number;
+            numbers[index] = number;
             wrong.push(bytes(&record(4 | 8, numbers)));
         }
     }

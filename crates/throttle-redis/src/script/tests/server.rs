@@ -1,4 +1,4 @@
-//! A Redis server of a test's own, and a connection that has loaded the script.
+//! A Redis server for one test, and a connection that has loaded the script.
 
 use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult, Value};
 use throttle_core::{Charge, Micros, Outcome, Refund, StorageError};
@@ -8,7 +8,7 @@ use crate::{
     script::{self, Op},
 };
 
-/// Runs until it is dropped.
+/// A server that runs until this is dropped.
 pub(super) struct Server {
     connection: Connection,
     _server: throttle_testbed::Server,
@@ -23,12 +23,12 @@ impl Server {
         server
     }
 
-    /// Sends a command, and reads its answer.
+    /// Sends a command, and returns its answer.
     pub(super) fn ask<T: FromRedisValue>(&mut self, cmd: &Cmd) -> RedisResult<T> {
         cmd.query(&mut self.connection)
     }
 
-    /// Sends a command that is written as its words.
+    /// Sends a command given as words that are separated by spaces.
     pub(super) fn send<T: FromRedisValue>(&mut self, words: &str) -> T {
         let mut cmd = Cmd::new();
         words.split(' ').for_each(|word| {

@@ -1,4 +1,4 @@
-//! The script and core's arithmetic, given the same histories.
+//! The script and core's arithmetic on the same random histories.
 
 use std::{env, sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use crate::script::{Op, request::MAX_TIME};
 
 const YEAR_2026: u64 = 1_767_225_600_000_000;
 
-/// Histories that are checked; `TWIN_HISTORIES` asks for more, `TWIN_SEED` for one that failed.
+/// The number of histories. `TWIN_HISTORIES` sets another number, and `TWIN_SEED` repeats one that failed.
 const HISTORIES: u64 = 250;
 const STEPS: usize = 100;
 
 #[test]
-fn the_script_answers_as_core_does_whatever_happens() {
+fn the_script_gives_the_same_answers_as_core() {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
     let mut server = Server::start();
     let seeds = match number("TWIN_SEED") {
@@ -33,7 +33,7 @@ fn the_script_answers_as_core_does_whatever_happens() {
         denied += twins.denied;
         server.send::<()>("FLUSHALL");
     }
-    assert!(allowed > denied / 10 && denied > allowed / 10, "{allowed} passed, {denied} did not");
+    assert!(allowed > denied / 10 && denied > allowed / 10, "{allowed} allowed, {denied} denied");
 }
 
 struct Charged {
@@ -51,8 +51,10 @@ struct Twins<'a> {
     slots: Vec<Arc<CheckedRule>>,
     charged: Vec<Charged>,
     now: u64,
-    told: u64,
-    /// Near the epoch entries of a log are all moved back to it, where a receipt cannot tell them apart.
+    /// The last wait that was returned.
+    last_wait: u64,
+    /// The clock is near the epoch. A step back moves all entries of a log to the epoch, where receipts do not
+    /// distinguish them.
     near_epoch: bool,
     allowed: u32,
     denied: u32,
@@ -68,7 +70,7 @@ impl<'a> Twins<'a> {
         }
         let slots = (0..random.below(4) + 1).map(|slot| rule(&mut random, slot)).collect();
         let (model, charged) = (Model::default(), Vec::new());
-        let told = 0;
+        let last_wait = 0;
         Self {
             server,
             model,
@@ -77,7 +79,7 @@ impl<'a> Twins<'a> {
             slots,
             charged,
             now,
-            told,
+            last_wait,
             near_epoch,
             allowed: 0,
             denied: 0,
@@ -99,14 +101,14 @@ impl<'a> Twins<'a> {
         self.compare_keys();
     }
 
-    /// A key is there exactly while it matters, never without an end, and has the tag of core's codec.
+    /// Asserts that the expected keys exist, have a lifetime, and have the tag of core's codec.
     fn compare_keys(&mut self) {
         let mut keys: Vec<String> = self.server.send("KEYS *");
         keys.sort_unstable();
         assert_eq!(keys, self.model.keys(), "TWIN_SEED={}", self.seed);
         for key in keys {
             let left: i64 = self.server.send(&format!("PTTL {key}"));
-            // A minute more than the state matters, which is at least a millisecond.
+            // The lifetime of the state, which is at least a millisecond, plus the margin of a minute.
             assert!(left > 50_000, "TWIN_SEED={}: {key} is kept for {left} ms", self.seed);
             let expected = self.model.tag(&key);
             let is_log = self.server.send::<String>(&format!("TYPE {key}")) == "list";
@@ -126,7 +128,7 @@ impl<'a> Twins<'a> {
             6 => self.random.below(window + 1),
             7 => window,
             8 => self.random.below(3 * window),
-            _ => (self.told + self.random.below(3)).saturating_sub(1),
+            _ => (self.last_wait + self.random.below(3)).saturating_sub(1),
         };
         self.now = if self.random.one_in(20) {
             let back = if self.random.one_in(5) { self.random.below(self.now) } else { span };
@@ -148,7 +150,7 @@ impl<'a> Twins<'a> {
         }
         let outcome = self.compare(op, &asked);
         for (i, verdict) in outcome.iter().enumerate() {
-            self.told = verdict.retry_after.unwrap_or(verdict.reset_after).get();
+            self.last_wait = verdict.retry_after.unwrap_or(verdict.reset_after).get();
             if verdict.allowed {
                 self.allowed += 1
             } else {
@@ -198,18 +200,18 @@ impl<'a> Twins<'a> {
     }
 
     fn refund(&mut self) {
-        let mut given = Vec::new();
+        let mut refunded = Vec::new();
         for _ in 0..=self.random.below(2) {
             if self.charged.is_empty() {
                 break;
             }
             let recent = self.random.below(self.charged.len().min(8) as u64) as usize;
             let charged = self.charged.remove(self.charged.len() - 1 - recent);
-            if given.iter().all(|one: &Charged| one.slot != charged.slot) {
-                given.push(charged);
+            if refunded.iter().all(|one: &Charged| one.slot != charged.slot) {
+                refunded.push(charged);
             }
         }
-        for one in &mut given {
+        for one in &mut refunded {
             let is_log = one.rule.algorithm() == Algorithm::SlidingWindowLog;
             if self.random.one_in(4) || self.near_epoch && is_log {
                 one.receipt = None;
@@ -221,8 +223,8 @@ impl<'a> Twins<'a> {
                 one.rule = Arc::clone(&self.slots[one.slot]);
             }
         }
-        let keys: Vec<_> = given.iter().map(|one| key(one.slot)).collect();
-        let refunds: Vec<_> = given
+        let keys: Vec<_> = refunded.iter().map(|one| key(one.slot)).collect();
+        let refunds: Vec<_> = refunded
             .iter()
             .zip(&keys)
             .map(|(one, key)| Refund::new(Charge::new(key, &one.rule, one.cost), one.receipt))
@@ -238,7 +240,7 @@ fn key(slot: usize) -> Key<'static> {
     Key::from(format!("client {slot}"))
 }
 
-/// Returns a rule: small, ordinary or extreme.
+/// Returns a random rule with small, ordinary or extreme numbers.
 fn rule(random: &mut Random, slot: u64) -> Arc<CheckedRule> {
     loop {
         let algorithm = Algorithm::ALL[random.below(Algorithm::ALL.len() as u64) as usize];

@@ -1,4 +1,4 @@
-//! The histories of the conformance suite, worked out in exact arithmetic.
+//! The test vectors of the conformance suite, which were computed in exact arithmetic.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::server::Server;
 use crate::script::Op;
 
 #[test]
-fn every_vector_is_answered_as_worked_out() {
+fn every_test_vector_gets_the_expected_answers() {
     let mut server = Server::start();
     let all = vectors::all();
     assert!(all.len() > 200);

@@ -95,7 +95,7 @@ fn the_limit_applies_to_each_reply_separately() {
 }
 
 proptest! {
-    /// Arbitrary bytes in arbitrary pieces cause no panic, and at least the values that the parser finds are counted.
+    /// Scans arbitrary bytes in arbitrary pieces: without a panic, and counting all values that the parser finds.
     #[test]
     fn the_scanner_counts_all_replies_that_the_parser_finds(
         parts in prop::collection::vec(
