@@ -7,7 +7,7 @@
   --
   -- A refund returns the part of a charge that has not drained yet. The receipt has the position of the charge in
   -- the backlog, which gives that part. In a token bucket, the charges behind it move forward: by at most
-  -- `offset`·W + `offset_part`; charges from before `since_when` have drained, whatever their receipts say. In a
+  -- `offset`·W + `offset_part`; charges from before `since_when` have drained, regardless of their receipts. In a
   -- leaky bucket they stay, because they have scheduled times. `slots` are the freed slots of refunded requests,
   -- which later requests take.
   if kind == TOKEN_BUCKET or kind == LEAKY_BUCKET then
