@@ -18,7 +18,7 @@
 //! ```
 
 pub use throttle_core::{
-    AllowList, DenyList, Entry, InvalidEntry, InvalidRule, LimiterBuilder, ListMatch, MAX_KEY_LEN,
-    MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW, Rate, RuleMetrics, RuleStatus,
-    SharedLists, SharedListsMetrics, UnknownAlgorithm,
+    AllowList, AskKind, DenyList, Entry, InvalidEntry, InvalidRule, LimiterBuilder, ListMatch,
+    MAX_KEY_LEN, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW, Rate, RuleMetrics,
+    RuleStatus, SharedLists, SharedListsMetrics, UnknownAlgorithm,
 };

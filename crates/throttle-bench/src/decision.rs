@@ -8,7 +8,7 @@ use limitador::{
     limit::{Context, Limit},
     storage::in_memory,
 };
-use throttle_core::{Algorithm, Key, Limiter, Rule};
+use throttle_core::{Algorithm, AskKind, Key, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
 use crate::harness::{Variant, median, take_turns};
@@ -46,7 +46,9 @@ fn table(scenario: &str, keys: &[String], threads: usize) {
     for (algorithm, limiter) in &limiters {
         variants.push(variant(threads, algorithm.as_str(), move |i| {
             let key = Key::from(key(i));
-            black_box(limiter.begin(&key, Some(&["api"]), None).into_ready().is_ok());
+            black_box(
+                limiter.begin(&key, Some(&["api"]), None, AskKind::Acquire).into_ready().is_ok(),
+            );
         }));
     }
     variants.push(variant(threads, "limitador", |i| {

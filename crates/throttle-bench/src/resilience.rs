@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use throttle_core::{Key, Limiter, Rule, Storage};
+use throttle_core::{AskKind, Key, Limiter, Rule, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{
     CircuitBreaker, CircuitBreakerConfig, Deadline, Deadlines, DenialCache, FailureModes,
@@ -48,7 +48,9 @@ fn table(scenario: &str, key: &str, threads: usize) {
     for (name, limiter) in &limiters {
         let once = |_: usize| {
             let key = Key::from(&key);
-            black_box(limiter.begin(&key, Some(&["api"]), None).into_ready().is_ok());
+            black_box(
+                limiter.begin(&key, Some(&["api"]), None, AskKind::Acquire).into_ready().is_ok(),
+            );
         };
         variants.push(match threads {
             1 => Variant::new(name, once),

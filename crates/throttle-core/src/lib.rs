@@ -44,8 +44,8 @@ pub use self::{
     entry::{Entry, InvalidEntry},
     key::{Key, MAX_KEY_LEN},
     limiter::{
-        Acquired, AllowList, ConcurrencyLimit, ConcurrencyPermit, DenyList, Error, Limiter,
-        LimiterBuilder, LostSchedule, Metrics, RuleMetrics, RuleStatus, SharedLists,
+        Acquired, AllowList, AskKind, ConcurrencyLimit, ConcurrencyPermit, DenyList, Error,
+        Limiter, LimiterBuilder, LostSchedule, Metrics, RuleMetrics, RuleStatus, SharedLists,
         SharedListsMetrics, Status, Violation,
     },
     receipt::Receipt,

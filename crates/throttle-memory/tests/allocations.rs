@@ -9,7 +9,7 @@ use std::{
 };
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use throttle_core::{Algorithm, Key, Limiter, Rule};
+use throttle_core::{Algorithm, AskKind, Key, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
 #[global_allocator]
@@ -21,7 +21,7 @@ fn allocations(algorithm: Algorithm) -> (usize, usize) {
     limiter.add_rule(Rule::per_day("api", 2_000).algorithm(algorithm)).unwrap();
     let decide = || {
         let key = Key::from("203.0.113.7");
-        let mut reply = pin!(limiter.begin(&key, Some(&["api"]), None));
+        let mut reply = pin!(limiter.begin(&key, Some(&["api"]), None, AskKind::Acquire));
         match reply.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer.unwrap().is_allowed(),
             Poll::Pending => panic!("memory answers at once"),

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{Behaviour, Moody, admitted, fixed, limiter};
 use throttle_core::{
-    Algorithm, ChargeRequest, Decision, Key, Limiter, ManualClock, Micros, Rule, Storage,
+    Algorithm, AskKind, ChargeRequest, Decision, Key, Limiter, ManualClock, Micros, Rule, Storage,
 };
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{DenialCache, FailureModes, Fallback};
@@ -97,7 +97,7 @@ async fn an_answer_that_was_on_its_way_during_a_reset_is_not_kept() {
     assert_eq!(admitted(&limiter, "k", "r", 1).await, 1);
     storage.be(Behaviour::Later(Duration::from_millis(50)));
     let key = Key::from("k");
-    let slow = limiter.begin(&key, Some(&["r"]), None); // denied by now, and heard of later
+    let slow = limiter.begin(&key, Some(&["r"]), None, AskKind::Acquire); // denied by now, and heard of later
     storage.be(Behaviour::AtOnce);
     limiter.reset("k", "r").await.unwrap();
     assert!(!slow.await.unwrap().is_allowed());
@@ -285,7 +285,10 @@ async fn random_histories_get_the_answers_of_the_storage_itself() {
                     _ => {
                         let rules: &[&str] = if both { &["a", "b"] } else { &[name] };
                         let key = Key::from(key);
-                        let decisions = limiter.begin(&key, Some(rules), Some(cost)).await.unwrap();
+                        let decisions = limiter
+                            .begin(&key, Some(rules), Some(cost), AskKind::Acquire)
+                            .await
+                            .unwrap();
                         answers.push(decisions);
                     }
                 }

@@ -16,7 +16,7 @@ use std::{
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request, routing::get};
 use governor::{Quota, RateLimiter};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use throttle_core::{Algorithm, Key, Limiter, Rule};
+use throttle_core::{Algorithm, AskKind, Key, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 use throttle_tower::RateThrottleLayer;
 use tower::Service;
@@ -57,7 +57,7 @@ fn main() {
         limiter.add_rule(Rule::per_hour("api", 1).algorithm(algorithm)).expect("in range");
         let taken = bytes(|key| {
             let key = Key::from(key);
-            drop(now(limiter.begin(&key, Some(&["api"]), None)));
+            drop(now(limiter.begin(&key, Some(&["api"]), None, AskKind::Acquire)));
         });
         println!("| RateThrottle, {algorithm} | {taken} |");
     }
@@ -103,7 +103,7 @@ fn per_decision(algorithm: Algorithm) -> usize {
     limiter.add_rule(Rule::per_hour("api", 900).algorithm(algorithm)).expect("in range");
     let decide = || {
         let key = Key::from("203.0.113.7");
-        drop(now(limiter.begin(&key, Some(&["api"]), None)));
+        drop(now(limiter.begin(&key, Some(&["api"]), None, AskKind::Acquire)));
     };
     (0..600).for_each(|_| decide()); // the log has room for 1,024 now
     let region = Region::new(ALLOCATOR);

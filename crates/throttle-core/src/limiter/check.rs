@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use smallvec::SmallVec;
 
 use super::{
+    ask_kind::AskKind,
     error::Error,
     handle::Limiter,
     inner::Inner,
@@ -19,29 +20,21 @@ use crate::{
 };
 
 /// A rule of a request, and what it is charged.
-pub(super) type PendingCharge<'a> = (&'a ActiveRule, u64);
-
-/// What is done with a request.
-#[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) enum AskKind {
-    Acquire,
-    Peek,
-    /// As acquire, but a denial is no violation: the caller waits and comes again.
-    Wait,
-}
+type PendingCharge<'a> = (&'a ActiveRule, u64);
 
 impl Limiter {
-    /// Charges `key` by the rules that are named, or by every rule of the limiter: all or nothing.
+    /// Asks the named rules, or every rule of the limiter, about a request of `key`: the entry point for adapters.
     ///
-    /// This is what adapters call. The reply is ready at once when the storage answers at once, and
-    /// then nothing was boxed. Without `cost` each rule charges its own.
+    /// `kind` selects what happens to the request. It is charged by all rules or by none. Without `cost`, each rule
+    /// charges its own cost. If the storage answers at once, the reply is ready and nothing is boxed.
     pub fn begin<N: AsRef<str>>(
         &self,
         key: &Key<'_>,
         rules: Option<&[N]>,
         cost: Option<u64>,
+        kind: AskKind,
     ) -> Reply<Decisions, Error> {
-        self.inner.ask(key, rules, cost, AskKind::Acquire)
+        self.inner.ask(key, rules, cost, kind)
     }
 
     /// Says whether the rules that are named can be asked: known, each once, and at least one.
@@ -51,16 +44,6 @@ impl Limiter {
     /// [`Error::UnknownRule`], [`Error::RepeatedRule`] or [`Error::NoRules`].
     pub fn validate_rules<N: AsRef<str>>(&self, rules: Option<&[N]>) -> Result<(), Error> {
         select(&self.inner.rules.load(), rules, None).map(|_| ())
-    }
-
-    /// Answers as [`Limiter::begin`] would, but charges nothing, and counts nothing in the metrics.
-    pub fn begin_peek<N: AsRef<str>>(
-        &self,
-        key: &Key<'_>,
-        rules: Option<&[N]>,
-        cost: Option<u64>,
-    ) -> Reply<Decisions, Error> {
-        self.inner.ask(key, rules, cost, AskKind::Peek)
     }
 }
 
@@ -76,10 +59,13 @@ impl Inner {
         if cost == Some(0) {
             return Reply::ready(Err(Error::ZeroCost));
         }
-        // The usual cases without a list of what is asked.
+        let unchanged = kind.uses_rules_unchanged();
+        // One rule is the usual case, and needs no list.
         match (names, &rules[..]) {
-            (None, [active]) => return self.ask_rules(key, &[charged(active, cost)], kind),
-            (Some([name]), rules) => {
+            (None, [active]) if unchanged => {
+                return self.ask_rules(key, &[charged(active, cost)], kind);
+            }
+            (Some([name]), rules) if unchanged => {
                 return match find(rules, name.as_ref()) {
                     Ok(active) => self.ask_rules(key, &[charged(active, cost)], kind),
                     Err(error) => Reply::ready(Err(error)),
@@ -88,12 +74,38 @@ impl Inner {
             _ => {}
         }
         match select(&rules, names, cost) {
-            Ok(asked) => self.ask_rules(key, &asked, kind),
+            Ok(asked) if unchanged => self.ask_rules(key, &asked, kind),
+            Ok(asked) => self.ask_adjusted(key, &asked, kind),
             Err(error) => Reply::ready(Err(error)),
         }
     }
 
-    pub(super) fn ask_rules(
+    /// Asks rules that this kind of request adjusts.
+    fn ask_adjusted(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        asked: &[PendingCharge<'_>],
+        kind: AskKind,
+    ) -> Reply<Decisions, Error> {
+        let adjusted: SmallVec<[_; 4]> =
+            asked.iter().map(|(active, _)| kind.adjusted(active)).collect();
+        if adjusted.iter().all(Option::is_none) {
+            return self.ask_rules(key, asked, kind);
+        }
+        let adjusted = asked.iter().zip(adjusted).map(|((active, cost), rule)| {
+            let mut active = (*active).clone();
+            if let Some(rule) = rule {
+                active.rule = rule;
+            }
+            (active, *cost)
+        });
+        let adjusted: SmallVec<[_; 4]> = adjusted.collect();
+        let asked: SmallVec<[PendingCharge<'_>; 4]> =
+            adjusted.iter().map(|(active, cost)| (active, *cost)).collect();
+        self.ask_rules(key, &asked, kind)
+    }
+
+    fn ask_rules(
         self: &Arc<Self>,
         key: &Key<'_>,
         asked: &[PendingCharge<'_>],
@@ -136,7 +148,7 @@ impl Inner {
         let request = ChargeRequest::new(charges, self.clock.as_ref());
         match kind {
             AskKind::Peek => self.storage.peek(&request),
-            AskKind::Acquire | AskKind::Wait => self.storage.acquire(&request),
+            _ => self.storage.acquire(&request),
         }
     }
 
@@ -196,8 +208,8 @@ impl Inner {
         kind: AskKind,
     ) {
         let counts = match kind {
-            AskKind::Acquire => true,
-            AskKind::Wait => decisions.is_allowed(),
+            AskKind::Acquire | AskKind::Shape { .. } => true,
+            AskKind::Wait { .. } => decisions.is_allowed(),
             AskKind::Peek => false,
         };
         if !counts {
@@ -246,7 +258,7 @@ fn one_admitted(
 }
 
 /// Looks the rules up, and says what each is charged.
-pub(super) fn select<'a, N: AsRef<str>>(
+fn select<'a, N: AsRef<str>>(
     rules: &'a [ActiveRule],
     names: Option<&[N]>,
     cost: Option<u64>,

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, sync::atomic::Ordering::Relaxed};
 
 use super::{
+    ask_kind::AskKind,
     error::Error,
     inner::Inner,
     lists::{AllowList, DenyList},
@@ -103,7 +104,9 @@ impl Limiter {
     ///
     /// [`Error::UnknownRule`], or [`Error::Storage`] when the storage could not decide.
     pub async fn check<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
-        self.begin(&key.into(), Some(&[rule]), None).await.map(Decisions::into_most_restrictive)
+        self.begin(&key.into(), Some(&[rule]), None, AskKind::Acquire)
+            .await
+            .map(Decisions::into_most_restrictive)
     }
 
     /// Charges `key` a cost of at least 1 by a rule, if it admits that.
@@ -117,7 +120,7 @@ impl Limiter {
         rule: &str,
         cost: u64,
     ) -> Result<Decision, Error> {
-        self.begin(&key.into(), Some(&[rule]), Some(cost))
+        self.begin(&key.into(), Some(&[rule]), Some(cost), AskKind::Acquire)
             .await
             .map(Decisions::into_most_restrictive)
     }
@@ -133,7 +136,7 @@ impl Limiter {
         key: impl Into<Key<'k>>,
         rules: &[&str],
     ) -> Result<Decisions, Error> {
-        self.begin(&key.into(), Some(rules), None).await
+        self.begin(&key.into(), Some(rules), None, AskKind::Acquire).await
     }
 
     /// Answers as [`Limiter::check`] would, but charges nothing.
@@ -142,7 +145,7 @@ impl Limiter {
     ///
     /// As for [`Limiter::check`].
     pub async fn peek<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
-        self.begin_peek(&key.into(), Some(&[rule]), None)
+        self.begin(&key.into(), Some(&[rule]), None, AskKind::Peek)
             .await
             .map(Decisions::into_most_restrictive)
     }

@@ -1,5 +1,6 @@
 //! The limiter: the handle that users hold, and what is behind it.
 
+mod ask_kind;
 mod builder;
 mod changes;
 mod check;
@@ -20,6 +21,7 @@ mod violations;
 mod wait;
 
 pub use self::{
+    ask_kind::AskKind,
     builder::LimiterBuilder,
     concurrency::{Acquired, ConcurrencyLimit, ConcurrencyPermit},
     error::Error,

@@ -36,7 +36,7 @@ impl ActiveRule {
         {
             return Some(Arc::clone(&shaped.rule));
         }
-        let rule = self.rule.with_longest_delay(longest);
+        let rule = self.rule.with_max_delay(longest);
         rule.max_delay()?;
         let rule = Arc::new(rule);
         self.shaped.store(Some(Arc::new(Shaped { longest, rule: Arc::clone(&rule) })));

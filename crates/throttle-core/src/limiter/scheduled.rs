@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use smallvec::SmallVec;
 
 use super::{
+    ask_kind::AskKind,
     handle::Limiter,
     pause::{Event, Pause},
 };
@@ -100,7 +101,7 @@ impl Limiter {
                 is_lost |= before.saturating_add(turns.last().into()) > longest;
             }
             if (looks || has_moved) && !is_lost {
-                let now = self.begin_peek(key, Some(&turns.names()), None).await;
+                let now = self.begin(key, Some(&turns.names()), None, AskKind::Peek).await;
                 let waited = pause.waited().into();
                 let forgotten = |now| turns.are_forgotten(&now, waited, has_moved, &mut reset);
                 is_lost = now.is_ok_and(forgotten);

@@ -1,21 +1,9 @@
 //! Waiting for one's turn instead of being refused.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use smallvec::SmallVec;
-
-use super::{
-    check::{AskKind, PendingCharge, select},
-    error::Error,
-    handle::Limiter,
-    rules::ActiveRule,
-};
-use crate::{
-    decision::{Decision, Decisions},
-    key::Key,
-    rule::checked::CheckedRule,
-    storage::Reply,
-};
+use super::{ask_kind::AskKind, error::Error, handle::Limiter};
+use crate::{decision::Decision, key::Key};
 
 impl Limiter {
     /// Waits until a rule admits what one request costs, charges it, and returns the decision: for
@@ -42,7 +30,8 @@ impl Limiter {
         let key = key.into();
         loop {
             let since = self.change_count();
-            let decisions = self.begin_waiting(&key, Some(&[rule]), None, Duration::MAX).await?;
+            let kind = AskKind::Wait { max_delay: Duration::MAX };
+            let decisions = self.begin(&key, Some(&[rule]), None, kind).await?;
             if decisions.is_allowed() {
                 let waited = self.wait_until_scheduled(&key, &decisions, Duration::MAX, since);
                 let Err(lost) = waited.await else { return Ok(decisions.into_most_restrictive()) };
@@ -56,68 +45,5 @@ impl Limiter {
                 None => return Ok(decisions.into_most_restrictive()),
             }
         }
-    }
-
-    /// Charges as [`Limiter::begin`] does, for callers who wait where they are denied and ask again:
-    /// a denial is not counted, is no violation, and shuts nobody out. A leaky bucket denies whose turn is
-    /// further away than `longest`.
-    pub fn begin_waiting<N: AsRef<str>>(
-        &self,
-        key: &Key<'_>,
-        rules: Option<&[N]>,
-        cost: Option<u64>,
-        longest: Duration,
-    ) -> Reply<Decisions, Error> {
-        self.begin_changed(key, rules, cost, AskKind::Wait, |active| {
-            let bound = active.rule.with_longest_delay(longest);
-            let changes = bound.max_delay().or(bound.block()).is_some();
-            changes.then(|| Arc::new(bound.without_block()))
-        })
-    }
-
-    /// Charges as [`Limiter::begin`] does, for callers who let requests wait for their turn by a leaky bucket:
-    /// it denies whose turn is further away than `longest`.
-    pub fn begin_shaped<N: AsRef<str>>(
-        &self,
-        key: &Key<'_>,
-        rules: Option<&[N]>,
-        cost: Option<u64>,
-        longest: Duration,
-    ) -> Reply<Decisions, Error> {
-        self.begin_changed(key, rules, cost, AskKind::Acquire, |active| active.shaped(longest))
-    }
-
-    /// Asks by rules that are changed for this request.
-    fn begin_changed<N: AsRef<str>>(
-        &self,
-        key: &Key<'_>,
-        rules: Option<&[N]>,
-        cost: Option<u64>,
-        kind: AskKind,
-        change: impl Fn(&ActiveRule) -> Option<Arc<CheckedRule>>,
-    ) -> Reply<Decisions, Error> {
-        if cost == Some(0) {
-            return Reply::ready(Err(Error::ZeroCost));
-        }
-        let active = self.inner.rules.load();
-        let asked = match select(&active, rules, cost) {
-            Ok(asked) => asked,
-            Err(error) => return Reply::ready(Err(error)),
-        };
-        let changed: SmallVec<[_; 4]> = asked.iter().map(|(one, _)| change(one)).collect();
-        if changed.iter().all(Option::is_none) {
-            return self.inner.ask_rules(key, &asked, kind);
-        }
-        let changed = asked.iter().zip(changed).map(|((active, cost), rule)| {
-            let mut active = (*active).clone();
-            if let Some(rule) = rule {
-                active.rule = rule;
-            }
-            (active, *cost)
-        });
-        let changed: SmallVec<[_; 4]> = changed.collect();
-        let asked: SmallVec<[PendingCharge<'_>; 4]> =
-            changed.iter().map(|(active, cost)| (active, *cost)).collect();
-        self.inner.ask_rules(key, &asked, kind)
     }
 }

@@ -207,7 +207,7 @@ impl CheckedRule {
     /// Returns the same rule by which nobody waits for longer than `at_most` for a turn: it denies whose turn
     /// is further away. To rules of other algorithms, which have no turns, it makes no difference.
     #[must_use]
-    pub fn with_longest_delay(&self, at_most: Duration) -> Self {
+    pub fn with_max_delay(&self, at_most: Duration) -> Self {
         let is_queue = self.algorithm == Algorithm::LeakyBucket;
         // Longer than any queue is none: the longest takes ten years to drain.
         let bound = is_queue && at_most < MAX_WINDOW;

@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::{collection::vec, prelude::*};
 use sfv::{BareItem, Item, List, ListEntry, Parser};
-use throttle_core::{Algorithm, Key, Limiter, ManualClock, Rule};
+use throttle_core::{Algorithm, AskKind, Key, Limiter, ManualClock, Rule};
 use throttle_memory::MemoryStorage;
 
 use super::*;

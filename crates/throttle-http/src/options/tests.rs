@@ -1,5 +1,5 @@
 use http::Request;
-use throttle_core::{Key, Limiter, Rule};
+use throttle_core::{AskKind, Key, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
 use super::*;
@@ -118,7 +118,7 @@ fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_the_existing_ones() {
     assert!(check(&throttle).is_ok());
     let left = |name| {
         let key = Key::from("192.0.2.1");
-        let reply = limiter.begin_peek(&key, Some(&[name]), None);
+        let reply = limiter.begin(&key, Some(&[name]), None, AskKind::Peek);
         reply.into_ready().expect("memory").unwrap().most_restrictive().remaining()
     };
     assert_eq!(left("a"), 1, "only the named rule is charged");

@@ -14,7 +14,9 @@ mod tests;
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
-use throttle_core::{Algorithm, Decision, Decisions, Error, Key, LostSchedule, Micros, Reply};
+use throttle_core::{
+    Algorithm, AskKind, Decision, Decisions, Error, Key, LostSchedule, Micros, Reply,
+};
 
 pub use self::error::OutboundError;
 use self::server_backoff::Pauses;
@@ -280,8 +282,8 @@ impl Dispatcher {
     /// Checks the rules for a call that has waited for `waited`.
     fn ask(&self, key: &Key<'_>, cost: Option<u64>, waited: Duration) -> Reply<Decisions, Error> {
         let names = self.throttle.options().selection.names();
-        let left = self.wait_limits.max_wait.saturating_sub(waited);
-        self.throttle.limiter().begin_waiting(key, names, cost, left)
+        let max_delay = self.wait_limits.max_wait.saturating_sub(waited);
+        self.throttle.limiter().begin(key, names, cost, AskKind::Wait { max_delay })
     }
 
     /// Handles the answer of the limiter when it arrives, even if this is dropped early: the charge is refunded then.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use throttle_core::{Decision, Decisions, Error, Key, Reply};
+use throttle_core::{AskKind, Decision, Decisions, Error, Key, Reply};
 
 use super::Throttle;
 use crate::picked_rules::PickedRules;
@@ -33,10 +33,11 @@ impl Throttle {
         names: Option<&[N]>,
         cost: Option<u64>,
     ) -> Reply<Decisions, Error> {
-        match self.options().shape {
-            None => self.limiter().begin(key, names, cost),
-            Some(longest) => self.limiter().begin_shaped(key, names, cost, longest),
-        }
+        let kind = match self.options().shape {
+            None => AskKind::Acquire,
+            Some(max_delay) => AskKind::Shape { max_delay },
+        };
+        self.limiter().begin(key, names, cost, kind)
     }
 
     /// Checks the same rules again for a request that was allowed and then lost its scheduled time. A denial is
@@ -46,15 +47,16 @@ impl Throttle {
         key: &Key<'_>,
         lost: &Decisions,
         cost: Option<u64>,
-        longest: Duration,
+        max_delay: Duration,
     ) -> Reply<Decisions, Error> {
         let limiter = self.limiter();
+        let kind = AskKind::Wait { max_delay };
         if self.options().select_rules.is_none() && !self.waits_for_key {
-            return limiter.begin_waiting(key, self.options().selection.names(), cost, longest);
+            return limiter.begin(key, self.options().selection.names(), cost, kind);
         }
         let rules = lost.all().iter().filter(|one| !one.is_concurrency());
         let names: SmallVec<[&str; 4]> = rules.map(Decision::rule).collect();
-        limiter.begin_waiting(key, Some(&names), cost, longest)
+        limiter.begin(key, Some(&names), cost, kind)
     }
 
     /// Returns whether there are rules to check.

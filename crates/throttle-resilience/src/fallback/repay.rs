@@ -96,7 +96,7 @@ async fn still_counts(
 ) -> Result<u64, StorageError> {
     // All that is free of it remains, however far the turns are.
     let share = debt.rule.fraction(1, servers).without_block();
-    let share = Arc::new(share.with_longest_delay(Duration::MAX));
+    let share = Arc::new(share.with_max_delay(Duration::MAX));
     let reply = {
         let charge = [Charge::new(&debt.key, &share, 1)];
         local.storage.peek(&ChargeRequest::new(&charge, debt.clock.as_ref()))

@@ -46,7 +46,7 @@ async fn a_peek_a_reset_and_a_refund_change_nothing_in_the_metrics() {
     let decision = limiter.check("k", "a").await.unwrap();
     let before = json!(limiter.metrics());
     assert!(!limiter.peek("k", "a").await.unwrap().is_allowed());
-    limiter.begin_peek(&Key::from("k"), Some(&["a"]), Some(5)).await.unwrap();
+    limiter.begin(&Key::from("k"), Some(&["a"]), Some(5), AskKind::Peek).await.unwrap();
     limiter.rollback("k", &[decision]).await.unwrap();
     limiter.refund("k", "a", 1).await.unwrap();
     limiter.reset("k", "a").await.unwrap();

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{Algorithm, Error, Key, Rule};
+use throttle_core::{Algorithm, AskKind, Error, Key, Rule};
 
 use crate::limiter;
 
@@ -134,8 +134,9 @@ async fn a_rule_with_a_longest_wait_is_made_once_and_anew_when_it_is_replaced() 
     let queue = |limit| Rule::per_minute("a", limit).algorithm(Algorithm::LeakyBucket).burst(9);
     let (limiter, _) = limiter([queue(5)]);
     let second = Duration::from_secs(1);
-    let ask = async |longest| {
-        let reply = limiter.begin_shaped(&Key::from("k"), Some(&["a"]), None, longest);
+    let ask = async |max_delay| {
+        let kind = AskKind::Shape { max_delay };
+        let reply = limiter.begin(&Key::from("k"), Some(&["a"]), None, kind);
         Arc::clone(reply.await.unwrap().most_restrictive().checked_rule())
     };
     let first = ask(second).await;
@@ -172,7 +173,8 @@ async fn clones_share_their_rules_and_their_counts() {
 #[tokio::test]
 async fn a_request_that_names_no_rules_is_asked_of_all_of_them() {
     let (limiter, _) = limiter([Rule::per_minute("a", 5), Rule::per_hour("b", 3)]);
-    let decisions = limiter.begin::<&str>(&Key::from("k"), None, None).await.unwrap();
+    let decisions =
+        limiter.begin::<&str>(&Key::from("k"), None, None, AskKind::Acquire).await.unwrap();
     assert_eq!(decisions.all().iter().map(|one| one.rule()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(decisions.most_restrictive().rule(), "b", "the one with the least remaining");
     assert_eq!(limiter.peek("k", "a").await.unwrap().remaining(), 4);

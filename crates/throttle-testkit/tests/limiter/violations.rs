@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{Algorithm, Key, Limiter, ListMatch, Rule, Violation};
+use throttle_core::{Algorithm, AskKind, Key, Limiter, ListMatch, Rule, Violation};
 use throttle_memory::MemoryStorage;
 
 use crate::{SECOND, limiter, start};
@@ -177,7 +177,7 @@ async fn a_callback_may_ask_the_limiter_and_is_not_told_of_what_it_causes() {
     let told_to = Arc::clone(&told);
     limiter.on_violation(move |violation| {
         told_to.lock().unwrap().push(violation.rule.clone());
-        let reply = strikes.begin(&violation.key, Some(&["strikes"]), None);
+        let reply = strikes.begin(&violation.key, Some(&["strikes"]), None, AskKind::Acquire);
         assert!(reply.into_ready().is_ok());
     });
     for _ in 0..6 {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use throttle_core::{Decisions, Key, Limiter, ManualClock, Micros, Rule, Storage};
+use throttle_core::{AskKind, Decisions, Key, Limiter, ManualClock, Micros, Rule, Storage};
 use throttle_memory::MemoryStorage;
 use tokio::runtime::{Builder, Runtime};
 
@@ -47,12 +47,14 @@ impl Client {
     }
 
     pub(crate) fn acquire(&self, rules: &[&str], cost: u64) -> Decisions {
-        let reply = self.limiter.begin(&Key::from(&self.key), Some(rules), Some(cost));
+        let reply =
+            self.limiter.begin(&Key::from(&self.key), Some(rules), Some(cost), AskKind::Acquire);
         self.runtime.block_on(reply).unwrap()
     }
 
     pub(crate) fn peek(&self, rules: &[&str], cost: u64) -> Decisions {
-        let reply = self.limiter.begin_peek(&Key::from(&self.key), Some(rules), Some(cost));
+        let reply =
+            self.limiter.begin(&Key::from(&self.key), Some(rules), Some(cost), AskKind::Peek);
         self.runtime.block_on(reply).unwrap()
     }
 

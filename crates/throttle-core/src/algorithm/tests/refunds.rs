@@ -303,7 +303,7 @@ proptest! {
             let is_bucket = matches!(algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket);
             let mut rule = if is_bucket { bucket(algorithm, limit, burst) } else { rule_of(algorithm, burst, SECOND) };
             if let Some(longest) = longest {
-                rule = rule.with_longest_delay(MIN_WINDOW * u32::from(longest));
+                rule = rule.with_max_delay(MIN_WINDOW * u32::from(longest));
             }
             play(&rule, &steps, |history| {
                 let now = history.run.now;

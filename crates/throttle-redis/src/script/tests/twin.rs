@@ -282,7 +282,7 @@ fn rule(random: &mut Random, slot: u64) -> Arc<CheckedRule> {
                 2 => random.below(u64::try_from(window.as_micros()).unwrap()),
                 _ => u64::MAX,
             };
-            return Arc::new(rule.with_longest_delay(Duration::from_micros(longest)));
+            return Arc::new(rule.with_max_delay(Duration::from_micros(longest)));
         }
     }
 }

@@ -1,0 +1,49 @@
+//! The kinds of requests that adapters make.
+
+use std::{sync::Arc, time::Duration};
+
+use super::rules::ActiveRule;
+use crate::rule::checked::CheckedRule;
+
+/// What [`Limiter::begin`](crate::Limiter::begin) does with a request.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum AskKind {
+    /// Charges the request if all rules allow it. A denial is a violation, and starts the rule's block.
+    Acquire,
+    /// Returns what [`Acquire`](Self::Acquire) would decide, but charges nothing, blocks nothing and counts
+    /// nothing in the metrics.
+    Peek,
+    /// Charges as [`Acquire`](Self::Acquire), for callers that wait after a denial and then ask again. A denial
+    /// is no violation, is not counted in the metrics, and starts no block.
+    Wait {
+        /// The longest delay of a leaky bucket; it denies requests that would be scheduled later.
+        max_delay: Duration,
+    },
+    /// Charges as [`Acquire`](Self::Acquire), for callers that delay a request until the time for which a leaky
+    /// bucket schedules it.
+    Shape {
+        /// The longest delay of a leaky bucket; it denies requests that would be scheduled later.
+        max_delay: Duration,
+    },
+}
+
+impl AskKind {
+    /// Returns whether rules decide as they are, so that [`adjusted`](Self::adjusted) would change none.
+    #[inline]
+    pub(super) fn uses_rules_unchanged(self) -> bool {
+        matches!(self, Self::Acquire | Self::Peek)
+    }
+
+    /// Returns the rule that decides a request of this kind, if it differs from the one that was added.
+    pub(super) fn adjusted(self, active: &ActiveRule) -> Option<Arc<CheckedRule>> {
+        match self {
+            Self::Acquire | Self::Peek => None,
+            Self::Wait { max_delay } => {
+                let rule = active.rule.with_max_delay(max_delay);
+                let differs = rule.max_delay().or(rule.block()).is_some();
+                differs.then(|| Arc::new(rule.without_block()))
+            }
+            Self::Shape { max_delay } => active.shaped(max_delay),
+        }
+    }
+}
