@@ -1,6 +1,6 @@
-//! Work that is completed even when its owner is dropped.
+//! Work that completes even if its owner is dropped.
 //!
-//! This crate has no async runtime, so the caller says where unfinished work goes on.
+//! This crate has no async runtime, so the caller decides where unfinished work continues.
 
 use std::{
     fmt,
@@ -10,18 +10,18 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Work that can go on in the background.
+/// Work that can continue in the background.
 pub type Work<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A future that hands over its work when it is dropped before the end.
+/// A future that hands over its work if it is dropped before it completes.
 ///
-/// `F` receives what is left: it spawns it on a runtime, or calls [`finish`]. It runs in a destructor.
+/// `F` receives the unfinished work, and spawns it on a runtime or calls [`finish`]. It runs in a destructor.
 pub struct CompleteOnDrop<T: 'static, F: FnOnce(Work) + Unpin = fn(Work)> {
     left: Option<(Work<T>, F)>,
 }
 
 impl<T, F: FnOnce(Work) + Unpin> CompleteOnDrop<T, F> {
-    /// Creates a future that does `work`, and calls `on_drop` with it when it is dropped before the end.
+    /// Creates a future that runs `work`, and calls `on_drop` with it if it is dropped before it completes.
     pub fn new(work: impl Future<Output = T> + Send + 'static, on_drop: F) -> Self {
         Self { left: Some((Box::pin(work), on_drop)) }
     }
@@ -31,9 +31,9 @@ impl<T, F: FnOnce(Work) + Unpin> Future for CompleteOnDrop<T, F> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        // Taken out while it is polled: work that has panicked must not be polled again on drop.
+        // Taken out before the poll: work that has panicked must not be polled again on drop.
         let Some((mut work, on_drop)) = self.left.take() else {
-            return Poll::Pending; // polled after the end
+            return Poll::Pending; // polled after completion
         };
         let poll = work.as_mut().poll(cx);
         if poll.is_pending() {
@@ -59,15 +59,15 @@ impl<T, F: FnOnce(Work) + Unpin> fmt::Debug for CompleteOnDrop<T, F> {
 
 /// Polls work once from within a destructor, and spawns it if it is still pending.
 ///
-/// Work of an in-memory storage is done when this returns. Work that panics is logged and dropped: a
-/// panic in a destructor ends the process when a handler's panic runs that destructor.
+/// Work on an in-memory storage is complete when this function returns. A panic of the work is caught and logged:
+/// a panic in a destructor would abort the process if that destructor runs because of another panic.
 pub fn finish(work: impl Future<Output = ()> + Send + 'static, spawn: impl FnOnce(Work)) {
     let mut work: Work = Box::pin(work);
     let poll = || work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     match catch_unwind(AssertUnwindSafe(poll)) {
         Ok(Poll::Pending) => spawn(work),
         Ok(Poll::Ready(())) => {}
-        Err(_) => tracing::error!("a refund, release or reconciliation was not done: it panicked"),
+        Err(_) => tracing::error!("a refund, release or reconciliation failed: it panicked"),
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_while_another_panic_is_in_flight_does_not_end_the_process() {
+    fn work_that_panics_during_another_panic_does_not_abort_the_process() {
         struct Panics;
         impl Drop for Panics {
             fn drop(&mut self) {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_work_that_is_pending_when_it_is_dropped_is_handed_over() {
+    fn only_work_that_is_pending_on_drop_is_handed_over() {
         let handed_over = Cell::new(0);
         let count = |_: Work| handed_over.set(handed_over.get() + 1);
         let mut pending = CompleteOnDrop::new(pending::<u64>(), count);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_polled_before_it_is_spawned_and_spawned_only_if_it_is_pending() {
+    fn finish_polls_work_once_and_spawns_it_only_if_it_is_pending() {
         finish(async {}, never);
         let spawned = Cell::new(false);
         finish(pending(), |_| spawned.set(true));

@@ -1,4 +1,8 @@
-//! What a storage answers ([`Verdict`], [`Outcome`]) and what users see ([`Decision`], [`Decisions`]).
+//! The answers of a storage ([`Verdict`], [`Outcome`]) and the decisions that users see ([`Decision`],
+//! [`Decisions`]).
+//!
+//! A request has one charge for each of its rules, and each charge gets one verdict. A decision is a verdict
+//! together with its rule.
 
 use std::{mem, slice, sync::Arc, time::Duration};
 
@@ -10,27 +14,28 @@ use crate::{
     time::Micros,
 };
 
-/// Gives one rule's answer to one request.
+/// The answer of one rule to one request.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "backends make it, field by field")]
 pub struct Verdict {
-    /// Whether this rule admits the request.
+    /// Whether this rule allows the request.
     pub allowed: bool,
-    /// Whether the key is shut.
+    /// Whether the key is blocked.
     pub blocked: bool,
-    /// How much could be admitted right now, after this decision.
+    /// The highest cost that is allowed right now, after this decision.
     pub remaining: u64,
-    /// How long until all of the limit is free again.
+    /// The time until the whole limit is free again.
     pub reset_after: Micros,
-    /// When denied: the shortest wait after which the same cost is admitted, if any wait helps.
+    /// The shortest wait after which the same cost is allowed; `None` if the request is allowed, or if no wait
+    /// helps.
     pub retry_after: Option<Micros>,
-    /// Leaky bucket: how far away the request's turn is.
+    /// The time until the request's scheduled time; zero except for a leaky bucket.
     pub delay: Micros,
-    /// What was charged, when the whole request was admitted.
+    /// The receipt of the charge, if the whole request was allowed.
     pub receipt: Option<Receipt>,
 }
 
-/// Gives all rules' answers to one request, in the order of its charges.
+/// The answers of all rules to one request, in the order of its charges.
 #[derive(Clone, Default, Debug)]
 pub struct Outcome {
     verdicts: Few<Verdict>,
@@ -39,25 +44,25 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Collects the verdicts, one for each charge of the request, which were given at `at`.
+    /// Creates an outcome from the verdicts, one for each charge of the request, decided at the time `at`.
     pub fn new(verdicts: impl IntoIterator<Item = Verdict>, at: Micros) -> Self {
         Self { verdicts: Few::Many(verdicts.into_iter().collect()), at, degraded: false }
     }
 
-    /// Takes the verdict of a request of one rule.
+    /// Creates the outcome of a request with a single charge.
     #[inline]
     #[must_use]
     pub fn one(verdict: Verdict, at: Micros) -> Self {
         Self { verdicts: Few::One(verdict), at, degraded: false }
     }
 
-    /// Returns the time by which the storage decided.
+    /// Returns the time at which the storage decided.
     #[must_use]
     pub fn at(&self) -> Micros {
         self.at
     }
 
-    /// Marks the outcome as one that the storage itself did not give, because it could not.
+    /// Marks the outcome as decided by a substitute, because the storage itself failed.
     #[must_use]
     pub fn degraded(mut self) -> Self {
         self.degraded = true;
@@ -71,14 +76,14 @@ impl Outcome {
         self.verdicts.as_slice()
     }
 
-    /// Returns whether every rule admits.
+    /// Returns whether every rule allows the request.
     #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.verdicts().iter().all(|verdict| verdict.allowed)
     }
 
-    /// Returns whether something else than the storage answered.
+    /// Returns whether a substitute decided instead of the storage.
     #[inline]
     #[must_use]
     pub fn is_degraded(&self) -> bool {
@@ -86,7 +91,7 @@ impl Outcome {
     }
 }
 
-/// Holds one in place, which is the usual case and so allocates nothing, or several.
+/// One value inline, which is the usual case and needs no allocation, or several.
 #[derive(Clone, Debug)]
 enum Few<T> {
     One(T),
@@ -109,32 +114,35 @@ impl<T> Default for Few<T> {
     }
 }
 
-/// Says that a key was found in one of the limiter's lists.
+/// The list of the limiter that contains the key.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[expect(
     clippy::exhaustive_enums,
     reason = "storages and metrics name both lists; a third would change each of them"
 )]
 pub enum ListMatch {
-    /// It may always pass; nothing was charged.
+    /// The allow list: the request is always allowed, and nothing is charged.
     Allowed,
-    /// It may not pass, for now or for good; nothing was charged.
+    /// The deny list: the request is denied, for a time or permanently, and nothing is charged.
     Denied,
 }
 
-/// Tells whether a request may pass, by one rule, and what to tell its client.
+/// The decision of one rule about one request.
+///
+/// It says whether the request is allowed, and has the values that a client needs to know: how much remains, and
+/// when to retry.
 ///
 /// # Examples
 ///
 /// ```
 /// # use throttle_core::Decision;
-/// fn tell(decision: &Decision) -> String {
+/// fn message(decision: &Decision) -> String {
 ///     if decision.is_allowed() {
 ///         return format!("{} of {} left", decision.remaining(), decision.limit());
 ///     }
 ///     match decision.retry_after() {
-///         Some(wait) => format!("come back in {wait:?}"),
-///         None => "no wait helps".to_owned(),
+///         Some(wait) => format!("retry in {wait:?}"),
+///         None => "denied permanently".to_owned(),
 ///     }
 /// }
 /// ```
@@ -145,7 +153,7 @@ pub struct Decision {
     cost: u64,
     degraded: bool,
     listed: Option<ListMatch>,
-    /// Whether it is about places, not about a rate.
+    /// Whether the decision is about a concurrency limit, not about a rate.
     places: bool,
     /// Whether its charge was refunded or reconciled; its clones share this.
     changed: SharedFlag,
@@ -175,7 +183,7 @@ impl Decision {
         }
     }
 
-    /// Tells of a place among those that `rule` names.
+    /// Creates the decision of a concurrency limit, of which `rule` has the name and the limit.
     pub(crate) fn of_permits(
         rule: Arc<CheckedRule>,
         in_use: u64,
@@ -195,12 +203,12 @@ impl Decision {
         }
     }
 
-    /// Says that it is about places.
-    pub(crate) fn of_places(self) -> Self {
-        Self { places: true, ..self }
+    /// Marks the decision as one about a concurrency limit.
+    pub(crate) fn as_concurrency(self) -> Self {
+        Self { concurrency: true, ..self }
     }
 
-    pub(crate) fn listed_as(
+    pub(crate) fn by_list(
         rule: Arc<CheckedRule>,
         listed: ListMatch,
         cost: u64,
@@ -226,55 +234,56 @@ impl Decision {
         }
     }
 
-    /// Returns whether this rule admits the request.
+    /// Returns whether this rule allows the request.
     #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.verdict.allowed
     }
 
-    /// Returns the most that one request could ever cost: the burst of a bucket, else the limit.
+    /// Returns the highest cost that one request may ever have: the burst of a bucket, otherwise the limit.
     #[inline]
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.rule.capacity()
     }
 
-    /// Returns how much could be admitted right now, after this decision.
+    /// Returns the highest cost that is allowed right now, after this decision.
     #[inline]
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.verdict.remaining
     }
 
-    /// Returns how long until all of the limit is free again if nothing more is admitted.
+    /// Returns the time until the whole limit is free again if no more requests are allowed.
     #[inline]
     #[must_use]
     pub fn reset_after(&self) -> Duration {
         self.verdict.reset_after.into()
     }
 
-    /// Returns, for a denial, the shortest wait after which the same cost is admitted, to the
-    /// microsecond; none when no wait helps.
+    /// Returns the shortest wait after which the same cost is allowed, exact to the microsecond.
+    ///
+    /// `None` if the request is allowed, or if no wait helps.
     #[inline]
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.verdict.retry_after.map(Duration::from)
     }
 
-    /// Returns how far away the request's turn is; zero unless the rule is a leaky bucket.
+    /// Returns the time until the request's scheduled time; zero unless the rule is a leaky bucket.
     #[must_use]
     pub fn delay(&self) -> Duration {
         self.verdict.delay.into()
     }
 
-    /// Returns whether the key is shut, by the rule's block or by the deny list.
+    /// Returns whether the key is blocked, by the rule's block or by the deny list.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.verdict.blocked
     }
 
-    /// Returns whether something else than the storage answered, because the storage could not.
+    /// Returns whether a substitute decided because the storage failed.
     #[inline]
     #[must_use]
     pub fn is_degraded(&self) -> bool {
@@ -288,13 +297,14 @@ impl Decision {
         self.listed
     }
 
-    /// Returns whether it is about how many requests are under way ([`ConcurrencyLimit`](crate::ConcurrencyLimit)),
-    /// not about how many come in a time: then nobody knows when a place is free, and of the rule only
-    /// name and limit mean something.
+    /// Returns whether the decision is about a [`ConcurrencyLimit`](crate::ConcurrencyLimit), not about a rate.
+    ///
+    /// Such a decision has no times, since it is not known when a permit is released. Only the name and the limit of
+    /// its rule are meaningful.
     #[inline]
     #[must_use]
     pub fn is_concurrency(&self) -> bool {
-        self.places
+        self.concurrency
     }
 
     /// Returns the name of the rule.
@@ -304,28 +314,27 @@ impl Decision {
         self.rule.name()
     }
 
-    /// Returns the rule that was asked, as it was then.
+    /// Returns the rule that decided, as it was at that time.
     #[inline]
     #[must_use]
     pub fn checked_rule(&self) -> &Arc<CheckedRule> {
         &self.rule
     }
 
-    /// Returns what was asked for.
+    /// Returns the cost of the request.
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.cost
     }
 
-    /// Returns what the storage answered, in whole microseconds; of a key in one of the lists, what
-    /// the list says.
+    /// Returns the storage's answer, with times in whole microseconds; for a key in a list, the list's answer.
     #[inline]
     #[must_use]
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
     }
 
-    /// Returns what was charged, if anything was.
+    /// Returns the receipt of the charge, if the request was charged.
     #[must_use]
     pub fn receipt(&self) -> Option<Receipt> {
         self.verdict.receipt
@@ -333,7 +342,7 @@ impl Decision {
 }
 
 impl Decision {
-    /// Marks it as refunded or reconciled, and returns whether it was not before.
+    /// Returns `true` on the first call: a charge may be rolled back or reconciled only once.
     pub(crate) fn begin_change(&self) -> bool {
         self.changed.set()
     }
@@ -344,11 +353,11 @@ impl Decision {
     }
 
     fn rolled_back(&self) -> Self {
-        let mut told = self.settled(0);
-        if told.verdict.receipt.take().is_some() {
-            told.verdict.delay = Micros::ZERO;
+        let mut updated = self.reconciled(0);
+        if updated.verdict.receipt.take().is_some() {
+            updated.verdict.delay = Micros::ZERO;
         }
-        told
+        updated
     }
 
     fn settled(&self, actual: u64) -> Self {
@@ -368,11 +377,11 @@ impl Decision {
                 verdict.reset_after = Micros::ZERO;
             }
         }
-        told
+        updated
     }
 }
 
-/// Tells whether a request may pass, by all of its rules.
+/// A flag that is set once through a shared reference. A clone has its own flag.
 #[derive(Clone, Debug)]
 pub struct Decisions(OneOrMore);
 
@@ -389,29 +398,31 @@ impl Decisions {
         Self(OneOrMore::One(decision))
     }
 
-    /// `all` is not empty.
+    /// Creates the decisions of a request with several rules; `all` is not empty.
     pub(crate) fn new(all: Vec<Decision>) -> Self {
         let most_restrictive = most_restrictive(&all);
         Self(OneOrMore::More { all, most_restrictive })
     }
 
-    /// Collects decisions about one request; none where there are none.
+    /// Creates the decisions about one request, or returns `None` for an empty iterator.
     #[must_use]
     pub fn of(all: impl IntoIterator<Item = Decision>) -> Option<Self> {
         let all: Vec<_> = all.into_iter().collect();
         (!all.is_empty()).then(|| Self::new(all))
     }
 
-    /// Returns whether every rule admits, and so whether the request was charged.
+    /// Returns whether every rule allows the request. Only then is it charged.
     #[inline]
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         self.most_restrictive().is_allowed()
     }
 
-    /// Returns the decision to tell the client about: of a refusal the denial with the longest wait
-    /// (no wait that helps is the longest), otherwise the one with the least remaining (of equals the
-    /// one with the longest reset). What is about requests under way speaks after what is about rates.
+    /// Returns the decision to report to the client.
+    ///
+    /// For a denied request it is the denial with the longest wait; a denial that no wait lifts counts as the
+    /// longest. For an allowed request it is the decision with the least remaining, and among equals the one with
+    /// the longest reset. Decisions about rates take precedence over those about concurrency.
     #[inline]
     #[must_use]
     pub fn most_restrictive(&self) -> &Decision {
@@ -421,9 +432,10 @@ impl Decisions {
         }
     }
 
-    /// Returns all decisions, in the order in which the rules were asked.
+    /// Returns all decisions, in the order of the rules.
     ///
-    /// When another rule denies, a rule that would have admitted says so, and was not charged.
+    /// If another rule denies the request, a rule that would have allowed it has an allowed decision, but was not
+    /// charged.
     #[inline]
     #[must_use]
     pub fn all(&self) -> &[Decision] {
@@ -433,31 +445,31 @@ impl Decisions {
         }
     }
 
-    /// Returns how far away the request's turn is: the longest of its rules' delays, zero for a
-    /// request that is denied.
+    /// Returns the time until the request's scheduled time: the longest delay of its rules, and zero if it is denied.
     #[must_use]
     pub fn delay(&self) -> Duration {
         let longest = || self.all().iter().map(Decision::delay).max().unwrap_or_default();
         if self.is_allowed() { longest() } else { Duration::ZERO }
     }
 
-    /// Returns what to tell of a request whose charge was given back by rules that `goes_back` names: what it
-    /// took is there again.
+    /// Returns the decisions to report after the charges that `is_refunded` selects were refunded.
     ///
-    /// It is the state of the decision without the charge; what other requests did since is not in
-    /// it, and `reset_after` is an upper bound unless nothing else is held.
+    /// They describe the state of the original decision without these charges. They do not include what other
+    /// requests have charged since, and `reset_after` is an upper bound unless the whole limit is free.
     #[must_use]
-    pub fn rolled_back(&self, goes_back: impl Fn(&Decision) -> bool) -> Self {
-        let tell = |one: &Decision| if goes_back(one) { one.rolled_back() } else { one.clone() };
-        Self::new(self.all().iter().map(tell).collect())
+    pub fn rolled_back(&self, is_refunded: impl Fn(&Decision) -> bool) -> Self {
+        let update =
+            |one: &Decision| if is_refunded(one) { one.rolled_back() } else { one.clone() };
+        Self::new(self.all().iter().map(update).collect())
     }
 
-    /// Returns what to tell of a request that was settled to what it turned out to cost, by rules that `changes`
-    /// names, in the way of [`rolled_back`](Self::rolled_back).
+    /// Returns the decisions to report after the charges that `changes` selects were reconciled with the actual
+    /// cost, in the same way as [`rolled_back`](Self::rolled_back).
     #[must_use]
-    pub fn settled(&self, actual: u64, changes: impl Fn(&Decision) -> bool) -> Self {
-        let tell = |one: &Decision| if changes(one) { one.settled(actual) } else { one.clone() };
-        Self::new(self.all().iter().map(tell).collect())
+    pub fn reconciled(&self, actual: u64, changes: impl Fn(&Decision) -> bool) -> Self {
+        let update =
+            |one: &Decision| if changes(one) { one.reconciled(actual) } else { one.clone() };
+        Self::new(self.all().iter().map(update).collect())
     }
 
     pub(crate) fn into_most_restrictive(self) -> Decision {
@@ -487,20 +499,20 @@ impl Extend<Decision> for Decisions {
 fn most_restrictive(all: &[Decision]) -> usize {
     let mut best = 0;
     for (i, decision) in all.iter().enumerate().skip(1) {
-        if speaks_before(decision, &all[best]) {
+        if is_more_restrictive(decision, &all[best]) {
             best = i;
         }
     }
     best
 }
 
-fn speaks_before(one: &Decision, two: &Decision) -> bool {
-    let places = (one.places, two.places);
+fn is_more_restrictive(one: &Decision, two: &Decision) -> bool {
+    let concurrency = (one.concurrency, two.concurrency);
     let (one, two) = (&one.verdict, &two.verdict);
     match (one.allowed, two.allowed) {
         (false, true) => true,
         (true, false) => false,
-        _ if places.0 != places.1 => places.1,
+        _ if concurrency.0 != concurrency.1 => concurrency.1,
         (false, false) => {
             let wait = |v: &Verdict| v.retry_after.unwrap_or(Micros::MAX);
             wait(one) > wait(two)

@@ -1,4 +1,4 @@
-//! What an entry of an allow or deny list matches.
+//! The entries of allow and deny lists.
 
 use std::{convert::Infallible, fmt, net::IpAddr, str::FromStr};
 
@@ -8,16 +8,16 @@ use crate::{key::Key, rule::error::quoted};
 
 /// An entry of an allow or deny list: a key, an address or a network.
 ///
-/// The methods of lists take everything that converts to one:
+/// The methods of lists accept every type that converts to an entry:
 ///
 /// | value | entry |
 /// | --- | --- |
-/// | `IpAddr` | every key that was made from this address |
-/// | `&Key`, `Key` | exactly this key, whatever it reads |
-/// | `&str` | an address or network, if it reads as one, else the key of that text |
+/// | `IpAddr` | every key that was created from this address |
+/// | `&Key`, `Key` | exactly this key, even if its text is an address |
+/// | `&str` | the address or network that the text denotes, otherwise the key of that text |
 ///
-/// A text is for what operators write. Add the key of a client, such as that of a
-/// [`Violation`](crate::Violation), as the key that it is: its text is what the client chose.
+/// Use texts for entries that operators write. Add the key of a client, such as that of a
+/// [`Violation`](crate::Violation), as a `Key`: the client may have chosen its text.
 ///
 /// ```
 /// # use throttle_core as ratethrottle;
@@ -39,16 +39,16 @@ pub struct Entry(Matches);
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Matches {
     Network(IpNet),
-    /// A key that was made from an address.
+    /// A key that was created from an address.
     AddressKey(Key<'static>),
-    /// A key that was not.
+    /// Any other key.
     Key(Key<'static>),
 }
 
-/// An error of an entry that is no key, no address and no network.
+/// The error for a text that is not a valid key, address or network.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{entry} is no entry for a list: {why}; write an address (192.0.2.7), a network \
+    "{entry} is not a valid list entry: {why}; use an address (192.0.2.7), a network \
      (192.0.2.0/24) or a key (user:42)"
 )]
 pub struct InvalidEntry {
@@ -57,15 +57,15 @@ pub struct InvalidEntry {
 }
 
 const NOT_AN_ADDRESS: &str =
-    "it is no address, though it looks like one (`Entry::key` takes a key that reads so)";
+    "it looks like an address but is not one (use `Entry::key` if it is a key)";
 const WRONG_PREFIX: &str = "its prefix length does not fit its address";
-const ALL_ADDRESSES: &str = "it matches every address; if you mean that, add `Entry::all_ipv4()` \
+const ALL_ADDRESSES: &str = "it matches every address; if that is intended, add `Entry::all_ipv4()` \
                              or `Entry::all_ipv6()`";
 
 impl Entry {
-    /// Returns the entry of exactly this key, whatever it reads.
+    /// Returns the entry of exactly this key, even if its text is an address.
     ///
-    /// A key that was made from an address and one that is the text of that address are two entries.
+    /// A key that was created from an address and a key that is the text of that address are two entries.
     pub fn key<'k>(key: impl Into<Key<'k>>) -> Self {
         let key = key.into();
         match key.address() {
@@ -74,18 +74,18 @@ impl Entry {
         }
     }
 
-    /// Returns the entry of all keys that were made from an address.
+    /// Returns the entry of all keys that were created from this address.
     #[must_use]
     pub fn address(address: IpAddr) -> Self {
         Self(Matches::Network(IpNet::from(address.to_canonical())))
     }
 
-    /// Returns the entry of all keys that were made from an address within a network.
+    /// Returns the entry of all keys that were created from an address within a network.
     ///
     /// # Errors
     ///
-    /// [`InvalidEntry`] for a prefix length that does not fit the address, and for one of 0, which
-    /// [`Entry::all_ipv4`] and [`Entry::all_ipv6`] are for.
+    /// [`InvalidEntry`] for a prefix length that does not fit the address, and for a prefix length of 0: use
+    /// [`Entry::all_ipv4`] or [`Entry::all_ipv6`] instead.
     pub fn network(address: IpAddr, prefix: u8) -> Result<Self, InvalidEntry> {
         let entry = || format!("{address}/{prefix}");
         let wrong = |why| InvalidEntry { entry: quoted(&entry()), why };
@@ -96,19 +96,19 @@ impl Entry {
         }
     }
 
-    /// Returns the entry of all keys that were made from an IPv4 address.
+    /// Returns the entry of all keys that were created from an IPv4 address.
     #[must_use]
     pub fn all_ipv4() -> Self {
         Self(Matches::Network(IpNet::V4(Default::default())))
     }
 
-    /// Returns the entry of all keys that were made from an IPv6 address.
+    /// Returns the entry of all keys that were created from an IPv6 address.
     #[must_use]
     pub fn all_ipv6() -> Self {
         Self(Matches::Network(IpNet::V6(Default::default())))
     }
 
-    /// Returns the entry as a printable text without spaces, for a storage; [`Entry::decode`] reads it.
+    /// Returns the entry as a printable text without spaces, for storages; [`Entry::decode`] reads it.
     #[must_use]
     pub fn encode(&self) -> String {
         match &self.0 {
@@ -118,13 +118,13 @@ impl Entry {
         }
     }
 
-    /// Reads what [`Entry::encode`] wrote; none for anything else.
+    /// Reads a text that [`Entry::encode`] wrote; returns `None` for any other text.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
-        let matches = if let Some(word) = text.strip_prefix("key:") {
-            Matches::Key(Key::from_word(word)?)
-        } else if let Some(word) = text.strip_prefix("address-key:") {
-            Matches::AddressKey(Key::from_word(word)?)
+        let matches = if let Some(token) = text.strip_prefix("key:") {
+            Matches::Key(Key::from_token(token)?)
+        } else if let Some(token) = text.strip_prefix("address-key:") {
+            Matches::AddressKey(Key::from_token(token)?)
         } else {
             Matches::Network(network(text)?)
         };
@@ -160,7 +160,7 @@ impl fmt::Debug for Entry {
 impl FromStr for Entry {
     type Err = InvalidEntry;
 
-    /// Reads an address or a network, or takes the text as a key.
+    /// Reads an address or a network, and otherwise uses the text as a key.
     fn from_str(entry: &str) -> Result<Self, InvalidEntry> {
         let wrong = |why| InvalidEntry { entry: quoted(entry), why };
         if entry.is_empty() {
@@ -173,7 +173,7 @@ impl FromStr for Entry {
             };
         }
         if entry.trim() != entry {
-            return Err(wrong("there is space around it"));
+            return Err(wrong("it begins or ends with white space"));
         }
         match entry.split_once('/') {
             Some((address, _)) if address.parse::<IpAddr>().is_ok() => Err(wrong(WRONG_PREFIX)),
@@ -231,7 +231,7 @@ fn network(text: &str) -> Option<IpNet> {
     }
 }
 
-/// Turns a network of IPv4 addresses in their IPv6 mapping into one of IPv4.
+/// Converts a network of IPv4-mapped IPv6 addresses to the IPv4 network.
 fn canonical(net: IpNet) -> IpNet {
     let prefix = net.prefix_len().checked_sub(96);
     match (net.addr().to_canonical(), prefix) {
@@ -242,12 +242,15 @@ fn canonical(net: IpNet) -> IpNet {
     }
 }
 
-/// Returns whether an operator who wrote this meant an address, a network or a range.
+/// Returns whether a text was probably meant as an address, a network or a range.
+///
+/// Such a text is an error: as a key it would match no client, and the operator would not notice.
 fn resembles_address(entry: &str) -> bool {
     entry.starts_with('[') || resembles_v4(entry) || resembles_v6(entry)
 }
 
-/// `10.0.0.256`, `10.0.0.1:80`, `10.0.0.1-10.0.0.9`, `10.0.0/8`, `10.0.*`; not the version `1.2.3`.
+/// Returns `true` for texts such as `10.0.0.256`, `10.0.0.1:80`, `10.0.0.1-10.0.0.9`, `10.0.0/8` and `10.0.*`, but
+/// not for the version `1.2.3`.
 fn resembles_v4(entry: &str) -> bool {
     let is_v4 = |c: char| c.is_ascii_digit() || c == '.';
     let host = entry.split_once(|c| !is_v4(c)).map_or(entry, |(host, _)| host);
@@ -265,7 +268,8 @@ fn resembles_v4(entry: &str) -> bool {
     }
 }
 
-/// `2001:db8::zz`, `fe80::1%eth0`, `2001:db8:*`, nine groups; not the keys `user:42` and `a:b:c`.
+/// Returns `true` for texts such as `2001:db8::zz`, `fe80::1%eth0`, `2001:db8:*` and nine groups, but not for the
+/// keys `user:42` and `a:b:c`.
 fn resembles_v6(entry: &str) -> bool {
     let Some((first, rest)) = entry.split_once(':') else { return false };
     let is_group = first.len() <= 4 && first.bytes().all(|byte| byte.is_ascii_hexdigit());

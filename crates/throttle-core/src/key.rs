@@ -1,4 +1,4 @@
-//! Who is limited: a [`Key`], made without allocating in the usual case.
+//! The [`Key`] of a request: the client, user or other identity that a rule limits.
 
 use std::{
     fmt::{self, Write as _},
@@ -10,21 +10,22 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// The longest identity that is kept as it is, in bytes; a longer one is kept as its SHA-256.
+/// The longest identity that is stored unchanged, in bytes; a longer one is stored as its SHA-256.
 pub const MAX_KEY_LEN: usize = 256;
+/// The size that holds the longest IPv6 address with its prefix length, and gives `Inline` 48 bytes.
 const INLINE: usize = 47;
 
-/// Names who is limited: a user, an API key, a client address, or a tuple of such parts.
+/// The identity that is limited: a user, an API key, a client address, or a tuple of such parts.
 ///
-/// Any bytes will do: braces, colons, spaces, bytes that are no UTF-8, none at all. What is longer
-/// than [`MAX_KEY_LEN`] is replaced by its SHA-256 ([FIPS 180-4]), so that a client cannot fill the
-/// storage with long names; a text of that digest is still another key.
+/// Each key has its own count under each rule. An identity may be any bytes, also empty or not UTF-8. One that is
+/// longer than [`MAX_KEY_LEN`] is replaced by its SHA-256 ([FIPS 180-4]), so that a client cannot fill the
+/// storage with long names. A key whose text is that digest is a different key.
 ///
-/// An address is written the way [`IpAddr`] prints it, so `Key::from("192.0.2.1")` and
-/// `Key::from(address)` share a limit. IPv4 in its IPv6 mapping is IPv4.
+/// An address has the text that [`IpAddr`] prints, so that `Key::from("192.0.2.1")` and `Key::from(address)` share
+/// a limit. An IPv4-mapped IPv6 address is the same key as the IPv4 address.
 ///
-/// The allow list matches an address only by a key that was made from an [`IpAddr`]: a text may be what a
-/// client chose. So pass the address itself where you have one.
+/// Create the key of a client address from the [`IpAddr`], not from its text: the allow list matches addresses and
+/// networks only with such keys, since a text may have been chosen by the client.
 ///
 /// ```
 /// # use throttle_core as ratethrottle;
@@ -43,10 +44,14 @@ pub struct Key<'a> {
     address: Address,
 }
 
+/// The address of a key, as the lists of a limiter see it.
 #[derive(Copy, Clone)]
 enum Address {
+    /// The key was created from this address.
     Known(IpAddr),
+    /// The text of the key may be an address; only the deny list reads it.
     InText,
+    /// The key has no address, whatever its text is.
     Never,
 }
 
@@ -64,7 +69,7 @@ struct Inline {
     bytes: [u8; INLINE],
 }
 
-/// The decimal digits of each octet with a dot after them, and how many bytes that is.
+/// The decimal digits of each octet and a dot, and the number of these bytes.
 const OCTETS: [([u8; 4], u8); 256] = {
     let mut octets = [([0; 4], 0); 256];
     let mut octet = 0;
@@ -82,18 +87,18 @@ const OCTETS: [([u8; 4], u8); 256] = {
 };
 
 impl<'a> Key<'a> {
-    /// Joins parts into one key; different parts never make the same key.
+    /// Joins parts into one key; different parts always give different keys.
     ///
-    /// The parts are separated by `|`; a `|` or `%` within one is written as `%7C` or `%25`.
+    /// The parts are separated by `|`. A `|` or `%` within a part is written as `%7C` or `%25`.
     pub fn parts<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Key<'static> {
         joined(parts.into_iter().map(|part| (false, part)))
     }
 
-    /// Joins keys into one, as [`Key::parts`] does with their identities; the digest of a long identity
-    /// is still no identity that a client could send.
+    /// Joins keys into one, as [`Key::parts`] does with their identities.
     ///
-    /// Lists see the address of the first part that was made from one ([`Key::network`]): who is denied by
-    /// address is denied on each route. That a part is the text of one counts for nothing.
+    /// The address of the joined key is that of the first key that was created from an address
+    /// ([`Key::network`]), so that a client whose address is denied is denied on every route. A key that is the
+    /// text of an address has no effect here. The digest of a long identity cannot be imitated by a client.
     pub fn join<'k>(keys: impl IntoIterator<Item = &'k Key<'k>>) -> Key<'static> {
         let mut address = Address::Never;
         let parts = keys.into_iter().map(|key| {
@@ -106,18 +111,21 @@ impl<'a> Key<'a> {
         Key { address, ..joined }
     }
 
-    /// Sets the key apart by a mark: it equals only a key with the same identity and mark, and parts
-    /// of these two. Lists still see its address.
+    /// Returns the key within the scope `mark`: the same identity has a separate key in each scope.
+    ///
+    /// It equals [`Key::parts`] of the mark and the identity. Lists still match its address.
     #[must_use]
     pub fn scoped(&self, mark: &str) -> Key<'static> {
         let mark = (false, mark.as_bytes());
-        let mut apart = joined([mark, (self.is_digest(), self.as_bytes())].into_iter());
-        apart.address = self.address().map_or(Address::Never, Address::Known);
-        apart
+        let mut scoped = joined([mark, (self.is_digest(), self.as_bytes())].into_iter());
+        scoped.address = self.address().map_or(Address::Never, Address::Known);
+        scoped
     }
 
-    /// Returns the key of the network that `address` lies in, so that a client cannot change keys
-    /// within it: an IPv4 address stands for itself, IPv6 is cut to `v6_prefix` bits (at most 128).
+    /// Returns the key of a client's network: the IPv4 address, or the first `v6_prefix` bits (at most 128) of an
+    /// IPv6 address.
+    ///
+    /// A client usually has a whole IPv6 network, and could otherwise use a new key for each request.
     #[must_use]
     pub fn network(address: IpAddr, v6_prefix: u8) -> Key<'static> {
         let address = address.to_canonical();
@@ -130,7 +138,7 @@ impl<'a> Key<'a> {
         Key { bytes: Bytes::Inline(text), address: Address::Known(address) }
     }
 
-    /// Returns the identity: the bytes given, or the 32 bytes of the digest of longer ones.
+    /// Returns the bytes of the identity, or the 32 bytes of its digest if it was too long.
     #[inline]
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -142,18 +150,18 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// Returns whether the identity was longer than [`MAX_KEY_LEN`] and is kept as its SHA-256.
+    /// Returns whether the identity was longer than [`MAX_KEY_LEN`] and is stored as its SHA-256.
     #[inline]
     #[must_use]
     pub fn is_digest(&self) -> bool {
         matches!(self.bytes, Bytes::Digest(_))
     }
 
-    /// Returns the key as one that is no address to the deny list either, whatever its text.
+    /// Returns the key marked as not an address, so that the deny list does not read its text as one.
     ///
-    /// For what clients choose themselves: the deny list reads a text as an address, so that an API key
-    /// `10.0.0.1` would be denied with the network `10.0.0.0/8`. Bytes and [parts](Key::parts) are such
-    /// keys already. The allow list never reads a text as an address.
+    /// Use it for identities that clients choose: otherwise an API key `10.0.0.1` would be denied with the network
+    /// `10.0.0.0/8`. Keys of bytes and of [parts](Key::parts) are opaque already. The allow list never reads a text
+    /// as an address.
     #[must_use]
     pub fn opaque(mut self) -> Self {
         if matches!(self.address, Address::InText) {
@@ -162,9 +170,9 @@ impl<'a> Key<'a> {
         self
     }
 
-    /// Returns the client address that this key was made from; none for a text, whatever it reads.
+    /// Returns the client address that this key was created from; `None` for a key of a text, even of an address.
     ///
-    /// For the key of a network (`2001:db8::/64`) it is the full address it was made from.
+    /// For the key of a network (`2001:db8::/64`) it is the full address that the key was created from.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         match self.address {
@@ -173,7 +181,7 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// Returns the address that the key is the text of, or the one before a valid prefix length.
+    /// Returns the address in the key's text, with or without a prefix length.
     pub(crate) fn address_in_text(&self) -> Option<IpAddr> {
         let Address::InText = self.address else { return None };
         let text = std::str::from_utf8(self.as_bytes()).ok()?;
@@ -181,7 +189,7 @@ impl<'a> Key<'a> {
         address.ok().map(|address| address.to_canonical())
     }
 
-    /// Returns the same key with a lifetime of its own; short ones do not allocate.
+    /// Returns the key with owned bytes; a short identity does not allocate.
     #[must_use]
     pub fn into_owned(self) -> Key<'static> {
         let bytes = match self.bytes {
@@ -196,15 +204,15 @@ impl<'a> Key<'a> {
         Key { bytes, address: self.address }
     }
 
-    /// Reads what [`Key::to_token`] wrote. An address that the key was made from is not in it.
-    pub(crate) fn from_word(word: &str) -> Option<Key<'static>> {
-        if let Some(digits) = word.strip_prefix("%sha256:") {
+    /// Reads a token that [`Key::to_token`] wrote. It does not contain the address that the key was created from.
+    pub(crate) fn from_token(token: &str) -> Option<Key<'static>> {
+        if let Some(digits) = token.strip_prefix("%sha256:") {
             let digest: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(hexadecimal).collect();
             let bytes = Bytes::Digest(digest?.try_into().ok()?);
             return Some(Key { bytes, address: Address::Never });
         }
-        let mut bytes = Vec::with_capacity(word.len());
-        let mut rest = word.as_bytes();
+        let mut bytes = Vec::with_capacity(token.len());
+        let mut rest = token.as_bytes();
         while let [first, after @ ..] = rest {
             let (digits, after) = after.split_at_checked(if *first == b'%' { 2 } else { 0 })?;
             bytes.push(if digits.is_empty() { *first } else { hexadecimal(digits)? });
@@ -213,25 +221,26 @@ impl<'a> Key<'a> {
         (bytes.len() <= MAX_KEY_LEN).then(|| Key::from(&bytes[..]).into_owned())
     }
 
-    /// Returns the key as one printable word without `{`, `}`, spaces or line ends: bytes other than
-    /// letters, digits and `-._~:/@|,=+` are written as `%` and two hexadecimal digits, a digest as
-    /// `%sha256:` and its digits. Different keys give different words.
+    /// Returns the key as a printable token without `{`, `}`, spaces or line ends.
+    ///
+    /// Bytes other than letters, digits and `-._~:/@|,=+` are written as `%` and two hexadecimal digits, and a
+    /// digest as `%sha256:` and its digits. Different keys have different tokens.
     #[must_use]
     pub fn to_token(&self) -> String {
         let bytes = self.as_bytes();
-        let mut word = String::with_capacity(bytes.len() + 8);
+        let mut token = String::with_capacity(bytes.len() + 8);
         if self.is_digest() {
-            word.push_str("%sha256:");
+            token.push_str("%sha256:");
         }
         for &byte in bytes {
             if !self.is_digest() && is_plain(byte) {
-                word.push(char::from(byte));
+                token.push(char::from(byte));
             } else {
                 let sign = if self.is_digest() { "" } else { "%" };
-                let _ = write!(word, "{sign}{byte:02X}"); // a String takes every write
+                let _ = write!(token, "{sign}{byte:02X}"); // a write to a String does not fail
             }
         }
-        word
+        token
     }
 
     #[inline]
@@ -245,7 +254,7 @@ impl<'a> Key<'a> {
     }
 }
 
-/// Joins parts, each with whether it is a digest.
+/// Joins parts, each with a flag that marks a digest.
 fn joined<P: AsRef<[u8]>>(parts: impl Iterator<Item = (bool, P)>) -> Key<'static> {
     let mut joined = Vec::new();
     for (i, (is_digest, part)) in parts.enumerate() {
@@ -253,7 +262,7 @@ fn joined<P: AsRef<[u8]>>(parts: impl Iterator<Item = (bool, P)>) -> Key<'static
             joined.push(b'|');
         }
         if is_digest {
-            joined.extend_from_slice(b"%sha256:"); // no escape begins so
+            joined.extend_from_slice(b"%sha256:"); // cannot be confused with an escape
         }
         for &byte in part.as_ref() {
             match byte {
@@ -291,14 +300,14 @@ impl Inline {
         self.push_fmt(format_args!("{network}/{prefix}"));
     }
 
-    /// Writes the dotted form; the standard formatter takes many times as long, on every request.
+    /// Writes the dotted form. The standard formatter takes many times as long, and this runs for every request.
     fn push_v4(&mut self, address: Ipv4Addr) {
         let mut end = 0;
         for octet in address.octets() {
             let (text, len) = OCTETS[usize::from(octet)];
-            // All four bytes, of which what is too much is written over: a copy of a known length.
-            if let Some(place) = self.bytes.get_mut(end..end + 4) {
-                place.copy_from_slice(&text);
+            // A copy of constant length is fastest. The next octet overwrites the surplus bytes.
+            if let Some(slot) = self.bytes.get_mut(end..end + 4) {
+                slot.copy_from_slice(&text);
             }
             end += usize::from(len);
         }
@@ -310,8 +319,8 @@ impl Inline {
     }
 
     fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(usize::from(self.len)) {
-            *place = byte;
+        if let Some(slot) = self.bytes.get_mut(usize::from(self.len)) {
+            *slot = byte;
             self.len += 1;
         }
     }
@@ -359,14 +368,14 @@ impl fmt::Debug for Key<'_> {
 }
 
 impl fmt::Display for Key<'_> {
-    /// Writes [`Key::to_token`].
+    /// Writes the key as [`Key::to_token`] does.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_token())
     }
 }
 
 impl Serialize for Key<'_> {
-    /// Writes [`Key::to_token`].
+    /// Writes the key as [`Key::to_token`] does.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.to_token())
     }

@@ -1,32 +1,33 @@
-//! A table in shards, each behind a lock of its own, so that threads seldom wait for each other.
+//! A table that is split into shards with separate locks, so that threads seldom wait for each other.
 
 use std::{
     fmt,
     sync::{Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
-/// Shards of a table, which a hash picks from.
+/// A table that is split into shards; the hash of a key selects the shard.
 ///
-/// No code of a user runs under a lock, and a shard that a panic left in the middle of a change is used as
-/// it is.
+/// No user code may run under the lock of a shard. If a panic poisons the lock, the shard is used as it is.
 pub struct Sharded<T> {
     shards: Box<[Padded<T>]>,
 }
 
-/// Keeps the locks of two shards out of one cache line.
+/// A lock with its own cache lines, so that threads on different shards do not slow each other down.
 #[repr(align(128))]
 struct Padded<T>(Mutex<T>);
 
 impl<T> Sharded<T> {
-    /// Creates `count` shards, at least one; `shard` makes each from its index.
+    /// Creates `count` shards, at least one; `shard` creates each from its index.
     #[must_use]
     pub fn new(count: usize, mut shard: impl FnMut(usize) -> T) -> Self {
         let shards = (0..count.max(1)).map(|index| Padded(Mutex::new(shard(index))));
         Self { shards: shards.collect() }
     }
 
-    /// Returns the index of the shard that a hash picks. The highest bits decide: maps within the shards that
-    /// use the same hash tell its keys apart by the others.
+    /// Returns the index of the shard for a hash.
+    ///
+    /// The highest bits of the hash select it, so that the maps inside the shards can use the same hash: they
+    /// distinguish their keys by the other bits.
     #[inline]
     #[must_use]
     pub fn index_of(&self, hash: u64) -> usize {
@@ -39,7 +40,7 @@ impl<T> Sharded<T> {
         self.shards[index].0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks the shard that a number picks, any number, if nobody holds it.
+    /// Locks the shard `number` modulo the number of shards, unless another thread holds it.
     #[must_use]
     pub fn try_lock(&self, number: usize) -> Option<MutexGuard<'_, T>> {
         match self.shards[number % self.shards.len()].0.try_lock() {
@@ -49,8 +50,7 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Clears expired entries away from the shard that a number picks, or from the caller's own, where another
-    /// thread holds that shard or it is the caller's own.
+    /// Returns an iterator that locks every shard, one after the other.
     #[cold]
     pub fn sweep(&self, number: usize, own: &mut T, sweep: impl FnOnce(&mut T)) {
         match self.try_lock(number) {
@@ -71,8 +71,10 @@ impl<T> fmt::Debug for Sharded<T> {
     }
 }
 
-/// The sweeps that the calls of a shard bring: of one shard after the other, so that they reach those, too, that no
-/// call comes to any more.
+/// Returns the capacity to shrink a map to that holds `len` entries, or `None` if it should keep its capacity.
+///
+/// A map shrinks when its capacity exceeds both `small` and four times its length. It keeps twice its length, so
+/// that a map of a constant size neither shrinks nor grows all the time.
 #[derive(Default, Debug)]
 pub struct DueSweeps {
     calls: u32,
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_hash_picks_one_of_the_shards_and_each_is_picked() {
+    fn every_hash_selects_a_shard_and_every_shard_is_selected() {
         for count in [0, 1, 3, 64] {
             let table = Sharded::new(count, |_| 0_u32);
             let hasher = std::hash::RandomState::new();
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_held_is_not_waited_for() {
+    fn try_lock_does_not_wait_for_a_locked_shard() {
         let table = Sharded::new(2, |index| index);
         let _held = table.lock(0);
         let free: Vec<_> =

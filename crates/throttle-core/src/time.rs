@@ -1,4 +1,4 @@
-//! Time as the arithmetic sees it: whole microseconds, read through a [`Clock`].
+//! Time in whole microseconds ([`Micros`]), and the clocks that return it ([`Clock`]).
 
 use std::{
     fmt,
@@ -9,9 +9,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Counts whole microseconds: a moment (since the Unix epoch) or a span between two.
+/// A number of whole microseconds: a point in time since the Unix epoch, or a duration.
 ///
-/// Arithmetic saturates, so that no clock and no configuration can make it panic or wrap.
+/// Arithmetic saturates: no clock and no configuration makes it panic or wrap around.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,38 +25,38 @@ use std::{
 pub struct Micros(u64);
 
 impl Micros {
-    /// No time at all, or the Unix epoch.
+    /// The duration zero, or the Unix epoch.
     pub const ZERO: Self = Self(0);
-    /// The longest span and the latest moment.
+    /// The longest duration and the latest point in time.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// Takes a count of microseconds.
+    /// Creates a value from a number of microseconds.
     #[inline]
     #[must_use]
     pub const fn new(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Returns the count of microseconds.
+    /// Returns the number of microseconds.
     #[inline]
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// Returns the moment of a system time; times before the epoch are the epoch.
+    /// Converts a system time; times before the epoch become the epoch.
     #[inline]
     #[must_use]
     pub fn at(time: SystemTime) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH);
-        // In 64 bits, which hold more than half a million years.
+        // 64 bits hold more than half a million years; 128-bit arithmetic would be slower.
         let micros = |d: Duration| {
             d.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(d.subsec_micros()))
         };
         Self(since.map_or(0, micros))
     }
 
-    /// Returns the moment as a system time, as far as one can hold it.
+    /// Converts to a system time; the epoch if the platform cannot represent the time.
     #[must_use]
     pub fn to_system_time(self) -> SystemTime {
         let since = Duration::from_micros(self.0);
@@ -70,14 +70,14 @@ impl Micros {
         Self(self.0.saturating_add(span.0))
     }
 
-    /// Returns the span from `earlier` to this moment, zero when it is not earlier.
+    /// Returns the duration since `earlier`, or zero if `earlier` is later than this time.
     #[inline]
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self(self.0.saturating_sub(earlier.0))
     }
 
-    /// Returns this span in whole seconds, rounded up.
+    /// Returns this duration in whole seconds, rounded up.
     #[must_use]
     pub const fn as_secs_ceil(self) -> u64 {
         self.0.div_ceil(1_000_000)
@@ -85,7 +85,7 @@ impl Micros {
 }
 
 impl From<Duration> for Micros {
-    /// Rounds up to the whole microsecond.
+    /// Converts a duration, rounded up to whole microseconds.
     fn from(span: Duration) -> Self {
         Self(u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX))
     }
@@ -97,28 +97,30 @@ impl From<Micros> for Duration {
     }
 }
 
-/// The wait that [`Clock::sleep`] returns.
+/// The future that [`Clock::sleep`] returns.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Tells the time, and waits for it.
+/// A source of the current time and of timers.
 ///
-/// A limiter without a clock of its own leaves the time to its storage ([`SystemClock`] in one
-/// process, the server's clock where several share a storage).
+/// By default a limiter uses the clock of its storage: [`SystemClock`] for a storage in this process, the server's
+/// clock for a storage that several processes share.
 pub trait Clock: Send + Sync + 'static {
-    /// Returns the moment it is now. Storages call it while they hold the states of a request: it is to be
-    /// quick, and must not ask the limiter.
+    /// Returns the current time.
+    ///
+    /// Storages call it while they hold the states of a request, so that it must be fast and must not call the
+    /// limiter.
     fn now(&self) -> Micros;
 
-    /// Waits for `span` of this clock's time.
+    /// Returns a future that completes after `span` of this clock's time.
     fn sleep(&self, span: Duration) -> Sleep;
 }
 
-/// The machine's clock; it sleeps on any executor.
+/// The system clock. Its timers work on any executor.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
+    #[expect(clippy::disallowed_methods, reason = "the only function that reads the system clock")]
     fn now(&self) -> Micros {
         Micros::at(SystemTime::now())
     }
@@ -128,9 +130,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when a test moves it, forwards or back.
+/// A clock for tests, which moves forwards or backwards only when it is set.
 ///
-/// Clones share one time. A sleep on it ends when the clock has reached its end.
+/// Clones share one time. A sleep completes when the clock reaches its end.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -153,7 +155,7 @@ struct Manual {
 }
 
 impl ManualClock {
-    /// Starts a clock that stands at `time`.
+    /// Creates a clock that shows `time`.
     #[inline]
     #[must_use]
     pub fn at(time: SystemTime) -> Self {
@@ -162,12 +164,12 @@ impl ManualClock {
         clock
     }
 
-    /// Moves the clock forwards by `span`, in whole microseconds.
+    /// Moves the clock forwards by `span`, rounded up to whole microseconds.
     pub fn advance(&self, span: Duration) {
         self.jump(|now| now.plus(Micros::from(span)));
     }
 
-    /// Sets the clock to `time`, which may lie before the time it shows.
+    /// Sets the clock to `time`, which may be earlier than the current time.
     pub fn set(&self, time: SystemTime) {
         self.jump(|_| Micros::at(time));
     }

@@ -50,7 +50,7 @@ impl Keys {
             None => of.key().to_token(),
             Some(secret) => hidden(secret, of.key()),
         };
-        format!("{}{{{identity}}}:{}", self.prefix, of.word())
+        format!("{}{{{identity}}}:{}", self.prefix, of.to_token())
     }
 }
 

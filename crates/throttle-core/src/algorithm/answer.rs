@@ -6,7 +6,7 @@ use crate::{receipt::Receipt, time::Micros};
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Decided {
     /// It would, after `delay` where the caller shapes.
-    Admitted { delay: Micros },
+    Allowed { delay: Micros },
     /// It would not; it will in `retry_after` if nothing else is admitted, or never.
     Denied { retry_after: Option<Micros>, blocked: bool },
 }

@@ -177,7 +177,7 @@ impl Bucket {
             return self.decide_turn(rule, charged, within, for_room);
         }
         match for_room {
-            Micros::ZERO => Decided::Admitted { delay: Micros::ZERO },
+            Micros::ZERO => Decided::Allowed { delay: Micros::ZERO },
             wait => Decided::Denied { retry_after: Some(wait), blocked: false },
         }
     }
@@ -202,7 +202,7 @@ impl Bucket {
             }
         };
         match wait {
-            Micros::ZERO => Decided::Admitted { delay: turn },
+            Micros::ZERO => Decided::Allowed { delay: turn },
             wait => Decided::Denied { retry_after: Some(wait), blocked: false },
         }
     }

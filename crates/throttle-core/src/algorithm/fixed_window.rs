@@ -31,7 +31,7 @@ impl FixedWindow {
     #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         if self.used.saturating_add(cost) <= rule.limit() {
-            return Decided::Admitted { delay: Micros::ZERO };
+            return Decided::Allowed { delay: Micros::ZERO };
         }
         let retry_after = Some(self.left(rule, now));
         Decided::Denied { retry_after, blocked: false }

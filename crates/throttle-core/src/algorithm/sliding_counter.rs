@@ -47,7 +47,7 @@ impl SlidingCounter {
         let asked = self.cur.saturating_add(cost);
         let whole = product(rule.limit(), window);
         if product(self.prev, self.left(rule, now)) + product(asked, window) <= whole {
-            return Decided::Admitted { delay: Micros::ZERO };
+            return Decided::Allowed { delay: Micros::ZERO };
         }
         // Weights fall with what is left of a window, so the wait ends where enough is gone: of this
         // window while it has room for the cost itself, of the next one otherwise.

@@ -47,7 +47,7 @@ impl SlidingLog {
     pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         let asked = self.sum.saturating_add(cost);
         if asked <= rule.limit() {
-            return Decided::Admitted { delay: Micros::ZERO };
+            return Decided::Allowed { delay: Micros::ZERO };
         }
         let mut over = asked - rule.limit();
         let freed_by = self.entries.iter().find(|(_, cost)| {

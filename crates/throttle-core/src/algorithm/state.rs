@@ -110,14 +110,14 @@ impl State {
         self.extra.take_if(|extra| extra.block.is_none() && extra.others.is_empty());
     }
 
-    fn block(&self) -> Option<&Block> {
+    fn active_block(&self) -> Option<&Block> {
         self.extra.as_deref()?.block.as_ref()
     }
 
     /// Returns whether the state was touched at a later time than now: the clock stepped back, and
     /// what [`State::advance`] makes of it must be kept.
     pub(crate) fn is_ahead(&self, now: Micros) -> bool {
-        self.block().is_some_and(|block| block.is_ahead(now))
+        self.active_block().is_some_and(|block| block.is_ahead(now))
             || self.usage.is_ahead(now)
             || self
                 .extra
@@ -140,7 +140,7 @@ impl State {
     #[inline]
     pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         let never = cost > rule.capacity();
-        if let Some(block) = self.block() {
+        if let Some(block) = self.active_block() {
             let retry_after = (!never).then(|| block.left(now));
             return Decided::Denied { retry_after, blocked: true };
         }
@@ -148,7 +148,7 @@ impl State {
             return Decided::Denied { retry_after: None, blocked: false };
         }
         of_usage!(&self.usage, state => state.decide(rule, now, cost),
-            vacant => Decided::Admitted { delay: Micros::ZERO })
+            vacant => Decided::Allowed { delay: Micros::ZERO })
     }
 
     /// Takes `cost`, and says who was charged.
@@ -170,7 +170,7 @@ impl State {
         macro_rules! charge {
             ($state:expr) => {
                 match $state.decide(rule, now, cost) {
-                    Decided::Admitted { delay } => {
+                    Decided::Allowed { delay } => {
                         let receipt = $state.charge(rule, now, cost);
                         Ok(ChargeOutcome {
                             delay,
@@ -207,7 +207,7 @@ impl State {
     /// Says where the key stands; while it is shut, that is until it opens.
     #[inline]
     pub(crate) fn availability(&self, rule: &CheckedRule, now: Micros) -> Availability {
-        if let Some(block) = self.block() {
+        if let Some(block) = self.active_block() {
             return Availability { remaining: 0, reset_after: block.left(now) };
         }
         let vacant = Availability { remaining: rule.capacity(), reset_after: Micros::ZERO };
@@ -216,12 +216,12 @@ impl State {
 
     /// Returns how long the key is shut yet, if it is.
     #[inline]
-    pub(crate) fn shut_for(&self, now: Micros) -> Option<Micros> {
-        self.block().map(|block| block.left(now))
+    pub(crate) fn blocked_for(&self, now: Micros) -> Option<Micros> {
+        self.active_block().map(|block| block.left(now))
     }
 
     /// Shuts the key for `span`, at most [`MAX_SPAN`].
-    pub(crate) fn shut(&mut self, now: Micros, span: Micros) {
+    pub(crate) fn start_block(&mut self, now: Micros, span: Micros) {
         self.extra.get_or_insert_default().block = Some(Block::new(now, span.min(MAX_SPAN)));
     }
 

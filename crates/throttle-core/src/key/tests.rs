@@ -113,10 +113,10 @@ fn a_word_is_read_back_as_the_key_that_it_was_written_of() {
         Key::from(&bytes[..]),
         Key::from(&long),
     ] {
-        assert_eq!(Key::from_word(&key.to_token()), Some(key.into_owned()));
+        assert_eq!(Key::from_token(&key.to_token()), Some(key.into_owned()));
     }
     for word in ["%", "%4", "%zz", "a%+1", "%sha256:", "%sha256:00", &long] {
-        assert_eq!(Key::from_word(word), None, "{word}");
+        assert_eq!(Key::from_token(word), None, "{word}");
     }
 }
 

@@ -169,7 +169,7 @@ impl Inner {
         kind: AskKind,
     ) -> Decisions {
         let decide = |(active, cost): &PendingCharge<'_>| {
-            Decision::listed_as(Arc::clone(&active.rule), listed, *cost, left)
+            Decision::by_list(Arc::clone(&active.rule), listed, *cost, left)
         };
         let decisions = Decisions::new(asked.iter().map(decide).collect());
         self.count(key, asked, &decisions, self.now(), kind);

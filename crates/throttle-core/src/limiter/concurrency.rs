@@ -130,7 +130,7 @@ impl ConcurrencyLimit {
     pub fn acquire(&self, key: &Key<'_>, counts: bool) -> Reply<Acquired, Error> {
         if let Some((listed, left)) = self.shared.limiter.listed(key) {
             let rule = Arc::clone(&self.shared.rule);
-            let decision = Decision::listed_as(rule, listed, 1, left).of_places();
+            let decision = Decision::by_list(rule, listed, 1, left).as_concurrency();
             let place = decision.is_allowed().then(PermitGuard::uncounted);
             return Reply::ready(Ok(self.shared.entered(key, decision, 0, place, counts)));
         }

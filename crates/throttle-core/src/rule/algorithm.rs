@@ -1,4 +1,4 @@
-//! Which algorithm counts the requests of a rule.
+//! The choice of an algorithm.
 
 use std::{fmt, str::FromStr};
 
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::error::quoted;
 
-/// Picks how requests are counted.
+/// The algorithm that counts the requests of a rule.
 ///
-/// N is the limit, W the window, B the burst. "At most" is what can pass in any stretch of length
-/// d ≤ W, whatever a client does.
+/// N is the limit, W the window, B the burst. "At most" is the number of requests that are allowed in any period of
+/// length d ≤ W, whatever a client does.
 ///
-/// | algorithm | at most | state | take it for |
+/// | algorithm | at most | state | use it for |
 /// | --- | --- | --- | --- |
-/// | fixed window | N in a window, 2N across an edge | one count | quotas by the calendar |
-/// | sliding window counter | N + N·d/W | two counts | most things: it is the default |
-/// | sliding window log | N | up to N moments | few, costly requests |
+/// | fixed window | N in a window, 2N across a boundary | one count | quotas per calendar period |
+/// | sliding window counter | N + N·d/W | two counts | most limits (the default) |
+/// | sliding window log | N | up to N times | few, expensive requests |
 /// | token bucket | B + N·d/W | one number | bursts after a pause |
-/// | leaky bucket | B + N·d/W; shaped: 1 + N·d/W | one number | an even stream |
+/// | leaky bucket | B + N·d/W; shaped: 1 + N·d/W | one number | a constant rate |
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// Counts in windows that are aligned to the Unix epoch, which was a Thursday: a window of a day begins at
-    /// midnight UTC, one of seven days on Thursdays at 00:00 UTC. There is no other beginning.
+    /// A count for each window. Windows are aligned to the Unix epoch, a Thursday: a window of a day begins at
+    /// midnight UTC, one of seven days on Thursdays at 00:00 UTC. The alignment cannot be changed.
     FixedWindow = 1,
-    /// Counts in aligned windows, the previous one weighing less as this one goes on.
+    /// Counts for two aligned windows; the weight of the previous window decreases as the current one progresses.
     #[default]
     SlidingWindowCounter = 2,
-    /// Remembers when each request came, for one window.
+    /// The time of each request, kept for one window.
     SlidingWindowLog = 3,
-    /// Holds B tokens, refilled at N / W; a request takes as many as it costs.
+    /// A bucket of B tokens, refilled at the rate N / W. A request takes as many tokens as it costs.
     TokenBucket = 4,
-    /// Holds a queue of B places, drained at N / W, and tells each request how far its turn is.
+    /// A queue of B requests, drained at the rate N / W. Each request gets a scheduled time.
     LeakyBucket = 5,
 }
 
 impl Algorithm {
-    /// All of them, in the order of the docs.
+    /// All algorithms, in the order of the docs.
     pub const ALL: [Self; 5] = [
         Self::FixedWindow,
         Self::SlidingWindowCounter,
@@ -46,7 +46,7 @@ impl Algorithm {
         Self::LeakyBucket,
     ];
 
-    /// Returns the name as it is written in configuration: `token_bucket`.
+    /// Returns the name that is used in configuration, such as `token_bucket`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,14 +58,14 @@ impl Algorithm {
         }
     }
 
-    /// Returns the number that stored states and requests to Redis name the algorithm by.
+    /// Returns the number of the algorithm in stored states and in requests to Redis.
     #[doc(hidden)]
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// Returns the algorithm of a [`number`](Self::number), if there is one.
+    /// Returns the algorithm with a [`number`](Self::number), if it exists.
     #[doc(hidden)]
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
@@ -83,11 +83,11 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Says that a text names no algorithm, and which there are.
+/// The error for an unknown name of an algorithm.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "{0} is no algorithm; there are fixed_window, sliding_window_counter, sliding_window_log, \
-     token_bucket and leaky_bucket"
+    "{0} is not an algorithm; use fixed_window, sliding_window_counter, sliding_window_log, \
+     token_bucket or leaky_bucket"
 )]
 pub struct UnknownAlgorithm(String);
 

@@ -1,4 +1,4 @@
-//! The checked form of a rule, the only one that arithmetic sees.
+//! The checked form of a rule, which the algorithms use.
 
 use std::{num::NonZeroU64, time::Duration};
 
@@ -9,22 +9,22 @@ use super::{
 };
 use crate::{exact::mul_div, time::Micros};
 
-/// The greatest limit, burst and cost: the greatest integer of a structured field ([RFC 9651]).
+/// The highest limit, burst and cost: the largest integer of a structured field ([RFC 9651]).
 ///
 /// [RFC 9651]: https://www.rfc-editor.org/rfc/rfc9651#section-3.3.1
 pub const MAX_LIMIT: u64 = 999_999_999_999_999;
-/// The greatest limit of the sliding window log, which holds an entry for each request.
+/// The highest limit of the sliding window log, which stores an entry for each request.
 pub const MAX_LOG_LIMIT: u64 = 1_000_000;
 /// The shortest window.
 pub const MIN_WINDOW: Duration = Duration::from_millis(1);
 /// The longest window: ten years of 365 days.
 pub const MAX_WINDOW: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// More than any window, block or wait: more than 31 years.
+/// A bound above every window, block and wait: more than 31 years.
 pub(crate) const MAX_SPAN: Micros = Micros::new(1_000_000_000_000_000);
 /// The longest name, in bytes.
 pub const MAX_NAME_LEN: usize = 64;
 
-/// A rule whose values are known to be in range: products of two of them fit in 128 bits.
+/// A rule whose values are in range, so that the product of any two fits in 128 bits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckedRule {
     name: String,
@@ -39,14 +39,16 @@ pub struct CheckedRule {
 }
 
 impl Rule {
-    /// Returns the checked form.
+    /// Checks that all values are in range, and returns the checked form.
+    ///
+    /// The limit and the burst are from 1 to [`MAX_LIMIT`] ([`MAX_LOG_LIMIT`] for the sliding window log). The window
+    /// and the block are from [`MIN_WINDOW`] to [`MAX_WINDOW`]. A full bucket drains within [`MAX_WINDOW`]. The cost
+    /// is at most the burst of a bucket, otherwise the limit. The name has 1 to [`MAX_NAME_LEN`] printable ASCII
+    /// characters.
     ///
     /// # Errors
     ///
-    /// [`InvalidRule`], which names the field, the value and what is allowed: a limit or burst from 1
-    /// to [`MAX_LIMIT`] ([`MAX_LOG_LIMIT`] for the sliding window log), a window or block from
-    /// [`MIN_WINDOW`] to [`MAX_WINDOW`], a bucket that is empty again within [`MAX_WINDOW`], a cost
-    /// that the rule can ever admit, a name of 1 to [`MAX_NAME_LEN`] printable ASCII characters.
+    /// [`InvalidRule`] with the field, its value and the allowed values.
     pub fn check(&self) -> Result<CheckedRule, InvalidRule> {
         CheckedRule::new(self)
     }
@@ -72,18 +74,18 @@ impl CheckedRule {
         let window = Micros::from(rule.window);
         if let Some(burst) = rule.burst {
             if !rule.algorithm.is_bucket() {
-                let allowed = "left out: only the token and the leaky bucket have one".to_owned();
+                let allowed = "omitted: only the token and the leaky bucket have one".to_owned();
                 return wrong("burst", burst.to_string(), allowed);
             }
             let most = most_burst(rule.limit, window);
             if !(1..=most).contains(&burst) {
-                let allowed = format!("from 1 to {most}, so that it is back within ten years");
+                let allowed = format!("from 1 to {most}, so that it refills within ten years");
                 return wrong("burst", burst.to_string(), allowed);
             }
         }
         let capacity = rule.burst.unwrap_or(rule.limit);
         if !(1..=capacity).contains(&rule.cost) {
-            let allowed = format!("from 1 to {capacity}, the most that the rule ever admits");
+            let allowed = format!("from 1 to {capacity}, the most that the rule ever allows");
             return wrong("cost", rule.cost.to_string(), allowed);
         }
         if let Some(block) = rule.block
@@ -104,14 +106,15 @@ impl CheckedRule {
         })
     }
 
-    /// Returns the rule, unless it is a sliding window log that a storage of this kind does not serve.
+    /// Returns the rule, or an error for a sliding window log with a limit above `most`, the highest that the storage
+    /// supports.
     pub(crate) fn with_log_limit(self, most: u64, kind: &str) -> Result<Self, InvalidRule> {
         if self.algorithm != Algorithm::SlidingWindowLog || self.limit <= most {
             return Ok(self);
         }
         let allowed = format!(
-            "from 1 to {most} for a sliding window log on this storage ({kind}), which walks over its entries; the \
-             sliding window counter takes any limit"
+            "from 1 to {most} for a sliding window log on this storage ({kind}), which iterates over all entries; \
+             the sliding window counter accepts any limit"
         );
         Err(InvalidRule::new(&self.name, "limit", self.limit.to_string(), allowed))
     }
@@ -123,16 +126,17 @@ impl CheckedRule {
         &self.name
     }
 
-    /// Returns a hash of the name, the same in every process: made once, so that a storage need not
-    /// hash the name for each request. It is FNV-1a with 64 bits (Fowler, Noll and Vo); names are the
-    /// operator's, not clients'.
+    /// Returns a hash of the name that is the same in every process.
+    ///
+    /// It is computed once, so that a storage need not hash the name for each request. The hash is 64-bit FNV-1a
+    /// (Fowler, Noll and Vo), which does not resist collisions; that is sufficient because operators choose the names.
     #[inline]
     #[must_use]
     pub fn name_hash(&self) -> u64 {
         self.name_hash
     }
 
-    /// Returns the limit N, in requests for each window.
+    /// Returns the limit N, in requests per window.
     #[inline]
     #[must_use]
     pub fn limit(&self) -> u64 {
@@ -146,43 +150,43 @@ impl CheckedRule {
         self.window
     }
 
-    /// Returns how requests are counted.
+    /// Returns the algorithm that counts requests.
     #[inline]
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Returns the most that one request may ever cost: the burst of a bucket, the limit elsewhere.
+    /// Returns the highest cost that one request may ever have: the burst of a bucket, otherwise the limit.
     #[inline]
     #[must_use]
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Returns how long a denial shuts the key, if it does.
+    /// Returns how long a denial blocks the key, if it does.
     #[inline]
     #[must_use]
     pub fn block(&self) -> Option<Micros> {
         self.block
     }
 
-    /// Returns what a request costs where the caller does not say.
+    /// Returns the cost of a request for which the caller gives no cost.
     #[inline]
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.cost
     }
 
-    /// Returns how long a request waits at most for its turn by a leaky bucket, if that is bounded by more than
-    /// the queue: whose turn is further away is denied.
+    /// Returns the longest delay of a request in the queue of a leaky bucket, if it is limited beyond the size of the
+    /// queue. A request that would be scheduled later is denied.
     #[inline]
     #[must_use]
     pub fn max_delay(&self) -> Option<Micros> {
         self.max_delay
     }
 
-    /// Returns the longest time for which a key of this rule can matter.
+    /// Returns the longest lifetime of a key's state under this rule.
     #[must_use]
     pub fn longest_lifetime(&self) -> Micros {
         let drain = u128::from(self.capacity) * u128::from(self.window.get());
@@ -190,7 +194,7 @@ impl CheckedRule {
             Algorithm::FixedWindow | Algorithm::SlidingWindowLog => self.window.get(),
             Algorithm::SlidingWindowCounter => 2 * self.window.get(),
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
-                // Twice: what a token bucket was given back is remembered until no receipt can name it.
+                // A token bucket remembers refunds for as long as a receipt from before may still be used.
                 let twice = if self.algorithm == Algorithm::TokenBucket { 2 } else { 1 };
                 u64::try_from((twice * drain).div_ceil(u128::from(self.limit))).unwrap_or(u64::MAX)
             }
@@ -198,27 +202,28 @@ impl CheckedRule {
         Micros::new(usage.max(self.block.unwrap_or_default().get()))
     }
 
-    /// Returns the same rule without its block: a denial by it shuts nobody out.
+    /// Returns the same rule without its block, so that a denial blocks no key.
     #[must_use]
     pub fn without_block(&self) -> Self {
         Self { block: None, ..self.clone() }
     }
 
-    /// Returns the same rule by which nobody waits for longer than `at_most` for a turn: it denies whose turn
-    /// is further away. To rules of other algorithms, which have no turns, it makes no difference.
+    /// Returns the same rule with a longest delay: it denies requests whose scheduled time is further away.
+    ///
+    /// It has no effect on algorithms other than the leaky bucket, which have no scheduled times.
     #[must_use]
     pub fn with_max_delay(&self, at_most: Duration) -> Self {
         let is_queue = self.algorithm == Algorithm::LeakyBucket;
-        // Longer than any queue is none: the longest takes ten years to drain.
+        // The longest queue takes ten years to drain, so that a longer delay is no limit.
         let bound = is_queue && at_most < MAX_WINDOW;
         Self { max_delay: bound.then(|| at_most.into()), ..self.clone() }
     }
 
-    /// Returns the same rule with a part of its limit and burst: `numerator / denominator` of each,
-    /// rounded down, but at least 1 and never more than it was.
+    /// Returns the same rule with `numerator / denominator` of its limit and burst, each rounded down, but at least 1
+    /// and at most the original value.
     ///
-    /// For servers that each keep a share of a limit: n shares of `fraction(1, n)` are no more than the
-    /// limit, save where it is less than n.
+    /// Use it for servers that each enforce a share of a limit: the sum of n shares of `fraction(1, n)` does not exceed
+    /// the limit, unless the limit is less than n.
     #[must_use]
     pub fn fraction(&self, numerator: u64, denominator: NonZeroU64) -> Self {
         let part = |whole: u64| mul_div(whole, numerator, denominator.get()).clamp(1, whole);
@@ -226,10 +231,10 @@ impl CheckedRule {
         Self { limit, capacity, cost: self.cost.min(capacity), ..self.clone() }
     }
 
-    /// Returns the same rule over a window that is longer by `span`.
+    /// Returns the same rule with a window that is longer by `span`.
     ///
-    /// For the sliding window log whose charges are spent up to `span` later: what is spent within the
-    /// window was charged within the longer one.
+    /// Use it for a sliding window log whose charges are spent up to `span` after they were made: all charges that are
+    /// spent within one window were made within one longer window.
     #[must_use]
     pub fn with_longer_window(&self, span: Micros) -> Self {
         let longest = Micros::from(MAX_WINDOW).get().saturating_mul(2); // products still fit
@@ -237,11 +242,11 @@ impl CheckedRule {
         Self { window, ..self.clone() }
     }
 
-    /// Returns the same rule with a burst that is smaller by `reserve`, but at least 1; without a burst
-    /// of its own, as the windows have none, it stays as it is.
+    /// Returns the same rule with a burst that is smaller by `reserve`, but at least 1. A rule that is not a bucket does
+    /// not change.
     ///
-    /// For a bucket whose tokens are spent later than they were taken: the reserve is what is refilled
-    /// meanwhile.
+    /// Use it for a bucket whose tokens are spent after they were taken: the reserve stands for the tokens that are
+    /// refilled in the meantime.
     #[must_use]
     pub fn with_burst_reserved(&self, reserve: u64) -> Self {
         if !self.algorithm.is_bucket() {
@@ -252,7 +257,7 @@ impl CheckedRule {
     }
 }
 
-/// A name must stand between quotes in a header field: printable ASCII (RFC 9651, section 3.3.3).
+/// Returns whether a name can be a quoted string in a header field: printable ASCII (RFC 9651, section 3.3.3).
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(|b| (0x20..=0x7e).contains(&b))
 }
@@ -270,7 +275,7 @@ fn fnv_1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// Returns the greatest burst that N per W gives back within the longest window.
+/// Returns the highest burst that refills at N per W within the longest window.
 fn most_burst(limit: u64, window: Micros) -> u64 {
     let longest = Micros::from(MAX_WINDOW).get();
     let most = u128::from(longest) * u128::from(limit) / u128::from(window.get());
@@ -310,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_a_header_cannot_carry_is_refused() {
+    fn a_name_that_a_header_field_cannot_contain_is_rejected() {
         for name in ["", "a\nb", "a\0", "é", &"x".repeat(MAX_NAME_LEN + 1), &"x".repeat(70_000)] {
             let error = Rule::per_second(name, 1).check().unwrap_err();
             assert_eq!(error.field(), "name");
@@ -322,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_a_rule_are_no_more_than_it_save_where_each_would_be_nothing() {
+    fn the_sum_of_all_shares_does_not_exceed_the_rule_unless_a_share_would_be_zero() {
         let servers = |n| NonZeroU64::new(n).unwrap();
         for (limit, burst, n) in [(100, 20, 3), (7, 7, 7), (2, 5, 4), (1, 1, 1_000)] {
             let bucket = Rule::per_second("r", limit).algorithm(Algorithm::TokenBucket);
@@ -333,12 +338,12 @@ mod tests {
             assert_eq!((share.name(), share.window()), (rule.name(), rule.window()));
         }
         let rule = Rule::new("r", MAX_LIMIT, MAX_WINDOW).check().unwrap();
-        assert_eq!(rule.fraction(u64::MAX, servers(1)), rule, "never more than it was");
+        assert_eq!(rule.fraction(u64::MAX, servers(1)), rule, "never more than the original");
         assert_eq!(rule.fraction(0, servers(1)).limit(), 1);
     }
 
     #[test]
-    fn a_longer_window_and_a_smaller_burst_leave_the_rest_as_it_was() {
+    fn a_longer_window_or_a_smaller_burst_changes_nothing_else() {
         let log = Rule::per_second("r", 10).algorithm(Algorithm::SlidingWindowLog).check().unwrap();
         let longer = log.with_longer_window(Micros::new(50_000));
         assert_eq!((longer.window(), longer.limit()), (Micros::new(1_050_000), 10));
@@ -356,14 +361,14 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_name_is_that_of_the_standard() {
+    fn the_hash_of_a_name_is_fnv_1a() {
         assert_eq!(fnv_1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv_1a(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv_1a(b"foobar"), 0x8594_4171_f739_67e8);
     }
 
     #[test]
-    fn the_greatest_values_are_taken() {
+    fn the_largest_values_are_accepted() {
         assert!(Rule::new("r", MAX_LIMIT, MAX_WINDOW).block(MAX_WINDOW).check().is_ok());
         assert!(Rule::new("r", 1, MIN_WINDOW).check().is_ok());
         let bucket = Rule::new("r", MAX_LIMIT, MAX_WINDOW).algorithm(Algorithm::TokenBucket);

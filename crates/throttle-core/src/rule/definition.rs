@@ -1,12 +1,12 @@
-//! A rule as users write it.
+//! The definition of a rule by the user.
 
 use std::time::Duration;
 
 use super::{algorithm::Algorithm, error::InvalidRule, rate::Rate};
 
-/// Describes a limit: a name, how many requests in how much time, and how they are counted.
+/// The description of a limit: a name, a number of requests, a window, and an algorithm.
 ///
-/// Anything can be written here; it is checked when a limiter takes it ([`Rule::check`]).
+/// The values are not checked here, but when the rule is added to a limiter ([`Rule::check`]).
 ///
 /// # Examples
 ///
@@ -34,64 +34,66 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Describes `limit` requests in each `window`, counted by the sliding window counter.
+    /// Creates a rule of `limit` requests per `window`, counted by the sliding window counter.
     pub fn new(name: impl Into<String>, limit: u64, window: Duration) -> Self {
         let algorithm = Algorithm::default();
         Self { name: name.into(), limit, window, algorithm, burst: None, block: None, cost: 1 }
     }
 
-    /// Describes `limit` requests a second.
+    /// Creates a rule of `limit` requests per second.
     pub fn per_second(name: impl Into<String>, limit: u64) -> Self {
         Self::new(name, limit, Duration::from_secs(1))
     }
 
-    /// Describes `limit` requests a minute.
+    /// Creates a rule of `limit` requests per minute.
     pub fn per_minute(name: impl Into<String>, limit: u64) -> Self {
         Self::new(name, limit, Duration::from_secs(60))
     }
 
-    /// Describes `limit` requests an hour.
+    /// Creates a rule of `limit` requests per hour.
     pub fn per_hour(name: impl Into<String>, limit: u64) -> Self {
         Self::new(name, limit, Duration::from_secs(3_600))
     }
 
-    /// Describes `limit` requests a day of 24 hours.
+    /// Creates a rule of `limit` requests per day of 24 hours.
     pub fn per_day(name: impl Into<String>, limit: u64) -> Self {
         Self::new(name, limit, Duration::from_secs(86_400))
     }
 
-    /// Reads the limit from a rate such as `100/minute` (the forms: [`Rate`]).
+    /// Creates a rule from a rate such as `100/minute`; see [`Rate`] for the syntax.
     ///
     /// # Errors
     ///
-    /// [`InvalidRule`] when the text is no rate.
+    /// [`InvalidRule`] if the text is not a rate.
     pub fn parse(name: impl Into<String>, rate: &str) -> Result<Self, InvalidRule> {
         let name = name.into();
         let rate = Rate::parse(rate).map_err(|error| error.of(&name))?;
         Ok(Self::new(name, rate.limit(), rate.window()))
     }
 
-    /// Picks how requests are counted; default [`Algorithm::SlidingWindowCounter`].
+    /// Sets the algorithm that counts requests; default [`Algorithm::SlidingWindowCounter`].
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// Sets the size of the bucket, in requests: how many may come at once after a pause. Token and
-    /// leaky bucket only; default: the limit.
+    /// Sets the capacity of the bucket: the number of requests that are allowed at once after a pause.
+    ///
+    /// Only the token bucket and the leaky bucket have a burst. The default is the limit.
     pub fn burst(mut self, burst: u64) -> Self {
         self.burst = Some(burst);
         self
     }
 
-    /// Shuts a key out for `span` (or until it would be admitted, if that is longer) once it has been
-    /// denied; default: not.
+    /// Sets how long a key is blocked after a denial; by default it is not blocked.
+    ///
+    /// A blocked key stays blocked at least until the denied request would be allowed.
     pub fn block(mut self, span: Duration) -> Self {
         self.block = Some(span);
         self
     }
 
-    /// Sets what one request costs where the caller does not say; default 1.
+    /// Sets the cost of a request for which the caller gives no cost; default 1.
     pub fn cost(mut self, cost: u64) -> Self {
         self.cost = cost;
         self

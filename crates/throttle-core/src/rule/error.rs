@@ -1,6 +1,6 @@
-//! What is wrong with a rule: the field, its value, and what is allowed.
+//! The error for an invalid rule.
 
-/// Says which field of a rule cannot be taken, the value it had, and what is allowed.
+/// The error for a rule with a value out of range: the field, its value, and the allowed values.
 ///
 /// ```
 /// # use throttle_core as ratethrottle;
@@ -34,32 +34,32 @@ impl InvalidRule {
         self
     }
 
-    /// Returns the name of the rule, cut when it is very long.
+    /// Returns the name of the rule, shortened if it is very long.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule
     }
 
-    /// Returns which field it is: `name`, `rate`, `limit`, `window`, `burst`, `cost` or `block`.
+    /// Returns the invalid field: `name`, `rate`, `limit`, `window`, `burst`, `cost` or `block`.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// Returns the value that was given.
+    /// Returns the invalid value.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Returns what is allowed, as it follows "it must be".
+    /// Returns the allowed values, as a phrase that follows "it must be".
     #[must_use]
     pub fn allowed(&self) -> &str {
         &self.allowed
     }
 }
 
-/// Quotes a text from outside for an error, cut to what a log line can bear.
+/// Returns an external text in quotes for an error or a log line, escaped and shortened.
 pub(crate) fn quoted(text: &str) -> String {
     format!("{:?}", shortened(text))
 }

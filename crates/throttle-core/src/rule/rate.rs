@@ -1,4 +1,4 @@
-//! The rate as people write it: `100/minute`.
+//! Rates in text form, such as `100/minute`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -7,11 +7,10 @@ use super::error::{InvalidRule, quoted};
 const FORMS: &str = "a count and a time, such as \"100/minute\", \"5/s\", \"1000 per hour\" or \
                      \"10/30s\" (units: second, sec, s, minute, min, m, hour, hr, h, day, d)";
 
-/// How many requests in how much time.
+/// A number of requests per period of time.
 ///
-/// Read from text: a whole number, `/` or `per`, an optional whole multiple, and a unit: `second`,
-/// `seconds`, `sec`, `s`, `minute(s)`, `min`, `m`, `hour(s)`, `hr`, `h`, `day(s)` or `d`, in any case
-/// and with any spacing.
+/// The text form is a whole number, `/` or `per`, an optional whole multiple, and a unit: `second`, `seconds`, `sec`,
+/// `s`, `minute(s)`, `min`, `m`, `hour(s)`, `hr`, `h`, `day(s)` or `d`. Case and spacing do not matter.
 ///
 /// # Examples
 ///
@@ -36,19 +35,19 @@ impl Rate {
     ///
     /// # Errors
     ///
-    /// [`InvalidRule`] with the field `rate` when the text has another form or a number in it does
-    /// not fit. Whether limit and window are in range is checked with the rule ([`crate::Rule::check`]).
+    /// [`InvalidRule`] with the field `rate` if the text has another form, or if a number is too large. The range of
+    /// limit and window is checked with the rule ([`crate::Rule::check`]).
     pub fn parse(text: &str) -> Result<Self, InvalidRule> {
         read(text).ok_or_else(|| InvalidRule::new("", "rate", quoted(text), FORMS))
     }
 
-    /// Returns how many requests.
+    /// Returns the number of requests.
     #[must_use]
     pub fn limit(self) -> u64 {
         self.limit
     }
 
-    /// Returns in how much time.
+    /// Returns the period of time.
     #[must_use]
     pub fn window(self) -> Duration {
         self.window
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_that_the_docs_name_is_read() {
+    fn every_documented_form_is_read() {
         let minute = 60;
         let table = [
             ("100/minute", 100, minute),
@@ -148,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_thousand_per_second_stays_what_it_is() {
+    fn a_rate_of_more_than_a_thousand_per_second_is_not_changed() {
         assert_eq!(Rate::parse("250000/s").unwrap().limit(), 250_000);
     }
 
     #[test]
-    fn what_is_no_rate_is_an_error_that_shows_it() {
+    fn a_text_that_is_not_a_rate_is_a_short_error() {
         let long = "9".repeat(70_000);
         let table = [
             "",

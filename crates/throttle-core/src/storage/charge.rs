@@ -1,10 +1,10 @@
-//! One charge, and its refund.
+//! Charges and refunds.
 
 use std::{fmt, sync::Arc};
 
 use crate::{key::Key, receipt::Receipt, rule::checked::CheckedRule};
 
-/// Charges one key by one rule.
+/// The charge of one key by one rule.
 #[derive(Copy, Clone)]
 pub struct Charge<'a> {
     key: &'a Key<'a>,
@@ -12,7 +12,7 @@ pub struct Charge<'a> {
     cost: u64,
 }
 
-/// Owns what a [`Charge`] borrows, for calls that outlive their request.
+/// An owned [`Charge`], for calls that outlive their request.
 #[derive(Clone, Debug)]
 pub struct OwnedCharge {
     key: Key<'static>,
@@ -20,7 +20,7 @@ pub struct OwnedCharge {
     cost: u64,
 }
 
-/// Gives back one charge.
+/// The refund of one charge.
 #[derive(Copy, Clone, Debug)]
 pub struct Refund<'a> {
     charge: Charge<'a>,
@@ -28,14 +28,14 @@ pub struct Refund<'a> {
 }
 
 impl<'a> Charge<'a> {
-    /// Charges `cost` (at least 1) to `key` by `rule`.
+    /// Creates a charge of `cost` (at least 1) to `key` by `rule`.
     #[inline]
     #[must_use]
     pub fn new(key: &'a Key<'a>, rule: &'a Arc<CheckedRule>, cost: u64) -> Self {
         Self { key, rule, cost: cost.max(1) }
     }
 
-    /// Returns who is charged.
+    /// Returns the key that is charged.
     #[inline]
     #[must_use]
     pub fn key(&self) -> &'a Key<'a> {
@@ -49,22 +49,23 @@ impl<'a> Charge<'a> {
         self.rule
     }
 
-    /// Returns how much is charged.
+    /// Returns the cost.
     #[inline]
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.cost
     }
 
-    /// Returns the same charge with a lifetime of its own.
+    /// Clones the borrowed key and rule into an owned charge.
     #[must_use]
     pub fn to_owned(self) -> OwnedCharge {
         let key = self.key.clone().into_owned();
         OwnedCharge { key, rule: Arc::clone(self.rule), cost: self.cost }
     }
 
-    /// Returns the key of this charge in a storage of texts: `{identity}:rule`, where the identity is
-    /// written as [`Key::to_token`] and the rule's name in the same way: at most 963 bytes.
+    /// Returns the key of this charge in a storage with text keys: `{identity}:rule`.
+    ///
+    /// The identity and the name of the rule are written as [`Key::to_token`] does. The key has at most 963 bytes.
     #[must_use]
     pub fn storage_key(&self) -> String {
         let rule = Key::from(self.rule.name()).to_token();
@@ -73,7 +74,7 @@ impl<'a> Charge<'a> {
 }
 
 impl OwnedCharge {
-    /// Lends the charge.
+    /// Returns the charge as a borrowed one.
     #[must_use]
     pub fn borrow(&self) -> Charge<'_> {
         Charge::new(&self.key, &self.rule, self.cost)
@@ -81,20 +82,21 @@ impl OwnedCharge {
 }
 
 impl<'a> Refund<'a> {
-    /// Gives back `charge`: what is left of the one that the receipt names, or of the latest ones.
+    /// Creates the refund of a charge: of the one that the receipt identifies, or without a receipt, of the latest
+    /// charges of the key. What has expired already is not refunded.
     #[inline]
     #[must_use]
     pub fn new(charge: Charge<'a>, receipt: Option<Receipt>) -> Self {
         Self { charge, receipt }
     }
 
-    /// Returns what is given back.
+    /// Returns the charge to refund.
     #[must_use]
     pub fn charge(&self) -> Charge<'a> {
         self.charge
     }
 
-    /// Returns what was charged, if the caller knows.
+    /// Returns the receipt of the charge, if the caller has it.
     #[must_use]
     pub fn receipt(&self) -> Option<Receipt> {
         self.receipt
@@ -116,7 +118,7 @@ mod tests {
     };
 
     #[test]
-    fn the_longest_storage_key_is_as_long_as_the_docs_say() {
+    fn the_longest_storage_key_has_the_documented_length() {
         let key = Key::from(vec![0xff; MAX_KEY_LEN]);
         let rule = Rule::per_minute(" ".repeat(MAX_NAME_LEN), 1).check().unwrap();
         assert_eq!(Charge::new(&key, &Arc::new(rule), 1).storage_key().len(), 963);

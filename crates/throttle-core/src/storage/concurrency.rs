@@ -1,29 +1,28 @@
-//! Places: how many requests of a key may be under way at once.
+//! Concurrency permits: the limit on the requests of a key that are in flight at once.
 
 use std::fmt;
 
 use super::reply::Reply;
 use crate::key::Key;
 
-/// Keeps count of the places that requests hold, exactly, for all who share the storage.
+/// A storage of concurrency permits, with an exact count for all processes that share it.
 ///
-/// A storage says that it can by [`AtomicStorage::concurrency`](super::AtomicStorage::concurrency); one that
-/// decides for a single process hands out [`LocalPermits`](super::LocalPermits). Users reach it by
-/// [`Limiter::concurrency`](crate::Limiter::concurrency).
+/// A storage that supports permits returns one from
+/// [`AtomicStorage::concurrency`](super::AtomicStorage::concurrency); a storage for a single process returns
+/// [`LocalPermits`](super::LocalPermits). Users call [`Limiter::concurrency`](crate::Limiter::concurrency).
 ///
-/// A place is given back by dropping its [`PermitGuard`], from any thread and without anybody waiting. A
-/// call to [`ConcurrencyStorage::take`] that is dropped before its answer came holds no place afterwards. A
-/// storage that several processes share takes back by itself what a process that died had held, and
-/// renews what the others hold.
+/// Dropping a [`PermitGuard`] releases its permit, on any thread and without waiting. A call to
+/// [`ConcurrencyStorage::take`] that is dropped before it is answered leaves no permit in use. A storage that several
+/// processes share releases the permits of a process that died, and renews those of the others.
 pub trait ConcurrencyStorage: Send + Sync + 'static {
-    /// Takes a place of a key if fewer than `limit` are held.
+    /// Acquires a permit of a key if fewer than `limit` are in use.
     fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply>;
 
-    /// Returns how many places of a key are held.
+    /// Returns the number of permits of a key that are in use.
     fn in_use(&self, of: &ConcurrencyKey<'_>) -> Reply<u64>;
 }
 
-/// Names whose places are meant: of a key, under a name.
+/// The key of a group of permits: the name of the limit, and the key of the request.
 #[derive(Copy, Clone, Debug)]
 pub struct ConcurrencyKey<'a> {
     name: &'a str,
@@ -31,7 +30,7 @@ pub struct ConcurrencyKey<'a> {
 }
 
 impl<'a> ConcurrencyKey<'a> {
-    /// Means the places of `key` under `name`.
+    /// Creates the key of the permits of `key` under the limit `name`.
     #[must_use]
     pub fn new(name: &'a str, key: &'a Key<'a>) -> Self {
         Self { name, key }
@@ -43,69 +42,70 @@ impl<'a> ConcurrencyKey<'a> {
         self.name
     }
 
-    /// Returns whose they are.
+    /// Returns the key of the request.
     #[must_use]
     pub fn key(&self) -> &'a Key<'a> {
         self.key
     }
 
-    /// Returns how they are called beside the identity in a storage of texts: no rule is called so,
-    /// since what follows a `%` in the word of a name is hexadecimal.
+    /// Returns the part of a text key that follows the identity.
+    ///
+    /// It differs from the token of every rule name, in which only hexadecimal digits follow a `%`.
     #[must_use]
-    pub fn word(&self) -> String {
+    pub fn to_token(&self) -> String {
         format!("%places:{}", Key::from(self.name).to_token())
     }
 }
 
-/// Answers whether there was a place.
+/// The answer to an attempt to acquire a permit.
 #[derive(Debug)]
 pub struct PermitReply {
-    place: Option<PermitGuard>,
+    permit: Option<PermitGuard>,
     in_use: u64,
     degraded: bool,
 }
 
 impl PermitReply {
-    /// Hands a place over; `in_use` counts it.
+    /// Creates the answer with a permit, which is included in `in_use`.
     #[must_use]
-    pub fn permit(place: PermitGuard, in_use: u64) -> Self {
-        Self { place: Some(place), in_use, degraded: false }
+    pub fn permit(permit: PermitGuard, in_use: u64) -> Self {
+        Self { permit: Some(permit), in_use, degraded: false }
     }
 
-    /// Says that so many are held, and that no more may be.
+    /// Creates the answer without a permit: `in_use` permits are in use, and no more are allowed.
     #[must_use]
     pub fn full(in_use: u64) -> Self {
-        Self { place: None, in_use, degraded: false }
+        Self { permit: None, in_use, degraded: false }
     }
 
-    /// Marks the answer as one that the storage itself did not give, because it could not.
+    /// Marks the answer as that of a substitute, because the storage itself failed.
     #[must_use]
     pub fn degraded(mut self) -> Self {
         self.degraded = true;
         self
     }
 
-    /// Returns how many places of the key are held, this one included.
+    /// Returns the number of permits of the key that are in use, including this one.
     #[must_use]
     pub fn in_use(&self) -> u64 {
         self.in_use
     }
 
-    /// Returns whether something else than the storage answered.
+    /// Returns whether a substitute answered instead of the storage.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.degraded
     }
 
-    /// Returns the place, if there was one.
+    /// Returns the permit, if one was acquired.
     #[must_use]
     pub fn into_permit(self) -> Option<PermitGuard> {
-        self.place
+        self.permit
     }
 }
 
-/// Holds a place of a storage until it is dropped.
-#[must_use = "the place is given back when this is dropped"]
+/// A guard that holds a permit of a storage, and releases it when it is dropped.
+#[must_use = "the permit is released when this is dropped"]
 pub struct PermitGuard {
     _held: Option<Box<dyn Held>>,
 }
@@ -115,12 +115,12 @@ trait Held: Send + Sync {}
 impl<T: Send + Sync> Held for T {}
 
 impl PermitGuard {
-    /// Holds a place for as long as `guard` lives, whose `Drop` gives it back.
+    /// Creates a permit from `guard`, whose `Drop` releases it.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
         Self { _held: Some(Box::new(guard)) }
     }
 
-    /// Holds nothing: the request passes, and is not counted.
+    /// Creates a permit for a request that is allowed without being counted.
     pub fn uncounted() -> Self {
         Self { _held: None }
     }

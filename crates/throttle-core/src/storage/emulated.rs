@@ -1,4 +1,4 @@
-//! Whole checks over the six operations, exact in one process.
+//! Whole checks on top of the six operations, exact in one process.
 
 use std::{
     any::{TypeId, type_name},
@@ -30,22 +30,21 @@ use crate::{
     time::{Clock, Micros, SystemClock},
 };
 
-/// Serves whole checks on a storage that has only the six operations.
+/// An [`AtomicStorage`] on top of a storage that has only the six operations.
 ///
-/// It reads the states of a request, settles it, and writes them back, while it holds a lock for each
-/// key; the locks are shared by all of a process that uses storages of this type, so that limiters and
-/// clones that share a storage never admit one request too many. Processes that share it are not kept
-/// apart: that takes a storage with an [`AtomicStorage`] of its own.
+/// It reads the states of a request, decides, and writes the states back, while it holds a lock for each key. All
+/// storages of the same type in a process share these locks, so that limiters and clones of one storage never allow a
+/// request too many. Processes that share a storage are not synchronized; for these, the storage must implement
+/// [`AtomicStorage`] itself.
 ///
-/// The places of requests under way are counted in this process, too: for all limiters that were made of
-/// one `Arc` of the storage.
+/// Concurrency permits are counted in this process, too, and shared by all limiters that use the same `Arc` of the
+/// storage.
 ///
-/// A write that fails after another of the same request was done is made up for by writing the old
-/// state back. A caller that goes away in the middle of several writes leaves the rules that were
-/// written charged.
+/// If a write fails after another write of the same request, the old state is written back. If the future is dropped
+/// between two writes, the rules that were written stay charged.
 pub struct Emulated<S: ?Sized> {
     locks: Arc<Locks>,
-    places: Arc<LocalPermits>,
+    permits: Arc<LocalPermits>,
     storage: Arc<S>,
 }
 
@@ -54,12 +53,12 @@ impl<S: Storage + ?Sized> Emulated<S> {
     #[must_use]
     pub fn new(storage: Arc<S>) -> Self {
         let kind = TypeId::of::<S>();
-        // As long as this one lives, no other storage has its address.
-        let places = permits_of((kind, Arc::as_ptr(&storage).cast::<()>() as usize));
-        Self { locks: Locks::of(kind), places, storage }
+        // The address identifies the storage, because the `Arc` keeps it from being reused.
+        let permits = permits_of((kind, Arc::as_ptr(&storage).cast::<()>() as usize));
+        Self { locks: Locks::of(kind), permits, storage }
     }
 
-    /// Runs `work` on the states of `charges` while nobody else does, and stores what it says.
+    /// Runs `work` with exclusive access to the states of `charges`, and stores the states if `work` requires it.
     fn run<'c, T: Send + 'static>(
         &self,
         charges: impl Iterator<Item = Charge<'c>> + Clone,
@@ -84,10 +83,10 @@ impl<S: Storage + ?Sized> Emulated<S> {
             };
             let changed = new != old && (store == Store::Changed || is_ahead(&old, moment));
             if changed {
-                let slack =
+                let ttl_margin =
                     if clock.is_some() { ChargeRequest::TTL_MARGIN } else { Duration::ZERO };
                 let writer =
-                    Writer { storage: &*storage, owned: &owned, keys: &keys, moment, slack };
+                    Writer { storage: &*storage, owned: &owned, keys: &keys, moment, ttl_margin };
                 writer.store(&old, &new).await?;
             }
             Ok(answer)
@@ -96,17 +95,18 @@ impl<S: Storage + ?Sized> Emulated<S> {
 }
 
 impl dyn AtomicStorage {
-    /// Serves whole checks over the six operations of a storage.
+    /// Implements whole checks on top of the six operations of a storage.
     pub(super) fn emulated<S: Storage + ?Sized>(storage: Arc<S>) -> Arc<Self> {
         Arc::new(Emulated::new(storage))
     }
 }
 
-/// Says whether what `work` changed is to be kept.
+/// The states to store after `work`.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Store {
+    /// All that changed.
     Changed,
-    /// Only what must be: that the clock stepped back.
+    /// None, unless the clock stepped back, which must be stored in any case.
     Nothing,
 }
 
@@ -134,11 +134,11 @@ struct Writer<'a, S: ?Sized> {
     owned: &'a [OwnedCharge],
     keys: &'a [String],
     moment: Micros,
-    slack: Duration,
+    ttl_margin: Duration,
 }
 
 impl<S: Storage + ?Sized> Writer<'_, S> {
-    /// Writes the new states; when one fails, the old ones are put back where new ones were written.
+    /// Writes the new states. If a write fails, it restores the states that were written before.
     async fn store(&self, old: &[State], new: &[State]) -> Result<(), StorageError> {
         for (i, (before, after)) in old.iter().zip(new).enumerate() {
             if before == after {
@@ -163,29 +163,29 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
         if lifetime == Micros::ZERO {
             return self.storage.delete(&self.keys[i]).await.map(|_| ());
         }
-        let ttl = Duration::from(lifetime) + self.slack;
+        let ttl = Duration::from(lifetime) + self.ttl_margin;
         self.storage.set(&self.keys[i], state.encode().into(), Some(ttl)).await
     }
 }
 
-/// The type of a storage, and where it is.
+/// The type of a storage, and its address.
 type Address = (TypeId, usize);
 
-/// Returns the places of the storage of this type at this address.
+/// Returns the permits of the storage with this type and address.
 fn permits_of(storage: Address) -> Arc<LocalPermits> {
     static ALL: Mutex<Vec<(Address, Weak<LocalPermits>)>> = Mutex::new(Vec::new());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    all.retain(|(_, places)| places.strong_count() > 0);
+    all.retain(|(_, permits)| permits.strong_count() > 0);
     let mut found = all.iter().filter(|(other, _)| *other == storage);
-    if let Some(places) = found.find_map(|(_, places)| places.upgrade()) {
-        return places;
+    if let Some(permits) = found.find_map(|(_, permits)| permits.upgrade()) {
+        return permits;
     }
-    let places = Arc::new(LocalPermits::new());
-    all.push((storage, Arc::downgrade(&places)));
-    places
+    let permits = Arc::new(LocalPermits::new());
+    all.push((storage, Arc::downgrade(&permits)));
+    permits
 }
 
-/// One lock for each of many keys, shared by all storages of one type in the process.
+/// Locks for keys, shared by all storages of one type in the process. Keys with the same hash share a lock.
 struct Locks {
     stripes: Vec<async_lock::Mutex<()>>,
     hasher: RandomState,
@@ -204,7 +204,7 @@ impl Locks {
         Arc::clone(all.entry(storage).or_insert_with(new))
     }
 
-    /// Locks all keys, in an order that is the same for everybody.
+    /// Locks all keys, always in the same order, so that two requests cannot deadlock.
     async fn hold(&self, keys: &[String]) -> Vec<MutexGuard<'_, ()>> {
         let stripe = |key| self.hasher.hash_one(key) as usize % STRIPES;
         let mut stripes: Vec<_> = keys.iter().map(stripe).collect();
@@ -264,8 +264,8 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
         let charges = request.charges().iter().copied();
         self.run(charges, request.clock(), |charges, now, states| {
             let outcome = acquire(charges, now, states);
-            let shuts = outcome.verdicts().iter().any(|verdict| verdict.blocked);
-            let store = Store::when(outcome.is_allowed() || shuts);
+            let blocks = outcome.verdicts().iter().any(|verdict| verdict.blocked);
+            let store = Store::when(outcome.is_allowed() || blocks);
             (outcome, store)
         })
     }
@@ -305,12 +305,12 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
     }
 
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
-        None // six operations cannot say what was added
+        None // the six operations cannot list entries
     }
 
     fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
-        // Of those who hold a place none keeps the address taken: what is shared are the counts.
-        Some(Arc::new(LocalPermits::clone(&self.places)))
+        // Clones the counts, not their `Arc`: a permit must not keep the entry of this address alive.
+        Some(Arc::new(LocalPermits::clone(&self.permits)))
     }
 
     fn kind(&self) -> &str {

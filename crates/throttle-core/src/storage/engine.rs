@@ -1,5 +1,6 @@
-//! What a storage does with the states of a request, written once for all that keep them as
-//! [`State`].
+//! The engine: the decision about a request, given the states of its charges.
+//!
+//! All storages that keep a [`State`] for each charge share it.
 
 use smallvec::SmallVec;
 
@@ -10,7 +11,7 @@ use crate::{
     time::Micros,
 };
 
-/// Gives access to the states of a request, in the order of its charges.
+/// Access to the states of a request, in the order of its charges.
 pub trait StateStore {
     /// Returns the state of the charge at `index`.
     fn state(&mut self, index: usize) -> &mut State;
@@ -28,43 +29,43 @@ impl StateStore for Vec<State> {
     }
 }
 
-/// Charges every rule, or none if one of them denies: the whole of `acquire` but for the storing.
+/// Charges every rule, or none if one of them denies. This is all of `acquire` except storing the states.
 ///
-/// The caller holds all states so that nobody else changes them meanwhile, and stores them again when
-/// it is done. `now` is read after the states are held, so that it is not older than what they hold.
+/// The caller must hold all states, so that no other request changes them in the meantime, and store them afterwards.
+/// It must read `now` when it already holds the states; otherwise `now` could be older than a state.
 #[inline]
 pub fn acquire(charges: &[Charge<'_>], now: Micros, states: &mut impl StateStore) -> Outcome {
     if let [charge] = charges {
         return Outcome::one(acquire_one(charge, now, states.state(0)), now);
     }
-    // 1. Bring every state to now, and ask it.
+    // 1. Advance every state to now, and let its rule decide.
     let decided = decide(charges, now, states);
-    // 2. If all admit, charge all; if not, shut what denied.
-    let admitted = all_admit(&decided);
-    let conclude = |(i, (charge, admission)): (_, (&Charge<'_>, _))| {
-        conclude(charge, admission, admitted, now, states.state(i))
+    // 2. If all rules allow the request, charge all; otherwise start the blocks of those that denied.
+    let all_allowed = all_allowed(&decided);
+    let conclude = |(i, (charge, decided)): (_, (&Charge<'_>, _))| {
+        conclude(charge, decided, all_allowed, now, states.state(i))
     };
     Outcome::new(charges.iter().zip(decided).enumerate().map(conclude), now)
 }
 
-/// Settles a request of one rule.
-#[inline(always)] // so that the verdict is made where the caller wants it
+/// Charges a request of one rule, or denies it.
+#[inline(always)] // so that the verdict is written directly to its destination
 pub fn acquire_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdict {
     match state.advance_and_charge(charge.rule(), now, charge.cost()) {
-        Ok(charged) => admitted(charged),
+        Ok(charged) => allowed_verdict(charged),
         Err(denied) => conclude(charge, denied, true, now, state),
     }
 }
 
-/// Answers as [`acquire`] would, but charges nothing and shuts nothing.
+/// Returns what [`acquire`] would decide, but charges nothing and blocks nothing.
 pub fn peek(charges: &[Charge<'_>], now: Micros, states: &mut impl StateStore) -> Outcome {
     let decided = decide(charges, now, states);
-    let admitted = all_admit(&decided);
+    let all_allowed = all_allowed(&decided);
     Outcome::new(
-        charges.iter().zip(decided).enumerate().map(|(i, (charge, admission))| {
-            let mut verdict = verdict(charge, admission, now, states.state(i));
-            if let Decided::Admitted { delay } = admission
-                && admitted
+        charges.iter().zip(decided).enumerate().map(|(i, (charge, decided))| {
+            let mut verdict = verdict(charge, decided, now, states.state(i));
+            if let Decided::Allowed { delay } = decided
+                && all_allowed
             {
                 verdict.delay = delay;
             }
@@ -74,7 +75,7 @@ pub fn peek(charges: &[Charge<'_>], now: Micros, states: &mut impl StateStore) -
     )
 }
 
-/// Gives one charge back to the state that it was made on.
+/// Refunds one charge to the state that it was made on.
 pub fn refund(refund: &Refund<'_>, now: Micros, state: &mut State) {
     let charge = refund.charge();
     state.advance(charge.rule(), now);
@@ -86,20 +87,20 @@ fn decide(
     now: Micros,
     states: &mut impl StateStore,
 ) -> SmallVec<[Decided; 2]> {
-    let ask = |(i, charge): (usize, &Charge<'_>)| {
+    let decide = |(i, charge): (usize, &Charge<'_>)| {
         let state = states.state(i);
         state.advance(charge.rule(), now);
         state.decide(charge.rule(), now, charge.cost())
     };
-    charges.iter().enumerate().map(ask).collect()
+    charges.iter().enumerate().map(decide).collect()
 }
 
-fn all_admit(decided: &[Decided]) -> bool {
-    decided.iter().all(|one| matches!(one, Decided::Admitted { .. }))
+fn all_allowed(decided: &[Decided]) -> bool {
+    decided.iter().all(|one| matches!(one, Decided::Allowed { .. }))
 }
 
 #[inline(always)]
-fn admitted(ChargeOutcome { delay, receipt, availability }: ChargeOutcome) -> Verdict {
+fn allowed_verdict(ChargeOutcome { delay, receipt, availability }: ChargeOutcome) -> Verdict {
     Verdict {
         allowed: true,
         blocked: false,
@@ -111,19 +112,19 @@ fn admitted(ChargeOutcome { delay, receipt, availability }: ChargeOutcome) -> Ve
     }
 }
 
-/// Charges what it admits, if the whole request is admitted; shuts what it denies.
+/// Charges a rule if all rules allow the request, or starts its block if it denies.
 #[inline(always)] // as above
 fn conclude(
     charge: &Charge<'_>,
-    admission: Decided,
-    all_admit: bool,
+    decided: Decided,
+    all_allowed: bool,
     now: Micros,
     state: &mut State,
 ) -> Verdict {
-    match admission {
-        Decided::Admitted { delay } if all_admit => {
+    match decided {
+        Decided::Allowed { delay } if all_allowed => {
             let receipt = state.charge(charge.rule(), now, charge.cost());
-            admitted(ChargeOutcome {
+            allowed_verdict(ChargeOutcome {
                 delay,
                 receipt,
                 availability: state.availability(charge.rule(), now),
@@ -131,28 +132,28 @@ fn conclude(
         }
         Decided::Denied { retry_after: Some(wait), blocked: false } => {
             if let Some(block) = charge.rule().block() {
-                state.shut(now, block.max(wait));
+                state.start_block(now, block.max(wait));
             }
-            verdict(charge, admission, now, state)
+            verdict(charge, decided, now, state)
         }
-        _ => verdict(charge, admission, now, state),
+        _ => verdict(charge, decided, now, state),
     }
 }
 
-/// Says where the key stands after all that.
+/// Returns the verdict for a state that is not charged.
 #[inline(always)] // as above
-fn verdict(charge: &Charge<'_>, admission: Decided, now: Micros, state: &State) -> Verdict {
+fn verdict(charge: &Charge<'_>, decided: Decided, now: Micros, state: &State) -> Verdict {
     let availability = state.availability(charge.rule(), now);
-    let shut = state.shut_for(now);
-    let (allowed, retry_after) = match admission {
-        Decided::Admitted { .. } => (true, None),
+    let blocked_for = state.blocked_for(now);
+    let (allowed, retry_after) = match decided {
+        Decided::Allowed { .. } => (true, None),
         Decided::Denied { retry_after, .. } => {
-            (false, retry_after.map(|wait| shut.unwrap_or(wait)))
+            (false, retry_after.map(|wait| blocked_for.unwrap_or(wait)))
         }
     };
     Verdict {
         allowed,
-        blocked: !allowed && shut.is_some(),
+        blocked: !allowed && blocked_for.is_some(),
         remaining: availability.remaining,
         reset_after: availability.reset_after,
         retry_after,

@@ -1,25 +1,26 @@
-//! What can go wrong with a storage, and whether the call may have happened all the same.
+//! The errors of storages.
 
 use std::{error::Error, fmt};
 
 use crate::{algorithm::CorruptState, rule::quoted};
 
-/// Says why a storage could not do what it was asked, and whether it may have done it.
+/// The error of a failed storage call.
 ///
-/// A call whose effect is [`Effect::Unknown`] is never sent again: its charge may have been made.
+/// A failed call may have been carried out all the same ([`StorageError::effect`]), for example if the connection
+/// broke before the answer. A call whose effect is [`Effect::Unknown`] is never repeated: that could charge twice.
 #[derive(Debug)]
 pub struct StorageError {
     kind: Kind,
     effect: Effect,
 }
 
-/// Says whether a call that failed may have been carried out.
+/// The effect of a failed call.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "either it is known or it is not")]
 pub enum Effect {
-    /// It was not, for certain.
+    /// The call was certainly not carried out.
     None,
-    /// It may have been.
+    /// The call may have been carried out.
     Unknown,
 }
 
@@ -33,25 +34,25 @@ enum Kind {
 }
 
 impl StorageError {
-    /// Wraps any error of a call that may have been carried out.
+    /// Creates the error of a call that may have been carried out.
     #[must_use]
     pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: Kind::Other(error.into()), effect: Effect::Unknown }
     }
 
-    /// Wraps any error of a call that was not carried out, for certain.
+    /// Creates the error of a call that was certainly not carried out.
     #[must_use]
     pub fn not_carried_out(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: Kind::Other(error.into()), effect: Effect::None }
     }
 
-    /// Wraps any error of a call that was not carried out because of what is stored under its key.
+    /// Creates the error of a call that was not carried out because of the value stored under its key.
     #[must_use]
     pub fn of_key(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind: Kind::OfKey(error.into()), effect: Effect::None }
     }
 
-    /// Records that the call may have been carried out, if only in part.
+    /// Creates the error for incrementing a value that is not a whole number; the value is unchanged.
     #[must_use]
     pub fn with_unknown_effect(self) -> Self {
         Self { effect: Effect::Unknown, ..self }
@@ -63,25 +64,25 @@ impl StorageError {
         Self { kind: Kind::NotAnInteger { key: quoted(key) }, effect: Effect::None }
     }
 
-    /// Says that a sum does not fit in 64 bits; the value stayed as it was.
+    /// Creates the error for a sum that does not fit in 64 bits; the value is unchanged.
     #[must_use]
     pub fn overflow(key: &str) -> Self {
         Self { kind: Kind::Overflow { key: quoted(key) }, effect: Effect::None }
     }
 
-    /// Says that the value under a limiter's key is no state.
+    /// Creates the error for a value under a limiter's key that is not a state.
     #[must_use]
     pub fn corrupt(key: &str, why: CorruptState) -> Self {
         Self { kind: Kind::Corrupt { key: quoted(key), why }, effect: Effect::None }
     }
 
-    /// Returns whether what is stored under the key is wrong, so that other keys are served all the same.
+    /// Returns whether the stored value of this key is the cause, so that other keys are not affected.
     #[must_use]
     pub fn is_of_key(&self) -> bool {
         !matches!(self.kind, Kind::Other(_))
     }
 
-    /// Returns whether the call may have been carried out.
+    /// Returns whether the failed call may have been carried out.
     #[must_use]
     pub fn effect(&self) -> Effect {
         self.effect
@@ -94,17 +95,17 @@ impl fmt::Display for StorageError {
             Kind::NotAnInteger { key } => {
                 write!(
                     f,
-                    "the value of key {key} is no whole number, so it cannot be incremented; \
-                           set it to one or delete it"
+                    "the value of key {key} is not a whole number and cannot be incremented; \
+                           set it to a whole number or delete it"
                 )
             }
             Kind::Overflow { key } => {
-                write!(f, "the sum for key {key} does not fit in 64 bits; it stays as it was")
+                write!(f, "the sum for key {key} does not fit in 64 bits; the value is unchanged")
             }
             Kind::Corrupt { key, why } => write!(
                 f,
-                "key {key} cannot be read: {why}; something else writes under this name: give the \
-                 storage a prefix of its own, or delete the key"
+                "key {key} cannot be read: {why}; another program may use the same key: give the \
+                 storage its own prefix, or delete the key"
             ),
             Kind::OfKey(error) | Kind::Other(error) => write!(f, "the storage failed: {error}"),
         }

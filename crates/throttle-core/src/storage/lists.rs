@@ -1,4 +1,4 @@
-//! Lists that live in a storage, so that all servers which use it go by them.
+//! Allow and deny lists in a storage, which all servers share.
 
 use std::{
     sync::{Arc, Weak},
@@ -10,14 +10,13 @@ use async_trait::async_trait;
 use super::error::StorageError;
 use crate::{decision::ListMatch, entry::Entry};
 
-/// A storage of the entries of the allow and the deny list that all servers share.
+/// A storage of the allow and deny lists that all servers share.
 ///
-/// A storage that can do it returns it from [`AtomicStorage::lists`](super::AtomicStorage::lists). Users
-/// reach it by [`Limiter::shared_lists`](crate::Limiter::shared_lists). What it stores of an entry is
-/// [`Entry::encode`].
+/// A storage that supports shared lists returns one from [`AtomicStorage::lists`](super::AtomicStorage::lists). Users
+/// call [`Limiter::shared_lists`](crate::Limiter::shared_lists). An entry is stored as [`Entry::encode`] writes it.
 #[async_trait]
 pub trait ListStorage: Send + Sync + 'static {
-    /// Adds an entry, for a time or until it is removed; one that is there gets the new end.
+    /// Adds an entry, for a time or until it is removed; an existing entry gets the new end.
     ///
     /// # Errors
     ///
@@ -29,31 +28,31 @@ pub trait ListStorage: Send + Sync + 'static {
         span: Option<Duration>,
     ) -> Result<(), StorageError>;
 
-    /// Removes an entry and returns whether it was there.
+    /// Removes an entry, and returns whether it existed.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot tell.
+    /// [`StorageError`] when it was not removed, or may not have been.
     async fn remove(&self, list: ListMatch, entry: &Entry) -> Result<bool, StorageError>;
 
     /// Returns the entries of both lists that are in force, each once.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot tell.
+    /// [`StorageError`] when the storage cannot be read.
     async fn load(&self) -> Result<Vec<ListEntry>, StorageError>;
 
-    /// Begins to pass the entries to `follower`: all at first, then each change within a second, until it
-    /// is dropped.
+    /// Starts to send the entries to `subscriber`: first all of them, then each change within a second, until the
+    /// subscriber is dropped.
     ///
-    /// While the storage cannot be read, the entries that were passed stay in force.
-    fn subscribe(&self, follower: Weak<dyn ListSubscriber>) -> Arc<dyn ListSubscription>;
+    /// While the storage cannot be read, the entries that were sent stay in force.
+    fn subscribe(&self, subscriber: Weak<dyn ListSubscriber>) -> Arc<dyn ListSubscription>;
 }
 
-/// The reading of a storage's lists by one follower.
+/// The subscription of one subscriber to the lists of a storage.
 #[async_trait]
 pub trait ListSubscription: Send + Sync + 'static {
-    /// Passes to the follower all that changed until now, rather than within a second.
+    /// Sends all changes so far to the subscriber now, instead of within a second.
     ///
     /// # Errors
     ///
@@ -61,26 +60,26 @@ pub trait ListSubscription: Send + Sync + 'static {
     async fn catch_up(&self) -> Result<(), StorageError>;
 }
 
-/// A copy of a storage's lists.
+/// A subscriber, which keeps a copy of a storage's lists.
 pub trait ListSubscriber: Send + Sync + 'static {
-    /// Replaces the copy by these entries.
+    /// Replaces the copy with these entries.
     fn take(&self, entries: Vec<ListEntry>);
 
-    /// Applies changes in their order; an entry with no time left is removed.
+    /// Applies changes in order; an entry with no time left is removed.
     fn apply(&self, changes: Vec<ListEntry>);
 
     /// Reports whether the storage was read.
     fn report(&self, read: Result<(), &StorageError>);
 }
 
-/// An entry of a list that lives in a storage.
+/// An entry of a list in a storage.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "storages make it, field by field")]
 pub struct ListEntry {
-    /// Which list it is in.
+    /// The list that contains it.
     pub list: ListMatch,
     /// The key, address or network.
     pub entry: Entry,
-    /// How long it is still in force; none until it is removed.
+    /// The time that it stays in force; `None` if it stays until it is removed.
     pub left: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! Places within one process.
+//! Concurrency permits that are counted in one process.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -16,10 +16,9 @@ use crate::{
     sharded::{Sharded, shrunk},
 };
 
-/// Counts the places of one process; clones share them.
+/// The concurrency permits of one process. Clones share them.
 ///
-/// A key without a place in use takes no memory, so that what it holds is bounded by the requests that
-/// are under way.
+/// A key uses memory only while it has a permit in use, so that memory is bounded by the requests in flight.
 #[derive(Clone)]
 pub struct LocalPermits {
     inner: Arc<Inner>,
@@ -30,7 +29,7 @@ struct Inner {
     hasher: RandomState,
 }
 
-/// How many places of each key are in use; never 0.
+/// The number of permits in use for each key; never 0.
 type Counts = HashMap<Key<'static>, u64>;
 
 const SHARDS: usize = 32;
@@ -38,14 +37,14 @@ const SHARDS: usize = 32;
 const SMALL: usize = 64;
 
 impl LocalPermits {
-    /// Begins with none in use.
+    /// Creates a storage with no permits in use.
     #[must_use]
     pub fn new() -> Self {
         let shards = Sharded::new(SHARDS, |_| Counts::default());
         Self { inner: Arc::new(Inner { shards, hasher: RandomState::new() }) }
     }
 
-    /// Returns how many keys have a place in use.
+    /// Returns the number of keys that have a permit in use.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.inner.shards.each().map(|counts| counts.len()).sum()
@@ -80,7 +79,7 @@ impl ConcurrencyStorage for LocalPermits {
     }
 }
 
-/// Gives a place back when it is dropped.
+/// A guard that releases its permit when it is dropped.
 struct Guard {
     inner: Arc<Inner>,
     shard: usize,
@@ -90,7 +89,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let mut counts = self.inner.shards.lock(self.shard);
-        // The key is not needed afterwards.
+        // `entry` needs an owned key, and the guard no longer needs its own.
         let key = std::mem::replace(&mut self.key, Key::from(&[][..]));
         if let Entry::Occupied(mut count) = counts.entry(key) {
             if *count.get() > 1 {
@@ -135,63 +134,63 @@ mod tests {
 
     use super::*;
 
-    fn take(places: &LocalPermits, name: &str, key: &str, limit: u64) -> PermitReply {
+    fn take(permits: &LocalPermits, name: &str, key: &str, limit: u64) -> PermitReply {
         let key = Key::from(key);
-        places.take(&ConcurrencyKey::new(name, &key), limit).into_ready().unwrap().unwrap()
+        permits.take(&ConcurrencyKey::new(name, &key), limit).into_ready().unwrap().unwrap()
     }
 
-    fn in_use(places: &LocalPermits, name: &str, key: &str) -> u64 {
+    fn in_use(permits: &LocalPermits, name: &str, key: &str) -> u64 {
         let key = Key::from(key);
-        places.in_use(&ConcurrencyKey::new(name, &key)).into_ready().unwrap().unwrap()
+        permits.in_use(&ConcurrencyKey::new(name, &key)).into_ready().unwrap().unwrap()
     }
 
     #[test]
-    fn names_and_keys_are_apart_and_a_dropped_place_is_free() {
-        let places = LocalPermits::new();
-        let first = take(&places, "a", "k", 1).into_permit().unwrap();
-        assert!(take(&places, "a", "k", 1).into_permit().is_none());
-        let others = [take(&places, "b", "k", 1), take(&places, "a", "l", 1)];
+    fn names_and_keys_are_counted_separately_and_a_dropped_permit_is_free() {
+        let permits = LocalPermits::new();
+        let first = take(&permits, "a", "k", 1).into_permit().unwrap();
+        assert!(take(&permits, "a", "k", 1).into_permit().is_none());
+        let others = [take(&permits, "b", "k", 1), take(&permits, "a", "l", 1)];
         assert!(others.iter().all(|taken| taken.in_use() == 1));
-        assert_eq!(places.keys(), 3);
+        assert_eq!(permits.keys(), 3);
         drop((first, others));
-        assert_eq!((in_use(&places, "a", "k"), places.keys()), (0, 0));
+        assert_eq!((in_use(&permits, "a", "k"), permits.keys()), (0, 0));
     }
 
     #[test]
-    fn of_many_threads_never_more_than_the_limit_hold_a_place_and_none_is_left() {
+    fn many_threads_never_hold_more_permits_than_the_limit_and_release_all() {
         const LIMIT: u64 = 5;
-        let (places, held) = (LocalPermits::new(), AtomicU64::new(0));
+        let (permits, held) = (LocalPermits::new(), AtomicU64::new(0));
         let (most, barrier) = (AtomicU64::new(0), Barrier::new(8));
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     barrier.wait();
                     for i in 0..20_000 {
-                        let taken = take(&places, "uploads", "k", LIMIT);
+                        let taken = take(&permits, "uploads", "k", LIMIT);
                         assert!(taken.in_use() <= LIMIT);
-                        let Some(place) = taken.into_permit() else { continue };
+                        let Some(permit) = taken.into_permit() else { continue };
                         most.fetch_max(held.fetch_add(1, SeqCst) + 1, SeqCst);
                         if i % 3 == 0 {
                             thread::yield_now();
                         }
                         held.fetch_sub(1, SeqCst);
-                        drop(place);
+                        drop(permit);
                     }
                 });
             }
         });
-        assert_eq!(most.into_inner(), LIMIT, "eight threads use all places, and no more");
-        assert_eq!((in_use(&places, "uploads", "k"), places.keys()), (0, 0));
+        assert_eq!(most.into_inner(), LIMIT, "eight threads use all permits, and no more");
+        assert_eq!((in_use(&permits, "uploads", "k"), permits.keys()), (0, 0));
     }
 
     #[test]
-    fn a_flood_of_keys_gives_its_memory_back() {
-        let places = LocalPermits::new();
-        let key = |i: u64| format!("a long key that is not kept in place, number {i:06}");
-        let held: Vec<_> = (0..100_000).map(|i| take(&places, "a", &key(i), 1)).collect();
-        assert_eq!(places.keys(), 100_000);
+    fn memory_is_released_after_a_flood_of_keys() {
+        let permits = LocalPermits::new();
+        let key = |i: u64| format!("a long key that is not stored inline, number {i:06}");
+        let held: Vec<_> = (0..100_000).map(|i| take(&permits, "a", &key(i), 1)).collect();
+        assert_eq!(permits.keys(), 100_000);
         drop(held);
-        let room: usize = places.inner.shards.each().map(|counts| counts.capacity()).sum();
-        assert!(places.keys() == 0 && room <= SHARDS * 2 * SMALL, "room for {room}");
+        let room: usize = permits.inner.shards.each().map(|counts| counts.capacity()).sum();
+        assert!(permits.keys() == 0 && room <= SHARDS * 2 * SMALL, "room for {room}");
     }
 }

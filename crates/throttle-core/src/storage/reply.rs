@@ -1,4 +1,4 @@
-//! An answer that is there, or one that is on its way.
+//! Answers that are ready or pending.
 
 use std::{
     fmt,
@@ -9,9 +9,9 @@ use std::{
 
 use super::{error::StorageError, request::ChargeRequest};
 
-/// An answer, or a future of one; memory answers at once, without boxing a future.
+/// An answer, or a boxed future of one. An in-memory storage answers at once, without a box.
 ///
-/// It borrows nothing, so that it can outlive the request that it was made for.
+/// It borrows nothing, so that it can outlive its request.
 #[must_use = "a call may be made only while its reply is awaited"]
 pub struct Reply<T, E = StorageError>(Inner<T, E>);
 
@@ -21,18 +21,18 @@ enum Inner<T, E> {
 }
 
 impl<T, E> Reply<T, E> {
-    /// Answers at once.
+    /// Creates a reply that is ready.
     #[inline]
     pub fn ready(answer: Result<T, E>) -> Self {
         Self(Inner::Ready(Some(answer)))
     }
 
-    /// Answers when `future` does.
+    /// Creates a reply that is ready when `future` completes.
     pub fn pending(future: impl Future<Output = Result<T, E>> + Send + 'static) -> Self {
         Self(Inner::Pending(Box::pin(future)))
     }
 
-    /// Looks at an answer that is there, where it is.
+    /// Returns a reference to the answer, if it is ready.
     #[inline]
     pub(crate) fn as_ready(&self) -> Option<&Result<T, E>> {
         match &self.0 {
@@ -41,11 +41,11 @@ impl<T, E> Reply<T, E> {
         }
     }
 
-    /// Returns the answer if it is there: the way past polling.
+    /// Returns the answer if it is ready, without polling.
     ///
     /// # Errors
     ///
-    /// The reply itself, when the answer is still on its way.
+    /// The reply itself, if it is pending.
     #[inline]
     pub fn into_ready(self) -> Result<Result<T, E>, Self> {
         match self.0 {
@@ -55,9 +55,9 @@ impl<T, E> Reply<T, E> {
     }
 }
 
-/// What follows an answer. A reply that is ready stays ready, and nothing is boxed.
+/// Combinators. A reply that is ready stays ready, and nothing is boxed.
 impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
-    /// Changes the answer; errors pass through.
+    /// Converts the answer; an error is returned unchanged.
     ///
     /// ```
     /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_core as storage; }
@@ -74,7 +74,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
         self.then(|answer| Reply::ready(answer.map(change)))
     }
 
-    /// Makes another call with the answer; errors pass through.
+    /// Makes another call with the answer; an error is returned unchanged.
     #[inline]
     pub fn and_then<U: Send + 'static>(
         self,
@@ -98,10 +98,10 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
         }
     }
 
-    /// Calls `next` with the answer or the error, with the request it is about, and with `context`,
-    /// such as the [`Wrapper`](super::Wrapper) that asked.
+    /// Calls `next` with the answer or the error, with its request, and with `context`, such as the calling
+    /// [`Wrapper`](super::Wrapper).
     ///
-    /// Request and context are cloned only if the answer is still on its way.
+    /// The request and the context are cloned only if the reply is pending.
     #[inline]
     pub fn then_with<C: Clone + Send + 'static, U: Send + 'static, F: Send + 'static>(
         self,
@@ -122,7 +122,7 @@ impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     }
 }
 
-// An answer is never pinned: it is moved out.
+// The answer is never pinned: it is moved out.
 impl<T, E> Unpin for Reply<T, E> {}
 
 impl<T, E> Future for Reply<T, E> {
@@ -130,7 +130,7 @@ impl<T, E> Future for Reply<T, E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            // A future that is polled after it was ready may do anything but be unsound.
+            // Polled after completion, which has no defined result.
             Inner::Ready(answer) => answer.take().map_or(Poll::Pending, Poll::Ready),
             Inner::Pending(future) => future.as_mut().poll(cx),
         }

@@ -1,4 +1,4 @@
-//! What a storage is asked for.
+//! The request to a storage.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,14 +7,14 @@ use smallvec::SmallVec;
 use super::charge::{Charge, OwnedCharge};
 use crate::time::Clock;
 
-/// The charges of one request: what is charged to which keys by which rules, and by which clock.
+/// The charges of one request, and the limiter's clock.
 #[derive(Copy, Clone)]
 pub struct ChargeRequest<'a> {
     charges: &'a [Charge<'a>],
     clock: Option<&'a Arc<dyn Clock>>,
 }
 
-/// A [`ChargeRequest`] that outlives what it was made of.
+/// An owned [`ChargeRequest`], which outlives the keys and charges of the borrowed one.
 ///
 /// # Examples
 ///
@@ -40,12 +40,12 @@ pub struct OwnedChargeRequest {
 }
 
 impl<'a> ChargeRequest<'a> {
-    /// How much longer keys are kept that were written by a clock of the limiter's own.
+    /// The additional lifetime of keys that are written by the clock of a limiter instead of the storage's.
     pub const TTL_MARGIN: Duration = Duration::from_secs(60);
 
-    /// Creates a request of charges; no two of them may be for the same key and rule.
+    /// Creates a request from charges; no two of them may have the same key and rule.
     ///
-    /// `clock` is the limiter's own; without one the storage goes by its own.
+    /// `clock` is the limiter's own clock; without one, the storage uses its own.
     #[inline]
     #[must_use]
     pub fn new(charges: &'a [Charge<'a>], clock: Option<&'a Arc<dyn Clock>>) -> Self {
@@ -61,16 +61,16 @@ impl<'a> ChargeRequest<'a> {
 
     /// Returns the limiter's own clock, if it has one.
     ///
-    /// A storage reads it, or its own, when it holds the states: a time that was read before could be
-    /// older than what they hold. What is stored by such a clock is kept [`ChargeRequest::TTL_MARGIN`]
-    /// longer than it matters, so that real time cannot overtake the injected one.
+    /// A storage reads this clock, or its own, when it already holds the states: a time that was read before could be
+    /// older than a state. With this clock, it stores states for [`ChargeRequest::TTL_MARGIN`] longer than their
+    /// lifetime, because the storage expires them by real time, which may run ahead of this clock.
     #[inline]
     #[must_use]
     pub fn clock(&self) -> Option<&'a Arc<dyn Clock>> {
         self.clock
     }
 
-    /// Clones what the request borrows.
+    /// Clones the borrowed charges and the clock into an owned request.
     #[must_use]
     pub fn to_owned(&self) -> OwnedChargeRequest {
         let charges = self.charges.iter().copied().map(Charge::to_owned).collect();

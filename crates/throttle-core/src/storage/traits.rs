@@ -1,4 +1,4 @@
-//! The two depths of a storage: six operations, and whole checks.
+//! The two traits of a storage: six operations, and whole checks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,27 +11,28 @@ use super::{
 };
 use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 
-/// Keeps values under keys: the six operations that a storage of your own needs, and no more.
+/// A storage of values under keys, with six operations. A custom storage needs only these.
 ///
-/// With these alone it serves every algorithm, exactly as long as one process uses it
-/// ([`Emulated`](super::Emulated)); a storage that can decide in one atomic step for all processes says
-/// so by overriding [`Storage::atomic`]. One that wraps another implements [`Wrapper`](super::Wrapper).
+/// They suffice for every algorithm, with exact results as long as only one process uses the storage
+/// ([`Emulated`](super::Emulated)). A storage that can decide a whole request atomically for several processes also
+/// implements [`AtomicStorage`], and overrides [`Storage::atomic`]. A storage that wraps another one implements
+/// [`Wrapper`](super::Wrapper) instead.
 ///
 /// The contract, which the conformance suite of `throttle-testkit` checks:
 ///
-/// - An expired key is an absent key, without anybody asking for it first.
-/// - `increment` is atomic. Its `ttl` is for new keys only; an existing key keeps the lifetime it has.
-/// - `clear` removes what this storage wrote and nothing else that may live beside it.
-/// - A limiter's keys are those of [`Charge::storage_key`](super::Charge::storage_key): printable ASCII
-///   without spaces, up to 963 bytes. Clients choose parts of them, slashes and dots among it. As operations
-///   of their own keys may be any text; the suite has one of 64 KiB.
-/// - Values are any bytes, empty ones too; the suite has one of 1 MiB.
-/// - Calls are made on the tasks that serve requests. One that blocks runs on a thread that may, such as
-///   those of `tokio::task::spawn_blocking`.
+/// - An expired key is absent, even if it was not accessed since.
+/// - `increment` is atomic. Its `ttl` applies only to new keys; an existing key keeps its lifetime.
+/// - `clear` removes only the keys of this storage, and no other data in the same place.
+/// - The limiter uses the keys of [`Charge::storage_key`](super::Charge::storage_key): printable ASCII without spaces,
+///   up to 963 bytes. Clients choose parts of them, which may include slashes and dots. Users may call the operations
+///   with any text as the key; the suite tests one of 64 KiB.
+/// - Values are any bytes, including none; the suite tests one of 1 MiB.
+/// - Calls are made on the tasks that serve requests. A blocking call must run on a suitable thread, such as those of
+///   `tokio::task::spawn_blocking`.
 ///
 /// # Examples
 ///
-/// A storage on a map:
+/// A storage in a map:
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::{Duration, Instant}};
@@ -101,14 +102,14 @@ use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 /// ```
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
-    /// Returns the value of a key; none when it is absent or expired.
+    /// Returns the value of a key, or `None` if it is absent or expired.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot say.
+    /// [`StorageError`] when the storage cannot be read.
     async fn get(&self, key: &str) -> Result<Option<Value>, StorageError>;
 
-    /// Replaces value and lifetime of a key; without `ttl` it does not expire.
+    /// Sets the value and the lifetime of a key; without `ttl` it does not expire.
     ///
     /// # Errors
     ///
@@ -116,14 +117,14 @@ pub trait Storage: Send + Sync + 'static {
     async fn set(&self, key: &str, value: Value, ttl: Option<Duration>)
     -> Result<(), StorageError>;
 
-    /// Adds `amount` to a key's whole number and returns the sum; absent counts as 0.
+    /// Adds `amount` to the whole number under a key atomically, and returns the sum.
     ///
-    /// Atomic. `ttl` is for new keys only: an existing key keeps the lifetime that it has.
+    /// An absent key counts as 0. `ttl` applies only to new keys; an existing key keeps its lifetime.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the value is no whole number or the sum does not fit (the value stays
-    /// as it was), or when the storage cannot do it.
+    /// [`StorageError`] when the value is not a whole number or the sum does not fit, in which case the value is
+    /// unchanged, or when the call failed.
     async fn increment(
         &self,
         key: &str,
@@ -131,31 +132,31 @@ pub trait Storage: Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> Result<i64, StorageError>;
 
-    /// Removes a key and returns whether a live one was there.
+    /// Removes a key, and returns whether it existed and was not expired.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot say.
+    /// [`StorageError`] when the key was not removed, or may not have been.
     async fn delete(&self, key: &str) -> Result<bool, StorageError>;
 
-    /// Returns whether a live key is there.
+    /// Returns whether a key exists and is not expired.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot say.
+    /// [`StorageError`] when the storage cannot be read.
     async fn exists(&self, key: &str) -> Result<bool, StorageError>;
 
-    /// Removes every key of this storage, and says how many there were.
+    /// Removes every key of this storage, and returns their number.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when some may be left.
+    /// [`StorageError`] when some keys may be left.
     async fn clear(&self) -> Result<u64, StorageError>;
 
-    /// Opens the door that whole checks go through.
+    /// Returns the storage as one that decides whole requests.
     ///
-    /// Provided: every algorithm over the six operations, exact in one process. A storage that
-    /// implements [`AtomicStorage`] must return itself here, or nobody asks it.
+    /// The default implements every algorithm on top of the six operations, exact in one process. A storage that
+    /// implements [`AtomicStorage`] must return itself here; otherwise its implementation is not used.
     fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
         <dyn AtomicStorage>::emulated(self)
     }
@@ -202,66 +203,61 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     }
 }
 
-/// Decides whole requests, each in one atomic step.
+/// A storage that decides whole requests, each in one atomic step.
 ///
-/// A storage that wraps another implements [`Wrapper`](super::Wrapper) instead. What a storage must
-/// answer is [`crate::acquire`]'s arithmetic, whatever it is written in; the conformance suite of
-/// `throttle-testkit` holds every storage to it.
+/// A storage that wraps another implements [`Wrapper`](super::Wrapper) instead. Its answers must equal those of
+/// [`crate::acquire`], in whatever language it is written; the conformance suite of `throttle-testkit` checks that.
 ///
-/// - The storage says so by returning itself from [`Storage::atomic`].
-/// - In one step: nobody else reads or writes the states of a request between its first read and its last
-///   write. That takes a transaction, a script beside the data, or a lock that all processes take.
-/// - The time is the request's clock, where it has one, else the storage's. It is read after the states are
-///   held.
-/// - Each state that changed is stored under [`Charge::storage_key`](super::Charge::storage_key) for its
-///   [`State::lifetime`](crate::State::lifetime), of a denied request too: it may have been blocked, or the
-///   clock set back. Where the request has a clock, it is kept [`ChargeRequest::TTL_MARGIN`] longer.
-/// - A request whose caller has gone away is carried out as a whole, or not at all.
+/// - The storage returns itself from [`Storage::atomic`].
+/// - A request is atomic: no other request reads or writes its states between its first read and its last write. This
+///   requires a transaction, a script that runs in the database, or a lock that all processes use.
+/// - The time is that of the request's clock if it has one, otherwise the storage's. It is read when the states are
+///   already held.
+/// - Each changed state is stored under [`Charge::storage_key`](super::Charge::storage_key) for its
+///   [`State::lifetime`](crate::State::lifetime). This includes denied requests, which may start a block or show that
+///   the clock stepped back. If the request has a clock, add [`ChargeRequest::TTL_MARGIN`].
+/// - A request whose caller stops waiting is carried out completely, or not at all.
 pub trait AtomicStorage: Storage {
     /// Charges every rule of the request, or none if one of them denies.
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
-    /// Answers as [`AtomicStorage::acquire`] would, but charges nothing and shuts nothing.
+    /// Returns what [`AtomicStorage::acquire`] would decide, but charges nothing and blocks nothing.
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
-    /// Gives charges back, each to what was charged.
-    ///
-    /// After an error with [`Effect::None`](super::Effect::None) the caller refunds all of them again: if one of several
-    /// was carried out, return an error [with an unknown effect](StorageError::with_unknown_effect). That is not needed
-    /// if the error is [of a key](StorageError::is_of_key).
+    /// Refunds charges, each to the window or bucket that was charged.
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()>;
 
-    /// Forgets the keys of the request, blocks included.
+    /// Removes the states of the request, including blocks.
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()>;
 
-    /// Says who shares the limits that are kept here.
+    /// Returns whether the limits hold for one process or for all that share the storage.
     fn scope(&self) -> Scope;
 
-    /// Returns where lists can be kept that all servers share, if this storage can keep them.
+    /// Returns the storage of shared lists, if it is supported.
     fn lists(&self) -> Option<Arc<dyn ListStorage>>;
 
-    /// Returns where the places of requests under way are counted, if this storage can count them.
+    /// Returns the storage of concurrency permits, if it is supported.
     fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>>;
 
-    /// Returns the greatest limit of a sliding window log that this storage serves.
+    /// Returns the highest limit of a sliding window log that this storage supports; default [`MAX_LOG_LIMIT`].
     ///
-    /// Provided: [`MAX_LOG_LIMIT`]. A limiter returns an error for a rule with a greater one. For storages where
-    /// a walk over the entries of one key holds up all others.
+    /// A limiter returns an error for a rule with a higher limit. Override it if all other keys wait while the storage
+    /// iterates over the entries of one key.
     fn max_log_limit(&self) -> u64 {
         MAX_LOG_LIMIT
     }
 
-    /// Names the kind of storage for people: `memory`, `redis`. It is in [`Status`](crate::Status).
+    /// Returns the kind of storage for display, such as `memory` or `redis`, as in [`Status`](crate::Status).
     fn kind(&self) -> &str;
 }
 
-/// Says who shares the limits that a storage keeps.
+/// The scope of the limits of a storage.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "either one process or several")]
 pub enum Scope {
-    /// The limiters of one process.
+    /// One process: its limiters that use the storage share the limits.
     Process,
-    /// All processes that use the same storage.
+    /// All processes that use the same storage share the limits.
     Shared,
 }

@@ -1,8 +1,8 @@
-//! What a storage keeps under a key: bytes.
+//! The values of a storage.
 
 use std::{fmt, str};
 
-/// Holds bytes; a whole number is its decimal text, as in Redis.
+/// A value of a storage: bytes. A whole number is stored as its decimal text, as in Redis.
 ///
 /// ```
 /// # use throttle_core as ratethrottle;
@@ -33,10 +33,10 @@ impl Value {
     pub fn as_i64(&self) -> Option<i64> {
         let text = self.as_str()?;
         let number = text.parse::<i64>().ok()?;
-        (number.to_string() == text).then_some(number) // no "+1", no "007", as in Redis
+        (number.to_string() == text).then_some(number) // neither "+1" nor "007", as in Redis
     }
 
-    /// Returns the bytes themselves.
+    /// Converts the value into its bytes.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.0

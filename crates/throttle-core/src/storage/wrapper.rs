@@ -1,4 +1,4 @@
-//! A storage that wraps another.
+//! Storages that wrap another storage.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -18,22 +18,22 @@ use crate::{decision::Outcome, time::Clock};
 
 /// A storage that wraps another.
 ///
-/// [`Wrapper::inner`] is required. Every other method of [`Storage`] and [`AtomicStorage`] is here
-/// and forwards to the inner storage. A type that implements this trait implements those two:
-/// a limiter takes it, and another wrapper can wrap it.
+/// Only [`Wrapper::inner`] is required. The trait has every other method of [`Storage`] and [`AtomicStorage`], each of
+/// which forwards to the inner storage. A type that implements `Wrapper` also implements these two traits: a limiter
+/// can use it, and another wrapper can wrap it.
 ///
-/// - To treat all calls alike, such as to count or log them, override [`Wrapper::around`]: the
-///   provided methods make their calls through it.
-/// - To change one call, override the method of that name. The others still forward.
+/// - To handle all calls in the same way, for example to count or log them, override [`Wrapper::around`]. The provided
+///   methods make their calls through it.
+/// - To change one call, override its method. The others still forward.
 ///
-/// Clones of a wrapper share its state, as those of other storages do: keep it in an `Arc`.
+/// Clones of a wrapper share its state, as clones of other storages do: keep the state in an `Arc`.
 ///
-/// A wrapper is outside of whole checks: of a storage with six operations it sees one
-/// [`Wrapper::acquire`], and none of the calls of `get` and `set` by which that is served.
+/// A wrapper sees whole checks. With a storage of six operations it sees one [`Wrapper::acquire`], but not the calls of
+/// `get` and `set` that implement it.
 ///
-/// Its methods have the names of those of [`Storage`] and [`AtomicStorage`]. Where `Wrapper` and one of
-/// these are imported, `wrapper.get(key)` is ambiguous: write `Storage::get(&wrapper, key)`, or import
-/// `Wrapper` in the file of the wrapper alone.
+/// The methods have the same names as those of [`Storage`] and [`AtomicStorage`]. If `Wrapper` and one of these are
+/// imported, `wrapper.get(key)` is ambiguous: write `Storage::get(&wrapper, key)`, or import `Wrapper` only in the file
+/// that implements it.
 ///
 /// # Examples
 ///
@@ -111,18 +111,18 @@ use crate::{decision::Outcome, time::Clock};
 /// ```
 #[async_trait]
 pub trait Wrapper: Clone + Send + Sync + 'static {
-    /// Returns the storage inside.
+    /// Returns the inner storage.
     ///
-    /// A constructor gets it from any storage by [`Storage::atomic`].
+    /// A constructor gets it from any storage with [`Storage::atomic`].
     fn inner(&self) -> &Arc<dyn AtomicStorage>;
 
-    /// Makes a call of the inner storage, which is what `forward` does.
+    /// Makes a call to the inner storage with `forward`.
     ///
-    /// All provided methods that ask the storage go through this one, those for permits included.
-    /// [`Wrapper::lists`] does not, nor does a method that is overridden, unless it calls this one.
+    /// All provided methods that call the storage use this method, including those for permits. [`Wrapper::lists`] does
+    /// not, and an overridden method does so only if it calls this method.
     ///
-    /// `forward` borrows the request: call it before this method returns, or not at all, and answer with
-    /// an error. To call later, or more than once, override the methods themselves.
+    /// `forward` borrows the request, so that it must be called before this method returns, or not at all to answer
+    /// with an error. To make a call later, or more than once, override the methods themselves.
     #[inline]
     #[expect(unused_variables, reason = "`call` is for those who override it")]
     fn around<T: Send + 'static>(
@@ -133,60 +133,60 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
         forward(self.inner())
     }
 
-    /// See [`AtomicStorage::acquire`].
+    /// Forwards [`AtomicStorage::acquire`].
     #[inline]
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.around(StorageCall::Acquire, |inner| inner.acquire(request))
     }
 
-    /// See [`AtomicStorage::peek`].
+    /// Forwards [`AtomicStorage::peek`].
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.around(StorageCall::Peek, |inner| inner.peek(request))
     }
 
-    /// See [`AtomicStorage::refund`].
+    /// Forwards [`AtomicStorage::refund`].
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
         self.around(StorageCall::Refund, |inner| inner.refund(refunds, clock))
     }
 
-    /// See [`AtomicStorage::reset`].
+    /// Forwards [`AtomicStorage::reset`].
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         self.around(StorageCall::Reset, |inner| inner.reset(request))
     }
 
-    /// See [`AtomicStorage::scope`].
+    /// Forwards [`AtomicStorage::scope`].
     fn scope(&self) -> Scope {
         self.inner().scope()
     }
 
-    /// See [`AtomicStorage::lists`].
+    /// Forwards [`AtomicStorage::lists`].
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
         self.inner().lists()
     }
 
-    /// See [`AtomicStorage::concurrency`].
+    /// Forwards [`AtomicStorage::concurrency`].
     fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
-        let places = self.inner().concurrency()?;
-        Some(Arc::new(PermitsAround { wrapper: self.clone(), places }))
+        let permits = self.inner().concurrency()?;
+        Some(Arc::new(PermitsAround { wrapper: self.clone(), permits }))
     }
 
-    /// See [`AtomicStorage::max_log_limit`].
+    /// Forwards [`AtomicStorage::max_log_limit`].
     fn max_log_limit(&self) -> u64 {
         self.inner().max_log_limit()
     }
 
-    /// See [`AtomicStorage::kind`].
+    /// Forwards [`AtomicStorage::kind`].
     fn kind(&self) -> &str {
         self.inner().kind()
     }
 
-    /// See [`Storage::get`].
+    /// Forwards [`Storage::get`].
     async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
         let key = key.to_owned();
         operation(self, StorageCall::Get, |inner| async move { inner.get(&key).await }).await
     }
 
-    /// See [`Storage::set`].
+    /// Forwards [`Storage::set`].
     async fn set(
         &self,
         key: &str,
@@ -198,7 +198,7 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
             .await
     }
 
-    /// See [`Storage::increment`].
+    /// Forwards [`Storage::increment`].
     async fn increment(
         &self,
         key: &str,
@@ -212,25 +212,25 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
         .await
     }
 
-    /// See [`Storage::delete`].
+    /// Forwards [`Storage::delete`].
     async fn delete(&self, key: &str) -> Result<bool, StorageError> {
         let key = key.to_owned();
         operation(self, StorageCall::Delete, |inner| async move { inner.delete(&key).await }).await
     }
 
-    /// See [`Storage::exists`].
+    /// Forwards [`Storage::exists`].
     async fn exists(&self, key: &str) -> Result<bool, StorageError> {
         let key = key.to_owned();
         operation(self, StorageCall::Exists, |inner| async move { inner.exists(&key).await }).await
     }
 
-    /// See [`Storage::clear`].
+    /// Forwards [`Storage::clear`].
     async fn clear(&self) -> Result<u64, StorageError> {
         operation(self, StorageCall::Clear, |inner| async move { inner.clear().await }).await
     }
 }
 
-/// A kind of call that a storage is asked for.
+/// A kind of call to a storage.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum StorageCall {
@@ -260,7 +260,7 @@ pub enum StorageCall {
     Clear,
 }
 
-// A type that lacks an `impl Storage` is to be told so, not that it lacks an `impl Wrapper`.
+// The compiler should report a missing `impl Storage`, and not suggest an `impl Wrapper`.
 #[diagnostic::do_not_recommend]
 #[async_trait]
 impl<W: Wrapper> Storage for W {
@@ -343,23 +343,23 @@ impl<W: Wrapper> AtomicStorage for W {
     }
 }
 
-/// The permits of a storage, asked for through its wrapper.
+/// The permits of a wrapped storage, whose calls go through the wrapper.
 struct PermitsAround<W> {
     wrapper: W,
-    places: Arc<dyn ConcurrencyStorage>,
+    permits: Arc<dyn ConcurrencyStorage>,
 }
 
 impl<W: Wrapper> ConcurrencyStorage for PermitsAround<W> {
     fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply> {
-        self.wrapper.around(StorageCall::AcquirePermit, |_| self.places.take(of, limit))
+        self.wrapper.around(StorageCall::AcquirePermit, |_| self.permits.take(of, limit))
     }
 
     fn in_use(&self, of: &ConcurrencyKey<'_>) -> Reply<u64> {
-        self.wrapper.around(StorageCall::PermitsInUse, |_| self.places.in_use(of))
+        self.wrapper.around(StorageCall::PermitsInUse, |_| self.permits.in_use(of))
     }
 }
 
-/// Makes one of the six operations by what a wrapper does around its calls.
+/// Makes a call of one of the six operations through [`Wrapper::around`].
 fn operation<W: Wrapper, T: Send + 'static, F>(
     wrapper: &W,
     call: StorageCall,

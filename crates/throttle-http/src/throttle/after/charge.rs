@@ -116,7 +116,7 @@ impl Charged {
         if let Err(error) = &settled {
             tracing::warn!(%error, "a charge was not reconciled");
         }
-        settled.is_ok().then(|| self.decisions.settled(actual, changes))
+        settled.is_ok().then(|| self.decisions.reconciled(actual, changes))
     }
 
     /// Returns whether a rule charged what a handler that was called has used up: its scheduled time.
