@@ -1,17 +1,17 @@
-//! What an algorithm answers: whether it admits a cost, what a charge did, what is left.
+//! The answers of an algorithm.
 
 use crate::{receipt::Receipt, time::Micros};
 
-/// Says whether a state would admit a cost.
+/// The decision about a cost, before it is charged.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Decided {
-    /// It would, after `delay` where the caller shapes.
+    /// The cost is allowed; a caller that shapes traffic waits for `delay` first.
     Allowed { delay: Micros },
-    /// It would not; it will in `retry_after` if nothing else is admitted, or never.
+    /// The cost is denied. It is allowed after `retry_after` if nothing else is charged; with `None`, never.
     Denied { retry_after: Option<Micros>, blocked: bool },
 }
 
-/// Says what a charge did.
+/// The result of a charge.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ChargeOutcome {
     pub(crate) delay: Micros,
@@ -19,7 +19,7 @@ pub(crate) struct ChargeOutcome {
     pub(crate) availability: Availability,
 }
 
-/// Says where a key stands, whatever is asked next.
+/// The free capacity of a key, independent of a cost.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Availability {
     pub(crate) remaining: u64,

@@ -1,8 +1,8 @@
-//! A key that is shut after a denial.
+//! Blocks after a denial.
 
 use crate::time::Micros;
 
-/// Shuts a key until a moment; the length is kept so that a clock that steps back cannot extend it.
+/// A block of a key. It stores its length, so that a clock that steps back cannot extend it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) struct Block {
     pub(super) until: Micros,
@@ -15,7 +15,7 @@ impl Block {
         Self { until: now.plus(length), length }
     }
 
-    /// Brings the block to now; returns whether it is over.
+    /// Moves the block to the current time, and returns whether it is over.
     #[inline]
     pub(super) fn advance(&mut self, now: Micros) -> bool {
         self.until = self.until.min(now.plus(self.length));

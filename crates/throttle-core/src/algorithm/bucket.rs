@@ -1,23 +1,27 @@
-//! The token bucket and the leaky bucket: one backlog, read from two sides.
+//! The token bucket and the leaky bucket, which share one state: a backlog.
 //!
-//! A request of cost c adds `c·W` to the backlog, which drains by N each microsecond; B·W is the most
-//! it holds. The token bucket calls the room that is left tokens; the leaky bucket calls the backlog
-//! a queue, and the time it takes to drain the wait for one's turn. Its unit, tokens × W, keeps every
-//! fraction whole, and a limit that is replaced keeps the tokens that are taken.
+//! A request of cost c adds `c·W` to the backlog, which drains by N each microsecond. Its capacity is B·W. For the token
+//! bucket, the free capacity is the number of tokens. For the leaky bucket, the backlog is a queue, and the time until
+//! it drains is the delay of the next request. The unit of the backlog is tokens × W: in this unit every fraction of a
+//! token is a whole number, and a new limit does not change the number of tokens in use.
 //!
-//! Where the burst was lowered, more may be taken than it holds now. What is beyond drains as fast as by
-//! the rule that let it in, if that is faster: to forget it would admit more than that rule does, wherever
-//! servers still go by it, and to let it drain by a new limit that is lower would shut clients out for many
-//! windows.
+//! # A lower burst
 //!
-//! A refund returns what has not drained yet of a charge. Charges drain in the order in which they came, so that
-//! the position in the backlog, which the receipt names, says how much that is.
+//! If a new rule has a lower burst, the backlog may exceed its capacity. The excess drains at the rate of the old rule,
+//! if that is higher. Dropping the excess would allow more than the old rule does, which other servers may still use.
+//! Draining it at a lower new limit would deny clients for many windows.
 //!
-//! - In a token bucket the charges behind it move up. Their receipts still name the old positions:
+//! # Refunds
+//!
+//! A refund returns the part of a charge that has not drained yet. Charges drain in the order in which they were made,
+//! so that this part follows from the position of the charge in the backlog, which is in its receipt.
+//!
+//! - In a token bucket the charges after it move forward. Their receipts still have the old positions;
 //!   [`ReceiptOffset`] is the difference.
-//! - In a leaky bucket the requests behind it have their scheduled times, and stay. It leaves a freed slot, which
-//!   the next request takes, its scheduled time included; at the end of the queue there is none. Otherwise
-//!   one client could have many requests wait for the same moment.
+//! - In a leaky bucket the requests after it keep their scheduled times. The refund leaves a freed slot in the queue,
+//!   and the next request that fits gets the slot and its scheduled time. Without freed slots, either the queue would
+//!   idle at these times, or one client could schedule many requests for the same time. If the charge was the last one,
+//!   the queue becomes shorter instead.
 
 use super::{
     answer::{Availability, Decided},
@@ -37,30 +41,29 @@ use crate::{
 pub(super) struct Bucket {
     pub(super) backlog: PackedU128,
     pub(super) at: Micros,
-    /// The window in whose unit the backlog is.
+    /// The window that defines the unit of the backlog.
     pub(super) window: Micros,
-    /// By how much what is beyond the room drains in a microsecond: N of the latest rule that had room for
-    /// all of it.
+    /// The rate at which an excess drains, per microsecond: N of the latest rule whose capacity held the whole backlog.
     pub(super) rate: u64,
-    /// What was refunded from within the backlog; most buckets have none.
-    pub(super) returned: Option<Box<Returned>>,
+    /// The refunds of charges that others follow; most buckets have none.
+    pub(super) refunded: Option<Box<Refunded>>,
 }
 
-/// What was refunded of charges that others stand behind.
+/// The trace of refunded charges that others follow in the backlog.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Returned {
-    /// Of a token bucket.
+pub(super) enum Refunded {
+    /// The offset of a token bucket.
     Offset(ReceiptOffset),
-    /// Of a leaky bucket.
+    /// The freed slots of a leaky bucket.
     FreedSlots(FreedSlots),
 }
 
-/// How much nearer to the front of the backlog charges stand than their receipts say.
+/// The distance between the positions of charges in the backlog and the positions in their receipts.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct ReceiptOffset {
-    /// By how much at most, in the backlog's unit.
+    /// The longest distance by which a charge has moved forward, in the unit of the backlog.
     pub(super) by: PackedU128,
-    /// Charges from before have drained, whatever their receipts say.
+    /// The time before which all charges have drained, whatever their receipts say.
     pub(super) since: Micros,
 }
 
@@ -71,88 +74,89 @@ impl Bucket {
             self.rescale(rule.window());
         }
         let since = now.since(self.at).get();
-        self.at = now; // also when the clock stepped back: nothing drained, nothing lost
+        self.at = now; // also if the clock stepped back: then nothing has drained
         let before = self.backlog.get();
-        if before > room(rule) {
-            self.drain_beyond(rule, since);
+        if before > capacity(rule) {
+            self.drain_excess(rule, since);
         } else {
             self.backlog = PackedU128::new(before.saturating_sub(product(since, rule.limit())));
             self.rate = rule.limit();
         }
-        if self.returned.is_some() {
-            self.advance_returned(rule, before - self.backlog.get());
+        if self.refunded.is_some() {
+            self.advance_refunded(rule, before - self.backlog.get());
         }
     }
 
     #[cold]
-    fn advance_returned(&mut self, rule: &CheckedRule, drained: u128) {
-        let queues = rule.algorithm() == Algorithm::LeakyBucket;
-        let is_over = match self.returned.as_deref_mut() {
-            Some(Returned::Offset(offset)) if !queues && self.backlog.get() == 0 => {
-                // Where nothing is left no charge can have moved.
+    fn advance_refunded(&mut self, rule: &CheckedRule, drained: u128) {
+        let is_queue = rule.algorithm() == Algorithm::LeakyBucket;
+        let is_obsolete = match self.refunded.as_deref_mut() {
+            Some(Refunded::Offset(offset)) if !is_queue && self.backlog.get() == 0 => {
+                // All charges have drained, so that the positions of new ones start without an offset.
                 if offset.by.get() > 0 {
                     *offset = ReceiptOffset { by: PackedU128::default(), since: self.at };
                 }
                 offset.since = offset.since.min(self.at); // the clock stepped back
-                // No receipt from before can name what is not drained.
-                product(self.at.since(offset.since).get(), rule.limit()) >= room(rule)
+                // After a full drain time, the time in an older receipt alone shows that its charge has drained.
+                product(self.at.since(offset.since).get(), rule.limit()) >= capacity(rule)
             }
-            Some(Returned::FreedSlots(slots)) => {
+            Some(Refunded::FreedSlots(slots)) => {
                 slots.drain(drained);
-                if !queues {
+                // A token bucket has no scheduled times, so that the freed slots are simply free tokens.
+                if !is_queue {
                     self.backlog = PackedU128::new(self.backlog.get().saturating_sub(slots.sum()));
                 }
-                slots.is_empty() || !queues
+                slots.is_empty() || !is_queue
             }
-            _ => queues, // whose queue begins with what is left
+            _ => is_queue, // an offset has no meaning for a queue
         };
-        if is_over {
-            self.returned = None;
+        if is_obsolete {
+            self.refunded = None;
         }
     }
 
     #[cold]
     fn rescale(&mut self, window: Micros) {
         let backlog = rescaled(self.backlog.get(), self.window, window);
-        self.backlog = PackedU128::new(backlog.min(MOST));
+        self.backlog = PackedU128::new(backlog.min(MAX_BACKLOG));
         if self.window != Micros::ZERO {
             let rate = quotient(product(self.rate, window.get()), self.window.get());
-            self.rate = rate.clamp(1, MAX_LIMIT); // no rule drains by less, and products still fit
+            self.rate = rate.clamp(1, MAX_LIMIT); // the range of limits, so that products still fit
         }
         let from = self.window;
-        let rescaled = |position: u128| rescaled(position, from, window).min(MOST);
-        match self.returned.as_deref_mut() {
-            Some(Returned::Offset(offset)) => {
+        let rescaled = |position: u128| rescaled(position, from, window).min(MAX_BACKLOG);
+        match self.refunded.as_deref_mut() {
+            Some(Refunded::Offset(offset)) => {
                 offset.by = PackedU128::new(rescaled(offset.by.get()));
             }
-            Some(Returned::FreedSlots(slots)) => slots.change(rescaled),
+            Some(Refunded::FreedSlots(slots)) => slots.change(rescaled),
             None => {}
         }
         self.window = window;
     }
 
     #[cold]
-    fn drain_beyond(&mut self, rule: &CheckedRule, since: u64) {
-        let (wait, within) = self.within(rule);
+    fn drain_excess(&mut self, rule: &CheckedRule, since: u64) {
+        let (wait, backlog) = self.without_excess(rule);
         if since < wait {
             let drained = product(since, self.rate_of(rule));
             self.backlog = PackedU128::new(self.backlog.get().saturating_sub(drained));
             return;
         }
-        self.backlog = PackedU128::new(within.saturating_sub(product(since - wait, rule.limit())));
+        self.backlog = PackedU128::new(backlog.saturating_sub(product(since - wait, rule.limit())));
         self.rate = rule.limit();
     }
 
-    /// Returns how long it takes until there is room for all of the backlog, and how much that is then.
+    /// Returns the time until the excess over the capacity has drained, and the backlog at that time.
     #[inline]
-    fn within(&self, rule: &CheckedRule) -> (u64, u128) {
+    fn without_excess(&self, rule: &CheckedRule) -> (u64, u128) {
         let backlog = self.backlog.get();
-        let beyond = backlog.saturating_sub(room(rule));
-        if beyond == 0 {
+        let excess = backlog.saturating_sub(capacity(rule));
+        if excess == 0 {
             return (0, backlog);
         }
         let rate = self.rate_of(rule);
-        let wait = quotient_ceil(beyond, rate);
+        let wait = quotient_ceil(excess, rate);
         (wait, backlog.saturating_sub(product(wait, rate)))
     }
 
@@ -166,15 +170,15 @@ impl Bucket {
 
     #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, _: Micros, cost: u64) -> Decided {
-        let within @ (wait, backlog) = self.within(rule);
+        let excess @ (wait, backlog) = self.without_excess(rule);
         let charged = product(cost, rule.window().get());
-        let over = (backlog + charged).saturating_sub(room(rule));
+        let over = (backlog + charged).saturating_sub(capacity(rule));
         let for_room = match over > 0 || wait > 0 {
             true => drain_time(over, rule).plus(Micros::new(wait)),
             false => Micros::ZERO,
         };
         if rule.algorithm() == Algorithm::LeakyBucket {
-            return self.decide_turn(rule, charged, within, for_room);
+            return self.decide_queued(rule, charged, excess, for_room);
         }
         match for_room {
             Micros::ZERO => Decided::Allowed { delay: Micros::ZERO },
@@ -182,54 +186,57 @@ impl Bucket {
         }
     }
 
-    /// Says when the turn of a request is that finds a place at the end of the queue after `for_room`.
-    fn decide_turn(
+    /// Decides a request of a leaky bucket. The end of the queue has room for it after `for_room`; a freed slot may be
+    /// available sooner.
+    fn decide_queued(
         &self,
         rule: &CheckedRule,
         charged: u128,
         (excess, backlog): (u64, u128),
         for_room: Micros,
     ) -> Decided {
-        let too_far = |turn: Micros| turn.since(rule.max_delay().unwrap_or(Micros::MAX));
+        let until_soon_enough =
+            |delay: Micros| delay.since(rule.max_delay().unwrap_or(Micros::MAX));
         let excess = Micros::new(excess);
-        let turn = drain_time(backlog, rule).plus(excess);
-        let at_end = for_room.max(too_far(turn));
-        let (turn, wait) = match self.slot_for(charged, backlog) {
-            None => (turn, at_end),
+        let delay = drain_time(backlog, rule).plus(excess);
+        let at_end = for_room.max(until_soon_enough(delay));
+        let (delay, wait) = match self.slot_for(charged, backlog) {
+            None => (delay, at_end),
             Some(begin) => {
-                let sooner = drain_time(begin, rule).plus(excess);
-                (sooner, at_end.min(excess.max(too_far(sooner))))
+                let slot_delay = drain_time(begin, rule).plus(excess);
+                (slot_delay, at_end.min(excess.max(until_soon_enough(slot_delay))))
             }
         };
         match wait {
-            Micros::ZERO => Decided::Allowed { delay: turn },
+            Micros::ZERO => Decided::Allowed { delay },
             wait => Decided::Denied { retry_after: Some(wait), blocked: false },
         }
     }
 
     fn freed_slots(&self) -> &[FreedSlot] {
-        match self.returned.as_deref() {
-            Some(Returned::FreedSlots(slots)) => &slots.0,
+        match self.refunded.as_deref() {
+            Some(Refunded::FreedSlots(slots)) => &slots.0,
             _ => &[],
         }
     }
 
-    /// Returns where a freed slot for a charge begins when the backlog has drained to `backlog`, for which there
-    /// is room: what is beyond drains at its own rate, so that no slot is taken before.
+    /// Returns the start of the first freed slot that fits a charge, after the backlog has drained to `backlog`.
+    ///
+    /// `backlog` is within the capacity. An excess drains at another rate, so that no slot is used before it is gone.
     fn slot_for(&self, charged: u128, backlog: u128) -> Option<u128> {
-        let gone = self.backlog.get().saturating_sub(backlog);
-        let rest = |slot: &FreedSlot| {
+        let drained = self.backlog.get().saturating_sub(backlog);
+        let after_drain = |slot: &FreedSlot| {
             let (from, to) = (slot.from.get(), slot.to.get());
-            (from.saturating_sub(gone), to.saturating_sub(gone))
+            (from.saturating_sub(drained), to.saturating_sub(drained))
         };
         let fits = |&(from, to): &(u128, u128)| to - from >= charged;
-        self.freed_slots().iter().map(rest).find(fits).map(|(from, _)| from)
+        self.freed_slots().iter().map(after_drain).find(fits).map(|(from, _)| from)
     }
 
     #[inline]
     pub(super) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         let charged = product(cost, rule.window().get());
-        if self.returned.is_some()
+        if self.refunded.is_some()
             && let Some(end) = self.charge_slot(charged)
         {
             return Receipt::new(now, end);
@@ -239,27 +246,27 @@ impl Bucket {
         Receipt::new(now, backlog + self.offset().by.get())
     }
 
-    /// Takes a freed slot, if one has room, and returns where what was taken ends.
+    /// Charges a freed slot, if one fits, and returns the end of the charge.
     #[cold]
     fn charge_slot(&mut self, charged: u128) -> Option<u128> {
-        let Some(Returned::FreedSlots(slots)) = self.returned.as_deref_mut() else { return None };
+        let Some(Refunded::FreedSlots(slots)) = self.refunded.as_deref_mut() else { return None };
         let slot = slots.find(charged)?;
         let end = slots.take(slot, charged);
         if slots.is_empty() {
-            self.returned = None;
+            self.refunded = None;
         }
         Some(end)
     }
 
     #[inline]
     fn offset(&self) -> ReceiptOffset {
-        match self.returned.as_deref() {
-            Some(Returned::Offset(offset)) => *offset,
+        match self.refunded.as_deref() {
+            Some(Refunded::Offset(offset)) => *offset,
             _ => ReceiptOffset::default(),
         }
     }
 
-    /// Gives back what has not drained yet of the charge.
+    /// Refunds the part of a charge that has not drained yet.
     pub(super) fn refund(
         &mut self,
         rule: &CheckedRule,
@@ -270,20 +277,20 @@ impl Bucket {
         let charged = product(cost, rule.window().get());
         let position = receipt.map(|receipt| {
             let drained = product(now.since(receipt.charged_at).get(), self.rate_of(rule));
-            // None that a rule of this window gave says more.
+            // An upper bound of all levels under this window, so that a forged or rescaled receipt cannot overflow.
             let level = receipt.fill_level().min(product(1 << 53, rule.window().get()));
             (receipt.charged_at, level.saturating_sub(drained), drained)
         });
         match rule.algorithm() {
-            Algorithm::LeakyBucket => self.leave(charged, position.map(|(_, end, _)| end)),
-            _ => self.refill(rule, now, charged, position),
+            Algorithm::LeakyBucket => self.refund_queued(charged, position.map(|(_, end, _)| end)),
+            _ => self.refund_tokens(rule, now, charged, position),
         }
     }
 
-    /// Frees what ends at a position of the queue, or at its end.
-    fn leave(&mut self, charged: u128, position: Option<u128>) {
-        let mut slots = match self.returned.take().map(|returned| *returned) {
-            Some(Returned::FreedSlots(slots)) => slots,
+    /// Refunds a charge of a leaky bucket: the one that ends at a position, or without a position, the last ones.
+    fn refund_queued(&mut self, charged: u128, position: Option<u128>) {
+        let mut slots = match self.refunded.take().map(|refunded| *refunded) {
+            Some(Refunded::FreedSlots(slots)) => slots,
             _ => FreedSlots::default(),
         };
         let end = self.backlog.get();
@@ -295,12 +302,13 @@ impl Bucket {
         };
         self.backlog = PackedU128::new(left);
         if !slots.is_empty() {
-            self.returned = Some(Box::new(Returned::FreedSlots(slots)));
+            self.refunded = Some(Box::new(Refunded::FreedSlots(slots)));
         }
     }
 
-    /// Gives back what has not been refilled of a charge that ended at a position, so much of which has drained.
-    fn refill(
+    /// Refunds a charge of a token bucket. `position` has the time of the charge, its end in the backlog now according
+    /// to the receipt, and the amount that has drained since; without it, the last charges are refunded.
+    fn refund_tokens(
         &mut self,
         rule: &CheckedRule,
         now: Micros,
@@ -308,45 +316,49 @@ impl Bucket {
         position: Option<(Micros, u128, u128)>,
     ) {
         let (backlog, offset) = (self.backlog.get(), self.offset());
-        let Some((mark, position, drained)) = position else {
-            self.backlog = PackedU128::new(backlog.saturating_sub(charged)); // of the last
+        let Some((charged_at, position, drained)) = position else {
+            self.backlog = PackedU128::new(backlog.saturating_sub(charged));
             return;
         };
         let by = offset.by.get();
-        // It stood within the room, whatever had moved by then.
-        let most = room(rule).saturating_sub(drained);
-        let behind = if mark < offset.since { 0 } else { position.saturating_sub(by).min(most) };
-        // Whatever moved: of its own, no more has drained than at all.
-        let undrained = behind.max(charged.saturating_sub(drained));
-        let given = charged.min(undrained).min(backlog);
-        self.backlog = PackedU128::new(backlog - given);
+        // At the time of the charge its end was within the capacity, whatever has moved since.
+        let most = capacity(rule).saturating_sub(drained);
+        let level =
+            if charged_at < offset.since { 0 } else { position.saturating_sub(by).min(most) };
+        // No more of this charge has drained than of the whole backlog, whatever has moved.
+        let undrained = level.max(charged.saturating_sub(drained));
+        let amount = charged.min(undrained).min(backlog);
+        self.backlog = PackedU128::new(backlog - amount);
         let is_last = position >= backlog + by;
-        if is_last || given == 0 {
+        if is_last || amount == 0 {
             return;
         }
         let most = product(MAX_LIMIT, rule.window().get());
-        let offset = match by + given < most {
-            true => ReceiptOffset { by: PackedU128::new(by + given), since: offset.since },
+        // An offset beyond every position could not be stored; all earlier charges count as drained then.
+        let offset = match by + amount < most {
+            true => ReceiptOffset { by: PackedU128::new(by + amount), since: offset.since },
             false => ReceiptOffset { by: PackedU128::new(most), since: now.plus(Micros::new(1)) },
         };
-        self.returned = Some(Box::new(Returned::Offset(offset)));
+        self.refunded = Some(Box::new(Refunded::Offset(offset)));
     }
 
     #[inline]
     pub(super) fn availability(&self, rule: &CheckedRule, _: Micros) -> Availability {
-        let remaining = match self.returned.is_some() || rule.max_delay().is_some() {
-            true => self.turns_left(rule),
+        let remaining = match self.refunded.is_some() || rule.max_delay().is_some() {
+            true => self.fitting_requests(rule),
             false => quotient(self.free(rule), rule.window().get()),
         };
         Availability { remaining, reset_after: self.drains_in(rule, 0) }
     }
 
     fn free(&self, rule: &CheckedRule) -> u128 {
-        room(rule).saturating_sub(self.backlog.get())
+        capacity(rule).saturating_sub(self.backlog.get())
     }
 
-    /// Returns how many requests of cost 1 find room in one place, and have their turn soon enough: one request of
-    /// that cost is allowed, too, which has no room in several freed slots.
+    /// Returns the highest cost for which one request is allowed, limited by the longest delay.
+    ///
+    /// It is the maximum over the freed slots and the end of the queue, not their sum: a request must fit in one of
+    /// them.
     #[cold]
     fn turns_left(&self, rule: &CheckedRule) -> u64 {
         let backlog = self.backlog.get();
@@ -357,24 +369,24 @@ impl Bucket {
 
     #[inline]
     pub(super) fn lifetime(&self, rule: &CheckedRule, _: Micros) -> Micros {
-        // With an offset: until no receipt can name what is not drained.
-        self.drains_in(rule, if self.outlives_reset() { room(rule) } else { 0 })
+        // An offset must be kept until older receipts show by their time alone that their charges have drained.
+        self.drains_in(rule, if self.outlives_reset() { capacity(rule) } else { 0 })
     }
 
-    /// Returns for how long it matters by the rule that asked last; an offset is forgotten with the backlog.
+    /// Returns the lifetime under the latest rule, without access to that rule; an offset does not extend it.
     pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
         let drains = Micros::new(quotient_ceil(self.backlog.get(), self.rate.max(1)));
         drains.since(now.since(self.at))
     }
 
-    /// Returns how long it takes until the backlog, and that much behind it, has drained.
+    /// Returns the time until the backlog and `behind` more have drained.
     #[inline]
     fn drains_in(&self, rule: &CheckedRule, behind: u128) -> Micros {
-        let (wait, backlog) = self.within(rule);
+        let (wait, backlog) = self.without_excess(rule);
         drain_time(backlog + behind, rule).plus(Micros::new(wait))
     }
 
-    /// Returns whether the other kind of bucket remembers what was refunded.
+    /// Returns whether the state must be kept for longer than until the whole limit is free.
     pub(super) fn is_returned_to_other(&self, algorithm: Algorithm) -> bool {
         match self.returned.as_deref() {
             None => false,
@@ -386,11 +398,11 @@ impl Bucket {
     /// Returns whether it must be kept for longer than until all of the limit is free.
     #[inline]
     pub(super) fn outlives_reset(&self) -> bool {
-        matches!(self.returned.as_deref(), Some(Returned::Offset(_)))
+        matches!(self.refunded.as_deref(), Some(Refunded::Offset(_)))
     }
 }
 
-/// Returns how many requests of cost 1 find room behind a position in the queue, and have their turn soon enough.
+/// A bound above every backlog that rules allow; a state that another program wrote may exceed it.
 pub(crate) fn turns_behind(rule: &CheckedRule, position: u128) -> u64 {
     fit(rule, position, room(rule).saturating_sub(position))
 }
@@ -407,17 +419,17 @@ fn fit(rule: &CheckedRule, from: u128, room: u128) -> u64 {
 /// No rule lets so much in; somebody else may have written it.
 const MOST: u128 = 1 << 120;
 
-/// Returns B·W.
-fn room(rule: &CheckedRule) -> u128 {
+/// Returns the capacity of the backlog, B·W.
+fn capacity(rule: &CheckedRule) -> u128 {
     product(rule.capacity(), rule.window().get())
 }
 
-/// Returns how long a backlog takes to drain, rounded up to the microsecond.
+/// Returns the time in which a backlog drains, rounded up to the microsecond.
 fn drain_time(backlog: u128, rule: &CheckedRule) -> Micros {
     Micros::new(quotient_ceil(backlog, rule.limit()))
 }
 
-/// Returns as many tokens in the unit of another window, rounded up.
+/// Converts a backlog to the unit of another window, rounded up.
 fn rescaled(backlog: u128, from: Micros, to: Micros) -> u128 {
     if backlog == 0 || from == Micros::ZERO {
         return 0;

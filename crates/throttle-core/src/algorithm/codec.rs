@@ -1,29 +1,29 @@
-//! A state as bytes, for storages that keep bytes.
+//! The binary format of states.
 //!
-//! A tag ([`tag`](super::tag)), then whole numbers, each as [LEB128](https://dwarfstd.org/doc/DWARF5.pdf) (section 7.6):
-//! a counter takes about a dozen bytes.
+//! A state is a tag ([`tag`](super::tag)) and whole numbers, each as [LEB128](https://dwarfstd.org/doc/DWARF5.pdf)
+//! (section 7.6). A counter takes about a dozen bytes.
 //!
 //! | tag | numbers |
 //! | --- | --- |
-//! | with the flag `BLOCKED` | of the block: until, length; then as without the flag |
+//! | any, with `BLOCKED` | end and length of the block, then as without the flag |
 //! | vacant | none |
 //! | fixed window | start, used, window |
 //! | sliding window counter | start, previous count, current count, window |
-//! | sliding window log | window, entries, then for each: moment (from the one before), cost |
-//! | bucket | backlog, moment, window, rate |
-//! | bucket, `RECEIPT_OFFSET` | as a bucket, then the offset, since when |
-//! | bucket, `FREED_SLOTS` | as a bucket, then how many, then of each: from, to (both from the one before) |
-//! | `MIXED` | how many algorithms, then of each: its tag, and what follows it |
+//! | sliding window log | window, number of entries, then for each entry: time since the previous one, cost |
+//! | bucket | backlog, time, window, rate |
+//! | bucket, `RECEIPT_OFFSET` | as a bucket, then the offset and its time |
+//! | bucket, `FREED_SLOTS` | as a bucket, then the number of slots, then for each slot: start since the previous end, length |
+//! | `MIXED` | number of algorithms, then the tag and the numbers of each |
 //!
-//! A number that no rule can lead to is an error, so that arithmetic sees none of them: counts above the
-//! greatest limit, windows and blocks above [`MAX_SPAN`], a bucket that takes centuries to drain. Moments may be
-//! any: a later one than now is that of a clock that stepped back.
+//! A number that no rule can cause is an error, so that the arithmetic need not handle it: a count above the highest
+//! limit, a window or block above [`MAX_SPAN`], a bucket that drains for centuries. Any time is valid, because a time in
+//! the future is that of a clock that has stepped back since.
 
 use std::mem::discriminant;
 
 use super::{
     block::Block,
-    bucket::{Bucket, ReceiptOffset, Returned},
+    bucket::{Bucket, ReceiptOffset, Refunded},
     fixed_window::FixedWindow,
     freed_slots::{FreedSlot, FreedSlots, MAX_SLOTS},
     sliding_counter::SlidingCounter,
@@ -42,14 +42,14 @@ use crate::{
 
 const BUCKET_WITH_OFFSET: u8 = BUCKET | RECEIPT_OFFSET;
 const BUCKET_WITH_SLOTS: u8 = BUCKET | FREED_SLOTS;
-/// As many as there are kinds of usage.
+/// The number of kinds of usage.
 const MOST_MIXED: u64 = 4;
-/// A bucket drains in ten years; in a few times as long where its window was replaced again and again.
+/// The longest drain time that is accepted. A rule allows ten years, and replaced windows can multiply that.
 const LONGEST_DRAIN: u64 = 1 << 53;
 
-/// Says that bytes are no state.
+/// The error for bytes that are not a valid state.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the value is no rate limit state: {0}")]
+#[error("the value is not a rate limit state: {0}")]
 pub struct CorruptState(&'static str);
 
 impl State {
@@ -76,12 +76,11 @@ impl State {
         out
     }
 
-    /// Reads a state.
+    /// Reads a state from bytes that [`State::encode`] returned.
     ///
     /// # Errors
     ///
-    /// [`CorruptState`] when the bytes were not made by [`State::encode`]: an unknown tag, too few or
-    /// too many bytes, a number that is out of range.
+    /// [`CorruptState`] for an unknown tag, too few or too many bytes, or a number out of range.
     pub fn decode(bytes: &[u8]) -> Result<Self, CorruptState> {
         let (&tag, rest) = bytes.split_first().ok_or(CorruptState("it is empty"))?;
         let mut input = Input(rest);
@@ -129,13 +128,13 @@ impl Usage {
                 put(out, state.at.get());
                 put(out, state.window.get());
                 put(out, state.rate);
-                match state.returned.as_deref() {
+                match state.refunded.as_deref() {
                     None => {}
-                    Some(Returned::Offset(ReceiptOffset { by, since })) => {
+                    Some(Refunded::Offset(ReceiptOffset { by, since })) => {
                         put(out, by.get());
                         put(out, since.get());
                     }
-                    Some(Returned::FreedSlots(FreedSlots(slots))) => {
+                    Some(Refunded::FreedSlots(FreedSlots(slots))) => {
                         put(out, slots.len() as u64);
                         let mut before = 0;
                         for slot in slots {
@@ -155,10 +154,10 @@ impl Usage {
             Self::FixedWindow(_) => FIXED_WINDOW,
             Self::SlidingCounter(_) => SLIDING_WINDOW_COUNTER,
             Self::SlidingLog(_) => SLIDING_WINDOW_LOG,
-            Self::Bucket(state) => match state.returned.as_deref() {
+            Self::Bucket(state) => match state.refunded.as_deref() {
                 None => BUCKET,
-                Some(Returned::Offset(_)) => BUCKET_WITH_OFFSET,
-                Some(Returned::FreedSlots(_)) => BUCKET_WITH_SLOTS,
+                Some(Refunded::Offset(_)) => BUCKET_WITH_OFFSET,
+                Some(Refunded::FreedSlots(_)) => BUCKET_WITH_SLOTS,
             },
         }
     }
@@ -179,7 +178,7 @@ impl Input<'_> {
     fn number(&mut self) -> Result<u128, CorruptState> {
         let mut number = 0_u128;
         for shift in (0..).step_by(7) {
-            let (&byte, rest) = self.0.split_first().ok_or(CorruptState("it is cut short"))?;
+            let (&byte, rest) = self.0.split_first().ok_or(CorruptState("it is truncated"))?;
             self.0 = rest;
             let part = u128::from(byte & 0x7f);
             if shift > 121 || (part << shift) >> shift != part {
@@ -214,22 +213,22 @@ impl Input<'_> {
         Ok(Block { until: self.moment()?, length: self.span()? })
     }
 
-    /// Reads what several algorithms counted: the one that was asked last, and the others.
+    /// Reads the usage of several algorithms: that of the latest rule, and the others.
     fn mixed(&mut self) -> Result<(Usage, Vec<Usage>), CorruptState> {
         let count = self.at_most(MOST_MIXED)?;
         let mut all: Vec<Usage> = Vec::new();
         for _ in 0..count {
-            let (&tag, rest) = self.0.split_first().ok_or(CorruptState("it is cut short"))?;
+            let (&tag, rest) = self.0.split_first().ok_or(CorruptState("it is truncated"))?;
             self.0 = rest;
             let usage = self.usage(tag)?;
             let same = |other: &Usage| discriminant(other) == discriminant(&usage);
             if usage == Usage::Vacant || all.iter().any(same) {
-                return Err(CorruptState("its algorithms are not several"));
+                return Err(CorruptState("it needs several different algorithms"));
             }
             all.push(usage);
         }
         if all.len() < 2 {
-            return Err(CorruptState("its algorithms are not several"));
+            return Err(CorruptState("it needs several different algorithms"));
         }
         let others = all.split_off(1);
         Ok((all.remove(0), others))
@@ -258,13 +257,13 @@ impl Input<'_> {
                     return Err(CorruptState("a number is out of range"));
                 }
                 let offset = ReceiptOffset { by: PackedU128::new(by), since: self.moment()? };
-                bucket.returned = Some(Box::new(Returned::Offset(offset)));
+                bucket.refunded = Some(Box::new(Refunded::Offset(offset)));
                 Usage::Bucket(bucket)
             }
             BUCKET_WITH_SLOTS => {
                 let mut bucket = self.bucket()?;
                 let slots = self.freed_slots(bucket.backlog.get())?;
-                bucket.returned = Some(Box::new(Returned::FreedSlots(slots)));
+                bucket.refunded = Some(Box::new(Refunded::FreedSlots(slots)));
                 Usage::Bucket(bucket)
             }
             _ => return Err(CorruptState("its tag is unknown")),
@@ -277,7 +276,7 @@ impl Input<'_> {
             at: self.moment()?,
             window: self.span()?,
             rate: self.count()?,
-            returned: None,
+            refunded: None,
         };
         let most = product(bucket.rate.max(1), LONGEST_DRAIN);
         let most = most.min(product(MAX_LIMIT + 1, bucket.window.get()));
@@ -290,7 +289,7 @@ impl Input<'_> {
     fn freed_slots(&mut self, end: u128) -> Result<FreedSlots, CorruptState> {
         let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if !(1..=MAX_SLOTS).contains(&len) {
-            return Err(CorruptState("its freed slots are too many"));
+            return Err(CorruptState("it has too many freed slots"));
         }
         let (mut slots, mut before) = (Vec::with_capacity(len), 0_u128);
         for _ in 0..len {
@@ -298,7 +297,7 @@ impl Input<'_> {
             let from = before.saturating_add(skipped);
             let to = from.saturating_add(len);
             if len == 0 || to > end {
-                return Err(CorruptState("a freed slot is out of place"));
+                return Err(CorruptState("a freed slot is out of range"));
             }
             slots.push(FreedSlot::new(from, to));
             before = to;
@@ -310,7 +309,7 @@ impl Input<'_> {
         let window = self.span()?;
         let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if len > self.0.len() / 2 {
-            return Err(CorruptState("it is cut short"));
+            return Err(CorruptState("it is truncated"));
         }
         let mut log = SlidingLog { window, ..SlidingLog::default() };
         log.entries.reserve(len);
@@ -318,7 +317,7 @@ impl Input<'_> {
         for _ in 0..len {
             at = at.plus(self.moment()?);
             let cost = self.count()?;
-            log.sum += cost; // both far below 2^63
+            log.sum += cost; // cannot overflow: both are far below 2^63
             if cost == 0 || log.sum > MAX_LOG_LIMIT {
                 return Err(CorruptState("a number is out of range"));
             }

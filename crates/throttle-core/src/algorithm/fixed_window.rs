@@ -1,4 +1,4 @@
-//! The fixed window: N in each of the windows [kW, (k+1)W).
+//! The fixed window: N requests in each of the windows [kW, (k+1)W).
 
 use super::answer::{Availability, Decided};
 use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
@@ -7,7 +7,7 @@ use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 pub(super) struct FixedWindow {
     pub(super) start: Micros,
     pub(super) used: u64,
-    /// The window of the rule that asked last.
+    /// The window of the latest rule.
     pub(super) window: Micros,
 }
 
@@ -18,7 +18,7 @@ impl FixedWindow {
         if now < self.start {
             self.start = now; // the clock stepped back
         } else if self.used == 0 || now.since(self.start) >= rule.window() {
-            // Not to before the start: a clock that stepped back opens no window again.
+            // Not before the current start: after the clock stepped back, no window begins again.
             let start = aligned(now, rule.window()).max(self.start);
             *self = Self { start, used: 0, ..*self };
         }
@@ -66,7 +66,7 @@ impl FixedWindow {
         if self.used == 0 { Micros::ZERO } else { self.left(rule, now) }
     }
 
-    /// Returns for how long it matters by the rule that asked last.
+    /// Returns the lifetime under the latest rule, without access to that rule.
     pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
         if self.used == 0 { Micros::ZERO } else { ends_in(self.start, self.window, now) }
     }
@@ -76,12 +76,12 @@ impl FixedWindow {
     }
 }
 
-/// Returns how long it takes until a span from `start` is over, which is not longer than the span.
+/// Returns the time until a span from `start` ends, at most the span.
 pub(super) fn ends_in(start: Micros, span: Micros, now: Micros) -> Micros {
     start.plus(span).since(now).min(span)
 }
 
-/// Returns the start of the window that `now` lies in.
+/// Returns the start of the window that contains `now`.
 pub(super) fn aligned(now: Micros, window: Micros) -> Micros {
     Micros::new(now.get() - now.get() % window.get())
 }

@@ -1,16 +1,23 @@
-//! The freed slots of a queue: the scheduled times of requests that left it, for the next that come.
+//! The freed slots of a leaky bucket's queue: the parts of the backlog whose requests were refunded.
+//!
+//! Positions count from the front of the backlog, in its unit. The front moves as the backlog drains. The queue below
+//! has one freed slot, from 3 to 5; a request of at most 2 units gets the scheduled time at position 3:
+//!
+//! ```text
+//! position   0     3     5        9
+//!            | a   | —   | b      | end of the queue
+//! ```
 
 use crate::exact::PackedU128;
 
-/// How many are remembered; of more, the nearest stays taken until its time is over.
+/// The most slots that are stored. Beyond that, the first one is dropped, and its time passes unused.
 pub(super) const MAX_SLOTS: usize = 16;
 
-/// The free parts within a backlog: sorted, and apart from each other and from its end except for what rounding
-/// took.
+/// The free parts of a backlog, in order. They do not touch each other or the end, except after rounding.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct FreedSlots(pub(super) Vec<FreedSlot>);
 
-/// Where a freed slot begins and ends, counted from the front of the backlog.
+/// The start and the end of a freed slot.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) struct FreedSlot {
     pub(super) from: PackedU128,
@@ -32,17 +39,17 @@ impl FreedSlots {
         self.0.is_empty()
     }
 
-    /// Returns how much of the backlog they are.
+    /// Returns the total length.
     pub(super) fn sum(&self) -> u128 {
         self.0.iter().map(FreedSlot::len).sum()
     }
 
-    /// Moves them to the front with the backlog; those that pass it are gone.
+    /// Moves all slots towards the front, and removes those that have drained.
     pub(super) fn drain(&mut self, drained: u128) {
         self.change(|position| position.saturating_sub(drained));
     }
 
-    /// Changes all positions in the same way, which keeps their order.
+    /// Changes all positions by a monotonic function, which keeps their order.
     pub(super) fn change(&mut self, to: impl Fn(u128) -> u128) {
         for slot in &mut self.0 {
             *slot = FreedSlot::new(to(slot.from.get()), to(slot.to.get()));
@@ -50,12 +57,12 @@ impl FreedSlots {
         self.0.retain(|slot| slot.len() > 0);
     }
 
-    /// Finds the nearest that has room for so much.
+    /// Returns the index of the first slot that fits a length.
     pub(super) fn find(&self, room: u128) -> Option<usize> {
         self.0.iter().position(|slot| slot.len() >= room)
     }
 
-    /// Takes so much of the front of a slot, and returns where what was taken ends.
+    /// Removes a length from the start of a slot, and returns the end of the removed part.
     pub(super) fn take(&mut self, number: usize, room: u128) -> u128 {
         let FreedSlot { from, to } = self.0[number];
         let taken = from.get() + room;
@@ -67,8 +74,9 @@ impl FreedSlots {
         taken
     }
 
-    /// Frees a part of a backlog, and returns where the backlog ends then: behind the last request in it.
+    /// Frees a part of the backlog, and returns the new end of the backlog.
     pub(super) fn free(&mut self, mut from: u128, mut to: u128, end: u128) -> u128 {
+        // Merge with the slots that it touches.
         self.0.retain(|slot| {
             let apart = slot.to.get() < from || slot.from.get() > to;
             if !apart {
@@ -77,7 +85,7 @@ impl FreedSlots {
             apart
         });
         if to >= end {
-            return from;
+            return from; // the queue becomes shorter
         }
         let index = self.0.partition_point(|slot| slot.from.get() < from);
         self.0.insert(index, FreedSlot::new(from, to));
@@ -87,9 +95,10 @@ impl FreedSlots {
         end
     }
 
-    /// Frees so much of the end of a backlog, and returns where it ends then.
+    /// Frees an amount at the end of the backlog, and returns its new end.
     pub(super) fn free_last(&mut self, mut amount: u128, mut end: u128) -> u128 {
         loop {
+            // Slots are free already: skip those at the end, and take the amount from the requests between them.
             let last = self.0.last().map_or(0, |slot| slot.to.get());
             let taken = amount.min(end.saturating_sub(last));
             (amount, end) = (amount - taken, end - taken);

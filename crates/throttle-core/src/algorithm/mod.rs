@@ -1,14 +1,21 @@
-//! The five algorithms: pure arithmetic on a [`State`], with the time as a parameter.
+//! The five algorithms: arithmetic on a [`State`], with the time as a parameter.
 //!
-//! Each keeps its state in whole numbers, so that after exactly one window exactly the limit is back.
-//! A state is first brought to now (`advance`, which changes no answer), then asked (`decide`), and
-//! only then, when every rule of the request admits, charged (`charge`).
+//! A *state* has the counts of one key under one rule. Its numbers are whole, so that exactly the limit is free again
+//! after exactly one window. A check has three steps:
+//!
+//! 1. `advance` moves the state to the current time: it drops expired counts, and drains buckets. It changes no
+//!    decision.
+//! 2. `decide` returns whether a cost is allowed. It does not change the state.
+//! 3. `charge` adds the cost. It is called only if every rule of the request allows it. The *receipt* that it returns
+//!    identifies the charge, so that `refund` can undo it.
+//!
+//! A key may be *blocked* for some time after a denial; all its requests are denied then.
 //!
 //! # A clock that steps back
 //!
-//! To a state that was last touched at a later time than now, time stood still: its moments move back
-//! with the clock. So nothing is forgotten, no key is shut for longer than its window or block, and
-//! more is admitted only for time that went forwards.
+//! If the state is from a later time than now, its times move back with the clock, as if no time had passed. No count
+//! is lost, no key is blocked for longer than its window or block, and capacity becomes free only for time that really
+//! passes.
 
 mod answer;
 mod block;

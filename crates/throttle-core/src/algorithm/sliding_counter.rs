@@ -1,6 +1,8 @@
-//! The sliding window counter: the previous window's count fades as this one goes on.
+//! The sliding window counter: an estimate of the requests in the last window from the counts of two aligned windows.
 //!
-//! With e of this window gone it holds `prev·(W−e) + cur·W`, out of `N·W`.
+//! It assumes that the requests of the previous window came at a constant rate. If e is the time since the current
+//! window began, (W−e)/W of the previous window is still within the last W. Scaled by W, so that it stays whole, the
+//! usage is `prev·(W−e) + cur·W`, and the capacity is `N·W`.
 
 use super::{
     answer::{Availability, Decided},
@@ -18,7 +20,7 @@ pub(super) struct SlidingCounter {
     pub(super) start: Micros,
     pub(super) prev: u64,
     pub(super) cur: u64,
-    /// The window of the rule that asked last.
+    /// The window of the latest rule.
     pub(super) window: Micros,
 }
 
@@ -44,14 +46,15 @@ impl SlidingCounter {
     #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         let window = rule.window().get();
-        let asked = self.cur.saturating_add(cost);
+        let with_cost = self.cur.saturating_add(cost);
         let whole = product(rule.limit(), window);
-        if product(self.prev, self.left(rule, now)) + product(asked, window) <= whole {
+        if product(self.prev, self.left(rule, now)) + product(with_cost, window) <= whole {
             return Decided::Allowed { delay: Micros::ZERO };
         }
-        // Weights fall with what is left of a window, so the wait ends where enough is gone: of this
-        // window while it has room for the cost itself, of the next one otherwise.
-        let wait = match rule.limit().checked_sub(asked) {
+        // The weight of the previous window falls linearly, so that the wait follows from the weight at which the cost
+        // fits. If the current count leaves room for the cost, that is within this window. Otherwise it is in the next
+        // window, in which the current count becomes the previous one.
+        let wait = match rule.limit().checked_sub(with_cost) {
             Some(room) => {
                 self.left(rule, now) - mul_div(room, window, self.prev.max(1)).min(window)
             }
@@ -76,10 +79,10 @@ impl SlidingCounter {
         cost: u64,
         receipt: Option<Receipt>,
     ) {
-        let mark = receipt.map_or(self.start, |receipt| receipt.charged_at);
-        if mark == self.start {
+        let charged_at = receipt.map_or(self.start, |receipt| receipt.charged_at);
+        if charged_at == self.start {
             self.cur = self.cur.saturating_sub(cost);
-        } else if mark.plus(rule.window()) == self.start {
+        } else if charged_at.plus(rule.window()) == self.start {
             self.prev = self.prev.saturating_sub(cost);
         }
     }
@@ -103,7 +106,7 @@ impl SlidingCounter {
         }
     }
 
-    /// Returns for how long it matters by the rule that asked last.
+    /// Returns the lifetime under the latest rule, without access to that rule.
     pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
         match (self.prev, self.cur) {
             (0, 0) => Micros::ZERO,
@@ -116,7 +119,7 @@ impl SlidingCounter {
         self.prev > 0 || self.cur > 0
     }
 
-    /// Returns W − e.
+    /// Returns W − e, the rest of the current window.
     fn left(&self, rule: &CheckedRule, now: Micros) -> u64 {
         rule.window().get().saturating_sub(now.since(self.start).get())
     }

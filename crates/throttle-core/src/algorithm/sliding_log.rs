@@ -1,4 +1,4 @@
-//! The sliding window log: an entry made at s counts while t < s + W.
+//! The sliding window log: a request at the time s counts while t < s + W.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use crate::{receipt::Receipt, rule::checked::CheckedRule, time::Micros};
 
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct SlidingLog {
-    /// Moments in order, oldest first, each with what was charged at it.
+    /// The times of charges, oldest first, each with the cost.
     pub(super) entries: VecDeque<(Micros, u64)>,
     pub(super) sum: u64,
-    /// The window of the rule that asked last.
+    /// The window of the latest rule.
     pub(super) window: Micros,
 }
 
@@ -34,7 +34,7 @@ impl SlidingLog {
             self.sum = self.sum.saturating_sub(cost);
         }
         if self.entries.is_empty() {
-            *self = Self::default(); // gives the room back as well
+            *self = Self::default(); // frees the memory as well
         }
         self.window = rule.window();
     }
@@ -45,11 +45,11 @@ impl SlidingLog {
 
     #[inline]
     pub(super) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
-        let asked = self.sum.saturating_add(cost);
-        if asked <= rule.limit() {
+        let with_cost = self.sum.saturating_add(cost);
+        if with_cost <= rule.limit() {
             return Decided::Allowed { delay: Micros::ZERO };
         }
-        let mut over = asked - rule.limit();
+        let mut over = with_cost - rule.limit();
         let freed_by = self.entries.iter().find(|(_, cost)| {
             let enough = *cost >= over;
             over = over.saturating_sub(*cost);
@@ -78,10 +78,10 @@ impl SlidingLog {
     ) {
         match receipt {
             Some(receipt) => {
-                if let Ok(place) =
+                if let Ok(index) =
                     self.entries.binary_search_by_key(&receipt.charged_at, |(at, _)| *at)
                 {
-                    self.take(place, cost);
+                    self.take(index, cost);
                 }
             }
             None => {
@@ -104,7 +104,7 @@ impl SlidingLog {
         self.newest().map_or(Micros::ZERO, |newest| newest.plus(rule.window()).since(now))
     }
 
-    /// Returns for how long it matters by the rule that asked last.
+    /// Returns the lifetime under the latest rule, without access to that rule.
     pub(super) fn left_by_itself(&self, now: Micros) -> Micros {
         self.newest().map_or(Micros::ZERO, |newest| ends_in(newest, self.window, now))
     }
@@ -113,16 +113,16 @@ impl SlidingLog {
         self.entries.back().map(|(at, _)| *at)
     }
 
-    /// Takes up to `cost` from an entry, and says how much that was.
-    fn take(&mut self, place: usize, cost: u64) -> u64 {
-        let Some((_, charged)) = self.entries.get_mut(place) else {
+    /// Subtracts up to `cost` from an entry, and returns the difference.
+    fn take(&mut self, index: usize, cost: u64) -> u64 {
+        let Some((_, charged)) = self.entries.get_mut(index) else {
             return cost;
         };
         let taken = cost.min(*charged);
         *charged -= taken;
         self.sum = self.sum.saturating_sub(taken);
         if *charged == 0 {
-            self.entries.remove(place);
+            self.entries.remove(index);
         }
         taken
     }

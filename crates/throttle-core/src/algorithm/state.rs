@@ -1,4 +1,4 @@
-//! A state of any algorithm, and the one match over all of them.
+//! The state of any algorithm, and the dispatch to its functions.
 
 use super::{
     answer::{Availability, ChargeOutcome, Decided},
@@ -18,25 +18,26 @@ use crate::{
     time::Micros,
 };
 
-/// Holds what a storage must remember of one key under one rule.
+/// The state of one key under one rule, which a storage keeps.
 ///
-/// It starts vacant. Storages keep it in place (memory) or as bytes ([`State::encode`]); what to do
-/// with it is [`crate::acquire`]'s business.
+/// The default state is that of a key without requests. A storage keeps states as they are, or as bytes
+/// ([`State::encode`]), and changes them only with functions such as [`crate::acquire`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct State {
     pub(super) usage: Usage,
-    /// Most states have none.
+    /// Boxed because most states have none.
     pub(super) extra: Option<Box<Extra>>,
 }
 
-/// What stands beside the usage of the algorithm that was asked last.
+/// The rare parts of a state.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Extra {
     pub(super) block: Option<Block>,
-    /// What was counted by other algorithms under the same name: of each that still matters, one.
+    /// The usage of other algorithms under the same rule name, at most one of each, until it expires.
     pub(super) others: Vec<Usage>,
 }
 
+/// The counts of one algorithm.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) enum Usage {
     #[default]
@@ -47,7 +48,7 @@ pub(super) enum Usage {
     Bucket(Bucket),
 }
 
-/// Dispatches to the algorithm's own function; the one match over all of them.
+/// Calls the function of the algorithm: the only match over all of them.
 macro_rules! of_usage {
     ($usage:expr, $state:ident => $answer:expr, vacant => $vacant:expr) => {
         match $usage {
@@ -61,10 +62,10 @@ macro_rules! of_usage {
 }
 
 impl State {
-    /// Brings the state to now; no answer changes by it.
+    /// Moves the state to the current time, which changes no decision.
     ///
-    /// Each algorithm counts by itself under a rule's name, also where servers ask by one and the other in turn.
-    /// What is shut is shut for all of them.
+    /// Each algorithm has its own count under a rule name, even if servers with different algorithms alternate. A block
+    /// applies to all of them.
     #[inline]
     pub(crate) fn advance(&mut self, rule: &CheckedRule, now: Micros) {
         if self.extra.is_some() {
@@ -86,17 +87,17 @@ impl State {
         self.drop_empty_extra();
     }
 
-    /// Sets aside what another algorithm counted, and goes on with what this one did.
+    /// Stores the usage of the previous algorithm with the others, and restores that of this one.
     fn switch(&mut self, rule: &CheckedRule, now: Micros) {
         let algorithm = rule.algorithm();
         let new = Usage::new(algorithm);
         if matches!(self.usage, Usage::Vacant) {
-            self.usage = new; // which has no others
+            self.usage = new; // a vacant state has no others
             return;
         }
         let own = self.extra.as_deref_mut().and_then(|extra| {
-            let place = extra.others.iter().position(|other| other.is_of(algorithm))?;
-            Some(extra.others.swap_remove(place))
+            let index = extra.others.iter().position(|other| other.is_of(algorithm))?;
+            Some(extra.others.swap_remove(index))
         });
         let other = std::mem::replace(&mut self.usage, own.unwrap_or(new));
         if other.left_by_itself(now) > Micros::ZERO {
@@ -114,8 +115,8 @@ impl State {
         self.extra.as_deref()?.block.as_ref()
     }
 
-    /// Returns whether the state was touched at a later time than now: the clock stepped back, and
-    /// what [`State::advance`] makes of it must be kept.
+    /// Returns whether the state is from a later time than now, because the clock stepped back. Then the advanced state
+    /// must be stored, even if nothing is charged.
     pub(crate) fn is_ahead(&self, now: Micros) -> bool {
         self.active_block().is_some_and(|block| block.is_ahead(now))
             || self.usage.is_ahead(now)
@@ -125,10 +126,7 @@ impl State {
                 .is_some_and(|extra| extra.others.iter().any(|other| other.is_ahead(now)))
     }
 
-    /// Returns whether a storage that holds the state may peek at it in place.
-    ///
-    /// A rule with another window, or of the other kind of bucket, loses a part of what is counted when it brings
-    /// the state to now. A peek must not do that to the rule that counted it, unless the clock stepped back.
+    /// Returns whether `cost` is allowed; it charges nothing.
     #[must_use]
     pub fn is_advanced_by_peek(&self, rule: &CheckedRule, now: Micros) -> bool {
         let others = self.extra.iter().flat_map(|extra| &extra.others);
@@ -139,27 +137,29 @@ impl State {
     /// Says whether `cost` would be admitted; charges nothing.
     #[inline]
     pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
-        let never = cost > rule.capacity();
+        let exceeds_capacity = cost > rule.capacity();
         if let Some(block) = self.active_block() {
-            let retry_after = (!never).then(|| block.left(now));
+            let retry_after = (!exceeds_capacity).then(|| block.left(now));
             return Decided::Denied { retry_after, blocked: true };
         }
-        if never {
+        if exceeds_capacity {
             return Decided::Denied { retry_after: None, blocked: false };
         }
         of_usage!(&self.usage, state => state.decide(rule, now, cost),
             vacant => Decided::Allowed { delay: Micros::ZERO })
     }
 
-    /// Takes `cost`, and says who was charged.
+    /// Charges `cost`, and returns the receipt.
     #[inline]
     pub(crate) fn charge(&mut self, rule: &CheckedRule, now: Micros, cost: u64) -> Receipt {
         of_usage!(&mut self.usage, state => state.charge(rule, now, cost),
             vacant => Receipt::default())
     }
 
-    /// Brings the state to now, asks it, and charges it if it admits: what a request of one rule needs,
-    /// with one look at which algorithm it is. It answers a denial without shutting anything.
+    /// Advances the state, decides, and charges it if the cost is allowed.
+    ///
+    /// This is the hot path of a request with one rule. It dispatches on the algorithm only once. The caller starts the
+    /// block after a denial.
     #[inline]
     pub(crate) fn advance_and_charge(
         &mut self,
@@ -190,10 +190,10 @@ impl State {
         of_usage!(&mut self.usage, state => {
             state.advance(rule, now);
             charge!(state)
-        }, vacant => charge!(self)) // which is of no algorithm
+        }, vacant => charge!(self)) // not reached: `is_of` is false for a vacant state
     }
 
-    /// Gives back what is left of a charge, or of the latest ones when there is no receipt.
+    /// Refunds the charge that a receipt identifies, or without a receipt, the latest charges.
     pub(crate) fn refund(
         &mut self,
         rule: &CheckedRule,
@@ -204,7 +204,7 @@ impl State {
         of_usage!(&mut self.usage, state => state.refund(rule, now, cost, receipt), vacant => ());
     }
 
-    /// Says where the key stands; while it is shut, that is until it opens.
+    /// Returns the free capacity of the key. While it is blocked, nothing is free until the block ends.
     #[inline]
     pub(crate) fn availability(&self, rule: &CheckedRule, now: Micros) -> Availability {
         if let Some(block) = self.active_block() {
@@ -214,20 +214,20 @@ impl State {
         of_usage!(&self.usage, state => state.availability(rule, now), vacant => vacant)
     }
 
-    /// Returns how long the key is shut yet, if it is.
+    /// Returns for how much longer the key is blocked, if it is.
     #[inline]
     pub(crate) fn blocked_for(&self, now: Micros) -> Option<Micros> {
         self.active_block().map(|block| block.left(now))
     }
 
-    /// Shuts the key for `span`, at most [`MAX_SPAN`].
+    /// Blocks the key for `span`, at most [`MAX_SPAN`].
     pub(crate) fn start_block(&mut self, now: Micros, span: Micros) {
         self.extra.get_or_insert_default().block = Some(Block::new(now, span.min(MAX_SPAN)));
     }
 
-    /// Returns for how long the state can still matter; zero when it may be forgotten.
+    /// Returns how long the state must be kept; zero if it may be removed.
     ///
-    /// `now` is the time at which the state was settled last.
+    /// `now` is the time of the latest change of the state.
     #[inline]
     #[must_use]
     pub fn lifetime(&self, rule: &CheckedRule, now: Micros) -> Micros {
@@ -236,7 +236,7 @@ impl State {
         self.extra.as_deref().map_or(usage, |extra| usage.max(extra.lifetime(now)))
     }
 
-    /// Returns whether the state may matter for longer than until all of the limit is free.
+    /// Returns whether the state may have to be kept for longer than until the whole limit is free.
     #[inline]
     #[must_use]
     pub fn outlives_reset(&self) -> bool {
@@ -267,7 +267,7 @@ impl Usage {
         of_usage!(self, state => state.is_ahead(now), vacant => false)
     }
 
-    /// Returns for how long it matters, by the rule that asked last.
+    /// Returns the lifetime under the latest rule, without access to that rule.
     fn left_by_itself(&self, now: Micros) -> Micros {
         of_usage!(self, state => state.left_by_itself(now), vacant => Micros::ZERO)
     }

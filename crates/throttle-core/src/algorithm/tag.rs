@@ -1,19 +1,18 @@
-//! The one numbering of states and algorithms: the first byte of a stored state.
+//! The tag of a stored state: its first byte.
 //!
-//! It is the number of the state's algorithm ([`Algorithm::number`]), and flags. The codec writes and reads
-//! it, the Redis storage names the algorithm of a rule by the same number, and [`fill_in`] writes all of them
-//! into its script.
+//! A tag is the number of the state's algorithm ([`Algorithm::number`]) and flags. The codec writes and reads it. The
+//! Redis storage uses the same numbers in its requests, and [`fill_in`] inserts all of them into its script.
 
 use crate::rule::algorithm::Algorithm;
 
-/// A block is stored with the state. The script compares tags with flags, so the flags stand above all
-/// numbers, and this one above the others.
+/// The flag of a state with a block. The script compares tags with flags by size, so that the flags must be above all
+/// numbers, and this flag above the others.
 pub const BLOCKED: u8 = 0x80;
-/// A bucket, with the offset of the receipts of its charges.
+/// The flag of a bucket with a receipt offset.
 pub const RECEIPT_OFFSET: u8 = 0x40;
-/// A bucket, with the freed slots of its queue.
+/// The flag of a bucket with freed slots.
 pub const FREED_SLOTS: u8 = 0x20;
-/// All bits that are flags.
+/// The bits of all flags.
 pub const FLAGS: u8 = BLOCKED | RECEIPT_OFFSET | FREED_SLOTS;
 
 const _: () =
@@ -26,16 +25,16 @@ pub(super) const VACANT: u8 = 0;
 pub(super) const FIXED_WINDOW: u8 = Algorithm::FixedWindow.number();
 pub(super) const SLIDING_WINDOW_COUNTER: u8 = Algorithm::SlidingWindowCounter.number();
 pub(super) const SLIDING_WINDOW_LOG: u8 = Algorithm::SlidingWindowLog.number();
-/// Of both buckets: a rule that is replaced by one of the other kind keeps what is charged.
+/// The number of both buckets: a rule that is replaced by one with the other bucket keeps its charges.
 pub(super) const BUCKET: u8 = Algorithm::TokenBucket.number();
 
-/// Returns a text with numbers in place of their names: the algorithm's name or the flag's, in capitals.
+/// Replaces the names of algorithms and flags, in capitals, with their numbers.
 #[must_use]
 pub fn fill_in(text: &str) -> String {
     names().fold(text.to_owned(), |text, (name, number)| text.replace(&name, &number.to_string()))
 }
 
-/// Returns every number and flag with its name; no name is a part of another.
+/// Returns all numbers and flags with their names; no name is a part of another.
 fn names() -> impl Iterator<Item = (String, u8)> {
     let others = [
         ("BLOCKED", BLOCKED),
@@ -67,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_filled_in_and_nothing_else() {
+    fn only_names_are_replaced() {
         let text = "kind == SLIDING_WINDOW_LOG and tag - FREED_SLOTS or freed_slots";
         assert_eq!(fill_in(text), "kind == 3 and tag - 32 or freed_slots");
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    super::{bucket::Returned, freed_slots::MAX_SLOTS, state::Usage},
+    super::{bucket::Refunded, freed_slots::MAX_SLOTS, state::Usage},
     Run, YEAR_2026,
     histories::config,
     rule_of,
@@ -54,8 +54,8 @@ impl History {
         let rule = self.run.rule.clone();
         self.run.state.advance(&rule, crate::Micros::new(self.run.now));
         match &self.run.state.usage {
-            Usage::Bucket(bucket) => match bucket.returned.as_deref() {
-                Some(Returned::FreedSlots(slots)) => bucket.backlog.get() - slots.sum(),
+            Usage::Bucket(bucket) => match bucket.refunded.as_deref() {
+                Some(Refunded::FreedSlots(slots)) => bucket.backlog.get() - slots.sum(),
                 _ => bucket.backlog.get(),
             },
             _ => 0,
