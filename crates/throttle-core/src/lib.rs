@@ -1,22 +1,28 @@
-//! What a rate limit is: rules, five algorithms, the storage traits and the limiter.
+//! The core of RateThrottle: rules, five algorithms, the storage traits and the limiter.
 //!
-//! This crate knows no framework, no backend and no async runtime. Most users want the crate
-//! `ratethrottle`, which re-exports it beside storages and middleware.
+//! This crate depends on no framework, no backend and no async runtime. Most users need the crate `ratethrottle`, which
+//! re-exports it together with storages and middleware.
 //!
-//! # Words
+//! # Terms
 //!
-//! | word | meaning |
+//! | term | meaning |
 //! | --- | --- |
-//! | rule | a name, a limit N, a window W, an algorithm; for buckets a burst B; a block; a cost |
-//! | key | who is limited |
-//! | cost | what one request takes, 1 unless said otherwise |
-//! | decision | whether a request passes, and what to tell its client |
-//! | storage | where the state of each key under each rule is kept |
+//! | rule | a named limit: N requests in each window of time W, counted by an algorithm |
+//! | key | the client, user or other identity that is limited; each key has its own count under each rule |
+//! | cost | the number of requests that one request counts as, usually 1 |
+//! | burst | the capacity of a bucket: the number of requests that are allowed at once after a pause |
+//! | decision | the answer to a request: allowed or denied, what remains, and when to retry |
+//! | charge | the cost that an allowed request adds to the count of its key; a denied request is not charged |
+//! | refund | the return of a charge, for a request that should not count |
+//! | block | a time after a denial in which all requests of the key are denied |
+//! | scheduled time | the time at which a leaky bucket lets a queued request proceed; a request that gives it up leaves a freed slot |
+//! | storage | the place of the states: in memory, in Redis, or a custom one |
 //!
-//! # The way of a check
+//! # The path of a check
 //!
-//! [`Limiter`] makes a [`ChargeRequest`] of a key and rules, and hands it to an [`AtomicStorage`],
-//! which brings the states to now, asks all, and charges all or none ([`acquire`]).
+//! [`Limiter`] builds a [`ChargeRequest`] from a key and rules, and passes it to an [`AtomicStorage`]. The storage calls
+//! [`acquire`], or an equivalent of it: it advances the states to the current time, decides for each rule, and charges
+//! all rules or none. [`Limiter::begin`] is the entry point for adapters.
 
 mod algorithm;
 #[doc(hidden)] // of our own crates

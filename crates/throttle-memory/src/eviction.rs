@@ -1,24 +1,25 @@
-//! Which slot goes when a shard is full.
+//! Eviction: the choice of a slot to remove from a full shard.
 //!
-//! A sampled least-frequently-used policy with aging, such as Redis has
-//! (<https://redis.io/docs/latest/develop/reference/eviction/>), over slots that know when they stop
-//! to matter and whether they are being limited.
+//! It is a sampled least-frequently-used policy with aging, similar to that of Redis
+//! (<https://redis.io/docs/latest/develop/reference/eviction/>). It also considers when the state of a slot expires, and
+//! whether its key is being limited.
 
 use hashbrown::HashTable;
 use throttle_core::Micros;
 
-use crate::slot::{LFU_NEW, Slot, WARM};
+use crate::slot::{LFU_MAX, LFU_NEW, Slot};
 
+/// The number of random slots that are compared.
 const SAMPLE: usize = 8;
-/// How many places are looked at where all of the sample are denied or blocked. At least 7/16 of them hold a
-/// slot, so that even if nine of ten slots are blocked, one that is not is found but for one time in 300,000.
-const FURTHER: usize = 256;
+/// The number of buckets to examine if the whole sample is denied or blocked. At least 7/16 of the buckets have a slot.
+/// Even if nine of ten slots are blocked, an unblocked one is missed only once in 300,000 times.
+const MAX_PROBES: usize = 256;
 
-/// What picks the slots that go.
+/// The state of the eviction policy of a shard.
 pub(crate) struct Eviction {
-    /// The state of the generator, not zero.
+    /// The state of the random number generator; not zero.
     random: u64,
-    /// How many slots were made, modulo 2^32.
+    /// The number of slots created, modulo 2^32.
     made: u32,
 }
 
@@ -27,13 +28,13 @@ impl Eviction {
         Self { random: seed | 1, made: 0 }
     }
 
-    /// Returns the number of the next slot that is made.
+    /// Returns the number of the next slot that is created.
     pub(crate) fn number(&mut self) -> u32 {
         self.made = self.made.wrapping_add(1);
         self.made
     }
 
-    /// Picks the slot that is missed least; none when all that were looked at are in use.
+    /// Selects the slot to evict, or `None` if the current request uses all slots in the sample.
     pub(crate) fn pick(
         &mut self,
         slots: &mut HashTable<Slot>,
@@ -43,18 +44,19 @@ impl Eviction {
         if slots.is_empty() {
             return None;
         }
-        let sample: [usize; SAMPLE] = std::array::from_fn(|_| any_place(slots, &mut self.random));
-        let free = sample.iter().copied().filter(|place| !in_use.contains(place));
-        let picked = free.min_by_key(|place| self.worth(slots, *place, now))?;
-        let (lfu, _) = self.worth(slots, picked, now);
-        if lfu > WARM {
-            return Some(self.look_further(slots, picked, in_use, now));
+        let sample: [usize; SAMPLE] = std::array::from_fn(|_| random_slot(slots, &mut self.random));
+        let free = sample.iter().copied().filter(|index| !in_use.contains(index));
+        let picked = free.min_by_key(|index| self.rank(slots, *index, now))?;
+        let (lfu, _) = self.rank(slots, picked, now);
+        if lfu > LFU_MAX {
+            return Some(self.probe_further(slots, picked, in_use, now));
         }
-        // Slots that were used once are no pressure on the others: a flood of fresh keys cools nobody.
+        // The sample ages only if it had no slot that was used once. A flood of new keys evicts such slots, and must
+        // not age the keys in use.
         if lfu > LFU_NEW {
-            for place in sample {
-                if let Some(slot) = slots.get_bucket_mut(place)
-                    && slot.key.lfu <= WARM
+            for index in sample {
+                if let Some(slot) = slots.get_bucket_mut(index)
+                    && slot.key.lfu <= LFU_MAX
                 {
                     slot.key.lfu = slot.key.lfu.saturating_sub(1);
                 }
@@ -63,12 +65,14 @@ impl Eviction {
         Some(picked)
     }
 
-    /// Returns how much a slot is worth: its use count, and of equals the later end. Of those that are denied or
-    /// blocked it is the age: a flood of keys that get themselves blocked displaces its own.
-    fn worth(&self, slots: &HashTable<Slot>, place: usize, now: Micros) -> (u8, u64) {
-        match slots.get_bucket(place) {
+    /// Returns the rank of a slot; the lowest is evicted.
+    ///
+    /// The rank is the use count, and among equals the time of expiry. Denied and blocked slots rank by their age
+    /// instead: a flood of keys that become blocked then evicts its own keys, and not those blocked before it.
+    fn rank(&self, slots: &HashTable<Slot>, index: usize, now: Micros) -> (u8, u64) {
+        match slots.get_bucket(index) {
             Some(slot) if slot.expires <= now => (0, 0),
-            Some(slot) if slot.key.lfu > WARM => {
+            Some(slot) if slot.key.lfu > LFU_MAX => {
                 (slot.key.lfu, u64::from(self.made.wrapping_sub(slot.key.made)))
             }
             Some(slot) => (slot.key.lfu, slot.expires.get()),
@@ -76,10 +80,10 @@ impl Eviction {
         }
     }
 
-    /// Looks for a slot that is neither denied nor blocked from a picked place on; where there is none, returns
-    /// the least of those that it saw.
+    /// Searches for a slot that is neither denied nor blocked, starting at `picked`. If none is found, returns the slot
+    /// with the lowest rank.
     #[cold]
-    fn look_further(
+    fn probe_further(
         &self,
         slots: &HashTable<Slot>,
         picked: usize,
@@ -87,13 +91,13 @@ impl Eviction {
         now: Micros,
     ) -> usize {
         let buckets = slots.num_buckets();
-        let mut least = (self.worth(slots, picked, now), picked);
-        for place in (1..FURTHER.min(buckets)).map(|step| (picked + step) % buckets) {
-            if slots.get_bucket(place).is_none() || in_use.contains(&place) {
+        let mut least = (self.rank(slots, picked, now), picked);
+        for index in (1..MAX_PROBES.min(buckets)).map(|step| (picked + step) % buckets) {
+            if slots.get_bucket(index).is_none() || in_use.contains(&index) {
                 continue;
             }
-            least = least.min((self.worth(slots, place, now), place));
-            if least.0.0 <= WARM {
+            least = least.min((self.rank(slots, index, now), index));
+            if least.0.0 <= LFU_MAX {
                 break;
             }
         }
@@ -101,24 +105,24 @@ impl Eviction {
     }
 }
 
-/// Returns a random place that holds a slot; there is one, and mostly every other place does.
-fn any_place(slots: &HashTable<Slot>, random: &mut u64) -> usize {
+/// Returns the index of a random slot. The table is not empty, and usually about half of its buckets have a slot.
+fn random_slot(slots: &HashTable<Slot>, random: &mut u64) -> usize {
     const TRIES: usize = 16;
     let buckets = slots.num_buckets();
-    let mut place = 0;
+    let mut index = 0;
     for _ in 0..TRIES {
-        place = (next(random) % buckets as u64) as usize;
-        if slots.get_bucket(place).is_some() {
-            return place;
+        index = (next(random) % buckets as u64) as usize;
+        if slots.get_bucket(index).is_some() {
+            return index;
         }
     }
-    while slots.get_bucket(place).is_none() {
-        place = (place + 1) % buckets;
+    while slots.get_bucket(index).is_none() {
+        index = (index + 1) % buckets;
     }
-    place
+    index
 }
 
-/// Steps a xorshift generator (Marsaglia 2003, doi:10.18637/jss.v008.i14).
+/// Returns the next number of a xorshift generator (Marsaglia 2003, doi:10.18637/jss.v008.i14).
 fn next(random: &mut u64) -> u64 {
     *random ^= *random << 13;
     *random ^= *random >> 7;

@@ -1,27 +1,26 @@
-//! The key of a slot: in place where it is short, and a borrowed twin for look-ups.
+//! The key of a slot, and its borrowed form for look-ups.
 
 use smallvec::SmallVec;
 use throttle_core::{Charge, Key};
 
-/// What an address and a short name take, so that a look-up needs no second place in memory.
-const SHORT: usize = 32;
+/// The inline size, which fits an address and a short rule name, so that most look-ups read no other memory.
+const INLINE: usize = 32;
 
-/// Owns an identity and the name of a rule.
+/// An identity and the name of a rule.
 #[derive(Debug)]
 pub(crate) struct SlotKey {
     /// The identity, then the rule's name.
-    bytes: SmallVec<[u8; SHORT]>,
+    bytes: SmallVec<[u8; INLINE]>,
     hash: u64,
     identity_len: u16,
     digest: bool,
-    /// How much the slot is worth keeping: grows with use, falls under pressure. It is no part of the key,
-    /// but here it takes no room.
+    /// The use count for eviction. It is not part of the key, but uses its padding.
     pub(crate) lfu: u8,
-    /// How many slots the shard had made when this was made, modulo 2^32; in the same way no part of the key.
+    /// The number of the slot, counted as slots are created, modulo 2^32. Like `lfu`, it only uses the padding.
     pub(crate) made: u32,
 }
 
-/// Borrows the same from a charge.
+/// The borrowed form of a [`SlotKey`], from a charge.
 #[derive(Copy, Clone)]
 pub(crate) struct SlotRef<'a> {
     identity: &'a [u8],
@@ -32,7 +31,8 @@ pub(crate) struct SlotRef<'a> {
 }
 
 impl<'a> SlotRef<'a> {
-    /// Hashes the identity, which is the client's choice, by a hasher with random keys.
+    /// Creates the key of a charge. The hasher has random keys, because clients choose identities and could otherwise
+    /// cause collisions.
     #[inline]
     pub(crate) fn of(charge: &Charge<'a>, hasher: &ahash::RandomState) -> Self {
         let key: &Key<'_> = charge.key();
@@ -47,19 +47,19 @@ impl<'a> SlotRef<'a> {
         }
     }
 
-    /// Returns what picks the shard: a client's rules share one.
+    /// Returns the hash that selects the shard. All rules of an identity are in one shard.
     #[inline]
     pub(crate) fn identity_hash(&self) -> u64 {
         self.identity_hash
     }
 
-    /// Returns what finds the slot within its shard.
+    /// Returns the hash that selects the slot within its shard.
     #[inline]
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// Returns whether the slot of `key` is the one that is looked for.
+    /// Returns whether `key` equals this key.
     #[inline]
     pub(crate) fn is(&self, key: &SlotKey) -> bool {
         self.hash == key.hash
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_try_to_collide_do_not() {
+    fn keys_with_the_same_concatenated_bytes_are_different() {
         let tries =
             [("a:b", "c"), ("a", "b:c"), ("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "x")];
         for (i, one) in tries.iter().enumerate() {

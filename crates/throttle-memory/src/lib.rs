@@ -1,39 +1,37 @@
-//! The in-memory storage of RateThrottle: bounded, sharded, nothing to start.
+//! The in-memory storage of RateThrottle: bounded, sharded, without background tasks.
 //!
-//! # What is held
+//! # Contents
 //!
-//! One slot for each key under each rule, changed in place under the lock of its shard: a decision by one
-//! rule on a key that exists allocates nothing, and is exact whatever number of threads asks. The six
-//! operations of [`Storage`](throttle_core::Storage) keep their values apart, in a
-//! [moka](https://docs.rs/moka) cache.
+//! The storage has a *slot* for each key under each rule. A slot is changed in place, under the lock of its shard: a
+//! decision of one rule about an existing key allocates nothing, and is exact with any number of threads. The values of
+//! the six operations of [`Storage`](throttle_core::Storage) are separate, in a [moka](https://docs.rs/moka) cache.
 //!
-//! # When it is full
+//! # Eviction
 //!
-//! [`MemoryStorageBuilder::max_entries`] bounds the slots, and the values of the six operations, each;
-//! the default is one million. A key that comes when its shard is full takes the place of another, which starts
-//! anew when it comes again. In this order:
+//! [`MemoryStorageBuilder::max_entries`] bounds the number of slots and, separately, the number of values of the six
+//! operations. The default is one million each. A new key in a full shard evicts another key, whose next request starts
+//! without a count. Keys are evicted in this order:
 //!
-//! 1. keys that no longer matter
-//! 2. keys whose latest request was allowed: of eight picked at random the one that was used least
-//! 3. keys whose latest request was denied, and then keys that are blocked: of each the one that came last
+//! 1. Keys whose state has expired.
+//! 2. Keys whose latest request was allowed. Of eight random keys, the least frequently used one is evicted.
+//! 3. Keys whose latest request was denied, and then blocked keys. The newest of them is evicted first.
 //!
-//! So a flood of fresh keys does not free those that are being limited, whether its requests are allowed, denied
-//! or blocked. A key that is denied or blocked can go only where all of the eight and of the next 112 or more are,
-//! too. While they are nine tenths of the slots, that is fewer than one in 300,000 of the keys that go. Beyond
-//! that the keys that came last displace each other: those that were blocked before the flood stay blocked, the
-//! slots stay within the bound, and clients of the flood may begin anew before their block is over.
+//! A flood of new keys therefore does not reset the keys that are being limited, whether its own requests are allowed,
+//! denied or blocked. A denied or blocked key is evicted only if all of the eight keys and of the next 112 or more are
+//! denied or blocked, too. If nine tenths of all slots are, this happens in less than one of 300,000 evictions. Beyond
+//! that, the newest keys evict each other: keys that were blocked before the flood stay blocked, the number of slots
+//! stays within the bound, and clients of the flood may be counted from zero before their block ends.
 //!
-//! Of the values of the six operations moka picks which are kept: it may leave out a new one for one that was
-//! asked for often, and holds some more for a moment.
+//! moka selects which values of the six operations are kept. It may reject a new value in favor of one that is read
+//! often, and exceeds the bound for short times.
 //!
-//! # When it is over
+//! # Expiry
 //!
-//! A slot whose state no longer matters is cleared away by the requests that follow, whatever their keys: each 32nd
-//! looks at 16 places of one shard after the other. There is no thread or task to start, and none that could
-//! die. Without requests nothing is cleared away.
+//! Requests remove the slots with expired states, whatever their keys: every 32nd request on a shard examines 16 buckets
+//! of one shard, and the shards take turns. No thread or task is needed. Without requests nothing is removed.
 //!
-//! The bound is on entries: a key takes up to 256 bytes of identity, and the sliding window log 16 to
-//! 32 bytes for each request that it remembers.
+//! The bound is on entries, not on bytes: a key has an identity of up to 256 bytes, and the sliding window log needs 16
+//! to 32 bytes for each request in the window.
 
 mod eviction;
 mod key;

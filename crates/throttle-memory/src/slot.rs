@@ -4,36 +4,37 @@ use throttle_core::{Micros, State, Verdict};
 
 use crate::key::SlotKey;
 
-/// The use count of a slot that was used once, and of one that was used often.
+/// The use count of a slot that was used once.
 pub(crate) const LFU_NEW: u8 = 1;
-pub(crate) const WARM: u8 = 4;
-/// The use count of a slot that has denied its latest request, and of one whose key is blocked.
-const DENIED: u8 = WARM + 1;
-const BLOCKED: u8 = WARM + 2;
+/// The highest use count of a slot that allowed its latest request.
+pub(crate) const LFU_MAX: u8 = 4;
+/// The use counts of a slot that denied its latest request, and of one whose key is blocked. They are above all others,
+/// so that keys that are being limited are evicted last.
+const DENIED: u8 = LFU_MAX + 1;
+const BLOCKED: u8 = LFU_MAX + 2;
 
 /// A key with its state.
 ///
-/// The table holds the slots themselves, so that a slot is in one part of memory: two cache lines that lie
-/// beside each other, rather than two and a half.
+/// The table contains the slots themselves. With their alignment a slot occupies exactly two adjacent cache lines.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot {
     pub(crate) key: SlotKey,
     pub(crate) state: State,
-    /// When the state no longer matters, by the machine's clock.
+    /// The time at which the state expires, by the system clock.
     pub(crate) expires: Micros,
 }
 
-/// Every key costs what a slot takes.
+/// The size of a slot is the memory cost of every key.
 const _: () = assert!(size_of::<Slot>() == 128);
 
 impl Slot {
-    /// Records what the slot answered, and until when it matters.
+    /// Records the verdict and the time at which the state expires.
     #[inline]
-    pub(crate) fn used(&mut self, verdict: &Verdict, expires: Micros) {
+    pub(crate) fn record_use(&mut self, verdict: &Verdict, expires: Micros) {
         self.expires = expires;
         self.key.lfu = match (verdict.allowed, verdict.blocked) {
-            (true, _) => (self.key.lfu + 1).min(WARM),
+            (true, _) => (self.key.lfu + 1).min(LFU_MAX),
             (false, false) => DENIED,
             (false, true) => BLOCKED,
         };

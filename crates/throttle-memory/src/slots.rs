@@ -1,4 +1,4 @@
-//! All slots: which shards a request needs, and its states while they are held.
+//! All slots, and the locked slots of a request.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -11,10 +11,10 @@ use throttle_core::{
 use crate::{key::SlotRef, shard::Shard, slot::Slot};
 
 const MAX_SHARDS: usize = 64;
-/// A shard is large enough that eviction has something to choose from.
+/// The smallest number of slots per shard, so that eviction has enough to choose from.
 const MIN_SHARD: usize = 256;
 
-/// Holds all slots, spread over shards by their identity.
+/// All slots, in shards by their identity.
 pub(crate) struct Slots {
     shards: Sharded<Shard>,
     hasher: ahash::RandomState,
@@ -39,25 +39,25 @@ impl Slots {
         let mut held = self.hold(request.charges(), request.clock(), true);
         let now = held.now;
         let outcome = acquire(request.charges(), now, &mut held);
-        held.keep(request.charges(), outcome.verdicts());
+        held.record(request.charges(), outcome.verdicts());
         outcome
     }
 
-    /// The same for one charge, without the lists.
+    /// Handles a request of one charge, the usual case, without collecting locks and indices.
     #[inline]
     fn acquire_one(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) -> Outcome {
         let key = SlotRef::of(charge, &self.hasher);
         let mut shard = self.shards.lock(self.shard_of(&key));
         let real = SystemClock.now();
         self.sweep(&mut shard, real);
-        let (now, later) = times(real, clock);
+        let (now, lifetime_start) = times(real, clock);
         let slot = shard.find_or_insert(&key, real);
         let verdict = acquire_one(charge, now, &mut slot.state);
         let lifetime = match slot.state.outlives_reset() {
-            false => verdict.reset_after, // it is vacant again when all of the limit is free
+            false => verdict.reset_after, // already computed, and equal to the lifetime here
             true => slot.state.lifetime(charge.rule(), now),
         };
-        slot.used(&verdict, later.plus(lifetime));
+        slot.record_use(&verdict, lifetime_start.plus(lifetime));
         Outcome::one(verdict, now)
     }
 
@@ -88,13 +88,13 @@ impl Slots {
         for charge in request.charges() {
             let key = SlotRef::of(charge, &self.hasher);
             let mut shard = self.shards.lock(self.shard_of(&key));
-            if let Some(place) = shard.find(&key) {
-                shard.remove(place);
+            if let Some(index) = shard.find(&key) {
+                shard.remove(index);
             }
         }
     }
 
-    /// Removes all slots, and says how many of them still mattered.
+    /// Removes all slots, and returns how many of them had not expired.
     pub(crate) fn clear(&self) -> u64 {
         let now = SystemClock.now();
         let live = |mut shard: MutexGuard<'_, Shard>| {
@@ -105,12 +105,14 @@ impl Slots {
         self.shards.each().map(live).sum()
     }
 
-    /// Returns how many slots there are, whether or not they still matter.
+    /// Returns the number of slots, including expired ones.
     pub(crate) fn len(&self) -> usize {
         self.shards.each().map(|shard| shard.slots.len()).sum()
     }
 
-    /// Locks what the charges need, shards in order, and finds or makes their slots.
+    /// Locks the shards of all charges, and finds their slots or, with `make`, creates them.
+    ///
+    /// The shards are locked in order, so that two requests cannot deadlock.
     fn hold(&self, charges: &[Charge<'_>], clock: Option<&Arc<dyn Clock>>, make: bool) -> Held<'_> {
         let shard_of = |charge| self.shard_of(&SlotRef::of(charge, &self.hasher));
         let mut shards: SmallVec<[usize; 2]> = charges.iter().map(shard_of).collect();
@@ -127,8 +129,9 @@ impl Slots {
             }
         }
 
-        let (now, later) = times(real, clock);
-        let mut held = Held { places: SmallVec::new(), absent: Vec::new(), now, later, guards };
+        let (now, lifetime_start) = times(real, clock);
+        let mut held =
+            Held { indices: SmallVec::new(), absent: Vec::new(), now, lifetime_start, guards };
         for charge in charges {
             let key = SlotRef::of(charge, &self.hasher);
             let guard = match shards.len() {
@@ -140,8 +143,9 @@ impl Slots {
         held
     }
 
-    /// Clears some expired slots away, once in a number of calls: of one shard after the other, so that it reaches
-    /// those, too, that no request comes to any more. No place is valid after it.
+    /// Removes some expired slots every few calls. It invalidates all indices.
+    ///
+    /// The shards take turns, so that it also reaches those that no request uses any more.
     #[inline]
     fn sweep(&self, own: &mut Shard, now: Micros) {
         if let Some(number) = own.due_sweep() {
@@ -150,12 +154,13 @@ impl Slots {
     }
 
     fn shard_of(&self, key: &SlotRef<'_>) -> usize {
-        // Bits from the middle: the tables within the shards use the low ones and the highest seven.
+        // Bits from the middle, because the table in the shard uses the lowest ones and the highest seven.
         self.shards.index_of(key.identity_hash() << 8)
     }
 }
 
-/// Returns the time to decide by, and the machine's, later by the slack where they differ.
+/// Returns the time for the decision, and the time from which lifetimes count: the system time, with a margin if the
+/// limiter has its own clock.
 fn times(real: Micros, clock: Option<&Arc<dyn Clock>>) -> (Micros, Micros) {
     match clock {
         None => (real, real),
@@ -163,14 +168,14 @@ fn times(real: Micros, clock: Option<&Arc<dyn Clock>>) -> (Micros, Micros) {
     }
 }
 
-/// Holds the states of a request, in the order of its charges.
+/// The locked states of a request, in the order of its charges.
 struct Held<'a> {
     guards: SmallVec<[MutexGuard<'a, Shard>; 1]>,
-    places: SmallVec<[SlotIndex; 2]>,
+    indices: SmallVec<[SlotIndex; 2]>,
     absent: Vec<State>,
     now: Micros,
-    /// The machine's time, later by the slack where the limiter's clock is its own.
-    later: Micros,
+    /// The time from which lifetimes count; see [`times`].
+    lifetime_start: Micros,
 }
 
 #[derive(Copy, Clone)]
@@ -185,8 +190,8 @@ impl Held<'_> {
         let found = match shard.find(key) {
             Some(index) => Some(index),
             None if make => {
-                let in_use: SmallVec<[usize; 8]> = (self.places.iter())
-                    .filter_map(|place| match place {
+                let in_use: SmallVec<[usize; 8]> = (self.indices.iter())
+                    .filter_map(|index| match index {
                         SlotIndex::Slot { guard: other, index } if *other == guard => Some(*index),
                         _ => None,
                     })
@@ -195,7 +200,7 @@ impl Held<'_> {
             }
             None => None,
         };
-        self.places.push(match found {
+        self.indices.push(match found {
             Some(index) => SlotIndex::Slot { guard, index },
             None => {
                 self.absent.push(State::default());
@@ -204,29 +209,29 @@ impl Held<'_> {
         });
     }
 
-    /// Notes how the slots were used, and until when they matter.
-    fn keep(&mut self, charges: &[Charge<'_>], verdicts: &[Verdict]) {
+    /// Records the verdicts in the slots, and when they expire.
+    fn record(&mut self, charges: &[Charge<'_>], verdicts: &[Verdict]) {
         for (i, (charge, verdict)) in charges.iter().zip(verdicts).enumerate() {
-            let (now, later) = (self.now, self.later);
+            let (now, lifetime_start) = (self.now, self.lifetime_start);
             if let Some(slot) = self.slot(i) {
                 let lifetime = slot.state.lifetime(charge.rule(), now);
-                slot.used(verdict, later.plus(lifetime));
+                slot.record_use(verdict, lifetime_start.plus(lifetime));
             }
         }
     }
 
-    /// Notes until when the slots matter.
+    /// Records when the slots expire.
     fn expire(&mut self, charges: &[Charge<'_>]) {
         for (i, charge) in charges.iter().enumerate() {
-            let (now, later) = (self.now, self.later);
+            let (now, lifetime_start) = (self.now, self.lifetime_start);
             if let Some(slot) = self.slot(i) {
-                slot.expires = later.plus(slot.state.lifetime(charge.rule(), now));
+                slot.expires = lifetime_start.plus(slot.state.lifetime(charge.rule(), now));
             }
         }
     }
 
     fn slot(&mut self, i: usize) -> Option<&mut Slot> {
-        match self.places[i] {
+        match self.indices[i] {
             SlotIndex::Slot { guard, index } => Some(self.guards[guard].slot(index)),
             SlotIndex::Absent(_) => None,
         }
@@ -235,7 +240,7 @@ impl Held<'_> {
 
 impl StateStore for Held<'_> {
     fn state(&mut self, index: usize) -> &mut State {
-        match self.places[index] {
+        match self.indices[index] {
             SlotIndex::Slot { guard, index } => &mut self.guards[guard].slot(index).state,
             SlotIndex::Absent(index) => &mut self.absent[index],
         }
@@ -251,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_requests_of_one_client_clear_away_what_all_others_left() {
+    fn requests_of_one_client_remove_the_expired_slots_of_all_others() {
         let slots = Slots::new(1_000_000);
         let rule = Arc::new(Rule::new("r", 1, Duration::from_millis(1)).check().unwrap());
         for client in 0..10_000 {

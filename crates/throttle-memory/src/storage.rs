@@ -1,4 +1,4 @@
-//! The storage itself.
+//! The in-memory storage.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,10 +9,9 @@ use throttle_core::{
 
 use crate::{slots::Slots, values::Values};
 
-/// Keeps limits in the memory of this process; clones share them.
+/// A storage in the memory of this process. Clones share it.
 ///
-/// What it holds, and what happens when it is full, is said at the [crate's beginning](crate). It
-/// answers at once, and never fails.
+/// It answers at once, and never fails. The [crate documentation](crate) describes eviction and expiry.
 ///
 /// # Examples
 ///
@@ -34,10 +33,10 @@ pub struct MemoryStorage {
 struct Inner {
     slots: Slots,
     values: Values,
-    places: LocalPermits,
+    permits: LocalPermits,
 }
 
-/// Makes a [`MemoryStorage`] with options.
+/// A builder for a [`MemoryStorage`] with options.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct MemoryStorageBuilder {
@@ -45,25 +44,25 @@ pub struct MemoryStorageBuilder {
 }
 
 impl MemoryStorage {
-    /// Makes an empty storage for up to a million entries.
+    /// Creates an empty storage for up to a million entries.
     #[must_use]
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// Makes a storage with options.
+    /// Returns a builder for a storage with options.
     pub fn builder() -> MemoryStorageBuilder {
         MemoryStorageBuilder { max_entries: 1_000_000 }
     }
 
-    /// Returns how many entries it holds: keys under rules and values, among them some that no longer
-    /// matter and were not cleared away yet.
+    /// Returns the number of entries: keys under rules, and values. It includes expired entries that were not removed
+    /// yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.slots.len() + self.inner.values.len()
     }
 
-    /// Returns whether it holds nothing.
+    /// Returns whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -71,20 +70,20 @@ impl MemoryStorage {
 }
 
 impl MemoryStorageBuilder {
-    /// Bounds how many keys under rules are held, and how many values of the six operations; default
-    /// one million. 0 counts as 1.
+    /// Sets the highest number of keys under rules and, separately, of values of the six operations; default one
+    /// million. 0 counts as 1.
     pub fn max_entries(mut self, max_entries: usize) -> Self {
         self.max_entries = max_entries.max(1);
         self
     }
 
-    /// Makes the storage.
+    /// Creates the storage.
     #[must_use]
     pub fn build(self) -> MemoryStorage {
         let slots = Slots::new(self.max_entries);
         let values = Values::new(self.max_entries);
-        let places = LocalPermits::new();
-        MemoryStorage { inner: Arc::new(Inner { slots, values, places }) }
+        let permits = LocalPermits::new();
+        MemoryStorage { inner: Arc::new(Inner { slots, values, permits }) }
     }
 }
 
@@ -127,7 +126,7 @@ impl Storage for MemoryStorage {
         Ok(self.inner.values.exists(key))
     }
 
-    /// Removes all values and all that limiters counted, but for requests that are under way.
+    /// Removes all values and all counts, but not the permits of requests in flight.
     async fn clear(&self) -> Result<u64, StorageError> {
         Ok(self.inner.values.clear() + self.inner.slots.clear())
     }
@@ -161,11 +160,11 @@ impl AtomicStorage for MemoryStorage {
     }
 
     fn lists(&self) -> Option<Arc<dyn ListStorage>> {
-        None // nobody outside this process reads them
+        None // no other process could read them
     }
 
     fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
-        Some(Arc::new(self.inner.places.clone()))
+        Some(Arc::new(self.inner.permits.clone()))
     }
 
     fn kind(&self) -> &str {

@@ -9,7 +9,7 @@ use moka::{
 };
 use throttle_core::{StorageError, Value};
 
-/// Holds values in a cache that knows when each expires.
+/// The values, in a cache that expires each at its own time.
 pub(crate) struct Values {
     cache: Cache<String, Entry, ahash::RandomState>,
 }
@@ -22,9 +22,9 @@ struct Entry {
 
 #[derive(Copy, Clone)]
 enum Lifetime {
-    /// Counts from now.
+    /// A new lifetime, which starts now.
     New(Option<Duration>),
-    /// Stays what it was.
+    /// The lifetime of the existing value.
     Kept,
 }
 
@@ -67,7 +67,7 @@ impl Values {
     }
 
     pub(crate) fn delete(&self, key: &str) -> bool {
-        // Not `remove`, which answers with an expired value that was not cleared away yet.
+        // Not `remove`, which may return an expired value that the cache has not removed yet.
         let done = self.cache.entry_by_ref(key).and_compute_with(|entry| match entry {
             Some(_) => Op::Remove,
             None => Op::Nop,
@@ -79,7 +79,7 @@ impl Values {
         self.cache.contains_key(key)
     }
 
-    /// Removes all values, and says how many live ones there were.
+    /// Removes all values, and returns how many of them had not expired.
     pub(crate) fn clear(&self) -> u64 {
         let keys: Vec<_> = self.cache.iter().map(|(key, _)| key).collect();
         keys.iter().filter(|key| self.delete(key)).count() as u64

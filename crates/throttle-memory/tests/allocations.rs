@@ -15,7 +15,7 @@ use throttle_memory::MemoryStorage;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Counts the allocations of 900 decisions that admit, and of 500 that refuse.
+/// Returns the number of allocations in 900 allowed and in 500 denied decisions.
 fn allocations(algorithm: Algorithm) -> (usize, usize) {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("api", 2_000).algorithm(algorithm)).unwrap();
@@ -27,25 +27,25 @@ fn allocations(algorithm: Algorithm) -> (usize, usize) {
             Poll::Pending => panic!("memory answers at once"),
         }
     };
-    // The log grows by doubling: it has room for twice as many now.
+    // The log grows by doubling, and has room for 2048 entries now.
     (0..1_025).for_each(|_| assert!(decide()));
     let region = Region::new(ALLOCATOR);
     (0..900).for_each(|_| assert!(decide()));
-    let admitted = region.change().allocations;
+    let allowed = region.change().allocations;
 
     (0..200).for_each(|_| {
         decide();
     });
     let region = Region::new(ALLOCATOR);
     (0..500).for_each(|_| assert!(!decide()));
-    (admitted, region.change().allocations)
+    (allowed, region.change().allocations)
 }
 
 #[test]
 fn a_decision_on_a_key_that_exists_allocates_nothing() {
     for algorithm in Algorithm::ALL {
-        // The thread that began this test allocates too, now and then.
+        // The thread of the test harness sometimes allocates, too.
         let fewest = (0..3).map(|_| allocations(algorithm)).min();
-        assert_eq!(fewest, Some((0, 0)), "{algorithm}, admitted and refused");
+        assert_eq!(fewest, Some((0, 0)), "{algorithm}, allowed and denied");
     }
 }

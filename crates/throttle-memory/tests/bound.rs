@@ -1,4 +1,4 @@
-//! The bound on memory, and who stays when it is reached.
+//! The bound on memory, and eviction when it is reached.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn limiter(bound: usize) -> (Limiter, MemoryStorage) {
 }
 
 #[tokio::test]
-async fn a_key_that_is_limited_stays_so_while_ten_times_the_bound_of_fresh_keys_pours_in() {
+async fn a_limited_key_stays_limited_during_a_flood_of_new_keys() {
     let (limiter, storage) = limiter(BOUND);
     let limited: Vec<_> = (0..100).map(|i| format!("limited-{i}")).collect();
     for key in &limited {
@@ -26,15 +26,15 @@ async fn a_key_that_is_limited_stays_so_while_ten_times_the_bound_of_fresh_keys_
     }
     for fresh in 0..10 * BOUND {
         let fresh = format!("fresh-{fresh}");
-        assert!(limiter.check(&fresh, "api").await.unwrap().is_allowed(), "a fresh key is served");
+        assert!(limiter.check(&fresh, "api").await.unwrap().is_allowed(), "a new key is allowed");
     }
     for key in &limited {
-        assert!(!limiter.check(key, "api").await.unwrap().is_allowed(), "{key} was forgotten");
+        assert!(!limiter.check(key, "api").await.unwrap().is_allowed(), "{key} was evicted");
     }
     assert!(storage.len() <= BOUND, "{} entries", storage.len());
 }
 
-/// Asks as each of `keys` until it is denied.
+/// Makes requests of each of `keys` until it is denied.
 async fn exhaust(limiter: &Limiter, keys: impl Iterator<Item = String>, rule: &str) {
     for key in keys {
         while limiter.check(&key, rule).await.expect("memory answers").is_allowed() {}
@@ -42,7 +42,7 @@ async fn exhaust(limiter: &Limiter, keys: impl Iterator<Item = String>, rule: &s
 }
 
 #[tokio::test]
-async fn blocked_keys_stay_while_ten_times_the_bound_of_fresh_keys_get_themselves_blocked() {
+async fn blocked_keys_stay_during_a_flood_of_keys_that_become_blocked() {
     let bound = 1_000;
     for (blocks, flood) in [("login", "login"), ("login", "api"), ("api", "api")] {
         let storage = MemoryStorage::builder().max_entries(bound).build();
@@ -58,7 +58,7 @@ async fn blocked_keys_stay_while_ten_times_the_bound_of_fresh_keys_get_themselve
         clock.advance(Duration::from_secs(3_599)); // the last second of the block, or of a day
         for key in blocked() {
             let decision = limiter.check(&key, blocks).await.unwrap();
-            assert!(!decision.is_allowed(), "{key} was forgotten, {blocks} by {flood}");
+            assert!(!decision.is_allowed(), "{key} was evicted, {blocks} by {flood}");
             assert_eq!(decision.is_blocked(), blocks == "login");
         }
         assert!(storage.len() <= bound, "{} entries", storage.len());
@@ -66,7 +66,7 @@ async fn blocked_keys_stay_while_ten_times_the_bound_of_fresh_keys_get_themselve
 }
 
 #[tokio::test]
-async fn a_storage_that_is_full_of_blocked_keys_still_counts_for_new_ones() {
+async fn a_storage_full_of_blocked_keys_still_counts_new_keys() {
     let bound = 2_000;
     let storage = MemoryStorage::builder().max_entries(bound).build();
     let limiter = Limiter::new(storage.clone());
@@ -78,24 +78,24 @@ async fn a_storage_that_is_full_of_blocked_keys_still_counts_for_new_ones() {
         assert!(limiter.check(&key, "login").await.unwrap().is_allowed());
         kept += u64::from(!limiter.check(&key, "login").await.unwrap().is_allowed());
     }
-    assert_eq!(kept, 1_000, "what a new client used is remembered until its next request");
+    assert_eq!(kept, 1_000, "the count of a new client is kept until its next request");
     assert!(storage.len() <= bound, "{} entries", storage.len());
 }
 
 #[tokio::test]
-async fn a_key_in_use_stays_while_each_fresh_key_asks_twice() {
+async fn a_key_in_use_stays_during_a_flood_of_keys_with_two_requests_each() {
     let (limiter, storage) = limiter(BOUND);
-    let mut passed = 0;
+    let mut allowed = 0;
     for fresh in 0..10 * BOUND {
         let key = format!("fresh-{fresh}");
         for _ in 0..2 {
             limiter.check(&key, "api").await.unwrap();
         }
         if fresh % 1_000 == 0 {
-            passed += u64::from(limiter.check("busy", "api").await.unwrap().is_allowed());
+            allowed += u64::from(limiter.check("busy", "api").await.unwrap().is_allowed());
         }
     }
-    assert_eq!(passed, 3, "a key that comes back now and then is limited all along");
+    assert_eq!(allowed, 3, "a key with occasional requests stays limited");
     assert!(storage.len() <= BOUND);
 }
 
@@ -107,11 +107,11 @@ async fn a_storage_for_a_single_entry_works() {
     }
     assert!(limiter.check("b", "api").await.unwrap().is_allowed());
     assert!(limiter.check_all("c", &["api", "other"]).await.unwrap().is_allowed());
-    assert!(storage.len() <= 2, "the rules of one request are held together");
+    assert!(storage.len() <= 2, "the slots of one request do not evict each other");
 }
 
 #[tokio::test]
-async fn every_rule_of_a_request_is_charged_in_a_storage_that_is_full() {
+async fn every_rule_of_a_request_is_charged_in_a_full_storage() {
     let (limiter, _) = limiter(300);
     for fresh in 0..3_000 {
         let fresh = format!("fresh-{fresh}");
@@ -122,7 +122,7 @@ async fn every_rule_of_a_request_is_charged_in_a_storage_that_is_full() {
 }
 
 #[tokio::test]
-async fn a_peek_takes_no_place() {
+async fn a_peek_creates_no_entry() {
     let (limiter, storage) = limiter(BOUND);
     for key in 0..100 {
         assert_eq!(limiter.peek(&key.to_string(), "api").await.unwrap().remaining(), 3);
@@ -131,7 +131,7 @@ async fn a_peek_takes_no_place() {
 }
 
 #[tokio::test]
-async fn values_are_bounded_too() {
+async fn the_number_of_values_is_bounded() {
     let storage = MemoryStorage::builder().max_entries(100).build();
     for key in 0..5_000 {
         storage.set(&key.to_string(), "x".into(), None).await.unwrap();
@@ -151,7 +151,7 @@ async fn clear_removes_values_and_counts() {
 }
 
 #[tokio::test]
-async fn the_log_gives_its_memory_back_with_its_slot() {
+async fn a_log_that_was_reset_counts_from_zero() {
     let (limiter, _) = limiter(BOUND);
     let rule = Rule::per_second("log", 1_000).algorithm(Algorithm::SlidingWindowLog);
     limiter.add_rule(rule).unwrap();
@@ -161,7 +161,7 @@ async fn the_log_gives_its_memory_back_with_its_slot() {
     assert!(limiter.check_cost("a", "log", 1_000).await.unwrap().is_allowed());
 }
 
-/// Debug output shows sizes, not keys, which may be secrets.
+// Keys may be secrets.
 #[tokio::test]
 async fn debug_output_shows_no_key() {
     let (limiter, storage) = limiter(BOUND);

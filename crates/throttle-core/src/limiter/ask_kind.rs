@@ -28,13 +28,13 @@ pub enum AskKind {
 }
 
 impl AskKind {
-    /// Returns whether rules decide as they are, so that [`adjusted`](Self::adjusted) would change none.
+    /// Returns whether the rules apply unchanged, so that [`adjusted`](Self::adjusted) returns `None` for all of them.
     #[inline]
     pub(super) fn uses_rules_unchanged(self) -> bool {
         matches!(self, Self::Acquire | Self::Peek)
     }
 
-    /// Returns the rule that decides a request of this kind, if it differs from the one that was added.
+    /// Returns the rule to use for a request of this kind, if it differs from the one of the limiter.
     pub(super) fn adjusted(self, active: &ActiveRule) -> Option<Arc<CheckedRule>> {
         match self {
             Self::Acquire | Self::Peek => None,

@@ -1,4 +1,4 @@
-//! A limiter with options.
+//! The builder of a limiter.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use crate::{
     time::Clock,
 };
 
-/// Makes a [`Limiter`] with options.
+/// A builder for a [`Limiter`] with options.
 ///
 /// ```
 /// # use throttle_core as ratethrottle;
@@ -37,12 +37,12 @@ pub struct LimiterBuilder {
 }
 
 impl Limiter {
-    /// Makes a limiter without rules on a storage.
+    /// Creates a limiter without rules that uses a storage.
     pub fn new(storage: impl Storage) -> Self {
         Self::builder(storage).build()
     }
 
-    /// Makes a limiter with options.
+    /// Returns a builder for a limiter with options.
     pub fn builder(storage: impl Storage) -> LimiterBuilder {
         LimiterBuilder::new(Arc::new(storage).atomic())
     }
@@ -53,33 +53,33 @@ impl LimiterBuilder {
         Self { storage, clock: None, recent_violations: 100 }
     }
 
-    /// Gives the limiter a clock of its own, for tests; default: the storage's clock.
+    /// Sets a clock, for tests; by default the clock of the storage is used.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// Sets how many of the latest violations the metrics keep; default 100, 0 keeps none.
-    pub fn recent_violations(mut self, kept: usize) -> Self {
-        self.recent_violations = kept;
+    /// Sets how many recent violations the metrics include; default 100, 0 disables them.
+    pub fn recent_violations(mut self, count: usize) -> Self {
+        self.recent_violations = count;
         self
     }
 
-    /// Makes the limiter.
+    /// Creates the limiter.
     #[must_use]
     pub fn build(self) -> Limiter {
         let inner = Inner {
             storage: self.storage,
             rules: Rules::default(),
             changes: Changes::default(),
-            places: Mutex::default(),
+            concurrency_names: Mutex::default(),
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),
             clock: self.clock,
             subscription: Default::default(),
             counts: Counts::default(),
             errors: Default::default(),
-            violations: Violations::keeping(self.recent_violations),
+            violations: Violations::new(self.recent_violations),
         };
         Limiter { inner: Arc::new(inner) }
     }

@@ -1,4 +1,7 @@
 //! The path of a check: rules, lists, storage, metrics.
+//!
+//! This is the hot path. A request of one rule is the usual case; it needs no list of charges, and with an in-memory
+//! storage no allocation.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -19,14 +22,15 @@ use crate::{
     time::Micros,
 };
 
-/// A rule of a request, and what it is charged.
+/// A rule of a request, and the cost that it is to be charged.
 type PendingCharge<'a> = (&'a ActiveRule, u64);
 
 impl Limiter {
-    /// Asks the named rules, or every rule of the limiter, about a request of `key`: the entry point for adapters.
+    /// Checks a request of `key` against the named rules, or against every rule of the limiter.
     ///
-    /// `kind` selects what happens to the request. It is charged by all rules or by none. Without `cost`, each rule
-    /// charges its own cost. If the storage answers at once, the reply is ready and nothing is boxed.
+    /// This is the entry point for adapters. `kind` selects whether the request is charged, and what a denial means. All
+    /// rules are charged, or none. Without `cost`, each rule charges its own cost. If the storage answers at once, the
+    /// reply is ready and nothing is boxed.
     pub fn begin<N: AsRef<str>>(
         &self,
         key: &Key<'_>,
@@ -37,7 +41,7 @@ impl Limiter {
         self.inner.ask(key, rules, cost, kind)
     }
 
-    /// Says whether the rules that are named can be asked: known, each once, and at least one.
+    /// Checks that the named rules exist, that none is named twice, and that there is at least one.
     ///
     /// # Errors
     ///
@@ -74,25 +78,25 @@ impl Inner {
             _ => {}
         }
         match select(&rules, names, cost) {
-            Ok(asked) if unchanged => self.ask_rules(key, &asked, kind),
-            Ok(asked) => self.ask_adjusted(key, &asked, kind),
+            Ok(pending) if unchanged => self.ask_rules(key, &pending, kind),
+            Ok(pending) => self.ask_adjusted(key, &pending, kind),
             Err(error) => Reply::ready(Err(error)),
         }
     }
 
-    /// Asks rules that this kind of request adjusts.
+    /// Checks a request of a kind that adjusts the rules.
     fn ask_adjusted(
         self: &Arc<Self>,
         key: &Key<'_>,
-        asked: &[PendingCharge<'_>],
+        pending: &[PendingCharge<'_>],
         kind: AskKind,
     ) -> Reply<Decisions, Error> {
         let adjusted: SmallVec<[_; 4]> =
-            asked.iter().map(|(active, _)| kind.adjusted(active)).collect();
+            pending.iter().map(|(active, _)| kind.adjusted(active)).collect();
         if adjusted.iter().all(Option::is_none) {
-            return self.ask_rules(key, asked, kind);
+            return self.ask_rules(key, pending, kind);
         }
-        let adjusted = asked.iter().zip(adjusted).map(|((active, cost), rule)| {
+        let adjusted = pending.iter().zip(adjusted).map(|((active, cost), rule)| {
             let mut active = (*active).clone();
             if let Some(rule) = rule {
                 active.rule = rule;
@@ -100,24 +104,24 @@ impl Inner {
             (active, *cost)
         });
         let adjusted: SmallVec<[_; 4]> = adjusted.collect();
-        let asked: SmallVec<[PendingCharge<'_>; 4]> =
+        let pending: SmallVec<[PendingCharge<'_>; 4]> =
             adjusted.iter().map(|(active, cost)| (active, *cost)).collect();
-        self.ask_rules(key, &asked, kind)
+        self.ask_rules(key, &pending, kind)
     }
 
     fn ask_rules(
         self: &Arc<Self>,
         key: &Key<'_>,
-        asked: &[PendingCharge<'_>],
+        pending: &[PendingCharge<'_>],
         kind: AskKind,
     ) -> Reply<Decisions, Error> {
-        if let Some((listed, left)) = self.listed(key) {
-            return Reply::ready(Ok(self.answer_by_list(key, asked, listed, left, kind)));
+        if let Some((list, left)) = self.find_in_lists(key) {
+            return Reply::ready(Ok(self.answer_by_list(key, pending, list, left, kind)));
         }
-        let reply = match asked {
+        let reply = match pending {
             [one] => {
                 let reply = self.call(&[charge(key, one)], kind);
-                if let Some(decisions) = one_admitted(one, &reply, kind) {
+                if let Some(decisions) = allowed_by_one(one, &reply, kind) {
                     return Reply::ready(Ok(decisions));
                 }
                 reply
@@ -128,17 +132,17 @@ impl Inner {
             }
         };
         match reply.into_ready() {
-            Ok(answer) => Reply::ready(self.answer(key, asked, answer, kind)),
-            Err(pending) => {
+            Ok(answer) => Reply::ready(self.answer(key, pending, answer, kind)),
+            Err(reply) => {
                 let inner = Arc::clone(self);
                 let key = key.clone().into_owned();
                 let owned: Vec<_> =
-                    asked.iter().map(|(active, cost)| ((*active).clone(), *cost)).collect();
+                    pending.iter().map(|(active, cost)| ((*active).clone(), *cost)).collect();
                 Reply::pending(async move {
-                    let answer = pending.await;
-                    let asked: Vec<_> =
+                    let answer = reply.await;
+                    let pending: Vec<_> =
                         owned.iter().map(|(active, cost)| (active, *cost)).collect();
-                    inner.answer(&key, &asked, answer, kind)
+                    inner.answer(&key, &pending, answer, kind)
                 })
             }
         }
@@ -152,7 +156,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn listed(&self, key: &Key<'_>) -> Option<(ListMatch, Option<Micros>)> {
+    pub(super) fn find_in_lists(&self, key: &Key<'_>) -> Option<(ListMatch, Option<Micros>)> {
         if let Some(left) = self.deny_list.find(key) {
             return Some((ListMatch::Denied, left));
         }
@@ -163,23 +167,23 @@ impl Inner {
     fn answer_by_list(
         &self,
         key: &Key<'_>,
-        asked: &[PendingCharge<'_>],
-        listed: ListMatch,
+        pending: &[PendingCharge<'_>],
+        list: ListMatch,
         left: Option<Micros>,
         kind: AskKind,
     ) -> Decisions {
         let decide = |(active, cost): &PendingCharge<'_>| {
-            Decision::by_list(Arc::clone(&active.rule), listed, *cost, left)
+            Decision::by_list(Arc::clone(&active.rule), list, *cost, left)
         };
-        let decisions = Decisions::new(asked.iter().map(decide).collect());
-        self.count(key, asked, &decisions, self.now(), kind);
+        let decisions = Decisions::new(pending.iter().map(decide).collect());
+        self.count(key, pending, &decisions, self.now(), kind);
         decisions
     }
 
     fn answer(
         &self,
         key: &Key<'_>,
-        asked: &[PendingCharge<'_>],
+        pending: &[PendingCharge<'_>],
         answer: Result<Outcome, StorageError>,
         kind: AskKind,
     ) -> Result<Decisions, Error> {
@@ -187,22 +191,26 @@ impl Inner {
         let decide = |(active, cost): &PendingCharge<'_>, verdict: &Verdict| {
             Decision::new(Arc::clone(&active.rule), *verdict, *cost, outcome.is_degraded())
         };
-        let decisions = match (asked, outcome.verdicts()) {
+        let decisions = match (pending, outcome.verdicts()) {
             ([one], [verdict]) => Decisions::one(decide(one, verdict)),
             (many, verdicts) if many.len() == verdicts.len() => {
                 let pairs = many.iter().zip(verdicts);
                 Decisions::new(pairs.map(|(one, verdict)| decide(one, verdict)).collect())
             }
-            _ => return Err(self.failed(StorageError::other("it did not answer for every rule"))),
+            _ => {
+                return Err(
+                    self.failed(StorageError::other("it did not return a verdict for every rule"))
+                );
+            }
         };
-        self.count(key, asked, &decisions, outcome.at(), kind);
+        self.count(key, pending, &decisions, outcome.at(), kind);
         Ok(decisions)
     }
 
     fn count(
         &self,
         key: &Key<'_>,
-        asked: &[PendingCharge<'_>],
+        pending: &[PendingCharge<'_>],
         decisions: &Decisions,
         at: Micros,
         kind: AskKind,
@@ -216,11 +224,11 @@ impl Inner {
             return;
         }
         let stripe = own_stripe();
-        let alone = asked.len() == 1;
+        let alone = pending.len() == 1;
         if !alone {
             self.counts.add(stripe, true, decisions.is_allowed());
         }
-        for ((active, _), decision) in asked.iter().zip(decisions.all()) {
+        for ((active, _), decision) in pending.iter().zip(decisions.all()) {
             active.counts.add(stripe, alone, decision.is_allowed());
             if !decision.is_allowed() {
                 self.violations.add(key, decision, at);
@@ -235,12 +243,12 @@ impl Inner {
     }
 }
 
-/// Answers and counts where one rule was asked and admits: the usual case.
+/// Returns the decision of a single rule that allowed the request: the usual case.
 ///
-/// It makes of the storage's answer the decision where that is to be, without moving either: copies
-/// that follow each other at once wait for each other.
+/// It builds the decision directly from the storage's answer, by reference. The general path moves both several times,
+/// and copies of this size that depend on each other are slow.
 #[inline]
-fn one_admitted(
+fn allowed_by_one(
     (active, cost): &PendingCharge<'_>,
     reply: &Reply<Outcome>,
     kind: AskKind,
@@ -257,7 +265,7 @@ fn one_admitted(
     Some(Decisions::one(Decision::new(rule, *verdict, *cost, outcome.is_degraded())))
 }
 
-/// Looks the rules up, and says what each is charged.
+/// Looks up the rules, and returns each with its cost.
 fn select<'a, N: AsRef<str>>(
     rules: &'a [ActiveRule],
     names: Option<&[N]>,
@@ -269,15 +277,15 @@ fn select<'a, N: AsRef<str>>(
             rules => Ok(rules.iter().map(|active| charged(active, cost)).collect()),
         };
     };
-    let mut asked = SmallVec::new();
+    let mut pending = SmallVec::new();
     for (i, name) in names.iter().enumerate() {
         let name = name.as_ref();
         if names[..i].iter().any(|before| before.as_ref() == name) {
             return Err(Error::RepeatedRule(name.to_owned()));
         }
-        asked.push(charged(find(rules, name)?, cost));
+        pending.push(charged(find(rules, name)?, cost));
     }
-    if asked.is_empty() { Err(Error::NoRules) } else { Ok(asked) }
+    if pending.is_empty() { Err(Error::NoRules) } else { Ok(pending) }
 }
 
 fn charge<'a>(key: &'a Key<'a>, (active, cost): &PendingCharge<'a>) -> Charge<'a> {

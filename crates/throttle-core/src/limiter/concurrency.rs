@@ -1,4 +1,4 @@
-//! How many requests of a key may be under way at once.
+//! Concurrency limits: the number of requests of a key that may be in flight at once.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,14 +10,13 @@ use crate::{
     storage::{ConcurrencyKey, ConcurrencyStorage, PermitGuard, PermitReply, Reply, StorageError},
 };
 
-/// Limits how many requests of a key are under way at once; made by [`Limiter::concurrency`].
+/// A limit on the requests of a key that are in flight at once. [`Limiter::concurrency`] creates it.
 ///
-/// It is a cheap handle: clones share everything. Limits of one name share their places also where
-/// they were made apart and differ, so that one client may have more places than another.
+/// It is a cheap handle: clones share everything. All limits with the same name share their permits, even if their limits
+/// differ, so that one client may have more permits than another.
 ///
-/// The places are the storage's: those of [`MemoryStorage`] and of storages of your own are counted in
-/// this process, those of Redis for all servers. The limiter's lists hold: a key that is allowed passes
-/// and holds no place, one that is denied gets none.
+/// The storage counts the permits: [`MemoryStorage`] and custom storages in this process, Redis for all servers. The
+/// limiter's lists apply: a key in the allow list is allowed without a permit, and a key in the deny list is denied.
 ///
 /// # Examples
 ///
@@ -27,13 +26,13 @@ use crate::{
 ///
 /// async fn upload(limiter: &Limiter) -> Result<(), Error> {
 ///     let uploads = limiter.concurrency("uploads", 5)?;
-///     let entered = uploads.try_acquire("user:42").await?;
-///     let Some(place) = entered.into_permit() else {
-///         println!("five are under way already");
+///     let acquired = uploads.try_acquire("user:42").await?;
+///     let Some(permit) = acquired.into_permit() else {
+///         println!("five uploads are in flight already");
 ///         return Ok(());
 ///     };
-///     // … the work …
-///     drop(place); // and so it is given back where the work panics, or is given up
+///     // … the upload …
+///     drop(permit); // also released if the upload panics or is cancelled
 ///     Ok(())
 /// }
 /// ```
@@ -46,36 +45,37 @@ pub struct ConcurrencyLimit {
 
 struct Shared {
     limiter: Arc<Inner>,
-    places: Arc<dyn ConcurrencyStorage>,
-    /// Has the name and the limit; its window means nothing.
+    permits: Arc<dyn ConcurrencyStorage>,
+    /// The name and the limit; the window has no meaning.
     rule: Arc<CheckedRule>,
 }
 
-/// Tells whether a request may begin, and holds its place.
+/// The decision of a concurrency limit, with the permit if the request is allowed.
 #[derive(Debug)]
-#[must_use = "the place is given back when this is dropped"]
+#[must_use = "the permit is released when this is dropped"]
 pub struct Acquired {
     decision: Decision,
     in_use: u64,
-    place: Option<ConcurrencyPermit>,
+    permit: Option<ConcurrencyPermit>,
 }
 
-/// Holds a place until it is dropped; nobody waits for its return.
+/// A permit, which is released when it is dropped. The release does not block.
 #[derive(Debug)]
-#[must_use = "the place is given back when this is dropped"]
+#[must_use = "the permit is released when this is dropped"]
 pub struct ConcurrencyPermit {
     _held: PermitGuard,
 }
 
 impl Limiter {
-    /// Limits how many requests of a key are under way at once, from 1 to
-    /// [`MAX_LIMIT`](crate::MAX_LIMIT), under a name of 1 to [`MAX_NAME_LEN`](crate::MAX_NAME_LEN)
-    /// printable ASCII characters.
+    /// Creates a limit on the requests of a key that are in flight at once.
+    ///
+    /// The limit is from 1 to [`MAX_LIMIT`](crate::MAX_LIMIT). The name has 1 to
+    /// [`MAX_NAME_LEN`](crate::MAX_NAME_LEN) printable ASCII characters.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a limit or name that cannot be taken, [`Error::DuplicateRule`] when a
-    /// rule has the name, [`Error::ConcurrencyUnsupported`] when the storage cannot keep places.
+    /// [`Error::InvalidRule`] for an invalid limit or name, [`Error::DuplicateRule`] if a rule has the name,
+    /// [`Error::ConcurrencyUnsupported`] if the storage does not support concurrency limits.
     pub fn concurrency(
         &self,
         name: impl Into<String>,
@@ -85,30 +85,30 @@ impl Limiter {
         if self.rule(rule.name()).is_some() {
             return Err(Error::DuplicateRule(rule.name().to_owned()));
         }
-        let places = self.inner.storage.concurrency().ok_or(Error::ConcurrencyUnsupported)?;
-        self.inner.place_names().insert(rule.name().to_owned());
+        let permits = self.inner.storage.concurrency().ok_or(Error::ConcurrencyUnsupported)?;
+        self.inner.lock_concurrency_names().insert(rule.name().to_owned());
         let limiter = Arc::clone(&self.inner);
-        Ok(ConcurrencyLimit { shared: Arc::new(Shared { limiter, places, rule }) })
+        Ok(ConcurrencyLimit { shared: Arc::new(Shared { limiter, permits, rule }) })
     }
 }
 
 impl ConcurrencyLimit {
-    /// Takes a place of `key`, if fewer than the limit are in use; it does not wait for one.
+    /// Acquires a permit of `key` if fewer than the limit are in use. It does not wait for one.
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when the storage could not decide.
+    /// [`Error::Storage`] if the storage failed.
     pub async fn try_acquire<'k>(&self, key: impl Into<Key<'k>>) -> Result<Acquired, Error> {
         self.acquire(&key.into(), true).await
     }
 
-    /// Returns how many places of `key` are in use.
+    /// Returns the number of permits of `key` that are in use.
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when the storage cannot say.
+    /// [`Error::Storage`] if the storage failed.
     pub async fn in_use<'k>(&self, key: impl Into<Key<'k>>) -> Result<u64, Error> {
-        let reply = self.shared.places.in_use(&ConcurrencyKey::new(self.name(), &key.into()));
+        let reply = self.shared.permits.in_use(&ConcurrencyKey::new(self.name(), &key.into()));
         Ok(reply.await?)
     }
 
@@ -118,24 +118,25 @@ impl ConcurrencyLimit {
         self.shared.rule.name()
     }
 
-    /// Returns how many places a key has.
+    /// Returns the number of permits of each key.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.shared.rule.limit()
     }
 
-    /// Takes a place, as [`ConcurrencyLimit::try_acquire`] does. This is what adapters call: the reply is ready at
-    /// once when the storage answers at once. `counts` says whether an admission is counted in the
-    /// metrics, because no rule is asked that counts it; a refusal is in any case.
+    /// Acquires a permit, as [`ConcurrencyLimit::try_acquire`] does: the entry point for adapters.
+    ///
+    /// If the storage answers at once, the reply is ready. With `counts`, an allowed request is counted in the metrics;
+    /// pass `false` if a rule counts the same request. A denial is always counted.
     pub fn acquire(&self, key: &Key<'_>, counts: bool) -> Reply<Acquired, Error> {
-        if let Some((listed, left)) = self.shared.limiter.listed(key) {
+        if let Some((list, left)) = self.shared.limiter.find_in_lists(key) {
             let rule = Arc::clone(&self.shared.rule);
-            let decision = Decision::by_list(rule, listed, 1, left).as_concurrency();
-            let place = decision.is_allowed().then(PermitGuard::uncounted);
-            return Reply::ready(Ok(self.shared.entered(key, decision, 0, place, counts)));
+            let decision = Decision::by_list(rule, list, 1, left).as_concurrency();
+            let permit = decision.is_allowed().then(PermitGuard::uncounted);
+            return Reply::ready(Ok(self.shared.acquired(key, decision, 0, permit, counts)));
         }
         let of = ConcurrencyKey::new(self.name(), key);
-        match self.shared.places.take(&of, self.limit()).into_ready() {
+        match self.shared.permits.take(&of, self.limit()).into_ready() {
             Ok(answer) => Reply::ready(self.shared.answer(key, answer, counts)),
             Err(pending) => {
                 let (shared, key) = (Arc::clone(&self.shared), key.clone().into_owned());
@@ -155,20 +156,20 @@ impl Shared {
         answer: Result<PermitReply, StorageError>,
         counts: bool,
     ) -> Result<Acquired, Error> {
-        let taken = answer.map_err(|error| self.limiter.failed(error))?;
-        let (in_use, degraded) = (taken.in_use(), taken.is_degraded());
-        let place = taken.into_permit();
+        let reply = answer.map_err(|error| self.limiter.failed(error))?;
+        let (in_use, degraded) = (reply.in_use(), reply.is_degraded());
+        let permit = reply.into_permit();
         let rule = Arc::clone(&self.rule);
-        let decision = Decision::of_permits(rule, in_use, place.is_some(), degraded);
-        Ok(self.entered(key, decision, in_use, place, counts))
+        let decision = Decision::of_permits(rule, in_use, permit.is_some(), degraded);
+        Ok(self.acquired(key, decision, in_use, permit, counts))
     }
 
-    fn entered(
+    fn acquired(
         &self,
         key: &Key<'_>,
         decision: Decision,
         in_use: u64,
-        place: Option<PermitGuard>,
+        permit: Option<PermitGuard>,
         counts: bool,
     ) -> Acquired {
         let allowed = decision.is_allowed();
@@ -178,59 +179,58 @@ impl Shared {
         if !allowed {
             self.limiter.violations.add(key, &decision, self.limiter.now());
         }
-        Acquired { decision, in_use, place: place.map(|held| ConcurrencyPermit { _held: held }) }
+        Acquired { decision, in_use, permit: permit.map(|held| ConcurrencyPermit { _held: held }) }
     }
 }
 
 impl Acquired {
-    /// Returns whether there is a place for the request.
+    /// Returns whether the request is allowed.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.place.is_some()
+        self.permit.is_some()
     }
 
-    /// Returns how many places of the key are in use, this one included; 0 for a key in one of the
-    /// limiter's lists.
+    /// Returns the number of permits of the key that are in use, including this one; 0 for a key in one of the limiter's
+    /// lists.
     #[must_use]
     pub fn in_use(&self) -> u64 {
         self.in_use
     }
 
-    /// Returns how many places a key has.
+    /// Returns the number of permits of each key.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.decision.limit()
     }
 
-    /// Returns how many places of the key are free.
+    /// Returns the number of free permits of the key.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.decision.remaining()
     }
 
-    /// Returns the same as a decision, to tell a client of; there is no time after which a place is
-    /// free.
+    /// Returns the decision to report to the client. It has no times, since it is not known when a permit is released.
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.decision
     }
 
-    /// Returns the place, if there is one.
+    /// Returns the permit, if the request is allowed.
     #[must_use]
     pub fn into_permit(self) -> Option<ConcurrencyPermit> {
-        self.place
+        self.permit
     }
 
-    /// Returns the decision, and the place if there is one.
+    /// Returns the decision, and the permit if the request is allowed.
     #[must_use]
     pub fn into_parts(self) -> (Decision, Option<ConcurrencyPermit>) {
-        (self.decision, self.place)
+        (self.decision, self.permit)
     }
 }
 
 impl fmt::Debug for ConcurrencyLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Concurrency")
+        f.debug_struct("ConcurrencyLimit")
             .field("name", &self.name())
             .field("limit", &self.limit())
             .finish_non_exhaustive()

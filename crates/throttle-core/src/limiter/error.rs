@@ -1,47 +1,47 @@
-//! What can go wrong with a check.
+//! The errors of a limiter.
 
 use crate::{entry::InvalidEntry, rule::error::InvalidRule, storage::StorageError};
 
-/// Says why a limiter could not decide, or would not take a rule.
+/// The error of a limiter: it could not decide, or it does not accept a rule or an entry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No rule of that name is there.
+    /// No rule has this name.
     #[error("there is no rule {name:?}; the limiter has {known}; add it with add_rule first")]
     UnknownRule {
-        /// The name that was asked for.
+        /// The unknown name.
         name: String,
-        /// The names that are known, as they are shown.
+        /// The existing names, formatted for display.
         known: String,
     },
-    /// The limiter has no rules at all, so that there is nothing to check.
+    /// The limiter has no rules, or the request names none.
     #[error("the limiter has no rules; add one with add_rule first")]
     NoRules,
-    /// A rule stands twice in one request, which would be charged twice.
-    #[error("the rule {0:?} stands twice in one request; name each rule once")]
+    /// A request names a rule twice, and would be charged twice.
+    #[error("the rule {0:?} is named twice in one request; name each rule once")]
     RepeatedRule(String),
-    /// A rule or a limit of requests under way of that name is there already, and it is another one.
+    /// A different rule or concurrency limit has this name already.
     #[error(
-        "there is already another limit {0:?}; give this one a name of its own, or change a rule with \
+        "another limit {0:?} exists already; use a different name, or change the rule with \
          replace_rule"
     )]
     DuplicateRule(String),
-    /// A cost of 0 was asked for.
-    #[error("a cost is at least 1; use peek to look without charging")]
+    /// The cost of a request is 0.
+    #[error("the cost must be at least 1; use peek to check without charging")]
     ZeroCost,
-    /// A rule has a value that cannot be taken.
+    /// A rule has a value out of range.
     #[error(transparent)]
     InvalidRule(#[from] InvalidRule),
-    /// The storage cannot keep lists for several servers.
-    #[error("the storage cannot keep lists that servers share; Redis can")]
+    /// The storage does not support shared lists.
+    #[error("the storage does not support shared lists; the Redis storage does")]
     NoSharedLists,
-    /// The storage cannot count the places of requests under way.
-    #[error("the storage cannot count requests under way; those of this project can")]
+    /// The storage does not support concurrency limits.
+    #[error("the storage does not support concurrency limits; the storages of this project do")]
     ConcurrencyUnsupported,
-    /// An entry for a list is no key and no network.
+    /// A list entry is not a valid key, address or network.
     #[error(transparent)]
     InvalidEntry(#[from] InvalidEntry),
-    /// The storage could not do it.
+    /// The storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

@@ -1,4 +1,4 @@
-//! The handle that users hold.
+//! The handle of a limiter, which users hold.
 
 use std::{fmt, sync::Arc, sync::atomic::Ordering::Relaxed};
 
@@ -20,10 +20,9 @@ use crate::{
     time::Micros,
 };
 
-/// Decides whether requests pass: rules, lists, and a storage that keeps the counts.
+/// A rate limiter: rules, an allow list and a deny list, and a storage that keeps the counts.
 ///
-/// It is a cheap handle: clones share everything. Rules can be added, replaced and removed while it
-/// serves.
+/// It is a cheap handle: clones share everything. Rules can be added, replaced and removed at any time.
 ///
 /// # Examples
 ///
@@ -36,7 +35,7 @@ use crate::{
 ///
 /// let decision = limiter.check("user:42", "api").await?;
 /// if !decision.is_allowed() {
-///     println!("come back in {:?}", decision.retry_after());
+///     println!("retry in {:?}", decision.retry_after());
 /// }
 /// # Ok(()) }
 /// ```
@@ -46,30 +45,35 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Adds a rule; the same rule again changes nothing, also where it was replaced since: what is set up
-    /// anew while it serves does not undo [`replace_rule`](Self::replace_rule).
+    /// Adds a rule.
+    ///
+    /// Adding the same rule again has no effect, even if it was replaced in the meantime: a setup that runs again does
+    /// not undo [`replace_rule`](Self::replace_rule).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule that cannot be taken, also by this storage
-    /// ([`AtomicStorage::max_log_limit`]); [`Error::DuplicateRule`] when another
-    /// rule, or a limit of [`concurrency`](Self::concurrency), has its name.
+    /// [`Error::InvalidRule`] for a rule with a value out of range, also if only this storage does not support it
+    /// ([`AtomicStorage::max_log_limit`]). [`Error::DuplicateRule`] if another rule, or a limit of
+    /// [`concurrency`](Self::concurrency), has the same name.
     pub fn add_rule(&self, rule: Rule) -> Result<(), Error> {
         let rule = self.inner.checked(&rule)?;
         self.inner.rules.add(rule)
     }
 
-    /// Puts a rule in the place of the one with its name, and returns whether there was one.
+    /// Replaces the rule with the same name, or adds it, and returns whether a rule was replaced.
     ///
-    /// Keys keep what was counted where it still means something: a new limit, burst, cost or block
-    /// changes no count; a new window keeps counts and buckets, and a key is then free again after at
-    /// most a new window (two by the sliding window counter); a new algorithm starts anew,
-    /// and counts by itself where another server still goes by the old one. What is shut stays shut until its time.
+    /// Keys keep their counts as far as possible:
+    ///
+    /// - A new limit, burst, cost or block changes no count.
+    /// - A new window keeps counts and buckets. A key is free again after at most one new window, or two with the sliding
+    ///   window counter.
+    /// - A new algorithm starts without counts. If another server still uses the old one, both count separately.
+    /// - A blocked key stays blocked until its block ends.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule that cannot be taken, and [`Error::DuplicateRule`] when a limit of
-    /// [`concurrency`](Self::concurrency) has its name; the old one stays.
+    /// [`Error::InvalidRule`] for a rule with a value out of range, and [`Error::DuplicateRule`] if a limit of
+    /// [`concurrency`](Self::concurrency) has the same name. The old rule stays then.
     pub fn replace_rule(&self, rule: Rule) -> Result<bool, Error> {
         let rule = self.inner.checked(&rule)?;
         let name = rule.name().to_owned();
@@ -78,7 +82,7 @@ impl Limiter {
         Ok(replaced)
     }
 
-    /// Removes a rule, and returns whether it was there. What was counted expires by itself.
+    /// Removes a rule, and returns whether it existed. Its counts expire by themselves.
     pub fn remove_rule(&self, name: &str) -> bool {
         let Some(removed) = self.inner.rules.remove(name) else { return false };
         self.inner.changes.rule_changed(name);
@@ -86,30 +90,30 @@ impl Limiter {
         true
     }
 
-    /// Returns a rule as it is now.
+    /// Returns the current rule with a name.
     #[must_use]
     pub fn rule(&self, name: &str) -> Option<Arc<CheckedRule>> {
         rules::find(&self.inner.rules.load(), name).ok().map(|active| Arc::clone(&active.rule))
     }
 
-    /// Returns the rules as they are now, in the order of their names.
+    /// Returns the current rules, in the order of their names.
     #[must_use]
     pub fn rules(&self) -> Vec<Arc<CheckedRule>> {
         self.inner.rules.load().iter().map(|active| Arc::clone(&active.rule)).collect()
     }
 
-    /// Charges `key` what one request costs by a rule, if it admits that.
+    /// Checks one request of `key` against a rule, and charges it if the rule allows it.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownRule`], or [`Error::Storage`] when the storage could not decide.
+    /// [`Error::UnknownRule`], or [`Error::Storage`] if the storage failed.
     pub async fn check<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
         self.begin(&key.into(), Some(&[rule]), None, AskKind::Acquire)
             .await
             .map(Decisions::into_most_restrictive)
     }
 
-    /// Charges `key` a cost of at least 1 by a rule, if it admits that.
+    /// Checks a request with a cost of at least 1, and charges it if the rule allows it.
     ///
     /// # Errors
     ///
@@ -125,12 +129,12 @@ impl Limiter {
             .map(Decisions::into_most_restrictive)
     }
 
-    /// Charges `key` by several rules: all of them, or none if one denies.
+    /// Checks one request of `key` against several rules. All of them are charged, or none if one denies.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRules`] when none is named, [`Error::RepeatedRule`] when one is named twice, and as
-    /// for [`Limiter::check`].
+    /// [`Error::NoRules`] if no rule is named, [`Error::RepeatedRule`] if a rule is named twice, and as for
+    /// [`Limiter::check`].
     pub async fn check_all<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -139,7 +143,7 @@ impl Limiter {
         self.begin(&key.into(), Some(rules), None, AskKind::Acquire).await
     }
 
-    /// Answers as [`Limiter::check`] would, but charges nothing.
+    /// Returns what [`Limiter::check`] would decide, but charges nothing.
     ///
     /// # Errors
     ///
@@ -150,7 +154,7 @@ impl Limiter {
             .map(Decisions::into_most_restrictive)
     }
 
-    /// Forgets what a rule counted for `key`, and opens it if it is shut.
+    /// Resets the count of `key` under a rule, and ends its block.
     ///
     /// # Errors
     ///
@@ -168,10 +172,10 @@ impl Limiter {
         Ok(())
     }
 
-    /// Gives back `cost` of the latest charges of `key`: of the current window, or of what a bucket
-    /// has not refilled yet. It never makes more of a rule than its limit.
+    /// Refunds `cost` of the latest charges of `key`: those in the current window, or those that a bucket has not
+    /// refilled yet. A refund never makes more than the limit available.
     ///
-    /// To undo one check, use [`Limiter::rollback`], which knows what was charged.
+    /// To undo a particular check, use [`Limiter::rollback`], which refunds exactly its charge.
     ///
     /// # Errors
     ///
@@ -194,28 +198,30 @@ impl Limiter {
         Ok(reply.await?)
     }
 
-    /// Returns the keys that always pass.
+    /// Returns the list of keys that are always allowed.
     #[must_use]
     pub fn allow_list(&self) -> &AllowList {
         &self.inner.allow_list
     }
 
-    /// Returns the keys that never pass.
+    /// Returns the list of keys that are always denied.
     #[must_use]
     pub fn deny_list(&self) -> &DenyList {
         &self.inner.deny_list
     }
 
-    /// Calls `callback` for each denial by a rule, on the path of the request: keep it short. What the deny
-    /// list denies it is not told of, so that a callback that bans does not ban anew who is banned.
+    /// Adds a callback that is called for each denial by a rule.
     ///
-    /// A callback may ask the limiter; what is denied to it in its own thread is counted, and told to nobody.
-    /// One that panics is logged, and harms neither the request nor the limiter.
+    /// It runs while the request waits, so that it must be short. It is not called for denials by the deny list: a
+    /// callback that adds keys to the deny list does not extend their entries.
+    ///
+    /// A callback may call the limiter. Denials that it causes on its own thread are counted, but reported to no
+    /// callback. A panic of a callback is logged, and affects neither the request nor the limiter.
     pub fn on_violation(&self, callback: impl Fn(&Violation) + Send + Sync + 'static) {
         self.inner.violations.add_callback(Arc::new(callback));
     }
 
-    /// Returns what was counted since the limiter was made.
+    /// Returns the counts since the limiter was created.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         let rules = self.inner.rules.load();
@@ -235,7 +241,7 @@ impl Limiter {
         }
     }
 
-    /// Returns what the limiter is made of.
+    /// Returns a description of the limiter: its rules, its storage and the sizes of its lists.
     #[must_use]
     pub fn status(&self) -> Status {
         let inner = &self.inner;
@@ -249,13 +255,13 @@ impl Limiter {
         }
     }
 
-    /// Returns the time by the limiter's own clock, or the machine's.
+    /// Returns the time of the limiter's own clock if it has one, otherwise of the system clock.
     #[must_use]
     pub fn now(&self) -> Micros {
         self.inner.now()
     }
 
-    /// Returns the storage, for operations of one's own and for wrapping it.
+    /// Returns the storage, for direct operations and for wrappers.
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn AtomicStorage> {
         &self.inner.storage

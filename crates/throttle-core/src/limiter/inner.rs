@@ -1,4 +1,4 @@
-//! What is behind the handle.
+//! The shared state of a limiter.
 
 use std::{
     collections::BTreeSet,
@@ -26,13 +26,13 @@ pub(super) struct Inner {
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) rules: Rules,
     pub(super) changes: Changes,
-    /// The names of limits of requests under way.
-    pub(super) places: Mutex<BTreeSet<String>>,
+    /// The names of concurrency limits.
+    pub(super) concurrency_names: Mutex<BTreeSet<String>>,
     pub(super) allow_list: AllowList,
     pub(super) deny_list: DenyList,
-    /// How the storage's lists are read.
+    /// The subscription to the shared lists of the storage.
     pub(super) subscription: Subscription,
-    /// Requests of several rules, and those that rules decided alone which are gone.
+    /// The counts of requests of several rules, and of single rules that were removed.
     pub(super) counts: Counts,
     pub(super) errors: AtomicU64,
     pub(super) violations: Violations,
@@ -43,23 +43,22 @@ impl Inner {
         self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 
-    /// Fails where a limit of requests under way has the name.
-    /// Returns the checked form of a rule that this limiter can take.
+    /// Returns the checked form of a rule, if this limiter supports it and no concurrency limit has its name.
     pub(super) fn checked(&self, rule: &Rule) -> Result<CheckedRule, Error> {
         let rule =
             rule.check()?.with_log_limit(self.storage.max_log_limit(), self.storage.kind())?;
-        self.not_of_places(rule.name())?;
+        self.check_name_is_free(rule.name())?;
         Ok(rule)
     }
 
-    fn not_of_places(&self, name: &str) -> Result<(), Error> {
-        match self.place_names().contains(name) {
+    fn check_name_is_free(&self, name: &str) -> Result<(), Error> {
+        match self.lock_concurrency_names().contains(name) {
             true => Err(Error::DuplicateRule(name.to_owned())),
             false => Ok(()),
         }
     }
 
-    pub(super) fn place_names(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock_concurrency_names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.concurrency_names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Keys that always pass, and keys that never do.
+//! The allow list and the deny list.
 
 use std::{
     collections::HashMap,
@@ -19,11 +19,11 @@ use crate::{
     time::{Clock, Micros, SystemClock},
 };
 
-/// Holds keys that always pass: exact keys, addresses, and networks by CIDR.
+/// The keys that are always allowed: exact keys, addresses, and networks in CIDR notation.
 ///
-/// An [`Entry`] that is an address or a network matches every key that was made from an address within
-/// it, but no text, which a client may have chosen; any other entry matches its key. Nothing is charged for
-/// them. A key that stands in both lists is denied.
+/// An [`Entry`] that is an address or a network matches every key that was created from an address in it. It does not
+/// match texts, which a client may have chosen. Any other entry matches exactly its key. Requests of these keys are not
+/// charged. A key in both lists is denied.
 ///
 /// ```
 /// # use throttle_core::{Limiter, InvalidEntry};
@@ -34,10 +34,10 @@ use crate::{
 /// ```
 pub struct AllowList(Lists);
 
-/// Holds keys that never pass, for good or for a time, by the same entries as [`AllowList`].
+/// The keys that are always denied, permanently or for a time. It has the same entries as [`AllowList`].
 ///
-/// Addresses and networks also match a key that is the text of an address, unless it is
-/// [`Key::opaque`], as keys from header fields are: a client can only deny itself by it.
+/// Here an address or a network also matches a key that is the text of an address: with such a text a client can only
+/// deny itself. A key that is [opaque](Key::opaque), such as one from a header field, does not match.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -62,8 +62,8 @@ macro_rules! common {
             ///
             /// # Errors
             ///
-            /// [`InvalidEntry`] for a text that is empty, that looks like an address or a network but is
-            /// none, or that is a network of all addresses.
+            /// [`InvalidEntry`] for a text that is empty, that looks like an address or a network but is not a
+            /// valid one, or that is a network of all addresses.
             pub fn add<E>(&self, entry: E) -> Result<(), InvalidEntry>
             where
                 E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -72,19 +72,20 @@ macro_rules! common {
                 Ok(())
             }
 
-            /// Adds exactly this key, whatever it reads, such as that of a
-            /// [`Violation`](super::Violation); it stays until it is [removed](Self::remove_key). What a
-            /// client chose is not the key of the address that it reads as, nor the other way round.
+            /// Adds exactly this key, such as that of a [`Violation`](super::Violation), until it is
+            /// [removed](Self::remove_key).
+            ///
+            /// A key that is the text of an address differs from the key that was created from that address.
             pub fn add_key<'k>(&self, key: impl Into<Key<'k>>) {
                 self.0.own.insert(Entry::key(key), None);
             }
 
-            /// Removes exactly this key and returns whether it was there.
+            /// Removes exactly this key, and returns whether it was in the list.
             pub fn remove_key<'k>(&self, key: impl Into<Key<'k>>) -> bool {
-                self.0.own.take(&Entry::key(key))
+                self.0.own.remove(&Entry::key(key))
             }
 
-            /// Removes an entry and returns whether it was there.
+            /// Removes an entry, and returns whether it was in the list.
             ///
             /// # Errors
             ///
@@ -93,15 +94,15 @@ macro_rules! common {
             where
                 E: TryInto<Entry, Error: Into<InvalidEntry>>,
             {
-                Ok(self.0.own.take(&entry.try_into().map_err(Into::into)?))
+                Ok(self.0.own.remove(&entry.try_into().map_err(Into::into)?))
             }
 
-            /// Returns whether a key is found in the list now.
+            /// Returns whether the list matches a key now.
             pub fn contains<'k>(&self, key: impl Into<Key<'k>>) -> bool {
                 self.find(&key.into()).is_some()
             }
 
-            /// Returns how many entries are in force, those that servers share among them.
+            /// Returns the number of entries in force, including shared ones.
             #[must_use]
             pub fn len(&self) -> usize {
                 self.0.own.len() + self.0.shared.len()
@@ -113,22 +114,22 @@ macro_rules! common {
                 self.len() == 0
             }
 
-            /// Takes the entries that servers share, in place of those before.
+            /// Replaces the shared entries.
             pub(super) fn replace_shared(&self, entries: Vec<ListEntry>) {
                 self.0.shared.replace(entries);
             }
 
-            /// Applies changes of the entries that servers share.
+            /// Applies changes of the shared entries.
             pub(super) fn change_shared(&self, changes: Vec<ListEntry>) {
                 self.0.shared.change(changes);
             }
 
-            /// Removes all entries that were added here; those that servers share stay.
+            /// Removes all entries that were added to this list; shared entries stay.
             pub fn clear(&self) {
                 self.0.own.clear();
             }
 
-            /// Finds a key; for an entry with an end, says how long it lasts yet.
+            /// Returns whether the list matches a key, and if its entry has an end, the time until then.
             #[inline]
             pub(super) fn find(&self, key: &Key<'_>) -> Option<Option<Micros>> {
                 self.0.find(key)
@@ -147,8 +148,7 @@ common!(AllowList, reads_texts: false);
 common!(DenyList, reads_texts: true);
 
 impl DenyList {
-    /// Adds an entry that ends after `span`, by the limiter's clock; an entry that is there gets the
-    /// new end.
+    /// Adds an entry for `span` of the limiter's clock; an existing entry gets the new end.
     ///
     /// # Errors
     ///
@@ -161,17 +161,17 @@ impl DenyList {
         Ok(())
     }
 
-    /// Adds exactly this key, as [`add_key`](Self::add_key), for `span` as [`add_for`](Self::add_for) does.
+    /// Adds exactly this key, as [`add_key`](Self::add_key) does, for `span` of the limiter's clock.
     ///
-    /// A callback that holds the limiter, as here, keeps it for as long as the program runs.
+    /// A callback that holds its limiter, as in this example, keeps the limiter alive until the program ends.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use throttle_core::Limiter;
     /// # fn example(limiter: Limiter) {
-    /// let bans = limiter.clone();
+    /// let handle = limiter.clone();
     /// limiter.on_violation(move |violation| {
-    ///     bans.deny_list().add_key_for(&violation.key, Duration::from_secs(600));
+    ///     handle.deny_list().add_key_for(&violation.key, Duration::from_secs(600));
     /// });
     /// # }
     /// ```
@@ -180,14 +180,14 @@ impl DenyList {
     }
 }
 
-/// A list of this limiter's own, and one that servers share.
+/// The entries of this limiter, and those that servers share.
 struct Lists {
     own: List,
     shared: List,
 }
 
 impl Lists {
-    /// Finds a key; of two entries the one that lasts longer counts.
+    /// Finds a key; if both have an entry, the one that lasts longer counts.
     #[inline]
     fn find(&self, key: &Key<'_>) -> Option<Option<Micros>> {
         let (own, shared) = (self.own.find(key), self.shared.find(key));
@@ -200,29 +200,30 @@ impl Lists {
 
 #[derive(Default)]
 struct List {
+    /// Lets a check skip the lock of an empty list, which is the usual case.
     used: AtomicBool,
     entries: RwLock<Entries>,
     clock: Option<Arc<dyn Clock>>,
-    /// Whether the text of an address matches as the address does.
+    /// Whether the text of an address matches like the address.
     reads_texts: bool,
 }
 
 #[derive(Default)]
 struct Entries {
     keys: HashMap<Key<'static>, Term>,
-    /// Keys that were made from addresses, apart from those that only read the same.
+    /// The keys that were created from addresses; keys with the same text are different.
     address_keys: HashMap<Key<'static>, Term>,
     nets: HashMap<IpNet, Term>,
-    /// The prefix lengths that occur among the networks: one look-up each.
+    /// The prefix lengths of the networks. A search needs one look-up for each.
     prefixes: Vec<u8>,
-    /// How many entries there may be before the ended ones are cleared away.
+    /// The number of entries at which expired ones are removed.
     purge_at: usize,
 }
 
-/// How long an entry is in force.
+/// The term of an entry, which may have an end.
 struct Term(Option<Timed>);
 
-/// An end that moves back with the clock, so that a step back does not prolong it.
+/// An end that moves back with the clock, so that a clock that steps back does not extend the term.
 struct Timed {
     until: AtomicU64,
     span: Micros,
@@ -237,7 +238,7 @@ impl List {
         self.used.store(true, Relaxed);
     }
 
-    /// Takes these entries in place of all.
+    /// Replaces all entries.
     fn replace(&self, entries: Vec<ListEntry>) {
         let now = self.now();
         let mut new = Entries::default();
@@ -251,7 +252,7 @@ impl List {
             std::mem::swap(&mut *entries, &mut new);
             self.used.store(is_used, Relaxed);
         }
-        drop(new); // the old ones, which may be many, while nobody waits
+        drop(new); // the old entries, which may be many, after the lock is released
     }
 
     fn change(&self, changes: Vec<ListEntry>) {
@@ -270,8 +271,8 @@ impl List {
         self.used.store(!entries.is_empty(), Relaxed);
     }
 
-    /// Removes an entry and returns whether it was in force.
-    fn take(&self, entry: &Entry) -> bool {
+    /// Removes an entry, and returns whether it was in force.
+    fn remove(&self, entry: &Entry) -> bool {
         let now = self.now();
         let term = self.write().remove(entry);
         term.is_some_and(|term| term.left(now).is_some())
@@ -280,7 +281,7 @@ impl List {
     fn clear(&self) {
         let mut entries = self.write();
         *entries = Entries::default();
-        self.used.store(false, Relaxed); // under the lock, as in `add`
+        self.used.store(false, Relaxed); // under the lock, so that it matches the entries
     }
 
     fn len(&self) -> usize {
@@ -352,7 +353,7 @@ impl Entries {
         self.keys.len() + self.address_keys.len() + self.nets.len()
     }
 
-    /// Clears ended entries away, so seldom that an `add` costs the same on average.
+    /// Removes expired entries, so seldom that the cost per added entry is constant on average.
     fn purge(&mut self, now: Micros) {
         if self.len() < self.purge_at {
             return;
@@ -370,7 +371,7 @@ impl Term {
         Self(span.map(|span| Timed { until: until(span), span }))
     }
 
-    /// Returns whether the entry is in force and, if it ends, how long yet.
+    /// Returns whether the entry is in force, and if it has an end, the time until then.
     fn left(&self, now: Micros) -> Option<Option<Micros>> {
         let Some(timed) = &self.0 else {
             return Some(None);

@@ -1,4 +1,4 @@
-//! How many passed and how many did not.
+//! The metrics of a limiter: counts of allowed and denied requests.
 
 use std::{
     cell::Cell,
@@ -11,56 +11,56 @@ use serde::Serialize;
 
 use super::violations::Violation;
 
-/// Counts what a limiter decided since it was made.
+/// The counts of a limiter since it was created.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Requests that were decided.
+    /// The number of decisions.
     pub total: u64,
-    /// Requests that were admitted.
+    /// The number of requests that were allowed.
     pub allowed: u64,
-    /// Requests that were refused.
+    /// The number of requests that were denied.
     pub denied: u64,
-    /// Denials by single rules: a request that two rules deny is two violations, and one that the deny list
-    /// denies is none.
+    /// The number of denials by single rules. A request that two rules deny counts twice, and one that the deny list
+    /// denies does not count.
     pub violations: u64,
-    /// Requests that could not be decided because the storage failed.
+    /// The number of requests for which the storage failed.
     pub errors: u64,
-    /// How the lists that servers share are read; none without [`Limiter::shared_lists`](super::Limiter::shared_lists).
+    /// The state of the shared lists; `None` without [`Limiter::shared_lists`](super::Limiter::shared_lists).
     pub shared_lists: Option<SharedListsMetrics>,
-    /// The latest violations, oldest first; how many are kept is an option of the limiter.
+    /// The latest violations, oldest first. [`LimiterBuilder`](super::LimiterBuilder) sets their number.
     pub recent_violations: Vec<Violation>,
-    /// The same by rule.
+    /// The counts by rule.
     pub rules: BTreeMap<String, RuleMetrics>,
 }
 
-/// How well the copy of the shared lists is kept up.
+/// The state of the local copy of the shared lists.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SharedListsMetrics {
-    /// The time since the lists were last read in full or found unchanged: about a second at most while all
-    /// is well; none if they never were read.
+    /// The time since the lists were last read or found unchanged, normally at most about a second; `None` if they were
+    /// never read.
     pub age: Option<Duration>,
-    /// How often they could not be read.
+    /// The number of failed reads.
     pub errors: u64,
 }
 
-/// Counts what one rule decided since it was added.
+/// The counts of one rule since it was added.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RuleMetrics {
-    /// Requests that it was asked about.
+    /// The number of requests that were checked against the rule.
     pub total: u64,
-    /// Requests that it would have admitted, and those that the allow list admitted.
+    /// The number of requests that the rule or the allow list allowed, even if another rule denied them.
     pub allowed: u64,
-    /// Requests that it denied, and those that the deny list denied.
+    /// The number of requests that the rule or the deny list denied.
     pub denied: u64,
 }
 
-/// Counts decisions, spread so that threads do not fight over a cache line.
+/// Counters of decisions, in stripes, so that threads do not contend for a cache line.
 ///
-/// A rule counts the requests that it decided alone apart from those that it shared with others, so
-/// that the count of all requests is a sum, and a request of one rule costs one addition.
+/// A rule counts the requests that it decided alone separately from those that it decided with other rules. The number
+/// of all requests is then a sum, and a request of one rule needs only one addition.
 #[derive(Default, Debug)]
 pub(super) struct Counts([Stripe; STRIPES]);
 
@@ -89,19 +89,19 @@ impl Counts {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// Takes over what another counted alone.
+    /// Adds the counts of single-rule requests of another counter.
     pub(super) fn absorb(&self, other: &Self) {
         let taken = other.alone();
         self.0[0].alone.allowed.fetch_add(taken.allowed, Relaxed);
         self.0[0].alone.denied.fetch_add(taken.denied, Relaxed);
     }
 
-    /// Returns what was counted alone.
+    /// Returns the counts of single-rule requests.
     pub(super) fn alone(&self) -> RuleMetrics {
         self.0.iter().fold(RuleMetrics::default(), |sum, stripe| sum.plus(stripe.alone.read()))
     }
 
-    /// Returns all that was counted.
+    /// Returns the counts of all requests.
     pub(super) fn all(&self) -> RuleMetrics {
         let shared = self.0.iter().map(|stripe| stripe.shared.read());
         shared.fold(self.alone(), RuleMetrics::plus)

@@ -1,4 +1,13 @@
-//! The limiter: the handle that users hold, and what is behind it.
+//! The limiter: rules, allow and deny lists, and a storage.
+//!
+//! A *check* asks one or more rules whether a key may make a request of some cost. If all rules allow it, the cost is
+//! *charged*; a *denial* charges nothing. The answer is a *decision*. Denials by rules are also *violations*, which
+//! callbacks and metrics report.
+//!
+//! A charge can be *refunded* (the request did not count after all) or *reconciled* (the actual cost is known only
+//! after the request). A leaky bucket gives a request a *scheduled time*, and the limiter can wait for it.
+//!
+//! [`Limiter`] is in `handle`. Checks are in `check`, and everything that waits is in `wait` and the modules below it.
 
 mod ask_kind;
 mod builder;

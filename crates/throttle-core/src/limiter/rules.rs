@@ -1,4 +1,4 @@
-//! The rules of a limiter: read by one atomic load, changed while it serves.
+//! The rules of a limiter. A check reads them with one atomic load, also while they change.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,14 +10,14 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use super::{error::Error, metrics::Counts};
 use crate::rule::checked::CheckedRule;
 
-/// A rule with its counts, which stay when it is replaced.
+/// A rule with its counts, which stay if it is replaced.
 #[derive(Clone, Debug)]
 pub(super) struct ActiveRule {
     pub(super) rule: Arc<CheckedRule>,
-    /// As it was added.
+    /// The rule as it was added, before it was replaced.
     first: Arc<CheckedRule>,
-    /// As it is asked where requests wait for turns, for so long at most: one for all such requests, since what is
-    /// rendered of rules is found by where they are.
+    /// The rule with the longest delay of shaped requests. All of them share one `Arc`, because header fields are cached
+    /// by the address of the rule.
     shaped: Arc<ArcSwapOption<Shaped>>,
     pub(super) counts: Arc<Counts>,
 }
@@ -29,28 +29,28 @@ impl ActiveRule {
         Self { first: Arc::clone(&rule), rule, shaped, counts: Arc::default() }
     }
 
-    /// Returns the rule by which nobody waits for longer, if it is another.
-    pub(super) fn shaped(&self, longest: Duration) -> Option<Arc<CheckedRule>> {
+    /// Returns the rule with a longest delay, if it differs from the rule itself.
+    pub(super) fn shaped(&self, max_delay: Duration) -> Option<Arc<CheckedRule>> {
         if let Some(shaped) = &*self.shaped.load()
-            && shaped.longest == longest
+            && shaped.max_delay == max_delay
         {
             return Some(Arc::clone(&shaped.rule));
         }
-        let rule = self.rule.with_max_delay(longest);
+        let rule = self.rule.with_max_delay(max_delay);
         rule.max_delay()?;
         let rule = Arc::new(rule);
-        self.shaped.store(Some(Arc::new(Shaped { longest, rule: Arc::clone(&rule) })));
+        self.shaped.store(Some(Arc::new(Shaped { max_delay, rule: Arc::clone(&rule) })));
         Some(rule)
     }
 }
 
 #[derive(Debug)]
 struct Shaped {
-    longest: Duration,
+    max_delay: Duration,
     rule: Arc<CheckedRule>,
 }
 
-/// Holds the rules in the order of their names.
+/// The rules, in the order of their names.
 #[derive(Default, Debug)]
 pub(super) struct Rules {
     all: ArcSwap<Vec<ActiveRule>>,
@@ -64,9 +64,9 @@ impl Rules {
         self.all.load()
     }
 
-    /// Adds a rule; the same rule again changes nothing, also where it was replaced since.
+    /// Adds a rule; adding the same rule again has no effect, even if it was replaced in the meantime.
     pub(super) fn add(&self, rule: CheckedRule) -> Result<(), Error> {
-        self.change(|all| match place(all, rule.name()) {
+        self.change(|all| match position(all, rule.name()) {
             Ok(i) if *all[i].rule == rule || *all[i].first == rule => Ok(()),
             Ok(_) => Err(Error::DuplicateRule(rule.name().to_owned())),
             Err(i) => {
@@ -76,9 +76,9 @@ impl Rules {
         })
     }
 
-    /// Puts a rule in the place of the one with its name; returns whether there was one.
+    /// Replaces the rule with the same name, or adds it; returns whether a rule was replaced.
     pub(super) fn replace(&self, rule: CheckedRule) -> bool {
-        self.change(|all| match place(all, rule.name()) {
+        self.change(|all| match position(all, rule.name()) {
             Ok(i) => {
                 all[i].rule = Arc::new(rule);
                 all[i].shaped = Arc::default();
@@ -92,7 +92,7 @@ impl Rules {
     }
 
     pub(super) fn remove(&self, name: &str) -> Option<ActiveRule> {
-        self.change(|all| place(all, name).map(|i| all.remove(i)).ok())
+        self.change(|all| position(all, name).map(|i| all.remove(i)).ok())
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Vec<ActiveRule>) -> T) -> T {
@@ -104,12 +104,12 @@ impl Rules {
     }
 }
 
-/// Finds a rule by its name.
+/// Returns the rule with a name.
 pub(super) fn find<'a>(all: &'a [ActiveRule], name: &str) -> Result<&'a ActiveRule, Error> {
-    place(all, name).map(|i| &all[i]).map_err(|_| unknown(all, name))
+    position(all, name).map(|i| &all[i]).map_err(|_| unknown(all, name))
 }
 
-fn place(all: &[ActiveRule], name: &str) -> Result<usize, usize> {
+fn position(all: &[ActiveRule], name: &str) -> Result<usize, usize> {
     all.binary_search_by(|active| active.rule.name().cmp(name))
 }
 

@@ -1,4 +1,4 @@
-//! The lists that servers share.
+//! Shared lists, which all servers with the same storage use.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -9,12 +9,12 @@ use crate::{
     storage::{ListEntry, ListStorage, ListSubscriber, StorageError},
 };
 
-/// The allow and the deny list of all servers that use the limiter's storage.
+/// The allow list and the deny list of all servers that use the limiter's storage.
 ///
-/// A change holds here at once, and on every other server that called [`Limiter::shared_lists`] within a
-/// second. The entries are the same as those of [`AllowList`](super::AllowList) and
-/// [`DenyList`](super::DenyList), which stay lists of this limiter alone. A request reads only what is
-/// in this process's memory.
+/// A change takes effect here at once, and within a second on every other server that has called
+/// [`Limiter::shared_lists`]. The entries are the same as those of [`AllowList`](super::AllowList) and
+/// [`DenyList`](super::DenyList), which apply to this limiter alone. Checks use a copy in memory, and never read the
+/// lists from the storage.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::{
 /// let lists = limiter.shared_lists().await?;
 /// lists.allow("10.0.0.0/8").await?;
 /// lists.deny_for("203.0.113.9", Duration::from_secs(3600)).await?;
-/// lists.deny_for(&violation.key, Duration::from_secs(600)).await?; // the key that it is, not its text
+/// lists.deny_for(&violation.key, Duration::from_secs(600)).await?; // the key, not its text
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -33,18 +33,17 @@ pub struct SharedLists {
 }
 
 impl Limiter {
-    /// Subscribes to the lists that live in the storage, and returns them.
+    /// Subscribes to the lists in the storage, and returns them when all entries are read.
     ///
-    /// Call it on every server, when it starts: servers that do not call it ignore the shared lists. It
-    /// returns when all entries are read.
+    /// Call it on every server at startup: a server that does not call it ignores the shared lists.
     ///
-    /// While the lists cannot be read later on, the entries that were read stay in force, the log has a
-    /// warning, and [`Metrics::shared_lists`](super::Metrics::shared_lists) shows their age.
+    /// If the lists cannot be read later, the entries that were read stay in force, a warning is logged, and
+    /// [`Metrics::shared_lists`](super::Metrics::shared_lists) shows their age.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSharedLists`] when the storage cannot keep lists, [`Error::Storage`] when they cannot be
-    /// read now; the server reads them all the same as soon as it can.
+    /// [`Error::NoSharedLists`] if the storage does not support shared lists. [`Error::Storage`] if they cannot be read
+    /// now; the subscription exists nevertheless, and reads them as soon as possible.
     pub async fn shared_lists(&self) -> Result<SharedLists, Error> {
         let storage = self.inner.storage.lists().ok_or(Error::NoSharedLists)?;
         let lists = SharedLists { inner: Arc::clone(&self.inner), storage };
@@ -54,11 +53,11 @@ impl Limiter {
 }
 
 impl SharedLists {
-    /// Adds an entry of the allow list on all servers, until it is removed.
+    /// Adds an entry to the allow list of all servers, until it is removed.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidEntry`] for what is no entry, [`Error::Storage`] when it may not have been added.
+    /// [`Error::InvalidEntry`] for an invalid entry, [`Error::Storage`] if it may not have been added.
     pub async fn allow<E>(&self, entry: E) -> Result<(), Error>
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -66,7 +65,7 @@ impl SharedLists {
         self.add(ListMatch::Allowed, read(entry)?, None).await
     }
 
-    /// Adds an entry of the deny list on all servers, until it is removed.
+    /// Adds an entry to the deny list of all servers, until it is removed.
     ///
     /// # Errors
     ///
@@ -78,8 +77,8 @@ impl SharedLists {
         self.add(ListMatch::Denied, read(entry)?, None).await
     }
 
-    /// Adds an entry of the deny list on all servers for `span`, by the storage's clock; an entry that is
-    /// there gets the new end.
+    /// Adds an entry to the deny list of all servers for `span` of the storage's clock; an existing entry gets the new
+    /// end.
     ///
     /// # Errors
     ///
@@ -91,7 +90,7 @@ impl SharedLists {
         self.add(ListMatch::Denied, read(entry)?, Some(span)).await
     }
 
-    /// Removes an entry of the allow list, and returns whether it was there.
+    /// Removes an entry from the allow list, and returns whether it existed.
     ///
     /// # Errors
     ///
@@ -103,7 +102,7 @@ impl SharedLists {
         self.remove(ListMatch::Allowed, read(entry)?).await
     }
 
-    /// Removes an entry of the deny list, and returns whether it was there.
+    /// Removes an entry from the deny list, and returns whether it existed.
     ///
     /// # Errors
     ///
@@ -115,7 +114,7 @@ impl SharedLists {
         self.remove(ListMatch::Denied, read(entry)?).await
     }
 
-    /// Returns the entries that are in force, as the storage has them.
+    /// Reads the entries in force from the storage.
     ///
     /// # Errors
     ///
@@ -124,15 +123,15 @@ impl SharedLists {
         Ok(self.storage.load().await?)
     }
 
-    /// Reads what changed now, rather than within a second.
+    /// Reads changes now, instead of within a second.
     ///
     /// # Errors
     ///
     /// [`Error::Storage`] when the storage cannot be read.
     pub async fn refresh(&self) -> Result<(), Error> {
         let subscription = self.inner.subscription.link.get_or_init(|| {
-            let follower: Arc<dyn ListSubscriber> = self.inner.clone();
-            self.storage.subscribe(Arc::downgrade(&follower))
+            let subscriber: Arc<dyn ListSubscriber> = self.inner.clone();
+            self.storage.subscribe(Arc::downgrade(&subscriber))
         });
         Ok(subscription.catch_up().await?)
     }

@@ -1,4 +1,4 @@
-//! What a limiter is made of.
+//! The status of a limiter: its rules, its storage, its lists.
 
 use std::time::Duration;
 
@@ -9,41 +9,41 @@ use crate::{
     storage::Scope,
 };
 
-/// Describes a limiter: its rules, its storage, its lists.
+/// A description of a limiter: its rules, its storage, its lists.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// The rules, in the order of their names.
     pub rules: Vec<RuleStatus>,
-    /// The kind of storage: `memory`, `redis`, the name of a type of one's own.
+    /// The kind of storage: `memory`, `redis`, or the type name of a custom storage.
     pub storage: String,
-    /// Who shares the limits.
+    /// The processes that share the limits.
     pub scope: Scope,
-    /// How many entries of the allow list are in force.
+    /// The number of entries in force in the allow list.
     pub allow_list: usize,
-    /// How many entries of the deny list are in force.
+    /// The number of entries in force in the deny list.
     pub deny_list: usize,
-    /// Whether the limiter has a clock of its own instead of its storage's.
+    /// Whether the limiter uses its own clock instead of the storage's.
     pub own_clock: bool,
 }
 
-/// Describes a rule.
+/// A description of a rule.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RuleStatus {
     /// The name.
     pub name: String,
-    /// How many requests in a window.
+    /// The number of requests per window.
     pub limit: u64,
     /// The window.
     pub window: Duration,
-    /// How they are counted.
+    /// The algorithm that counts them.
     pub algorithm: Algorithm,
-    /// The most that one request can cost: the burst of a bucket, else the limit.
+    /// The highest cost of one request: the burst of a bucket, otherwise the limit.
     pub capacity: u64,
-    /// How long a denial shuts the key, if it does.
+    /// The time for which a denial blocks the key, if it does.
     pub block: Option<Duration>,
-    /// What a request costs where the caller does not say.
+    /// The cost of a request for which the caller gives no cost.
     pub cost: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The state of the reading of shared lists.
+//! The subscription to shared lists.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use super::metrics::SharedListsMetrics;
 use crate::storage::ListSubscription;
 
-/// The subscription of a limiter to the lists of its storage, if it has one, and how reading them goes.
+/// The subscription of a limiter to the lists of its storage, if it has one, and its metrics.
 #[derive(Default)]
 pub(super) struct Subscription {
     pub(super) link: OnceLock<Arc<dyn ListSubscription>>,

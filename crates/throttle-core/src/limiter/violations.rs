@@ -1,4 +1,4 @@
-//! Refusals: told to callbacks, and the recent ones kept.
+//! Violations: denials by rules, which are counted, reported to callbacks, and kept for the metrics.
 
 use std::{
     cell::Cell,
@@ -17,38 +17,37 @@ use serde::Serialize;
 
 use crate::{decision::Decision, key::Key, time::Micros};
 
-/// Tells of a denial by one rule. What the deny list denies is none: nobody is banned anew for coming while
-/// banned.
+/// A denial by one rule. A denial by the deny list is not a violation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Violation {
-    /// Who was denied; serialized as a printable word ([`Key::to_token`]).
+    /// The key that was denied, serialized as a printable token ([`Key::to_token`]).
     pub key: Key<'static>,
-    /// The rule that denied.
+    /// The name of the rule that denied it.
     pub rule: String,
-    /// The most that the rule ever admits at once.
+    /// The highest cost that the rule ever allows at once.
     pub limit: u64,
-    /// What was asked for.
+    /// The cost of the request.
     pub cost: u64,
-    /// The wait after which it is admitted, if any helps.
+    /// The wait after which the same cost is allowed; `None` if no wait helps.
     pub retry_after: Option<Duration>,
-    /// Whether the key is shut.
+    /// Whether the key is blocked.
     pub blocked: bool,
-    /// When it was.
+    /// The time of the denial.
     pub at: SystemTime,
 }
 
 thread_local! {
-    /// Whether a callback is being called: what it causes itself it is not told of, or it would be without end.
-    static TELLING: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread runs callbacks. Violations that they cause are not reported, to prevent endless recursion.
+    static NOTIFYING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Is there while callbacks are called.
-struct Telling;
+/// A guard that exists while this thread runs callbacks.
+struct Notifying;
 
-impl Drop for Telling {
+impl Drop for Notifying {
     fn drop(&mut self) {
-        TELLING.set(false);
+        NOTIFYING.set(false);
     }
 }
 
@@ -56,12 +55,13 @@ type Callback = Arc<dyn Fn(&Violation) + Send + Sync>;
 
 pub(super) struct Violations {
     count: AtomicU64,
-    kept: usize,
+    max_recent: usize,
     recent: Mutex<VecDeque<Recent>>,
     callbacks: ArcSwap<Vec<Callback>>,
 }
 
-/// What is kept of a violation until somebody asks: a flood must not allocate for each refusal.
+/// The data of a recent violation. A [`Violation`] is built only on request, because a flood of denials must not allocate
+/// for each of them.
 struct Recent {
     key: Key<'static>,
     decision: Decision,
@@ -69,9 +69,9 @@ struct Recent {
 }
 
 impl Violations {
-    pub(super) fn keeping(kept: usize) -> Self {
-        let recent = Mutex::new(VecDeque::with_capacity(kept.min(1024)));
-        Self { count: AtomicU64::new(0), kept, recent, callbacks: ArcSwap::default() }
+    pub(super) fn new(max_recent: usize) -> Self {
+        let recent = Mutex::new(VecDeque::with_capacity(max_recent.min(1024)));
+        Self { count: AtomicU64::new(0), max_recent, recent, callbacks: ArcSwap::default() }
     }
 
     pub(super) fn add_callback(&self, callback: Callback) {
@@ -82,25 +82,25 @@ impl Violations {
         });
     }
 
-    /// Adds a denial, unless it is by a list; `at` is when it was.
+    /// Records a denial at the time `at`, unless the deny list caused it.
     pub(super) fn add(&self, key: &Key<'_>, decision: &Decision, at: Micros) {
         if decision.listed().is_some() {
             return;
         }
         self.count.fetch_add(1, Relaxed);
-        if self.kept > 0 {
+        if self.max_recent > 0 {
             let key = key.clone().into_owned();
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            if recent.len() == self.kept {
+            if recent.len() == self.max_recent {
                 recent.pop_front();
             }
             recent.push_back(Recent { key, decision: decision.clone(), at });
         }
         let callbacks = self.callbacks.load();
-        if callbacks.is_empty() || TELLING.replace(true) {
+        if callbacks.is_empty() || NOTIFYING.replace(true) {
             return;
         }
-        let _telling = Telling;
+        let _notifying = Notifying;
         let violation = Violation::new(key, decision, at);
         for callback in callbacks.iter() {
             if catch_unwind(AssertUnwindSafe(|| callback(&violation))).is_err() {

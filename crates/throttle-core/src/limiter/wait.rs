@@ -1,4 +1,4 @@
-//! Waiting for one's turn instead of being refused.
+//! Waiting until a rule allows a request.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use super::{ask_kind::AskKind, error::Error, handle::Limiter};
 use crate::{decision::Decision, key::Key};
 
 impl Limiter {
-    /// Waits until a rule admits what one request costs, charges it, and returns the decision: for
-    /// outgoing calls.
+    /// Waits until a rule allows a request, charges it, and returns the decision. Use it for outgoing calls.
     ///
-    /// By a leaky bucket it also waits for the request's turn, so that calls leave evenly. It waits
-    /// by the limiter's clock, on any executor; to give up earlier, wrap it in a timeout: a wait that
-    /// is dropped has charged nothing, except for a leaky bucket's turn. Waiters are not queued: of
-    /// several, any may be the next. Waiting is no violation, and shuts nobody out.
+    /// With a leaky bucket it also waits for the scheduled time, so that calls are made at a constant rate. It uses the
+    /// limiter's clock, and works on any executor. To limit the wait, wrap it in a timeout. A wait that is dropped has
+    /// charged nothing, except with a leaky bucket, which charges the request when it is scheduled. Waiting requests are
+    /// not queued, except by a leaky bucket: any of them may be the next. A denial during the wait is no violation, and
+    /// blocks no key.
     ///
-    /// It notices at once that this limiter replaces or removes the rule or resets the key, and within a second
-    /// what else makes room: other limiters and servers that reset the key, refunds, and lists. It never passes
-    /// before the rule allows it as it is then: of a leaky bucket it keeps its place in the queue when the rule is
-    /// replaced, and takes another one when the key is reset.
+    /// The wait ends early if capacity becomes free. It notices at once if this limiter replaces or removes the rule or
+    /// resets the key. It notices within a second if another limiter or server resets the key, and refunds and changes of
+    /// lists. It never ends before the current rule allows the request. In the queue of a leaky bucket, a request keeps
+    /// its position if the rule is replaced, and is scheduled again if the key is reset.
     ///
     /// # Errors
     ///
-    /// As for [`Limiter::check`]. A denial that no wait lifts is returned as it is.
+    /// As for [`Limiter::check`]. A denial that no wait lifts is returned as the decision.
     pub async fn until_ready<'k>(
         &self,
         key: impl Into<Key<'k>>,

@@ -83,7 +83,7 @@ impl<A: Adapter> Fixture<'_, A> {
         let uploads = || limits.limiter.concurrency("uploads", 1).unwrap();
         let twice = Options::new().concurrency(uploads()).concurrency(uploads());
         let text = self.error(&limits, Layer::new(&limits.limiter, twice)).await;
-        assert!(text.contains("\"uploads\" stands twice"), "{text}");
+        assert!(text.contains("\"uploads\" is named twice"), "{text}");
     }
 
     async fn a_layer_that_is_not_built_logs_its_mistake_once_and_answers_with_500(&self) {

@@ -84,8 +84,8 @@ fn rules() -> Vec<Mistake> {
             Options::new().rule("api").rule("dayly"),
             &["\"dayly\"", "\"api\"", "\"daily\"", "add_rule"],
         ),
-        (Options::new().rule("api").rule("api"), &["stands twice"]),
-        (Options::new().limit("web", "5/s").rule("web"), &["stands twice"]),
+        (Options::new().rule("api").rule("api"), &["named twice"]),
+        (Options::new().limit("web", "5/s").rule("web"), &["named twice"]),
         (
             plans.declare_rules(["api"]).declare_rules(["gold".to_owned()]),
             &["\"gold\"", "\"api\"", "add_rule"],
