@@ -13,7 +13,7 @@ use std::{
 /// Work that can continue in the background.
 pub type Work<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A future that hands over its work if it is dropped before it completes.
+/// A future that passes on its work if it is dropped before it completes.
 ///
 /// `F` receives the unfinished work, and spawns it on a runtime or calls [`finish`]. It runs in a destructor.
 pub struct CompleteOnDrop<T: 'static, F: FnOnce(Work) + Unpin = fn(Work)> {

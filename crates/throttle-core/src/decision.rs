@@ -129,8 +129,7 @@ pub enum ListMatch {
 
 /// The decision of one rule about one request.
 ///
-/// It says whether the request is allowed, and has the values that a client needs to know: how much remains, and
-/// when to retry.
+/// It reports whether the request is allowed, how much remains, and when to retry.
 ///
 /// # Examples
 ///

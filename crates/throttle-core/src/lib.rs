@@ -16,7 +16,7 @@
 //! | refund | the return of a charge, for a request that should not count |
 //! | block | a time after a denial in which all requests of the key are denied |
 //! | scheduled time | the time at which a leaky bucket lets a queued request proceed; a request that gives it up leaves a freed slot |
-//! | storage | the place of the states: in memory, in Redis, or a custom one |
+//! | storage | the database of the counts: memory, Redis, or a custom one |
 //!
 //! # The path of a check
 //!

@@ -45,7 +45,7 @@ pub(super) struct Bucket {
     pub(super) window: Micros,
     /// The rate at which an excess drains, per microsecond: N of the latest rule whose capacity held the whole backlog.
     pub(super) rate: u64,
-    /// The refunds of charges that others follow; most buckets have none.
+    /// The refunds of charges that others follow; `None` for most buckets.
     pub(super) refunded: Option<Box<Refunded>>,
 }
 
@@ -63,7 +63,7 @@ pub(super) enum Refunded {
 pub(super) struct ReceiptOffset {
     /// The longest distance by which a charge has moved forward, in the unit of the backlog.
     pub(super) by: PackedU128,
-    /// The time before which all charges have drained, whatever their receipts say.
+    /// The time before which all charges have drained, even if their receipts give later positions.
     pub(super) since: Micros,
 }
 
@@ -222,7 +222,7 @@ impl Bucket {
 
     /// Returns the start of the first freed slot that fits a charge, after the backlog has drained to `backlog`.
     ///
-    /// `backlog` is within the capacity. An excess drains at another rate, so that no slot is used before it is gone.
+    /// `backlog` is within the capacity. An excess drains at another rate, so that no slot is used before it has drained.
     fn slot_for(&self, charged: u128, backlog: u128) -> Option<u128> {
         let drained = self.backlog.get().saturating_sub(backlog);
         let after_drain = |slot: &FreedSlot| {

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct State {
     pub(super) usage: Usage,
-    /// Boxed because most states have none.
+    /// `None` for most states, and boxed to keep them small.
     pub(super) extra: Option<Box<Extra>>,
 }
 

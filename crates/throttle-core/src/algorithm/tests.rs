@@ -1,4 +1,4 @@
-//! States under any history: what they answer, what they let pass, and how they are stored.
+//! Tests of states under arbitrary histories: decisions, bounds and the binary format.
 
 mod bounds;
 mod codec;
@@ -17,11 +17,11 @@ use crate::{
 };
 
 #[test]
-fn an_algorithm_is_read_by_its_name_and_an_unknown_one_lists_them_all() {
+fn an_algorithm_is_parsed_from_its_name_and_the_error_lists_all_names() {
     for algorithm in Algorithm::ALL {
         assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
         let json = serde_json::to_string(&algorithm).unwrap();
-        assert_eq!(json, format!("\"{algorithm}\""), "configuration and JSON agree");
+        assert_eq!(json, format!("\"{algorithm}\""), "configuration and JSON use the same name");
     }
     for name in ["", "Token_Bucket", "token bucket", &"x".repeat(70_000)] {
         let error = name.parse::<Algorithm>().unwrap_err().to_string();
@@ -30,11 +30,11 @@ fn an_algorithm_is_read_by_its_name_and_an_unknown_one_lists_them_all() {
     }
 }
 
-/// The beginning of 2026: an edge of every window that divides a day.
+/// The start of 2026: a boundary of every window that divides a day.
 const YEAR_2026: u64 = 1_767_225_600_000_000;
 const YEAR_2200: u64 = 7_258_118_400_000_000;
 
-/// One key under one rule, and the time.
+/// A simulation of one key under one rule, with the time.
 #[derive(Clone)]
 struct Run {
     rule: Arc<CheckedRule>,
@@ -49,23 +49,23 @@ impl Run {
         Self { rule, state: State::default(), now, last: Verdict::default() }
     }
 
-    fn ask(&mut self, cost: u64) -> Verdict {
+    fn acquire(&mut self, cost: u64) -> Verdict {
         let key = Key::from("k");
         let charge = Charge::new(&key, &self.rule, cost);
         self.last = acquire(&[charge], Micros::new(self.now), &mut self.state).verdicts()[0];
         self.last
     }
 
-    /// Asks for one until one is denied, and returns how many passed.
-    fn ask_until_denied(&mut self) -> u64 {
+    /// Makes requests until one is denied, and returns how many were allowed.
+    fn acquire_until_denied(&mut self) -> u64 {
         let mut passed = 0;
-        while self.ask(1).allowed {
+        while self.acquire(1).allowed {
             passed += 1;
         }
         passed
     }
 
-    /// Asks at another time, without a trace.
+    /// Returns the decision at another time, without changing the state.
     fn peek_at(&self, now: u64, cost: u64) -> Verdict {
         let (key, mut state) = (Key::from("k"), self.state.clone());
         let charge = Charge::new(&key, &self.rule, cost);
@@ -82,7 +82,7 @@ impl Run {
         self.state.lifetime(&self.rule, Micros::new(self.now))
     }
 
-    /// Returns how many microseconds a wait is.
+    /// Returns the number of microseconds of a wait.
     fn span_of(&self, wait: Wait) -> u64 {
         let window = u128::from(self.rule.window().get());
         let span = match wait {
@@ -91,9 +91,9 @@ impl Run {
             Wait::OfToken(part) => {
                 window * u128::from(part) / 1_000 / u128::from(self.rule.limit())
             }
-            Wait::AsTold(more) => {
-                let told = self.last.retry_after.unwrap_or(self.last.reset_after);
-                u128::from(told.get().saturating_add_signed(more))
+            Wait::LastWait(more) => {
+                let last = self.last.retry_after.unwrap_or(self.last.reset_after);
+                u128::from(last.get().saturating_add_signed(more))
             }
         };
         u64::try_from(span).unwrap_or(u64::MAX)

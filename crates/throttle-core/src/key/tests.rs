@@ -20,7 +20,7 @@ fn every_octet_is_written_as_the_standard_library_writes_it() {
 }
 
 #[test]
-fn what_a_client_chooses_is_no_address() {
+fn a_text_chosen_by_a_client_is_not_an_address() {
     assert!(Key::from("10.0.0.1").address().is_none());
     assert!(Key::from("10.0.0.1").opaque().address_in_text().is_none());
     assert!(Key::from("10.0.0.1".as_bytes()).address().is_none());
@@ -43,7 +43,7 @@ fn a_client_with_a_whole_network_has_one_key() {
 }
 
 #[test]
-fn a_long_identity_is_kept_as_a_digest_that_no_text_can_name() {
+fn a_long_identity_is_stored_as_a_digest_that_no_text_equals() {
     let long = "x".repeat(64 * 1024);
     let key = Key::from(long.as_str());
     assert_eq!(key.as_bytes().len(), 32);
@@ -54,7 +54,7 @@ fn a_long_identity_is_kept_as_a_digest_that_no_text_can_name() {
 }
 
 #[test]
-fn parts_that_try_to_collide_do_not() {
+fn different_parts_never_give_the_same_key() {
     let tries = [["a", "b|c"], ["a|b", "c"], ["", "a|b|c"], ["a%7Cb", "c"], ["a", "b%7Cc"]];
     for (i, one) in tries.iter().enumerate() {
         for two in &tries[..i] {
@@ -64,7 +64,7 @@ fn parts_that_try_to_collide_do_not() {
 }
 
 #[test]
-fn keys_join_as_their_parts_do_and_a_digest_is_no_text() {
+fn join_equals_parts_and_a_digest_is_not_a_text() {
     let (one, two) = (Key::from("a|b"), Key::from("c"));
     assert_eq!(Key::join([&one, &two]), Key::parts(["a|b", "c"]));
     let long = Key::from("x".repeat(MAX_KEY_LEN + 1));
@@ -75,7 +75,7 @@ fn keys_join_as_their_parts_do_and_a_digest_is_no_text() {
 }
 
 #[test]
-fn of_keys_that_are_joined_lists_see_the_first_address_that_is_not_a_mere_text() {
+fn the_address_of_joined_keys_is_the_first_one_that_is_not_a_text() {
     let (one, two): (IpAddr, IpAddr) = ([192, 0, 2, 7].into(), [192, 0, 2, 8].into());
     let (route, client, proxy) = (Key::from("10.0.0.1"), Key::from(one), Key::from(two));
     assert_eq!(Key::join([&route, &client]).address(), Some(one));
@@ -86,24 +86,24 @@ fn of_keys_that_are_joined_lists_see_the_first_address_that_is_not_a_mere_text()
 }
 
 #[test]
-fn a_key_that_is_set_apart_is_another_and_keeps_its_address() {
+fn a_scoped_key_is_different_and_keeps_its_address() {
     let key = Key::from("192.0.2.7");
-    let apart = key.scoped("mark");
-    assert_ne!(apart, key);
-    assert_eq!(apart, Key::parts(["mark", "192.0.2.7"]));
-    assert_eq!(apart.address(), key.address());
+    let scoped = key.scoped("mark");
+    assert_ne!(scoped, key);
+    assert_eq!(scoped, Key::parts(["mark", "192.0.2.7"]));
+    assert_eq!(scoped.address(), key.address());
     assert!(Key::from("10.0.0.1").opaque().scoped("mark").address().is_none());
 }
 
 #[test]
-fn a_word_has_no_byte_that_a_storage_could_take_for_its_own() {
-    let word = Key::from("a{b}:c d\n%\u{e9}").to_token();
-    assert_eq!(word, "a%7Bb%7D:c%20d%0A%25%C3%A9");
+fn a_token_has_no_byte_with_a_meaning_to_storages() {
+    let token = Key::from("a{b}:c d\n%\u{e9}").to_token();
+    assert_eq!(token, "a%7Bb%7D:c%20d%0A%25%C3%A9");
     assert_eq!(Key::from("").to_token(), "");
 }
 
 #[test]
-fn a_word_is_read_back_as_the_key_that_it_was_written_of() {
+fn a_token_survives_a_round_trip() {
     let long = "x".repeat(MAX_KEY_LEN + 1);
     let bytes: Vec<u8> = (0..=255).collect();
     for key in [
@@ -115,8 +115,8 @@ fn a_word_is_read_back_as_the_key_that_it_was_written_of() {
     ] {
         assert_eq!(Key::from_token(&key.to_token()), Some(key.into_owned()));
     }
-    for word in ["%", "%4", "%zz", "a%+1", "%sha256:", "%sha256:00", &long] {
-        assert_eq!(Key::from_token(word), None, "{word}");
+    for token in ["%", "%4", "%zz", "a%+1", "%sha256:", "%sha256:00", &long] {
+        assert_eq!(Key::from_token(token), None, "{token}");
     }
 }
 

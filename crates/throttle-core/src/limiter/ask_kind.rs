@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use super::rules::ActiveRule;
 use crate::rule::checked::CheckedRule;
 
-/// What [`Limiter::begin`](crate::Limiter::begin) does with a request.
+/// The kind of a request to [`Limiter::begin`](crate::Limiter::begin).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum AskKind {
     /// Charges the request if all rules allow it. A denial is a violation, and starts the rule's block.
     Acquire,
-    /// Returns what [`Acquire`](Self::Acquire) would decide, but charges nothing, blocks nothing and counts
-    /// nothing in the metrics.
+    /// Decides as [`Acquire`](Self::Acquire) would, but charges nothing, blocks nothing and counts nothing in the
+    /// metrics.
     Peek,
     /// Charges as [`Acquire`](Self::Acquire), for callers that wait after a denial and then ask again. A denial
     /// is no violation, is not counted in the metrics, and starts no block.

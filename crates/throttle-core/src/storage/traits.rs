@@ -22,7 +22,7 @@ use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 ///
 /// - An expired key is absent, even if it was not accessed since.
 /// - `increment` is atomic. Its `ttl` applies only to new keys; an existing key keeps its lifetime.
-/// - `clear` removes only the keys of this storage, and no other data in the same place.
+/// - `clear` removes only the keys of this storage, and no other data in the same database.
 /// - The limiter uses the keys of [`Charge::storage_key`](super::Charge::storage_key): printable ASCII without spaces,
 ///   up to 963 bytes. Clients choose parts of them, which may include slashes and dots. Users may call the operations
 ///   with any text as the key; the suite tests one of 64 KiB.

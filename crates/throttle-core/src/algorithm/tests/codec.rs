@@ -1,4 +1,4 @@
-//! States as bytes: whole there and back, and nothing else is taken for one.
+//! The binary format: states survive a round trip, and other bytes are rejected.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ fn states(rule: &CheckedRule, start: u64, steps: Vec<Step>) -> Vec<State> {
     let mut all = vec![State::default()];
     for step in steps {
         run.now += run.span_of(step.wait);
-        run.ask(run.cost_of(step.cost));
+        run.acquire(run.cost_of(step.cost));
         all.push(run.state.clone());
     }
     all
@@ -40,7 +40,7 @@ fn leb128(mut number: u128) -> Vec<u8> {
     bytes
 }
 
-/// A tag and numbers, most of which are some state.
+/// Returns a tag and numbers, which often are a valid state.
 fn numbers() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![
         3 => 0..5_u128,
@@ -71,27 +71,27 @@ proptest! {
     #![proptest_config(config(3_000))]
 
     #[test]
-    fn a_state_comes_back_as_it_was(rule in rules(), start in starts(), steps in steps()) {
+    fn a_state_survives_a_round_trip(rule in rules(), start in starts(), steps in steps()) {
         for state in states(&rule, start, steps) {
             prop_assert_eq!(State::decode(&state.encode()), Ok(state));
         }
     }
 
     #[test]
-    fn a_state_of_several_algorithms_comes_back_as_it_was(
+    fn a_state_of_several_algorithms_survives_a_round_trip(
         rules in prop::collection::vec(rules(), 2..5), start in starts(), steps in steps(),
     ) {
         let mut run = Run::new(&rules[0], start);
-        for (turn, step) in steps.into_iter().enumerate() {
-            run.rule = rules[turn % rules.len()].clone().into();
+        for (i, step) in steps.into_iter().enumerate() {
+            run.rule = rules[i % rules.len()].clone().into();
             run.now += run.span_of(step.wait).min(1 << 50);
-            run.ask(run.cost_of(step.cost));
+            run.acquire(run.cost_of(step.cost));
             prop_assert_eq!(State::decode(&run.state.encode()), Ok(run.state.clone()));
         }
     }
 
     #[test]
-    fn bytes_that_are_cut_short_or_too_long_are_no_state(
+    fn truncated_or_extended_bytes_are_rejected(
         rule in rules(), start in starts(), steps in steps(), extra in any::<u8>(),
     ) {
         for state in states(&rule, start, steps) {
@@ -109,21 +109,21 @@ proptest! {
     #![proptest_config(config(5_000))]
 
     #[test]
-    fn any_bytes_are_an_error_or_a_state_that_comes_back(bytes in bytes()) {
+    fn any_bytes_are_an_error_or_a_state_that_survives_a_round_trip(bytes in bytes()) {
         if let Ok(state) = State::decode(&bytes) {
             prop_assert_eq!(State::decode(&state.encode()), Ok(state));
         }
     }
 
     #[test]
-    fn a_state_that_somebody_else_wrote_is_settled_without_a_panic(
+    fn a_state_written_by_another_program_is_processed_without_a_panic(
         bytes in bytes(), rule in rules(), now in any::<u64>(), cost in any::<u64>(),
     ) {
         if let Ok(state) = State::decode(&bytes) {
             let mut run = Run { state, ..Run::new(&rule, now) };
             run.lifetime();
             for cost in [cost, 1, rule.capacity()] {
-                prop_assert!(run.ask(cost).remaining <= rule.capacity());
+                prop_assert!(run.acquire(cost).remaining <= rule.capacity());
                 run.lifetime();
             }
             prop_assert_eq!(State::decode(&run.state.encode()), Ok(run.state));
@@ -132,7 +132,7 @@ proptest! {
 }
 
 #[test]
-fn a_length_that_its_bytes_cannot_hold_is_refused_before_anything_is_allocated() {
+fn a_length_beyond_the_bytes_is_rejected_before_any_allocation() {
     for len in [1, 2, 1_000, 1 << 40, u128::from(u64::MAX), u128::MAX] {
         for rest in [0, 1] {
             let mut bytes = vec![SLIDING_WINDOW_LOG, 0];
@@ -144,19 +144,19 @@ fn a_length_that_its_bytes_cannot_hold_is_refused_before_anything_is_allocated()
 }
 
 #[test]
-fn a_log_takes_room_in_proportion_to_its_bytes() {
+fn a_decoded_log_allocates_in_proportion_to_its_bytes() {
     let mut bytes = vec![SLIDING_WINDOW_LOG, 0];
     bytes.extend(leb128(1_000));
     bytes.extend([1, 1].repeat(1_000));
     let Usage::SlidingLog(log) = State::decode(&bytes).unwrap().usage else {
-        panic!("its tag is that of a log");
+        panic!("the tag is that of a log");
     };
     assert_eq!((log.entries.len(), log.sum), (1_000, 1_000));
-    assert!(log.entries.capacity() <= bytes.len(), "{} places", log.entries.capacity());
+    assert!(log.entries.capacity() <= bytes.len(), "capacity {}", log.entries.capacity());
 }
 
 #[test]
-fn a_number_of_too_many_bits_is_refused() {
+fn a_number_of_too_many_bits_is_rejected() {
     let wide = |bits: u32| [vec![FIXED_WINDOW], leb128(1 << bits), vec![0, 0]].concat();
     assert!(State::decode(&wide(63)).is_ok());
     assert!(State::decode(&wide(64)).is_err());
@@ -165,7 +165,7 @@ fn a_number_of_too_many_bits_is_refused() {
 }
 
 #[test]
-fn a_log_whose_costs_do_not_fit_together_is_refused() {
+fn a_log_whose_costs_exceed_the_limit_in_total_is_rejected() {
     let log = |cost: u64| [vec![SLIDING_WINDOW_LOG, 0, 2, 5, 1, 5], leb128(cost.into())].concat();
     assert!(State::decode(&log(MAX_LOG_LIMIT - 1)).is_ok());
     for cost in [0, MAX_LOG_LIMIT, u64::MAX - 1, u64::MAX] {
@@ -174,7 +174,7 @@ fn a_log_whose_costs_do_not_fit_together_is_refused() {
 }
 
 #[test]
-fn an_unknown_tag_is_refused() {
+fn an_unknown_tag_is_rejected() {
     let is_known = |tag: u8| match tag & !BLOCKED {
         VACANT | FIXED_WINDOW | SLIDING_WINDOW_COUNTER | SLIDING_WINDOW_LOG | MIXED => true,
         rest => {
@@ -189,16 +189,15 @@ fn an_unknown_tag_is_refused() {
 }
 
 #[test]
-fn a_counter_takes_few_bytes() {
+fn a_counter_needs_few_bytes() {
     let rule = rule_of(Algorithm::default(), 100, 60_000_000);
     let mut run = Run::new(&rule, YEAR_2026);
-    run.ask_until_denied();
+    run.acquire_until_denied();
     assert!(run.state.encode().len() <= 16, "{:?}", run.state.encode());
 }
 
-/// Every number of a state that is beyond what rules lead to.
 #[test]
-fn a_number_that_no_rule_leads_to_is_refused() {
+fn a_number_that_no_rule_can_cause_is_rejected() {
     let (most, span) = (u128::from(MAX_LIMIT), 1_000_000_000_000_000);
     let state = |tag: u8, numbers: &[u128]| {
         let numbers = numbers.iter().flat_map(|number| leb128(*number));
@@ -240,7 +239,7 @@ fn a_number_that_no_rule_leads_to_is_refused() {
 }
 
 #[test]
-fn what_another_algorithm_counted_is_kept_as_long_as_it_matters_and_no_longer() {
+fn the_usage_of_another_algorithm_is_kept_exactly_until_it_expires() {
     const DAY: u64 = 86_400_000_000;
     for (other, lasts) in [
         (Algorithm::FixedWindow, DAY),
@@ -250,17 +249,17 @@ fn what_another_algorithm_counted_is_kept_as_long_as_it_matters_and_no_longer() 
     ] {
         let algorithm = Algorithm::ALL.into_iter().find(|one| *one != other).unwrap();
         let mut run = Run::new(&rule_of(other, 4, DAY), YEAR_2026);
-        assert!(run.ask(3).allowed);
+        assert!(run.acquire(3).allowed);
         let other_rule = std::mem::replace(&mut run.rule, rule_of(algorithm, 1, 1_000).into());
-        assert!(run.ask(1).allowed, "{other}: it counts by itself");
+        assert!(run.acquire(1).allowed, "{other}: it has its own count");
         assert_eq!(run.lifetime(), Micros::new(lasts), "{other}");
 
         run.now = YEAR_2026 + lasts - 1;
-        run.ask(1);
+        run.acquire(1);
         let mut back = Run { rule: other_rule, ..run.clone() };
-        assert!(!back.ask(4).allowed, "{other}: it is there to the last");
+        assert!(!back.acquire(4).allowed, "{other}: it is kept until it expires");
         run.now += 1;
-        run.ask(1);
+        run.acquire(1);
         assert!(run.state.encode()[0] != MIXED && run.lifetime() <= Micros::new(2_000), "{other}");
     }
 }

@@ -1,6 +1,6 @@
 //! Random rules and histories, small and extreme.
 //!
-//! A step is made of plain numbers: unions of strategies take most of a test's time.
+//! Steps are generated from plain numbers, because unions of strategies would take most of a test's time.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::{Algorithm, CheckedRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_WINDOW, Rule};
 
 const LONGEST: u64 = MAX_WINDOW.as_micros() as u64;
 
-/// How far the clock goes.
+/// A distance by which the clock moves.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Wait {
     Micros(u64),
     /// Thousandths of a window.
     OfWindow(u64),
-    /// Thousandths of the time that one of the limit takes to come back.
+    /// Thousandths of the time in which one request of the limit becomes free.
     OfToken(u64),
-    /// As long as the last answer said, and this much longer or shorter.
-    AsTold(i64),
+    /// The wait of the last decision, plus or minus this much.
+    LastWait(i64),
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -28,7 +28,7 @@ pub(super) enum Cost {
     Exactly(u64),
     /// Thousandths of the capacity.
     OfCapacity(u64),
-    /// All that remains, and this much more.
+    /// The remaining amount plus this much.
     Remaining(u64),
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Step {
     pub(super) cost: Cost,
 }
 
-/// How the clock moves before a request.
+/// A movement of the clock before a request.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Move {
     Forward(Wait),
@@ -59,7 +59,7 @@ pub(super) fn rules() -> impl Strategy<Value = CheckedRule> {
     })
 }
 
-/// Rules of every algorithm that shut nobody out.
+/// Rules of every algorithm without a block.
 pub(super) fn rules_without_block() -> impl Strategy<Value = CheckedRule> {
     free_rules().prop_map(|rule| rule.check().unwrap())
 }
@@ -111,14 +111,14 @@ pub(super) fn starts() -> impl Strategy<Value = u64> {
     prop_oneof![0..3_000_u64, Just(YEAR_2026), YEAR_2026..YEAR_2200]
 }
 
-/// Histories of a clock that only goes forwards.
+/// Histories with a clock that only moves forwards.
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = any::<(u16, u16)>()
         .prop_map(|(wait, cost)| Step { wait: wait_of(wait), cost: cost_of(cost) });
     prop::collection::vec(step, 1..40)
 }
 
-/// Histories of a clock that jumps.
+/// Histories with a clock that jumps.
 pub(super) fn jumps() -> impl Strategy<Value = Vec<(Move, Cost)>> {
     let jump = any::<(u8, u16, u16)>().prop_map(|(to, wait, cost)| {
         let to = match to % 8 {
@@ -144,7 +144,7 @@ fn wait_of(number: u16) -> Wait {
         5 | 6 => Wait::OfWindow(part % 1_500),
         7 => Wait::OfWindow(1_000 * (part % 4)),
         8..11 => Wait::OfToken(part),
-        _ => Wait::AsTold((part % 3) as i64 - 1),
+        _ => Wait::LastWait((part % 3) as i64 - 1),
     }
 }
 

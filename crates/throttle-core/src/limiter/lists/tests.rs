@@ -24,13 +24,13 @@ fn address(text: &str) -> Key<'static> {
     Key::from(text.parse::<IpAddr>().unwrap())
 }
 
-fn held(list: &DenyList) -> usize {
+fn stored(list: &DenyList) -> usize {
     let entries = list.0.own.entries.read().unwrap();
     entries.keys.len() + entries.nets.len()
 }
 
 #[test]
-fn a_key_is_found_by_its_whole_text_and_by_nothing_less() {
+fn a_key_matches_only_by_its_whole_text() {
     let list = allow_list(&["user:42", "a/b", "ключ", "::"]);
     for key in ["user:42", "a/b", "ключ"] {
         assert!(list.contains(key), "{key}");
@@ -41,7 +41,7 @@ fn a_key_is_found_by_its_whole_text_and_by_nothing_less() {
 }
 
 #[test]
-fn a_network_holds_its_first_and_last_address_and_no_neighbour() {
+fn a_network_contains_its_first_and_last_address_and_no_neighbour() {
     let list =
         allow_list(&["10.1.0.0/16", "192.0.2.64/26", "2001:db8:1::/48", "2001:db8:2::8/125"]);
     let within = [
@@ -50,7 +50,7 @@ fn a_network_holds_its_first_and_last_address_and_no_neighbour() {
         ["2001:db8:1::", "2001:db8:1:ffff:ffff:ffff:ffff:ffff"],
         ["2001:db8:2::8", "2001:db8:2::f"],
     ];
-    let beside = [
+    let outside = [
         ["10.0.255.255", "10.2.0.0"],
         ["192.0.2.63", "192.0.2.128"],
         ["2001:db8:0:ffff:ffff:ffff:ffff:ffff", "2001:db8:2::"],
@@ -59,7 +59,7 @@ fn a_network_holds_its_first_and_last_address_and_no_neighbour() {
     for key in within.as_flattened() {
         assert!(list.contains(address(key)), "{key}");
     }
-    for key in beside.as_flattened() {
+    for key in outside.as_flattened() {
         assert!(!list.contains(address(key)), "{key}");
     }
 }
@@ -103,7 +103,7 @@ fn ipv4_in_its_ipv6_mapping_is_ipv4() {
 }
 
 #[test]
-fn a_network_of_one_family_holds_no_address_of_the_other() {
+fn a_network_of_one_family_contains_no_address_of_the_other() {
     let (four, six) = (allow_list(&[]), allow_list(&[]));
     four.add(Entry::all_ipv4()).unwrap();
     six.add(Entry::all_ipv6()).unwrap();
@@ -112,13 +112,13 @@ fn a_network_of_one_family_holds_no_address_of_the_other() {
 }
 
 #[test]
-fn an_address_is_found_however_its_key_writes_it() {
+fn an_address_matches_however_it_is_written() {
     let list = allow_list(&["2001:DB8:0:0::1"]);
     assert!(
         list.contains(address("2001:db8::1")) && list.contains(address("2001:0db8:0000::0001"))
     );
     assert!(list.contains(address("2001:db8::1")));
-    // The key of a client's network is that of a client: what counts is where the client is.
+    // The key of a network has the address of its client, which decides.
     let client: IpAddr = "2001:db8::1".parse().unwrap();
     assert!(list.contains(Key::network(client, 64)));
     let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
@@ -127,7 +127,7 @@ fn an_address_is_found_however_its_key_writes_it() {
 }
 
 #[test]
-fn what_a_client_chose_is_no_address_to_the_lists() {
+fn a_text_chosen_by_a_client_is_not_an_address_to_the_allow_list() {
     let list = allow_list(&["10.0.0.0/8", "192.0.2.7", "key-1"]);
     for text in ["10.0.0.1", "192.0.2.7"] {
         assert!(list.contains(address(text)) && !list.contains(text));
@@ -135,11 +135,11 @@ fn what_a_client_chose_is_no_address_to_the_lists() {
         assert!(!list.contains(text.as_bytes()), "{text}");
         assert!(!list.contains(Key::parts([text])), "{text}");
     }
-    assert!(list.contains(Key::from("key-1").opaque()), "its own text it is all the same");
+    assert!(list.contains(Key::from("key-1").opaque()), "it still matches as a key");
 }
 
 #[test]
-fn a_key_that_is_no_address_is_a_key() {
+fn a_text_that_is_not_an_address_is_a_key() {
     let list = AllowList::new(None);
     for key in ["user:42", "1.2", "1.2.3", "1.2.3.4x", "acme/8", "a.b.c.d", "10", "..."] {
         list.add(key).unwrap();
@@ -148,7 +148,7 @@ fn a_key_that_is_no_address_is_a_key() {
 }
 
 #[test]
-fn what_is_no_entry_is_an_error_that_shows_it() {
+fn an_invalid_entry_is_an_error_that_shows_it() {
     let list = AllowList::new(None);
     let (deny, _) = deny_list();
     let table = ["", "0.0.0.0/0", "10.0.0.0/33", "203.0.113.9:51234", "10.0.0.*", "2001:db8::zz"];
@@ -164,7 +164,7 @@ fn what_is_no_entry_is_an_error_that_shows_it() {
 }
 
 #[test]
-fn what_is_removed_is_found_no_more_and_the_rest_is() {
+fn a_removed_entry_no_longer_matches_and_others_stay() {
     let list = allow_list(&["user:1", "user:2", "10.0.0.0/8", "10.1.0.0/16"]);
     assert_eq!(list.len(), 4);
     assert!(list.remove("user:1").unwrap());
@@ -175,16 +175,16 @@ fn what_is_removed_is_found_no_more_and_the_rest_is() {
         !list.contains(address("10.2.0.0")) && list.contains(address("10.1.0.0")),
         "the narrower one stays"
     );
-    assert!(!list.remove("10.1.0.0").unwrap(), "an address within is another entry");
+    assert!(!list.remove("10.1.0.0").unwrap(), "an address in the network is another entry");
     assert_eq!(list.len(), 2);
     list.clear();
     assert!(list.is_empty() && !list.contains("user:2") && !list.contains(address("10.1.0.0")));
     list.add("user:2").unwrap();
-    assert!(list.contains("user:2") && list.len() == 1, "a list that was cleared takes entries");
+    assert!(list.contains("user:2") && list.len() == 1, "a cleared list accepts entries");
 }
 
 #[test]
-fn a_timed_denial_ends_exactly_on_its_end() {
+fn a_timed_entry_ends_exactly_at_its_end() {
     for (entry, key) in
         [("user:42", "user:42"), ("203.0.113.9", "203.0.113.9"), ("203.0.113.0/24", "203.0.113.9")]
     {
@@ -197,12 +197,12 @@ fn a_timed_denial_ends_exactly_on_its_end() {
         clock.advance(MICRO);
         assert_eq!(list.find(&key.into()), None, "{entry}");
         assert!(list.is_empty());
-        assert!(!list.remove(entry).unwrap(), "what has ended is not there");
+        assert!(!list.remove(entry).unwrap(), "an expired entry is absent");
     }
 }
 
 #[test]
-fn a_clock_that_steps_back_does_not_prolong_a_denial() {
+fn a_clock_that_steps_back_does_not_extend_an_entry() {
     let (list, clock) = deny_list();
     list.add_for("user:42", HOUR).unwrap();
     clock.set(std::time::SystemTime::UNIX_EPOCH);
@@ -214,7 +214,7 @@ fn a_clock_that_steps_back_does_not_prolong_a_denial() {
 }
 
 #[test]
-fn a_later_entry_gives_the_end_and_an_entry_for_good_has_none() {
+fn a_later_entry_replaces_the_end_and_a_permanent_entry_has_none() {
     let (list, clock) = deny_list();
     list.add_for("user:42", HOUR).unwrap();
     list.add_for("user:42", 2 * HOUR).unwrap();
@@ -228,7 +228,7 @@ fn a_later_entry_gives_the_end_and_an_entry_for_good_has_none() {
 }
 
 #[test]
-fn of_several_networks_the_denial_that_lasts_longest_is_told() {
+fn of_several_networks_the_entry_that_lasts_longest_counts() {
     let (list, clock) = deny_list();
     list.add_for("10.0.0.0/8", HOUR).unwrap();
     list.add_for("10.1.0.0/16", 3 * HOUR).unwrap();
@@ -237,11 +237,11 @@ fn of_several_networks_the_denial_that_lasts_longest_is_told() {
     clock.advance(3 * HOUR);
     list.add_for("10.1.0.0/16", HOUR).unwrap();
     list.add("10.0.0.0/8").unwrap();
-    assert_eq!(list.find(&"10.1.1.1".into()), Some(None), "for good is longest");
+    assert_eq!(list.find(&"10.1.1.1".into()), Some(None), "a permanent entry lasts longest");
 }
 
 #[test]
-fn of_a_key_and_its_network_the_denial_that_lasts_longest_is_told() {
+fn of_a_key_and_its_network_the_entry_that_lasts_longest_counts() {
     let (list, clock) = deny_list();
     let client = address("192.0.2.1");
     list.add_key_for(&client, HOUR);
@@ -250,7 +250,7 @@ fn of_a_key_and_its_network_the_denial_that_lasts_longest_is_told() {
     list.add_for("192.0.2.0/24", HOUR / 2).unwrap();
     assert_eq!(list.find(&client), Some(Some(Micros::from(HOUR))));
     list.add("192.0.2.0/24").unwrap();
-    assert_eq!(list.find(&client), Some(None), "for good");
+    assert_eq!(list.find(&client), Some(None), "permanent");
     clock.advance(HOUR);
     assert_eq!(list.find(&client), Some(None));
     assert!(list.remove("192.0.2.0/24").unwrap());
@@ -258,7 +258,7 @@ fn of_a_key_and_its_network_the_denial_that_lasts_longest_is_told() {
 }
 
 #[test]
-fn a_denial_of_no_length_denies_nobody_and_one_of_any_length_never_panics() {
+fn an_entry_of_zero_length_matches_nothing_and_the_longest_does_not_panic() {
     let (list, _) = deny_list();
     list.add_for("user:1", Duration::ZERO).unwrap();
     list.add_for("user:2", Duration::MAX).unwrap();
@@ -267,22 +267,22 @@ fn a_denial_of_no_length_denies_nobody_and_one_of_any_length_never_panics() {
 }
 
 #[test]
-fn ended_entries_are_cleared_away_as_others_come() {
+fn expired_entries_are_removed_as_others_are_added() {
     let (list, clock) = deny_list();
-    for turn in 0..100 {
+    for round in 0..100 {
         for n in 0..50 {
-            list.add_for(&format!("user:{turn}:{n}"), HOUR).unwrap();
-            list.add_for(&format!("10.{turn}.{n}.0/24"), HOUR).unwrap();
+            list.add_for(&format!("user:{round}:{n}"), HOUR).unwrap();
+            list.add_for(&format!("10.{round}.{n}.0/24"), HOUR).unwrap();
         }
-        assert_eq!(list.len(), 100, "turn {turn}");
-        assert!(held(&list) <= 400, "{} are held in turn {turn}", held(&list));
+        assert_eq!(list.len(), 100, "round {round}");
+        assert!(stored(&list) <= 400, "{} entries in round {round}", stored(&list));
         clock.advance(HOUR);
     }
     assert_eq!(list.len(), 0);
 }
 
 #[test]
-fn entries_change_while_others_look() {
+fn entries_change_during_look_ups() {
     let (list, clock) = deny_list();
     list.add("10.0.0.0/8").unwrap();
     std::thread::scope(|scope| {
@@ -303,7 +303,7 @@ fn entries_change_while_others_look() {
 }
 
 #[test]
-fn keys_networks_and_addresses_are_added_as_what_they_are() {
+fn keys_networks_and_addresses_are_added_with_their_types() {
     let (list, clock) = deny_list();
     let client = Key::from("0.0.0.0/0").opaque();
     let prefix: IpAddr = "2001:db8::7".parse().unwrap();
@@ -325,7 +325,7 @@ fn keys_networks_and_addresses_are_added_as_what_they_are() {
 }
 
 #[test]
-fn shared_entries_change_in_the_order_that_they_come_in() {
+fn changes_of_shared_entries_apply_in_order() {
     let (list, clock) = deny_list();
     let entry = |text: &str, left| ListEntry {
         list: crate::ListMatch::Denied,

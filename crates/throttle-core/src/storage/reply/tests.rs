@@ -1,4 +1,4 @@
-//! Replies that follow others.
+//! The combinators of replies.
 
 use std::{
     future::{pending, poll_fn},
@@ -11,7 +11,7 @@ use crate::{key::Key, rule::Rule, storage::charge::Charge};
 
 type Text = Reply<String, &'static str>;
 
-/// Polls a reply until it is ready; it is not to wait for anything.
+/// Polls a reply, which must not wait for anything, until it is ready.
 fn answer<T, E>(mut reply: Reply<T, E>) -> Result<T, E> {
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..10 {
@@ -19,10 +19,10 @@ fn answer<T, E>(mut reply: Reply<T, E>) -> Result<T, E> {
             return answer;
         }
     }
-    panic!("there is no answer");
+    panic!("no answer");
 }
 
-/// Answers when it is polled for the second time.
+/// Returns a reply that is ready at the second poll.
 fn later(answer: Result<u64, &'static str>) -> Reply<u64, &'static str> {
     let mut polled = false;
     Reply::pending(async move {
@@ -39,7 +39,7 @@ fn text(n: u64) -> Text {
 }
 
 #[test]
-fn what_follows_a_ready_reply_is_ready() {
+fn a_combinator_on_a_ready_reply_is_ready() {
     let ready = || Reply::<u64, &'static str>::ready(Ok(7));
     let request = ChargeRequest::new(&[], None);
     assert_eq!(ready().map(|n| n + 1).into_ready().expect("ready"), Ok(8));
@@ -47,11 +47,11 @@ fn what_follows_a_ready_reply_is_ready() {
     assert_eq!(ready().then(Reply::ready).into_ready().expect("ready"), Ok(7));
     let with = ready().then_with(&(), &request, |(), _, answer| Reply::ready(answer));
     assert_eq!(with.into_ready().expect("ready"), Ok(7));
-    assert!(ready().and_then(|_| later(Ok(1))).into_ready().is_err(), "the next one is not");
+    assert!(ready().and_then(|_| later(Ok(1))).into_ready().is_err(), "the next reply is pending");
 }
 
 #[test]
-fn what_follows_a_pending_reply_comes_after_it() {
+fn a_combinator_on_a_pending_reply_runs_after_it() {
     let request = ChargeRequest::new(&[], None);
     assert!(later(Ok(7)).map(|n| n + 1).into_ready().is_err());
     assert_eq!(answer(later(Ok(7)).map(|n| n + 1)), Ok(8));
@@ -63,9 +63,9 @@ fn what_follows_a_pending_reply_comes_after_it() {
 }
 
 #[test]
-fn errors_pass_through_what_follows_an_answer() {
+fn errors_are_returned_unchanged_by_map_and_and_then() {
     for reply in [|| Reply::ready(Err("lost")), || later(Err("lost"))] {
-        let never = |_| -> u64 { panic!("there is no answer to change") };
+        let never = |_| -> u64 { panic!("no answer to convert") };
         assert_eq!(answer(reply().map(never)), Err("lost"));
         assert_eq!(answer(reply().and_then(move |n| Reply::ready(Ok(never(n))))), Err("lost"));
         let instead = |answer: Result<u64, _>| Reply::<_, ()>::ready(Ok(answer.unwrap_err()));
@@ -74,7 +74,7 @@ fn errors_pass_through_what_follows_an_answer() {
 }
 
 #[test]
-fn request_and_context_come_with_the_answer_and_are_cloned_only_if_it_is_late() {
+fn then_with_clones_request_and_context_only_if_the_reply_is_pending() {
     let rule = Arc::new(Rule::per_minute("api", 10).check().unwrap());
     let key = Key::from("user:42");
     let charges = [Charge::new(&key, &rule, 3)];
@@ -93,7 +93,7 @@ fn request_and_context_come_with_the_answer_and_are_cloned_only_if_it_is_late() 
 }
 
 #[test]
-fn a_reply_that_is_dropped_before_its_answer_calls_nothing() {
+fn a_reply_that_is_dropped_while_pending_calls_nothing() {
     let reply: Reply<u64, ()> = Reply::pending(pending());
-    drop(reply.map(|_| panic!("it has no answer")));
+    drop(reply.map(|_| panic!("no answer")));
 }

@@ -16,25 +16,25 @@ use crate::{
     time::{ManualClock, Micros},
 };
 
-/// A storage whose every answer is another one, and which records what it was asked.
+/// A storage that records its calls, and returns a different answer for each kind.
 #[derive(Clone)]
 struct Recorder {
     asked: Arc<Mutex<Vec<String>>>,
     lists: Arc<dyn ListStorage>,
-    places: LocalPermits,
+    permits: LocalPermits,
 }
 
 impl Recorder {
     fn new() -> Self {
-        Self { asked: Arc::default(), lists: Arc::new(NoLists), places: LocalPermits::new() }
+        Self { asked: Arc::default(), lists: Arc::new(NoLists), permits: LocalPermits::new() }
     }
 
-    fn asked(&self, what: String) {
+    fn record(&self, what: String) {
         self.asked.lock().unwrap().push(what);
     }
 
     fn decide(&self, call: &str, request: &ChargeRequest<'_>, remaining: u64) -> Reply<Outcome> {
-        self.asked(format!("{call} {:?} {}", request.charges(), request.clock().is_some()));
+        self.record(format!("{call} {:?} {}", request.charges(), request.clock().is_some()));
         let verdict = Verdict { allowed: true, remaining, ..Verdict::default() };
         Reply::ready(Ok(Outcome::one(verdict, Micros::new(5))))
     }
@@ -43,7 +43,7 @@ impl Recorder {
 #[async_trait]
 impl Storage for Recorder {
     async fn get(&self, key: &str) -> Result<Option<Value>, StorageError> {
-        self.asked(format!("get {key}"));
+        self.record(format!("get {key}"));
         Ok(Some("got".into()))
     }
 
@@ -53,7 +53,7 @@ impl Storage for Recorder {
         value: Value,
         ttl: Option<Duration>,
     ) -> Result<(), StorageError> {
-        self.asked(format!("set {key} {value:?} {ttl:?}"));
+        self.record(format!("set {key} {value:?} {ttl:?}"));
         Ok(())
     }
 
@@ -63,22 +63,22 @@ impl Storage for Recorder {
         amount: i64,
         ttl: Option<Duration>,
     ) -> Result<i64, StorageError> {
-        self.asked(format!("increment {key} {amount} {ttl:?}"));
+        self.record(format!("increment {key} {amount} {ttl:?}"));
         Err(StorageError::overflow(key))
     }
 
     async fn delete(&self, key: &str) -> Result<bool, StorageError> {
-        self.asked(format!("delete {key}"));
+        self.record(format!("delete {key}"));
         Ok(true)
     }
 
     async fn exists(&self, key: &str) -> Result<bool, StorageError> {
-        self.asked(format!("exists {key}"));
+        self.record(format!("exists {key}"));
         Ok(false)
     }
 
     async fn clear(&self) -> Result<u64, StorageError> {
-        self.asked("clear".to_owned());
+        self.record("clear".to_owned());
         Ok(17)
     }
 
@@ -97,12 +97,12 @@ impl AtomicStorage for Recorder {
     }
 
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
-        self.asked(format!("refund {refunds:?} {}", clock.is_some()));
+        self.record(format!("refund {refunds:?} {}", clock.is_some()));
         Reply::ready(Err(StorageError::other("no refunds")))
     }
 
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        self.asked(format!("reset {:?}", request.charges()));
+        self.record(format!("reset {:?}", request.charges()));
         Reply::ready(Ok(()))
     }
 
@@ -115,7 +115,7 @@ impl AtomicStorage for Recorder {
     }
 
     fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
-        Some(Arc::new(self.places.clone()))
+        Some(Arc::new(self.permits.clone()))
     }
 
     fn kind(&self) -> &str {
@@ -151,7 +151,7 @@ impl ListSubscription for NoLists {
     }
 }
 
-/// Overrides one method.
+/// A wrapper that overrides one method.
 #[derive(Clone)]
 struct Free(Arc<dyn AtomicStorage>);
 
@@ -165,7 +165,7 @@ impl Wrapper for Free {
     }
 }
 
-/// Records the calls that it is around, and makes none when it is closed.
+/// A wrapper that records calls in `around`, and forwards none when it is closed.
 #[derive(Clone)]
 struct Gate {
     inner: Arc<dyn AtomicStorage>,
@@ -197,25 +197,25 @@ impl Wrapper for Gate {
     }
 }
 
-/// Returns the answer of a call that waits for nothing.
+/// Returns the answer of a future that is ready at once.
 fn answer<T>(future: impl Future<Output = T>) -> T {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::pin!(future).poll(&mut context) {
         std::task::Poll::Ready(answer) => answer,
-        std::task::Poll::Pending => panic!("it waits"),
+        std::task::Poll::Pending => panic!("it is pending"),
     }
 }
 
-/// Makes every call but one of peek, and returns what is answered.
-fn ask_all(storage: &dyn AtomicStorage) -> Vec<String> {
+/// Makes every call except `peek`, and returns the answers.
+fn call_all(storage: &dyn AtomicStorage) -> Vec<String> {
     let (key, rule) = (Key::from("k"), Arc::new(Rule::per_minute("api", 10).check().unwrap()));
     let charges = [Charge::new(&key, &rule, 3)];
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(std::time::SystemTime::UNIX_EPOCH));
     let (request, ttl) = (ChargeRequest::new(&charges, Some(&clock)), Some(Duration::from_secs(9)));
     let of = ConcurrencyKey::new("uploads", &key);
-    let places = storage.concurrency().expect("it counts permits");
-    let taken = answer(places.take(&of, 2));
-    let in_use = answer(places.in_use(&of));
+    let permits = storage.concurrency().expect("it counts permits");
+    let taken = answer(permits.take(&of, 2));
+    let in_use = answer(permits.in_use(&of));
     let ready = |answer: Result<Result<(), _>, _>| format!("{:?}", answer.expect("it is ready"));
     vec![
         format!("{:?}", storage.acquire(&request).into_ready().expect("it is ready")),
@@ -237,7 +237,7 @@ fn ask_all(storage: &dyn AtomicStorage) -> Vec<String> {
 fn a_wrapper_that_overrides_one_method_forwards_all_others() {
     let (plain, inside) = (Recorder::new(), Recorder::new());
     let wrapped = Arc::new(Free(Arc::new(inside.clone()))).atomic();
-    assert_eq!(ask_all(&*wrapped), ask_all(&plain));
+    assert_eq!(call_all(&*wrapped), call_all(&plain));
     assert_eq!(*inside.asked.lock().unwrap(), *plain.asked.lock().unwrap());
     assert_eq!(inside.asked.lock().unwrap().len(), 9);
     assert!(Arc::ptr_eq(&wrapped.lists().unwrap(), &inside.lists));
@@ -253,7 +253,7 @@ fn every_call_goes_through_around_once() {
     let (plain, inside) = (Recorder::new(), Recorder::new());
     let gate = Gate::new(Free(Arc::new(inside.clone())), false);
     let wrapped = Arc::new(gate.clone()).atomic();
-    assert_eq!(ask_all(&*wrapped), ask_all(&plain), "wrappers of wrappers forward, too");
+    assert_eq!(call_all(&*wrapped), call_all(&plain), "nested wrappers forward, too");
     drop(wrapped.peek(&ChargeRequest::new(&[], None)));
     let seen = gate.seen.lock().unwrap();
     let permits = [AcquirePermit, PermitsInUse];
@@ -266,9 +266,9 @@ fn every_call_goes_through_around_once() {
 fn a_call_that_is_not_forwarded_does_not_reach_the_storage() {
     let inside = Recorder::new();
     let wrapped = Arc::new(Gate::new(inside.clone(), true)).atomic();
-    let answers = ask_all(&*wrapped);
+    let answers = call_all(&*wrapped);
     let (facts, calls) = answers.split_last().unwrap();
     assert_eq!(facts, "Shared recorder");
     assert!(calls.iter().all(|answer| answer.contains("closed")), "{calls:?}");
-    assert_eq!((inside.asked.lock().unwrap().len(), inside.places.keys()), (0, 0));
+    assert_eq!((inside.asked.lock().unwrap().len(), inside.permits.keys()), (0, 0));
 }
