@@ -203,7 +203,7 @@ impl Decision {
     }
 
     /// Marks the decision as one about a concurrency limit.
-    pub(crate) fn as_concurrency(self) -> Self {
+    pub(crate) fn into_concurrency(self) -> Self {
         Self { concurrency: true, ..self }
     }
 

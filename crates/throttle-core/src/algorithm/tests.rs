@@ -58,11 +58,11 @@ impl Run {
 
     /// Makes requests until one is denied, and returns how many were allowed.
     fn acquire_until_denied(&mut self) -> u64 {
-        let mut passed = 0;
+        let mut allowed = 0;
         while self.acquire(1).allowed {
-            passed += 1;
+            allowed += 1;
         }
-        passed
+        allowed
     }
 
     /// Returns the decision at another time, without changing the state.
@@ -91,7 +91,7 @@ impl Run {
             Wait::OfToken(part) => {
                 window * u128::from(part) / 1_000 / u128::from(self.rule.limit())
             }
-            Wait::LastWait(more) => {
+            Wait::Last(more) => {
                 let last = self.last.retry_after.unwrap_or(self.last.reset_after);
                 u128::from(last.get().saturating_add_signed(more))
             }

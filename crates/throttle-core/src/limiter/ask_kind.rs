@@ -7,6 +7,7 @@ use crate::rule::checked::CheckedRule;
 
 /// The kind of a request to [`Limiter::begin`](crate::Limiter::begin).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AskKind {
     /// Charges the request if all rules allow it. A denial is a violation, and starts the rule's block.
     Acquire,

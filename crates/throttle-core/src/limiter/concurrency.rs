@@ -131,7 +131,7 @@ impl ConcurrencyLimit {
     pub fn acquire(&self, key: &Key<'_>, counts: bool) -> Reply<Acquired, Error> {
         if let Some((list, left)) = self.shared.limiter.find_in_lists(key) {
             let rule = Arc::clone(&self.shared.rule);
-            let decision = Decision::by_list(rule, list, 1, left).as_concurrency();
+            let decision = Decision::by_list(rule, list, 1, left).into_concurrency();
             let permit = decision.is_allowed().then(PermitGuard::uncounted);
             return Reply::ready(Ok(self.shared.acquired(key, decision, 0, permit, counts)));
         }

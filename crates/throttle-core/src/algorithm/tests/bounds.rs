@@ -99,7 +99,7 @@ fn a_step_back_over_a_boundary_without_requests_starts_no_window_again() {
         }
         allowed += run.acquire_until_denied();
         let most = if algorithm == Algorithm::FixedWindow { 10 } else { 5 };
-        assert!(allowed <= most, "{algorithm}: {allowed} at one edge");
+        assert!(allowed <= most, "{algorithm}: {allowed} at one boundary");
     }
 }
 

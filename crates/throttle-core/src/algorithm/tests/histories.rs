@@ -20,7 +20,7 @@ pub(super) enum Wait {
     /// Thousandths of the time in which one request of the limit becomes free.
     OfToken(u64),
     /// The wait of the last decision, plus or minus this much.
-    LastWait(i64),
+    Last(i64),
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -144,7 +144,7 @@ fn wait_of(number: u16) -> Wait {
         5 | 6 => Wait::OfWindow(part % 1_500),
         7 => Wait::OfWindow(1_000 * (part % 4)),
         8..11 => Wait::OfToken(part),
-        _ => Wait::LastWait((part % 3) as i64 - 1),
+        _ => Wait::Last((part % 3) as i64 - 1),
     }
 }
 
