@@ -7,7 +7,7 @@
 use std::{mem, slice, sync::Arc, time::Duration};
 
 use crate::{
-    algorithm::turns_behind,
+    algorithm::fitting_requests_behind,
     receipt::Receipt,
     rule::{algorithm::Algorithm, checked::CheckedRule},
     shared_flag::SharedFlag,
@@ -153,7 +153,7 @@ pub struct Decision {
     degraded: bool,
     listed: Option<ListMatch>,
     /// Whether the decision is about a concurrency limit, not about a rate.
-    places: bool,
+    concurrency: bool,
     /// Whether its charge was refunded or reconciled; its clones share this.
     changed: SharedFlag,
 }
@@ -177,7 +177,7 @@ impl Decision {
             cost,
             degraded,
             listed: None,
-            places: false,
+            concurrency: false,
             changed: SharedFlag::default(),
         }
     }
@@ -197,7 +197,7 @@ impl Decision {
             cost: 1,
             degraded,
             listed: None,
-            places: true,
+            concurrency: true,
             changed: SharedFlag::default(),
         }
     }
@@ -228,7 +228,7 @@ impl Decision {
             cost,
             degraded: false,
             listed: Some(listed),
-            places: false,
+            concurrency: false,
             changed: SharedFlag::default(),
         }
     }
@@ -346,7 +346,7 @@ impl Decision {
         self.changed.set()
     }
 
-    /// Removes that mark: the charge was certainly not changed.
+    /// Clears that mark: the charge was certainly not changed.
     pub(crate) fn cancel_change(&self) {
         self.changed.clear();
     }
@@ -359,14 +359,14 @@ impl Decision {
         updated
     }
 
-    fn settled(&self, actual: u64) -> Self {
-        let mut told = self.clone();
-        let verdict = &mut told.verdict;
+    fn reconciled(&self, actual: u64) -> Self {
+        let mut updated = self.clone();
+        let verdict = &mut updated.verdict;
         if let Some(receipt) = verdict.receipt {
             let remaining = verdict.remaining;
             // What is freed within a queue is a freed slot: those behind keep their scheduled times.
             let is_last = self.rule.algorithm() != Algorithm::LeakyBucket
-                || remaining == turns_behind(&self.rule, receipt.fill_level());
+                || remaining == fitting_requests_behind(&self.rule, receipt.fill_level());
             verdict.remaining = match actual < self.cost && !is_last {
                 true => remaining.max(self.cost - actual),
                 false => remaining.saturating_add(self.cost).saturating_sub(actual),
@@ -380,11 +380,11 @@ impl Decision {
     }
 }
 
-/// A flag that is set once through a shared reference. A clone has its own flag.
+/// The decisions of all rules about one request.
 #[derive(Clone, Debug)]
 pub struct Decisions(OneOrMore);
 
-/// Has no index where there is one decision, so that it is as small as that.
+/// One decision has no index, so that the type is no larger than a decision.
 #[derive(Clone, Debug)]
 enum OneOrMore {
     One(Decision),

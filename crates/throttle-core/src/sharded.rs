@@ -50,7 +50,7 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Returns an iterator that locks every shard, one after the other.
+    /// Sweeps the shard of this number, or `own`, whose lock the caller holds, if another thread holds that of the other.
     #[cold]
     pub fn sweep(&self, number: usize, own: &mut T, sweep: impl FnOnce(&mut T)) {
         match self.try_lock(number) {
@@ -59,7 +59,7 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Locks every shard, one after the other.
+    /// Returns an iterator that locks every shard, one after the other.
     pub fn each(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
         (0..self.shards.len()).map(|index| self.lock(index))
     }
@@ -71,10 +71,7 @@ impl<T> fmt::Debug for Sharded<T> {
     }
 }
 
-/// Returns the capacity to shrink a map to that holds `len` entries, or `None` if it should keep its capacity.
-///
-/// A map shrinks when its capacity exceeds both `small` and four times its length. It keeps twice its length, so
-/// that a map of a constant size neither shrinks nor grows all the time.
+/// A counter of calls, which shows when a sweep for expired entries is due.
 #[derive(Default, Debug)]
 pub struct DueSweeps {
     calls: u32,
@@ -89,8 +86,10 @@ impl DueSweeps {
     }
 }
 
-/// Returns the capacity to which a map shrinks that holds `len` entries: none while its capacity is at most
-/// four times as much, or `small`.
+/// Returns the capacity to shrink a map to that holds `len` entries, or `None` if it should keep its capacity.
+///
+/// A map shrinks when its capacity exceeds both `small` and four times its length. It keeps twice its length, so
+/// that a map of a constant size neither shrinks nor grows all the time.
 #[inline]
 #[must_use]
 pub fn shrunk(len: usize, capacity: usize, small: usize) -> Option<usize> {
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_reach_every_shard_that_is_free_and_otherwise_the_callers_own() {
+    fn a_sweep_reaches_every_free_shard_and_otherwise_that_of_the_caller() {
         let table = Sharded::new(4, |_| 0);
         let _held = table.lock(2);
         let mut due = DueSweeps::default();
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_shrinks_when_it_is_much_larger_than_what_it_holds() {
+    fn a_map_shrinks_when_its_capacity_is_much_larger_than_its_length() {
         assert_eq!(shrunk(0, 64, 64), None);
         assert_eq!(shrunk(0, 65, 64), Some(0));
         assert_eq!(shrunk(100, 400, 64), None);

@@ -17,7 +17,7 @@ pub(crate) struct Shard {
     eviction: Eviction,
     capacity: usize,
     due_sweeps: DueSweeps,
-    hand: usize,
+    cursor: usize,
 }
 
 /// The number of calls between two sweeps for expired slots.
@@ -33,7 +33,7 @@ impl Shard {
     pub(crate) fn new(capacity: usize, seed: u64) -> Self {
         let eviction = Eviction::new(seed);
         let due_sweeps = DueSweeps::default();
-        Self { slots: HashTable::new(), eviction, capacity, due_sweeps, hand: 0 }
+        Self { slots: HashTable::new(), eviction, capacity, due_sweeps, cursor: 0 }
     }
 
     /// Returns the index of a slot.

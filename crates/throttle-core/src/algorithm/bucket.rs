@@ -360,11 +360,11 @@ impl Bucket {
     /// It is the maximum over the freed slots and the end of the queue, not their sum: a request must fit in one of
     /// them.
     #[cold]
-    fn turns_left(&self, rule: &CheckedRule) -> u64 {
+    fn fitting_requests(&self, rule: &CheckedRule) -> u64 {
         let backlog = self.backlog.get();
-        let slots = if backlog <= room(rule) { self.freed_slots() } else { &[] };
+        let slots = if backlog <= capacity(rule) { self.freed_slots() } else { &[] };
         let in_slots = slots.iter().map(|slot| fit(rule, slot.from.get(), slot.len())).max();
-        in_slots.unwrap_or(0).max(turns_behind(rule, backlog))
+        in_slots.unwrap_or(0).max(fitting_requests_behind(rule, backlog))
     }
 
     #[inline]
@@ -386,28 +386,28 @@ impl Bucket {
         drain_time(backlog + behind, rule).plus(Micros::new(wait))
     }
 
-    /// Returns whether the state must be kept for longer than until the whole limit is free.
-    pub(super) fn is_returned_to_other(&self, algorithm: Algorithm) -> bool {
-        match self.returned.as_deref() {
+    /// Returns whether it keeps refunds in the form of the other kind of bucket.
+    pub(super) fn is_refunded_by_other(&self, algorithm: Algorithm) -> bool {
+        match self.refunded.as_deref() {
             None => false,
-            Some(Returned::Offset(_)) => algorithm == Algorithm::LeakyBucket,
-            Some(Returned::FreedSlots(_)) => algorithm != Algorithm::LeakyBucket,
+            Some(Refunded::Offset(_)) => algorithm == Algorithm::LeakyBucket,
+            Some(Refunded::FreedSlots(_)) => algorithm != Algorithm::LeakyBucket,
         }
     }
 
-    /// Returns whether it must be kept for longer than until all of the limit is free.
+    /// Returns whether the state must be kept for longer than until the whole limit is free.
     #[inline]
     pub(super) fn outlives_reset(&self) -> bool {
         matches!(self.refunded.as_deref(), Some(Refunded::Offset(_)))
     }
 }
 
-/// A bound above every backlog that rules allow; a state that another program wrote may exceed it.
-pub(crate) fn turns_behind(rule: &CheckedRule, position: u128) -> u64 {
-    fit(rule, position, room(rule).saturating_sub(position))
+/// Returns how many requests of cost 1 are allowed at the end of a queue whose backlog ends at `position`.
+pub(crate) fn fitting_requests_behind(rule: &CheckedRule, position: u128) -> u64 {
+    fit(rule, position, capacity(rule).saturating_sub(position))
 }
 
-/// Returns how many requests of cost 1 find so much room from a position on, and have their turn soon enough.
+/// Returns how many requests of cost 1 fit in `room` from a position on, and start within the rule's `max_delay`.
 fn fit(rule: &CheckedRule, from: u128, room: u128) -> u64 {
     let window = rule.window().get();
     let fit = quotient(room, window);
@@ -416,8 +416,8 @@ fn fit(rule: &CheckedRule, from: u128, room: u128) -> u64 {
     fit.min(left.map_or(0, |left| quotient(left, window).saturating_add(1)))
 }
 
-/// No rule lets so much in; somebody else may have written it.
-const MOST: u128 = 1 << 120;
+/// A bound above every backlog that rules allow; a state that another program wrote may exceed it.
+const MAX_BACKLOG: u128 = 1 << 120;
 
 /// Returns the capacity of the backlog, B·W.
 fn capacity(rule: &CheckedRule) -> u128 {

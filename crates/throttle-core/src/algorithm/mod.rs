@@ -31,7 +31,7 @@ pub mod tag;
 
 pub(crate) use self::{
     answer::{ChargeOutcome, Decided},
-    bucket::turns_behind,
+    bucket::fitting_requests_behind,
 };
 pub use self::{codec::CorruptState, state::State};
 

@@ -126,7 +126,7 @@ impl State {
                 .is_some_and(|extra| extra.others.iter().any(|other| other.is_ahead(now)))
     }
 
-    /// Returns whether `cost` is allowed; it charges nothing.
+    /// Returns whether a peek may advance the state in place: it then loses nothing that another rule of its name keeps.
     #[must_use]
     pub fn is_advanced_by_peek(&self, rule: &CheckedRule, now: Micros) -> bool {
         let others = self.extra.iter().flat_map(|extra| &extra.others);
@@ -134,7 +134,7 @@ impl State {
         !all.any(|usage| usage.loses_by(rule)) || self.is_ahead(now)
     }
 
-    /// Says whether `cost` would be admitted; charges nothing.
+    /// Returns whether `cost` is allowed; it charges nothing.
     #[inline]
     pub(crate) fn decide(&self, rule: &CheckedRule, now: Micros, cost: u64) -> Decided {
         let exceeds_capacity = cost > rule.capacity();
@@ -280,7 +280,7 @@ impl Usage {
             Self::SlidingCounter(state) => state.window != rule.window(),
             Self::SlidingLog(state) => state.window != rule.window(),
             Self::Bucket(state) => {
-                state.window != rule.window() || state.is_returned_to_other(rule.algorithm())
+                state.window != rule.window() || state.is_refunded_by_other(rule.algorithm())
             }
         };
         is_other && self.is_of(rule.algorithm())

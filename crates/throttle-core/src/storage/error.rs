@@ -52,13 +52,13 @@ impl StorageError {
         Self { kind: Kind::OfKey(error.into()), effect: Effect::None }
     }
 
-    /// Creates the error for incrementing a value that is not a whole number; the value is unchanged.
+    /// Returns the error of an operation of which a part may have been carried out.
     #[must_use]
     pub fn with_unknown_effect(self) -> Self {
         Self { effect: Effect::Unknown, ..self }
     }
 
-    /// Says that a value to be incremented is no whole number; it stayed as it was.
+    /// Creates the error for incrementing a value that is not a whole number; the value is unchanged.
     #[must_use]
     pub fn not_an_integer(key: &str) -> Self {
         Self { kind: Kind::NotAnInteger { key: quoted(key) }, effect: Effect::None }

@@ -55,7 +55,7 @@ async fn repay_one(
         return Ok(0);
     }
     // A debt that is denied shuts nobody out, and one of a queue waits for no turn.
-    let rule = Arc::new(debt.rule.without_block().with_longest_delay(Duration::MAX));
+    let rule = Arc::new(debt.rule.without_block().with_max_delay(Duration::MAX));
     let (mut charged, mut asked) = (0, cost);
     for _ in 0..TRIES {
         let outcome = match charge(storage, debt, &rule, asked).await {
