@@ -1,10 +1,10 @@
-//! Work that is done before a call and again after it.
+//! Work that runs before a call and again after it.
 
 use throttle_core::Reply;
 
-/// A guard that does its work when it is created, and again when it is dropped.
+/// A guard that runs its work when it is created, and again when it is dropped.
 ///
-/// So the work is done after a call, too, where the call fails, panics or is dropped.
+/// So the work also runs after a call that fails, panics or is dropped.
 pub(crate) struct BeforeAndAfter<F: Fn()>(F);
 
 impl<F: Fn() + Send + 'static> BeforeAndAfter<F> {
@@ -13,7 +13,7 @@ impl<F: Fn() + Send + 'static> BeforeAndAfter<F> {
         Self(work)
     }
 
-    /// Ends with the answer of a call.
+    /// Drops the guard when the call has completed.
     pub(crate) fn until<T: Send + 'static>(self, reply: Reply<T>) -> Reply<T> {
         reply.then(move |answer| {
             drop(self);

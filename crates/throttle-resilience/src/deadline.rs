@@ -1,4 +1,4 @@
-//! A storage whose answers come in time or not at all.
+//! A deadline for every call of a storage.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -6,11 +6,11 @@ use throttle_core::{AtomicStorage, Reply, Storage, StorageCall, StorageError, Wr
 
 use crate::{error::Error, timer::within};
 
-/// Gives every call of a storage a deadline; what comes later is dropped.
+/// A wrapper that ends calls of a storage that take too long.
 ///
-/// A call that is late may have been carried out ([`Effect::Unknown`](throttle_core::Effect)), so
-/// it is not sent again: its charge may have been made, and then it counts. What answers at once pays
-/// for no timer.
+/// A late call returns [`Error::Late`](crate::Error::Late), and its answer is dropped. It may have
+/// been carried out ([`Effect::Unknown`](throttle_core::Effect)), so it is not retried: if its
+/// charge was made, the charge counts. A storage that answers immediately pays for no timer.
 ///
 /// # Examples
 ///
@@ -29,7 +29,7 @@ pub struct Deadline {
     deadlines: Deadlines,
 }
 
-/// Says how long each kind of call may take.
+/// The deadlines of each kind of call.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Deadlines {
@@ -42,12 +42,14 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Gives decisions 100 ms, all else a second, and `clear`, which visits every key, a minute.
+    /// Creates the default deadlines: 100 ms for decisions, a minute for `clear`, which visits
+    /// every key, and a second for all other calls.
     pub fn new() -> Self {
         Self::of(Duration::from_millis(100))
     }
 
-    /// Gives decisions (acquire and peek) so long, and the rest what [`Deadlines::new`] gives it.
+    /// Sets the deadline of decisions (`acquire` and `peek`); the other calls have those of
+    /// [`Deadlines::new`].
     pub fn of(decision: Duration) -> Self {
         let second = Duration::from_secs(1);
         Self {
@@ -60,39 +62,39 @@ impl Deadlines {
         }
     }
 
-    /// Bounds decisions that charge; default 100 ms.
+    /// Sets the deadline of decisions that charge. Default: 100 ms.
     pub fn acquire(self, acquire: Duration) -> Self {
         Self { acquire, ..self }
     }
 
-    /// Bounds decisions that charge nothing; default 100 ms.
+    /// Sets the deadline of decisions that do not charge. Default: 100 ms.
     pub fn peek(self, peek: Duration) -> Self {
         Self { peek, ..self }
     }
 
-    /// Bounds refunds; default 1 s.
+    /// Sets the deadline of refunds. Default: 1 s.
     pub fn refund(self, refund: Duration) -> Self {
         Self { refund, ..self }
     }
 
-    /// Bounds resets; default 1 s.
+    /// Sets the deadline of resets. Default: 1 s.
     pub fn reset(self, reset: Duration) -> Self {
         Self { reset, ..self }
     }
 
-    /// Bounds `get`, `set`, `increment`, `delete` and `exists`; default 1 s.
+    /// Sets the deadline of `get`, `set`, `increment`, `delete` and `exists`. Default: 1 s.
     pub fn operations(self, operations: Duration) -> Self {
         Self { operations, ..self }
     }
 
-    /// Bounds `clear`; default a minute.
+    /// Sets the deadline of `clear`. Default: 60 s.
     pub fn clear(self, clear: Duration) -> Self {
         Self { clear, ..self }
     }
 
     fn bound(&self, call: StorageCall) -> Duration {
         match call {
-            // A permit whose answer is late is released by the storage: its reply is dropped.
+            // If the answer is late, its reply is dropped, and the storage releases the permit.
             StorageCall::Acquire | StorageCall::AcquirePermit => self.acquire,
             StorageCall::Peek | StorageCall::PermitsInUse => self.peek,
             StorageCall::Refund => self.refund,
@@ -137,7 +139,7 @@ impl Wrapper for Deadline {
     }
 }
 
-/// Passes on what is there; gives what is on its way so long.
+/// Returns a ready answer as it is, and ends a pending one after `span`.
 #[inline]
 pub(crate) fn in_time<T: Send + 'static>(reply: Reply<T>, span: Duration) -> Reply<T> {
     match reply.into_ready() {

@@ -1,20 +1,23 @@
-//! What wrappers say where a storage said nothing.
+//! Errors that a wrapper returns itself, without an answer from the storage.
 
 use std::time::Duration;
 
-/// Says why a wrapper answers with an error of its own.
+/// The reason why a wrapper returns an error of its own.
 ///
-/// It is the source of the [`StorageError`](throttle_core::StorageError) that callers get.
+/// Callers find it as the source of the [`StorageError`](throttle_core::StorageError).
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The storage did not answer in time; nobody knows whether it will have done it.
+    /// The storage did not answer within the deadline. The call may still have been carried out.
     #[error(
-        "no answer within {0:?}; the call may have been carried out, so it is not sent again. If this \
-         is frequent, look at the storage, or give it a longer deadline"
+        "no answer within {0:?}; the call may have been carried out, so it is not retried. If this \
+         is frequent, check the storage or set a longer deadline"
     )]
     Late(Duration),
-    /// The storage was not asked, because it failed too often lately.
-    #[error("it failed too often lately and is not asked for a moment; the log says why")]
+    /// The circuit is open: the storage failed too often recently and was not called.
+    #[error(
+        "the circuit is open: the storage failed too often and is not called for a moment; see the log \
+         for the cause"
+    )]
     CircuitOpen,
 }

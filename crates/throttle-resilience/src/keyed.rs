@@ -1,16 +1,16 @@
-//! What is kept by key, by the wrappers that keep something.
+//! Helpers of wrappers that keep data by key.
 
 use std::{hash::Hasher, sync::Arc};
 
 use throttle_core::{ChargeRequest, Clock, Key};
 
-/// Returns the one key that a request is about.
+/// Returns the key of a request, if all its charges have the same key.
 pub(crate) fn only_key<'a>(request: &ChargeRequest<'a>) -> Option<&'a Key<'a>> {
     let (first, rest) = request.charges().split_first()?;
     rest.iter().all(|charge| charge.key() == first.key()).then_some(first.key())
 }
 
-/// Returns whether both go by the same clock.
+/// Returns whether both are the same clock.
 pub(crate) fn same_clock(one: Option<&Arc<dyn Clock>>, two: Option<&Arc<dyn Clock>>) -> bool {
     match (one, two) {
         (None, None) => true,
@@ -19,7 +19,7 @@ pub(crate) fn same_clock(one: Option<&Arc<dyn Clock>>, two: Option<&Arc<dyn Cloc
     }
 }
 
-/// Passes on the hash that a key brings.
+/// A hasher for keys that are hashes already.
 #[derive(Default)]
 pub(crate) struct AsIs(u64);
 

@@ -1,4 +1,4 @@
-//! Callbacks that tell of changes.
+//! Callbacks for changes of state.
 
 use std::{
     fmt,
@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-/// Calls what users gave for changes of a kind.
+/// The callbacks that users registered for one kind of change.
 pub(crate) struct Observers<T>(Vec<Callback<T>>);
 
 type Callback<T> = Arc<dyn Fn(&T) + Send + Sync>;
@@ -16,11 +16,11 @@ impl<T> Observers<T> {
         self.0.push(Arc::new(callback));
     }
 
-    /// Calls all; one that panics is logged, and harms neither the request nor the storage.
-    pub(crate) fn tell(&self, change: &T) {
+    /// Calls all callbacks. A panic is logged and affects neither the request nor the storage.
+    pub(crate) fn notify(&self, change: &T) {
         for callback in &self.0 {
             if catch_unwind(AssertUnwindSafe(|| callback(change))).is_err() {
-                tracing::error!("a callback for changes of a storage's state panicked");
+                tracing::error!("an on_change callback panicked");
             }
         }
     }

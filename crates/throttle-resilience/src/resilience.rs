@@ -1,4 +1,4 @@
-//! All wrappers in their order, in one line.
+//! A builder for all wrappers in the recommended order.
 
 use std::{fmt, sync::Arc};
 
@@ -14,11 +14,18 @@ use crate::{
     leases::{LeaseBudget, LeaseStats, Leases},
 };
 
-/// Composes the wrappers in the order in which they belong.
+/// A builder that nests the wrappers in the recommended order.
 ///
-/// From the storage outwards: [`Deadline`], so that every call ends; [`CircuitBreaker`], which sees what
-/// was late; [`Leases`], if wanted, whose batches both of them guard; [`Fallback`], which answers for all
-/// of them; [`DenialCache`], if wanted, which asks none of them. Deadline and breaker are there without being asked for; rules are closed.
+/// From the storage outwards:
+///
+/// - [`Deadline`] ends every call in time.
+/// - [`CircuitBreaker`] sees late calls as failures.
+/// - [`Leases`], optional: the deadline and the breaker guard the calls that fetch batches.
+/// - [`Fallback`] decides when any of these fails.
+/// - [`DenialCache`], optional, calls none of them for a cached denial.
+///
+/// The deadline and the breaker are always present. Rules fail closed unless
+/// [`Resilience::failure_modes`] sets something else.
 ///
 /// # Examples
 ///
@@ -43,43 +50,46 @@ pub struct Resilience<S> {
     denials: Option<usize>,
     leases: Vec<(String, LeaseBudget)>,
     leased_keys: Option<usize>,
-    servers: Option<Instances>,
+    instances: Option<Instances>,
 }
 
 impl<S: Storage> Resilience<S> {
-    /// Begins with the storage to protect.
+    /// Creates a builder for the storage to protect.
     pub fn new(storage: S) -> Self {
         let (deadlines, circuit, modes) = Default::default();
-        let (denials, leases, leased_keys, servers) = Default::default();
-        Self { storage, deadlines, circuit, modes, denials, leases, leased_keys, servers }
+        let (denials, leases, leased_keys, instances) = Default::default();
+        Self { storage, deadlines, circuit, modes, denials, leases, leased_keys, instances }
     }
 
-    /// Bounds how long calls take; a duration bounds decisions. Default [`Deadlines::new`].
+    /// Sets how long calls may take; a plain duration is the deadline of decisions. Default:
+    /// [`Deadlines::new`].
     pub fn deadline(mut self, deadlines: impl Into<Deadlines>) -> Self {
         self.deadlines = deadlines.into();
         self
     }
 
-    /// Says when the storage is left alone; default [`CircuitBreakerConfig::new`].
+    /// Configures the circuit breaker. Default: [`CircuitBreakerConfig::new`].
     pub fn breaker(mut self, circuit: CircuitBreakerConfig) -> Self {
         self.circuit = circuit;
         self
     }
 
-    /// Says what the rules do while the storage fails; default [`FailureModes::fail_closed`].
+    /// Sets the behavior of rules while the storage fails. Default: [`FailureModes::fail_closed`].
     pub fn failure_modes(mut self, modes: FailureModes) -> Self {
         self.modes = modes;
         self
     }
 
-    /// Keeps denials of up to so many keys at hand; default: none.
+    /// Adds a [`DenialCache`] for up to `max_keys` keys. Default: no denial cache.
     pub fn denial_cache(mut self, max_keys: usize) -> Self {
         self.denials = Some(max_keys);
         self
     }
 
-    /// Takes permits of this rule in batches, for keys that are asked for often: see [`Leases`], and say
-    /// how many servers there are ([`Resilience::instances`]). May be said for several rules.
+    /// Leases permits of this rule for hot keys; see [`Leases`].
+    ///
+    /// Set the number of instances as well ([`Resilience::instances`]). May be called once per
+    /// rule.
     ///
     /// ```
     /// # use throttle_core::Storage; use throttle_resilience::{LeaseBudget, Resilience, Resilient};
@@ -87,35 +97,35 @@ impl<S: Storage> Resilience<S> {
     ///     Resilience::new(redis).instances(3).lease("api", LeaseBudget::percent(5)).build()
     /// }
     /// ```
-    pub fn lease(mut self, rule: impl Into<String>, accuracy: LeaseBudget) -> Self {
-        self.leases.push((rule.into(), accuracy));
+    pub fn lease(mut self, rule: impl Into<String>, budget: LeaseBudget) -> Self {
+        self.leases.push((rule.into(), budget));
         self
     }
 
-    /// Leases up to so many keys at once; default 10,000.
+    /// Sets how many keys are leased at a time. Default: 10,000.
     pub fn leased_keys(mut self, max_keys: usize) -> Self {
         self.leased_keys = Some(max_keys);
         self
     }
 
-    /// Says how many servers share the limits, for leases; default: what [`FailureModes::local`] was given,
-    /// or 1.
-    pub fn instances(mut self, servers: impl Into<Instances>) -> Self {
-        self.servers = Some(servers.into());
+    /// Sets how many instances share the limits; leases need it. Default: the number that
+    /// [`FailureModes::local`] was given, or 1.
+    pub fn instances(mut self, instances: impl Into<Instances>) -> Self {
+        self.instances = Some(instances.into());
         self
     }
 
-    /// Wraps the storage.
+    /// Wraps the storage in the configured wrappers.
     #[must_use]
     pub fn build(self) -> Resilient {
-        let of_modes = self.modes.local.as_ref().map(|local| local.servers.clone());
-        let servers = self.servers.or(of_modes).unwrap_or(Instances::fixed(1));
+        let from_modes = self.modes.local.as_ref().map(|local| local.instances.clone());
+        let instances = self.instances.or(from_modes).unwrap_or(Instances::fixed(1));
         let deadline = Deadline::new(self.storage, self.deadlines);
         let breaker = CircuitBreaker::new(deadline, self.circuit);
         let leases = (!self.leases.is_empty()).then(|| {
             let rules = self.leases.into_iter();
-            let leases = Leases::new(breaker.clone(), servers);
-            let leases = rules.fold(leases, |leases, (name, accuracy)| leases.rule(name, accuracy));
+            let leases = Leases::new(breaker.clone(), instances);
+            let leases = rules.fold(leases, |leases, (name, budget)| leases.rule(name, budget));
             let leases = leases.max_keys(self.leased_keys.unwrap_or(10_000));
             leases.deadline(self.deadlines.acquire).build()
         });
@@ -132,7 +142,7 @@ impl<S: Storage> Resilience<S> {
     }
 }
 
-/// A storage with its wrappers; clones share them.
+/// A storage in its wrappers. Clones share their state.
 #[derive(Clone)]
 pub struct Resilient {
     outermost: Arc<dyn AtomicStorage>,
@@ -142,22 +152,22 @@ pub struct Resilient {
     denials: Option<DenialCache>,
 }
 
-/// Counts what the wrappers saw and did.
+/// Statistics of all wrappers.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ResilienceStats {
-    /// The circuit breaker's.
+    /// Statistics of the circuit breaker.
     pub circuit: CircuitStats,
-    /// What was taken in batches, if rules are leased.
+    /// Statistics of the leases, if any rule is leased.
     pub leases: Option<LeaseStats>,
-    /// What was answered without the storage.
+    /// Statistics of the fallback.
     pub fallback: FallbackStats,
-    /// What was refused without asking, if denials are kept at hand.
+    /// Statistics of the denial cache, if there is one.
     pub denials: Option<DenialCacheStats>,
 }
 
 impl Resilient {
-    /// Returns what the wrappers saw and did so far.
+    /// Returns the statistics since the wrappers were created.
     #[must_use]
     pub fn stats(&self) -> ResilienceStats {
         ResilienceStats {
@@ -168,14 +178,16 @@ impl Resilient {
         }
     }
 
-    /// Gives back what is held in leases, and leases nothing from now on; for before the process ends.
+    /// Returns all leased permits to the storage and stops leasing.
+    ///
+    /// Call it before the process ends.
     pub async fn close(&self) {
         if let Some(leases) = &self.leases {
             leases.close().await;
         }
     }
 
-    /// Returns the wrapper that answers without the storage.
+    /// Returns the fallback, for example to set the number of instances at run time.
     #[must_use]
     pub fn fallback(&self) -> &Fallback {
         &self.fallback

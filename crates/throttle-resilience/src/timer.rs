@@ -1,13 +1,13 @@
-//! Waits that end.
+//! A timeout that works in every executor.
 
 use std::{future::Future, future::poll_fn, pin::Pin, pin::pin, task::Poll, time::Duration};
 
 use tokio::runtime::Handle;
 
-/// Waits for `future`, but no longer than `span`; then it is dropped.
+/// Waits for `future` for at most `span`, then drops it.
 ///
-/// Within a tokio runtime the runtime's timer is used, which costs a fraction of one that any executor
-/// can wait for.
+/// In a tokio runtime this uses the runtime's timer, which is much cheaper than a timer for any
+/// executor.
 pub(crate) async fn within<T>(span: Duration, future: impl Future<Output = T>) -> Option<T> {
     if Handle::try_current().is_ok() {
         return tokio::time::timeout(span, future).await.ok();

@@ -30,7 +30,7 @@ async fn a_flood_of_one_key_is_refused_at_hand() {
     assert_eq!(admitted(&limiter, "k", "r", 10_000).await, 10);
     assert!(storage.calls() < 25, "{} calls for 10,000 requests", storage.calls());
     let figures = denials.stats();
-    assert_eq!((figures.answered, figures.keys), (10_000 - storage.calls(), 1));
+    assert_eq!((figures.hits, figures.keys), (10_000 - storage.calls(), 1));
     assert_eq!(admitted(&limiter, "other", "r", 10).await, 10, "other keys are not concerned");
     let metrics = limiter.metrics();
     assert_eq!((metrics.denied, metrics.violations), (9_990, 9_990));
@@ -88,7 +88,7 @@ async fn what_this_handle_resets_refunds_or_clears_is_seen_at_once() {
     assert_eq!(admitted(&limiter, "k", "r", 5).await, 2);
     limiter.reset("k", "r").await.unwrap();
     assert_eq!(admitted(&limiter, "k", "r", 5).await, 2, "it is not shut any more");
-    assert!(denials.stats().answered > 0);
+    assert!(denials.stats().hits > 0);
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn random_histories_get_the_answers_of_the_storage_itself() {
                 clock.advance(Duration::from_micros(random.u64(..8_000)));
             }
         }
-        at_hand += denials.stats().answered;
+        at_hand += denials.stats().hits;
     }
     println!("{at_hand} of 90,000 were answered at hand");
     assert!(at_hand > 2_000, "{at_hand}");
@@ -359,7 +359,7 @@ async fn a_request_of_several_keys_is_put_to_the_storage() {
     for _ in 0..5 {
         let _ = limiter.storage().acquire(&ChargeRequest::new(&charges, None)).await.unwrap();
     }
-    assert_eq!((storage.calls(), denials.stats().answered), (5, 0));
+    assert_eq!((storage.calls(), denials.stats().hits), (5, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

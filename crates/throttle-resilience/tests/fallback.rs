@@ -28,7 +28,7 @@ fn of_rule(rule: Rule, behaviour: Behaviour, modes: FailureModes) -> (Limiter, M
 async fn repaid(fallback: &Fallback, storage_is_asked_by: &Limiter) {
     until("the debts to be charged", SOON, || async {
         let _ = storage_is_asked_by.peek("nobody", "r").await;
-        fallback.stats().debts == 0 && fallback.stats().repaid > 0
+        fallback.stats().deferred == 0 && fallback.stats().replayed > 0
     })
     .await;
 }
@@ -141,14 +141,14 @@ async fn what_was_admitted_locally_is_charged_when_the_storage_is_back() {
         let (limiter, storage, fallback) = of_rule(rule, Behaviour::Fails, local(2));
         assert_eq!(admitted(&limiter, "k", "r", 30).await, 30);
         assert_eq!(limiter.check_cost("l", "r", 7).await.unwrap().remaining(), 43);
-        assert_eq!(fallback.stats().debts, 2);
+        assert_eq!(fallback.stats().deferred, 2);
         storage.be(Behaviour::AtOnce);
         repaid(&fallback, &limiter).await;
         let left = limiter.peek("k", "r").await.unwrap();
         assert!(!left.is_degraded());
         assert_eq!(left.remaining(), 70, "{algorithm}");
         assert_eq!(limiter.peek("l", "r").await.unwrap().remaining(), 93, "{algorithm}");
-        assert_eq!(fallback.stats().repaid, 37);
+        assert_eq!(fallback.stats().replayed, 37);
     }
 }
 
@@ -195,7 +195,7 @@ async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
     let standing = limiter.peek("k", "r").await.unwrap();
     assert_eq!((standing.remaining(), standing.is_blocked()), (0, false));
     let figures = fallback.stats();
-    assert_eq!((figures.repaid, figures.forgiven), (5, 7));
+    assert_eq!((figures.replayed, figures.dropped), (5, 7));
 }
 
 #[tokio::test]
@@ -262,7 +262,7 @@ async fn a_debt_that_no_longer_counts_is_not_charged() {
     storage.be(Behaviour::AtOnce);
     until("the debts to be forgotten", SOON, || async {
         let _ = limiter.peek("nobody", "r").await;
-        fallback.stats().debts == 0
+        fallback.stats().deferred == 0
     })
     .await;
     assert_eq!(limiter.peek("l", "r").await.unwrap().remaining(), 6);
@@ -272,7 +272,7 @@ async fn a_debt_that_no_longer_counts_is_not_charged() {
 async fn what_may_have_been_charged_is_not_charged_again() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 100), Behaviour::LosesAnswers, local(1));
     assert_eq!(admitted(&limiter, "k", "r", 10).await, 10);
-    assert_eq!(fallback.stats().debts, 0);
+    assert_eq!(fallback.stats().deferred, 0);
     storage.be(Behaviour::AtOnce);
     assert_eq!(limiter.check("k", "r").await.unwrap().remaining(), 89, "the ten were charged");
 }
@@ -282,7 +282,7 @@ async fn a_reset_during_an_outage_frees_the_key_here_and_says_that_it_failed() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, local(2));
     assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
     limiter.reset("k", "r").await.unwrap_err();
-    assert_eq!(fallback.stats().debts, 0);
+    assert_eq!(fallback.stats().deferred, 0);
     assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
     storage.be(Behaviour::AtOnce);
     limiter.reset("k", "r").await.unwrap();
@@ -308,10 +308,10 @@ async fn debts_are_bounded() {
         assert!(limiter.check(&format!("{key}"), "r").await.unwrap().is_allowed());
     }
     let figures = fallback.stats();
-    assert_eq!((figures.debts, figures.forgiven), (10, 90));
+    assert_eq!((figures.deferred, figures.dropped), (10, 90));
     storage.be(Behaviour::AtOnce);
     repaid(&fallback, &limiter).await;
-    assert_eq!((fallback.stats().repaid, fallback.stats().forgiven), (10, 90));
+    assert_eq!((fallback.stats().replayed, fallback.stats().dropped), (10, 90));
 }
 
 #[tokio::test]
@@ -325,10 +325,10 @@ async fn debts_wait_for_the_next_time_when_the_storage_fails_again() {
     storage.be(Behaviour::Fails);
     tokio::time::sleep(Duration::from_millis(50)).await;
     let figures = fallback.stats();
-    assert!(figures.debts > 0 && figures.debts + figures.repaid == 50, "{figures:?}");
+    assert!(figures.deferred > 0 && figures.deferred + figures.replayed == 50, "{figures:?}");
     storage.be(Behaviour::AtOnce);
     repaid(&fallback, &limiter).await;
-    assert_eq!(fallback.stats().repaid, 50);
+    assert_eq!(fallback.stats().replayed, 50);
 }
 
 #[tokio::test]
@@ -365,7 +365,7 @@ async fn a_key_that_is_spoilt_is_answered_by_its_mode_and_is_no_outage() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Spoilt, local(1));
     assert!(limiter.check("k", "r").await.unwrap().is_degraded());
     let figures = fallback.stats();
-    assert_eq!((figures.of_key, figures.outages, figures.debts), (1, 0, 0));
+    assert_eq!((figures.key_errors, figures.outages, figures.deferred), (1, 0, 0));
     storage.be(Behaviour::AtOnce);
     assert!(!limiter.check("k", "r").await.unwrap().is_degraded());
 }

@@ -22,7 +22,7 @@ async fn server_of(address: &str) -> (Limiter, Resilient) {
 }
 
 fn known(servers: &[(Limiter, Resilient)]) -> Vec<u64> {
-    servers.iter().map(|(_, storage)| storage.stats().fallback.servers).collect()
+    servers.iter().map(|(_, storage)| storage.stats().fallback.instances).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -134,7 +134,7 @@ async fn a_number_that_is_given_is_not_learnt() {
     let limiter = limiter(wrapped.clone(), [fixed("r", 50)]);
     limiter.check("k", "r").await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!((storage.calls(), wrapped.stats().servers), (1, 7));
+    assert_eq!((storage.calls(), wrapped.stats().instances), (1, 7));
     wrapped.set_instances(9);
-    assert_eq!(wrapped.stats().servers, 9);
+    assert_eq!(wrapped.stats().instances, 9);
 }

@@ -55,10 +55,10 @@ async fn an_outage_of_many_requests_is_four_lines() {
     drop(guard);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let expected = [
-        ("WARN", "the storage fails: its rules go by their modes"),
+        ("WARN", "the storage fails; the failure modes of the rules apply"),
         ("WARN", "the circuit opens"),
         ("INFO", "the circuit closes: the storage is back"),
-        ("INFO", "the storage is back"),
+        ("INFO", "the storage has recovered"),
     ];
     assert_eq!(log.lines().count(), expected.len(), "{log}");
     for (line, (level, words)) in log.lines().zip(expected) {

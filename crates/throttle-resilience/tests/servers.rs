@@ -46,13 +46,13 @@ async fn without_redis_all_servers_together_admit_the_limit_and_no_more() {
         for (limiter, storage) in &servers {
             let back = until("Redis to decide and be charged", Duration::from_secs(5), || async {
                 let decided = limiter.peek("k", "r").await.is_ok_and(|one| !one.is_degraded());
-                decided && storage.stats().fallback.debts == 0
+                decided && storage.stats().fallback.deferred == 0
             });
             println!("back after {:?}: {:?}", back.await, storage.stats());
         }
         let figures = servers.iter().map(|(_, storage)| storage.stats().fallback);
         let (repaid, debts) =
-            figures.fold((0, 0), |sum, one| (sum.0 + one.repaid, sum.1 + one.debts));
+            figures.fold((0, 0), |sum, one| (sum.0 + one.replayed, sum.1 + one.deferred));
         assert_eq!(debts, 0);
         let left = servers[0].0.peek("k", "r").await.unwrap().remaining();
         assert_eq!(left, limit - repaid.min(limit), "{repaid} were charged");

@@ -36,9 +36,9 @@ pub(crate) fn summary(
         "  {reconnects} reconnects, circuits opened {opened} times, back within {back:?}"
     );
     let leases = world.nodes.iter().filter_map(|node| node.storage.stats().leases);
-    let answered: u64 = leases.map(|figures| figures.answered).sum();
+    let answered: u64 = leases.map(|stats| stats.allowed).sum();
     let denials = world.nodes.iter().filter_map(|node| node.storage.stats().denials);
-    let refused: u64 = denials.map(|figures| figures.answered).sum();
+    let refused: u64 = denials.map(|stats| stats.hits).sum();
     let _ = writeln!(text, "  {answered} answered from leases, {refused} denials at hand");
     if let (Some(first), Some(last)) = (samples.get(samples.len() / 4), samples.last()) {
         let [before, after] = [first, last].map(|sample| sample.resident >> 20);

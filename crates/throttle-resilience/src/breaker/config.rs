@@ -1,4 +1,4 @@
-//! What a circuit breaker goes by, and what it tells.
+//! The configuration of a circuit breaker, and what it reports.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::observer::Observers;
 
-/// Says when a circuit breaker opens, for how long, and who is told.
+/// The configuration of a [`CircuitBreaker`](crate::CircuitBreaker).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CircuitBreakerConfig {
@@ -20,7 +20,8 @@ pub struct CircuitBreakerConfig {
 }
 
 impl CircuitBreakerConfig {
-    /// Opens when half of the latest 100 calls failed, once there were 10, for half a second.
+    /// Creates the default configuration: the circuit opens for 500 ms when at least half of the
+    /// latest 100 calls failed, after a minimum of 10 calls.
     pub fn new() -> Self {
         Self {
             window_size: 100,
@@ -33,47 +34,51 @@ impl CircuitBreakerConfig {
         }
     }
 
-    /// Judges by so many of the latest calls, from 1 to a million; default 100.
+    /// Sets the number of latest calls that are considered, from 1 to a million. Default: 100.
     pub fn window_size(mut self, calls: usize) -> Self {
         self.window_size = calls.clamp(1, 1_000_000);
         self
     }
 
-    /// Does not judge before there were so many calls; default 10. More than the window counts as that.
+    /// Sets the number of calls before the circuit can open, at most the window size. Default: 10.
     pub fn minimum_calls(mut self, calls: usize) -> Self {
         self.minimum_calls = calls.max(1);
         self
     }
 
-    /// Opens when this share of the calls was bad, from 0 to 1; default 0.5.
+    /// Sets the share of failed or slow calls at which the circuit opens, from 0 to 1. Default:
+    /// 0.5.
     pub fn failure_rate(mut self, failure_rate: f64) -> Self {
         self.failure_rate = if failure_rate.is_nan() { 0.5 } else { failure_rate.clamp(0.0, 1.0) };
         self
     }
 
-    /// Counts a call that took longer than this as one that failed; default: none is too slow that came
-    /// before its deadline.
+    /// Sets the duration above which a successful call counts as a failure. Default: none, only the
+    /// deadline applies.
     pub fn slow_call_threshold(mut self, span: Duration) -> Self {
         self.slow_call_threshold = Some(span);
         self
     }
 
-    /// Stays open for so long before one request probes whether the storage is back; default 500 ms. Each
-    /// time it is shorter by up to a quarter, at random: servers do not probe all at once, and a storage that
-    /// comes and goes by a beat of its own is not missed each time.
+    /// Sets how long the circuit stays open before a call probes the storage. Default: 500 ms.
+    ///
+    /// Each period is shortened by a random part of up to a quarter. So instances do not all probe
+    /// at the same time, and probes do not fall into step with a storage that fails periodically.
     pub fn open_duration(mut self, span: Duration) -> Self {
         self.open_duration = span;
         self
     }
 
-    /// Closes after so many probes in a row went well, one at a time; default 1.
+    /// Sets how many consecutive probes must succeed before the circuit closes, one at a time.
+    /// Default: 1.
     pub fn half_open_calls(mut self, half_open_calls: u32) -> Self {
         self.half_open_calls = half_open_calls.max(1);
         self
     }
 
-    /// Calls `callback` for each change of state, on the path of the request that changed it: keep it
-    /// short. May be said several times.
+    /// Adds a callback for changes of state. May be called more than once.
+    ///
+    /// The callback runs in the request that caused the change, so keep it short.
     pub fn on_change(mut self, callback: impl Fn(&CircuitChange) + Send + Sync + 'static) -> Self {
         self.observers.add(callback);
         self
@@ -86,45 +91,45 @@ impl Default for CircuitBreakerConfig {
     }
 }
 
-/// Says whether calls go through.
+/// The state of a circuit.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CircuitState {
-    /// All calls go through.
+    /// All calls are made.
     Closed,
-    /// None does.
+    /// No calls are made.
     Open,
-    /// One does, to see whether the storage is back.
+    /// One call at a time probes whether the storage is back.
     HalfOpen,
 }
 
-/// Tells that a circuit changed its state.
+/// A change of a circuit's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct CircuitChange {
-    /// The state before.
+    /// The previous state.
     pub from: CircuitState,
-    /// The state from now on.
+    /// The new state.
     pub to: CircuitState,
-    /// What the call failed with that changed it; none if it went well or was too slow.
+    /// The error of the call that caused the change, if it failed.
     pub error: Option<String>,
 }
 
-/// Counts what a circuit breaker saw and did since it was made.
+/// Statistics of a circuit breaker since it was created.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize)]
 #[non_exhaustive]
 pub struct CircuitStats {
-    /// The state it is in.
+    /// The current state.
     pub state: CircuitState,
-    /// How often it opened, probes that failed not counted.
+    /// How often it opened, not counting failed probes.
     pub opened: u64,
-    /// Calls that it did not let through.
+    /// Calls rejected while it was open.
     pub rejected: u64,
-    /// Calls that it let through to probe.
+    /// Probe calls.
     pub half_open_calls: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Calls that went well but too slowly.
+    /// Calls that succeeded but were slower than the threshold.
     pub slow: u64,
 }

@@ -1,4 +1,4 @@
-//! The states of a circuit, and what leads from one to another.
+//! The state machine of a circuit breaker.
 
 use std::{
     sync::{
@@ -18,16 +18,18 @@ use super::{
     ring::Ring,
 };
 
-/// Decides which calls go through.
+/// The state of a circuit.
 ///
-/// While all goes well it is read and never written, so that threads do not fight over it: a good call
-/// changes nothing in a window that is full of good ones. While it is open, calls are rejected by two
-/// reads. All else happens under a lock.
+/// In the common case the state is read and never written, so that threads do not contend for its
+/// cache line: a successful call changes nothing in a window that is full of successful calls.
+/// While the circuit is open, a rejection takes two reads. Everything else happens under a lock.
 pub(super) struct Machine {
     circuit: CircuitBreakerConfig,
-    /// The phase, in the lowest two bits, and the generation: how often it opened or closed.
+    /// The phase in the lowest two bits, and above them the generation: how often the circuit
+    /// opened or closed. One atomic holds both, so that a result is never counted in a phase that
+    /// it does not belong to.
     flag: AtomicU64,
-    /// When the next probe may go, in microseconds after `start`.
+    /// The earliest time of the next probe, in microseconds after `start`.
     probe_at: AtomicU64,
     start: Instant,
     locked: Mutex<Locked>,
@@ -36,7 +38,7 @@ pub(super) struct Machine {
 
 struct Locked {
     ring: Ring,
-    /// Probes in a row that went well.
+    /// Consecutive probes that succeeded.
     good_probes: u32,
 }
 
@@ -53,22 +55,22 @@ struct Counts {
 const CLEAN: u64 = 0;
 const CLOSED: u64 = 1;
 const OPEN: u64 = 2;
-/// A probe is on its way.
+/// A probe is in flight.
 const PROBING: u64 = 3;
 const PHASE: u64 = 3;
 
-/// Lets one call through.
+/// The permission to make one call.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) struct Permit {
     generation: u64,
     pub(super) probe: bool,
 }
 
-/// Says how a call went.
-pub(super) enum Went<'a> {
-    Well,
-    Slowly,
-    Failed(&'a StorageError),
+/// The result of a call.
+pub(super) enum CallResult<'a> {
+    Success,
+    Slow,
+    Failure(&'a StorageError),
 }
 
 impl Machine {
@@ -88,7 +90,7 @@ impl Machine {
         self.circuit.slow_call_threshold
     }
 
-    /// Says whether a call may go through.
+    /// Returns a permit if a call may be made.
     #[inline]
     pub(super) fn permit(&self) -> Option<Permit> {
         let flag = self.flag.load(Acquire);
@@ -107,49 +109,54 @@ impl Machine {
             return None;
         }
         self.counts.half_open_calls.fetch_add(1, Relaxed);
-        self.tell(CircuitState::Open, CircuitState::HalfOpen, None);
+        self.report(CircuitState::Open, CircuitState::HalfOpen, None);
         Some(Permit { generation: flag >> 2, probe: true })
     }
 
-    /// Takes note of how a call went that was let through.
+    /// Records the result of a call that had a permit.
     #[inline]
-    pub(super) fn record(&self, permit: Permit, went: &Went<'_>) {
+    pub(super) fn record(&self, permit: Permit, result: &CallResult<'_>) {
         let clean = permit.generation << 2 | CLEAN;
-        if matches!(went, Went::Well) && self.flag.load(Relaxed) == clean {
+        if matches!(result, CallResult::Success) && self.flag.load(Relaxed) == clean {
             return;
         }
-        self.record_slowly(permit, went);
+        self.record_locked(permit, result);
     }
 
-    fn record_slowly(&self, permit: Permit, went: &Went<'_>) {
-        match went {
-            Went::Well => {}
-            Went::Slowly => _ = self.counts.slow.fetch_add(1, Relaxed),
-            Went::Failed(_) => _ = self.counts.failed.fetch_add(1, Relaxed),
+    fn record_locked(&self, permit: Permit, result: &CallResult<'_>) {
+        match result {
+            CallResult::Success => {}
+            CallResult::Slow => _ = self.counts.slow.fetch_add(1, Relaxed),
+            CallResult::Failure(_) => _ = self.counts.failed.fetch_add(1, Relaxed),
         }
         let change = {
             let mut locked = self.lock();
             let flag = self.flag.load(Acquire);
             if flag >> 2 != permit.generation {
-                return; // it was sent before the circuit opened, or closed: it says nothing of now
+                return; // the call began before the last change: it says nothing about the current state
             }
             match (permit.probe, flag & PHASE) {
-                (true, PROBING) => self.probed(&mut locked, went),
-                (false, CLEAN | CLOSED) => self.counted(&mut locked, flag, went),
+                (true, PROBING) => self.record_probe(&mut locked, result),
+                (false, CLEAN | CLOSED) => self.record_call(&mut locked, flag, result),
                 _ => None,
             }
         };
         if let Some((from, to)) = change {
-            let error = match went {
-                Went::Failed(error) => Some(error.to_string()),
+            let error = match result {
+                CallResult::Failure(error) => Some(error.to_string()),
                 _ => None,
             };
-            self.tell(from, to, error);
+            self.report(from, to, error);
         }
     }
 
-    fn counted(&self, locked: &mut Locked, flag: u64, went: &Went<'_>) -> Option<Change> {
-        let bad = !matches!(went, Went::Well);
+    fn record_call(
+        &self,
+        locked: &mut Locked,
+        flag: u64,
+        result: &CallResult<'_>,
+    ) -> Option<Change> {
+        let bad = !matches!(result, CallResult::Success);
         locked.ring.push(bad);
         let least = self.circuit.minimum_calls.min(self.circuit.window_size);
         if bad && locked.ring.len() >= least && locked.ring.share() >= self.circuit.failure_rate {
@@ -162,9 +169,9 @@ impl Machine {
         None
     }
 
-    fn probed(&self, locked: &mut Locked, went: &Went<'_>) -> Option<Change> {
+    fn record_probe(&self, locked: &mut Locked, result: &CallResult<'_>) -> Option<Change> {
         let generation = self.flag.load(Relaxed) >> 2;
-        if !matches!(went, Went::Well) {
+        if !matches!(result, CallResult::Success) {
             self.open(locked, generation);
             return Some((CircuitState::HalfOpen, CircuitState::Open));
         }
@@ -178,7 +185,8 @@ impl Machine {
         Some((CircuitState::HalfOpen, CircuitState::Closed))
     }
 
-    /// Forgets a call that nobody waits for any more; if it was a probe, another may go.
+    /// Discards a call that was dropped. If it was a probe, another probe may begin at once:
+    /// otherwise the circuit would wait for its result forever.
     pub(super) fn forget(&self, permit: Permit) {
         if permit.probe {
             let _locked = self.lock();
@@ -191,6 +199,7 @@ impl Machine {
     fn open(&self, locked: &mut Locked, generation: u64) {
         locked.good_probes = 0;
         let longest = u64::try_from(self.circuit.open_duration.as_micros()).unwrap_or(u64::MAX);
+        // Jitter, so that the instances do not all probe at the same time.
         let open_duration = longest - fastrand::u64(0..=longest / 4);
         self.next_probe(self.elapsed().saturating_add(open_duration), generation);
     }
@@ -216,20 +225,18 @@ impl Machine {
         }
     }
 
-    /// Logs a change and calls whom it concerns, while no lock is held.
-    fn tell(&self, from: CircuitState, to: CircuitState, error: Option<String>) {
+    /// Logs a change and calls the observers. Must be called without the lock, because callbacks
+    /// are users' code.
+    fn report(&self, from: CircuitState, to: CircuitState, error: Option<String>) {
         match (from, to) {
             (CircuitState::Closed, _) => {
                 let error = error.as_deref().unwrap_or("answers are too slow");
-                tracing::warn!(
-                    error,
-                    "the circuit opens: too many calls of the storage failed, it is not asked for a moment"
-                );
+                tracing::warn!(error, "the circuit opens: too many calls of the storage failed");
             }
             (_, CircuitState::Closed) => tracing::info!("the circuit closes: the storage is back"),
-            _ => tracing::debug!(error, "the circuit goes from {from:?} to {to:?}"),
+            _ => tracing::debug!(error, "the circuit changes from {from:?} to {to:?}"),
         }
-        self.circuit.observers.tell(&CircuitChange { from, to, error });
+        self.circuit.observers.notify(&CircuitChange { from, to, error });
     }
 
     fn elapsed(&self) -> u64 {
@@ -250,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_long_it_stays_open_differs_and_is_never_longer_than_what_was_said() {
+    fn the_open_duration_has_jitter_and_never_exceeds_the_configured_one() {
         let machine =
             Machine::new(CircuitBreakerConfig::new().open_duration(Duration::from_secs(1)));
         let mut ends = BTreeSet::new();

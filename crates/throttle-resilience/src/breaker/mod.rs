@@ -1,4 +1,4 @@
-//! A storage that is left alone while it fails.
+//! A circuit breaker: stops calling a storage that fails too often.
 
 mod config;
 mod machine;
@@ -11,16 +11,19 @@ use std::{fmt, ops::Deref, sync::Arc, time::Instant};
 use throttle_core::{AtomicStorage, Reply, Storage, StorageCall, StorageError, Wrapper};
 
 pub use self::config::{CircuitBreakerConfig, CircuitChange, CircuitState, CircuitStats};
-use self::machine::{Machine, Permit, Went};
+use self::machine::{CallResult, Machine, Permit};
 use crate::error::Error;
 
-/// Stops asking a storage that fails too often, so that requests do not wait for it in vain and it can
-/// come back; then lets one request at a time probe it.
+/// A wrapper that stops calling a storage that fails too often.
 ///
-/// Calls that are not let through fail at once, with [`Effect::None`](throttle_core::Effect). An error
-/// that is about one key alone ([`StorageError::is_of_key`]) is no failure of the storage. A call that
-/// its caller gave up is not counted; put a [`Deadline`](crate::Deadline) within, so that the breaker
-/// sees what is late.
+/// Requests then do not wait for a storage that is down, and the storage is not kept busy while it
+/// recovers. After [`open_duration`](CircuitBreakerConfig::open_duration) one call at a time probes
+/// whether the storage is back.
+///
+/// Rejected calls fail immediately, with [`Effect::None`](throttle_core::Effect). An error that
+/// concerns one key only ([`StorageError::is_of_key`]) does not count as a failure. A call that its
+/// caller drops is not counted either; so put a [`Deadline`](crate::Deadline) inside the breaker,
+/// which makes late calls fail.
 ///
 /// # Examples
 ///
@@ -50,7 +53,7 @@ impl CircuitBreaker {
         Self { storage, machine: Arc::new(Machine::new(circuit)) }
     }
 
-    /// Returns what it saw and did so far.
+    /// Returns the statistics since the breaker was created.
     #[must_use]
     pub fn stats(&self) -> CircuitStats {
         self.machine.stats()
@@ -62,7 +65,7 @@ impl Wrapper for CircuitBreaker {
         &self.storage
     }
 
-    /// Makes a call if it may go through, and records how it went.
+    /// Makes a call if the circuit allows it, and records its result.
     #[inline]
     fn around<T: Send + 'static>(
         &self,
@@ -70,7 +73,7 @@ impl Wrapper for CircuitBreaker {
         forward: impl FnOnce(&Arc<dyn AtomicStorage>) -> Reply<T>,
     ) -> Reply<T> {
         if call == StorageCall::Clear {
-            return forward(&self.storage); // it visits every key: that it takes long says nothing
+            return forward(&self.storage); // slow by nature, because it visits every key
         }
         let Some(permit) = self.machine.permit() else {
             return Reply::ready(Err(StorageError::not_carried_out(Error::CircuitOpen)));
@@ -92,15 +95,17 @@ impl Wrapper for CircuitBreaker {
     }
 }
 
-fn went<T>(answer: &Result<T, StorageError>) -> Went<'_> {
+fn classify<T>(answer: &Result<T, StorageError>) -> CallResult<'_> {
     match answer {
-        Err(error) if !error.is_of_key() => Went::Failed(error),
-        _ => Went::Well,
+        Err(error) if !error.is_of_key() => CallResult::Failure(error),
+        _ => CallResult::Success,
     }
 }
 
-/// Watches a call; if it is dropped before it is done, by a caller that goes away or by a panic, the
-/// call is forgotten.
+/// A guard for a call in flight.
+///
+/// If it is dropped before the call has completed (the caller dropped the call, or it panicked),
+/// the call is not counted.
 struct Watched<M: Deref<Target = Machine>> {
     machine: M,
     permit: Option<Permit>,
@@ -122,11 +127,13 @@ impl<M: Deref<Target = Machine>> Watched<M> {
     fn done<T>(mut self, answer: &Result<T, StorageError>) {
         let Some(permit) = self.permit.take() else { return };
         let slow = self.began.zip(self.machine.slow_call_threshold());
-        let went = match went(answer) {
-            Went::Well if slow.is_some_and(|(began, most)| began.elapsed() > most) => Went::Slowly,
-            went => went,
+        let result = match classify(answer) {
+            CallResult::Success if slow.is_some_and(|(began, most)| began.elapsed() > most) => {
+                CallResult::Slow
+            }
+            result => result,
         };
-        self.machine.record(permit, &went);
+        self.machine.record(permit, &result);
     }
 }
 

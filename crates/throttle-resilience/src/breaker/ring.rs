@@ -1,6 +1,6 @@
-//! The latest calls, good or bad.
+//! The window of the latest calls.
 
-/// Remembers how the latest calls went, up to a number of them.
+/// A ring buffer with the results of the latest calls.
 #[derive(Debug)]
 pub(super) struct Ring {
     bad: Box<[bool]>,
@@ -14,7 +14,7 @@ impl Ring {
         Self { bad: vec![false; window.max(1)].into(), next: 0, len: 0, bad_count: 0 }
     }
 
-    /// Puts a call in the place of the oldest.
+    /// Adds a call and drops the oldest one.
     pub(super) fn push(&mut self, bad: bool) {
         let oldest = std::mem::replace(&mut self.bad[self.next], bad);
         self.bad_count = self.bad_count + usize::from(bad) - usize::from(oldest);
@@ -22,17 +22,17 @@ impl Ring {
         self.len = (self.len + 1).min(self.bad.len());
     }
 
-    /// Returns how many calls it remembers.
+    /// Returns the number of calls in the window.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Returns the share of the bad ones, from 0 to 1.
+    /// Returns the share of bad calls, from 0 to 1.
     pub(super) fn share(&self) -> f64 {
         self.bad_count as f64 / self.len.max(1) as f64
     }
 
-    /// Returns whether another good call would change nothing.
+    /// Returns whether the window is full of good calls, so that another good call changes nothing.
     pub(super) fn is_clean(&self) -> bool {
         self.bad_count == 0 && self.len == self.bad.len()
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_share_is_that_of_the_latest_calls_and_no_others() {
+    fn the_share_covers_only_the_latest_calls() {
         let mut ring = Ring::new(4);
         assert_eq!((ring.len(), ring.share()), (0, 0.0));
         for bad in [true, true, false] {

@@ -1,4 +1,4 @@
-//! The circuit, call by call.
+//! Tests of the circuit breaker's state machine.
 
 use std::{
     sync::{
@@ -12,19 +12,20 @@ use throttle_core::StorageError;
 
 use super::{
     config::{CircuitBreakerConfig, CircuitState},
-    machine::{Machine, Permit, Went},
+    machine::{CallResult, Machine, Permit},
 };
 
 fn broken() -> StorageError {
     StorageError::other("it broke")
 }
 
-/// Makes calls that all go in one way; returns how many went through.
+/// Makes calls that all succeed or all fail; returns how many were allowed.
 fn calls(machine: &Machine, count: usize, good: bool) -> usize {
     let call = |_: &usize| {
         let Some(permit) = machine.permit() else { return false };
         let error = broken();
-        machine.record(permit, &if good { Went::Well } else { Went::Failed(&error) });
+        machine
+            .record(permit, &if good { CallResult::Success } else { CallResult::Failure(&error) });
         true
     };
     (0..count).filter(call).count()
@@ -51,7 +52,7 @@ fn probe(machine: &Machine) -> Permit {
         }
         pause(1);
     }
-    panic!("no probe was let through");
+    panic!("no probe was allowed");
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing else runs on this test's thread")]
@@ -60,13 +61,13 @@ fn pause(millis: u64) {
 }
 
 #[test]
-fn it_opens_at_the_share_and_not_before_there_were_enough_calls() {
+fn it_opens_at_the_failure_rate_and_not_before_the_minimum_calls() {
     let machine = Machine::new(circuit());
     assert_eq!(calls(&machine, 9, false), 9);
     assert_eq!(machine.stats().state, CircuitState::Closed);
     assert_eq!(calls(&machine, 2, false), 1, "the tenth opens it");
-    let figures = machine.stats();
-    assert_eq!((figures.state, figures.opened, figures.rejected), (CircuitState::Open, 1, 1));
+    let stats = machine.stats();
+    assert_eq!((stats.state, stats.opened, stats.rejected), (CircuitState::Open, 1, 1));
 
     let machine = Machine::new(circuit());
     calls(&machine, 20, true);
@@ -79,88 +80,85 @@ fn it_opens_at_the_share_and_not_before_there_were_enough_calls() {
 fn slow_calls_count_as_failures() {
     let machine = Machine::new(circuit());
     for _ in 0..10 {
-        machine.record(machine.permit().unwrap(), &Went::Slowly);
+        machine.record(machine.permit().unwrap(), &CallResult::Slow);
     }
-    let figures = machine.stats();
-    assert_eq!((figures.state, figures.slow, figures.failed), (CircuitState::Open, 10, 0));
+    let stats = machine.stats();
+    assert_eq!((stats.state, stats.slow, stats.failed), (CircuitState::Open, 10, 0));
 }
 
 #[test]
-fn while_it_is_open_nothing_passes_and_then_one_probe_at_a_time() {
+fn while_open_it_rejects_all_calls_and_then_allows_one_probe_at_a_time() {
     let machine = opened();
     assert_eq!(calls(&machine, 100, true), 0);
     pause(25);
     let permit = machine.permit().expect("one may probe");
     assert_eq!(machine.stats().state, CircuitState::HalfOpen);
-    assert_eq!(calls(&machine, 100, true), 0, "the others wait for what it brings");
-    machine.record(permit, &Went::Well);
+    assert_eq!(calls(&machine, 100, true), 0, "only one probe at a time");
+    machine.record(permit, &CallResult::Success);
     assert_eq!(machine.stats().state, CircuitState::Closed);
     assert_eq!(calls(&machine, 100, true), 100);
 }
 
 #[test]
-fn a_probe_that_fails_opens_it_for_as_long_again() {
+fn a_failed_probe_opens_it_again() {
     let machine = opened();
-    machine.record(probe(&machine), &Went::Failed(&broken()));
-    let figures = machine.stats();
-    assert_eq!(
-        (figures.state, figures.opened, figures.half_open_calls),
-        (CircuitState::Open, 1, 1)
-    );
+    machine.record(probe(&machine), &CallResult::Failure(&broken()));
+    let stats = machine.stats();
+    assert_eq!((stats.state, stats.opened, stats.half_open_calls), (CircuitState::Open, 1, 1));
     assert!(machine.permit().is_none());
-    machine.record(probe(&machine), &Went::Well);
+    machine.record(probe(&machine), &CallResult::Success);
     assert_eq!(machine.stats().state, CircuitState::Closed);
 }
 
 #[test]
-fn several_probes_go_one_after_the_other() {
+fn several_probes_run_one_after_another() {
     let machine = Machine::new(circuit().half_open_calls(3));
     calls(&machine, 10, false);
     for _ in 0..3 {
         assert_ne!(machine.stats().state, CircuitState::Closed);
         let permit = probe(&machine);
         assert!(machine.permit().is_none());
-        machine.record(permit, &Went::Well);
+        machine.record(permit, &CallResult::Success);
     }
     assert_eq!(machine.stats().state, CircuitState::Closed);
 }
 
 #[test]
-fn a_probe_that_is_given_up_lets_another_go() {
+fn a_dropped_probe_allows_another() {
     let machine = opened();
     let permit = probe(&machine);
     machine.forget(permit);
     assert_eq!(machine.stats().state, CircuitState::Open);
-    machine.record(machine.permit().expect("another may go at once"), &Went::Well);
+    machine.record(machine.permit().expect("another is allowed at once"), &CallResult::Success);
     assert_eq!(machine.stats().state, CircuitState::Closed);
     machine.forget(permit);
-    assert_eq!(machine.stats().state, CircuitState::Closed, "its time is over");
+    assert_eq!(machine.stats().state, CircuitState::Closed, "its generation has ended");
 }
 
 #[test]
-fn what_was_sent_before_it_opened_changes_nothing_when_it_comes_late() {
+fn results_of_calls_from_before_it_opened_change_nothing() {
     let machine = Machine::new(circuit());
     let late: Vec<_> = (0..40).map(|_| machine.permit().unwrap()).collect();
     calls(&machine, 10, false);
-    machine.record(late[0], &Went::Well);
+    machine.record(late[0], &CallResult::Success);
     assert_eq!(machine.stats().state, CircuitState::Open, "a late success closes nothing");
-    machine.record(probe(&machine), &Went::Well);
+    machine.record(probe(&machine), &CallResult::Success);
     for permit in &late[1..] {
-        machine.record(*permit, &Went::Failed(&broken()));
+        machine.record(*permit, &CallResult::Failure(&broken()));
     }
     assert_eq!(machine.stats().state, CircuitState::Closed, "late failures open nothing");
 }
 
 #[test]
-fn each_change_is_told_once_with_what_led_to_it() {
+fn each_change_is_reported_once_with_its_cause() {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&seen);
+    let changes = Arc::clone(&seen);
     let circuit = circuit()
         .open_duration(Duration::from_secs(1))
-        .on_change(move |change| told.lock().unwrap().push(change.clone()));
+        .on_change(move |change| changes.lock().unwrap().push(change.clone()));
     let machine = Machine::new(circuit);
     calls(&machine, 1_000, false);
-    machine.record(probe(&machine), &Went::Well);
+    machine.record(probe(&machine), &CallResult::Success);
     calls(&machine, 1_000, true);
     let seen = seen.lock().unwrap();
     let states: Vec<_> = seen.iter().map(|change| (change.from, change.to)).collect();
@@ -170,10 +168,10 @@ fn each_change_is_told_once_with_what_led_to_it() {
 }
 
 #[test]
-fn a_callback_that_panics_harms_nobody() {
-    let machine = Machine::new(circuit().on_change(|_| panic!("as the test asks")));
+fn a_panicking_callback_affects_no_call() {
+    let machine = Machine::new(circuit().on_change(|_| panic!("expected by the test")));
     calls(&machine, 10, false);
-    machine.record(probe(&machine), &Went::Well);
+    machine.record(probe(&machine), &CallResult::Success);
     assert_eq!(calls(&machine, 100, true), 100);
 }
 
@@ -193,14 +191,17 @@ fn many_threads_get_one_probe_and_no_change_is_lost() {
                         inside.fetch_sub(1, Relaxed);
                     }
                     let (bad, error) = ((i + thread) % 3 != 0, broken());
-                    machine.record(permit, &if bad { Went::Failed(&error) } else { Went::Well });
+                    machine.record(
+                        permit,
+                        &if bad { CallResult::Failure(&error) } else { CallResult::Success },
+                    );
                 }
             });
         }
     });
     assert_eq!(most.load(Relaxed), 1, "probes at once");
-    let figures = machine.stats();
-    assert!(figures.opened > 0 && figures.rejected > 0, "{figures:?}");
-    machine.record(probe(&machine), &Went::Well);
+    let stats = machine.stats();
+    assert!(stats.opened > 0 && stats.rejected > 0, "{stats:?}");
+    machine.record(probe(&machine), &CallResult::Success);
     assert_eq!(calls(&machine, 9, true), 9, "{:?}", machine.stats());
 }

@@ -1,4 +1,4 @@
-//! A denial that is remembered, and how it ages.
+//! A cached denial, and how it ages.
 
 use std::{
     sync::Arc,
@@ -12,44 +12,48 @@ use throttle_core::{
 
 use crate::keyed::same_clock;
 
-/// How old a denial may be that another server could have made void meanwhile.
-const HONOURED: Duration = Duration::from_secs(1);
-/// How old it is when one request asks again, and how soon another does if that one has no answer yet.
+/// The longest time a denial is used. It bounds how late a refund or reset by another instance is
+/// noticed.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// The age at which one request asks the storage again, and the pause before another does if that
+/// one has no answer yet. So a key that is freed elsewhere is usually noticed before the second is
+/// over, at a cost of two calls a second.
 const ASK_AFTER: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Holds what the storage said to a request that it denied.
+/// The storage's answer to a request that it denied.
 pub(super) struct Entry {
     rules: SmallVec<[Denied; 1]>,
     clock: Option<Arc<dyn Clock>>,
-    /// The time by which the storage decided.
+    /// The storage's time of the decision.
     at: Micros,
-    /// When the request was sent: no earlier than this the storage decided.
+    /// When the request was sent; the storage decided no earlier than this.
     sent: Instant,
-    /// When its answer came: no later than this it did.
-    came: Instant,
+    /// When the answer arrived; the storage decided no later than this.
+    received: Instant,
     ask_at: Instant,
 }
 
-/// Holds what one rule said.
+/// The verdict of one rule.
 struct Denied {
     rule: Arc<CheckedRule>,
     cost: u64,
     verdict: Verdict,
 }
 
-/// Says what a remembered denial is good for.
+/// The use of a cached denial for a request.
 pub(super) enum Age {
     /// It answers the request.
     Valid(Outcome),
-    /// It does not answer this one, which asks the storage again; it still answers others.
+    /// This request should ask the storage again; the denial still answers others.
     Due,
-    /// It is over, or too old.
+    /// Its wait has ended, or it is too old.
     Over,
 }
 
 impl Entry {
-    /// Remembers a denial; a rule that shuts the key has done so by it.
+    /// Creates an entry from a denied, complete answer of the storage. A denial that blocks the key
+    /// is cached as a block.
     pub(super) fn of(
         request: &ChargeRequest<'_>,
         outcome: &Outcome,
@@ -68,21 +72,21 @@ impl Entry {
             cost: charge.cost(),
             verdict: *verdict,
         };
-        let came = Instant::now();
+        let received = Instant::now();
         let (clock, at) = (request.clock().cloned(), outcome.at());
         let rules = pairs.map(denied).collect();
-        Some(Self { rules, clock, at, sent, came, ask_at: sent + ASK_AFTER })
+        Some(Self { rules, clock, at, sent, received, ask_at: sent + ASK_AFTER })
     }
 
-    /// Returns whether this says anything about a request: the same rules in the same order, by the
-    /// same clock, and costs that cannot pass where this one's did not.
+    /// Returns whether this denial applies to a request: the same rules in the same order, the same
+    /// clock, and costs that cannot be allowed if this entry's were not.
     pub(super) fn covers(&self, request: &ChargeRequest<'_>) -> bool {
         self.rules.len() == request.charges().len()
             && self.rules.iter().zip(request.charges()).all(|(one, charge)| one.covers(charge))
             && same_clock(self.clock.as_ref(), request.clock())
     }
 
-    /// Returns whether this is about the very same request.
+    /// Returns whether both are denials of the same rules and costs.
     pub(super) fn is_of(&self, other: &Self) -> bool {
         self.rules.len() == other.rules.len()
             && self
@@ -92,25 +96,27 @@ impl Entry {
                 .all(|(one, two)| one.cost == two.cost && one.rule.name() == two.rule.name())
     }
 
-    /// Returns whether the key was shut by one of the rules.
+    /// Returns whether one of the rules blocks the key.
     pub(super) fn is_shut(&self) -> bool {
         self.rules.iter().any(|one| one.verdict.blocked)
     }
 
-    /// Returns the cost of its first rule.
+    /// Returns the cost under the first rule.
     pub(super) fn cost(&self) -> u64 {
         self.rules.first().map_or(0, |one| one.cost)
     }
 
-    /// Returns whether nobody will be answered by this any more.
+    /// Returns whether the denial is too old to be used.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.sent) >= HONOURED
+        now.saturating_duration_since(self.sent) >= MAX_AGE
     }
 
-    /// Answers a request that this covers, as the storage would by now.
+    /// Answers a request that this denial covers, as the storage would answer now.
     ///
-    /// What is refused is counted from when the request was sent, what is told from when its answer
-    /// came: so nobody is refused who would be admitted, and nobody is told to come too early.
+    /// Between sending the request and receiving its answer, the moment of the decision is unknown.
+    /// So the denial ends by the earlier bound (`sent`), and waits are reported by the later one
+    /// (`received`): no request is rejected that the storage would allow, and no client is asked to
+    /// retry too early.
     pub(super) fn answer(&mut self, request: &ChargeRequest<'_>, now: Instant) -> Age {
         if self.is_stale(now) {
             return Age::Over;
@@ -118,7 +124,7 @@ impl Entry {
         let (gone_at_most, gone_at_least) = match &self.clock {
             None => {
                 let since = |then| micros(now.saturating_duration_since(then));
-                (since(self.sent).plus(Micros::new(1)), since(self.came))
+                (since(self.sent).plus(Micros::new(1)), since(self.received))
             }
             Some(clock) => {
                 let moment = clock.now();
@@ -150,8 +156,10 @@ impl Entry {
 }
 
 impl Entry {
-    /// Returns whether the storage would say the same to the microsecond and to the unit. A request that
-    /// brings its own clock gets nothing else: by such a clock anything may have happened in no time.
+    /// Returns whether the storage would give the same answer, to the microsecond and to the unit.
+    ///
+    /// A request with its own clock gets only such answers: by such a clock, any number of events
+    /// can happen at one instant.
     fn is_exact(&self, request: &ChargeRequest<'_>, gone: Micros) -> bool {
         let mut pairs = self.rules.iter().zip(request.charges());
         pairs.all(|(one, charge)| one.is_exact(charge.cost(), gone))
@@ -159,8 +167,7 @@ impl Entry {
 }
 
 impl Denied {
-    /// Returns whether what is told to a cost after `gone` is exact, not only the least or the longest it
-    /// can be.
+    /// Returns whether the aged verdict for a cost is exact, and not only a bound.
     fn is_exact(&self, cost: u64, gone: Micros) -> bool {
         let verdict = &self.verdict;
         let vacant = verdict.reset_after == Micros::ZERO;
@@ -168,13 +175,13 @@ impl Denied {
             return vacant || gone == Micros::ZERO;
         }
         if verdict.blocked && verdict.retry_after.is_some() {
-            return true; // shut for everybody, until it opens
+            return true; // the block applies to every cost until it ends
         }
         if self.rule.algorithm() == Algorithm::FixedWindow {
-            return vacant || gone < verdict.reset_after; // nothing changes within a window
+            return vacant || gone < verdict.reset_after; // constant within a window
         }
-        // What remains is less than the cost until the wait is over, so that it stays one less.
-        // Of a queue it may be a freed slot, of which less is left.
+        // The remaining count stays below the cost until the wait ends. If it is one less, it is
+        // therefore constant.
         let is_queue = self.rule.algorithm() == Algorithm::LeakyBucket;
         let constant = !is_queue && cost.checked_sub(1) == Some(verdict.remaining);
         cost == self.cost && (constant || vacant || gone == Micros::ZERO)
@@ -185,14 +192,15 @@ impl Denied {
         let covered = if self.verdict.allowed {
             cost == self.cost
         } else {
-            // A shut key denies every cost; that a cost is above the capacity says nothing of others.
-            let shut = self.verdict.blocked && self.verdict.retry_after.is_some();
-            cost >= self.cost || shut
+            // A blocked key denies every cost. Without a wait the cost exceeds the capacity, which
+            // does not affect smaller costs.
+            let blocked = self.verdict.blocked && self.verdict.retry_after.is_some();
+            cost >= self.cost || blocked
         };
         covered && (Arc::ptr_eq(&self.rule, charge.rule()) || self.rule == *charge.rule())
     }
 
-    /// Returns the verdict on a cost after `gone`.
+    /// Returns the verdict on a cost after `gone` has passed.
     fn aged(&self, cost: u64, gone: Micros) -> Verdict {
         let never = cost > self.rule.capacity();
         let retry_after = self.verdict.retry_after.filter(|_| !never);

@@ -1,20 +1,23 @@
-//! A storage whose denials are kept at hand.
+//! A cache of recent denials.
 //!
-//! # Why nobody is refused who would be admitted
+//! # Why no request is rejected that the storage would allow
 //!
-//! A storage that denies a cost says after which wait it admits the same cost if nothing else happens
-//! (`retry_after`). Until then the denial stands, by each algorithm:
+//! A denial reports the wait after which the storage would allow the same cost if nothing else
+//! happens (`retry_after`). Until then the denial holds, for each algorithm:
 //!
-//! - What is admitted meanwhile only adds to what is counted, and no algorithm admits earlier by that.
-//!   By the fixed window the wait ends with the window, whatever is added. By the log it ends when entries
-//!   that are there leave it. By the sliding counter and the buckets it grows with what is added.
-//! - A cost that is larger needs more room than the one that was denied; a smaller one is put to the
-//!   storage. A key that is shut denies every cost, and denials neither lengthen nor shorten that.
-//! - A refund or a reset could free the key sooner. Those that come by this handle make the denial void,
-//!   before and after they are carried out, and so does a rule that was replaced: the denial is of the old
-//!   one. Those of other servers are seen within a second, because no denial is honoured for longer.
-//! - The wait is counted from when the request was sent, which is no later than when the storage decided;
-//!   by the limiter's own clock, if it has one. A clock that steps back makes all void.
+//! - Requests allowed in the meantime only add to the count, and no algorithm allows a request
+//!   earlier because of that. With a fixed window, the wait ends with the window, whatever is
+//!   added. With a log, it ends when existing entries leave the window. With a sliding counter or a
+//!   bucket, it grows with what is added.
+//! - A larger cost needs more room than the denied one; a smaller one is sent to the storage. A
+//!   blocked key denies every cost, and denials neither extend nor shorten a block.
+//! - A refund or a reset can free the key earlier. One made through this handle removes the denial,
+//!   before and after it is carried out. A replaced rule does too, because the denial belongs to
+//!   the old rule. One made by another instance is noticed within a second, because no denial is
+//!   used for longer.
+//! - The wait is counted from when the request was sent, which is no later than the storage's
+//!   decision. If the limiter has its own clock, that clock is used. A clock that steps back
+//!   removes all denials of the key.
 
 mod entry;
 mod table;
@@ -37,16 +40,19 @@ use throttle_core::{
 use self::table::{Known, Table};
 use crate::{before_and_after::BeforeAndAfter, keyed::only_key};
 
-/// Refuses here what the storage has just refused, so that a flood of a client that is denied does not
-/// reach the storage: of one key two requests a second do, to see whether anything changed.
+/// A cache that repeats recent denials without calling the storage.
 ///
-/// It refuses nobody whom the storage would admit, save that what *other* servers give back, reset or
-/// change is seen within a second. Decisions look like the storage's own: waits are shortened by the time
-/// that passed. Two things are the least they can be: `retry_after` of a cost that is larger than the one
-/// which was denied, and what remains for costs that are smaller than it, as it was when the storage was
-/// asked last. To a limiter with a clock of its own only what is exact is answered here.
+/// Use it against floods: of a client that is denied, only about two requests a second per key
+/// reach the storage, to see whether anything has changed.
 ///
-/// Put it outermost: answers that are degraded are not kept.
+/// No request is rejected that the storage would allow, with one exception: refunds, resets and
+/// rule changes made by *other* instances are noticed within a second. Decisions look like the
+/// storage's own, with waits shortened by the time that has passed. Two values are lower bounds:
+/// `retry_after` of a cost larger than the denied one, and the remaining count for a smaller cost,
+/// which is as of the storage's last answer. A limiter with its own clock gets only exact answers
+/// from the cache.
+///
+/// Put it outside of all other wrappers. Degraded decisions are not cached.
 ///
 /// # Examples
 ///
@@ -66,35 +72,36 @@ pub struct DenialCache {
 struct Inner {
     storage: Arc<dyn AtomicStorage>,
     table: Table,
-    answered: AtomicU64,
+    hits: AtomicU64,
 }
 
-/// Counts what was refused without asking the storage.
+/// Statistics of a denial cache.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[non_exhaustive]
 pub struct DenialCacheStats {
-    /// Requests that were refused here.
-    pub answered: u64,
-    /// Keys of which denials are remembered, among them some that are over and not cleared away yet.
+    /// Requests rejected without calling the storage.
+    pub hits: u64,
+    /// Keys in the cache, including some whose denials have expired but are not removed yet.
     pub keys: u64,
 }
 
 impl DenialCache {
-    /// Wraps a storage, and remembers denials of up to `max_keys` keys: some 250 bytes each.
+    /// Wraps a storage and caches denials of up to `max_keys` keys, about 250 bytes each.
     pub fn new(storage: impl Storage, max_keys: usize) -> Self {
         let storage = Arc::new(storage).atomic();
         let table = Table::new(max_keys);
-        Self { inner: Arc::new(Inner { storage, table, answered: AtomicU64::new(0) }) }
+        Self { inner: Arc::new(Inner { storage, table, hits: AtomicU64::new(0) }) }
     }
 
-    /// Returns what was refused here so far.
+    /// Returns the statistics since the cache was created.
     #[must_use]
     pub fn stats(&self) -> DenialCacheStats {
         let keys = self.inner.table.len() as u64;
-        DenialCacheStats { answered: self.inner.answered.load(Relaxed), keys }
+        DenialCacheStats { hits: self.inner.hits.load(Relaxed), keys }
     }
 
-    /// Forgets what is known of keys, now and when the guard is dropped.
+    /// Removes the denials of some keys now, and again when the guard is dropped. A denial decided
+    /// before a refund took effect can arrive while the refund is in flight.
     fn forget<'k>(
         &self,
         keys: impl Iterator<Item = &'k Key<'k>>,
@@ -118,7 +125,7 @@ impl Wrapper for DenialCache {
         };
         let ticket = match inner.table.find(key, request) {
             Known::Denied(outcome) => {
-                inner.answered.fetch_add(1, Relaxed);
+                inner.hits.fetch_add(1, Relaxed);
                 return Reply::ready(Ok(outcome));
             }
             Known::Ask(ticket) => ticket,

@@ -1,4 +1,4 @@
-//! The answer to a request that the storage could not decide.
+//! Decisions on requests that the storage could not decide.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use throttle_core::{
 
 use super::{modes::FailureMode, state::Inner};
 
-/// How long a request waits that is larger than this server's share: the storage may be back then.
+/// The retry delay of a cost larger than this instance's share. It can never be allowed locally,
+/// but the storage may be back by then.
 const NEXT_TRY: Micros = Micros::new(1_000_000);
 
 impl Inner {
-    /// Answers a request whose call failed, by the modes of its rules.
+    /// Decides a request whose call failed, by the failure modes of its rules.
     pub(super) fn answer(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
@@ -38,7 +39,8 @@ impl Inner {
         self.answer_locally(request, modes, call, owes)
     }
 
-    /// `owes` says whether what is admitted is to be charged later: the call did nothing for certain.
+    /// Decides by the local storage. `owes` is whether an allowed cost becomes a deferred charge:
+    /// only if the failed call certainly did nothing.
     fn answer_locally(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
@@ -47,7 +49,7 @@ impl Inner {
         owes: bool,
     ) -> Reply<Outcome> {
         let Some(local) = &self.modes.local else {
-            // `FailureModes::mode` says `Local` only where there is one.
+            // `FailureModes::mode` returns `Local` only if there is a local storage.
             return Reply::ready(Err(StorageError::not_carried_out("there is no local storage")));
         };
         let local_charges = || {
@@ -89,7 +91,7 @@ impl Inner {
     }
 }
 
-/// Joins what the local storage said for some rules with what the others say by their modes.
+/// Joins the verdicts of the local storage with those of the rules that fail open.
 fn joined(
     request: &ChargeRequest<'_>,
     modes: &[FailureMode],
@@ -106,14 +108,14 @@ fn joined(
     Outcome::new(verdicts, at).degraded()
 }
 
-/// Admits what nobody can count; what the rule never admits is still denied.
+/// Allows a charge that cannot be counted. A cost above the capacity is still denied.
 fn unknown(charge: &Charge<'_>) -> Verdict {
     let capacity = charge.rule().capacity();
     Verdict { allowed: charge.cost() <= capacity, remaining: capacity, ..Verdict::default() }
 }
 
-/// Takes the local storage's word. It gives no receipt: the usual storage was not charged, so that
-/// there is nothing in it to give back.
+/// Converts the local storage's verdict. It has no receipt: the shared storage was not charged, so
+/// nothing can be refunded there.
 fn by_share(charge: &Charge<'_>, own: &Verdict) -> Verdict {
     let too_large = !own.allowed && own.retry_after.is_none();
     let retry_after = match too_large && charge.cost() <= charge.rule().capacity() {

@@ -1,4 +1,4 @@
-//! Places that the storage cannot count, by the mode of their name.
+//! Concurrency permits that the storage could not count, by failure mode.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use throttle_core::{
 
 use super::{modes::FailureMode, state::Inner};
 
-/// Answers by the modes what the storage cannot: closed fails, open holds no place, local counts this
-/// server's share of them.
-pub(super) struct FallbackPlaces {
+/// A concurrency storage that applies the failure modes: closed returns the error, open returns an
+/// uncounted permit, local counts against this instance's share of the limit.
+pub(super) struct FallbackPermits {
     inner: Arc<Inner>,
     shared: Arc<dyn ConcurrencyStorage>,
 }
 
-impl FallbackPlaces {
+impl FallbackPermits {
     pub(super) fn new(inner: Arc<Inner>, shared: Arc<dyn ConcurrencyStorage>) -> Self {
         Self { inner, shared }
     }
 }
 
-impl ConcurrencyStorage for FallbackPlaces {
+impl ConcurrencyStorage for FallbackPermits {
     fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply> {
         match self.shared.take(of, limit).into_ready() {
             Ok(answer) => self.inner.taken(of, limit, answer),
@@ -41,7 +41,7 @@ impl ConcurrencyStorage for FallbackPlaces {
 }
 
 impl Inner {
-    /// Passes on what the storage answered, or answers by the mode of the name.
+    /// Returns the storage's answer, or applies the failure mode of the name.
     fn taken(
         self: &Arc<Self>,
         of: &ConcurrencyKey<'_>,
@@ -62,10 +62,10 @@ impl Inner {
                 self.count(&self.counts.open);
                 Reply::ready(Ok(PermitReply::permit(PermitGuard::uncounted(), 0).degraded()))
             }
-            (FailureMode::Local, Some(places)) => {
+            (FailureMode::Local, Some(permits)) => {
                 self.count(&self.counts.local);
                 let share = (limit / self.servers()).max(1);
-                places.take(of, share).map(PermitReply::degraded)
+                permits.take(of, share).map(PermitReply::degraded)
             }
             _ => {
                 self.count(&self.counts.closed);

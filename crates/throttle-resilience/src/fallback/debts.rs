@@ -1,4 +1,4 @@
-//! What was admitted locally and is due to the storage.
+//! Deferred charges: costs that were allowed locally and are to be charged to the storage.
 
 use std::{
     collections::HashMap,
@@ -10,17 +10,17 @@ use std::{
 
 use throttle_core::{Algorithm, Charge, ChargeRequest, CheckedRule, Clock, Key};
 
-/// Remembers, for up to `most` keys under rules and their algorithms, how much is due.
+/// The deferred charges of up to `most` keys and rules.
 pub(super) struct Debts {
     owed: Mutex<HashMap<Name, Debt>>,
-    /// How many were taken out and are not settled yet.
+    /// Deferred charges that were taken out and are not finished yet.
     taken: AtomicU64,
     most: usize,
     pub(super) repaid: AtomicU64,
     pub(super) forgiven: AtomicU64,
 }
 
-/// Who owes.
+/// The key and rule of a deferred charge.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Name {
     key: Key<'static>,
@@ -29,6 +29,7 @@ struct Name {
     state: Algorithm,
 }
 
+/// The deferred charge of one key under one rule.
 impl Name {
     fn of(key: &Key<'_>, rule: &CheckedRule) -> Self {
         Self::of_state(key, rule, state_of(rule.algorithm()))
@@ -71,7 +72,7 @@ impl Debts {
         });
     }
 
-    /// Adds a debt to what its key owes already.
+    /// Adds a charge to the deferred charge of the same key and rule.
     fn put(&self, debt: Debt) {
         let mut owed = self.lock();
         let name = Name::of(&debt.key, &debt.rule);
@@ -85,7 +86,7 @@ impl Debts {
         }
     }
 
-    /// Forgets what the keys of a request owe.
+    /// Removes the deferred charges of a request's keys.
     pub(super) fn forget(&self, request: &ChargeRequest<'_>) {
         let mut owed = self.lock();
         if owed.is_empty() {
@@ -98,26 +99,27 @@ impl Debts {
         }
     }
 
-    /// Takes some debts out, each of which is settled or put back then.
+    /// Takes some deferred charges out. Each is then passed to `settle` or `put_back`.
     pub(super) fn take(&self, count: usize) -> Vec<Debt> {
         let mut owed = self.lock();
         let names: Vec<_> = owed.keys().take(count).cloned().collect();
         let taken: Vec<_> = names.iter().filter_map(|name| owed.remove(name)).collect();
         self.taken.fetch_add(taken.len() as u64, Relaxed);
         if owed.is_empty() {
-            *owed = HashMap::new(); // gives the room back
+            *owed = HashMap::new(); // frees the memory
         }
         taken
     }
 
-    /// Settles a debt that was taken out: so much of it was charged, the rest is forgiven.
+    /// Finishes a deferred charge that was taken out: `charged` of it was replayed, the rest is
+    /// dropped.
     pub(super) fn settle(&self, debt: &Debt, charged: u64) {
         self.repaid.fetch_add(charged, Relaxed);
         self.forgiven.fetch_add(debt.cost.saturating_sub(charged), Relaxed);
         self.taken.fetch_sub(1, Relaxed);
     }
 
-    /// Puts debts back that were taken out.
+    /// Puts back deferred charges that were taken out.
     pub(super) fn put_back(&self, debts: impl IntoIterator<Item = Debt>) {
         for debt in debts {
             self.put(debt);
@@ -125,19 +127,19 @@ impl Debts {
         }
     }
 
-    /// Forgives all debts.
+    /// Drops all deferred charges.
     pub(super) fn clear(&self) {
         let owed = std::mem::take(&mut *self.lock());
         let sum = owed.values().fold(0_u64, |sum, debt| sum.saturating_add(debt.cost));
         self.forgiven.fetch_add(sum, Relaxed);
     }
 
-    /// Returns whether nothing waits to be charged.
+    /// Returns whether no deferred charge is left to be taken out.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
-    /// Returns how many debts are not settled.
+    /// Returns the number of deferred charges that are not finished.
     pub(super) fn len(&self) -> u64 {
         self.lock().len() as u64 + self.taken.load(Relaxed)
     }

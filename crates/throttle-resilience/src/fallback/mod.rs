@@ -1,4 +1,4 @@
-//! A storage with another way to answer.
+//! A fallback for requests that the storage could not decide.
 
 mod answer;
 mod concurrency;
@@ -16,22 +16,23 @@ use throttle_core::{
 };
 
 pub use self::modes::{FailureMode, FailureModes, FallbackChange, FallbackStats};
-use self::{concurrency::FallbackPlaces, state::Inner};
+use self::{concurrency::FallbackPermits, state::Inner};
 
-/// Answers by the [`FailureModes`] of the rules what its storage cannot decide.
+/// A wrapper that applies the [`FailureModes`] of the rules when its storage fails.
 ///
-/// Any error counts, whatever it is about, so that a rule that is open or local stays available; what
-/// is to be mended is in the log. Decisions that the storage did not make say so
-/// ([`Decision::is_degraded`](throttle_core::Decision::is_degraded)), and are made by the storage again
-/// as soon as it answers.
+/// Any error counts, whatever its cause, so that a rule that fails open or decides locally stays
+/// available. The log shows the cause. Decisions made without the storage are marked
+/// ([`Decision::is_degraded`](throttle_core::Decision::is_degraded)). Every request still tries the
+/// storage first, so the storage decides again as soon as it answers.
 ///
-/// - A request of several rules fails if one of them is closed. Otherwise those that are local decide
-///   together, all or nothing, and those that are open admit.
-/// - What was admitted locally is charged to the storage when that is back, in the background, in a
-///   tokio runtime: as much as still counts by then, and as the limit has room for. If nobody knows
-///   whether the call that failed was carried out, nothing is charged again.
-/// - A refund or a reset goes to the storage, and fails with it. What a degraded decision admitted is not
-///   given back.
+/// - A request with several rules fails if one of them fails closed. Otherwise the local rules
+///   decide together, all or nothing, and the rules that fail open allow it.
+/// - Costs allowed locally become deferred charges. When the storage answers again, a background
+///   task in a tokio runtime replays them: as much as still counts by then, and as the limit has
+///   room for. If the failed call may have been carried out, its cost is not deferred, because it
+///   could be charged twice.
+/// - A refund or a reset goes to the storage, and fails if the storage does. Degraded decisions are
+///   not refunded.
 ///
 /// # Examples
 ///
@@ -54,25 +55,28 @@ impl Fallback {
         let without = |mode: &FailureMode| *mode == FailureMode::Local && modes.local.is_none();
         if without(&modes.otherwise) || modes.rules.values().any(without) {
             tracing::error!(
-                "a rule is to be decided locally without a storage for it: it is closed"
+                "a rule has the failure mode `Local` without a local storage; it fails closed"
             );
         }
         Self { inner: Arc::new(Inner::new(Arc::new(storage).atomic(), modes)) }
     }
 
-    /// Sets how many servers share the limits, where that changes while they serve; 0 counts as 1. Where
-    /// the number is [learnt](crate::Instances::discovered), it is what is known until they are counted again.
+    /// Sets the number of instances that share the limits, for a number that changes at run time. 0
+    /// counts as 1.
+    ///
+    /// If the number is [discovered](crate::Instances::discovered), this replaces it until the next
+    /// count.
     pub fn set_instances(&self, servers: u64) {
         self.inner.servers.set(servers);
     }
 
-    /// Returns what was answered without the storage so far.
+    /// Returns the statistics since the fallback was created.
     #[must_use]
     pub fn stats(&self) -> FallbackStats {
         self.inner.stats()
     }
 
-    /// Passes a decision on, or answers without the storage.
+    /// Returns the storage's decision, or decides without the storage.
     #[inline]
     fn decide(
         &self,
@@ -97,7 +101,7 @@ impl Wrapper for Fallback {
     }
 
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.inner.servers.learn_from(&self.inner.storage);
+        self.inner.servers.discover_from(&self.inner.storage);
         self.decide(request, self.inner.storage.acquire(request), StorageCall::Acquire)
     }
 
@@ -105,7 +109,7 @@ impl Wrapper for Fallback {
         self.decide(request, self.inner.storage.peek(request), StorageCall::Peek)
     }
 
-    /// Forgets the keys here as well, whether or not the storage can.
+    /// Resets the local storage and drops deferred charges too, even if the storage fails.
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let shared = self.inner.storage.reset(request);
         self.inner.debts.forget(request);
@@ -116,8 +120,8 @@ impl Wrapper for Fallback {
     }
 
     fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
-        let (inner, places) = (Arc::clone(&self.inner), self.inner.storage.concurrency()?);
-        Some(Arc::new(FallbackPlaces::new(inner, places)))
+        let (inner, permits) = (Arc::clone(&self.inner), self.inner.storage.concurrency()?);
+        Some(Arc::new(FallbackPermits::new(inner, permits)))
     }
 
     async fn clear(&self) -> Result<u64, StorageError> {

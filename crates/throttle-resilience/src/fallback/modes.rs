@@ -1,4 +1,4 @@
-//! What users choose for when the storage fails.
+//! The configuration and the statistics of a fallback.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -7,20 +7,21 @@ use throttle_core::{AtomicStorage, Storage};
 
 use crate::{instances::Instances, observer::Observers};
 
-/// Says what a rule does while the storage fails.
+/// The behavior of a rule while the storage fails.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FailureMode {
-    /// Requests fail with the storage's error; over HTTP that is a 503.
+    /// Requests fail with the storage's error; over HTTP that is a 503 response.
     FailClosed,
-    /// Requests pass, marked as degraded.
+    /// Requests are allowed and marked as degraded. No limit is enforced.
     FailOpen,
-    /// Another storage decides, by this server's share of the limit; answers are marked as degraded.
+    /// A local storage decides by this instance's share of the limit. Decisions are marked as
+    /// degraded.
     Local,
 }
 
-/// Says what each rule does while the storage fails, and who is told.
+/// The failure modes of all rules.
 #[derive(Clone)]
 #[must_use]
 pub struct FailureModes {
@@ -31,30 +32,32 @@ pub struct FailureModes {
     pub(super) observers: Observers<FallbackChange>,
 }
 
-/// Where limits are kept while the storage fails, and by how many servers.
+/// The local storage, and the number of instances that share the limits.
 #[derive(Clone)]
 pub(crate) struct Local {
     pub(super) storage: Arc<dyn AtomicStorage>,
-    pub(crate) servers: Instances,
+    pub(crate) instances: Instances,
 }
 
 impl FailureModes {
-    /// Refuses what the storage cannot decide.
+    /// Returns the storage's errors: rules fail closed.
     pub fn fail_closed() -> Self {
         Self::of(FailureMode::FailClosed, None)
     }
 
-    /// Lets pass what the storage cannot decide.
+    /// Allows what the storage cannot decide: rules fail open.
     pub fn fail_open() -> Self {
         Self::of(FailureMode::FailOpen, None)
     }
 
-    /// Decides by `storage`, such as one in memory, what the usual one cannot decide. `servers` is how
-    /// many share the limits, a number or [learnt](Instances::discovered): each then keeps its share, rounded
-    /// down, and at least 1. 0 counts as 1.
-    pub fn local(storage: impl Storage, servers: impl Into<Instances>) -> Self {
-        let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
-        Self::of(FailureMode::Local, Some(Local { storage, servers }))
+    /// Decides locally by `storage`, such as one in memory, what the shared storage cannot decide.
+    ///
+    /// `instances` is the number of instances that share the limits, fixed or
+    /// [discovered](Instances::discovered). Each enforces its share of a limit, rounded down but at
+    /// least 1.
+    pub fn local(storage: impl Storage, instances: impl Into<Instances>) -> Self {
+        let (storage, instances) = (Arc::new(storage).atomic(), instances.into());
+        Self::of(FailureMode::Local, Some(Local { storage, instances }))
     }
 
     fn of(otherwise: FailureMode, local: Option<Local>) -> Self {
@@ -62,26 +65,29 @@ impl FailureModes {
         Self { otherwise, rules: HashMap::new(), local, max_deferred: 10_000, observers }
     }
 
-    /// Gives a rule another mode. [`FailureMode::Local`] takes [`FailureModes::local`]; without it the rule is closed.
+    /// Sets the mode of one rule. [`FailureMode::Local`] needs [`FailureModes::local`]; otherwise
+    /// the rule fails closed.
     pub fn rule(mut self, name: impl Into<String>, mode: FailureMode) -> Self {
         self.rules.insert(name.into(), mode);
         self
     }
 
-    /// Gives all rules another mode that have none of their own, where only some are local.
+    /// Sets the mode of all rules without their own mode, if only some rules decide locally.
     pub fn otherwise(mut self, mode: FailureMode) -> Self {
         self.otherwise = mode;
         self
     }
 
-    /// Bounds for how many keys under rules it is remembered what was admitted locally, to charge it to
-    /// the storage when that is back; default 10,000. What comes when it is full is not charged.
+    /// Sets the maximum number of deferred charges, one per key and rule. Default: 10,000.
+    ///
+    /// When it is reached, charges of further keys are dropped.
     pub fn max_deferred(mut self, max_deferred: usize) -> Self {
         self.max_deferred = max_deferred;
         self
     }
 
-    /// Calls `callback` when the storage begins to fail, and when it is back. May be said several times.
+    /// Adds a callback for when the storage begins to fail and when it has recovered. May be called
+    /// more than once.
     pub fn on_change(mut self, callback: impl Fn(&FallbackChange) + Send + Sync + 'static) -> Self {
         self.observers.add(callback);
         self
@@ -109,46 +115,47 @@ impl fmt::Debug for FailureModes {
             .field("otherwise", &self.otherwise)
             .field("rules", &self.rules)
             .field("local", &self.local.as_ref().map(|local| local.storage.kind()))
-            .field("servers", &self.local.as_ref().map(|local| &local.servers))
+            .field("instances", &self.local.as_ref().map(|local| &local.instances))
             .finish_non_exhaustive()
     }
 }
 
-/// Tells that the storage began to fail, or is back.
+/// A change between normal and degraded operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum FallbackChange {
-    /// A call failed; from now on the modes apply to what the storage cannot decide.
+    /// A call failed. From now on the failure modes decide what the storage cannot.
     Degraded {
-        /// What the call failed with.
+        /// The error of the call.
         error: String,
     },
-    /// No call failed for a second, and what was admitted locally is charged.
+    /// No call has failed for a second, and no deferred charges are left.
     Restored,
 }
 
-/// Counts what was answered without the storage since the wrapper was made.
+/// Statistics of a fallback since it was created.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FallbackStats {
-    /// Whether calls failed within the last second, or charges are due.
+    /// Whether calls failed within the last second, or deferred charges are left.
     pub degraded: bool,
-    /// How many servers share the limits, as it was given or learnt.
-    pub servers: u64,
+    /// The number of instances that share the limits, fixed or discovered.
+    pub instances: u64,
     /// How often the storage began to fail.
     pub outages: u64,
-    /// Requests that failed, because one of their rules is closed.
+    /// Requests that failed because one of their rules fails closed.
     pub closed: u64,
-    /// Requests that passed, because all of their rules are open.
+    /// Requests that were allowed because all of their rules fail open.
     pub open: u64,
     /// Requests that were decided locally.
     pub local: u64,
-    /// Calls that failed because of what is stored under their key.
-    pub of_key: u64,
-    /// Keys under rules for which charges are due.
-    pub debts: u64,
-    /// What was charged to the storage when it was back.
-    pub repaid: u64,
-    /// What was not, because it no longer counts, the limit is used up, or there was no room.
-    pub forgiven: u64,
+    /// Calls that failed because of the value stored under their key.
+    pub key_errors: u64,
+    /// Deferred charges that are left, one per key and rule.
+    pub deferred: u64,
+    /// The cost that was replayed to the storage.
+    pub replayed: u64,
+    /// The deferred cost that was dropped: it no longer counted, the limit was used up, or
+    /// `max_deferred` was reached.
+    pub dropped: u64,
 }

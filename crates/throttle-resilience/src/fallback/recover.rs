@@ -1,11 +1,11 @@
-//! The way back to the storage, when it answers again.
+//! The return to normal operation when the storage answers again.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{modes::FallbackChange, repay::repay, state::Inner};
 
 impl Inner {
-    /// Takes note of a call that went well.
+    /// Records a call that succeeded.
     #[inline]
     pub(super) fn answered(self: &Arc<Self>) {
         if self.degraded.load(Relaxed) {
@@ -21,15 +21,15 @@ impl Inner {
             && self.is_calm()
             && self.degraded.swap(false, Relaxed)
         {
-            let figures = (&self.debts.repaid, &self.debts.forgiven);
-            tracing::info!(repaid = ?figures.0, forgiven = ?figures.1, "the storage is back");
-            self.modes.observers.tell(&FallbackChange::Restored);
+            let (replayed, dropped) = (&self.debts.repaid, &self.debts.forgiven);
+            tracing::info!(?replayed, ?dropped, "the storage has recovered");
+            self.modes.observers.notify(&FallbackChange::Restored);
         }
     }
 
     fn repay_in_background(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.debts.clear(); // there is no background
+            self.debts.clear(); // replay needs a runtime
             return;
         };
         if !self.repaying.swap(true, Relaxed) {
@@ -41,7 +41,8 @@ impl Inner {
     }
 }
 
-/// Says that debts are being charged, until it is dropped: also when the runtime ends the task.
+/// A guard of the replay task. Its drop allows another task to begin, also if the runtime ended
+/// this one.
 struct Repaying(Arc<Inner>);
 
 impl Drop for Repaying {

@@ -1,4 +1,4 @@
-//! Charging to the storage, when it is back, what was admitted without it.
+//! Replays deferred charges to the storage after an outage.
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -8,14 +8,15 @@ use throttle_core::{
 
 use super::{debts::Debt, modes::Local, state::Inner};
 
-/// How many debts are charged, one after the other, before a pause, so that the storage that has just
-/// come back has time for the requests.
+/// How many deferred charges are replayed, one after another, before a pause. It leaves a storage
+/// that has just recovered time for requests.
 const BATCH: usize = 8;
 const PAUSE: Duration = Duration::from_millis(1);
 /// How many calls charge one debt at most: the room of a queue may lie in pieces.
 const TRIES: usize = 16;
 
-/// Charges all debts, until a call fails: then what is left waits for the next time.
+/// Replays deferred charges until none is left or a call fails. What is left then waits for the
+/// next attempt.
 pub(super) async fn repay(inner: Arc<Inner>) {
     let Some(local) = &inner.modes.local else { return };
     loop {
@@ -31,7 +32,7 @@ pub(super) async fn repay(inner: Arc<Inner>) {
                     if error.effect() == Effect::None && !error.is_of_key() {
                         inner.debts.put_back([debt]);
                     } else {
-                        inner.debts.settle(&debt, 0); // it may have been charged: that is not repeated
+                        inner.debts.settle(&debt, 0); // may have been charged: not retried
                     }
                     inner.debts.put_back(batch);
                     return;
@@ -42,7 +43,8 @@ pub(super) async fn repay(inner: Arc<Inner>) {
     }
 }
 
-/// Charges one debt and says how much of it: what still counts, as far as the limit has room for it.
+/// Replays one deferred charge: the part that still counts, as far as the limit has room. Returns
+/// the charged cost.
 async fn repay_one(
     storage: &dyn AtomicStorage,
     local: &Local,
@@ -54,7 +56,7 @@ async fn repay_one(
     if cost == 0 {
         return Ok(0);
     }
-    // A debt that is denied shuts nobody out, and one of a queue waits for no turn.
+    // A denied replay must not block the key, and a replay must not wait in a shaped queue.
     let rule = Arc::new(debt.rule.without_block().with_max_delay(Duration::MAX));
     let (mut charged, mut asked) = (0, cost);
     for _ in 0..TRIES {
@@ -87,14 +89,15 @@ async fn charge(
     reply.await
 }
 
-/// Returns how much of what was admitted locally still counts, by the algorithm of the rule: windows
-/// that are over and tokens that are refilled do not.
+/// Returns how much of the locally allowed cost still counts. The local storage knows it by the
+/// rule's algorithm: expired windows and refilled tokens no longer count.
 async fn still_counts(
     local: &Local,
     servers: NonZeroU64,
     debt: &Debt,
 ) -> Result<u64, StorageError> {
-    // All that is free of it remains, however far the turns are.
+    // Without a maximum delay, all free capacity of a shaped rule remains, however late its
+    // scheduled times are.
     let share = debt.rule.fraction(1, servers).without_block();
     let share = Arc::new(share.with_max_delay(Duration::MAX));
     let reply = {

@@ -1,4 +1,4 @@
-//! What all parts of a fallback share: its storage, its modes, and what it counts.
+//! The state that all parts of a fallback share.
 
 use std::{
     num::NonZeroU64,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::instances::Instances;
 
-/// How long no call may have failed before the storage counts as back.
+/// The time without a failed call after which the storage counts as recovered.
 const CALM: Duration = Duration::from_secs(1);
 
 pub(super) struct Inner {
@@ -27,11 +27,11 @@ pub(super) struct Inner {
     pub(super) debts: Debts,
     pub(super) degraded: AtomicBool,
     pub(super) repaying: AtomicBool,
-    /// When a call failed last, in microseconds after `start`.
+    /// The time of the last failure, in microseconds after `start`.
     failed_at: AtomicU64,
     start: Instant,
     pub(super) counts: Counts,
-    told_of_key: AtomicBool,
+    logged_key_error: AtomicBool,
 }
 
 #[derive(Default)]
@@ -40,13 +40,13 @@ pub(super) struct Counts {
     pub(super) closed: AtomicU64,
     pub(super) open: AtomicU64,
     pub(super) local: AtomicU64,
-    of_key: AtomicU64,
+    key_errors: AtomicU64,
 }
 
 impl Inner {
     pub(super) fn new(storage: Arc<dyn AtomicStorage>, modes: FailureModes) -> Self {
         let servers =
-            modes.local.as_ref().map_or(Instances::fixed(1), |local| local.servers.clone());
+            modes.local.as_ref().map_or(Instances::fixed(1), |local| local.instances.clone());
         Self {
             storage,
             debts: Debts::new(modes.max_deferred),
@@ -57,22 +57,22 @@ impl Inner {
             failed_at: AtomicU64::new(0),
             start: Instant::now(),
             counts: Counts::default(),
-            told_of_key: AtomicBool::new(false),
+            logged_key_error: AtomicBool::new(false),
         }
     }
 
     pub(super) fn stats(&self) -> FallbackStats {
         FallbackStats {
             degraded: self.degraded.load(Relaxed),
-            servers: self.servers().get(),
+            instances: self.servers().get(),
             outages: self.counts.outages.load(Relaxed),
             closed: self.counts.closed.load(Relaxed),
             open: self.counts.open.load(Relaxed),
             local: self.counts.local.load(Relaxed),
-            of_key: self.counts.of_key.load(Relaxed),
-            debts: self.debts.len(),
-            repaid: self.debts.repaid.load(Relaxed),
-            forgiven: self.debts.forgiven.load(Relaxed),
+            key_errors: self.counts.key_errors.load(Relaxed),
+            deferred: self.debts.len(),
+            replayed: self.debts.repaid.load(Relaxed),
+            dropped: self.debts.forgiven.load(Relaxed),
         }
     }
 
@@ -84,12 +84,12 @@ impl Inner {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// Takes note of a call that failed: the first one is told of, the others are counted.
+    /// Records a failed call. Only the first failure of an outage is logged and reported.
     pub(super) fn failed(&self, error: &StorageError) {
         if error.is_of_key() {
-            self.count(&self.counts.of_key);
-            if !self.told_of_key.swap(true, Relaxed) {
-                tracing::error!(%error, "the storage answers for other keys, but not for this one");
+            self.count(&self.counts.key_errors);
+            if !self.logged_key_error.swap(true, Relaxed) {
+                tracing::error!(%error, "the storage cannot decide for this key because of the value stored under it");
             }
             return;
         }
@@ -98,8 +98,8 @@ impl Inner {
             return;
         }
         self.count(&self.counts.outages);
-        tracing::warn!(%error, modes = ?self.modes, "the storage fails: its rules go by their modes");
-        self.modes.observers.tell(&FallbackChange::Degraded { error: error.to_string() });
+        tracing::warn!(%error, modes = ?self.modes, "the storage fails; the failure modes of the rules apply");
+        self.modes.observers.notify(&FallbackChange::Degraded { error: error.to_string() });
     }
 
     pub(super) fn is_calm(&self) -> bool {

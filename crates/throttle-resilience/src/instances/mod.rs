@@ -1,6 +1,6 @@
-//! How many servers share the limits: given, or learnt from the storage that they share.
+//! The number of instances that share the limits: fixed, or discovered through the storage.
 
-mod learn;
+mod discovery;
 
 use std::{
     fmt,
@@ -15,9 +15,12 @@ use std::{
 use throttle_core::AtomicStorage;
 use tokio::runtime::Handle;
 
-use self::learn::Learner;
+use self::discovery::Discovery;
 
-/// Says how many servers share the limits; clones share what is known.
+/// The number of instances of the service that share the limits. Clones share the current number.
+///
+/// Leases and the local fallback divide by it, so that the instances together stay within the
+/// limit.
 ///
 /// # Examples
 ///
@@ -26,7 +29,7 @@ use self::learn::Learner;
 /// use ratethrottle::{Storage, resilience::{FailureModes, Instances}};
 ///
 /// fn modes(memory: impl Storage) -> FailureModes {
-///     FailureModes::local(memory, Instances::discovered(3)) // three, until it is known better
+///     FailureModes::local(memory, Instances::discovered(3)) // three until they are counted
 /// }
 /// ```
 #[derive(Clone)]
@@ -37,52 +40,54 @@ pub struct Instances {
 
 struct Inner {
     count: AtomicU64,
-    learning: Option<Learning>,
+    discovering: Option<Discovering>,
 }
 
-struct Learning {
+struct Discovering {
     every: Duration,
-    /// Whether somebody is at it.
+    /// Whether a task counts the instances.
     begun: AtomicBool,
 }
 
-/// Servers are counted anew this often, unless something else is said.
+/// The default period.
 const EVERY: Duration = Duration::from_secs(15);
 const LEAST: Duration = Duration::from_millis(10);
 const MOST: Duration = Duration::from_secs(86_400);
 
 impl Instances {
-    /// Takes their number; 0 counts as 1.
+    /// Sets a fixed number. 0 counts as 1.
     pub fn fixed(count: u64) -> Self {
         Self::of(count, None)
     }
 
-    /// Learns their number: each server counts itself in the storage that they share, once in each
-    /// [period](Instances::every), and sees how many others did so. `at_first` is what it goes by until
-    /// then; 0 counts as 1.
+    /// Discovers the number. Each instance counts itself in the shared storage once in each
+    /// [period](Instances::every), and reads how many others did. `initial` is used until then; 0
+    /// counts as 1.
     ///
-    /// It begins with the first request, in the background, and takes a tokio runtime. A server that
-    /// begins is counted by all others within a period, one that ends is counted for up to three more. While
-    /// the storage fails the number last known counts, and a server that could not count itself does not
-    /// believe that others are fewer.
-    pub fn discovered(at_first: u64) -> Self {
-        Self::of(at_first, Some(EVERY))
+    /// Counting begins with the first request and runs in the background, in a tokio runtime. A new
+    /// instance is counted by all others within a period; one that ends is counted for up to three
+    /// more periods. While the storage fails, the last known number is used. An instance that could
+    /// not count itself does not reduce the number, because others may have failed to count
+    /// themselves too.
+    pub fn discovered(initial: u64) -> Self {
+        Self::of(initial, Some(EVERY))
     }
 
-    /// Counts the servers once in each period of this length, from 10 ms to a day; default 15 s. All servers
-    /// must say the same. It takes three calls of the storage from each. Without effect on a number that is
-    /// given.
+    /// Sets the period of discovery, from 10 ms to a day. Default: 15 s.
+    ///
+    /// All instances must use the same period. Each makes three calls to the storage per period.
+    /// This has no effect on a fixed number.
     pub fn every(self, period: Duration) -> Self {
-        let learnt = self.inner.learning.is_some();
-        Self::of(self.count().get(), learnt.then_some(period.clamp(LEAST, MOST)))
+        let discovered = self.inner.discovering.is_some();
+        Self::of(self.count().get(), discovered.then_some(period.clamp(LEAST, MOST)))
     }
 
     fn of(count: u64, every: Option<Duration>) -> Self {
-        let learning = every.map(|every| Learning { every, begun: AtomicBool::new(false) });
-        Self { inner: Arc::new(Inner { count: AtomicU64::new(count.max(1)), learning }) }
+        let discovering = every.map(|every| Discovering { every, begun: AtomicBool::new(false) });
+        Self { inner: Arc::new(Inner { count: AtomicU64::new(count.max(1)), discovering }) }
     }
 
-    /// Returns their number, as far as it is known.
+    /// Returns the current number.
     #[inline]
     #[must_use]
     pub fn count(&self) -> NonZeroU64 {
@@ -93,32 +98,32 @@ impl Instances {
         self.inner.set(count);
     }
 
-    /// Learns from a storage, if their number is to be learnt and nobody is at it.
+    /// Starts discovery through a storage, if the number is discovered and no task counts yet.
     #[inline]
-    pub(crate) fn learn_from(&self, storage: &Arc<dyn AtomicStorage>) {
-        if let Some(learning) = &self.inner.learning
-            && !learning.begun.load(Relaxed)
+    pub(crate) fn discover_from(&self, storage: &Arc<dyn AtomicStorage>) {
+        if let Some(discovering) = &self.inner.discovering
+            && !discovering.begun.load(Relaxed)
         {
-            self.begin(learning, storage);
+            self.begin(discovering, storage);
         }
     }
 
     #[cold]
-    fn begin(&self, learning: &Learning, storage: &Arc<dyn AtomicStorage>) {
+    fn begin(&self, discovering: &Discovering, storage: &Arc<dyn AtomicStorage>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if learning.begun.swap(true, Relaxed) {
+        if discovering.begun.swap(true, Relaxed) {
             return;
         }
         let begun = Begun(Arc::downgrade(&self.inner));
-        let mut learner = Learner::new(learning.every, self.count().get());
+        let mut discovery = Discovery::new(discovering.every, self.count().get());
         let storage = Arc::downgrade(storage);
         runtime.spawn(async move {
             loop {
                 let Some(storage) = storage.upgrade() else { return };
-                let (count, pause) = learner.look(&storage).await;
+                let (count, pause) = discovery.refresh(&storage).await;
                 drop(storage);
                 let Some(inner) = begun.0.upgrade() else { return };
-                inner.learnt(count);
+                inner.discovered(count);
                 drop(inner);
                 tokio::time::sleep(pause).await;
             }
@@ -131,23 +136,24 @@ impl Inner {
         self.count.store(count.max(1), Relaxed);
     }
 
-    fn learnt(&self, count: u64) {
+    fn discovered(&self, count: u64) {
         let before = self.count.swap(count.max(1), Relaxed);
         if before != count {
-            tracing::info!(count, before, "the number of servers that share the limits changed");
+            tracing::info!(count, before, "the number of instances that share the limits changed");
         }
     }
 }
 
-/// Says that somebody learns, until it is dropped: also when the runtime ends the task.
+/// A guard of the counting task. Its drop allows another task to begin, also if the runtime ended
+/// this one.
 struct Begun(Weak<Inner>);
 
 impl Drop for Begun {
     fn drop(&mut self) {
         if let Some(inner) = self.0.upgrade()
-            && let Some(learning) = &inner.learning
+            && let Some(discovering) = &inner.discovering
         {
-            learning.begun.store(false, Relaxed);
+            discovering.begun.store(false, Relaxed);
         }
     }
 }
@@ -160,9 +166,12 @@ impl From<u64> for Instances {
 
 impl fmt::Debug for Instances {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Servers")
+        f.debug_struct("Instances")
             .field("count", &self.count())
-            .field("learnt_every", &self.inner.learning.as_ref().map(|learning| learning.every))
+            .field(
+                "discovered_every",
+                &self.inner.discovering.as_ref().map(|discovering| discovering.every),
+            )
             .finish()
     }
 }

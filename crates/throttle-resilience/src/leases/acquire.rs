@@ -1,4 +1,4 @@
-//! The way of a request: from stock, after a wait for a batch, or to the storage.
+//! How a request is decided: from leases, after waiting for a batch, or by the storage.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use throttle_core::{Charge, ChargeRequest, Key, Micros, Outcome, Reply, StorageE
 
 use super::{
     fetch::Fetch,
-    pending_fetch::Gate,
+    pending_fetch::PendingFetch,
     plan::{Plan, Plans},
     state::Inner,
     table::Shard,
@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{deadline::in_time, keyed::only_key};
 
-type Gates = SmallVec<[Arc<Gate>; 2]>;
+type PendingFetches = SmallVec<[Arc<PendingFetch>; 2]>;
 
 impl Inner {
-    /// Answers a request all of whose rules have enough in stock, or one of a single rule whose storage had
-    /// not enough a moment ago.
+    /// Decides a request without calling the storage, if it can: all of its rules hold enough
+    /// permits, or its only rule is known to be used up in the storage.
     #[inline]
-    pub(super) fn from_stock(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Option<Outcome> {
+    pub(super) fn from_lease(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Option<Outcome> {
         let key = only_key(request)?;
         let now = self.now(request.clock());
         let hash = self.table.hash(key);
@@ -33,12 +33,12 @@ impl Inner {
                 let lease = of_key.of(charge.rule(), request.clock())?;
                 lease.advance(now);
                 if lease.left() < charge.cost() {
-                    let (verdict, at) = lease.refusal(charge.cost(), now)?;
+                    let (verdict, at) = lease.rejection(charge.cost(), now)?;
                     if request.charges().len() > 1 {
-                        return None; // what the others say is for the storage to tell
+                        return None; // the storage must report the other rules' state too
                     }
-                    lease.meet(charge.cost(), now);
-                    shard.refused += 1;
+                    lease.record_demand(charge.cost(), now);
+                    shard.rejected += 1;
                     return Some(Outcome::one(verdict, at));
                 }
             }
@@ -46,8 +46,8 @@ impl Inner {
             let mut spent = 0_u64;
             let mut spend = |charge: &Charge<'_>| {
                 let lease = of_key.of(charge.rule(), request.clock());
-                let Some(lease) = lease else { return Verdict::default() }; // it was there above
-                lease.meet(charge.cost(), now);
+                let Some(lease) = lease else { return Verdict::default() }; // found above
+                lease.record_demand(charge.cost(), now);
                 let receipt = lease.spend(charge.cost());
                 spent = spent.saturating_add(charge.cost());
                 let (verdict, by) = lease.verdict(receipt, now);
@@ -75,7 +75,7 @@ impl Inner {
                     Outcome::new(verdicts, at)
                 }
             };
-            shard.answered += 1;
+            shard.allowed += 1;
             shard.spent = shard.spent.saturating_add(spent);
             outcome
         };
@@ -85,29 +85,29 @@ impl Inner {
         Some(outcome)
     }
 
-    /// Answers a request for which there is not enough in stock: asks for a batch, if the key is worth
-    /// it, and waits for it; what that does not serve goes to the storage.
+    /// Decides a request that the leases cannot decide. If the key is hot, it requests a batch and
+    /// waits for it; the storage decides what the batch does not cover.
     pub(super) fn acquire(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.servers.learn_from(&self.storage);
+        self.servers.discover_from(&self.storage);
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
         let Some(key) = only_key(request) else {
             return self.storage.acquire(&translated(request, &plans, |_| 0).borrow(request));
         };
         let hash = self.table.hash(key);
-        let gates = self.fetch_for(request, key, hash, &plans);
-        if gates.is_empty() {
-            return self.settle(request, key, hash, &plans, &gates);
+        let pending_fetches = self.fetch_for(request, key, hash, &plans);
+        if pending_fetches.is_empty() {
+            return self.decide(request, key, hash, &plans, &pending_fetches);
         }
         self.count(&self.counts.waited, 1);
         let (inner, owned) = (Arc::clone(self), request.to_owned());
         let decided = Reply::pending(async move {
-            for gate in &gates {
-                gate.wait().await;
+            for pending_fetch in &pending_fetches {
+                pending_fetch.wait().await;
             }
             let reply = owned.with(|request| match only_key(request) {
-                Some(key) => inner.settle(request, key, hash, &plans, &gates),
-                None => Reply::ready(Err(StorageError::not_carried_out("a request without a key"))),
+                Some(key) => inner.decide(request, key, hash, &plans, &pending_fetches),
+                None => Reply::ready(Err(StorageError::not_carried_out("the request has no key"))),
             });
             reply.await
         });
@@ -117,18 +117,21 @@ impl Inner {
         }
     }
 
-    /// Asks for batches of what a request needs, and returns the gates of those that are on their way.
+    /// Requests the batches that a request needs, and returns all fetches to wait for.
+    ///
+    /// If a fetch of the lease is in flight already, the request waits for that one: a key never
+    /// has two at a time.
     fn fetch_for(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
         key: &Key<'_>,
         hash: u64,
         plans: &Plans,
-    ) -> Gates {
-        let mut gates = Gates::new();
+    ) -> PendingFetches {
+        let mut pending_fetches = PendingFetches::new();
         let leased = |plan: &Option<Arc<Plan>>| plan.as_ref().is_some_and(|plan| plan.is_leased());
         if self.has_ended() || !plans.iter().any(leased) {
-            return gates;
+            return pending_fetches;
         }
         let (clock, now) = (request.clock(), self.now(request.clock()));
         let mut fetches = SmallVec::<[Fetch; 2]>::new();
@@ -136,22 +139,22 @@ impl Inner {
         {
             let mut shard = self.table.lock(hash);
             let known = shard.find(hash, key).is_some();
-            let seen = if known { u64::MAX } else { self.sketch.count(hash, now) };
+            let seen = if known { u64::MAX } else { self.count_min.count(hash, now) };
             for (charge, plan) in request.charges().iter().zip(plans) {
                 let Some(plan) = plan.as_ref().filter(|plan| plan.is_leased()) else { continue };
                 let most = self.most(plan);
-                if most < 2 || seen < plan.worth() {
+                if most < 2 || seen < plan.hot_threshold() {
                     continue;
                 }
-                let Some(of_key) = shard.place(hash, key) else { continue };
+                let Some(of_key) = shard.entry(hash, key) else { continue };
                 let lease = of_key.of_plan(plan, clock, now);
                 lease.advance(now);
-                lease.meet(charge.cost(), now);
+                lease.record_demand(charge.cost(), now);
                 if lease.left() >= charge.cost() {
                     continue;
                 }
-                if let Some(gate) = &lease.fetching {
-                    gates.push(Arc::clone(gate));
+                if let Some(pending_fetch) = &lease.fetching {
+                    pending_fetches.push(Arc::clone(pending_fetch));
                 } else if let Some(amount) = lease.needed(charge.cost(), now, most) {
                     let need = charge.cost() - lease.left();
                     let fetch = Fetch::ahead(self, key, hash, lease, clock, amount, now);
@@ -160,26 +163,28 @@ impl Inner {
                 of_key.returns(hash, &mut returns);
             }
         }
-        self.keep_tidy();
+        self.start_maintenance();
         match fetches.pop() {
-            None => self.give_back_in_background(returns),
+            None => self.return_in_background(returns),
             Some(last) => {
-                // What other leases of the key held is given back first: it may be what is needed.
-                gates.extend(last.run(returns));
-                gates.extend(fetches.into_iter().filter_map(|fetch| fetch.run(Vec::new())));
+                // Return what other leases of the key held first: the batch may need those permits.
+                pending_fetches.extend(last.run(returns));
+                pending_fetches
+                    .extend(fetches.into_iter().filter_map(|fetch| fetch.run(Vec::new())));
             }
         }
-        gates
+        pending_fetches
     }
 
-    /// Takes from stock what is there, and asks the storage for the rest: all or nothing.
-    fn settle(
+    /// Spends held permits where there are enough, and asks the storage for the other charges: all
+    /// or nothing.
+    fn decide(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
         key: &Key<'_>,
         hash: u64,
         plans: &Plans,
-        gates: &Gates,
+        pending_fetches: &PendingFetches,
     ) -> Reply<Outcome> {
         let now = self.now(request.clock());
         let mut taken = Taken { inner: Arc::clone(self), hash, parts: SmallVec::new() };
@@ -188,7 +193,7 @@ impl Inner {
             let mut shard = self.table.lock(hash);
             if let Some(of_key) = shard.find(hash, key) {
                 known = true;
-                for (place, charge) in request.charges().iter().enumerate() {
+                for (index, charge) in request.charges().iter().enumerate() {
                     let lease = of_key.of(charge.rule(), request.clock());
                     let Some(lease) = lease else { continue };
                     lease.advance(now);
@@ -196,7 +201,7 @@ impl Inner {
                         && let ([_], Some((verdict, at))) =
                             (request.charges(), lease.refusal(charge.cost(), now))
                     {
-                        shard.refused += 1; // what it waited for did not come
+                        shard.rejected += 1; // the batch was denied
                         return Reply::ready(Ok(Outcome::one(verdict, at)));
                     }
                     let cost = lease.part_of(charge.cost());
@@ -218,8 +223,10 @@ impl Inner {
                 return Reply::ready(Ok(outcome));
             }
         }
-        if let Some(error) = gates.iter().find_map(|gate| gate.failure()) {
-            return Reply::ready(Err(error)); // what was taken is put back
+        if let Some(error) =
+            pending_fetches.iter().find_map(|pending_fetch| pending_fetch.failure())
+        {
+            return Reply::ready(Err(error)); // `taken` is put back on drop
         }
         let asked = translated(request, plans, |place| taken.cost(place));
         let reply = self.storage.acquire(&asked.borrow(request));
@@ -228,43 +235,43 @@ impl Inner {
             return reply;
         }
         reply.then_with(self, request, move |inner, request, answer| {
-            Reply::ready(inner.conclude(request, taken, answer))
+            Reply::ready(inner.join_with_leases(request, taken, answer))
         })
     }
 
-    /// Puts together what the storage said and what was taken from stock, which is put back unless all
-    /// admit.
-    fn conclude(
+    /// Joins the storage's answer with the permits taken from leases. They are put back unless all
+    /// rules allow the request.
+    fn join_with_leases(
         &self,
         request: &ChargeRequest<'_>,
         mut taken: Taken,
         answer: Result<Outcome, StorageError>,
     ) -> Result<Outcome, StorageError> {
         let Some(key) = only_key(request) else { return answer };
-        let outcome = answer?; // what was taken is put back
+        let outcome = answer?; // `taken` is put back on drop
         let now = self.now(request.clock());
         if !outcome.is_allowed() {
             taken.put_back();
         }
         let mut shard = self.table.lock(taken.hash);
         let hash = taken.hash;
-        let joined = concluded(&mut shard, key, hash, request, &taken, Some(&outcome), now);
+        let joined = join_verdicts(&mut shard, key, hash, request, &taken, Some(&outcome), now);
         drop(shard);
         taken.parts.clear();
         Ok(joined)
     }
 
-    /// Asks the storage without charging; what is held here is there too.
+    /// Peeks at the storage, and adds the permits held locally.
     pub(super) fn peek(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
         let reply = self.storage.peek(&translated(request, &plans, |_| 0).borrow(request));
         reply.then_with(self, request, |inner, request, answer| {
-            Reply::ready(answer.map(|outcome| inner.with_stock(request, outcome)))
+            Reply::ready(answer.map(|outcome| inner.with_leases(request, outcome)))
         })
     }
 
-    fn with_stock(&self, request: &ChargeRequest<'_>, outcome: Outcome) -> Outcome {
+    fn with_leases(&self, request: &ChargeRequest<'_>, outcome: Outcome) -> Outcome {
         let now = self.now(request.clock());
         let held = |charge: &Charge<'_>| {
             let hash = self.table.hash(charge.key());
@@ -284,8 +291,8 @@ impl Inner {
     }
 }
 
-/// Puts the verdicts together in the order of the charges.
-fn concluded(
+/// Joins the verdicts in the order of the charges.
+fn join_verdicts(
     shard: &mut Shard,
     key: &Key<'_>,
     hash: u64,
@@ -300,7 +307,7 @@ fn concluded(
     let mut verdicts = SmallVec::<[Verdict; 2]>::new();
     let mut spent = 0_u64;
     let mut of_key = shard.find(hash, key);
-    for (place, charge) in request.charges().iter().enumerate() {
+    for (index, charge) in request.charges().iter().enumerate() {
         let lease = of_key.as_mut().and_then(|of_key| of_key.of(charge.rule(), request.clock()));
         let part = taken.part(place);
         let whole = part.filter(|part| part.cost() == charge.cost());
@@ -313,7 +320,7 @@ fn concluded(
                 }
                 verdict
             }
-            // Its lease has ended meanwhile.
+            // The lease has ended in the meantime.
             (Some(part), None) => {
                 let receipt = part.receipt.filter(|_| allowed);
                 Verdict { allowed: true, receipt, ..Verdict::default() }
@@ -328,7 +335,7 @@ fn concluded(
                 lease.map_or(answer, |lease| {
                     lease.hear(&answer, at, now);
                     if !answer.allowed {
-                        lease.rest(now);
+                        lease.back_off(now);
                     }
                     let remaining = answer.remaining.saturating_add(lease.left());
                     Verdict { remaining: remaining.min(charge.rule().capacity()), ..answer }
@@ -343,7 +350,7 @@ fn concluded(
     }
 }
 
-/// Adds what is held here to what the storage would say.
+/// Adds the permits held locally to a verdict of the storage.
 fn with_held(charge: &Charge<'_>, verdict: &Verdict, held: u64) -> Verdict {
     let remaining = verdict.remaining.saturating_add(held).min(charge.rule().capacity());
     let allowed = verdict.allowed || charge.cost() <= remaining && !verdict.blocked;
@@ -351,7 +358,7 @@ fn with_held(charge: &Charge<'_>, verdict: &Verdict, held: u64) -> Verdict {
     Verdict { allowed, remaining, retry_after, ..*verdict }
 }
 
-/// The charges of a request that are not taken from stock, by the rules that are charged.
+/// The charges of a request under the rules that are charged in the storage.
 struct Translated<'a> {
     charges: SmallVec<[Charge<'a>; 2]>,
 }

@@ -1,9 +1,9 @@
-//! How far from its limit a rule may be.
+//! The share of a limit that leases may hold.
 
 use std::fmt;
 
-/// Says how much of a rule's limit the servers together may hold in leases, and so how much may be
-/// refused too early.
+/// The share of a rule's limit that the leases of all instances together may hold, and so the most
+/// that can be rejected too early.
 ///
 /// # Examples
 ///
@@ -20,22 +20,22 @@ pub struct LeaseBudget {
 }
 
 impl LeaseBudget {
-    /// Takes hundredths of the limit, from 0.0001 to 50; what lies outside counts as the nearest, and
-    /// what is no number as the least.
+    /// Creates a budget in percent of the limit, from 0.0001 to 50. Values outside count as the
+    /// nearest bound, and NaN as the smallest.
     #[must_use]
     pub fn percent(percent: impl Into<f64>) -> Self {
         let millionths = (percent.into() * 10_000.0).clamp(1.0, 500_000.0);
-        Self { millionths: (millionths as u32).max(1) } // as an integer, what is no number is 0
+        Self { millionths: (millionths as u32).max(1) } // NaN becomes 0 as an integer
     }
 
-    /// Returns the part of a whole, rounded down.
+    /// Returns this share of a number, rounded down.
     #[must_use]
     pub fn of(self, whole: u64) -> u64 {
         let part = u128::from(whole) * u128::from(self.millionths) / 1_000_000;
         u64::try_from(part).unwrap_or(u64::MAX)
     }
 
-    /// Returns the part of a whole, rounded up.
+    /// Returns this share of a number, rounded up.
     pub(super) fn of_ceil(self, whole: u64) -> u64 {
         let part = (u128::from(whole) * u128::from(self.millionths)).div_ceil(1_000_000);
         u64::try_from(part).unwrap_or(u64::MAX)
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_out_of_range_counts_as_the_nearest() {
+    fn values_out_of_range_count_as_the_nearest_bound() {
         for (percent, of_a_million) in [
             (5.0, 50_000),
             (100.0, 500_000),

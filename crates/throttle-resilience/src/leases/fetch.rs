@@ -1,4 +1,4 @@
-//! Asking the storage for a batch.
+//! Fetches: calls that request a batch from the storage.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,50 +8,54 @@ use throttle_core::{
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    lease::{Batch, Lease, REST, Short},
-    pending_fetch::{Gate, Voided},
+    lease::{BACKOFF, Batch, Lease, Short},
+    pending_fetch::{Invalidation, PendingFetch},
     plan::Plan,
     state::Inner,
     table::Return,
 };
 
-/// A batch that is asked for. When it is dropped before it is answered, what it asked for is lost.
+/// A batch that is requested. If it is dropped before it is answered, the requested permits count
+/// as lost.
 pub(super) struct Fetch {
     inner: Arc<Inner>,
     key: Key<'static>,
     hash: u64,
     plan: Arc<Plan>,
     clock: Option<Arc<dyn Clock>>,
-    gate: Arc<Gate>,
-    /// The least that is of use.
+    pending_fetch: Arc<PendingFetch>,
+    /// The smallest useful number of permits.
     need: u64,
     amount: u64,
-    /// When it is asked for, no later than it is granted.
+    /// When it was requested, no later than it is granted.
     sent: Micros,
     tried: u8,
-    /// That a part of what was asked for is taken for all that there is, for a moment.
+    /// Set if the storage had less than requested: requests beyond the granted part are then
+    /// rejected for a moment.
     short: Option<Short>,
     answered: bool,
 }
 
-/// What is to be done when an answer was taken in.
-enum Then {
+/// The next step after an answer.
+enum Next {
     /// Ask again, for less.
-    Again,
-    /// Give back what came after its lease had ended.
-    GiveBack(Return),
-    Nothing,
+    Retry,
+    /// Return a batch that was granted after its lease had ended.
+    Return(Return),
+    Done,
 }
 
-/// So long is waited for what is given back first: requests wait meanwhile.
-const FIRST: Duration = Duration::from_millis(100);
-/// So often is asked for less, when the storage has not got so much.
-const TRIES: u8 = 2;
-/// So long at most a part of what was asked for is taken for all that there is.
-const PAUSE: Micros = Micros::new(100_000);
+/// The longest wait for returned permits before a batch is requested: requests wait in the
+/// meantime.
+const RETURN_TIMEOUT: Duration = Duration::from_millis(100);
+/// The number of retries with a smaller amount, if the storage has too little.
+const RETRIES: u8 = 2;
+/// The longest time for which a partial batch counts as all that the storage has.
+const MAX_PARTIAL_WAIT: Micros = Micros::new(100_000);
 
 impl Fetch {
-    /// Prepares to ask for `amount`, which the lease takes note of.
+    /// Prepares to request `amount`, and records it in the lease. Recording it under the lease's
+    /// lock is what keeps the sum of held and requested permits within the budget.
     pub(super) fn ahead(
         inner: &Arc<Inner>,
         key: &Key<'_>,
@@ -61,15 +65,15 @@ impl Fetch {
         amount: u64,
         now: Micros,
     ) -> Self {
-        let gate = Arc::new(Gate::new());
-        lease.ask(amount, Arc::clone(&gate));
+        let pending_fetch = Arc::new(PendingFetch::new());
+        lease.ask(amount, Arc::clone(&pending_fetch));
         Self {
             inner: Arc::clone(inner),
             key: key.clone().into_owned(),
             hash,
             plan: Arc::clone(&lease.plan),
             clock: clock.cloned(),
-            gate,
+            pending_fetch,
             need: 1,
             amount,
             sent: now,
@@ -79,46 +83,48 @@ impl Fetch {
         }
     }
 
-    /// Says how much is needed at least.
+    /// Sets the smallest useful number of permits.
     pub(super) fn for_need(mut self, need: u64) -> Self {
         self.need = need.max(1);
         self
     }
 
-    /// Asks for it, after something was given back; in the background unless the storage answers at
-    /// once. Returns what to wait at.
-    pub(super) fn run(mut self, before: Vec<Return>) -> Option<Arc<Gate>> {
-        let gate = Arc::clone(&self.gate);
-        if let Err(before) = self.inner.give_back(before).into_ready() {
-            return self.in_background(Some(before), None).then_some(gate);
+    /// Requests the batch, after `before` is returned; in the background unless the storage answers
+    /// immediately. Returns the fetch to wait for, if it is pending.
+    pub(super) fn run(mut self, before: Vec<Return>) -> Option<Arc<PendingFetch>> {
+        let pending_fetch = Arc::clone(&self.pending_fetch);
+        if let Err(before) = self.inner.return_permits(before).into_ready() {
+            return self.in_background(Some(before), None).then_some(pending_fetch);
         }
         loop {
             let answer = match self.call().into_ready() {
                 Ok(answer) => answer,
-                Err(pending) => return self.in_background(None, Some(pending)).then_some(gate),
+                Err(pending) => {
+                    return self.in_background(None, Some(pending)).then_some(pending_fetch);
+                }
             };
-            match self.take_in(answer) {
-                Then::Again => {}
-                Then::GiveBack(late) => {
-                    self.inner.give_back_in_background(vec![late]);
+            match self.handle_answer(answer) {
+                Next::Retry => {}
+                Next::Return(late) => {
+                    self.inner.return_in_background(vec![late]);
                     return None;
                 }
-                Then::Nothing => return None,
+                Next::Done => return None,
             }
         }
     }
 
     fn in_background(self, before: Option<Reply<()>>, first: Option<Reply<Outcome>>) -> bool {
         let Ok(runtime) = Handle::try_current() else {
-            self.inner.end_without_runtime();
+            self.inner.stop_without_runtime();
             return false;
         };
         runtime.spawn(async move {
             let mut fetch = self;
             if let Some(before) = before {
-                // It goes on by itself if it takes longer.
-                let given_back = tokio::spawn(before);
-                let _in_time = timeout(FIRST, given_back).await;
+                // A task of its own, so that it continues after the timeout.
+                let returned = tokio::spawn(before);
+                let _in_time = timeout(RETURN_TIMEOUT, returned).await;
             }
             let mut reply = match first {
                 Some(reply) => reply,
@@ -126,13 +132,13 @@ impl Fetch {
             };
             loop {
                 let answer = reply.await;
-                match fetch.take_in(answer) {
-                    Then::Again => reply = fetch.call(),
-                    Then::GiveBack(late) => {
-                        let _given_back = fetch.inner.give_back(vec![late]).await;
+                match fetch.handle_answer(answer) {
+                    Next::Retry => reply = fetch.call(),
+                    Next::Return(late) => {
+                        let _returned = fetch.inner.return_permits(vec![late]).await;
                         return;
                     }
-                    Then::Nothing => return,
+                    Next::Done => return,
                 }
             }
         });
@@ -147,48 +153,48 @@ impl Fetch {
         self.inner.storage.acquire(&ChargeRequest::new(&charge, self.clock.as_ref()))
     }
 
-    fn take_in(&mut self, answer: Result<Outcome, StorageError>) -> Then {
+    fn handle_answer(&mut self, answer: Result<Outcome, StorageError>) -> Next {
         let answer = answer.and_then(|outcome| match outcome.verdicts() {
             [verdict] => Ok((*verdict, outcome.at())),
-            _ => Err(StorageError::other("it did not answer for every rule")),
+            _ => Err(StorageError::other("the storage did not answer for every rule")),
         });
         match answer {
             Ok((verdict, at)) if verdict.allowed => self.granted(&verdict, at),
             Ok((verdict, at)) => self.denied(&verdict, at),
             Err(error) => {
                 self.failed(&error);
-                Then::Nothing
+                Next::Done
             }
         }
     }
 
-    fn granted(&mut self, verdict: &Verdict, at: Micros) -> Then {
+    fn granted(&mut self, verdict: &Verdict, at: Micros) -> Next {
         let now = self.inner.now(self.clock.as_ref());
         self.inner.count(&self.inner.counts.taken, self.amount);
         let (until, ends) = self.plan.until(verdict, self.sent, self.clock.is_some());
         let (receipt, taken) = (verdict.receipt, self.amount);
         let batch = Batch { receipt, taken, left: taken, until, ends };
-        let gate = Arc::clone(&self.gate);
+        let pending_fetch = Arc::clone(&self.pending_fetch);
         let held = self.with_lease(|lease| {
-            lease.hear(verdict, at, now);
+            lease.record_verdict(verdict, at, now);
             lease.deposit(batch);
             match self.short {
-                Some(short) => lease.came_short(1, short, PAUSE, self.sent),
-                None if self.tried == 1 => lease.came_whole(verdict.remaining),
+                Some(short) => lease.record_partial(1, short, MAX_PARTIAL_WAIT, self.sent),
+                None if self.tried == 1 => lease.record_full(verdict.remaining),
                 None => {}
             }
             lease.answered();
         });
         self.answered = true;
         if held {
-            gate.open();
-            return Then::Nothing;
+            pending_fetch.complete();
+            return Next::Done;
         }
-        if gate.voided() == Voided::Forget {
+        if pending_fetch.invalidation() == Invalidation::Discard {
             self.inner.count(&self.inner.counts.expired, taken);
-            return Then::Nothing;
+            return Next::Done;
         }
-        Then::GiveBack(Return {
+        Next::Return(Return {
             key: self.key.clone(),
             hash: self.hash,
             plan: Arc::clone(&self.plan),
@@ -197,50 +203,54 @@ impl Fetch {
         })
     }
 
-    fn denied(&mut self, verdict: &Verdict, at: Micros) -> Then {
+    fn denied(&mut self, verdict: &Verdict, at: Micros) -> Next {
         let now = self.inner.now(self.clock.as_ref());
         let room = verdict.remaining;
         let less = self.need.max(room / 2).min(self.amount);
-        if room >= self.need && self.tried <= TRIES && less < self.amount {
-            // Half of what there is, so that other servers find something too.
+        if room >= self.need && self.tried <= RETRIES && less < self.amount {
+            // Ask for half of the rest, so that other instances get some too.
             self.short = self.short.or_else(|| self.fast(verdict));
             self.amount = less;
             if self.with_lease(|lease| lease.ask_less(less)) {
-                return Then::Again;
+                return Next::Retry;
             }
         }
         let whole = verdict.retry_after.filter(|_| room < self.need);
         self.with_lease(|lease| {
-            lease.hear(verdict, at, now);
+            lease.record_verdict(verdict, at, now);
             match (whole, self.short) {
-                (Some(whole), _) => lease.refuse(self.need, whole, self.sent),
-                (None, Some(short)) => lease.came_short(self.need, short, PAUSE, self.sent),
-                (None, None) => lease.rest(now),
+                (Some(whole), _) => lease.record_denial(self.need, whole, self.sent),
+                (None, Some(short)) => {
+                    lease.record_partial(self.need, short, MAX_PARTIAL_WAIT, self.sent)
+                }
+                (None, None) => lease.back_off(now),
             }
             lease.answered();
         });
         self.answered = true;
-        Then::Nothing
+        Next::Done
     }
 
-    /// Says what there is short of, where permits come back so fast that there would be a call for every few
-    /// of them. Elsewhere the rest is soon asked for, by halves.
+    /// Describes a shortage, if permits are freed so fast that following each denial closely would
+    /// make a call for every few permits. Otherwise retries with half the amount soon get the rest.
     fn fast(&self, verdict: &Verdict) -> Option<Short> {
         let (whole, room) = (verdict.retry_after?, verdict.remaining);
         let short = u128::from(self.amount.saturating_sub(room));
-        let is_fast = 2 * u128::from(whole.get()) <= short * u128::from(REST.get());
-        // Alone, it finds half of a batch after half of the time.
+        let is_fast = 2 * u128::from(whole.get()) <= short * u128::from(BACKOFF.get());
+        // If no other instance takes permits, half of a batch is free after half of the time;
+        // clearly less means that others took some.
         let others_took = u128::from(room) * 5 < u128::from(self.amount) * 2;
         is_fast.then_some(Short { whole, others_took })
     }
 
     fn failed(&mut self, error: &StorageError) {
-        self.gate.fail(error);
-        self.give_up(error.effect() == Effect::Unknown);
+        self.pending_fetch.fail(error);
+        self.abandon(error.effect() == Effect::Unknown);
     }
 
-    /// Rests for a moment; what was asked for may have been charged, if nobody knows.
-    fn give_up(&mut self, unknown: bool) {
+    /// Pauses fetching for a moment. If the effect of the call is unknown, its permits count as
+    /// held until they could no longer matter.
+    fn abandon(&mut self, unknown: bool) {
         let now = self.inner.now(self.clock.as_ref());
         let (amount, until) = (self.amount, self.plan.longest(self.sent));
         if unknown {
@@ -250,17 +260,17 @@ impl Fetch {
             if unknown {
                 lease.lose(amount, until);
             }
-            lease.rest(now);
+            lease.back_off(now);
             lease.answered();
         });
         self.answered = true;
     }
 
-    /// Works on the lease that asked, if it has not ended meanwhile.
+    /// Calls `work` with the lease that started this fetch, if it has not ended.
     fn with_lease(&self, work: impl FnOnce(&mut Lease)) -> bool {
         let mut shard = self.inner.table.lock(self.hash);
         let of_key = shard.find(self.hash, &self.key);
-        let lease = of_key.and_then(|of_key| of_key.behind(&self.gate));
+        let lease = of_key.and_then(|of_key| of_key.behind(&self.pending_fetch));
         lease.map(work).is_some()
     }
 }
@@ -268,9 +278,9 @@ impl Fetch {
 impl Drop for Fetch {
     fn drop(&mut self) {
         if !self.answered {
-            self.gate.fail(&StorageError::other("the call was given up"));
-            self.give_up(self.tried > 0);
+            self.pending_fetch.fail(&StorageError::other("the call for a batch was dropped"));
+            self.abandon(self.tried > 0);
         }
-        self.gate.open();
+        self.pending_fetch.complete();
     }
 }

@@ -1,15 +1,16 @@
-//! Leases that end because the storage forgets what was charged.
+//! Leases that end because a reset removes their charges from the storage.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use throttle_core::{Charge, ChargeRequest};
 
-use super::{pending_fetch::Voided, state::Inner, table::Return};
+use super::{pending_fetch::Invalidation, state::Inner, table::Return};
 use crate::before_and_after::BeforeAndAfter;
 
 impl Inner {
-    /// Forgets the leases of a request's keys, now and when the guard is dropped.
+    /// Discards the leases of a request's keys now, and again when the guard is dropped, for
+    /// batches granted during the reset.
     pub(super) fn forgetting(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
@@ -22,18 +23,18 @@ impl Inner {
         })
     }
 
-    /// Forgets all leases, now and when the guard is dropped.
+    /// Discards all leases now, and again when the guard is dropped.
     pub(super) fn forgetting_all(self: &Arc<Self>) -> BeforeAndAfter<impl Fn() + Send + 'static> {
         let inner = Arc::clone(self);
         BeforeAndAfter::new(move || inner.forget_all())
     }
 
-    /// Forgets all leases without giving anything back.
+    /// Discards all leases without returning permits: the storage no longer counts them.
     fn forget_all(&self) {
         let mut forgotten = Vec::new();
         self.table.each(|shard| {
             shard.visit(|hash, of_key| {
-                of_key.void(hash, None, Voided::Forget, &mut forgotten);
+                of_key.invalidate(hash, None, Invalidation::Discard, &mut forgotten);
             });
         });
         self.expire(&forgotten);
@@ -46,7 +47,12 @@ impl Inner {
         let mut forgotten = Vec::new();
         let hash = self.table.hash(charge.key());
         if let Some(of_key) = self.table.lock(hash).find(hash, charge.key()) {
-            of_key.void(hash, Some(charge.rule().name()), Voided::Forget, &mut forgotten);
+            of_key.invalidate(
+                hash,
+                Some(charge.rule().name()),
+                Invalidation::Discard,
+                &mut forgotten,
+            );
         }
         self.expire(&forgotten);
     }

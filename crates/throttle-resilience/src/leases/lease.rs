@@ -1,95 +1,101 @@
-//! What a server holds of one key under one rule: arithmetic, with the time as a parameter.
+//! A lease: the permits that an instance holds of one key under one rule. Pure arithmetic, with the
+//! time as a parameter.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 use throttle_core::{Micros, Receipt, Verdict};
 
-use super::{pending_fetch::Gate, plan::Plan, rate_estimator::Meter};
+use super::{pending_fetch::PendingFetch, plan::Plan, rate_estimator::RateEstimator};
 
-/// Holds permits that the storage has charged already, and what it said when it was asked last.
+/// Permits that the storage has already charged, and the storage's last verdict.
+///
+/// At all times [`Lease::held`], the sum of permits that are left, requested, lost and being
+/// returned, is at most what this instance may hold. Together with the other instances this keeps
+/// early rejections within the lease budget.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) plan: Arc<Plan>,
-    /// The oldest first.
+    /// Oldest first.
     batches: SmallVec<[Batch; 1]>,
     left: u64,
-    /// Permits that are to be given back, and how many are not yet, in the storage.
+    /// Permits to be returned, and how many permits the storage does not have back yet.
     returns: Returns,
     returning: u64,
-    /// What may have been charged by calls whose answers are lost, and until when it may matter.
+    /// Permits that may have been charged by calls without an answer, and until when they may
+    /// count.
     lost: u64,
     lost_until: Micros,
-    /// What was asked for and is not answered yet.
-    pub(super) fetching: Option<Arc<Gate>>,
+    /// The fetch in flight, if any, and the permits that it requested.
+    pub(super) fetching: Option<Arc<PendingFetch>>,
     asked: u64,
-    /// Before this no batch is asked for.
-    rest_until: Micros,
-    /// What the storage has not got: who needs so much more than is held is refused for a while.
-    refused: Option<Refused>,
-    /// How often others had taken what was asked for, less how often they had not.
-    crowd: u32,
-    told: Told,
-    meter: Meter,
+    /// No batch is requested before this.
+    backoff_until: Micros,
+    /// The last shortage in the storage: requests that need as much are rejected for a while.
+    shortage: Option<Shortage>,
+    /// How often other instances had taken the freed permits, minus how often they had not.
+    contention: u32,
+    last_verdict: LastVerdict,
+    rate: RateEstimator,
     latest: Micros,
 }
 
-/// Permits of one charge, or of several in one window.
+/// Permits of one charge, or of several charges in one window.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) struct Batch {
     pub(super) receipt: Option<Receipt>,
     pub(super) taken: u64,
     pub(super) left: u64,
-    /// Spent before this.
+    /// The permits may be spent before this.
     pub(super) until: Micros,
-    /// No earlier than this they cease to matter, where they do.
+    /// The earliest time at which the permits stop counting in the storage, if they expire.
     pub(super) ends: Micros,
 }
 
-/// What the storage said last.
+/// The storage's last verdict.
 #[derive(Copy, Clone, Default, Debug)]
-struct Told {
+struct LastVerdict {
     remaining: u64,
     reset_after: Micros,
     /// By the storage's clock.
     at: Micros,
-    /// By ours.
+    /// By the local clock.
     came: Micros,
 }
 
-/// Says that the storage had less than `need`, and until when that is taken for granted.
+/// A shortage: the storage had less than `need`, which is assumed to hold until `until`.
 #[derive(Copy, Clone, Debug)]
-struct Refused {
+struct Shortage {
     need: u64,
     until: Micros,
 }
 
-/// Says that the storage had less than a batch.
+/// The storage had less than a batch.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Short {
-    /// How long it takes until it has a whole one.
+    /// The time until it has a whole batch.
     pub(super) whole: Micros,
-    /// Whether it had so little that others must have taken what came back.
+    /// Whether it had so little that other instances must have taken freed permits.
     pub(super) others_took: bool,
 }
 
-/// Permits that are held no longer, to be given back.
+/// Permits that are no longer held and are to be returned.
 pub(super) type Returns = SmallVec<[Batch; 1]>;
 
-/// After a denial or a failure no batch is asked for so long.
-pub(super) const REST: Micros = Micros::new(10_000);
-/// A denial is taken for granted no longer than this, so that others may free the key.
-const GRANTED: Micros = Micros::new(500_000);
-/// Batches of which nobody holds as much as this are hardly worth asking for by turns.
+/// The pause in fetching after a denial or a failure.
+pub(super) const BACKOFF: Micros = Micros::new(10_000);
+/// The longest time for which a denial is reused, because a refund elsewhere may free the key.
+const MAX_DENIAL_AGE: Micros = Micros::new(500_000);
+/// A batch below this size is not worth fetching ahead while instances compete for it.
 const SMALL: u64 = 8;
-/// A wait is doubled no oftener than this.
-const MOST_CROWD: u32 = 16;
-/// More batches than this are not held at once.
+/// The most doublings of a wait.
+const MAX_CONTENTION: u32 = 16;
+/// The most batches held at a time.
 const MOST_BATCHES: usize = 8;
 
 impl Lease {
     pub(super) fn new(plan: Arc<Plan>, now: Micros) -> Self {
-        let meter = Meter::new(now, plan.worth());
+        let rate = RateEstimator::new(now, plan.hot_threshold());
         Self {
             plan,
             batches: SmallVec::new(),
@@ -100,22 +106,23 @@ impl Lease {
             lost_until: Micros::ZERO,
             fetching: None,
             asked: 0,
-            rest_until: Micros::ZERO,
-            refused: None,
-            crowd: 0,
-            told: Told::default(),
-            meter,
+            backoff_until: Micros::ZERO,
+            shortage: None,
+            contention: 0,
+            last_verdict: LastVerdict::default(),
+            rate,
             latest: now,
         }
     }
 
-    /// Returns how much can be spent.
+    /// Returns how many permits can be spent.
     #[inline]
     pub(super) fn left(&self) -> u64 {
         self.left
     }
 
-    /// Returns how much of a cost to spend: all of it, or what is held where the storage has only the rest.
+    /// Advances the lease to `now`: expired batches become permits to return. A clock that steps
+    /// back ends all batches, because their end cannot be determined any more.
     pub(super) fn part_of(&self, cost: u64) -> u64 {
         let remaining = self.told.remaining;
         match self.left >= cost {
@@ -131,8 +138,9 @@ impl Lease {
     pub(super) fn advance(&mut self, now: Micros) {
         if now < self.latest {
             self.end();
-            (self.rest_until, self.lost, self.refused, self.crowd) = (Micros::ZERO, 0, None, 0);
-            self.meter = Meter::new(now, self.plan.worth());
+            (self.backoff_until, self.lost, self.shortage, self.contention) =
+                (Micros::ZERO, 0, None, 0);
+            self.rate = RateEstimator::new(now, self.plan.hot_threshold());
         }
         self.latest = now;
         while let Some(batch) = self.batches.first()
@@ -140,21 +148,21 @@ impl Lease {
         {
             self.left -= batch.left;
             let batch = self.batches.remove(0);
-            self.give_back(batch);
+            self.return_permits(batch);
         }
         if self.lost > 0 && now >= self.lost_until {
             self.lost = 0;
         }
     }
 
-    /// Takes note of a request, whether or not it is served.
+    /// Records a request in the rate estimate, whether or not the lease serves it.
     #[inline]
-    pub(super) fn meet(&mut self, cost: u64, now: Micros) {
-        self.meter.add(cost, now);
+    pub(super) fn record_demand(&mut self, cost: u64, now: Micros) {
+        self.rate.add(cost, now);
     }
 
-    /// Takes `cost`, of which there is enough, and says from which batch: from the oldest of those that
-    /// gave, so that what is given back is spent sooner rather than later.
+    /// Spends `cost`, of which there is enough, and returns the receipt of the oldest batch that it
+    /// comes from: a refund goes to that batch, so refunded permits are spent before they expire.
     #[inline]
     pub(super) fn spend(&mut self, cost: u64) -> Option<Receipt> {
         self.left -= cost;
@@ -169,14 +177,14 @@ impl Lease {
             }
         }
         if !self.plan.is_of_windows() {
-            // Of a window they stay, for what is put back.
+            // Empty batches of a window stay, so that refunded permits have a batch to go to.
             self.batches.retain(|batch| batch.left > 0);
         }
         receipt
     }
 
-    /// Puts spent permits back, if what they were taken from is still held; otherwise the storage is to
-    /// get them.
+    /// Puts spent permits back, if their batch is still held. Otherwise returns false, and the
+    /// caller refunds the storage.
     pub(super) fn put_back(&mut self, receipt: Option<Receipt>, cost: u64, most: u64) -> bool {
         if self.held().saturating_add(cost) > most {
             return false;
@@ -197,71 +205,73 @@ impl Lease {
         true
     }
 
-    /// Returns how much is held, or may be.
+    /// Returns how many permits count as held: left, requested, lost or being returned.
     pub(super) fn held(&self) -> u64 {
         let elsewhere = self.asked.saturating_add(self.lost).saturating_add(self.returning);
         self.left.saturating_add(elsewhere)
     }
 
-    /// Returns how much the key should have in stock, of at most `most`.
+    /// Returns how many permits the key should hold, at most `most`.
     pub(super) fn wanted(&self, now: Micros, most: u64) -> u64 {
-        self.meter.in_time(self.plan.horizon, now).clamp(1, most.max(1))
+        self.rate.in_time(self.plan.horizon, now).clamp(1, most.max(1))
     }
 
-    /// Returns how much to ask for ahead of need, if it is time: half of what should be in stock is
-    /// spent.
+    /// Returns how many permits to fetch ahead, if half of the wanted number is spent.
     #[inline]
     pub(super) fn ahead(&self, now: Micros, most: u64) -> Option<u64> {
-        if self.fetching.is_some() || now < self.rest_until || self.batches.len() >= MOST_BATCHES {
+        if self.fetching.is_some() || now < self.backoff_until || self.batches.len() >= MOST_BATCHES
+        {
             return None;
         }
         let wanted = self.wanted(now, most);
-        if self.left >= wanted.div_ceil(2) || self.is_hand_to_mouth(most) {
+        if self.left >= wanted.div_ceil(2) || self.fetches_only_need(most) {
             return None;
         }
         let amount = wanted.saturating_sub(self.left).min(most.saturating_sub(self.held()));
         (amount > 0).then_some(amount)
     }
 
-    /// Returns how much to ask for so that `cost` can be spent; none if so much is never held.
+    /// Returns how many permits to fetch so that `cost` can be spent, or `None` if that exceeds
+    /// what may be held or fetching pauses.
     pub(super) fn needed(&self, cost: u64, now: Micros, most: u64) -> Option<u64> {
         let need = cost.saturating_sub(self.left);
         let room = most.saturating_sub(self.held());
-        if now < self.rest_until || need > room || self.batches.len() >= MOST_BATCHES {
+        if now < self.backoff_until || need > room || self.batches.len() >= MOST_BATCHES {
             return None;
         }
-        if self.is_hand_to_mouth(most) {
+        if self.fetches_only_need(most) {
             return Some(need);
         }
         Some(self.wanted(now, most).saturating_sub(self.left).max(need).min(room))
     }
 
-    /// Returns whether no more is asked for than is needed: where a batch is so small that others take a part of
-    /// it meanwhile, to ask for all of it and then for less would be more calls than requests.
-    fn is_hand_to_mouth(&self, most: u64) -> bool {
-        self.crowd > 0 && most < SMALL
+    /// Returns whether only needed permits are fetched. If batches are small and other instances
+    /// take part of them meanwhile, fetching whole batches, and then smaller ones, would make more
+    /// calls than requests.
+    fn fetches_only_need(&self, most: u64) -> bool {
+        self.contention > 0 && most < SMALL
     }
 
-    /// Takes note that so much is asked for, behind a gate.
-    pub(super) fn ask(&mut self, amount: u64, gate: Arc<Gate>) {
+    /// Records a fetch of `amount`.
+    pub(super) fn ask(&mut self, amount: u64, pending_fetch: Arc<PendingFetch>) {
         self.asked = amount;
-        self.fetching = Some(gate);
+        self.fetching = Some(pending_fetch);
     }
 
-    /// Takes note that less is asked for, because the storage has not got so much.
+    /// Records that the fetch now requests less, because the storage has too little.
     pub(super) fn ask_less(&mut self, amount: u64) {
         self.asked = amount;
     }
 
-    /// Takes note that what was asked for is answered, and returns its gate.
-    pub(super) fn answered(&mut self) -> Option<Arc<Gate>> {
+    /// Records that the fetch is answered, and returns it.
+    pub(super) fn answered(&mut self) -> Option<Arc<PendingFetch>> {
         self.asked = 0;
         self.fetching.take()
     }
 
-    /// Takes in what the storage granted.
+    /// Adds a granted batch.
     pub(super) fn deposit(&mut self, batch: Batch) {
-        self.refused = None;
+        self.shortage = None;
         self.left = self.left.saturating_add(batch.left);
         let same = |one: &&mut Batch| match (one.receipt, batch.receipt) {
             (Some(one), Some(two)) => one.charged_at() == two.charged_at(),
@@ -270,7 +280,7 @@ impl Lease {
         if self.plan.is_of_windows()
             && let Some(old) = self.batches.iter_mut().find(same)
         {
-            // Each of them knows a time that is before their window's end.
+            // Both ends are before the true end of the window, so the later one is safe.
             old.taken = old.taken.saturating_add(batch.taken);
             old.left = old.left.saturating_add(batch.left);
             (old.until, old.ends) = (old.until.max(batch.until), old.ends.max(batch.ends));
@@ -279,143 +289,147 @@ impl Lease {
         self.batches.push(batch);
     }
 
-    /// Takes note of what the storage says about the key.
-    pub(super) fn hear(&mut self, verdict: &Verdict, at: Micros, now: Micros) {
+    /// Records the storage's verdict on the key.
+    pub(super) fn record_verdict(&mut self, verdict: &Verdict, at: Micros, now: Micros) {
         let (remaining, reset_after) = (verdict.remaining, verdict.reset_after);
-        self.told = Told { remaining, reset_after, at, came: now };
+        self.last_verdict = LastVerdict { remaining, reset_after, at, came: now };
     }
 
-    /// Asks for nothing for a moment.
-    pub(super) fn rest(&mut self, now: Micros) {
-        self.rest_until = now.plus(REST);
+    /// Pauses fetching for a moment.
+    pub(super) fn back_off(&mut self, now: Micros) {
+        self.backoff_until = now.plus(BACKOFF);
     }
 
-    /// Refuses what needs as much as `need` more than is held, for half as long as it takes until the whole
-    /// amount is there that was asked for at `sent`: until then less is unclaimed in the storage than this
-    /// server may hold. Then the next batch is asked for.
-    pub(super) fn refuse(&mut self, need: u64, whole: Micros, sent: Micros) {
-        let wait = (whole.get() / 2).max(REST.get().min(whole.get()));
-        let wait = wait.max(self.crowded(whole)).min(GRANTED.get());
-        self.crowd = (self.crowd + 1).min(MOST_CROWD);
+    /// Records a denial: rejects requests that need at least `need` more than is held, for half of
+    /// the time until the storage has the whole amount requested at `sent`. Until then, less is
+    /// unclaimed in the storage than this instance may hold, so the early rejections stay within
+    /// the budget. Then the next batch is fetched.
+    pub(super) fn record_denial(&mut self, need: u64, whole: Micros, sent: Micros) {
+        let wait = (whole.get() / 2).max(BACKOFF.get().min(whole.get()));
+        let wait = wait.max(self.contention_wait(whole)).min(MAX_DENIAL_AGE.get());
+        self.contention = (self.contention + 1).min(MAX_CONTENTION);
         self.pause(need, sent.plus(Micros::new(wait)));
     }
 
-    /// Takes a part of a batch for all there is, for half as long as it takes until the whole is there, but
-    /// no longer than `most`.
-    pub(super) fn came_short(&mut self, need: u64, short: Short, most: Micros, sent: Micros) {
+    /// Records a partial batch: treats it as all that the storage has, for half of the time until
+    /// it has a whole batch, but no longer than `most`.
+    pub(super) fn record_partial(&mut self, need: u64, short: Short, most: Micros, sent: Micros) {
         let whole = short.whole;
-        let wait = (whole.get() / 2).max(self.crowded(whole)).min(most.get());
-        self.crowd = match short.others_took {
-            true => (self.crowd + 1).min(MOST_CROWD),
-            false => self.crowd.saturating_sub(1),
+        let wait = (whole.get() / 2).max(self.contention_wait(whole)).min(most.get());
+        self.contention = match short.others_took {
+            true => (self.contention + 1).min(MAX_CONTENTION),
+            false => self.contention.saturating_sub(1),
         };
         self.pause(need, sent.plus(Micros::new(wait)));
     }
 
-    /// Takes note that all came that was asked for, and that so much remains in the storage.
-    pub(super) fn came_whole(&mut self, remaining: u64) {
+    /// Records a full batch, after which `remaining` permits are left in the storage.
+    pub(super) fn record_full(&mut self, remaining: u64) {
         if remaining >= SMALL {
-            self.crowd = self.crowd.saturating_sub(1);
+            self.contention = self.contention.saturating_sub(1);
         }
     }
 
-    /// Returns how long to wait where others take what comes back: twice as long each time, so that many
-    /// servers do not ask for every permit by turns.
-    fn crowded(&self, whole: Micros) -> u64 {
-        let doubled = whole.get().saturating_mul(1 << self.crowd) / 2;
-        self.plan.patience().map_or(0, |most| doubled.min(most.get()))
+    /// Returns how long to wait if others take the freed permits: twice as long each time, so that
+    /// many instances do not each make a call for every freed permit.
+    fn contention_wait(&self, whole: Micros) -> u64 {
+        let doubled = whole.get().saturating_mul(1 << self.contention) / 2;
+        self.plan.max_contention_wait().map_or(0, |most| doubled.min(most.get()))
     }
 
-    /// Asks for nothing, and refuses what needs as much as `need` more than is held, until then.
+    /// Until `until`, pauses fetching and rejects requests that need at least `need` more than is
+    /// held.
     pub(super) fn pause(&mut self, need: u64, until: Micros) {
-        self.refused = Some(Refused { need, until });
-        self.rest_until = until;
+        self.shortage = Some(Shortage { need, until });
+        self.backoff_until = until;
     }
 
-    /// Returns what to tell a request that is refused without asking the storage.
+    /// Returns the verdict on a request that is rejected without calling the storage, if it is
+    /// known to be short.
     #[inline]
-    pub(super) fn refusal(&self, cost: u64, now: Micros) -> Option<(Verdict, Micros)> {
-        let refused = self.refused.filter(|refused| now < refused.until)?;
-        if cost.saturating_sub(self.left) < refused.need {
+    pub(super) fn rejection(&self, cost: u64, now: Micros) -> Option<(Verdict, Micros)> {
+        let shortage = self.shortage.filter(|shortage| now < shortage.until)?;
+        if cost.saturating_sub(self.left) < shortage.need {
             return None;
         }
         let (verdict, by) = self.verdict(None, now);
         let remaining = verdict.remaining.min(cost.saturating_sub(1));
-        let retry_after = Some(refused.until.since(now));
+        let retry_after = Some(shortage.until.since(now));
         Some((Verdict { allowed: false, remaining, retry_after, ..verdict }, by))
     }
 
-    /// Takes note that so much may have been charged, nobody knows.
+    /// Records permits that may have been charged by a call without an answer.
     pub(super) fn lose(&mut self, amount: u64, until: Micros) {
         self.lost = self.lost.saturating_add(amount);
         self.lost_until = self.lost_until.max(until);
     }
 
-    /// Returns what to tell of a request that is served by this lease, and the time by the storage.
+    /// Returns the verdict on a request that this lease serves, and the storage's time.
     #[inline]
     pub(super) fn verdict(&self, receipt: Option<Receipt>, now: Micros) -> (Verdict, Micros) {
-        let gone = now.since(self.told.came);
-        let remaining = self.left.saturating_add(self.told.remaining);
+        let gone = now.since(self.last_verdict.came);
+        let remaining = self.left.saturating_add(self.last_verdict.remaining);
         let verdict = Verdict {
             allowed: true,
             remaining: remaining.min(self.plan.rule.capacity()),
-            reset_after: self.told.reset_after.since(gone),
+            reset_after: self.last_verdict.reset_after.since(gone),
             receipt,
             ..Verdict::default()
         };
-        (verdict, self.told.at.plus(gone))
+        (verdict, self.last_verdict.at.plus(gone))
     }
 
-    /// Returns whether the key is no longer worth its place.
+    /// Returns whether the key is cold: its rate is below half of the threshold, so that a key near
+    /// it does not flap.
     pub(super) fn is_cold(&self, now: Micros) -> bool {
-        self.meter.per_second(now) < self.plan.worth() / 2
+        self.rate.per_second(now) < self.plan.hot_threshold() / 2
     }
 
-    /// Returns whether nothing is held, asked for or lost.
+    /// Returns whether nothing is held, requested or lost.
     pub(super) fn is_empty(&self) -> bool {
         self.held() == 0 && self.fetching.is_none()
     }
 
-    /// Gives back what is more than twice what should be in stock, of the newest first.
+    /// Returns permits above the wanted number, newest first, if there are more than twice as many.
     pub(super) fn trim(&mut self, now: Micros, most: u64) {
         let wanted = self.wanted(now, most);
         if self.left <= wanted.saturating_mul(2) {
             return;
         }
         let mut excess = self.left - wanted;
-        for place in (0..self.batches.len()).rev() {
-            let batch = &mut self.batches[place];
+        for index in (0..self.batches.len()).rev() {
+            let batch = &mut self.batches[index];
             let part = excess.min(batch.left);
             batch.left -= part;
             batch.taken -= part;
             self.left -= part;
             excess -= part;
             let part = Batch { taken: part, left: part, ..*batch };
-            self.give_back(part);
+            self.return_permits(part);
         }
     }
 
-    /// Ends all that is held.
+    /// Ends all batches.
     pub(super) fn end(&mut self) {
         while let Some(batch) = self.batches.pop() {
-            self.give_back(batch);
+            self.return_permits(batch);
         }
         self.left = 0;
     }
 
-    fn give_back(&mut self, batch: Batch) {
+    fn return_permits(&mut self, batch: Batch) {
         if batch.left > 0 {
             self.returning = self.returning.saturating_add(batch.left);
             self.returns.push(batch);
         }
     }
 
-    /// Takes out what is to be given back.
+    /// Takes out the permits to be returned.
     pub(super) fn take_returns(&mut self) -> Returns {
         std::mem::take(&mut self.returns)
     }
 
-    /// Takes note that so much was given back, or was lost on the way.
+    /// Records that permits were returned, or were lost on the way.
     pub(super) fn returned(&mut self, amount: u64) {
         self.returning = self.returning.saturating_sub(amount);
     }

@@ -1,4 +1,4 @@
-//! Giving back what is not spent.
+//! Maintenance of leases: returns permits that are not spent.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,36 +12,37 @@ use tokio::runtime::Handle;
 
 use super::{
     lease::Batch,
-    pending_fetch::Voided,
+    pending_fetch::Invalidation,
     plan::Plan,
     state::Inner,
     table::{Return, Shard},
 };
 use crate::keyed::same_clock;
 
-/// Leases are looked at this often.
+/// The period of maintenance.
 const EVERY: Duration = Duration::from_millis(100);
-/// So many keys are given back in one call.
+/// The most refunds in one call.
 const IN_ONE_CALL: usize = 32;
 
 impl Inner {
-    /// Looks after the leases in the background, as long as there are some.
-    pub(super) fn keep_tidy(self: &Arc<Self>) {
-        if self.tidying.load(Relaxed) || self.tidying.swap(true, Relaxed) {
+    /// Starts the maintenance task unless it runs. It ends when no lease is left.
+    pub(super) fn start_maintenance(self: &Arc<Self>) {
+        if self.maintaining.load(Relaxed) || self.maintaining.swap(true, Relaxed) {
             return;
         }
-        let mut tidying = Tidying(Arc::downgrade(self));
+        let mut maintaining = MaintenanceGuard(Arc::downgrade(self));
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             loop {
                 tokio::time::sleep(EVERY).await;
-                let Some(inner) = tidying.0.upgrade() else { return };
-                let _given_back = inner.give_back(inner.collect()).await;
+                let Some(inner) = maintaining.0.upgrade() else { return };
+                let _returned = inner.return_permits(inner.collect()).await;
                 if inner.table.is_empty() {
-                    inner.tidying.store(false, Relaxed);
-                    // One that came meanwhile saw that there was somebody who looks after it.
-                    if inner.table.is_empty() || inner.tidying.swap(true, Relaxed) {
-                        tidying.another_does();
+                    inner.maintaining.store(false, Relaxed);
+                    // A lease created before the store saw the task as running, so check again:
+                    // either the table is empty, or this task or another continues.
+                    if inner.table.is_empty() || inner.maintaining.swap(true, Relaxed) {
+                        maintaining.disarm();
                         return;
                     }
                 }
@@ -49,7 +50,7 @@ impl Inner {
         });
     }
 
-    /// Ends what is cold, trims what is too much, and returns what is to be given back.
+    /// Ends cold leases, trims large ones, and returns the permits to give to the storage.
     fn collect(&self) -> Vec<Return> {
         let mut returns = Vec::new();
         self.table.each(|shard| {
@@ -73,15 +74,20 @@ impl Inner {
 
     pub(super) async fn flush(self: &Arc<Self>) {
         let mut returns = Vec::new();
-        let mut gates = Vec::new();
+        let mut pending_fetches = Vec::new();
         self.table.each(|shard| {
             shard.visit(|hash, of_key| {
-                gates.extend(of_key.void(hash, None, Voided::GiveBack, &mut returns));
+                pending_fetches.extend(of_key.invalidate(
+                    hash,
+                    None,
+                    Invalidation::Return,
+                    &mut returns,
+                ));
             });
         });
-        let _given_back = self.give_back(returns).await;
-        for gate in gates {
-            gate.wait().await; // what comes yet is given back before it opens
+        let _returned = self.return_permits(returns).await;
+        for pending_fetch in pending_fetches {
+            pending_fetch.wait().await; // a batch that is still granted is returned before this completes
         }
     }
 
@@ -90,43 +96,43 @@ impl Inner {
         self.flush().await;
     }
 
-    pub(super) fn end_without_runtime(&self) {
+    pub(super) fn stop_without_runtime(&self) {
         if !self.ended.swap(true, Relaxed) {
             tracing::error!(
-                "nothing is leased, each request asks the storage: leases take a tokio runtime"
+                "leases need a tokio runtime: nothing is leased, each request calls the storage"
             );
         }
     }
 
-    pub(super) fn give_back_in_background(self: &Arc<Self>, returns: Vec<Return>) {
-        let reply = self.give_back(returns);
+    pub(super) fn return_in_background(self: &Arc<Self>, returns: Vec<Return>) {
+        let reply = self.return_permits(returns);
         self.in_background(reply);
     }
 
-    /// Waits for a call in the background, unless it is answered.
+    /// Completes a call in the background, if it is pending.
     pub(super) fn in_background(&self, reply: Reply<()>) {
         if let Err(pending) = reply.into_ready() {
             match Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(pending)),
-                Err(_) => self.end_without_runtime(),
+                Err(_) => self.stop_without_runtime(),
             }
         }
     }
 
-    /// Gives permits back: those that still count, several keys in one call.
-    pub(super) fn give_back(self: &Arc<Self>, returns: Vec<Return>) -> Reply<()> {
-        let owed = self.sorted(returns);
-        let mut groups = grouped(owed).into_iter();
+    /// Returns permits to the storage: those that still count, with several keys per call.
+    pub(super) fn return_permits(self: &Arc<Self>, returns: Vec<Return>) -> Reply<()> {
+        let batches = self.sorted(returns);
+        let mut groups = grouped(batches).into_iter();
         while let Some(group) = groups.next() {
             match group.send(&*self.storage).into_ready() {
-                Ok(answer) => self.gave_back(&group, answer.is_ok()),
+                Ok(answer) => self.finish_return(&group, answer.is_ok()),
                 Err(pending) => {
                     let inner = Arc::clone(self);
                     return Reply::pending(async move {
                         let (mut group, mut reply) = (group, pending);
                         loop {
                             let answer = reply.await;
-                            inner.gave_back(&group, answer.is_ok());
+                            inner.finish_return(&group, answer.is_ok());
                             let Some(next) = groups.next() else { return Ok(()) };
                             group = next;
                             reply = group.send(&*inner.storage);
@@ -138,16 +144,16 @@ impl Inner {
         Reply::ready(Ok(()))
     }
 
-    /// Returns what still counts, each batch by itself.
-    fn sorted(&self, returns: Vec<Return>) -> Vec<Owed> {
-        let mut owed = Vec::new();
+    /// Returns the batches that still count; the others are recorded as expired.
+    fn sorted(&self, returns: Vec<Return>) -> Vec<ReturnedBatch> {
+        let mut batches = Vec::new();
         for one in returns {
             let current = self.named(&one.plan.rule).and_then(|named| named.current());
             let plan = current.filter(|plan| plan.counts_as(&one.plan));
             let now = self.now(one.clock.as_ref());
             for batch in &one.batches {
                 let counts = one.plan.outlives() || now < batch.ends;
-                let item = Owed {
+                let item = ReturnedBatch {
                     charge: Charge::new(&one.key, &one.plan.charged, batch.left).to_owned(),
                     hash: one.hash,
                     clock: one.clock.clone(),
@@ -157,7 +163,7 @@ impl Inner {
                 match &plan {
                     Some(plan) if counts => {
                         let charge = Charge::new(&one.key, &plan.charged, batch.left).to_owned();
-                        owed.push(Owed { charge, ..item });
+                        batches.push(ReturnedBatch { charge, ..item });
                     }
                     _ => {
                         self.count(&self.counts.expired, batch.left);
@@ -166,30 +172,30 @@ impl Inner {
                 }
             }
         }
-        owed
+        batches
     }
 
-    fn gave_back(&self, group: &Group, well: bool) {
-        for owed in &group.0 {
-            let counter = if well { &self.counts.given_back } else { &self.counts.expired };
-            self.count(counter, owed.batch.left);
-            self.done(owed);
+    fn finish_return(&self, group: &Group, well: bool) {
+        for batches in &group.0 {
+            let counter = if well { &self.counts.returned } else { &self.counts.expired };
+            self.count(counter, batches.batch.left);
+            self.done(batches);
         }
     }
 
-    /// Takes note that permits are held no longer.
-    fn done(&self, owed: &Owed) {
-        let mut shard = self.table.lock(owed.hash);
-        if let Some(of_key) = shard.find(owed.hash, owed.charge.borrow().key())
-            && let Some(lease) = of_key.of(&owed.of.rule, owed.clock.as_ref())
+    /// Subtracts returned permits from what the lease counts as held.
+    fn done(&self, batches: &ReturnedBatch) {
+        let mut shard = self.table.lock(batches.hash);
+        if let Some(of_key) = shard.find(batches.hash, batches.charge.borrow().key())
+            && let Some(lease) = of_key.of(&batches.of.rule, batches.clock.as_ref())
         {
-            lease.returned(owed.batch.left);
+            lease.returned(batches.batch.left);
         }
     }
 }
 
-/// A batch that is to be given back.
-struct Owed {
+/// A batch that is to be returned.
+struct ReturnedBatch {
     charge: OwnedCharge,
     hash: u64,
     clock: Option<Arc<dyn Clock>>,
@@ -197,31 +203,31 @@ struct Owed {
     batch: Batch,
 }
 
-/// What is given back in one call: of no key twice.
-struct Group(Vec<Owed>);
+/// The batches returned in one call, at most one per key and rule.
+struct Group(Vec<ReturnedBatch>);
 
 impl Group {
     fn send(&self, storage: &dyn AtomicStorage) -> Reply<()> {
         let refunds: SmallVec<[_; 4]> = self
             .0
             .iter()
-            .map(|owed| Refund::new(owed.charge.borrow(), owed.batch.receipt))
+            .map(|batches| Refund::new(batches.charge.borrow(), batches.batch.receipt))
             .collect();
-        storage.refund(&refunds, self.0.first().and_then(|owed| owed.clock.as_ref()))
+        storage.refund(&refunds, self.0.first().and_then(|batches| batches.clock.as_ref()))
     }
 
-    fn takes(&self, owed: &Owed) -> bool {
+    fn takes(&self, batches: &ReturnedBatch) -> bool {
         self.0.len() < IN_ONE_CALL
             && self.0.iter().all(|one| {
-                let same = one.hash == owed.hash && one.of.rule.name() == owed.of.rule.name();
-                !same && same_clock(one.clock.as_ref(), owed.clock.as_ref())
+                let same = one.hash == batches.hash && one.of.rule.name() == batches.of.rule.name();
+                !same && same_clock(one.clock.as_ref(), batches.clock.as_ref())
             })
     }
 }
 
-fn grouped(owed: Vec<Owed>) -> Vec<Group> {
+fn grouped(batches: Vec<ReturnedBatch>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for one in owed {
+    for one in batches {
         match groups.last_mut() {
             Some(group) if group.takes(&one) => group.0.push(one),
             _ => groups.push(Group(vec![one])),
@@ -241,23 +247,23 @@ impl Shard {
     }
 }
 
-/// Gives back what is held when the last handle goes, as far as there is a runtime for it. A storage that
-/// panics does not end the process, where a panic is why the handle goes.
+/// Returns held permits when the last handle is dropped. A pending call needs a runtime. A panic of
+/// the storage is caught: if this drop runs during a panic, a second one would abort the process.
 impl Drop for Inner {
     fn drop(&mut self) {
-        let give_back = AssertUnwindSafe(|| self.give_all_back());
-        if catch_unwind(give_back).is_err() {
-            tracing::error!("permits were not given back: that panicked");
+        let return_permits = AssertUnwindSafe(|| self.return_all());
+        if catch_unwind(return_permits).is_err() {
+            tracing::error!("leased permits were not returned: the storage panicked");
         }
     }
 }
 
 impl Inner {
-    fn give_all_back(&mut self) {
+    fn return_all(&mut self) {
         let mut returns = Vec::new();
         self.table.each(|shard| {
             shard.visit(|hash, of_key| {
-                of_key.void(hash, None, Voided::GiveBack, &mut returns);
+                of_key.invalidate(hash, None, Invalidation::Return, &mut returns);
             });
         });
         let groups = grouped(self.sorted(returns));
@@ -268,9 +274,9 @@ impl Inner {
             if let Err(pending) = group.send(&*storage).into_ready() {
                 if let Ok(runtime) = runtime {
                     runtime.spawn(async move {
-                        let _given_back = pending.await;
+                        let _returned = pending.await;
                         for group in groups {
-                            let _given_back = group.send(&*storage).await;
+                            let _returned = group.send(&*storage).await;
                         }
                     });
                 }
@@ -280,19 +286,20 @@ impl Inner {
     }
 }
 
-/// Says that leases are looked after, until it is dropped: also when the runtime ends the task.
-struct Tidying(Weak<Inner>);
+/// A guard of the maintenance task. Its drop allows another task to begin, also if the runtime
+/// ended this one.
+struct MaintenanceGuard(Weak<Inner>);
 
-impl Tidying {
-    fn another_does(&mut self) {
+impl MaintenanceGuard {
+    fn disarm(&mut self) {
         self.0 = Weak::new();
     }
 }
 
-impl Drop for Tidying {
+impl Drop for MaintenanceGuard {
     fn drop(&mut self) {
         if let Some(inner) = self.0.upgrade() {
-            inner.tidying.store(false, Relaxed);
+            inner.maintaining.store(false, Relaxed);
         }
     }
 }

@@ -1,42 +1,45 @@
-//! A storage whose permits are taken in batches and spent here.
+//! Leases: permits of hot keys that are charged in batches and spent locally.
 //!
-//! # Why never more is admitted than the rule allows
+//! # Why leases never allow more than the rule
 //!
-//! A server asks the storage for a batch, which is charged at once, and spends it later. So at every
-//! moment at least as much is charged as was spent; what is left to show is that it is spent where it
-//! was charged.
+//! An instance asks the storage for a batch, which is charged immediately, and spends it later. So
+//! at every moment at least as much is charged as is spent. What remains to show is that a permit
+//! is also spent in the window that it was charged in.
 //!
-//! - **Fixed window**, **sliding window counter**: their state is a count for each window. A permit that
-//!   was charged in a window is spent before that window ends, so that the counts at each moment are no
-//!   less than those of a history without leases, and that history is one which the rule admits. (Of the
-//!   counter, what the previous window still weighs only falls meanwhile.) The end of the window is the
-//!   storage's: it comes with the answer, and is counted from when the batch was asked for, which is no
-//!   later than when it was charged; a thousandth is taken off, for clocks that do not run alike.
-//! - **Sliding window log**: a permit lives for L, the accuracy's part of the window W, and all requests
-//!   of the rule are charged by the window W + L. What is spent in any stretch of length W was charged in
-//!   one of length W + L, which is at most the limit.
-//! - **Token bucket**: a permit lives for L, in which the rate refills the accuracy's part of the limit
-//!   (or of the burst, if that is less), and all requests are charged by a burst that is smaller by just
-//!   that. What is spent in any stretch of length d was charged in d + L: at most B − L·N/W + (d + L)·N/W,
-//!   which is B + d·N/W.
-//! - **Leaky bucket**: is not leased. It tells each request when its turn is, and permits in stock would
-//!   come out of turn.
-//! - Rules that **block** are not leased: who is refused too early would be shut out for it.
+//! - **Fixed window**, **sliding window counter**: their state is a count per window. A permit
+//!   charged in a window is spent before that window ends. So the counts at each moment are no less
+//!   than those of a history without leases, and that is a history that the rule allows. (For the
+//!   counter, the weight of the previous window only falls in the meantime.) The end of the window
+//!   is the storage's: it comes with the answer, and is counted from when the batch was requested,
+//!   which is no later than when it was charged. A thousandth is subtracted, for clocks that run at
+//!   different rates.
+//! - **Sliding window log**: a permit lives for L, the lease budget's share of the window W, and
+//!   all requests of the rule are charged with the window W + L. Permits spent in any interval of
+//!   length W were charged in one of length W + L, so they are at most the limit.
+//! - **Token bucket**: a permit lives for L, the time in which the rate refills the lease budget's
+//!   share of the limit (or of the burst, if that is less), and all requests are charged with a
+//!   burst that is smaller by the same amount. Permits spent in any interval of length d were
+//!   charged in one of length d + L. They are at most B − L·N/W + (d + L)·N/W, which is B + d·N/W.
+//! - **Leaky bucket**: not leased. It gives each request a scheduled time, and leased permits would
+//!   be spent out of schedule.
+//! - Rules that **block**: not leased. A request that is rejected too early would block its key.
 //!
-//! What is given back was never spent, so that it is as if it had not been charged; it goes by the
-//! receipt of its charge and credits no other. What may have been charged by a call whose answer is lost
-//! is not spent.
+//! A permit that is returned was never spent, so it is as if it had never been charged. It is
+//! refunded with the receipt of its own charge and credits no other charge. Permits whose grant is
+//! lost (the call may have been carried out, but has no answer) are never spent.
 //!
-//! # What can be refused too early
+//! # What leases can reject too early
 //!
-//! What servers hold and do not spend. Together that is at most the accuracy's part of the limit: what a
-//! server holds, has asked for, may have lost in a call without an answer, or is about to give back, is at
-//! most that part divided by the number of servers.
+//! The permits that instances hold and do not spend. Together they are at most the lease budget's
+//! share of the limit. For this, each instance counts the permits that it holds, has requested, may
+//! have lost in a call without an answer, or is returning. Their sum is at most that share divided
+//! by the number of instances.
 //!
-//! Where the limit is used up and permits come back evenly, by a sliding counter or a bucket, servers that
-//! find that others took what came back wait longer each time, so that they do not ask for every permit by
-//! turns: until half of that part can have come back. If all others stop asking at that moment, so much is
-//! unclaimed for as long as one waits, beside what they hold and give back.
+//! If the limit is used up and permits are freed at a constant rate (sliding counter, buckets),
+//! instances compete for each freed permit. An instance that finds that others took the freed
+//! permits therefore waits longer each time, up to the time in which half of that share is freed.
+//! If all others stop at that moment, the permits freed during one such wait are unclaimed, in
+//! addition to those that are held or being returned.
 
 mod acquire;
 mod budget;
@@ -67,37 +70,40 @@ use throttle_core::{
 
 pub use self::{budget::LeaseBudget, stats::LeaseStats};
 use self::{
-    count_min::Sketch,
+    count_min::CountMin,
     plan::Named,
     state::{Counts, Inner},
     table::Table,
 };
 use crate::instances::Instances;
 
-/// Takes permits of keys that are asked for often in batches, and spends them here, so that not every
-/// request asks the storage.
+/// A wrapper that takes permits of hot keys in batches and spends them locally.
 ///
-/// It takes the rules that are named, and the keys of which some 16 requests a second come to this
-/// server, or as many as make a batch worth it. The size of a batch follows the key's rate; the next one
-/// is asked for in the background when half of it is spent; what is not spent for a while is given back.
+/// Most requests of a hot key then make no call to the storage. Leases apply to the rules that are
+/// named here. A key becomes hot at about 16 requests a second on this instance, or more if fewer
+/// would not make a batch worthwhile. The size of a batch follows the key's request rate. The next
+/// batch is requested in the background when half of the current one is spent, and permits that
+/// stay unspent are returned.
 ///
-/// - Never more is admitted than the rule allows, in any window.
-/// - Refused too early is at most the [`LeaseBudget`]'s part of the limit, all servers together. A server
-///   that is killed takes what it held with it, until its window ends.
-/// - A sliding window log lets through its limit in a window that is longer by the accuracy, a token
-///   bucket has a burst that is smaller by it. All servers must state the same accuracy: the bound is
-///   that of the least, and a server that states none goes by the rule as it is.
-/// - Leaky buckets, rules that block, and limits of which the accuracy leaves less than two permits are not leased;
-///   the log says so once.
+/// - Leases never allow more than the rule, in any window.
+/// - At most the [`LeaseBudget`]'s share of the limit is rejected too early, by all instances
+///   together. The permits of a killed instance are unavailable until their window ends.
+/// - With leases, a sliding window log allows its limit in a window that is longer by the lease
+///   budget's share, and a token bucket has a burst that is smaller by it. All instances must use
+///   the same lease budget: otherwise the smallest one determines the bound, and an instance
+///   without leases applies the rule unchanged.
+/// - Leaky buckets, rules that block, and limits of which the lease budget is less than two permits
+///   are not leased; a warning is logged once.
 ///
-/// Decisions that are served from stock say what remains by the storage's last answer and what is still
-/// held here: others may have taken of it since, and what others hold counts as taken. `reset_after` is
-/// shortened by the time that passed. A refund goes into the stock it was taken from, if that is still
-/// held. A reset ends the lease on this server; others spend what they hold. A block that is made by
-/// another rule's denial, or by a rule before it was replaced, reaches other servers as their leases end.
+/// A decision made from a lease reports what remains by the storage's last answer plus what is held
+/// locally. Other instances may have used some of it since, and permits that they hold count as
+/// used. `reset_after` is shortened by the time that has passed. A refund goes into the lease that
+/// the permits came from, if that is still held. A reset ends the lease on this instance; others
+/// spend what they hold. A block caused by another rule, or by a rule before it was replaced,
+/// reaches other instances when their leases end.
 ///
-/// It takes a tokio runtime. Call [`Leases::close`] before the process ends, so that what is held is
-/// given back.
+/// Leases need a tokio runtime. Call [`Leases::close`] before the process ends, so that held
+/// permits are returned.
 ///
 /// # Examples
 ///
@@ -115,7 +121,7 @@ pub struct Leases {
     inner: Arc<Inner>,
 }
 
-/// Says which rules are leased, and for how many keys there is room.
+/// A builder of [`Leases`]: the rules to lease and the maximum number of keys.
 #[must_use]
 pub struct LeasesBuilder {
     storage: Arc<dyn AtomicStorage>,
@@ -126,46 +132,51 @@ pub struct LeasesBuilder {
 }
 
 impl Leases {
-    /// Begins with the storage, and with the number of servers that share it.
-    #[expect(clippy::new_ret_no_self, reason = "the rules are to be named")]
+    /// Creates a builder for a storage and the number of instances that share it.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "leases need the names of rules, so this returns a builder"
+    )]
     pub fn new(storage: impl Storage, servers: impl Into<Instances>) -> LeasesBuilder {
         let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
         LeasesBuilder { storage, servers, rules: Vec::new(), max_keys: 10_000, deadline: None }
     }
 
-    /// Returns what was taken, spent and given back so far.
+    /// Returns the statistics since the wrapper was created.
     #[must_use]
     pub fn stats(&self) -> LeaseStats {
         self.inner.stats()
     }
 
-    /// Gives back what is held, and leases nothing from now on: each request asks the storage.
+    /// Returns all held permits to the storage and stops leasing: each later request calls the
+    /// storage.
     pub async fn close(&self) {
         self.inner.close().await;
     }
 
-    /// Gives back what is held by now; what is asked for later is leased again.
+    /// Returns all held permits to the storage. Later requests can lease again.
     pub async fn flush(&self) {
         self.inner.flush().await;
     }
 }
 
 impl LeasesBuilder {
-    /// Leases the rule of this name.
-    pub fn rule(mut self, name: impl Into<String>, accuracy: LeaseBudget) -> Self {
-        self.rules.push((name.into(), accuracy));
+    /// Leases the rule of this name, with this budget.
+    pub fn rule(mut self, name: impl Into<String>, budget: LeaseBudget) -> Self {
+        self.rules.push((name.into(), budget));
         self
     }
 
-    /// Bounds how many keys are leased at once, some 400 bytes each; default 10,000. Others ask the
-    /// storage until there is room.
+    /// Sets how many keys are leased at a time, about 400 bytes each. Default: 10,000.
+    ///
+    /// Requests of further keys call the storage until there is room.
     pub fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
         self
     }
 
-    /// Bounds how long a decision that waits for a batch takes, with all the calls that are made for it;
-    /// default: as long as they take.
+    /// Sets how long a decision may wait for a batch, including all calls made for it. Default: no
+    /// bound.
     pub(crate) fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -175,9 +186,9 @@ impl LeasesBuilder {
     #[must_use]
     pub fn build(self) -> Leases {
         let mut named: Vec<(u64, Named)> = Vec::new();
-        for (name, accuracy) in self.rules {
-            named.retain(|(_, old)| old.name() != name); // said twice, the latter counts
-            named.push((hash_of(&name), Named::new(name, accuracy)));
+        for (name, budget) in self.rules {
+            named.retain(|(_, old)| old.name() != name); // the last call wins
+            named.push((hash_of(&name), Named::new(name, budget)));
         }
         Leases {
             inner: Arc::new(Inner {
@@ -186,17 +197,18 @@ impl LeasesBuilder {
                 servers: self.servers,
                 deadline: self.deadline,
                 table: Table::new(self.max_keys),
-                sketch: Sketch::new(),
+                count_min: CountMin::new(),
                 counts: Counts::default(),
                 start: Instant::now(),
                 ended: AtomicBool::new(false),
-                tidying: AtomicBool::new(false),
+                maintaining: AtomicBool::new(false),
             }),
         }
     }
 }
 
-/// Returns the hash that a rule of this name has; a name that no rule can have is never asked for.
+/// Returns the name hash of a rule, or 0 for a name that no rule can have and that no request
+/// therefore uses.
 fn hash_of(name: &str) -> u64 {
     throttle_core::Rule::per_second(name, 1).check().map_or(0, |rule| rule.name_hash())
 }
@@ -213,7 +225,7 @@ impl Wrapper for Leases {
         if !inner.concerns(request) {
             return inner.storage.acquire(request);
         }
-        match inner.from_stock(request) {
+        match inner.from_lease(request) {
             Some(outcome) => Reply::ready(Ok(outcome)),
             None => inner.acquire(request),
         }

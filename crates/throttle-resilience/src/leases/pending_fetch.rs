@@ -1,4 +1,4 @@
-//! Where requests wait for a batch that is on its way.
+//! A fetch in flight, which requests wait for.
 
 use std::sync::{
     OnceLock,
@@ -8,43 +8,48 @@ use std::sync::{
 use throttle_core::StorageError;
 use tokio::sync::Semaphore;
 
-/// Is closed until a batch has come, or has not.
+/// A fetch in flight. It completes when the storage has granted or denied the batch, or the call
+/// has failed.
 #[derive(Debug)]
-pub(super) struct Gate {
-    shut: Semaphore,
+pub(super) struct PendingFetch {
+    completed: Semaphore,
     failed: OnceLock<Failure>,
-    voided: AtomicU8,
+    invalidation: AtomicU8,
 }
 
-/// What a call failed with, for all that waited for it.
+/// The error of the call, for all requests that waited for it.
 #[derive(Debug)]
 struct Failure {
     text: String,
     of_key: bool,
 }
 
-/// Says what becomes of a batch that comes after its lease has ended.
+/// The use of a batch that is granted after its lease has ended.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(super) enum Voided {
-    /// It is given back.
-    GiveBack,
-    /// It is forgotten: the storage has forgotten it, or may have.
-    Forget,
+pub(super) enum Invalidation {
+    /// It is returned.
+    Return,
+    /// It is discarded: the storage has removed its charge, or may have.
+    Discard,
 }
 
-impl Gate {
+impl PendingFetch {
     pub(super) fn new() -> Self {
-        Self { shut: Semaphore::new(0), failed: OnceLock::new(), voided: AtomicU8::new(0) }
+        Self {
+            completed: Semaphore::new(0),
+            failed: OnceLock::new(),
+            invalidation: AtomicU8::new(0),
+        }
     }
 
-    /// Lets all go on that wait, now and later.
-    pub(super) fn open(&self) {
-        self.shut.close();
+    /// Wakes all waiting requests, and those that wait later.
+    pub(super) fn complete(&self) {
+        self.completed.close();
     }
 
-    /// Waits until it is open.
+    /// Waits until the fetch has completed.
     pub(super) async fn wait(&self) {
-        let _closed = self.shut.acquire().await; // there is never a permit, only the end
+        let _closed = self.completed.acquire().await; // never acquires a permit: it returns when the semaphore is closed
     }
 
     pub(super) fn fail(&self, error: &StorageError) {
@@ -52,7 +57,7 @@ impl Gate {
         let _first = self.failed.set(failure);
     }
 
-    /// Returns the error of a request that waited in vain: nothing was charged for it.
+    /// Returns the error for a request that waited in vain. Nothing was charged for that request.
     pub(super) fn failure(&self) -> Option<StorageError> {
         let Failure { text, of_key } = self.failed.get()?;
         Some(match of_key {
@@ -61,12 +66,17 @@ impl Gate {
         })
     }
 
-    /// Says what becomes of the batch; forgetting is not taken back.
-    pub(super) fn void(&self, voided: Voided) {
-        self.voided.fetch_max(if voided == Voided::Forget { 2 } else { 1 }, Relaxed);
+    /// Sets the use of a late batch. `Discard` overrides `Return`, never the reverse.
+    pub(super) fn invalidate(&self, invalidation: Invalidation) {
+        self.invalidation
+            .fetch_max(if invalidation == Invalidation::Discard { 2 } else { 1 }, Relaxed);
     }
 
-    pub(super) fn voided(&self) -> Voided {
-        if self.voided.load(Relaxed) == 2 { Voided::Forget } else { Voided::GiveBack }
+    pub(super) fn invalidation(&self) -> Invalidation {
+        if self.invalidation.load(Relaxed) == 2 {
+            Invalidation::Discard
+        } else {
+            Invalidation::Return
+        }
     }
 }

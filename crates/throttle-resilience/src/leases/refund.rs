@@ -1,4 +1,4 @@
-//! Charges that should not count.
+//! Refunds of charges under leased rules.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use smallvec::SmallVec;
 use throttle_core::{Charge, Clock, Refund, Reply, StorageError};
 
 use super::{
-    pending_fetch::Voided,
+    pending_fetch::Invalidation,
     plan::{Plan, Plans},
     state::Inner,
     table::Return,
 };
 
 impl Inner {
-    /// Gives charges back: into the stock they were taken from if it is still held, otherwise to the
-    /// storage, after what is held of their keys.
+    /// Refunds charges: into the lease that they came from if it is still held, otherwise to the
+    /// storage, after the permits held of their keys are returned.
     pub(super) fn refund(
         self: &Arc<Self>,
         refunds: &[Refund<'_>],
@@ -49,11 +49,12 @@ impl Inner {
         if returns.is_empty() {
             return refunded;
         }
-        self.give_back(returns).then(|_| refunded)
+        self.return_permits(returns).then(|_| refunded)
     }
 
-    /// Puts a charge back into stock. If that cannot be, what is held of the key is to be given back: a
-    /// refund could otherwise credit what is still held.
+    /// Puts a charge back into its lease. If that is not possible, all permits held of the key must
+    /// be returned first: otherwise the refund could credit the charge of permits that are still
+    /// held.
     fn refund_here(
         &self,
         refund: &Refund<'_>,
@@ -74,7 +75,7 @@ impl Inner {
                 return true;
             }
         }
-        of_key.void(hash, Some(charge.rule().name()), Voided::GiveBack, returns);
+        of_key.invalidate(hash, Some(charge.rule().name()), Invalidation::Return, returns);
         false
     }
 }

@@ -1,4 +1,4 @@
-//! What all parts of the leases share: the storage, the leases, and what is counted.
+//! The state that all parts of the leases share.
 
 use std::{
     sync::{
@@ -11,7 +11,7 @@ use std::{
 use throttle_core::{AtomicStorage, ChargeRequest, CheckedRule, Clock, Micros};
 
 use super::{
-    count_min::Sketch,
+    count_min::CountMin,
     plan::{Named, Plan},
     stats::LeaseStats,
     table::Table,
@@ -20,30 +20,30 @@ use crate::instances::Instances;
 
 pub(super) struct Inner {
     pub(super) storage: Arc<dyn AtomicStorage>,
-    /// The rules that are leased, each with the hash of its name.
+    /// The rules to lease, each with the hash of its name.
     pub(super) named: Vec<(u64, Named)>,
     pub(super) servers: Instances,
     pub(super) deadline: Option<Duration>,
     pub(super) table: Table,
-    pub(super) sketch: Sketch,
+    pub(super) count_min: CountMin,
     pub(super) counts: Counts,
     pub(super) start: Instant,
-    /// Whether nothing is leased any more.
+    /// Whether leasing has stopped.
     pub(super) ended: AtomicBool,
-    pub(super) tidying: AtomicBool,
+    pub(super) maintaining: AtomicBool,
 }
 
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) fetched: AtomicU64,
     pub(super) taken: AtomicU64,
-    pub(super) given_back: AtomicU64,
+    pub(super) returned: AtomicU64,
     pub(super) expired: AtomicU64,
     pub(super) waited: AtomicU64,
 }
 
 impl Inner {
-    /// Returns whether one of a request's rules is named.
+    /// Returns whether one of a request's rules is to be leased.
     #[inline]
     pub(super) fn concerns(&self, request: &ChargeRequest<'_>) -> bool {
         request.charges().iter().any(|charge| self.named(charge.rule()).is_some())
@@ -57,17 +57,18 @@ impl Inner {
         own.map(|(_, named)| named)
     }
 
-    /// Returns how a rule is leased, if it is named.
+    /// Returns the lease plan of a rule, if it is to be leased.
     pub(super) fn plan(&self, rule: &Arc<CheckedRule>) -> Option<Arc<Plan>> {
         self.named(rule).map(|named| named.plan(rule))
     }
 
-    /// Returns how much this server may hold of one key.
+    /// Returns how many permits of one key this instance may hold.
     pub(super) fn most(&self, plan: &Plan) -> u64 {
-        plan.slack / self.servers.count()
+        plan.budget / self.servers.count()
     }
 
-    /// Returns the time by the limiter's own clock, or since this was made; it is never later than it is.
+    /// Returns the time by the limiter's own clock, or the time since creation. Both may lag behind
+    /// the real time, but never lead it.
     #[inline]
     pub(super) fn now(&self, clock: Option<&Arc<dyn Clock>>) -> Micros {
         match clock {
@@ -89,21 +90,21 @@ impl Inner {
 
     pub(super) fn stats(&self) -> LeaseStats {
         let counts = &self.counts;
-        let mut figures = LeaseStats {
+        let mut stats = LeaseStats {
             fetched: counts.fetched.load(Relaxed),
             taken: counts.taken.load(Relaxed),
-            given_back: counts.given_back.load(Relaxed),
+            returned: counts.returned.load(Relaxed),
             expired: counts.expired.load(Relaxed),
             waited: counts.waited.load(Relaxed),
             ..LeaseStats::default()
         };
         self.table.each(|shard| {
-            figures.keys += shard.len() as u64;
-            figures.held += shard.held();
-            figures.spent += shard.spent;
-            figures.answered += shard.answered;
-            figures.refused += shard.refused;
+            stats.keys += shard.len() as u64;
+            stats.held += shard.held();
+            stats.spent += shard.spent;
+            stats.allowed += shard.allowed;
+            stats.rejected += shard.rejected;
         });
-        figures
+        stats
     }
 }

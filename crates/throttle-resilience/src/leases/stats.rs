@@ -1,8 +1,8 @@
-//! What is counted.
+//! The statistics of leases.
 
 use serde::Serialize;
 
-/// Counts what was taken in batches, spent and given back.
+/// Statistics of the leases of one instance.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[non_exhaustive]
 pub struct LeaseStats {
@@ -10,21 +10,22 @@ pub struct LeaseStats {
     pub keys: u64,
     /// Permits that are held now.
     pub held: u64,
-    /// Calls that asked the storage for a batch.
+    /// Calls that requested a batch from the storage.
     pub fetched: u64,
-    /// Permits that were taken by them.
+    /// Permits granted by these calls.
     pub taken: u64,
-    /// Permits that were spent here.
+    /// Permits spent locally.
     pub spent: u64,
-    /// Permits that were given back.
-    pub given_back: u64,
-    /// Permits that came to nothing: their window ended, or a call failed that took them or gave them
-    /// back.
+    /// Permits returned to the storage unspent.
+    pub returned: u64,
+    /// Permits that expired unspent: their window ended, or the call that granted or returned them
+    /// failed.
     pub expired: u64,
-    /// Requests that were admitted without asking the storage.
-    pub answered: u64,
-    /// Requests that were refused without asking it, because it had nothing left a moment before.
-    pub refused: u64,
+    /// Requests that were allowed without calling the storage.
+    pub allowed: u64,
+    /// Requests that were rejected without calling the storage, because it had too little left a
+    /// moment before.
+    pub rejected: u64,
     /// Requests that waited for a batch.
     pub waited: u64,
 }

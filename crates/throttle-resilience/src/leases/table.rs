@@ -1,4 +1,4 @@
-//! Which keys are leased: bounded, spread over shards.
+//! The table of leased keys: bounded and sharded.
 
 use std::{
     hash::BuildHasherDefault,
@@ -14,12 +14,12 @@ use throttle_core::{
 
 use super::{
     lease::{Lease, Returns},
-    pending_fetch::{Gate, Voided},
+    pending_fetch::{Invalidation, PendingFetch},
     plan::Plan,
 };
 use crate::keyed::{AsIs, same_clock};
 
-/// Holds the leases of up to a number of keys.
+/// The leases of a bounded number of keys.
 pub(super) struct Table {
     shards: Sharded<Shard>,
     hasher: ahash::RandomState,
@@ -29,25 +29,25 @@ pub(super) struct Table {
 pub(super) struct Shard {
     keys: IndexMap<u64, OfKey, BuildHasherDefault<AsIs>>,
     most: usize,
-    /// Requests that were answered from stock or refused, and the permits that were taken.
-    pub(super) answered: u64,
-    pub(super) refused: u64,
+    /// Requests that were allowed or rejected locally, and the permits spent.
+    pub(super) allowed: u64,
+    pub(super) rejected: u64,
     pub(super) spent: u64,
 }
 
-/// Holds the leases of one key.
+/// The leases of one key.
 pub(super) struct OfKey {
     key: Key<'static>,
     pub(super) leases: SmallVec<[Held; 1]>,
 }
 
-/// Holds a lease, and the clock it goes by.
+/// A lease and its clock.
 pub(super) struct Held {
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) lease: Lease,
 }
 
-/// Permits of a key that are to be given back.
+/// Permits of a key that are to be returned.
 pub(super) struct Return {
     pub(super) key: Key<'static>,
     pub(super) hash: u64,
@@ -77,7 +77,7 @@ impl Table {
         self.shards.lock(self.shards.index_of(hash))
     }
 
-    /// Visits every shard, one after the other.
+    /// Visits every shard, one at a time.
     pub(super) fn each(&self, mut visit: impl FnMut(&mut Shard)) {
         self.shards.each().for_each(|mut shard| visit(&mut shard));
     }
@@ -93,8 +93,8 @@ impl Shard {
         self.keys.get_mut(&hash).filter(|of_key| of_key.key == *key)
     }
 
-    /// Returns the place of a key, a new one if there is room; none if there is not.
-    pub(super) fn place(&mut self, hash: u64, key: &Key<'_>) -> Option<&mut OfKey> {
+    /// Returns the entry of a key, creating it if there is room.
+    pub(super) fn entry(&mut self, hash: u64, key: &Key<'_>) -> Option<&mut OfKey> {
         if self.keys.len() >= self.most && !self.keys.contains_key(&hash) {
             return None;
         }
@@ -107,7 +107,7 @@ impl Shard {
         self.keys.len()
     }
 
-    /// Visits every key, and forgets those that hold nothing afterwards.
+    /// Visits every key, then removes keys without leases.
     pub(super) fn visit(&mut self, mut visit: impl FnMut(u64, &mut OfKey)) {
         self.keys.retain(|hash, of_key| {
             visit(*hash, of_key);
@@ -120,7 +120,7 @@ impl Shard {
 }
 
 impl OfKey {
-    /// Returns the lease of a rule, by the clock that the request goes by.
+    /// Returns the lease of a rule with the request's clock.
     #[inline]
     pub(super) fn of(
         &mut self,
@@ -135,15 +135,16 @@ impl OfKey {
         self.leases.iter_mut().find(same).map(|held| &mut held.lease)
     }
 
-    /// Returns the lease that a batch was asked for by.
-    pub(super) fn behind(&mut self, gate: &Arc<Gate>) -> Option<&mut Lease> {
+    /// Returns the lease that started a fetch.
+    pub(super) fn behind(&mut self, pending_fetch: &Arc<PendingFetch>) -> Option<&mut Lease> {
         let same = |held: &&mut Held| {
-            held.lease.fetching.as_ref().is_some_and(|own| Arc::ptr_eq(own, gate))
+            held.lease.fetching.as_ref().is_some_and(|own| Arc::ptr_eq(own, pending_fetch))
         };
         self.leases.iter_mut().find(same).map(|held| &mut held.lease)
     }
 
-    /// Returns the lease of a plan; a new one takes the place of those of other rules of its name.
+    /// Returns the lease of a plan, creating it if needed. Leases of other rules with the same name
+    /// end: the rule was replaced.
     pub(super) fn of_plan(
         &mut self,
         plan: &Arc<Plan>,
@@ -154,20 +155,20 @@ impl OfKey {
             let rule = &held.lease.plan.rule;
             *rule == plan.rule && same_clock(held.clock.as_ref(), clock)
         };
-        let place = self.leases.iter().position(same).unwrap_or_else(|| {
+        let index = self.leases.iter().position(same).unwrap_or_else(|| {
             let lease = Lease::new(Arc::clone(plan), now);
             self.leases.push(Held { clock: clock.cloned(), lease });
             self.leases.len() - 1
         });
         for (other, held) in self.leases.iter_mut().enumerate() {
-            if other != place && held.lease.plan.rule.name() == plan.rule.name() {
+            if other != index && held.lease.plan.rule.name() == plan.rule.name() {
                 held.lease.end();
             }
         }
-        &mut self.leases[place].lease
+        &mut self.leases[index].lease
     }
 
-    /// Takes out what is to be given back.
+    /// Takes out the permits to be returned.
     pub(super) fn returns(&mut self, hash: u64, into: &mut Vec<Return>) {
         for held in &mut self.leases {
             let batches = held.lease.take_returns();
@@ -178,23 +179,23 @@ impl OfKey {
         }
     }
 
-    /// Ends the leases of rules of a name, or all, and forgets them.
-    pub(super) fn void(
+    /// Ends and removes the leases of a rule name, or all leases. Returns their fetches in flight.
+    pub(super) fn invalidate(
         &mut self,
         hash: u64,
         name: Option<&str>,
-        voided: Voided,
+        invalidation: Invalidation,
         into: &mut Vec<Return>,
-    ) -> Vec<Arc<Gate>> {
-        let mut gates = Vec::new();
+    ) -> Vec<Arc<PendingFetch>> {
+        let mut pending_fetches = Vec::new();
         let key = &self.key;
         self.leases.retain(|held| {
             if name.is_some_and(|name| held.lease.plan.rule.name() != name) {
                 return true;
             }
-            if let Some(gate) = held.lease.answered() {
-                gate.void(voided);
-                gates.push(gate);
+            if let Some(pending_fetch) = held.lease.answered() {
+                pending_fetch.invalidate(invalidation);
+                pending_fetches.push(pending_fetch);
             }
             held.lease.end();
             let batches = held.lease.take_returns();
@@ -204,6 +205,6 @@ impl OfKey {
             }
             false
         });
-        gates
+        pending_fetches
     }
 }

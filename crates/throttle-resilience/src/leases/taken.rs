@@ -1,4 +1,4 @@
-//! Permits that a request holds until it is decided.
+//! Permits that a request has taken from leases before it is decided.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use throttle_core::{Charge, Clock, OwnedCharge, Receipt, Refund};
 
 use super::state::Inner;
 
-/// Permits that a request took from stock; what is still in here when it is dropped is put back.
+/// Permits taken from leases. Those still in here when it is dropped are put back.
 pub(super) struct Taken {
     pub(super) inner: Arc<Inner>,
     pub(super) hash: u64,
@@ -15,7 +15,7 @@ pub(super) struct Taken {
 }
 
 pub(super) struct Part {
-    pub(super) place: usize,
+    pub(super) index: usize,
     pub(super) charge: OwnedCharge,
     pub(super) receipt: Option<Receipt>,
     pub(super) clock: Option<Arc<dyn Clock>>,
@@ -28,16 +28,15 @@ impl Part {
 }
 
 impl Taken {
-    /// Returns how much of the cost of the charge at `place` it holds.
     pub(super) fn cost(&self, place: usize) -> u64 {
         self.part(place).map_or(0, Part::cost)
     }
 
-    pub(super) fn part(&self, place: usize) -> Option<&Part> {
-        self.parts.iter().find(|part| part.place == place)
+    pub(super) fn part(&self, index: usize) -> Option<&Part> {
+        self.parts.iter().find(|part| part.index == index)
     }
 
-    /// Puts all back; the storage gets what the stock does not take.
+    /// Puts all permits back. The storage is refunded for those whose lease has ended.
     pub(super) fn put_back(&self) {
         for part in &self.parts {
             let refund = Refund::new(part.charge.borrow(), part.receipt);
@@ -61,7 +60,7 @@ impl Inner {
             let lease = of_key.and_then(|of_key| of_key.of(charge.rule(), clock));
             if let Some(lease) = lease {
                 lease.advance(now);
-                // It was held a moment ago, so that there is room for it.
+                // It was held a moment ago, so there is room for it.
                 if lease.put_back(refund.receipt(), charge.cost(), u64::MAX) {
                     return;
                 }
