@@ -1,10 +1,10 @@
-//! A storage that fails is left alone, and asked again when it is back.
+//! A failing storage is not called, and is called again when it has recovered.
 
 mod common;
 
 use std::time::Duration;
 
-use common::{Behaviour, Moody, fixed, limiter, until};
+use common::{Behaviour, FaultyStorage, fixed, limiter, until};
 use throttle_core::{Algorithm, Charge, Effect, Error, Key, Rule, Storage};
 use throttle_resilience::{
     CircuitBreaker, CircuitBreakerConfig, CircuitState, Deadline, Error as Why,
@@ -17,8 +17,8 @@ fn circuit() -> CircuitBreakerConfig {
 }
 
 #[tokio::test]
-async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
-    let storage = Moody::new(Behaviour::Fails);
+async fn a_failing_storage_is_not_called_until_a_probe_succeeds() {
+    let storage = FaultyStorage::new(Behaviour::Fails);
     let breaker = CircuitBreaker::new(storage.clone(), circuit().open_duration(SOON));
     let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..1_000 {
@@ -29,8 +29,8 @@ async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
     assert_eq!(error.effect(), Effect::None);
     let source = std::error::Error::source(&error).unwrap();
     assert_eq!(source.downcast_ref(), Some(&Why::CircuitOpen));
-    let figures = breaker.stats();
-    assert_eq!((figures.state, figures.failed, figures.rejected), (CircuitState::Open, 10, 991));
+    let stats = breaker.stats();
+    assert_eq!((stats.state, stats.failed, stats.rejected), (CircuitState::Open, 10, 991));
 
     let breaker = CircuitBreaker::new(storage.clone(), circuit());
     let limiter = common::limiter(breaker.clone(), [fixed("r", 1_000)]);
@@ -46,8 +46,8 @@ async fn a_storage_that_fails_is_left_alone_and_asked_again_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn refunds_resets_and_operations_go_by_the_same_circuit() {
-    let storage = Moody::new(Behaviour::Fails);
+async fn refunds_resets_and_operations_share_the_circuit() {
+    let storage = FaultyStorage::new(Behaviour::Fails);
     let breaker = CircuitBreaker::new(storage.clone(), circuit().open_duration(SOON));
     let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..2 {
@@ -66,31 +66,31 @@ async fn refunds_resets_and_operations_go_by_the_same_circuit() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_spoilt_closes_nobody_out() {
-    let storage = Moody::new(Behaviour::Spoilt);
+async fn a_corrupt_key_does_not_open_the_circuit() {
+    let storage = FaultyStorage::new(Behaviour::Corrupt);
     let breaker = CircuitBreaker::new(storage.clone(), circuit());
     let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..100 {
         limiter.check("k", "r").await.unwrap_err();
     }
-    let figures = breaker.stats();
-    assert_eq!((figures.state, figures.failed, storage.calls()), (CircuitState::Closed, 0, 100));
+    let stats = breaker.stats();
+    assert_eq!((stats.state, stats.failed, storage.calls()), (CircuitState::Closed, 0, 100));
 }
 
 #[tokio::test]
-async fn answers_that_are_too_slow_or_late_open_it() {
+async fn slow_and_late_answers_open_the_circuit() {
     let slow = Duration::from_millis(20);
-    let storage = Moody::new(Behaviour::Later(slow));
+    let storage = FaultyStorage::new(Behaviour::Later(slow));
     let breaker =
         CircuitBreaker::new(storage, circuit().slow_call_threshold(slow / 4).open_duration(SOON));
     let own = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..10 {
         own.check("k", "r").await.unwrap();
     }
-    let figures = breaker.stats();
-    assert_eq!((figures.state, figures.slow), (CircuitState::Open, 10));
+    let stats = breaker.stats();
+    assert_eq!((stats.state, stats.slow), (CircuitState::Open, 10));
 
-    let storage = Moody::new(Behaviour::Hangs);
+    let storage = FaultyStorage::new(Behaviour::Hangs);
     let deadline = Deadline::new(storage, Duration::from_millis(5));
     let breaker = CircuitBreaker::new(deadline, circuit().open_duration(SOON));
     let own = limiter(breaker.clone(), [fixed("r", 1_000)]);
@@ -101,8 +101,8 @@ async fn answers_that_are_too_slow_or_late_open_it() {
 }
 
 #[tokio::test]
-async fn a_probe_whose_caller_goes_away_does_not_keep_it_open() {
-    let storage = Moody::new(Behaviour::Fails);
+async fn a_dropped_probe_does_not_keep_the_circuit_open() {
+    let storage = FaultyStorage::new(Behaviour::Fails);
     let breaker = CircuitBreaker::new(storage.clone(), circuit());
     let limiter = limiter(breaker.clone(), [fixed("r", 1_000)]);
     for _ in 0..10 {
@@ -117,9 +117,9 @@ async fn a_probe_whose_caller_goes_away_does_not_keep_it_open() {
     assert_eq!(breaker.stats().state, CircuitState::Closed);
 }
 
-/// Bits that flip, states that are cut short, and numbers that no rule leads to.
+/// Flipped bits, truncated states, and numbers that no rule leads to.
 #[tokio::test]
-async fn a_corrupt_state_is_an_error_of_its_key_and_opens_no_circuit() {
+async fn a_corrupt_state_is_a_key_error_and_does_not_open_the_circuit() {
     let storage = throttle_testkit::storages::Later::default();
     let breaker = CircuitBreaker::new(storage.clone(), circuit().open_duration(SOON));
     let (mut errors, mut random) = (0, 1_u64);

@@ -1,8 +1,8 @@
-//! Every wrapper is a storage like any other: the whole suite, over memory and over Redis.
+//! The conformance suite for every wrapper, over memory and over Redis.
 
 mod common;
 
-use common::{Behaviour, Moody};
+use common::{Behaviour, FaultyStorage};
 use std::time::Duration;
 use throttle_core::{Scope, Storage};
 use throttle_memory::MemoryStorage;
@@ -20,7 +20,7 @@ async fn conforms<S: Storage>(scope: Scope, make: impl Fn() -> S) {
     assert!(report.checks > 80, "{report:?}");
 }
 
-/// Times that are not reached however busy the machine is.
+/// Deadlines that a busy machine does not reach.
 fn deadlines() -> Deadlines {
     let long = Duration::from_secs(20);
     Deadlines::of(long).refund(long).reset(long).operations(long)
@@ -46,16 +46,17 @@ async fn a_fallback_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn denials_at_hand_conform() {
+async fn a_denial_cache_conforms() {
     conforms(Scope::Process, || DenialCache::new(MemoryStorage::new(), 1_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn denials_in_a_table_of_few_places_conform() {
+async fn a_small_denial_cache_conforms() {
     conforms(Scope::Process, || DenialCache::new(MemoryStorage::new(), 1)).await;
 }
 
-/// What is leased counts by a rule that is tighter, and so not as the suite does; all else does.
+/// A leased rule is charged more strictly than the suite expects, so the leased rule is another one
+/// here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn leases_of_another_rule_conform() {
     let percent = LeaseBudget::percent(10);
@@ -63,9 +64,9 @@ async fn leases_of_another_rule_conform() {
         .await;
 }
 
-/// Of which the accuracy leaves no permit to be held, so that all are asked for one by one.
+/// With so many instances none may hold a permit, so every request calls the storage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn leases_of_so_many_servers_that_none_can_hold_anything_conform_in_what_they_count() {
+async fn leases_with_too_many_instances_to_hold_permits_conform() {
     let leases = || {
         let leases = Leases::new(MemoryStorage::new(), u64::MAX);
         ["r", "narrow", "wide"]
@@ -76,8 +77,8 @@ async fn leases_of_so_many_servers_that_none_can_hold_anything_conform_in_what_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn all_of_them_around_a_storage_that_answers_later_conform() {
-    let storage = Moody::new(Behaviour::Later(Duration::ZERO));
+async fn all_wrappers_over_a_delayed_storage_conform() {
+    let storage = FaultyStorage::new(Behaviour::Later(Duration::ZERO));
     conforms(Scope::Shared, || {
         let modes = FailureModes::local(MemoryStorage::new(), 3);
         Resilience::new(storage.clone())
@@ -91,7 +92,7 @@ async fn all_of_them_around_a_storage_that_answers_later_conform() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn denials_at_hand_over_redis_conform() {
+async fn a_denial_cache_over_redis_conforms() {
     let server = Server::start();
     let redis = RedisStorage::builder(&server.url()).response_timeout(Duration::from_secs(20));
     let redis = redis.connect().await.unwrap();
@@ -99,7 +100,7 @@ async fn denials_at_hand_over_redis_conform() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn all_of_them_over_redis_conform() {
+async fn all_wrappers_over_redis_conform() {
     let server = Server::start();
     let redis = RedisStorage::builder(&server.url()).response_timeout(Duration::from_secs(20));
     let redis = redis.connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! Calls that are late.
+//! Late calls.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Behaviour, Moody, fixed, limiter};
+use common::{Behaviour, FaultyStorage, fixed, limiter};
 use throttle_core::{Effect, Error, Storage, StorageError};
 use throttle_resilience::{Deadline, Deadlines, Error as Why};
 
@@ -29,8 +29,8 @@ fn of(error: Error) -> StorageError {
 }
 
 #[tokio::test]
-async fn a_call_that_hangs_is_an_error_in_time_whose_effect_nobody_knows() {
-    let storage = Moody::new(Behaviour::Hangs);
+async fn a_hanging_call_is_an_error_with_unknown_effect_at_the_deadline() {
+    let storage = FaultyStorage::new(Behaviour::Hangs);
     let deadlines = Deadlines::of(SHORT).refund(SHORT).reset(SHORT).operations(SHORT).clear(SHORT);
     let wrapped = Deadline::new(storage.clone(), deadlines);
     let limiter = limiter(wrapped.clone(), [fixed("r", 5)]);
@@ -47,12 +47,12 @@ async fn a_call_that_hangs_is_an_error_in_time_whose_effect_nobody_knows() {
     assert!(late(&wrapped.clear().await.unwrap_err()));
     let took = began.elapsed();
     assert!(took >= 10 * SHORT && took < 10 * SHORT + Duration::from_secs(2), "{took:?}");
-    assert_eq!(storage.calls(), 10, "nothing is sent again");
+    assert_eq!(storage.calls(), 10, "nothing is retried");
 }
 
 #[tokio::test]
 async fn each_kind_of_call_has_its_own_deadline() {
-    let storage = Moody::new(Behaviour::Later(Duration::from_millis(500)));
+    let storage = FaultyStorage::new(Behaviour::Later(Duration::from_millis(500)));
     let deadlines = Deadlines::of(SHORT).peek(Duration::from_secs(20));
     let limiter = limiter(Deadline::new(storage.clone(), deadlines), [fixed("r", 5)]);
     assert!(late(&of(limiter.check("k", "r").await.unwrap_err())));
@@ -60,25 +60,25 @@ async fn each_kind_of_call_has_its_own_deadline() {
 }
 
 #[tokio::test]
-async fn what_comes_in_time_is_passed_on() {
+async fn an_answer_in_time_is_returned_unchanged() {
     for behaviour in [Behaviour::AtOnce, Behaviour::Later(Duration::from_millis(5))] {
-        let storage = Moody::new(behaviour);
+        let storage = FaultyStorage::new(behaviour);
         let limiter = limiter(Deadline::new(storage, Duration::from_secs(20)), [fixed("r", 1)]);
         assert!(limiter.check("k", "r").await.unwrap().is_allowed());
         assert!(!limiter.check("k", "r").await.unwrap().is_allowed());
-        assert_eq!(limiter.status().storage, "moody");
+        assert_eq!(limiter.status().storage, "faulty");
     }
 }
 
 #[test]
-fn it_needs_no_runtime() {
+fn it_works_without_a_runtime() {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
     }
-    let storage = Moody::new(Behaviour::Hangs);
+    let storage = FaultyStorage::new(Behaviour::Hangs);
     let limiter = limiter(Deadline::new(storage, SHORT), [fixed("r", 1)]);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut check = pin!(limiter.check("k", "r"));

@@ -1,4 +1,4 @@
-//! What the storage cannot decide: by the modes of the rules.
+//! Requests that the storage cannot decide: the failure modes of the rules apply.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Behaviour, Moody, admitted, fixed, limiter, until};
+use common::{Behaviour, FaultyStorage, count_allowed, fixed, limiter, until};
 use throttle_core::{Algorithm, Effect, Error, Limiter, ManualClock, Rule, Storage};
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{FailureMode, FailureModes, Fallback, FallbackChange};
@@ -18,23 +18,27 @@ fn local(servers: u64) -> FailureModes {
     FailureModes::local(MemoryStorage::new(), servers)
 }
 
-/// Makes a limiter of one rule on a storage that behaves, and wraps it.
-fn of_rule(rule: Rule, behaviour: Behaviour, modes: FailureModes) -> (Limiter, Moody, Fallback) {
-    let storage = Moody::new(behaviour);
+/// Creates a limiter with one rule on a wrapped storage.
+fn of_rule(
+    rule: Rule,
+    behaviour: Behaviour,
+    modes: FailureModes,
+) -> (Limiter, FaultyStorage, Fallback) {
+    let storage = FaultyStorage::new(behaviour);
     let fallback = Fallback::new(storage.clone(), modes);
     (limiter(fallback.clone(), [rule]), storage, fallback)
 }
 
-async fn repaid(fallback: &Fallback, storage_is_asked_by: &Limiter) {
-    until("the debts to be charged", SOON, || async {
-        let _ = storage_is_asked_by.peek("nobody", "r").await;
+async fn wait_for_replay(fallback: &Fallback, limiter: &Limiter) {
+    until("the deferred charges to be replayed", SOON, || async {
+        let _ = limiter.peek("client", "r").await;
         fallback.stats().deferred == 0 && fallback.stats().replayed > 0
     })
     .await;
 }
 
 #[tokio::test]
-async fn closed_fails_with_the_error_of_the_storage() {
+async fn fail_closed_returns_the_storages_error() {
     for modes in [
         FailureModes::fail_closed(),
         FailureModes::fail_open().rule("r", FailureMode::FailClosed),
@@ -50,16 +54,16 @@ async fn closed_fails_with_the_error_of_the_storage() {
 }
 
 #[tokio::test]
-async fn a_rule_that_is_local_without_a_storage_for_it_is_closed() {
+async fn a_local_rule_without_a_local_storage_fails_closed() {
     let modes = FailureModes::fail_open().rule("r", FailureMode::Local);
     let (limiter, _, _) = of_rule(fixed("r", 5), Behaviour::Fails, modes);
     limiter.check("k", "r").await.unwrap_err();
 }
 
 #[tokio::test]
-async fn open_passes_and_says_so() {
+async fn fail_open_allows_and_marks_decisions_as_degraded() {
     let fixed_five = || fixed("r", 5);
-    for behaviour in [Behaviour::Fails, Behaviour::LosesAnswers, Behaviour::Spoilt] {
+    for behaviour in [Behaviour::Fails, Behaviour::LosesAnswers, Behaviour::Corrupt] {
         let (limiter, storage, fallback) =
             of_rule(fixed_five(), behaviour, FailureModes::fail_open());
         for _ in 0..100 {
@@ -68,7 +72,7 @@ async fn open_passes_and_says_so() {
             assert!(decision.receipt().is_none(), "nothing was charged");
         }
         let never = limiter.check_cost("k", "r", 6).await.unwrap();
-        assert!(!never.is_allowed() && never.retry_after().is_none(), "no storage would admit it");
+        assert!(!never.is_allowed() && never.retry_after().is_none(), "no storage would allow it");
         assert_eq!(fallback.stats().open, 101);
         storage.be(Behaviour::AtOnce);
         let decision = limiter.check("k2", "r").await.unwrap();
@@ -77,7 +81,7 @@ async fn open_passes_and_says_so() {
 }
 
 #[tokio::test]
-async fn local_admits_a_share_of_the_limit_by_every_algorithm() {
+async fn local_allows_a_share_of_the_limit_with_every_algorithm() {
     for algorithm in Algorithm::ALL {
         for (limit, servers, share) in [(100, 3, 33), (2, 5, 1), (7, 1, 7), (9, 0, 9)] {
             let rule = Rule::per_day("r", limit).algorithm(algorithm);
@@ -85,7 +89,7 @@ async fn local_admits_a_share_of_the_limit_by_every_algorithm() {
             let first = limiter.check("k", "r").await.unwrap();
             assert!(first.is_degraded() && first.limit() == limit);
             assert_eq!(first.remaining(), share - 1, "{algorithm}");
-            assert_eq!(admitted(&limiter, "k", "r", 200).await, share - 1, "{algorithm}");
+            assert_eq!(count_allowed(&limiter, "k", "r", 200).await, share - 1, "{algorithm}");
             let denial = limiter.check("k", "r").await.unwrap();
             assert!(denial.is_degraded() && denial.retry_after().is_some());
             assert!(limiter.peek("k", "r").await.unwrap().is_degraded());
@@ -95,17 +99,17 @@ async fn local_admits_a_share_of_the_limit_by_every_algorithm() {
 }
 
 #[tokio::test]
-async fn the_number_of_servers_can_change() {
+async fn the_number_of_instances_can_change() {
     let (limiter, _, fallback) = of_rule(fixed("r", 100), Behaviour::Fails, local(10));
-    assert_eq!(admitted(&limiter, "k", "r", 200).await, 10);
+    assert_eq!(count_allowed(&limiter, "k", "r", 200).await, 10);
     fallback.set_instances(4);
-    assert_eq!(admitted(&limiter, "k", "r", 200).await, 15);
+    assert_eq!(count_allowed(&limiter, "k", "r", 200).await, 15);
     fallback.set_instances(0);
-    assert_eq!(admitted(&limiter, "k", "r", 200).await, 75);
+    assert_eq!(count_allowed(&limiter, "k", "r", 200).await, 75);
 }
 
 #[tokio::test]
-async fn a_cost_larger_than_the_share_may_come_again_and_one_larger_than_the_limit_never() {
+async fn a_cost_above_the_share_can_be_retried_and_one_above_the_limit_cannot() {
     let (limiter, _, _) = of_rule(fixed("r", 100), Behaviour::Fails, local(4));
     let denial = limiter.check_cost("k", "r", 26).await.unwrap();
     assert_eq!((denial.is_allowed(), denial.retry_after()), (false, Some(Duration::from_secs(1))));
@@ -114,8 +118,8 @@ async fn a_cost_larger_than_the_share_may_come_again_and_one_larger_than_the_lim
 }
 
 #[tokio::test]
-async fn of_several_rules_one_that_is_closed_fails_the_request_and_charges_nothing() {
-    let storage = Moody::new(Behaviour::Fails);
+async fn one_fail_closed_rule_of_several_fails_the_request_and_nothing_is_charged() {
+    let storage = FaultyStorage::new(Behaviour::Fails);
     let modes =
         local(1).rule("closed", FailureMode::FailClosed).rule("open", FailureMode::FailOpen);
     let rules = ["closed", "open", "wide", "narrow"].map(|name| fixed(name, 5));
@@ -124,26 +128,26 @@ async fn of_several_rules_one_that_is_closed_fails_the_request_and_charges_nothi
     limiter.check_all("k", &["wide", "open", "closed"]).await.unwrap_err();
     assert_eq!(limiter.peek("k", "wide").await.unwrap().remaining(), 5);
 
-    for turn in 0..4 {
+    for attempt in 0..4 {
         let decisions = limiter.check_all("k", &["wide", "open", "narrow"]).await.unwrap();
         assert!(decisions.all().iter().all(|one| one.is_degraded()));
-        assert_eq!(decisions.is_allowed(), turn < 2, "all or nothing");
+        assert_eq!(decisions.is_allowed(), attempt < 2, "all or nothing");
         let allowed: Vec<_> = decisions.all().iter().map(|one| one.is_allowed()).collect();
-        assert_eq!(allowed, [true, true, turn < 2]);
+        assert_eq!(allowed, [true, true, attempt < 2]);
     }
     assert_eq!(limiter.peek("k", "wide").await.unwrap().remaining(), 3);
 }
 
 #[tokio::test]
-async fn what_was_admitted_locally_is_charged_when_the_storage_is_back() {
+async fn locally_allowed_costs_are_replayed_after_the_outage() {
     for algorithm in Algorithm::ALL {
         let rule = Rule::per_day("r", 100).algorithm(algorithm);
         let (limiter, storage, fallback) = of_rule(rule, Behaviour::Fails, local(2));
-        assert_eq!(admitted(&limiter, "k", "r", 30).await, 30);
+        assert_eq!(count_allowed(&limiter, "k", "r", 30).await, 30);
         assert_eq!(limiter.check_cost("l", "r", 7).await.unwrap().remaining(), 43);
         assert_eq!(fallback.stats().deferred, 2);
         storage.be(Behaviour::AtOnce);
-        repaid(&fallback, &limiter).await;
+        wait_for_replay(&fallback, &limiter).await;
         let left = limiter.peek("k", "r").await.unwrap();
         assert!(!left.is_degraded());
         assert_eq!(left.remaining(), 70, "{algorithm}");
@@ -187,15 +191,15 @@ async fn a_reset_forgets_what_every_algorithm_admitted() {
 async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
     let rule = fixed("r", 20).block(Duration::from_secs(3_600));
     let (limiter, storage, fallback) = of_rule(rule, Behaviour::AtOnce, local(1));
-    assert_eq!(admitted(&limiter, "k", "r", 15).await, 15);
+    assert_eq!(count_allowed(&limiter, "k", "r", 15).await, 15);
     storage.be(Behaviour::Fails);
-    assert_eq!(admitted(&limiter, "k", "r", 12).await, 12);
+    assert_eq!(count_allowed(&limiter, "k", "r", 12).await, 12);
     storage.be(Behaviour::AtOnce);
-    repaid(&fallback, &limiter).await;
-    let standing = limiter.peek("k", "r").await.unwrap();
-    assert_eq!((standing.remaining(), standing.is_blocked()), (0, false));
-    let figures = fallback.stats();
-    assert_eq!((figures.replayed, figures.dropped), (5, 7));
+    wait_for_replay(&fallback, &limiter).await;
+    let state = limiter.peek("k", "r").await.unwrap();
+    assert_eq!((state.remaining(), state.is_blocked()), (0, false));
+    let stats = fallback.stats();
+    assert_eq!((stats.replayed, stats.dropped), (5, 7));
 }
 
 #[tokio::test]
@@ -241,27 +245,27 @@ async fn what_remains_of_a_share_is_allowed_at_once_and_one_more_is_not() {
 #[tokio::test]
 async fn a_debt_that_no_longer_counts_is_not_charged() {
     let clock = ManualClock::default();
-    let storage = Moody::new(Behaviour::Fails);
+    let storage = FaultyStorage::new(Behaviour::Fails);
     let fallback = Fallback::new(storage.clone(), local(1));
     let limiter = Limiter::builder(fallback.clone()).clock(clock.clone()).build();
     let minute = Duration::from_secs(60);
     limiter.add_rule(Rule::new("r", 6, minute).algorithm(Algorithm::FixedWindow)).unwrap();
     limiter.add_rule(Rule::new("b", 6, minute).algorithm(Algorithm::TokenBucket)).unwrap();
     for rule in ["r", "b"] {
-        assert_eq!(admitted(&limiter, "k", rule, 4).await, 4);
+        assert_eq!(count_allowed(&limiter, "k", rule, 4).await, 4);
     }
-    clock.advance(minute / 2); // three of the four tokens are back
+    clock.advance(minute / 2); // three of the four tokens are refilled
     storage.be(Behaviour::AtOnce);
-    repaid(&fallback, &limiter).await;
+    wait_for_replay(&fallback, &limiter).await;
     assert_eq!(limiter.peek("k", "b").await.unwrap().remaining(), 5);
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 2);
 
     storage.be(Behaviour::Fails);
-    assert_eq!(admitted(&limiter, "l", "r", 4).await, 4);
+    assert_eq!(count_allowed(&limiter, "l", "r", 4).await, 4);
     clock.advance(minute);
     storage.be(Behaviour::AtOnce);
-    until("the debts to be forgotten", SOON, || async {
-        let _ = limiter.peek("nobody", "r").await;
+    until("the deferred charges to be dropped", SOON, || async {
+        let _ = limiter.peek("client", "r").await;
         fallback.stats().deferred == 0
     })
     .await;
@@ -269,84 +273,84 @@ async fn a_debt_that_no_longer_counts_is_not_charged() {
 }
 
 #[tokio::test]
-async fn what_may_have_been_charged_is_not_charged_again() {
+async fn a_cost_that_may_have_been_charged_is_not_deferred() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 100), Behaviour::LosesAnswers, local(1));
-    assert_eq!(admitted(&limiter, "k", "r", 10).await, 10);
+    assert_eq!(count_allowed(&limiter, "k", "r", 10).await, 10);
     assert_eq!(fallback.stats().deferred, 0);
     storage.be(Behaviour::AtOnce);
     assert_eq!(limiter.check("k", "r").await.unwrap().remaining(), 89, "the ten were charged");
 }
 
 #[tokio::test]
-async fn a_reset_during_an_outage_frees_the_key_here_and_says_that_it_failed() {
+async fn a_reset_during_an_outage_frees_the_key_locally_and_returns_the_error() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, local(2));
-    assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
+    assert_eq!(count_allowed(&limiter, "k", "r", 10).await, 5);
     limiter.reset("k", "r").await.unwrap_err();
     assert_eq!(fallback.stats().deferred, 0);
-    assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
+    assert_eq!(count_allowed(&limiter, "k", "r", 10).await, 5);
     storage.be(Behaviour::AtOnce);
     limiter.reset("k", "r").await.unwrap();
-    assert_eq!(admitted(&limiter, "k", "r", 20).await, 10);
+    assert_eq!(count_allowed(&limiter, "k", "r", 20).await, 10);
 }
 
 #[tokio::test]
-async fn what_a_degraded_decision_admitted_is_not_given_back() {
+async fn a_degraded_decision_is_not_refunded() {
     let (limiter, storage, _) = of_rule(fixed("r", 10), Behaviour::AtOnce, local(1));
     limiter.check_cost("k", "r", 4).await.unwrap();
     storage.be(Behaviour::LosesAnswers);
     let degraded = limiter.check("k", "r").await.unwrap();
     storage.be(Behaviour::AtOnce);
     limiter.rollback("k", &[degraded]).await.unwrap();
-    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 5, "no other charge is lifted");
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 5, "no other charge is refunded");
 }
 
 #[tokio::test]
-async fn debts_are_bounded() {
+async fn deferred_charges_are_bounded() {
     let modes = local(1).max_deferred(10);
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, modes);
     for key in 0..100 {
         assert!(limiter.check(&format!("{key}"), "r").await.unwrap().is_allowed());
     }
-    let figures = fallback.stats();
-    assert_eq!((figures.deferred, figures.dropped), (10, 90));
+    let stats = fallback.stats();
+    assert_eq!((stats.deferred, stats.dropped), (10, 90));
     storage.be(Behaviour::AtOnce);
-    repaid(&fallback, &limiter).await;
+    wait_for_replay(&fallback, &limiter).await;
     assert_eq!((fallback.stats().replayed, fallback.stats().dropped), (10, 90));
 }
 
 #[tokio::test]
-async fn debts_wait_for_the_next_time_when_the_storage_fails_again() {
+async fn deferred_charges_wait_when_the_storage_fails_again() {
     let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Fails, local(1));
     for key in 0..50 {
         limiter.check(&format!("{key}"), "r").await.unwrap();
     }
     storage.be(Behaviour::AtOnce);
-    limiter.peek("nobody", "r").await.unwrap(); // begins to charge, in the background
+    limiter.peek("client", "r").await.unwrap(); // starts the replay in the background
     storage.be(Behaviour::Fails);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let figures = fallback.stats();
-    assert!(figures.deferred > 0 && figures.deferred + figures.replayed == 50, "{figures:?}");
+    let stats = fallback.stats();
+    assert!(stats.deferred > 0 && stats.deferred + stats.replayed == 50, "{stats:?}");
     storage.be(Behaviour::AtOnce);
-    repaid(&fallback, &limiter).await;
+    wait_for_replay(&fallback, &limiter).await;
     assert_eq!(fallback.stats().replayed, 50);
 }
 
 #[tokio::test]
-async fn each_outage_is_told_once_however_many_requests_it_meets() {
+async fn each_outage_is_reported_once_however_many_requests_it_affects() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&seen);
     let modes = FailureModes::fail_open()
         .on_change(move |change| told.lock().unwrap().push(change.clone()));
     let (limiter, storage, fallback) = of_rule(fixed("r", 1_000_000), Behaviour::AtOnce, modes);
     for _ in 0..2 {
-        for turn in 0..200 {
+        for attempt in 0..200 {
             // Every second call fails: still one outage.
-            storage.be([Behaviour::Fails, Behaviour::AtOnce][turn % 2]);
+            storage.be([Behaviour::Fails, Behaviour::AtOnce][attempt % 2]);
             limiter.check("k", "r").await.unwrap();
         }
         storage.be(Behaviour::AtOnce);
         assert!(fallback.stats().degraded);
-        until("the storage to count as back", SOON, || async {
+        until("the storage to count as recovered", SOON, || async {
             limiter.check("k", "r").await.unwrap();
             !fallback.stats().degraded
         })
@@ -361,18 +365,18 @@ async fn each_outage_is_told_once_however_many_requests_it_meets() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_spoilt_is_answered_by_its_mode_and_is_no_outage() {
-    let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Spoilt, local(1));
+async fn a_corrupt_key_is_decided_by_its_mode_and_is_not_an_outage() {
+    let (limiter, storage, fallback) = of_rule(fixed("r", 10), Behaviour::Corrupt, local(1));
     assert!(limiter.check("k", "r").await.unwrap().is_degraded());
-    let figures = fallback.stats();
-    assert_eq!((figures.key_errors, figures.outages, figures.deferred), (1, 0, 0));
+    let stats = fallback.stats();
+    assert_eq!((stats.key_errors, stats.outages, stats.deferred), (1, 0, 0));
     storage.be(Behaviour::AtOnce);
     assert!(!limiter.check("k", "r").await.unwrap().is_degraded());
 }
 
 #[tokio::test]
 async fn operations_go_to_the_storage_and_fail_with_it() {
-    let storage = Moody::new(Behaviour::Fails);
+    let storage = FaultyStorage::new(Behaviour::Fails);
     let fallback = Fallback::new(storage.clone(), FailureModes::fail_open());
     assert!(fallback.get("k").await.is_err() && fallback.increment("k", 1, None).await.is_err());
     storage.be(Behaviour::AtOnce);

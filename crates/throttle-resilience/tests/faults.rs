@@ -1,5 +1,6 @@
-//! A real Redis that is killed, hangs, is slow, flaps, is full, is a replica, fails over: in every mode
-//! requests are answered in time, pass as often as the mode says, and go by Redis again when it is back.
+//! A real Redis that is killed, hangs, is slow, flaps, is full, is a replica, or fails over. With
+//! every failure mode, requests are decided in time, allowed as often as the mode permits, and
+//! decided by Redis again when it has recovered.
 
 mod common;
 
@@ -16,12 +17,12 @@ use throttle_resilience::{FailureModes, Resilience, Resilient};
 use throttle_testbed::{Connect, Faults, Proxy, Sentinels, Server};
 
 const DEADLINE: Duration = Duration::from_millis(100);
-/// What a busy machine may take on top. On an idle one it is a millisecond or two.
+/// The extra time that a busy machine may take. On an idle one it is a millisecond or two.
 const GRACE: Duration = Duration::from_millis(100);
 const OUTAGE: Duration = Duration::from_millis(1_500);
 const LIMIT: u64 = 60;
 
-/// A Redis behind a proxy, and a limiter for each mode.
+/// A Redis behind a proxy, and a limiter for each failure mode.
 struct Bed {
     server: Server,
     proxy: Proxy,
@@ -51,10 +52,10 @@ impl Bed {
         Self { server, proxy, limiters }
     }
 
-    /// Lets requests come by each mode while `fault` lasts, then mends it, and sees what passed and how
-    /// soon all is as before.
-    async fn endure(&self, what: &str, fault: impl AsyncFn(&Self), mend: impl AsyncFn(&Self)) {
-        self.endure_for(OUTAGE, what, fault, mend).await;
+    /// Sends requests with each mode while `fault` lasts, then ends the fault. Checks what was
+    /// allowed, and how soon operation is back to normal.
+    async fn endure(&self, what: &str, fault: impl AsyncFn(&Self), heal: impl AsyncFn(&Self)) {
+        self.endure_for(OUTAGE, what, fault, heal).await;
     }
 
     async fn endure_for(
@@ -62,7 +63,7 @@ impl Bed {
         time: Duration,
         what: &str,
         fault: impl AsyncFn(&Self),
-        mend: impl AsyncFn(&Self),
+        heal: impl AsyncFn(&Self),
     ) {
         fault(self).await;
         let loads = self.limiters.iter().map(|(mode, limiter, _)| {
@@ -74,7 +75,7 @@ impl Bed {
         for load in loads {
             tallies.push(load.await.expect("nothing panics"));
         }
-        mend(self).await;
+        heal(self).await;
         for ((mode, limiter, storage), tally) in self.limiters.iter().zip(&tallies) {
             println!("{}", tally.line(&format!("{what}, {mode}")));
             bounded(mode, tally);
@@ -83,20 +84,20 @@ impl Bed {
     }
 }
 
-/// Holds a tally to what its mode admits, and to the deadline.
+/// Checks a tally against its mode and the deadline.
 fn bounded(mode: &str, tally: &Tally) {
-    let [admitted, degraded, denied, failed] =
-        [&tally.admitted, &tally.degraded, &tally.denied, &tally.failed].map(|n| n.load(Relaxed));
-    assert!(admitted + denied + failed > 100, "{mode}: hardly anything was asked");
+    let [allowed, degraded, denied, failed] =
+        [&tally.allowed, &tally.degraded, &tally.denied, &tally.failed].map(|n| n.load(Relaxed));
+    assert!(allowed + denied + failed > 100, "{mode}: too few requests");
     match mode {
         "closed" => {
-            assert!(admitted <= LIMIT && degraded == 0, "{admitted}, {degraded} degraded");
+            assert!(allowed <= LIMIT && degraded == 0, "{allowed}, {degraded} degraded");
             assert!(failed > 0);
         }
         "open" => assert!(failed == 0 && degraded > 0, "{failed} failed"),
-        // What Redis admitted before or between, and this server's share of three.
+        // What Redis allowed before or in between, and this instance's share of a third.
         _ => {
-            assert!(admitted <= LIMIT + LIMIT / 3, "{admitted}");
+            assert!(allowed <= LIMIT + LIMIT / 3, "{allowed}");
             assert!(failed == 0 && degraded > 0, "{failed} failed");
         }
     }
@@ -109,7 +110,7 @@ async fn back_to_normal(limiter: &Limiter, storage: &Resilient, key: &str) {
         limiter.check(key, "r").await.is_ok_and(|decision| !decision.is_degraded())
     });
     let took = took.await;
-    println!("{key}: by Redis again after {took:?}; {:?}", storage.stats());
+    println!("{key}: decided by Redis again after {took:?}; {:?}", storage.stats());
 }
 
 async fn nothing(_: &Bed) {}
@@ -146,11 +147,11 @@ async fn redis_is_slow() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_network_swallows_everything() {
+async fn the_network_drops_everything() {
     let bed = Bed::start().await;
     let hole = Faults { connect: Connect::BlackHole, reset: true, ..Faults::default() };
     bed.endure(
-        "swallowed",
+        "dropped",
         async |bed| bed.proxy.set(hole.clone()).await,
         async |bed| {
             bed.proxy.set(Faults { reset: true, ..Faults::default() }).await;
@@ -185,7 +186,7 @@ async fn redis_is_full() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn redis_takes_no_writes() {
+async fn redis_rejects_writes() {
     let bed = Bed::start().await;
     let master = Server::start();
     let port = master.port().to_string();
@@ -198,7 +199,7 @@ async fn redis_takes_no_writes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn redis_does_not_let_us_do_it() {
+async fn redis_forbids_the_command() {
     let bed = Bed::start().await;
     let allow = |bed: &Bed, what| drop(bed.server.command(&["ACL", "SETUSER", "default", what]));
     bed.endure("forbidden", async |bed| allow(bed, "-evalsha"), async |bed| allow(bed, "+evalsha"))
@@ -206,7 +207,7 @@ async fn redis_does_not_let_us_do_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sentinels_put_another_in_its_place() {
+async fn sentinels_fail_over_to_a_replica() {
     let sentinels = Sentinels::start();
     let addresses = sentinels.sentinel_addresses();
     let redis = RedisStorage::sentinel(addresses, sentinels.master_name()).connect().await.unwrap();
@@ -226,12 +227,13 @@ async fn sentinels_put_another_in_its_place() {
         println!("{}", tally.line(&format!("failing over, {mode}")));
         let p999 = tally.within(999);
         assert!(p999 < DEADLINE + GRACE, "{mode}: {p999:?}");
-        let (admitted, failed) = (tally.admitted.load(Relaxed), tally.failed.load(Relaxed));
-        // What Redis had not replicated is lost with the master: at most the limit again.
+        let (allowed, failed) = (tally.allowed.load(Relaxed), tally.failed.load(Relaxed));
+        // Charges that were not replicated are lost with the master: at most the limit is allowed
+        // again.
         match *mode {
-            "closed" => assert!(admitted <= 2 * LIMIT, "{admitted}"),
+            "closed" => assert!(allowed <= 2 * LIMIT, "{allowed}"),
             "open" => assert_eq!(failed, 0),
-            _ => assert!(failed == 0 && admitted <= 2 * LIMIT + LIMIT / 3, "{admitted}"),
+            _ => assert!(failed == 0 && allowed <= 2 * LIMIT + LIMIT / 3, "{allowed}"),
         }
         back_to_normal(limiter, storage, mode).await;
     }

@@ -1,4 +1,4 @@
-//! Leases beside what can happen to them: refunds, resets, other rules, failures, idleness, the end.
+//! Leases under refunds, resets, other rules, failures, idleness and shutdown.
 
 mod common;
 
@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Behaviour, Moody, admitted, fixed, limiter, until};
+use common::{Behaviour, FaultyStorage, count_allowed, fixed, limiter, until};
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{FailureMode, FailureModes, Instances, LeaseBudget, Leases, Resilience};
 
-/// A rule without end, of which 1,000 permits may be held.
+/// A rule whose window does not end during a test, and of which 1,000 permits may be held.
 fn wide(name: &str) -> Rule {
     fixed(name, 10_000)
 }
@@ -21,31 +21,31 @@ fn leases(storage: impl throttle_core::Storage) -> Leases {
     Leases::new(storage, 1).rule("r", LeaseBudget::percent(10)).build()
 }
 
-/// Asks until requests are answered from stock.
+/// Sends requests until the key is leased.
 async fn warm(limiter: &Limiter, key: &str) -> u64 {
-    admitted(limiter, key, "r", 100).await
+    count_allowed(limiter, key, "r", 100).await
 }
 
 #[tokio::test]
-async fn giving_back_more_than_was_taken_makes_no_more_than_the_limit() {
+async fn refunding_more_than_was_charged_never_exceeds_the_limit() {
     let memory = MemoryStorage::new();
     let leases = leases(memory);
     let limiter = limiter(leases.clone(), [wide("r")]);
-    let mut passed = warm(&limiter, "k").await;
+    let mut allowed = warm(&limiter, "k").await;
     let decision = limiter.check("k", "r").await.unwrap();
-    passed += 1;
+    allowed += 1;
     assert!(leases.stats().held > 0, "{:?}", leases.stats());
     for _ in 0..500 {
         limiter.rollback("k", std::slice::from_ref(&decision)).await.unwrap();
     }
     limiter.refund("k", "r", 1_000_000).await.unwrap();
-    let more = admitted(&limiter, "k", "r", 12_000).await;
-    assert!(passed > 0 && more == 10_000, "{more} passed after all was given back");
+    let more = count_allowed(&limiter, "k", "r", 12_000).await;
+    assert!(allowed > 0 && more == 10_000, "{more} were allowed after everything was refunded");
 }
 
 #[tokio::test]
-async fn a_refund_goes_into_the_stock_that_it_was_taken_from() {
-    let storage = Moody::new(Behaviour::AtOnce);
+async fn a_refund_goes_into_the_lease_that_it_came_from() {
+    let storage = FaultyStorage::new(Behaviour::AtOnce);
     let leases = leases(storage.clone());
     let limiter = limiter(leases.clone(), [wide("r")]);
     warm(&limiter, "k").await;
@@ -57,7 +57,7 @@ async fn a_refund_goes_into_the_stock_that_it_was_taken_from() {
     assert_eq!(leases.stats().held, before.held);
     assert_eq!(limiter.check("k", "r").await.unwrap().remaining(), left);
 
-    // When the stock is gone, the storage gets it.
+    // When the lease has ended, the storage gets the refund.
     let decision = limiter.check("k", "r").await.unwrap();
     leases.flush().await;
     let left = limiter.peek("k", "r").await.unwrap().remaining();
@@ -126,19 +126,19 @@ async fn a_refund_that_only_the_stock_received_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_back_admits_nothing_more() {
+async fn a_clock_that_steps_back_allows_nothing_more() {
     for algorithm in Algorithm::ALL {
         let clock = ManualClock::default();
         clock.set(Micros::new(1_767_225_600_500_000).to_system_time());
         let leases = leases(MemoryStorage::new());
         let limiter = Limiter::builder(leases.clone()).clock(clock.clone()).build();
         limiter.add_rule(Rule::per_second("r", 1_000).algorithm(algorithm)).unwrap();
-        let mut passed = admitted(&limiter, "k", "r", 500).await;
+        let mut allowed = count_allowed(&limiter, "k", "r", 500).await;
         clock.set(Micros::new(1_000_000_000_000_000).to_system_time());
-        passed += admitted(&limiter, "k", "r", 2_000).await;
-        assert!(passed <= 1_000, "{algorithm}: {passed}");
-        // 5 % of a bucket's burst are kept back, and 10 % may be refused too early.
-        assert!(passed >= 850, "{algorithm}: {passed}");
+        allowed += count_allowed(&limiter, "k", "r", 2_000).await;
+        assert!(allowed <= 1_000, "{algorithm}: {allowed}");
+        // 5 % of a bucket's burst are reserved, and 10 % may be rejected too early.
+        assert!(allowed >= 850, "{algorithm}: {allowed}");
     }
 }
 
@@ -146,106 +146,110 @@ async fn a_clock_that_steps_back_admits_nothing_more() {
 async fn a_reset_ends_the_lease_and_frees_the_key() {
     let leases = leases(MemoryStorage::new());
     let limiter = limiter(leases.clone(), [wide("r")]);
-    admitted(&limiter, "k", "r", 12_000).await;
+    count_allowed(&limiter, "k", "r", 12_000).await;
     assert!(!limiter.check("k", "r").await.unwrap().is_allowed());
     limiter.reset("k", "r").await.unwrap();
     assert_eq!(leases.stats().held, 0);
-    assert_eq!(admitted(&limiter, "k", "r", 12_000).await, 10_000);
+    assert_eq!(count_allowed(&limiter, "k", "r", 12_000).await, 10_000);
 
     warm(&limiter, "other").await;
     assert!(leases.stats().held > 0);
     limiter.storage().clear().await.unwrap();
     assert_eq!(leases.stats().held, 0);
-    assert_eq!(admitted(&limiter, "other", "r", 12_000).await, 10_000);
+    assert_eq!(count_allowed(&limiter, "other", "r", 12_000).await, 10_000);
 }
 
 #[tokio::test]
-async fn a_rule_that_denies_beside_a_leased_one_charges_nothing() {
+async fn a_denial_by_an_unleased_rule_charges_no_leased_rule() {
     let leases = leases(MemoryStorage::new());
     let limiter = limiter(leases.clone(), [wide("r"), fixed("narrow", 50)]);
-    let mut passed = warm(&limiter, "k").await;
+    let mut allowed = warm(&limiter, "k").await;
     for rules in [["r", "narrow"], ["narrow", "r"]].iter().cycle().take(200) {
         let decisions = limiter.check_all("k", rules).await.unwrap();
-        passed += u64::from(decisions.is_allowed());
+        allowed += u64::from(decisions.is_allowed());
         if !decisions.is_allowed() {
             assert_eq!(decisions.most_restrictive().rule(), "narrow");
             let wide = decisions.all().iter().find(|one| one.rule() == "r").unwrap();
-            assert!(wide.is_allowed() && wide.remaining() >= 10_000 - passed, "{wide:?}");
+            assert!(wide.is_allowed() && wide.remaining() >= 10_000 - allowed, "{wide:?}");
         }
     }
-    assert_eq!(passed, 150);
+    assert_eq!(allowed, 150);
     assert!(leases.stats().held > 0);
-    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 10_000 - passed);
-    assert_eq!(passed + admitted(&limiter, "k", "r", 12_000).await, 10_000);
+    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 10_000 - allowed);
+    assert_eq!(allowed + count_allowed(&limiter, "k", "r", 12_000).await, 10_000);
 }
 
 #[tokio::test]
-async fn of_two_leased_rules_both_are_charged_and_neither_asks() {
-    let storage = Moody::new(Behaviour::AtOnce);
+async fn two_leased_rules_are_both_charged_without_calls() {
+    let storage = FaultyStorage::new(Behaviour::AtOnce);
     let leases = Leases::new(storage.clone(), 1);
     let leases =
         leases.rule("r", LeaseBudget::percent(10)).rule("s", LeaseBudget::percent(1)).build();
     let limiter = limiter(leases.clone(), [wide("r"), fixed("s", 5_000)]);
-    let mut passed = 0_u64;
+    let mut allowed = 0_u64;
     for _ in 0..6_000 {
         let decisions = limiter.check_all("k", &["s", "r"]).await.unwrap();
-        passed += u64::from(decisions.is_allowed());
-        if passed == 2_000 {
+        allowed += u64::from(decisions.is_allowed());
+        if allowed == 2_000 {
             assert!(storage.calls() < 500, "{} calls", storage.calls());
         }
     }
-    assert_eq!(passed, 5_000);
+    assert_eq!(allowed, 5_000);
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 5_000);
 }
 
 #[tokio::test]
-async fn a_replaced_rule_is_leased_anew_and_counts_go_on() {
+async fn a_replaced_rule_is_leased_again_and_keeps_its_counts() {
     let leases = leases(MemoryStorage::new());
     let limiter = limiter(leases.clone(), [wide("r")]);
     warm(&limiter, "k").await;
     limiter.replace_rule(fixed("r", 500)).unwrap();
-    assert_eq!(admitted(&limiter, "k", "r", 2_000).await, 400);
+    assert_eq!(count_allowed(&limiter, "k", "r", 2_000).await, 400);
     limiter.replace_rule(Rule::per_day("r", 300).algorithm(Algorithm::LeakyBucket)).unwrap();
-    assert_eq!(admitted(&limiter, "k", "r", 2_000).await, 300, "another algorithm begins anew");
+    assert_eq!(
+        count_allowed(&limiter, "k", "r", 2_000).await,
+        300,
+        "another algorithm starts with a new state"
+    );
     leases.flush().await;
     assert!(!limiter.check("k", "r").await.unwrap().is_allowed(), "and nothing was credited to it");
 }
 
 #[tokio::test]
-async fn blocks_are_kept_because_rules_that_block_are_not_leased() {
+async fn rules_that_block_are_not_leased() {
     let leases = leases(MemoryStorage::new());
     let limiter = limiter(leases.clone(), [wide("r").block(Duration::from_secs(60))]);
-    assert_eq!(admitted(&limiter, "k", "r", 10_001).await, 10_000);
+    assert_eq!(count_allowed(&limiter, "k", "r", 10_001).await, 10_000);
     assert!(limiter.check("k", "r").await.unwrap().is_blocked());
     assert_eq!(leases.stats().fetched, 0);
 }
 
 #[tokio::test]
-async fn cold_keys_are_not_leased_and_hot_ones_only_as_far_as_there_is_room() {
+async fn cold_keys_are_not_leased_and_hot_keys_only_up_to_the_maximum() {
     let leases = Leases::new(MemoryStorage::new(), 1).rule("r", LeaseBudget::percent(10));
     let leases = leases.max_keys(4).build();
     let limiter = limiter(leases.clone(), [wide("r")]);
     for key in 0..2_000 {
-        admitted(&limiter, &format!("cold-{key}"), "r", 3).await;
+        count_allowed(&limiter, &format!("cold-{key}"), "r", 3).await;
     }
     assert!(leases.stats().keys <= 1, "{:?}", leases.stats());
     for key in 0..100 {
-        assert_eq!(admitted(&limiter, &format!("hot-{key}"), "r", 100).await, 100);
+        assert_eq!(count_allowed(&limiter, &format!("hot-{key}"), "r", 100).await, 100);
     }
-    let figures = leases.stats();
-    assert!((1..=4).contains(&figures.keys), "{figures:?}");
+    let stats = leases.stats();
+    assert!((1..=4).contains(&stats.keys), "{stats:?}");
 }
 
 #[tokio::test]
-async fn what_is_not_spent_is_given_back_when_the_key_cools_down() {
+async fn unspent_permits_are_returned_when_the_key_cools_down() {
     let memory = MemoryStorage::new();
     let leases = leases(memory.clone());
     let leased = limiter(leases.clone(), [wide("r")]);
     warm(&leased, "k").await;
     assert!(leases.stats().held > 0);
-    until("the stock to be given back", Duration::from_secs(20), || async {
-        let figures = leases.stats();
-        figures.held == 0 && figures.keys == 0
+    until("the permits to be returned", Duration::from_secs(20), || async {
+        let stats = leases.stats();
+        stats.held == 0 && stats.keys == 0
     })
     .await;
     let plain = limiter(memory, [wide("r")]);
@@ -254,10 +258,10 @@ async fn what_is_not_spent_is_given_back_when_the_key_cools_down() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_the_end_what_is_held_is_given_back() {
+async fn held_permits_are_returned_on_close_and_drop() {
     let memory = MemoryStorage::new();
     let plain = limiter(memory.clone(), [wide("r")]);
-    let storage = Moody::new(Behaviour::Later(Duration::from_millis(1)));
+    let storage = FaultyStorage::new(Behaviour::Later(Duration::from_millis(1)));
     let later = limiter(storage.memory.clone(), [wide("r")]);
 
     let closed = leases(memory.clone());
@@ -266,7 +270,7 @@ async fn at_the_end_what_is_held_is_given_back() {
     closed.close().await;
     assert_eq!(plain.peek("k", "r").await.unwrap().remaining(), 9_900);
     warm(&own, "k").await;
-    assert_eq!(closed.stats().held, 0, "nothing is leased when it is closed");
+    assert_eq!(closed.stats().held, 0, "nothing is leased after close");
 
     let dropped = leases(memory);
     let own = limiter(dropped.clone(), [wide("r")]);
@@ -278,44 +282,44 @@ async fn at_the_end_what_is_held_is_given_back() {
     let own = limiter(dropped.clone(), [wide("r")]);
     warm(&own, "k").await;
     drop((own, dropped));
-    until("a storage that answers later to get it", Duration::from_secs(20), || async {
+    until("the permits to be returned to a delayed storage", Duration::from_secs(20), || async {
         later.peek("k", "r").await.unwrap().remaining() == 9_900
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_tasks_over_a_storage_that_answers_later_pass_exactly_the_limit() {
-    let storage = Moody::new(Behaviour::Later(Duration::from_millis(1)));
+async fn many_tasks_over_a_delayed_storage_get_exactly_the_limit() {
+    let storage = FaultyStorage::new(Behaviour::Later(Duration::from_millis(1)));
     let leases = leases(storage.clone());
     let limiter = limiter(leases.clone(), [wide("r")]);
     let tasks: Vec<_> = (0..32)
         .map(|_| limiter.clone())
         .map(|limiter| {
             tokio::spawn(async move {
-                let mut passed = 0;
+                let mut allowed = 0;
                 for _ in 0..50 {
-                    passed += admitted(&limiter, "k", "r", 10).await;
+                    allowed += count_allowed(&limiter, "k", "r", 10).await;
                     tokio::task::yield_now().await;
                 }
-                passed
+                allowed
             })
         })
         .collect();
-    let mut passed = 0;
+    let mut allowed = 0;
     for task in tasks {
-        passed += task.await.unwrap();
+        allowed += task.await.unwrap();
     }
-    // Of 16,000; the last ones may be held by a batch that came too late for them.
-    passed += admitted(&limiter, "k", "r", 1_100).await;
-    let figures = leases.stats();
-    assert_eq!(passed, 10_000, "{figures:?}");
-    assert!(figures.allowed > 8_000 && figures.waited > 0, "{figures:?}");
+    // Of 16,000; the last permits may be held by a batch that arrived too late for these requests.
+    allowed += count_allowed(&limiter, "k", "r", 1_100).await;
+    let stats = leases.stats();
+    assert_eq!(allowed, 10_000, "{stats:?}");
+    assert!(stats.allowed > 8_000 && stats.waited > 0, "{stats:?}");
 }
 
 #[tokio::test]
-async fn while_the_storage_fails_what_is_held_is_spent_and_then_the_mode_answers() {
-    let storage = Moody::new(Behaviour::AtOnce);
+async fn while_the_storage_fails_held_permits_are_spent_before_the_mode_applies() {
+    let storage = FaultyStorage::new(Behaviour::AtOnce);
     let modes = FailureModes::local(MemoryStorage::new(), 1).rule("r", FailureMode::FailClosed);
     let wrapped =
         Resilience::new(storage.clone()).failure_modes(modes).lease("r", LeaseBudget::percent(10));
@@ -340,31 +344,31 @@ async fn while_the_storage_fails_what_is_held_is_spent_and_then_the_mode_answers
 }
 
 #[tokio::test]
-async fn what_calls_without_an_answer_may_have_taken_counts_as_held() {
-    let storage = Moody::new(Behaviour::AtOnce);
+async fn permits_of_calls_without_an_answer_count_as_held() {
+    let storage = FaultyStorage::new(Behaviour::AtOnce);
     let leases = leases(storage.clone());
     let limiter = limiter(leases.clone(), [wide("r")]);
-    let mut passed = warm(&limiter, "k").await;
+    let mut allowed = warm(&limiter, "k").await;
     storage.be(Behaviour::LosesAnswers);
     let mut failed = 0;
     for _ in 0..200 {
         for _ in 0..20 {
             let answer = limiter.check("k", "r").await;
             failed += u64::from(answer.is_err());
-            passed += u64::from(answer.is_ok_and(|decision| decision.is_allowed()));
+            allowed += u64::from(answer.is_ok_and(|decision| decision.is_allowed()));
         }
-        tokio::time::sleep(Duration::from_millis(1)).await; // so that it tries again
+        tokio::time::sleep(Duration::from_millis(1)).await; // until the backoff is over
     }
     storage.be(Behaviour::AtOnce);
     assert!(failed > 1_000);
     leases.flush().await;
-    // Each request that failed may be charged, like without leases; the batches took at most a tenth.
+    // Each failed request may be charged, as without leases; the batches took at most a tenth.
     let left = limiter.peek("k", "r").await.unwrap().remaining();
-    assert!(left + failed + passed + 1_000 >= 10_000, "{left} {failed} {passed}");
+    assert!(left + failed + allowed + 1_000 >= 10_000, "{left} {failed} {allowed}");
 }
 
 #[tokio::test]
-async fn the_log_says_once_why_a_rule_is_not_leased() {
+async fn the_log_shows_once_why_a_rule_is_not_leased() {
     let log = Arc::new(std::sync::Mutex::new(Vec::new()));
     let writer = Arc::clone(&log);
     let subscriber = tracing_subscriber::fmt()
@@ -374,7 +378,7 @@ async fn the_log_says_once_why_a_rule_is_not_leased() {
     let guard = tracing::subscriber::set_default(subscriber);
     let leases = leases(MemoryStorage::new());
     let limiter = limiter(leases, [Rule::per_day("r", 100).algorithm(Algorithm::LeakyBucket)]);
-    admitted(&limiter, "k", "r", 50).await;
+    count_allowed(&limiter, "k", "r", 50).await;
     drop(guard);
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");
@@ -394,7 +398,7 @@ impl std::io::Write for Line {
 }
 
 #[tokio::test]
-async fn several_servers_hold_no_more_than_the_accuracy_says() {
+async fn several_instances_hold_at_most_the_lease_budget() {
     let memory = MemoryStorage::new();
     let servers: Vec<_> = (0..5)
         .map(|_| {
@@ -402,14 +406,14 @@ async fn several_servers_hold_no_more_than_the_accuracy_says() {
             leases.rule("r", LeaseBudget::percent(10)).build()
         })
         .collect();
-    let mut passed = 0;
+    let mut allowed = 0;
     for leases in &servers {
         let limiter = limiter(leases.clone(), [wide("r")]);
-        passed += admitted(&limiter, "k", "r", 1_500).await;
+        allowed += count_allowed(&limiter, "k", "r", 1_500).await;
         let held = leases.stats().held;
         assert!((1..=200).contains(&held), "{held}");
     }
-    assert_eq!(passed, 7_500);
+    assert_eq!(allowed, 7_500);
     let limiter = limiter(memory, [wide("r")]);
     let left = limiter.peek("k", "r").await.unwrap().remaining();
     assert!((1_500..2_500).contains(&left), "{left}");
@@ -417,45 +421,45 @@ async fn several_servers_hold_no_more_than_the_accuracy_says() {
 
 #[tokio::test]
 async fn a_decision_that_waits_for_batches_has_one_deadline() {
-    let storage = Moody::default();
+    let storage = FaultyStorage::default();
     let deadline = Duration::from_millis(300);
     let resilient = Resilience::new(storage.clone()).deadline(deadline);
     let resilient = resilient.lease("r", LeaseBudget::percent(50)).build();
     let limiter = limiter(resilient, [fixed("r", 100)]);
-    let mut passed = admitted(&limiter, "k", "r", 60).await;
-    // Others leave so little that a batch is denied, and asked for again by half.
+    let mut allowed = count_allowed(&limiter, "k", "r", 60).await;
+    // Other instances leave so little that a batch is denied, and half of it is requested.
     let others = common::limiter(storage.memory.clone(), [fixed("r", 100)]);
     while others.peek("k", "r").await.unwrap().remaining() > 4 {
-        passed += u64::from(others.check("k", "r").await.unwrap().is_allowed());
+        allowed += u64::from(others.check("k", "r").await.unwrap().is_allowed());
     }
     storage.be(Behaviour::Later(Duration::from_millis(200)));
     let mut longest = Duration::ZERO;
     for _ in 0..40 {
         let began = Instant::now();
-        passed += u64::from(limiter.check("k", "r").await.is_ok_and(|d| d.is_allowed()));
+        allowed += u64::from(limiter.check("k", "r").await.is_ok_and(|d| d.is_allowed()));
         longest = longest.max(began.elapsed());
     }
-    assert!(longest > Duration::from_millis(290), "none waited for two calls: {longest:?}");
+    assert!(longest > Duration::from_millis(290), "no request waited for two calls: {longest:?}");
     assert!(longest < Duration::from_millis(390), "two calls of 200 ms: {longest:?}");
-    assert!(passed <= 100, "{passed}");
+    assert!(allowed <= 100, "{allowed}");
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the task that tidies up is not to come first")]
-async fn nobody_waits_for_what_is_given_back_before_a_batch() {
-    let storage = Moody::default();
+#[expect(clippy::disallowed_methods, reason = "the maintenance task must not run first")]
+async fn no_request_waits_long_for_permits_returned_before_a_batch() {
+    let storage = FaultyStorage::default();
     let leases = leases(storage.clone());
     let bucket = Rule::per_second("r", 2_000).algorithm(Algorithm::TokenBucket);
     let limiter = limiter(leases.clone(), [bucket]);
-    admitted(&limiter, "k", "r", 600).await;
+    count_allowed(&limiter, "k", "r", 600).await;
     assert!(leases.stats().held > 0, "{:?}", leases.stats());
     storage.be(Behaviour::Later(Duration::from_millis(1)));
     storage.refund(Behaviour::Later(Duration::from_millis(1_500)));
-    std::thread::sleep(Duration::from_millis(150)); // it is no longer spent
+    std::thread::sleep(Duration::from_millis(150)); // the permits expire
     let began = Instant::now();
     assert!(limiter.check("k", "r").await.unwrap().is_allowed());
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
-    until("it to be given back all the same", Duration::from_secs(20), || async {
+    until("the permits to be returned nevertheless", Duration::from_secs(20), || async {
         leases.stats().returned > 0
     })
     .await;
@@ -463,7 +467,7 @@ async fn nobody_waits_for_what_is_given_back_before_a_batch() {
 
 #[tokio::test]
 async fn a_storage_that_panics_at_the_end_does_not_end_the_process() {
-    let storage = Moody::new(Behaviour::AtOnce);
+    let storage = FaultyStorage::new(Behaviour::AtOnce);
     let leases = leases(storage.clone());
     let limiter = limiter(leases.clone(), [wide("r")]);
     warm(&limiter, "k").await;

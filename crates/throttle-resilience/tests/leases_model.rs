@@ -1,5 +1,5 @@
-//! Servers that lease beside one that counts each request: nothing passes that would not have passed
-//! there, and little is refused that would have.
+//! Instances that lease, compared with one that counts each request: they allow nothing that it
+//! would not allow, and reject little that it would allow.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -26,7 +26,7 @@ const LEASED: [Algorithm; 4] = [
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("memory answers at once"),
+        Poll::Pending => unreachable!("memory answers immediately"),
     }
 }
 
@@ -38,7 +38,7 @@ struct World {
     servers: Vec<(Limiter, Leases)>,
     reference: Limiter,
     random: fastrand::Rng,
-    /// What killed servers held, at most.
+    /// The most permits that killed instances held.
     killed: u64,
 }
 
@@ -77,8 +77,8 @@ impl World {
         (limiter, leases)
     }
 
-    /// Returns how much all servers may hold.
-    fn slack(&self) -> u64 {
+    /// Returns how many permits all instances may hold.
+    fn budget(&self) -> u64 {
         let rule = self.rule.clone().check().unwrap();
         LeaseBudget::percent(self.percent).of(rule.limit().min(rule.capacity()))
     }
@@ -108,16 +108,16 @@ impl World {
     fn refused(&self, cost: u64, decision: &Decision) {
         let rule = self.rule.clone().check().unwrap();
         let left = now(self.reference.peek("k", "r")).unwrap().remaining();
-        // Of a log and a bucket the rule itself is tighter; by a refund later it is more so.
+        // With a log or a bucket the charged rule is stricter; after a refund even more so.
         let by_rule = match rule.algorithm() {
-            Algorithm::TokenBucket => self.slack() + 1 + decision.limit() / 20,
+            Algorithm::TokenBucket => self.budget() + 1 + decision.limit() / 20,
             Algorithm::SlidingWindowLog => rule.limit(),
             _ => 0,
         };
         assert!(
-            left < cost + self.slack() + self.killed + by_rule,
-            "{left} are left for {cost}, {} may be held: {:?} {} % {:?}",
-            self.slack(),
+            left < cost + self.budget() + self.killed + by_rule,
+            "rejected too early: {left} left, cost {cost}, {} may be held: {:?} {} % {:?}",
+            self.budget(),
             self.rule,
             self.percent,
             self.servers.iter().map(|(_, leases)| leases.stats()).collect::<Vec<_>>()
@@ -139,15 +139,15 @@ impl World {
             98 => {
                 let plain = now(self.reference.peek("k", "r")).unwrap();
                 let server = self.random.usize(..self.servers.len());
-                let told = now(self.servers[server].0.peek("k", "r")).unwrap();
-                assert!(told.remaining() <= plain.remaining(), "{told:?} {plain:?}");
+                let peeked = now(self.servers[server].0.peek("k", "r")).unwrap();
+                assert!(peeked.remaining() <= plain.remaining(), "{peeked:?} {plain:?}");
             }
             _ if self.random.u8(..5) == 0 => {
                 let place = self.random.usize(..self.servers.len());
                 let new = self.server();
                 let killed = mem::replace(&mut self.servers[place], new);
                 self.killed += killed.1.stats().held;
-                mem::forget(killed); // kill -9: nobody gives back what it held
+                mem::forget(killed); // kill -9: its permits are not returned
             }
             _ => {}
         }
@@ -155,7 +155,7 @@ impl World {
 }
 
 #[test]
-fn nothing_passes_that_one_server_would_refuse_and_little_is_refused_that_it_would_admit() {
+fn leases_allow_nothing_extra_and_reject_little_too_early() {
     let seed = std::env::var("RATETHROTTLE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = seed.map_or(0..12_u64, |seed| seed..seed + 1);
     let mut answered = 0;
@@ -166,16 +166,16 @@ fn nothing_passes_that_one_server_would_refuse_and_little_is_refused_that_it_wou
             for _ in 0..4_000 {
                 world.step();
             }
-            let figures = world.servers.iter().map(|(_, leases)| leases.stats());
-            answered += figures.map(|figures| figures.allowed).sum::<u64>();
+            let stats = world.servers.iter().map(|(_, leases)| leases.stats());
+            answered += stats.map(|stats| stats.allowed).sum::<u64>();
         }
     }
     assert!(answered > 10_000, "hardly anything was leased: {answered}");
-    println!("{answered} were answered from stock");
+    println!("{answered} were allowed from leases");
 }
 
 #[test]
-fn a_server_alone_admits_all_of_a_window_however_its_permits_are_taken() {
+fn a_single_instance_can_use_the_whole_limit() {
     for algorithm in LEASED {
         let storage = MemoryStorage::new();
         let clock = ManualClock::default();
@@ -183,12 +183,12 @@ fn a_server_alone_admits_all_of_a_window_however_its_permits_are_taken() {
         let leases = Leases::new(storage, 1).rule("r", LeaseBudget::percent(10)).build();
         let limiter = Limiter::builder(leases.clone()).clock(clock).build();
         limiter.add_rule(Rule::per_hour("r", 10_000).algorithm(algorithm)).unwrap();
-        let passed =
+        let allowed =
             (0..12_000).filter(|_| now(limiter.check("k", "r")).unwrap().is_allowed()).count();
         // A bucket has a reserve.
         let most = if algorithm == Algorithm::TokenBucket { 9_000 } else { 10_000 };
-        assert_eq!(passed, most, "{algorithm}");
-        let figures = leases.stats();
-        assert!(figures.allowed > 8_000 && figures.fetched < 200, "{algorithm}: {figures:?}");
+        assert_eq!(allowed, most, "{algorithm}");
+        let stats = leases.stats();
+        assert!(stats.allowed > 8_000 && stats.fetched < 200, "{algorithm}: {stats:?}");
     }
 }

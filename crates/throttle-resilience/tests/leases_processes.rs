@@ -1,5 +1,5 @@
-//! Processes that lease one hot key of a real Redis, one of which is killed: never more than the limit in
-//! any window, and less by no more than may be held.
+//! Processes that lease one hot key of a real Redis, one of which is killed. They never allow more
+//! than the limit in any window, and at most the lease budget less.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -26,10 +26,10 @@ const PROCESSES: u64 = 3;
 const LIMIT: u64 = 20_000;
 const PERCENT: u32 = 6;
 
-/// Not a test of its own: what the processes below run. Each line is a window and what passed in it
-/// since the line before, so that of a process that is killed all but the last moment is known.
+/// Not a separate test: the processes below run it. Each line is a window and the requests allowed
+/// in it since the previous line, so that only the last moment of a killed process is unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the others run it in processes of its own"]
+#[ignore = "run by the other tests in separate processes"]
 async fn child() {
     let url = env::var(URL).expect("a parent runs it");
     let seconds: u64 = env::var(SECONDS).unwrap().parse().unwrap();
@@ -43,20 +43,20 @@ async fn child() {
         .map(|limiter| {
             tokio::spawn(async move {
                 while Instant::now() < end {
-                    let mut passed = BTreeMap::<Option<u64>, u64>::new();
+                    let mut allowed = BTreeMap::<Option<u64>, u64>::new();
                     let mut pause = false;
                     for _ in 0..50 {
                         let decision = limiter.check("hot", "r").await.unwrap();
                         if decision.is_allowed() {
-                            // The window that was charged: by the clock of Redis.
+                            // The window that was charged, by the clock of Redis.
                             let window =
                                 decision.receipt().map(|receipt| receipt.charged_at().get());
-                            *passed.entry(window).or_default() += 1;
+                            *allowed.entry(window).or_default() += 1;
                         }
                         pause |= !decision.is_allowed();
                     }
-                    for (window, passed) in passed {
-                        println!("passed {} {passed}", window.expect("a window was charged"));
+                    for (window, allowed) in allowed {
+                        println!("allowed {} {allowed}", window.expect("a window was charged"));
                     }
                     if pause {
                         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -70,13 +70,13 @@ async fn child() {
         task.await.unwrap();
     }
     leases.close().await;
-    let figures = leases.stats();
-    println!("figures {figures:?}");
-    assert!(figures.allowed > 10 * figures.fetched, "{figures:?}");
+    let stats = leases.stats();
+    println!("stats {stats:?}");
+    assert!(stats.allowed > 10 * stats.fetched, "{stats:?}");
 }
 
 fn spawn(server: &Server, seconds: u64) -> Child {
-    Command::new(env::current_exe().expect("a test knows itself"))
+    Command::new(env::current_exe().expect("the path of this test is known"))
         .args(["--exact", "child", "--ignored", "--nocapture"])
         .env(URL, server.url())
         .env(SECONDS, seconds.to_string())
@@ -95,29 +95,29 @@ fn run(seconds: u64) {
         .map(|child| {
             let output = BufReader::new(child.stdout.take().expect("it is piped"));
             thread::spawn(move || {
-                let mut passed = BTreeMap::<u64, u64>::new();
+                let mut allowed = BTreeMap::<u64, u64>::new();
                 for line in output.lines().map_while(Result::ok) {
                     // The harness of the tests may have begun the line.
-                    if let Some((_, numbers)) = line.split_once("passed ") {
+                    if let Some((_, numbers)) = line.split_once("allowed ") {
                         let mut numbers = numbers.split(' ').filter_map(|n| n.parse().ok());
                         if let (Some(window), Some(count)) = (numbers.next(), numbers.next()) {
-                            *passed.entry(window).or_default() += count;
+                            *allowed.entry(window).or_default() += count;
                         }
-                    } else if line.contains("figures") {
+                    } else if line.contains("stats") {
                         println!("{line}");
                     }
                 }
-                passed
+                allowed
             })
         })
         .collect();
     thread::sleep(Duration::from_secs(seconds) / 2);
     children[0].kill().expect("it can be killed"); // SIGKILL
-    println!("one is killed after {:?}", began.elapsed());
+    println!("one process is killed after {:?}", began.elapsed());
     let mut all = BTreeMap::<u64, u64>::new();
     for reader in readers {
-        for (window, passed) in reader.join().unwrap() {
-            *all.entry(window).or_default() += passed;
+        for (window, allowed) in reader.join().unwrap() {
+            *all.entry(window).or_default() += allowed;
         }
     }
     for (number, mut child) in children.into_iter().enumerate() {
@@ -125,17 +125,17 @@ fn run(seconds: u64) {
         assert_eq!(
             status.success(),
             number != 0,
-            "the first one was killed, the others ended well"
+            "the first process was killed, the others succeeded"
         );
     }
-    let most = *all.values().max().expect("something passed");
+    let most = *all.values().max().expect("some requests were allowed");
     let full: Vec<_> = all.values().copied().collect();
-    println!("passed in each second: {full:?}");
-    assert!(most <= LIMIT, "{most} passed in one second");
+    println!("allowed in each second: {full:?}");
+    assert!(most <= LIMIT, "{most} allowed in one second");
     // The first and the last window are not whole, and the machine may be too busy to use one up.
     let least = LIMIT - LeaseBudget::percent(PERCENT).of(LIMIT);
-    let used_up = full.iter().filter(|passed| **passed >= least).count();
-    assert!(most >= least, "no second was used up: {full:?}");
+    let used_up = full.iter().filter(|allowed| **allowed >= least).count();
+    assert!(most >= least, "the limit was not used up in any second: {full:?}");
     println!("{used_up} of {} seconds were used up to {PERCENT} %", full.len());
 }
 

@@ -1,4 +1,4 @@
-//! What an outage leaves in the log: a line for each change, none for each request.
+//! The log of an outage: a line for each change, none for each request.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Behaviour, Moody, fixed, limiter, until};
+use common::{Behaviour, FaultyStorage, fixed, limiter, until};
 use throttle_resilience::{CircuitBreakerConfig, FailureModes, Resilience};
 
 #[derive(Clone, Default)]
@@ -25,7 +25,7 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn an_outage_of_many_requests_is_four_lines() {
+async fn an_outage_logs_four_lines_however_many_requests_it_affects() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -34,7 +34,7 @@ async fn an_outage_of_many_requests_is_four_lines() {
         .with_writer(move || writer.clone())
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
-    let storage = Moody::new(Behaviour::Fails);
+    let storage = FaultyStorage::new(Behaviour::Fails);
     let circuit = CircuitBreakerConfig::new().open_duration(Duration::from_millis(50));
     let wrapped = Resilience::new(storage.clone())
         .breaker(circuit)
@@ -47,7 +47,7 @@ async fn an_outage_of_many_requests_is_four_lines() {
     tokio::time::sleep(Duration::from_millis(60)).await;
     limiter.check("k", "r").await.unwrap(); // a probe that fails
     storage.be(Behaviour::AtOnce);
-    until("the storage to count as back", Duration::from_secs(10), || async {
+    until("the storage to count as recovered", Duration::from_secs(10), || async {
         limiter.check("k", "r").await.unwrap();
         !wrapped.stats().fallback.degraded
     })

@@ -1,5 +1,6 @@
-//! Ten times the load that Redis can serve: memory stays flat, and what is too much gets the mode's answer
-//! within the deadline. With the breaker, and without it, so that the queues are put to the test as well.
+//! Ten times the load that Redis can serve. Memory stays constant, and every request is decided by
+//! its failure mode within the deadline. With the breaker, and without it, so that the queues are
+//! tested as well.
 
 #![cfg(target_os = "linux")]
 
@@ -22,19 +23,19 @@ use throttle_resilience::{Deadline, FailureModes, Fallback, Resilience};
 use throttle_testbed::{Faults, Proxy, Server};
 
 const DEADLINE: Duration = Duration::from_millis(100);
-/// What a busy machine may take on top.
+/// The extra time that a busy machine may take.
 const GRACE: Duration = Duration::from_millis(400);
-/// A call of one rule takes some 250 bytes.
+/// A call with one rule takes about 250 bytes.
 const BYTES_PER_SECOND: u32 = 100_000;
-/// So many requests come every five milliseconds: ten times what passes.
+/// The requests per five milliseconds: ten times what Redis can serve.
 const AT_ONCE: u64 = 20;
 const LASTS: Duration = Duration::from_secs(8);
-/// The server's share of three of these is what passes locally.
+/// The limit, of which this instance's local share is a third.
 const LIMIT: u64 = 300;
 
 async fn endure(what: &str, limiter: Limiter, proxy: &Proxy, check: impl Fn(&Tally)) {
     proxy.set(Faults { bytes_per_second: Some(BYTES_PER_SECOND), ..Faults::default() }).await;
-    let (tally, under_way) = (Arc::new(Tally::default()), Arc::new(AtomicU64::new(0)));
+    let (tally, in_flight) = (Arc::new(Tally::default()), Arc::new(AtomicU64::new(0)));
     let (mut early, mut most) = (0, 0);
     let (began, mut number) = (Instant::now(), 0_u64);
     let mut every = tokio::time::interval(Duration::from_millis(5));
@@ -43,15 +44,15 @@ async fn endure(what: &str, limiter: Limiter, proxy: &Proxy, check: impl Fn(&Tal
         for _ in 0..AT_ONCE {
             number += 1;
             let (limiter, tally) = (limiter.clone(), Arc::clone(&tally));
-            let (under_way, key) = (Arc::clone(&under_way), format!("client {}", number % 100));
-            under_way.fetch_add(1, Relaxed);
+            let (in_flight, key) = (Arc::clone(&in_flight), format!("client {}", number % 100));
+            in_flight.fetch_add(1, Relaxed);
             tokio::spawn(async move {
                 let began = Instant::now();
                 tally.note(began, &limiter.check(key, "r").await);
-                under_way.fetch_sub(1, Relaxed);
+                in_flight.fetch_sub(1, Relaxed);
             });
         }
-        most = most.max(under_way.load(Relaxed));
+        most = most.max(in_flight.load(Relaxed));
         if began.elapsed() < LASTS / 4 {
             early = early.max(resident());
         }
@@ -59,13 +60,13 @@ async fn endure(what: &str, limiter: Limiter, proxy: &Proxy, check: impl Fn(&Tal
     let grown = resident().saturating_sub(early);
     proxy.heal().await;
     until("every request to be answered", 2 * DEADLINE + GRACE, async || {
-        under_way.load(Relaxed) == 0
+        in_flight.load(Relaxed) == 0
     })
     .await;
-    println!("{}; {most} at once, {} KiB more", tally.line(what), grown >> 10);
+    println!("{}; {most} in flight, {} KiB more", tally.line(what), grown >> 10);
     let p999 = tally.within(999);
     assert!(p999 < DEADLINE + GRACE, "{what}: {p999:?}");
-    // The tally itself takes 16 bytes for each request.
+    // The tally takes 16 bytes per request.
     assert!(grown < 8 << 20, "{what}: {} KiB more than after a quarter of the time", grown >> 10);
     check(&tally);
     let took = until("Redis to decide again", Duration::from_secs(5), || async {
@@ -75,7 +76,7 @@ async fn endure(what: &str, limiter: Limiter, proxy: &Proxy, check: impl Fn(&Tal
 }
 
 fn resident() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").expect("Linux tells it");
+    let statm = fs::read_to_string("/proc/self/statm").expect("Linux has this file");
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.expect("the second number counts pages") * 4_096
 }
@@ -85,7 +86,7 @@ async fn redis(proxy: &Proxy) -> RedisStorage {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_a_breaker_a_few_reach_redis_and_the_rest_is_decided_locally() {
+async fn with_a_breaker_few_requests_reach_redis_and_the_rest_is_decided_locally() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
     let storage = Resilience::new(redis(&proxy).await)
@@ -97,13 +98,13 @@ async fn with_a_breaker_a_few_reach_redis_and_the_rest_is_decided_locally() {
         assert_eq!(tally.failed.load(Relaxed), 0);
         assert!(tally.degraded.load(Relaxed) > 10_000);
         let most = 100 * (LIMIT + LIMIT / 3);
-        assert!(tally.admitted.load(Relaxed) <= most);
+        assert!(tally.allowed.load(Relaxed) <= most);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_breaker_what_waits_is_bounded_and_the_rest_is_refused_in_time() {
+async fn without_a_breaker_the_queue_is_bounded_and_the_rest_is_rejected_in_time() {
     let server = Server::start();
     let proxy = Proxy::start(server.address()).await;
     let storage =

@@ -1,8 +1,8 @@
-//! What the tests of several files need.
+//! Helpers that several test files share.
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each file of tests uses a part of it, and a test may panic"
+    reason = "each test file uses a part of it, and a test may panic"
 )]
 
 use std::{
@@ -20,7 +20,7 @@ use throttle_core::{
 };
 use throttle_memory::MemoryStorage;
 
-/// A rule that no test sees the end of, unless the day ends meanwhile.
+/// A rule whose window does not end during a test, except if the year does.
 pub(crate) fn fixed(name: &str, limit: u64) -> Rule {
     Rule::new(name, limit, Duration::from_secs(365 * 86_400)).algorithm(Algorithm::FixedWindow)
 }
@@ -33,34 +33,34 @@ pub(crate) fn limiter(storage: impl Storage, rules: impl IntoIterator<Item = Rul
     limiter
 }
 
-/// How a storage behaves.
+/// The behavior of a storage.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Behaviour {
     AtOnce,
-    /// Decides at once, answers after a time.
+    /// Decides immediately, answers after a delay.
     Later(Duration),
-    /// Does nothing, and says so.
+    /// Does nothing, and reports it.
     Fails,
-    /// Does it, and loses the answer.
+    /// Carries out the call, and loses the answer.
     LosesAnswers,
-    /// Says that the key is spoilt.
-    Spoilt,
-    /// Does it, and never answers.
+    /// Reports that the key's value is corrupt.
+    Corrupt,
+    /// Carries out the call, and never answers.
     Hangs,
     Panics,
 }
 
-/// A storage in memory that behaves as a test says.
+/// A storage in memory whose behavior a test sets.
 #[derive(Clone)]
-pub(crate) struct Moody {
+pub(crate) struct FaultyStorage {
     pub(crate) memory: Arc<dyn AtomicStorage>,
     behaviour: Arc<Mutex<Behaviour>>,
-    /// How refunds behave, if otherwise.
+    /// The behavior of refunds, if it differs.
     of_refunds: Arc<Mutex<Option<Behaviour>>>,
     calls: Arc<AtomicU64>,
 }
 
-impl Moody {
+impl FaultyStorage {
     pub(crate) fn new(behaviour: Behaviour) -> Self {
         Self {
             memory: Arc::new(MemoryStorage::new()).atomic(),
@@ -78,7 +78,7 @@ impl Moody {
         *self.of_refunds.lock().unwrap() = Some(behaviour);
     }
 
-    /// Returns how many calls there were.
+    /// Returns the number of calls.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Relaxed)
     }
@@ -92,13 +92,13 @@ impl Moody {
     }
 }
 
-impl Default for Moody {
+impl Default for FaultyStorage {
     fn default() -> Self {
         Self::new(Behaviour::AtOnce)
     }
 }
 
-impl Wrapper for Moody {
+impl Wrapper for FaultyStorage {
     fn inner(&self) -> &Arc<dyn AtomicStorage> {
         &self.memory
     }
@@ -126,7 +126,7 @@ impl Wrapper for Moody {
                 drop(forward(&self.memory));
                 Reply::ready(Err(StorageError::other("the answer is lost")))
             }
-            Behaviour::Spoilt => Reply::ready(Err(StorageError::of_key("the key is spoilt"))),
+            Behaviour::Corrupt => Reply::ready(Err(StorageError::of_key("the key is corrupt"))),
             Behaviour::Panics => std::panic::resume_unwind(Box::new("in the storage")),
             Behaviour::Hangs => {
                 drop(forward(&self.memory));
@@ -140,28 +140,33 @@ impl Wrapper for Moody {
     }
 
     fn kind(&self) -> &str {
-        "moody"
+        "faulty"
     }
 }
 
-/// Returns how many of so many requests pass, one after the other; an error is no pass.
-pub(crate) async fn admitted(limiter: &Limiter, key: &str, rule: &str, requests: usize) -> u64 {
-    let mut passed = 0;
+/// Returns how many of `requests` consecutive requests are allowed; errors do not count.
+pub(crate) async fn count_allowed(
+    limiter: &Limiter,
+    key: &str,
+    rule: &str,
+    requests: usize,
+) -> u64 {
+    let mut allowed = 0;
     for _ in 0..requests {
         let answer = limiter.check(key, rule).await;
-        passed += u64::from(answer.is_ok_and(|decision| decision.is_allowed()));
+        allowed += u64::from(answer.is_ok_and(|decision| decision.is_allowed()));
     }
-    passed
+    allowed
 }
 
-/// What came of many requests.
+/// The results of many requests.
 #[derive(Default)]
 pub(crate) struct Tally {
-    pub(crate) admitted: AtomicU64,
+    pub(crate) allowed: AtomicU64,
     pub(crate) degraded: AtomicU64,
     pub(crate) denied: AtomicU64,
     pub(crate) failed: AtomicU64,
-    /// How long each took.
+    /// The duration of each request.
     took: Mutex<Vec<Duration>>,
 }
 
@@ -172,13 +177,13 @@ impl Tally {
             Err(_) => &self.failed,
             Ok(decision) => {
                 self.degraded.fetch_add(u64::from(decision.is_degraded()), Relaxed);
-                if decision.is_allowed() { &self.admitted } else { &self.denied }
+                if decision.is_allowed() { &self.allowed } else { &self.denied }
             }
         };
         count.fetch_add(1, Relaxed);
     }
 
-    /// Returns the time within which so many of a thousand requests were answered.
+    /// Returns a quantile of the durations, in thousandths.
     pub(crate) fn within(&self, of_a_thousand: usize) -> Duration {
         let mut took = self.took.lock().unwrap();
         took.sort();
@@ -187,17 +192,18 @@ impl Tally {
     }
 
     pub(crate) fn line(&self, what: &str) -> String {
-        let [admitted, degraded, denied, failed] =
-            [&self.admitted, &self.degraded, &self.denied, &self.failed].map(|n| n.load(Relaxed));
+        let [allowed, degraded, denied, failed] =
+            [&self.allowed, &self.degraded, &self.denied, &self.failed].map(|n| n.load(Relaxed));
         let [p50, p99, p999, most] = [500, 990, 999, 1_000].map(|n| self.within(n));
         format!(
-            "{what}: {admitted} admitted, {denied} denied, {failed} failed, {degraded} degraded; \
+            "{what}: {allowed} allowed, {denied} denied, {failed} failed, {degraded} degraded; \
              p50 {p50:?}, p99 {p99:?}, p99.9 {p999:?}, most {most:?}"
         )
     }
 }
 
-/// Asks from several tasks for a while, each pausing for a millisecond between two requests.
+/// Sends requests from several tasks for a while, each pausing for a millisecond between two
+/// requests.
 pub(crate) async fn load(limiter: &Limiter, key: &str, tasks: usize, time: Duration) -> Arc<Tally> {
     let tally = Arc::new(Tally::default());
     let end = Instant::now() + time;
@@ -219,7 +225,7 @@ pub(crate) async fn load(limiter: &Limiter, key: &str, tasks: usize, time: Durat
     tally
 }
 
-/// Asks again until something is so, and says how long that took.
+/// Polls until a condition holds, and returns how long that took.
 pub(crate) async fn until<F: Future<Output = bool>>(
     what: &str,
     most: Duration,
@@ -227,7 +233,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(
 ) -> Duration {
     let began = Instant::now();
     while !ask().await {
-        assert!(began.elapsed() < most, "waited {most:?} for {what}, in vain");
+        assert!(began.elapsed() < most, "waited {most:?} in vain for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     began.elapsed()

@@ -1,4 +1,4 @@
-//! Many servers and one key beyond its limit: they do not ask for every permit by turns.
+//! Many instances and one key beyond its limit: they do not make a call for every freed permit.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use common::Moody;
+use common::FaultyStorage;
 use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{LeaseBudget, Leases};
@@ -22,12 +22,12 @@ const START: u64 = 1_767_225_600_000_000;
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("memory answers at once"),
+        Poll::Pending => unreachable!("memory answers immediately"),
     }
 }
 
 struct Fleet {
-    storage: Moody,
+    storage: FaultyStorage,
     clock: ManualClock,
     servers: Vec<Limiter>,
     exact: Limiter,
@@ -37,7 +37,7 @@ struct Fleet {
 
 impl Fleet {
     fn new(rule: &Rule) -> Self {
-        let (storage, clock) = (Moody::default(), ManualClock::default());
+        let (storage, clock) = (FaultyStorage::default(), ManualClock::default());
         let server = |_| {
             let leases = Leases::new(storage.clone(), SERVERS).rule("r", LeaseBudget::percent(10));
             let limiter = Limiter::builder(leases.build()).clock(clock.clone()).build();
@@ -51,32 +51,32 @@ impl Fleet {
         Self { storage, clock, servers, exact, at: START, random }
     }
 
-    /// Sends twice as many requests as the limit has room for, and returns how many the fleet and a server
-    /// that counts each of them admitted.
+    /// Sends twice as many requests as the limit allows. Returns how many the fleet allowed, and
+    /// how many an instance that counts each request did.
     fn overload(&mut self, requests: u64) -> (u64, u64) {
-        let mut admitted = (0, 0);
+        let mut allowed = (0, 0);
         for _ in 0..requests {
             self.at += 1_000_000 / (2 * LIMIT);
             self.clock.set(Micros::new(self.at).to_system_time());
             let server = self.random.usize(..self.servers.len());
             let one = now(self.servers[server].check("k", "r")).unwrap();
-            admitted.0 += u64::from(one.is_allowed());
-            admitted.1 += u64::from(now(self.exact.check("k", "r")).unwrap().is_allowed());
+            allowed.0 += u64::from(one.is_allowed());
+            allowed.1 += u64::from(now(self.exact.check("k", "r")).unwrap().is_allowed());
         }
-        admitted
+        allowed
     }
 }
 
 #[tokio::test]
-async fn many_servers_do_not_ask_for_every_permit_that_comes_back_by_turns() {
+async fn many_instances_do_not_make_a_call_for_every_freed_permit() {
     for algorithm in [Algorithm::SlidingWindowCounter, Algorithm::TokenBucket] {
         let mut fleet = Fleet::new(&Rule::per_second("r", LIMIT).algorithm(algorithm));
-        fleet.overload(3 * LIMIT); // it is used up
+        fleet.overload(3 * LIMIT); // use up the limit
         let before = fleet.storage.calls();
-        let (admitted, exact) = fleet.overload(2 * LIMIT);
+        let (allowed, exact) = fleet.overload(2 * LIMIT);
         let calls = fleet.storage.calls() - before;
-        println!("{algorithm}: {calls} calls, {admitted} of {exact} admitted");
+        println!("{algorithm}: {calls} calls, {allowed} of {exact} allowed");
         assert!(calls < 2 * LIMIT / 8, "{algorithm}: {calls} calls");
-        assert!(admitted >= exact - LIMIT / 10, "{algorithm}: {admitted} of {exact}");
+        assert!(allowed >= exact - LIMIT / 10, "{algorithm}: {allowed} of {exact}");
     }
 }

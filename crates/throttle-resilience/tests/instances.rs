@@ -1,10 +1,10 @@
-//! Three servers that share a Redis, which goes and comes back; and a flood.
+//! Three instances that share a Redis during an outage and after it; and a flood.
 
 mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{admitted, fixed, limiter, until};
+use common::{count_allowed, fixed, limiter, until};
 use throttle_core::Limiter;
 use throttle_memory::MemoryStorage;
 use throttle_redis::RedisStorage;
@@ -21,7 +21,7 @@ async fn server_of(address: &str, limit: u64) -> (Limiter, Resilient) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn without_redis_all_servers_together_admit_the_limit_and_no_more() {
+async fn without_redis_all_instances_together_allow_exactly_the_limit() {
     for (limit, most) in [(100, 99), (99, 99), (2, SERVERS)] {
         let redis = Server::start();
         let proxy = Proxy::start(redis.address()).await;
@@ -33,7 +33,9 @@ async fn without_redis_all_servers_together_admit_the_limit_and_no_more() {
         let tasks: Vec<_> = servers
             .iter()
             .map(|(limiter, _)| limiter.clone())
-            .map(|limiter| tokio::spawn(async move { admitted(&limiter, "k", "r", 300).await }))
+            .map(|limiter| {
+                tokio::spawn(async move { count_allowed(&limiter, "k", "r", 300).await })
+            })
             .collect();
         let mut sum = 0;
         for task in tasks {
@@ -41,22 +43,26 @@ async fn without_redis_all_servers_together_admit_the_limit_and_no_more() {
         }
         assert_eq!(sum, most, "of a limit of {limit}");
 
-        // Redis is back, without having lost anything: what was admitted meanwhile is charged to it.
+        // Redis returns without data loss: the costs allowed in the meantime are charged to it.
         proxy.heal().await;
         for (limiter, storage) in &servers {
-            let back = until("Redis to decide and be charged", Duration::from_secs(5), || async {
-                let decided = limiter.peek("k", "r").await.is_ok_and(|one| !one.is_degraded());
-                decided && storage.stats().fallback.deferred == 0
-            });
-            println!("back after {:?}: {:?}", back.await, storage.stats());
+            let back = until(
+                "Redis to decide and the charges to be replayed",
+                Duration::from_secs(5),
+                || async {
+                    let decided = limiter.peek("k", "r").await.is_ok_and(|one| !one.is_degraded());
+                    decided && storage.stats().fallback.deferred == 0
+                },
+            );
+            println!("recovered after {:?}: {:?}", back.await, storage.stats());
         }
-        let figures = servers.iter().map(|(_, storage)| storage.stats().fallback);
-        let (repaid, debts) =
-            figures.fold((0, 0), |sum, one| (sum.0 + one.replayed, sum.1 + one.deferred));
-        assert_eq!(debts, 0);
+        let stats = servers.iter().map(|(_, storage)| storage.stats().fallback);
+        let (replayed, deferred) =
+            stats.fold((0, 0), |sum, one| (sum.0 + one.replayed, sum.1 + one.deferred));
+        assert_eq!(deferred, 0);
         let left = servers[0].0.peek("k", "r").await.unwrap().remaining();
-        assert_eq!(left, limit - repaid.min(limit), "{repaid} were charged");
-        assert!(repaid > 0 || limit == 2, "what failed first may have been charged already");
+        assert_eq!(left, limit - replayed.min(limit), "{replayed} were charged");
+        assert!(replayed > 0 || limit == 2, "the first failed call may have been charged already");
     }
 }
 
@@ -66,7 +72,7 @@ async fn a_flood_of_one_key_costs_redis_fewer_than_ten_calls_a_second() {
     let storage = RedisStorage::connect(&redis.url()).await.unwrap();
     let denials = DenialCache::new(storage, 1_000);
     let limiter = limiter(denials.clone(), [fixed("r", 5)]);
-    assert_eq!(admitted(&limiter, "k", "r", 10).await, 5);
+    assert_eq!(count_allowed(&limiter, "k", "r", 10).await, 5);
     redis.command(&["CONFIG", "RESETSTAT"]);
     let (began, mut asked) = (Instant::now(), 0_u64);
     let end = Duration::from_secs(3);
