@@ -1,6 +1,7 @@
-//! What a throttle adds to a request of Actix: an app called in process, 10,000 clients, no network.
+//! The time that a throttle adds to a request of Actix: an app called in process, 10,000 clients,
+//! no network.
 //!
-//! The peer counts by fixed windows; its refusals have no body.
+//! The peer uses fixed windows; its rejections have no body.
 
 use std::{
     hint::black_box,
@@ -24,7 +25,7 @@ use actix_web::{
 use throttle_actix::RateThrottle;
 use throttle_core::{Algorithm, Rule};
 
-use crate::harness::{Variant, median, now, take_turns};
+use crate::harness::{Variant, median, now, run_alternately};
 
 const KEYS: u32 = 10_000;
 const ROUNDS: usize = 41;
@@ -38,11 +39,11 @@ pub(crate) fn run() {
     system.block_on(async {
         let fixed = |rule: Rule| rule.algorithm(Algorithm::FixedWindow);
         let peer = || peer(1_000_000_000);
-        let admitted = || Rule::per_day("api", 1_000_000_000);
-        table("admitted, fixed window", 20_000, 200, peer().await, ours(fixed(admitted())).await);
-        table("admitted, sliding counter", 20_000, 200, peer().await, ours(admitted()).await);
-        let refused = fixed(Rule::per_day("api", 1));
-        table("refused, fixed window", 5_000, 429, self::peer(1).await, ours(refused).await);
+        let allowed = || Rule::per_day("api", 1_000_000_000);
+        table("allowed, fixed window", 20_000, 200, peer().await, ours(fixed(allowed())).await);
+        table("allowed, sliding counter", 20_000, 200, peer().await, ours(allowed()).await);
+        let rejected = fixed(Rule::per_day("api", 1));
+        table("rejected, fixed window", 5_000, 429, self::peer(1).await, ours(rejected).await);
     });
 }
 
@@ -54,7 +55,7 @@ fn table(name: &str, times: usize, expected: u16, peer: Send, ours: Send) {
     for send in [&peer, &ours] {
         (0..2 * KEYS).for_each(|i| {
             send(i);
-        }); // refused from now on, if it is to be
+        }); // with a limit of one, later requests are rejected
         assert_eq!(send(0), expected, "{name}");
     }
     let senders = [bare, peer, ours];
@@ -66,7 +67,7 @@ fn table(name: &str, times: usize, expected: u16, peer: Send, ours: Send) {
             })
         })
         .collect();
-    let taken = take_turns(&mut variants, ROUNDS, times);
+    let taken = run_alternately(&mut variants, ROUNDS, times);
     let added =
         |of: &[f64]| median(of.iter().zip(&taken[0]).map(|(one, bare)| one - bare).collect());
     let (peer, ours) = (added(&taken[1]), added(&taken[2]));
@@ -86,7 +87,7 @@ async fn peer(limit: u64) -> Send {
     sender(App::new().wrap(extensible(backend, limit))).await
 }
 
-/// Makes the peer's limit, in windows of a day.
+/// Creates the peer's limit, in windows of a day.
 pub(crate) fn extensible(
     backend: InMemoryBackend,
     limit: u64,
@@ -116,7 +117,8 @@ where
 {
     let service = init_service(app.route("/", hello())).await;
     Box::new(move |client| {
-        // A step that is prime to the number of clients: no two neighbours follow each other.
+        // A step coprime to the number of clients, so that consecutive requests are of distant
+        // clients.
         let address = Ipv4Addr::from_bits(0x0a00_0000 + client.wrapping_mul(7_919) % KEYS);
         let mut request = actix_http::Request::new();
         let head = request.head_mut();

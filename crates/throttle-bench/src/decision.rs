@@ -1,4 +1,4 @@
-//! What a decision alone takes.
+//! The time of a decision alone.
 
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
 
@@ -11,7 +11,7 @@ use limitador::{
 use throttle_core::{Algorithm, AskKind, Key, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
-use crate::harness::{Variant, median, take_turns};
+use crate::harness::{Variant, median, run_alternately};
 
 const ROUNDS: usize = 21;
 const TIMES: usize = 50_000;
@@ -61,7 +61,7 @@ fn table(scenario: &str, keys: &[String], threads: usize) {
         black_box(cache.get(key(i)));
     }));
 
-    let taken = take_turns(&mut variants, ROUNDS, TIMES);
+    let taken = run_alternately(&mut variants, ROUNDS, TIMES);
     let medians: Vec<_> = taken.into_iter().map(median).collect();
     for (variant, ns) in variants.iter().zip(&medians) {
         println!("| {scenario} | {} | {ns:.0} | {:.2} |", variant.name, ns / medians[0]);
@@ -77,7 +77,8 @@ fn variant<'a>(threads: usize, name: &'a str, once: impl Fn(usize) + Sync + 'a) 
 
 fn limiter(algorithm: Algorithm) -> Limiter {
     let limiter = Limiter::new(MemoryStorage::new());
-    // The log holds every moment of its window: a short one, so that all are admitted here too.
+    // The log stores every request of its window: a short window, so that all requests are allowed
+    // here too.
     let rule = match algorithm {
         Algorithm::SlidingWindowLog => Rule::new("api", 1_000_000, Duration::from_millis(1)),
         _ => Rule::per_second("api", 4_000_000_000),

@@ -1,4 +1,4 @@
-//! Turns, medians and tables.
+//! Rounds, medians and tables.
 
 use std::{
     fmt::Write as _,
@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-/// Names the machine and the versions.
+/// Returns a description of the machine and the versions.
 pub(crate) fn machine() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name\t: "));
@@ -32,15 +32,15 @@ pub(crate) fn machine() -> String {
     text
 }
 
-/// Is one of several ways to do the same.
+/// A variant in a comparison.
 pub(crate) struct Variant<'a> {
     pub(crate) name: &'a str,
-    /// Does it so many times and returns the nanoseconds that one took.
+    /// Runs the operation a number of times and returns the nanoseconds of one.
     pub(crate) run: Box<dyn FnMut(usize) -> f64 + 'a>,
 }
 
 impl<'a> Variant<'a> {
-    /// Does a thing in one thread.
+    /// Creates a variant that runs in one thread.
     pub(crate) fn new(name: &'a str, mut once: impl FnMut(usize) + 'a) -> Self {
         let run = move |times: usize| {
             let start = Instant::now();
@@ -50,7 +50,7 @@ impl<'a> Variant<'a> {
         Self { name, run: Box::new(run) }
     }
 
-    /// Does a thing in two threads at once; the nanoseconds are those of each.
+    /// Creates a variant that runs in two threads; the nanoseconds are those of each thread.
     pub(crate) fn on_two_threads(name: &'a str, once: impl Fn(usize) + Sync + 'a) -> Self {
         let run = move |times: usize| {
             let start = Instant::now();
@@ -65,8 +65,8 @@ impl<'a> Variant<'a> {
     }
 }
 
-/// Lets the variants take turns; returns the nanoseconds of each round, by variant.
-pub(crate) fn take_turns(
+/// Runs the variants alternately; returns the nanoseconds of each round, by variant.
+pub(crate) fn run_alternately(
     variants: &mut [Variant<'_>],
     rounds: usize,
     times: usize,
@@ -90,10 +90,10 @@ pub(crate) fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
-/// Polls a future that is ready at once.
+/// Polls a future that is ready immediately.
 pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("memory answers at once"),
+        Poll::Pending => unreachable!("memory answers immediately"),
     }
 }

@@ -1,4 +1,5 @@
-//! What a layer adds to a request: a `Router` called in process, 10,000 clients, no network.
+//! The time that a layer adds to a request: a `Router` called in process, 10,000 clients, no
+//! network.
 
 use std::{
     hint::black_box,
@@ -22,7 +23,7 @@ use throttle_tower::RateThrottleLayer;
 use tower::{Service, util::MapResponseLayer};
 use tower_governor::key_extractor::PeerIpKeyExtractor;
 
-use crate::harness::{Variant, median, now, take_turns};
+use crate::harness::{Variant, median, now, run_alternately};
 
 const KEYS: u32 = 10_000;
 const ROUNDS: usize = 41;
@@ -36,15 +37,15 @@ pub(crate) fn run() {
     let rule = || Rule::per_second("api", 1_000_000).algorithm(Algorithm::TokenBucket);
     let peers = |limit: u32| [axum_governor(bare(), limit), tower_governor(bare(), limit)];
     let ours = |rule: Rule| ours(bare(), rule);
-    table("admitted", 20_000, StatusCode::OK, peers(1_000_000), ours(rule()));
+    table("allowed", 20_000, StatusCode::OK, peers(1_000_000), ours(rule()));
     let counter = Rule::per_second("api", 1_000_000);
-    table("admitted, sliding counter", 20_000, StatusCode::OK, peers(1_000_000), ours(counter));
+    table("allowed, sliding counter", 20_000, StatusCode::OK, peers(1_000_000), ours(counter));
     let rule = Rule::per_day("api", 1).algorithm(Algorithm::TokenBucket);
-    table("refused", 5_000, StatusCode::TOO_MANY_REQUESTS, peers(1), ours(rule));
+    table("rejected", 5_000, StatusCode::TOO_MANY_REQUESTS, peers(1), ours(rule));
     floor();
 }
 
-/// Says how much of it any layer takes that writes fields.
+/// Measures how much of it any layer takes that writes header fields.
 fn floor() {
     println!("\nof that\n| a layer that | adds |\n| --- | --- |");
     let nothing = MapResponseLayer::new(|response: Response| response);
@@ -57,7 +58,7 @@ fn floor() {
     });
     let mut routers = [bare(), bare().layer(nothing), bare().layer(fields)].map(served);
     let mut variants: Vec<_> = routers.iter_mut().map(|router| requests("floor", router)).collect();
-    let taken = take_turns(&mut variants, ROUNDS, 20_000);
+    let taken = run_alternately(&mut variants, ROUNDS, 20_000);
     for (i, what) in [(1, "does nothing"), (2, "writes two fields that never change")] {
         println!("| {what} | +{:.0} |", added(&taken[i], &taken[0]));
     }
@@ -69,11 +70,11 @@ fn table(name: &str, times: usize, expected: StatusCode, peers: [Router; 2], our
     for router in &mut routers[1..] {
         (0..2 * KEYS).for_each(|i| {
             send(router, i);
-        }); // refused from now on, if it is to be
+        }); // with a limit of one, later requests are rejected
         assert_eq!(send(router, 0), expected, "{name}");
     }
     let mut variants: Vec<_> = routers.iter_mut().map(|router| requests(name, router)).collect();
-    let taken = take_turns(&mut variants, ROUNDS, times);
+    let taken = run_alternately(&mut variants, ROUNDS, times);
     let [one, other, ours] = [1, 2, 3].map(|i| added(&taken[i], &taken[0]));
     println!("| {name} | +{one:.0} | +{other:.0} | +{ours:.0} | {:.2} |", ours / one.min(other));
 }
@@ -84,13 +85,13 @@ fn requests<'a>(name: &'a str, router: &'a mut Router) -> Variant<'a> {
     })
 }
 
-/// Returns the median of what was added in each round.
+/// Returns the median of the added time per round.
 fn added(layered: &[f64], bare: &[f64]) -> f64 {
     median(layered.iter().zip(bare).map(|(one, bare)| one - bare).collect())
 }
 
 fn send(router: &mut Router, client: u32) -> StatusCode {
-    // A step that is prime to the number of clients: no two neighbours follow each other.
+    // A step coprime to the number of clients, so that consecutive requests are of distant clients.
     let address = Ipv4Addr::from_bits(0x0a00_0000 + client.wrapping_mul(7_919) % KEYS);
     let mut request = Request::new(Body::empty());
     request.extensions_mut().insert(ConnectInfo(SocketAddr::new(IpAddr::V4(address), 1)));
@@ -101,7 +102,7 @@ fn bare() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
 
-/// Puts the layers around the routes once, as a server does, and not for each request.
+/// Wraps the routes in the layers once, as a server does, and not for each request.
 fn served(app: Router) -> Router {
     app.with_state(())
 }
@@ -110,7 +111,7 @@ pub(crate) fn ours(app: Router, rule: Rule) -> Router {
     served(app.layer(RateThrottleLayer::new(rule)))
 }
 
-/// Admits a million a second, or one a day.
+/// Wraps the routes in a limit of a million a second, or one a day.
 pub(crate) fn tower_governor(app: Router, burst: u32) -> Router {
     let period = if burst == 1 { Duration::from_secs(86_400) } else { Duration::from_micros(1) };
     let config = tower_governor::governor::GovernorConfigBuilder::default()
@@ -123,7 +124,7 @@ pub(crate) fn tower_governor(app: Router, burst: u32) -> Router {
     served(app.layer(tower_governor::GovernorLayer::new(config)))
 }
 
-/// As `tower_governor`; its header fields are those that it has unasked.
+/// Wraps the routes like [`tower_governor`], with the header fields that this layer has by default.
 pub(crate) fn axum_governor(app: Router, burst: u32) -> Router {
     let quota = match NonZeroU32::new(burst) {
         Some(many) if burst > 1 => Quota::requests_per_second(many),
@@ -135,6 +136,6 @@ pub(crate) fn axum_governor(app: Router, burst: u32) -> Router {
         .quota_default(quota)
         .gc_disable()
         .finish();
-    let config = config.expect("there is a quota");
+    let config = config.expect("the quota is valid");
     served(app.layer(axum_governor::GovernorLayer::new(config)))
 }

@@ -1,4 +1,4 @@
-//! A hot key that two processes share over one Redis: with leases and without, by turns.
+//! A hot key that two processes share over one Redis, alternately with and without leases.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -17,7 +17,8 @@ use throttle_testbed::Server;
 
 use crate::harness::median;
 
-/// What a process is told that this one starts: the address, the variant, the algorithm.
+/// The first argument of a child process; the others are the address, the variant and the
+/// algorithm.
 pub(crate) const CHILD: &str = "leases-child";
 
 const PROCESSES: u64 = 2;
@@ -27,21 +28,21 @@ const TASKS: usize = 64;
 const ROUNDS: usize = 5;
 const WARM: Duration = Duration::from_millis(1_500);
 const MEASURED: Duration = Duration::from_secs(3);
-const VARIANTS: [&str; 3] = ["each asks Redis", "leases", "leases and denials at hand"];
+const VARIANTS: [&str; 3] = ["no leases", "leases", "leases and denial cache"];
 const ALGORITHMS: [Algorithm; 3] =
     [Algorithm::FixedWindow, Algorithm::SlidingWindowCounter, Algorithm::TokenBucket];
 
 pub(crate) fn run() {
     println!(
         "\nleases: a hot key, {LIMIT} a second allowed, {PROCESSES} processes with {TASKS} tasks each, one \
-         Redis; accuracy {PERCENT} %; in a second, all processes together"
+         Redis; lease budget {PERCENT} %; per second, all processes together"
     );
     println!(
-        "| algorithm | variant | decisions | admitted | calls of Redis | of asking Redis |\n\
+        "| algorithm | variant | decisions | allowed | calls of Redis | relative to no leases |\n\
          | --- | --- | --- | --- | --- | --- |"
     );
     for algorithm in ALGORITHMS {
-        let mut rounds: [Vec<Figures>; VARIANTS.len()] = Default::default();
+        let mut rounds: [Vec<Results>; VARIANTS.len()] = Default::default();
         for round in 0..ROUNDS {
             for turn in 0..VARIANTS.len() {
                 let i = (turn + round) % VARIANTS.len();
@@ -49,13 +50,13 @@ pub(crate) fn run() {
             }
         }
         for (i, variant) in VARIANTS.into_iter().enumerate() {
-            let of = |figure: fn(&Figures) -> f64| median(rounds[i].iter().map(figure).collect());
+            let of = |figure: fn(&Results) -> f64| median(rounds[i].iter().map(figure).collect());
             let ratios =
                 rounds[i].iter().zip(&rounds[0]).map(|(own, bare)| own.decisions / bare.decisions);
             println!(
                 "| {algorithm} | {variant} | {:.0} | {:.0} | {:.0} | {:.1} |",
                 of(|one| one.decisions),
-                of(|one| one.admitted),
+                of(|one| one.allowed),
                 of(|one| one.calls),
                 median(ratios.collect()),
             );
@@ -63,15 +64,15 @@ pub(crate) fn run() {
     }
 }
 
-/// What there was in a second.
-struct Figures {
+/// The results per second.
+struct Results {
     decisions: f64,
-    admitted: f64,
+    allowed: f64,
     calls: f64,
 }
 
-/// Lets processes of their own decide for a while, over a Redis of its own.
-fn measure(variant: &str, algorithm: Algorithm) -> Figures {
+/// Runs separate processes for a while, over a separate Redis.
+fn measure(variant: &str, algorithm: Algorithm) -> Results {
     let server = Server::start();
     let mut children: Vec<_> =
         (0..PROCESSES).map(|_| spawn(&server.url(), variant, algorithm)).collect();
@@ -97,15 +98,15 @@ fn measure(variant: &str, algorithm: Algorithm) -> Figures {
         let number = |line: &String| line.split(' ').nth(place)?.parse::<f64>().ok();
         counts.iter().filter_map(number).sum()
     };
-    let figures = Figures { decisions: sum(0), admitted: sum(1), calls };
+    let results = Results { decisions: sum(0), allowed: sum(1), calls };
     for mut child in children {
-        child.wait().expect("it ends by itself");
+        child.wait().expect("the process ends by itself");
     }
-    figures
+    results
 }
 
 fn spawn(url: &str, variant: &str, algorithm: Algorithm) -> Child {
-    Command::new(std::env::current_exe().expect("a program knows itself"))
+    Command::new(std::env::current_exe().expect("the path of this program is known"))
         .args([CHILD, url, variant, algorithm.as_str()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -113,7 +114,7 @@ fn spawn(url: &str, variant: &str, algorithm: Algorithm) -> Child {
         .expect("a process starts")
 }
 
-/// Returns how many scripts were run, since that was counted anew.
+/// Returns the number of scripts that were run since the last reset of the statistics.
 fn calls(server: &Server) -> u64 {
     let stats = server.command(&["INFO", "commandstats"]).to_string();
     let of = |line: &str| -> Option<u64> {
@@ -123,7 +124,7 @@ fn calls(server: &Server) -> u64 {
     stats.lines().filter_map(of).sum()
 }
 
-/// Decides as often as it can, as one of the processes that [`run`] starts.
+/// Makes decisions as fast as possible, as one of the processes that [`run`] starts.
 pub(crate) fn child(arguments: &[String]) {
     let [url, variant, algorithm] = arguments else { panic!("it is started by this program") };
     let algorithm = Algorithm::ALL.into_iter().find(|one| one.as_str() == algorithm);
@@ -132,7 +133,7 @@ pub(crate) fn child(arguments: &[String]) {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("threads start").block_on(async {
         let redis = RedisStorage::builder(url)
-            .response_timeout(Duration::from_secs(30)) // a busy machine is no failure here
+            .response_timeout(Duration::from_secs(30)) // a busy machine must not fail the run
             .connect()
             .await
             .expect("the server runs");
@@ -140,7 +141,7 @@ pub(crate) fn child(arguments: &[String]) {
             Leases::new(redis.clone(), PROCESSES).rule("api", LeaseBudget::percent(PERCENT)).build()
         };
         let builder = match &variant[..] {
-            "each asks Redis" => Limiter::builder(redis),
+            "no leases" => Limiter::builder(redis),
             "leases" => Limiter::builder(leases()),
             _ => Limiter::builder(DenialCache::new(leases(), 100_000)),
         };
@@ -164,13 +165,13 @@ async fn decide(limiter: Limiter) {
             tokio::spawn(async move {
                 let key = Key::from("203.0.113.7");
                 while !over.load(Relaxed) {
-                    let mut admitted = 0;
+                    let mut allowed = 0;
                     for _ in 0..SLICE {
                         let decision = limiter.check(&key, "api").await.expect("decided");
-                        admitted += u64::from(decision.is_allowed());
+                        allowed += u64::from(decision.is_allowed());
                     }
                     counts[0].fetch_add(SLICE, Relaxed);
-                    counts[1].fetch_add(admitted, Relaxed);
+                    counts[1].fetch_add(allowed, Relaxed);
                     tokio::task::yield_now().await;
                 }
             })
@@ -182,13 +183,13 @@ async fn decide(limiter: Limiter) {
     println!("warm");
     tokio::time::sleep(MEASURED).await;
     let (took, after) = (began.elapsed().as_secs_f64(), now());
-    let [decisions, admitted] = [0, 1].map(|i| (after[i] - before[i]) as f64 / took);
-    println!("{decisions:.0} {admitted:.0}");
+    let [decisions, allowed] = [0, 1].map(|i| (after[i] - before[i]) as f64 / took);
+    println!("{decisions:.0} {allowed:.0}");
     over.store(true, Relaxed);
     for task in tasks {
         task.await.expect("no task panics");
     }
 }
 
-/// So many decisions are counted at once.
+/// The number of decisions counted at a time.
 const SLICE: u64 = 16;

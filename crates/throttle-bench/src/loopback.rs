@@ -1,5 +1,5 @@
-//! What a limit leaves of a server's throughput: servers of one thread on loopback, each in a process of its
-//! own, and `wrk` with another thread on another core, by turns.
+//! The throughput of servers with a limit, relative to the bare server: single-threaded servers on
+//! loopback, each in its own process, and `wrk` with one thread on another core, alternately.
 
 use std::{
     ffi::OsStr,
@@ -23,7 +23,7 @@ use crate::{
     layer::{axum_governor, ours, tower_governor},
 };
 
-/// What a process is told that this one starts: the variant, and whether it admits.
+/// The first argument of a child process; the others are the variant and the limit.
 pub(crate) const CHILD: &str = "loopback-child";
 
 const ROUNDS: usize = 15;
@@ -31,11 +31,11 @@ const SECONDS: &str = "1s";
 const CONNECTIONS: &str = "16";
 const AXUM: [&str; 4] = ["axum, bare", "axum-governor", "tower_governor", "RateThrottle, axum"];
 const ACTIX: [&str; 3] = ["actix, bare", "actix-extensible-rate-limit", "RateThrottle, actix"];
-/// A handler that does next to nothing, and one that does a little.
+/// A handler that does almost nothing, and one that does a little.
 const HELLO: &str = "/";
 const LIST: &str = "/list";
 const ADMITTED: u32 = 1_000_000;
-const REFUSED: u32 = 1;
+const REJECTED: u32 = 1;
 
 pub(crate) fn run() {
     for (program, package) in [("wrk", "wrk"), ("taskset", "util-linux")] {
@@ -44,10 +44,10 @@ pub(crate) fn run() {
             return;
         }
     }
-    for (path, what) in [(HELLO, "says \"hello\""), (LIST, "lists ten products as JSON")] {
+    for (path, what) in [(HELLO, "returns \"hello\""), (LIST, "lists ten products as JSON")] {
         println!(
             "\nloopback: requests in a second of one client by {CONNECTIONS} connections (wrk), one thread for \
-             the server and one for wrk; its handler {what}\n| server | admitted | of bare | refused | of bare |\n\
+             the server and one for wrk; its handler {what}\n| server | allowed | of bare | rejected | of bare |\n\
              | --- | --- | --- | --- | --- |"
         );
         table(&AXUM, path);
@@ -55,15 +55,15 @@ pub(crate) fn run() {
     }
 }
 
-/// The first is the bare one.
+/// Prints a row per variant; the first is the bare server.
 fn table(variants: &[&str], path: &str) {
-    let columns = [ADMITTED, REFUSED].map(|limit| {
+    let columns = [ADMITTED, REJECTED].map(|limit| {
         let servers: Vec<_> = variants.iter().map(|name| Served::start(name, limit)).collect();
         let mut rounds = vec![Vec::new(); servers.len()];
         for round in 0..ROUNDS {
             for turn in 0..servers.len() {
                 let i = (turn + round) % servers.len();
-                rounds[i].push(servers[i].load(path, limit == REFUSED && i > 0));
+                rounds[i].push(servers[i].load(path, limit == REJECTED && i > 0));
             }
         }
         rounds
@@ -79,7 +79,7 @@ fn table(variants: &[&str], path: &str) {
     }
 }
 
-/// Is a server in a process of its own, which ends with this.
+/// A server in a separate process, which is killed on drop.
 struct Served {
     process: Child,
     address: String,
@@ -87,7 +87,7 @@ struct Served {
 
 impl Served {
     fn start(variant: &str, limit: u32) -> Self {
-        let program = std::env::current_exe().expect("a program knows itself");
+        let program = std::env::current_exe().expect("the path of this program is known");
         let mut process = on_core("0", program)
             .args([CHILD, variant, &limit.to_string()])
             .stdout(Stdio::piped())
@@ -95,12 +95,12 @@ impl Served {
             .expect("a process starts");
         let stdout = process.stdout.take().expect("it is piped");
         let mut address = String::new();
-        BufReader::new(stdout).read_line(&mut address).expect("it tells its address");
+        BufReader::new(stdout).read_line(&mut address).expect("the server prints its address");
         Self { process, address: address.trim().to_owned() }
     }
 
-    /// Returns how many requests were answered in a second.
-    fn load(&self, path: &str, refused: bool) -> f64 {
+    /// Returns the number of requests answered per second.
+    fn load(&self, path: &str, rejected: bool) -> f64 {
         let url = format!("http://{}{path}", self.address);
         let output = on_core("1", "wrk")
             .args(["-t1", "-c", CONNECTIONS, "-d", SECONDS, &url])
@@ -112,9 +112,9 @@ impl Served {
             rest.split_whitespace().next()?.parse::<f64>().ok()
         };
         let others = after("Non-2xx or 3xx responses:").unwrap_or_default();
-        assert_eq!(others > 0.0, refused, "{text}");
+        assert_eq!(others > 0.0, rejected, "{text}");
         assert!(!text.contains("Socket errors"), "{text}");
-        after("Requests/sec:").unwrap_or_else(|| panic!("wrk says no figure: {text}"))
+        after("Requests/sec:").unwrap_or_else(|| panic!("wrk prints no rate: {text}"))
     }
 }
 
@@ -125,7 +125,7 @@ impl Drop for Served {
     }
 }
 
-/// Keeps a program on one core: where the scheduler puts it changes figures by a fifth.
+/// Pins a program to one core: placement by the scheduler changes results by a fifth.
 fn on_core(core: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", core]).arg(program);
@@ -137,7 +137,7 @@ pub(crate) fn child(arguments: &[String]) {
     let [variant, limit] = arguments else { panic!("it is started by this program") };
     let limit: u32 = limit.parse().expect("a number");
     let rule = match limit {
-        REFUSED => Rule::per_day("api", 1),
+        REJECTED => Rule::per_day("api", 1),
         many => Rule::per_second("api", u64::from(many)),
     };
     match &variant[..] {
@@ -158,7 +158,7 @@ fn serve(app: Router) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        tell(listener.local_addr().expect("it is bound"));
+        announce(listener.local_addr().expect("it is bound"));
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(listener, app).await.expect("it serves");
     });
@@ -166,7 +166,7 @@ fn serve(app: Router) {
 
 fn serve_actix(name: &str, rule: Rule, limit: u32) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    tell(listener.local_addr().expect("it is bound"));
+    announce(listener.local_addr().expect("it is bound"));
     actix_web::rt::System::new().block_on(async {
         let server = match name {
             "actix, bare" => HttpServer::new(|| App::new().configure(actix_routes))
@@ -180,7 +180,7 @@ fn serve_actix(name: &str, rule: Rule, limit: u32) {
             }
             _ => {
                 let backend = InMemoryBackend::builder().build();
-                let a_day = if limit == REFUSED { 1 } else { u64::MAX };
+                let a_day = if limit == REJECTED { 1 } else { u64::MAX };
                 let app = move || {
                     App::new().wrap(extensible(backend.clone(), a_day)).configure(actix_routes)
                 };
@@ -205,7 +205,7 @@ struct Product {
     tags: [&'static str; 2],
 }
 
-/// Returns some 800 bytes of JSON, made anew.
+/// Returns about 800 bytes of JSON, serialized each time.
 fn products() -> String {
     let product = |id| Product {
         id,
@@ -218,7 +218,7 @@ fn products() -> String {
     serde_json::to_string(&products).expect("nothing in it can fail")
 }
 
-fn tell(address: SocketAddr) {
+fn announce(address: SocketAddr) {
     println!("{address}");
-    std::io::stdout().flush().expect("somebody reads it");
+    std::io::stdout().flush().expect("the parent process reads it");
 }

@@ -1,9 +1,10 @@
-//! RateThrottle beside its peers, in the same run.
+//! RateThrottle compared with other limiters, in the same run.
 //!
-//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `-- loopback`,
-//! `-- decision`, `-- resilience` or `-- leases` prints one. Variants take turns, round by round, and each
-//! figure is the median over the rounds, so that a noisy machine disturbs all alike. `--bin allocations`
-//! counts allocations and bytes, with an allocator that would slow the clocks of this program.
+//! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `--
+//! loopback`, `-- decision`, `-- resilience` or `-- leases` prints one. Variants alternate round by
+//! round, and each result is the median over the rounds, so that noise of the machine affects all
+//! alike. `--bin allocations` counts allocations and bytes, with an allocator that would slow down
+//! the measurements of this program.
 
 mod actix;
 mod decision;

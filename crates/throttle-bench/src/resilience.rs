@@ -1,4 +1,4 @@
-//! What wrappers add to a decision in memory, and what a denial at hand takes.
+//! The time that wrappers add to a decision in memory, and that of a cached denial.
 
 use std::{hint::black_box, time::Duration};
 
@@ -9,7 +9,7 @@ use throttle_resilience::{
     Resilience,
 };
 
-use crate::harness::{Variant, median, take_turns};
+use crate::harness::{Variant, median, run_alternately};
 
 const ROUNDS: usize = 41;
 const TIMES: usize = 50_000;
@@ -20,7 +20,7 @@ pub(crate) fn run() {
         "| scenario | variant | ns | more than bare | of bare |\n| --- | --- | --- | --- | --- |"
     );
     for threads in [1, 2] {
-        table(&format!("admitted, {threads} thread(s)"), "admitted", threads);
+        table(&format!("allowed, {threads} thread(s)"), "allowed", threads);
     }
     for threads in [1, 2] {
         table(&format!("denied, {threads} thread(s)"), "denied", threads);
@@ -40,7 +40,7 @@ fn table(scenario: &str, key: &str, threads: usize) {
         ("breaker", limiter(breaker(), key)),
         ("breaker + deadline", limiter(both(), key)),
         ("breaker + deadline + fallback", limiter(all().build(), key)),
-        ("denials at hand", limiter(DenialCache::new(memory(), 100_000), key)),
+        ("denial cache", limiter(DenialCache::new(memory(), 100_000), key)),
         ("all", limiter(all().denial_cache(100_000).build(), key)),
     ];
     let key = Key::from("203.0.113.7");
@@ -57,7 +57,7 @@ fn table(scenario: &str, key: &str, threads: usize) {
             _ => Variant::on_two_threads(name, once),
         });
     }
-    let taken = take_turns(&mut variants, ROUNDS, TIMES);
+    let taken = run_alternately(&mut variants, ROUNDS, TIMES);
     let medians: Vec<_> = taken.into_iter().map(median).collect();
     for (variant, ns) in variants.iter().zip(&medians) {
         let (more, times) = (ns - medians[0], ns / medians[0]);
@@ -65,12 +65,12 @@ fn table(scenario: &str, key: &str, threads: usize) {
     }
 }
 
-/// Admits everything, or all but one request a day; recent violations are not kept, so that what the
-/// storages take is seen.
+/// Creates a limiter that allows everything, or one request a day. Recent violations are not kept,
+/// so that only the storages are measured.
 fn limiter(storage: impl Storage, what: &str) -> Limiter {
     let limiter = Limiter::builder(storage).recent_violations(0).build();
     let rule = match what {
-        "admitted" => Rule::per_second("api", 4_000_000_000),
+        "allowed" => Rule::per_second("api", 4_000_000_000),
         _ => Rule::new("api", 1, Duration::from_secs(86_400)),
     };
     limiter.add_rule(rule).expect("the rule is in range");

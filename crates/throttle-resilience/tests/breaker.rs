@@ -117,7 +117,7 @@ async fn a_dropped_probe_does_not_keep_the_circuit_open() {
     assert_eq!(breaker.stats().state, CircuitState::Closed);
 }
 
-/// Flipped bits, truncated states, and numbers that no rule leads to.
+/// Covers flipped bits, truncated states, and numbers that no rule leads to.
 #[tokio::test]
 async fn a_corrupt_state_is_a_key_error_and_does_not_open_the_circuit() {
     let storage = throttle_testkit::storages::Later::default();

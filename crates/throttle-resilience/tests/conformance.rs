@@ -55,8 +55,8 @@ async fn a_small_denial_cache_conforms() {
     conforms(Scope::Process, || DenialCache::new(MemoryStorage::new(), 1)).await;
 }
 
-/// A leased rule is charged more strictly than the suite expects, so the leased rule is another one
-/// here.
+/// Leases a rule that the suite does not use: a leased rule is charged more strictly than the suite
+/// expects.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn leases_of_another_rule_conform() {
     let percent = LeaseBudget::percent(10);
@@ -64,7 +64,7 @@ async fn leases_of_another_rule_conform() {
         .await;
 }
 
-/// With so many instances none may hold a permit, so every request calls the storage.
+/// Uses more instances than permits may be leased, so every request calls the storage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn leases_with_too_many_instances_to_hold_permits_conform() {
     let leases = || {

@@ -243,9 +243,10 @@ async fn degraded_answers_are_not_cached() {
     assert!(decision.is_allowed() && !decision.is_degraded(), "the storage allows it at once");
 }
 
-/// Every answer equals that of the storage itself, for any sequence of checks, refunds, resets and
-/// replaced rules. (With another window, another rate of a bucket, or a clock that steps back, the
-/// stored state depends on when it was last touched, and a cached denial touches nothing.)
+/// Checks that every answer equals that of the storage itself, for any sequence of checks, refunds,
+/// resets and replaced rules. (With another window, another rate of a bucket, or a clock that steps
+/// back, the stored state depends on when it was last touched, and a cached denial touches
+/// nothing.)
 #[tokio::test]
 async fn random_histories_get_the_same_answers_as_from_the_storage() {
     let mut cached = 0;

@@ -12,7 +12,7 @@ use throttle_core::{Algorithm, Limiter, ManualClock, Micros, Rule};
 use throttle_memory::MemoryStorage;
 use throttle_resilience::{FailureMode, FailureModes, Instances, LeaseBudget, Leases, Resilience};
 
-/// A rule whose window does not end during a test, and of which 1,000 permits may be held.
+/// Returns a rule whose window does not end during a test, and of which 1,000 permits may be held.
 fn wide(name: &str) -> Rule {
     fixed(name, 10_000)
 }

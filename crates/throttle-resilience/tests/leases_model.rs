@@ -83,7 +83,7 @@ impl World {
         LeaseBudget::percent(self.percent).of(rule.limit().min(rule.capacity()))
     }
 
-    fn ask(&mut self) {
+    fn request(&mut self) {
         let server = self.random.usize(..self.servers.len());
         let cost = if self.random.u8(..10) == 0 { self.random.u64(1..20) } else { 1 };
         let limiter = &self.servers[server].0;
@@ -92,20 +92,20 @@ impl World {
             let plain = now(self.reference.check_cost("k", "r", cost)).unwrap();
             assert!(plain.is_allowed(), "one too many: {:?} {} %", self.rule, self.percent);
             if self.random.u8(..20) == 0 {
-                self.give_back(server, decision, plain);
+                self.roll_back(server, decision, plain);
             }
             return;
         }
-        self.refused(cost, &decision);
+        self.check_denial(cost, &decision);
     }
 
-    fn give_back(&mut self, server: usize, decision: Decision, plain: Decision) {
+    fn roll_back(&mut self, server: usize, decision: Decision, plain: Decision) {
         let limiter = &self.servers[server].0;
         now(limiter.rollback("k", &[decision])).unwrap();
         now(self.reference.rollback("k", &[plain])).unwrap();
     }
 
-    fn refused(&self, cost: u64, decision: &Decision) {
+    fn check_denial(&self, cost: u64, decision: &Decision) {
         let rule = self.rule.clone().check().unwrap();
         let left = now(self.reference.peek("k", "r")).unwrap().remaining();
         // With a log or a bucket the charged rule is stricter; after a refund even more so.
@@ -126,7 +126,7 @@ impl World {
 
     fn step(&mut self) {
         match self.random.u8(..100) {
-            0..90 => self.ask(),
+            0..90 => self.request(),
             90..97 => {
                 let window = self.rule.clone().check().unwrap().window().get();
                 let most = if self.random.u8(..20) == 0 { window } else { window / 50 };

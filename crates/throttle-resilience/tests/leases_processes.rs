@@ -26,8 +26,8 @@ const PROCESSES: u64 = 3;
 const LIMIT: u64 = 20_000;
 const PERCENT: u32 = 6;
 
-/// Not a separate test: the processes below run it. Each line is a window and the requests allowed
-/// in it since the previous line, so that only the last moment of a killed process is unknown.
+/// Runs as a child process of the tests below. Each line is a window and the requests allowed in it
+/// since the previous line, so that only the last moment of a killed process is unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the other tests in separate processes"]
 async fn child() {

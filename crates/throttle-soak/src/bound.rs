@@ -1,14 +1,15 @@
-//! The most that may pass, and whether more did.
+//! The most that a rule may allow, and whether more was allowed.
 
 use std::collections::BTreeMap;
 
 use throttle_core::{Algorithm, CheckedRule};
 
-/// Longer calls blur the flow of the others; it is looked at with them and without.
+/// Calls up to this duration are also checked without the longer ones, whose moment is too
+/// uncertain.
 const SHORT: u64 = 5_000;
 
-/// Holds a call as its caller saw it: what it did to the storage, it did at some moment from `start` to
-/// `end`, in microseconds since the Unix epoch.
+/// A call as its caller saw it. It took effect in the storage at some moment from `start` to `end`,
+/// in microseconds since the Unix epoch.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Call {
     pub(crate) start: u64,
@@ -16,19 +17,19 @@ pub(crate) struct Call {
     pub(crate) cost: u64,
 }
 
-/// Holds what a rule states about how much passes, window in microseconds.
+/// The bound that a rule sets, with the window in microseconds.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Bound {
     pub(crate) algorithm: Algorithm,
     pub(crate) limit: u64,
     pub(crate) burst: u64,
     pub(crate) window: u64,
-    /// Whether a counter's windows begin where the window divides the time since the epoch. They do not
-    /// after the window was replaced, for as long as a key is asked for.
+    /// Whether a counter's windows are aligned to the epoch. After the window was replaced they are
+    /// not, for as long as the key is in use.
     pub(crate) aligned: bool,
 }
 
-/// Tells of more than a bound allows, from one moment to another.
+/// More allowed requests than a bound permits, from one moment to another.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Excess {
     pub(crate) from: u64,
@@ -43,7 +44,7 @@ impl Bound {
         Self { algorithm, limit: rule.limit(), burst: rule.capacity(), window, aligned: true }
     }
 
-    /// Returns what one of so many servers admits by itself while the storage is gone.
+    /// Returns the bound of one of `servers` instances that decides locally.
     pub(crate) fn share(self, servers: u64) -> Self {
         let share = |whole: u64| (whole / servers).max(1);
         Self { limit: share(self.limit), burst: share(self.burst), aligned: false, ..self }
@@ -53,19 +54,20 @@ impl Bound {
         matches!(self.algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket)
     }
 
-    /// Returns whether what was counted by one means the same by the other.
+    /// Returns whether counts under one bound mean the same under the other.
     pub(crate) fn counts_as(&self, other: &Self) -> bool {
         self.algorithm == other.algorithm && self.window == other.window
     }
 
-    /// Returns the looser of two that count the same.
+    /// Returns the looser of two bounds that count the same.
     pub(crate) fn looser(self, other: Self) -> Self {
         let (limit, burst) = (self.limit.max(other.limit), self.burst.max(other.burst));
         Self { limit, burst, aligned: self.aligned && other.aligned, ..self }
     }
 
-    /// Finds the worst stretch in which more passed than the bound and `given_back` allow. Only calls that
-    /// lie within a stretch as a whole count, so that no doubt about their moment makes a violation.
+    /// Returns the worst interval in which more was allowed than the bound and `given_back` permit.
+    /// Only calls that lie entirely within an interval count, so that uncertainty about their
+    /// moment never makes a violation.
     pub(crate) fn exceeded(&self, calls: &[Call], given_back: u64) -> Option<Excess> {
         let worst = match self.algorithm {
             Algorithm::FixedWindow => self.of_windows(calls),
@@ -76,13 +78,13 @@ impl Bound {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
                 self.of_flow(self.burst, calls, given_back)
             }
-            // Without a bound here nothing may pass, so that a run with a new algorithm fails at once.
+            // A new algorithm without a bound here may allow nothing, so that its first run fails.
             _ => self.of_flow(0, calls, given_back),
         };
         worst.filter(|worst| worst.passed > worst.most.saturating_add(given_back))
     }
 
-    /// At most the limit in each window that is aligned to the epoch.
+    /// Checks for at most the limit in each window aligned to the epoch.
     fn of_windows(&self, calls: &[Call]) -> Option<Excess> {
         let mut windows = BTreeMap::<u64, u64>::new();
         for call in calls.iter().filter(|c| c.start / self.window == c.end / self.window) {
@@ -93,7 +95,7 @@ impl Bound {
         Some(Excess { from, to: from + self.window, passed, most: self.limit })
     }
 
-    /// At most the limit in each stretch from a moment to less than a window later.
+    /// Checks for at most the limit in each interval shorter than a window.
     fn of_log(&self, calls: &[Call]) -> Option<Excess> {
         let (mut by_start, mut by_end) = (calls.to_vec(), calls.to_vec());
         by_start.sort_unstable_by_key(|call| call.start);
@@ -103,7 +105,7 @@ impl Bound {
         for first in &by_start {
             let (from, to) = (first.start, first.start + self.window);
             while let Some(call) = ending.next_if(|call| call.end < to) {
-                // What began before this stretch is not in a later one either.
+                // A call that began before this interval is not in a later one either.
                 passed += if call.start >= from { call.cost } else { 0 };
             }
             if worst.is_none_or(|worst| worst.passed < passed) {
@@ -116,10 +118,11 @@ impl Bound {
         worst
     }
 
-    /// At most the limit in each aligned window, with what is left of the one before it.
+    /// Checks for at most the limit in each aligned window, including the weight of the previous
+    /// one.
     ///
-    /// Of the one before all calls count that lie within it, faded by when a call ended; of its own those
-    /// that ended before it began.
+    /// All calls that lie within the previous window count, weighted by when the current call
+    /// ended. Of the current window, the calls count that ended before it began.
     fn of_fading(&self, calls: &[Call]) -> Option<Excess> {
         let mut windows = BTreeMap::<u64, Vec<Call>>::new();
         for call in calls.iter().filter(|c| c.start / self.window == c.end / self.window) {
@@ -151,7 +154,7 @@ impl Bound {
         worst
     }
 
-    /// At most `at_once` and what the limit allows for its length, in any stretch.
+    /// Checks for at most `at_once` plus what the limit allows for its length, in any interval.
     fn of_flow(&self, at_once: u64, calls: &[Call], given_back: u64) -> Option<Excess> {
         let mut sorted = calls.to_vec();
         sorted.sort_unstable_by_key(|call| call.end);
@@ -159,11 +162,11 @@ impl Bound {
         self.flow(at_once, &sorted, given_back).or_else(|| self.flow(at_once, &short, given_back))
     }
 
-    /// Pours calls, in the order of their ends, into a bucket that drains by the limit.
+    /// Adds calls, in the order of their ends, to a bucket that drains at the limit's rate.
     ///
-    /// When it runs over, the calls since it was empty last are too many for the time between the ends
-    /// of the first and of the last. The first may have been charged earlier than it ended: the longest of
-    /// the calls bounds by how much the stretch that holds them all is longer.
+    /// If it overflows, the calls since it was last empty are too many for the time between the
+    /// ends of the first and the last call. The first may have been charged before it ended, so the
+    /// interval may be longer by up to the longest of these calls.
     fn flow(&self, at_once: u64, sorted: &[Call], given_back: u64) -> Option<Excess> {
         let wide = u128::from;
         let (limit, window) = (wide(self.limit), wide(self.window));

@@ -1,4 +1,4 @@
-//! Rules that are replaced while they serve.
+//! Replacement of rules at run time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,29 +10,29 @@ use crate::{
     world::World,
 };
 
-/// One rule after the other has its turn, so that each is left alone for much longer than it takes until
-/// nothing of the one before is under way.
+/// The pause between two changes. Rules change one after another, so each stays unchanged for much
+/// longer than requests of the previous one are in flight.
 const PAUSE: Duration = Duration::from_millis(1_000);
 
-/// Replaces a rule on one server after the other, again and again.
+/// Replaces rules until the soak ends, on one instance after another.
 pub(crate) async fn change(world: Arc<World>, mut random: fastrand::Rng) {
     let mut rules: Vec<_> = world.slots.iter().map(|slot| slot.rule.clone()).collect();
     let first = random.usize(..RULES);
-    for turn in first.. {
+    for step in first.. {
         tokio::time::sleep(PAUSE).await;
         if world.is_over() {
             return;
         }
-        let rule = turn % RULES;
+        let rule = step % RULES;
         let successor = world.slots[rule].successor(&rules[rule], &mut random);
         rules[rule] = successor.clone();
         world.tally.add(Count::Changes);
-        world.tell(Event::Changed { rule, at: clock::now(), bound: bound_of(&successor) });
+        world.send(Event::Changed { rule, at: clock::now(), bound: bound_of(&successor) });
         for node in &world.nodes {
-            // Nobody configures all servers at one moment.
+            // A real deployment does not update all instances at the same moment.
             tokio::time::sleep(Duration::from_millis(random.u64(..300))).await;
             if let Err(error) = node.limiter.replace_rule(successor.clone()) {
-                world.wrong(format!("a rule was not taken: {error}"));
+                world.wrong(format!("a rule was rejected: {error}"));
             }
         }
     }

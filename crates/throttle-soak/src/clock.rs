@@ -1,4 +1,4 @@
-//! The wall clock, which Redis goes by as well, being on the same machine.
+//! The wall clock, which Redis on the same machine uses too.
 
 use throttle_core::{Clock, SystemClock};
 

@@ -1,4 +1,4 @@
-//! What is broken, at random, with times of calm between, and whether the service is back then.
+//! Random faults with calm periods in between, and checks of the recovery.
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +14,15 @@ use crate::{
     world::{Node, World},
 };
 
-/// So soon after a fault the shared storage decides again, but for what the machine is late.
+/// The time after a fault within which the shared storage must decide again, apart from the
+/// machine's lag.
 const BACK: Duration = Duration::from_secs(1);
-/// So soon after another server of Redis took over.
+/// The same after a failover to another Redis server.
 const BACK_ELSEWHERE: Duration = Duration::from_secs(5);
-/// How long is waited for it at most.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest wait for the recovery.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What can be broken between a server and Redis.
+/// The faults of the network between an instance and Redis.
 const OF_A_PROXY: [&str; 10] = [
     "latency",
     "jitter",
@@ -34,7 +35,7 @@ const OF_A_PROXY: [&str; 10] = [
     "slow close",
     "cut answers",
 ];
-/// Counts faults by kind, and how long it took until the service was back.
+/// Counts of faults by kind, and the longest recovery.
 #[derive(Default, Debug)]
 pub(crate) struct Broken {
     kinds: Mutex<BTreeMap<&'static str, u64>>,
@@ -55,20 +56,20 @@ impl Broken {
         *longest = longest.max(time);
     }
 
-    /// Returns how long it took at most, until the service was back.
+    /// Returns the longest recovery.
     pub(crate) fn longest(&self) -> Duration {
         *self.longest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Breaks things until the soak is over, and mends them.
+/// Causes and ends faults until the soak is over.
 pub(crate) async fn break_things(
     world: Arc<World>,
     broken: Arc<Broken>,
     mut random: fastrand::Rng,
 ) {
     loop {
-        // Refusals are judged in the long ones.
+        // Rejections are judged in the long calm periods.
         let calm = if random.u8(..5) == 0 { 14_000..20_000 } else { 500..3_000 };
         let calm = Duration::from_millis(random.u64(calm));
         let time = Duration::from_millis(random.u64(50..1_500));
@@ -78,7 +79,7 @@ pub(crate) async fn break_things(
         tokio::time::sleep(calm).await;
         let start = clock::now();
         let ends = start + u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        world.tell(Event::Trouble { from: start, to: ends });
+        world.send(Event::Trouble { from: start, to: ends });
         let has_proxies = world.nodes.iter().all(|node| node.proxy.is_some());
         let hit = if !has_proxies || random.u8(..4) == 0 {
             break_shared(&world, &broken, start, time, random.fork()).await;
@@ -87,7 +88,7 @@ pub(crate) async fn break_things(
             break_proxies(&world, &broken, time, &mut random).await
         };
         are_back(&world, &broken, hit).await;
-        world.tell(Event::Trouble { from: start, to: clock::now() });
+        world.send(Event::Trouble { from: start, to: clock::now() });
     }
 }
 
@@ -120,8 +121,8 @@ async fn set(node: &Node, faults: Faults) {
     }
 }
 
-/// Draws a fault, and whether it ends with a reset: what a slow line still has to bring is gone then, and
-/// nothing hangs in a black hole any more.
+/// Draws a fault, and whether it ends with a reset. A reset discards data that a slow connection
+/// has not delivered, and frees connections that hang in a black hole.
 fn draw(random: &mut fastrand::Rng) -> (&'static str, Faults, bool) {
     let nothing = Faults::default();
     let latency = Duration::from_millis(random.u64(5..200));
@@ -144,8 +145,8 @@ fn draw(random: &mut fastrand::Rng) -> (&'static str, Faults, bool) {
     (kind, faults, must_reset || random.u8(..4) == 0)
 }
 
-/// Has something happen to what the servers share. Where another server of Redis takes over, its clients are
-/// back before the one that is gone is.
+/// Causes a fault of the shared storage. After a failover, clients must recover before the failed
+/// server returns.
 async fn break_shared(
     world: &Arc<World>,
     broken: &Arc<Broken>,
@@ -155,16 +156,16 @@ async fn break_shared(
 ) {
     let kind = world.shared.draw(&mut random);
     broken.add(kind);
-    tell_of_loss(world, kind, start);
+    send_loss(world, kind, start);
     let begun = {
         let world = Arc::clone(world);
         tokio::task::spawn_blocking(move || world.shared.begin(kind, &mut random)).await
     };
-    tell_of_loss(world, kind, start);
+    send_loss(world, kind, start);
     let Ok(fault) = begun else { return }; // the hook counts panics
     if world.shared.is_replicated() {
         are_back(world, broken, (0..world.nodes.len()).collect()).await;
-        world.tell(Event::Trouble { from: start, to: clock::now() });
+        world.send(Event::Trouble { from: start, to: clock::now() });
     }
     tokio::time::sleep(time).await;
     let ended = {
@@ -172,27 +173,27 @@ async fn break_shared(
         tokio::task::spawn_blocking(move || world.shared.end(fault)).await
     };
     drop(ended); // the hook counts panics
-    tell_of_loss(world, kind, start);
+    send_loss(world, kind, start);
 }
 
-fn tell_of_loss(world: &World, kind: &str, from: u64) {
+fn send_loss(world: &World, kind: &str, from: u64) {
     if world.shared.loses(kind) {
         let to = clock::now();
-        world.tell(match world.shared.is_replicated() {
-            true => Event::Blurred { from, to },
+        world.send(match world.shared.is_replicated() {
+            true => Event::PartlyLost { from, to },
             false => Event::Lost { from, to },
         });
     }
 }
 
-/// Waits until the shared storage decides for servers again.
+/// Waits until the shared storage decides for the instances again.
 async fn are_back(world: &Arc<World>, broken: &Arc<Broken>, hit: Vec<usize>) {
-    let mended = Instant::now();
+    let ended = Instant::now();
     let mut waiting: Vec<_> = Vec::new();
     for number in hit {
         let (world, broken) = (Arc::clone(world), Arc::clone(broken));
         waiting.push(tokio::spawn(async move {
-            is_back(&world, &world.nodes[number], &broken, mended).await;
+            is_back(&world, &world.nodes[number], &broken, ended).await;
         }));
     }
     for one in waiting {
@@ -200,21 +201,22 @@ async fn are_back(world: &Arc<World>, broken: &Arc<Broken>, hit: Vec<usize>) {
     }
 }
 
-/// Waits until the shared storage decides for a server again, and says so if that takes too long.
-async fn is_back(world: &World, node: &Node, broken: &Broken, mended: Instant) {
-    while !node.is_served().await && mended.elapsed() < PATIENCE {
+/// Waits until the shared storage decides for an instance again, and records a violation if that
+/// takes too long.
+async fn is_back(world: &World, node: &Node, broken: &Broken, ended: Instant) {
+    while !node.is_served().await && ended.elapsed() < TIMEOUT {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let (took, lag) = (mended.elapsed(), world.lag.since(mended));
+    let (took, lag) = (ended.elapsed(), world.lag.since(ended));
     broken.took(took);
     let back = if world.shared.is_replicated() { BACK_ELSEWHERE } else { BACK };
     if took > back + lag {
-        let (number, figures) = (node.number, node.storage.stats());
+        let (number, stats) = (node.number, node.storage.stats());
         let connections = node.redis.stats();
         let answers = node.answers().await;
         world.wrong(format!(
             "server {number} was not served by Redis for {took:?} after the end of a fault, the machine \
-             was late by {lag:?}: {figures:?} {connections:?} {answers}"
+             lagged by {lag:?}: {stats:?} {connections:?} {answers}"
         ));
     }
 }

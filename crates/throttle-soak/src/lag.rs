@@ -1,4 +1,4 @@
-//! By how much the machine is late, which no limiter can help.
+//! A measure of how late the machine runs tasks, which no limiter can change.
 
 use std::{
     collections::VecDeque,
@@ -7,18 +7,18 @@ use std::{
 };
 
 const TICK: Duration = Duration::from_millis(10);
-/// Less is not kept.
+/// Shorter delays are ignored.
 const LEAST: Duration = Duration::from_millis(5);
 const KEPT: usize = 10_000;
 
-/// Remembers when a task that sleeps for ten milliseconds slept for longer.
+/// The delays of a task that sleeps for ten milliseconds at a time.
 #[derive(Default, Debug)]
 pub(crate) struct Lag {
     late: Mutex<VecDeque<(Instant, Duration)>>,
 }
 
 impl Lag {
-    /// Watches; never ends by itself.
+    /// Measures delays; never returns.
     pub(crate) async fn watch(&self) {
         loop {
             let began = Instant::now();
@@ -34,7 +34,7 @@ impl Lag {
         }
     }
 
-    /// Returns by how much everything was late since a moment, in sum.
+    /// Returns the sum of the delays since a moment.
     pub(crate) fn since(&self, moment: Instant) -> Duration {
         let all = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().rev().take_while(|(at, _)| *at >= moment).map(|(_, late)| *late).sum()
@@ -46,8 +46,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "it is the executor that is to be late")]
-    async fn a_thread_that_was_blocked_is_late() {
+    #[expect(clippy::disallowed_methods, reason = "the executor itself must be blocked")]
+    async fn a_blocked_thread_is_measured_as_late() {
         let lag = std::sync::Arc::new(Lag::default());
         let (watching, began) = (std::sync::Arc::clone(&lag), Instant::now());
         let task = tokio::spawn(async move { watching.watch().await });

@@ -1,4 +1,4 @@
-//! Random calls, and what their callers see.
+//! Random calls, and their results as callers see them.
 
 use std::{
     sync::Arc,
@@ -16,19 +16,19 @@ use crate::{
     world::{Node, World},
 };
 
-/// How many tasks call each server.
+/// The number of tasks that call each instance.
 const TASKS: usize = 8;
-/// Few keys are asked for often, many seldom.
+/// Most requests use a few hot keys, the rest one of many cold keys.
 pub(crate) const HOT: u32 = 3;
 const COLD: u32 = 50_000;
-/// To every third key something is given back at times, or it is reset.
-const GENEROUS: u32 = 3;
-/// No call takes longer than this, but for what the machine is late.
+/// Every third key is sometimes refunded or reset.
+const REFUNDED: u32 = 3;
+/// The longest duration of a call, apart from the machine's lag.
 const LONGEST: Duration = Duration::from_secs(1);
-/// A call that is not answered by then never is.
+/// A call without an answer by then counts as hanging.
 const NEVER: Duration = Duration::from_secs(20);
 
-/// Calls until the soak is over.
+/// Sends calls until the soak is over.
 pub(crate) async fn load(world: Arc<World>, random: &mut fastrand::Rng) {
     let tasks: Vec<_> = (0..world.nodes.len() * TASKS)
         .map(|task| {
@@ -60,11 +60,11 @@ impl Client<'_> {
         } else {
             HOT + self.random.u32(..COLD)
         };
-        let is_generous = key.is_multiple_of(GENEROUS);
+        let is_refunded = key.is_multiple_of(REFUNDED);
         let rule = self.random.usize(..self.world.slots.len());
         match self.random.u32(..10_000) {
-            0 if is_generous => self.reset(rule, key).await,
-            1..30 if is_generous => self.refund(rule, key).await,
+            0 if is_refunded => self.reset(rule, key).await,
+            1..30 if is_refunded => self.refund(rule, key).await,
             30..3_000 => {
                 let other = self.random.usize(..self.world.slots.len());
                 if other != rule {
@@ -73,7 +73,7 @@ impl Client<'_> {
             }
             _ => self.check(rule, key).await,
         }
-        // Some come in bursts, as people's requests do.
+        // Some requests come in bursts, like real traffic.
         if self.random.u8(..4) > 0 {
             tokio::time::sleep(Duration::from_millis(self.random.u64(..6))).await;
         }
@@ -99,7 +99,7 @@ impl Client<'_> {
         self.note(&rules, key, call, answer).await;
     }
 
-    /// Tells the oracle what came of a call.
+    /// Sends the result of a call to the oracle.
     async fn note(
         &mut self,
         rules: &[usize],
@@ -113,30 +113,30 @@ impl Client<'_> {
             Err(error) => return self.failed(rules, call, &error),
         };
         let is_allowed = decisions.iter().all(Decision::is_allowed);
-        tally.add(if is_allowed { Count::Admitted } else { Count::Denied });
+        tally.add(if is_allowed { Count::Allowed } else { Count::Denied });
         if decisions.iter().any(Decision::is_degraded) {
             tally.add(Count::Degraded);
-            world.tell(Event::Trouble { from: call.start, to: call.end });
+            world.send(Event::Trouble { from: call.start, to: call.end });
         }
-        let is_generous = key.is_multiple_of(GENEROUS);
-        let gives_back = is_allowed && is_generous && self.random.u8(..10) == 0;
+        let is_refunded = key.is_multiple_of(REFUNDED);
+        let rolls_back = is_allowed && is_refunded && self.random.u8(..10) == 0;
         for (rule, decision) in rules.iter().copied().zip(&decisions) {
             let call = Call { cost: decision.cost(), ..call };
             let slot = &world.slots[rule];
             if decision.rule() != slot.name {
-                world.wrong(format!("{} was asked and {} answered", slot.name, decision.rule()));
+                world.wrong(format!("{} was checked, but {} decided", slot.name, decision.rule()));
             }
             if decision.is_degraded() {
                 self.degraded(rule, key, call, is_allowed);
-            } else if is_allowed && !gives_back {
-                world.tell(Event::Admitted { rule, key, alone: None, call });
-            } else if !decision.is_allowed() && !is_generous && !slot.blocks() {
-                world.tell(Event::Refused { rule, key, call });
+            } else if is_allowed && !rolls_back {
+                world.send(Event::Allowed { rule, key, alone: None, call });
+            } else if !decision.is_allowed() && !is_refunded && !slot.blocks() {
+                world.send(Event::Denied { rule, key, call });
             }
         }
-        if gives_back {
-            // It does not count, whatever comes of it: nothing is stated about when it ceases to.
-            tally.add(Count::GivenBack);
+        if rolls_back {
+            // A rollback in flight may or may not have been applied, so such calls are not judged.
+            tally.add(Count::RolledBack);
             if self.random.u8(..4) == 0 {
                 tokio::time::sleep(Duration::from_millis(self.random.u64(..400))).await;
             }
@@ -144,16 +144,16 @@ impl Client<'_> {
         }
     }
 
-    /// Holds an answer that the storage did not give to the mode of its rule.
+    /// Checks a decision made without the storage against the failure mode of its rule.
     fn degraded(&self, rule: usize, key: u32, call: Call, is_allowed: bool) {
         let (world, node) = (self.world, self.node);
         match node.modes[rule] {
             FailureMode::Local if is_allowed => {
-                world.tell(Event::Admitted { rule, key, alone: Some(node.number), call });
+                world.send(Event::Allowed { rule, key, alone: Some(node.number), call });
             }
             FailureMode::Local | FailureMode::FailOpen => {}
             _ => world.wrong(format!(
-                "server {}: the closed rule {} was answered without the storage",
+                "server {}: the rule {} fails closed, but was decided without the storage",
                 node.number, world.slots[rule].name
             )),
         }
@@ -162,11 +162,13 @@ impl Client<'_> {
     fn failed(&self, rules: &[usize], call: Call, error: &Error) {
         let world = self.world;
         world.tally.add(Count::Errors);
-        world.tell(Event::Trouble { from: call.start, to: call.end });
+        world.send(Event::Trouble { from: call.start, to: call.end });
         let is_closed = rules.iter().any(|rule| self.node.modes[*rule] == FailureMode::FailClosed);
         if !matches!(error, Error::Storage(_)) || !is_closed {
             let names: Vec<_> = rules.iter().map(|rule| &world.slots[*rule].name).collect();
-            world.wrong(format!("rules {names:?}, none of them closed, failed: {error}"));
+            world.wrong(format!(
+                "rules {names:?} failed, although none of them fails closed: {error}"
+            ));
         }
     }
 
@@ -174,10 +176,10 @@ impl Client<'_> {
         let (word, name) = (format!("k{key}"), &self.world.slots[rule].name);
         self.world.tally.add(Count::Resets);
         let start = clock::now();
-        // Before it is done, for what is admitted right after it.
-        self.world.tell(Event::Reset { rule, key, call: Call { start, end: start, cost: 0 } });
+        // Sent before the reset as well, for requests that are allowed right after it.
+        self.world.send(Event::Reset { rule, key, call: Call { start, end: start, cost: 0 } });
         let _ = self.node.limiter.reset(&word, name).await;
-        self.world.tell(Event::Reset {
+        self.world.send(Event::Reset {
             rule,
             key,
             call: Call { start, end: clock::now(), cost: 0 },
@@ -189,12 +191,12 @@ impl Client<'_> {
         self.world.tally.add(Count::Refunds);
         let cost = self.random.u64(1..4);
         let start = clock::now();
-        self.world.tell(Event::Refunded { rule, key, call: Call { start, end: start, cost } });
+        self.world.send(Event::Refunded { rule, key, call: Call { start, end: start, cost } });
         let _ = self.node.limiter.refund(&word, name, cost).await;
     }
 }
 
-/// Waits for an answer, and says from when to when.
+/// Waits for an answer, and returns its start and end.
 async fn timed<T>(
     world: &World,
     cost: u64,
@@ -207,12 +209,12 @@ async fn timed<T>(
     world.tally.took(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     if took > LONGEST && took > LONGEST + world.lag.since(began) {
         world.wrong(format!(
-            "a call took {took:?}, the machine was late by {:?}",
+            "a call took {took:?}, the machine lagged by {:?}",
             world.lag.since(began)
         ));
     }
     let answer = answer.unwrap_or_else(|_| {
-        let never = throttle_core::StorageError::other("no answer came at all");
+        let never = throttle_core::StorageError::other("no answer arrived");
         Err(Error::Storage(never))
     });
     (Call { start, end, cost }, answer)

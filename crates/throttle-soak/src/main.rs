@@ -1,7 +1,7 @@
-//! Random rules, keys, costs, faults and rule changes against a real Redis, for as long as it is told to,
-//! while an oracle counts what passes and memory and descriptors are watched.
+//! A soak test: random rules, keys, costs, faults and rule changes against a real Redis, for a
+//! given time. An oracle counts the allowed requests, and memory and descriptors are watched.
 //!
-//! It prints the seed that everything is drawn from, and fails if anything was violated.
+//! It prints the seed of all random choices, and fails if any bound was violated.
 
 mod bound;
 mod changes;
@@ -39,13 +39,13 @@ use crate::{
     world::{SERVERS, World},
 };
 
-/// How often memory and descriptors are looked at.
+/// The interval of samples of memory and descriptors.
 const SAMPLED: Duration = Duration::from_millis(500);
-/// How often a line is printed.
-const TOLD: Duration = Duration::from_secs(10);
-/// 99.9 % of the calls are answered within this, on a busy machine too.
+/// The interval of progress lines.
+const PROGRESS: Duration = Duration::from_secs(10);
+/// The time within which 99.9 % of the calls must be answered, on a busy machine too.
 const SLOW: Duration = Duration::from_secs(1);
-/// A soak that admits less in a second says nothing.
+/// The fewest allowed calls per second for a meaningful result.
 const FEWEST: u64 = 50;
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
@@ -61,10 +61,10 @@ fn main() -> ExitCode {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     let (duration, topology) = (options.duration, options.topology);
     println!("soak: seed {seed}, for {duration:?}, on {}", topology.as_str());
-    let told = std::panic::take_hook();
+    let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         PANICS.fetch_add(1, Relaxed);
-        told(info);
+        hook(info);
     }));
     let runtime = tokio::runtime::Runtime::new().expect("the machine has threads");
     let violations = runtime.block_on(soak(seed, options));
@@ -81,17 +81,17 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs a soak, prints how it went, and returns what was violated.
+/// Runs a soak, prints a summary, and returns the violations.
 async fn soak(seed: u64, options: Options) -> Vec<String> {
     let Options { duration, topology, .. } = options;
     let mut random = fastrand::Rng::with_seed(seed);
-    let (events, heard) = mpsc::channel();
+    let (events, received) = mpsc::channel();
     let lag = Arc::<Lag>::default();
     let world = World::start(&mut random, topology, duration, events, Arc::clone(&lag)).await;
-    let world = Arc::new(world.expect("rules that were drawn can be taken"));
+    let world = Arc::new(world.expect("all drawn rules are valid"));
     let watching = tokio::spawn(async move { lag.watch().await });
     let (oracle, tally) = (Oracle::new(world.slots.clone(), SERVERS), Arc::clone(&world.tally));
-    let judging = thread::spawn(move || oracle.run(&heard, &tally));
+    let judging = thread::spawn(move || oracle.run(&received, &tally));
 
     let broken = Arc::<Broken>::default();
     let breaking = faults::break_things(Arc::clone(&world), Arc::clone(&broken), random.fork());
@@ -103,7 +103,7 @@ async fn soak(seed: u64, options: Options) -> Vec<String> {
     let samples = sampling.await.unwrap_or_default();
     watching.abort();
 
-    world.tell(Event::Over);
+    world.send(Event::Over);
     let oracle = tokio::task::spawn_blocking(|| judging.join()).await;
     let oracle = oracle.expect("joining does not panic").expect("the oracle does not panic");
     for node in &world.nodes {
@@ -119,29 +119,29 @@ async fn soak(seed: u64, options: Options) -> Vec<String> {
             .push(format!("99.9 % of the calls were answered within {answered:?}, not {SLOW:?}"));
     }
     if panics > 0 {
-        violations.push(format!("{panics} panics, whose words stand above"));
+        violations.push(format!("{panics} panics, see the messages above"));
     }
     if oracle.judged.0 < duration.as_secs() * FEWEST {
-        violations.push(format!("hardly anything was judged: {:?}", oracle.judged));
+        violations.push(format!("too few calls were judged: {:?}", oracle.judged));
     }
     violations
 }
 
-/// Looks at the process until the soak is over, and prints a line at times.
+/// Samples the process until the soak is over, and prints progress lines.
 async fn sample(world: Arc<World>) -> Vec<Sample> {
-    let (began, mut samples, mut told) = (Instant::now(), Vec::new(), Duration::ZERO);
+    let (began, mut samples, mut reported) = (Instant::now(), Vec::new(), Duration::ZERO);
     while !world.is_over() {
         tokio::time::sleep(SAMPLED).await;
         match Sample::take() {
             Ok(sample) => samples.push(sample),
             Err(error) => {
-                world.wrong(format!("the process cannot be looked at: {error}"));
+                world.wrong(format!("the process cannot be sampled: {error}"));
                 return samples;
             }
         }
-        if began.elapsed() >= told + TOLD {
-            told += TOLD;
-            report::line(told, &world, samples[samples.len() - 1]);
+        if began.elapsed() >= reported + PROGRESS {
+            reported += PROGRESS;
+            report::line(reported, &world, samples[samples.len() - 1]);
         }
     }
     samples

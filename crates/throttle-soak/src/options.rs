@@ -1,14 +1,14 @@
-//! What the command line says.
+//! The command line options.
 
 use std::time::Duration;
 
 pub(crate) const USAGE: &str = "usage: soak [DURATION] [--seed N] [--topology T]
 
   DURATION       such as 90s, 30m or 2h; default 2m
-  --seed N       draws what a run with this seed drew; default: another seed each time
-  --topology T   what the servers share: redis (the default), tls, sentinel or cluster";
+  --seed N       repeats the random choices of a run with this seed; default: a new seed
+  --topology T   the shared storage: redis (the default), tls, sentinel or cluster";
 
-/// What the servers share.
+/// The shared storage.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) enum Topology {
     #[default]
@@ -31,7 +31,7 @@ impl Topology {
     }
 }
 
-/// How long, from which seed, and on what.
+/// The duration, the seed and the storage of a soak.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Options {
     pub(crate) duration: Duration,
@@ -40,11 +40,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads arguments.
+    /// Parses the arguments.
     ///
     /// # Errors
     ///
-    /// What is wrong, for whoever typed it.
+    /// Returns a message about the first invalid argument.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let (seed, topology) = Default::default();
         let mut options = Self { duration: Duration::from_secs(120), seed, topology };
@@ -53,17 +53,18 @@ impl Options {
             if argument == "--seed" {
                 let number = arguments.next().unwrap_or_default();
                 let seed = number.parse();
-                options.seed =
-                    Some(seed.map_err(|_| format!("{number:?} is no seed: a whole number is"))?);
+                options.seed = Some(
+                    seed.map_err(|_| format!("{number:?} is not a seed: use a whole number"))?,
+                );
             } else if argument == "--topology" {
                 let name = arguments.next().unwrap_or_default();
                 let named = Topology::ALL.into_iter().find(|one| one.as_str() == name);
                 options.topology = named.ok_or_else(|| {
-                    format!("{name:?} is no topology: redis, tls, sentinel and cluster are")
+                    format!("{name:?} is not a topology: use redis, tls, sentinel or cluster")
                 })?;
             } else {
                 options.duration = duration(&argument).ok_or_else(|| {
-                    format!("{argument:?} is no duration of 5s or more: 90s, 30m, 2h are")
+                    format!("{argument:?} is not a duration of 5s or more, such as 90s, 30m or 2h")
                 })?;
             }
         }
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_told() {
+    fn invalid_arguments_are_reported() {
         for line in
             ["90", "s", "1s", "-5m", "8µ", "99999999999999999999h", "1000h", "--help", "--seed"]
         {

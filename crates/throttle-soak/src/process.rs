@@ -1,15 +1,15 @@
-//! Memory and descriptors of this process, and whether they stay as they are.
+//! Memory and descriptors of this process, and whether they grow.
 
 use std::{fs, io};
 
-/// The later median of memory may be greater by a quarter of the earlier one, and by so much.
+/// The growth of median memory that is allowed, in addition to a quarter.
 const MORE_BYTES: u64 = 16 << 20;
-/// The later median of descriptors may be greater by so much.
+/// The growth of median descriptors that is allowed.
 const MORE_DESCRIPTORS: u64 = 20;
-/// Fewer samples say nothing.
+/// The fewest samples for a comparison.
 const LEAST: usize = 8;
 
-/// What the process holds at a moment.
+/// The resources of the process at a moment.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sample {
     /// Bytes in memory.
@@ -18,25 +18,27 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Reads what Linux tells of this process.
+    /// Reads the resources of this process from `/proc`.
     ///
     /// # Errors
     ///
-    /// Where there is no `/proc`.
+    /// Returns an error if `/proc` is not available.
     pub(crate) fn take() -> io::Result<Self> {
         let status = fs::read_to_string("/proc/self/status")?;
         let kibibytes = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
-            .ok_or_else(|| io::Error::other("/proc/self/status tells no VmRSS"))?;
+            .ok_or_else(|| io::Error::other("/proc/self/status has no VmRSS"))?;
         let descriptors = fs::read_dir("/proc/self/fd")?.count() as u64;
         Ok(Self { resident: kibibytes << 10, descriptors })
     }
 }
 
-/// Says what grew. The first quarter of the samples is the time to warm up; of the rest the median of
-/// the later half is compared with that of the earlier one.
+/// Returns a description of each resource that grew.
+///
+/// The first quarter of the samples is warm-up. Of the rest, the median of the later half is
+/// compared with that of the earlier half.
 pub(crate) fn grown(samples: &[Sample]) -> Vec<String> {
     let warm = &samples[samples.len() / 4..];
     if warm.len() < LEAST {
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_is_told_and_warming_up_is_not() {
+    fn growth_is_reported_and_warm_up_is_not() {
         assert!(grown(&samples((0..100).map(|i| i.min(25)))).is_empty());
         assert!(grown(&samples((0..100).map(|i| 40 + i % 30))).is_empty());
         let found = grown(&samples((0..100).map(|i| 40 + i)));
@@ -83,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_is_open_is_counted() {
+    fn an_open_descriptor_is_counted() {
         let before = Sample::take().unwrap();
         let held: Vec<_> = (0..50).map(|_| fs::File::open("/proc/self/status").unwrap()).collect();
         let after = Sample::take().unwrap();

@@ -1,10 +1,10 @@
-//! What is printed.
+//! The printed output.
 
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{faults::Broken, oracle::Oracle, process::Sample, world::World};
 
-/// Prints how it goes.
+/// Prints a progress line.
 pub(crate) fn line(elapsed: Duration, world: &World, sample: Sample) {
     println!(
         "{:>5} s: {}; {} MiB, {} descriptors",
@@ -15,7 +15,7 @@ pub(crate) fn line(elapsed: Duration, world: &World, sample: Sample) {
     );
 }
 
-/// Returns how it went.
+/// Returns the summary.
 pub(crate) fn summary(
     seed: u64,
     world: &World,
@@ -24,8 +24,7 @@ pub(crate) fn summary(
     samples: &[Sample],
 ) -> String {
     let mut text = format!("soak: seed {seed}\n  {}\n", world.tally);
-    let _ =
-        writeln!(text, "  judged: {} admissions, {} refusals", oracle.judged.0, oracle.judged.1);
+    let _ = writeln!(text, "  judged: {} allowed, {} rejected", oracle.judged.0, oracle.judged.1);
     let faults: Vec<_> = broken.kinds().iter().map(|(kind, n)| format!("{n} {kind}")).collect();
     let _ = writeln!(text, "  faults: {}", faults.join(", "));
     let reconnects: u64 = world.nodes.iter().map(|node| node.redis.stats().reconnects).sum();
@@ -33,13 +32,13 @@ pub(crate) fn summary(
     let back = broken.longest();
     let _ = writeln!(
         text,
-        "  {reconnects} reconnects, circuits opened {opened} times, back within {back:?}"
+        "  {reconnects} reconnects, circuits opened {opened} times, recovered within {back:?}"
     );
     let leases = world.nodes.iter().filter_map(|node| node.storage.stats().leases);
-    let answered: u64 = leases.map(|stats| stats.allowed).sum();
+    let leased: u64 = leases.map(|stats| stats.allowed).sum();
     let denials = world.nodes.iter().filter_map(|node| node.storage.stats().denials);
-    let refused: u64 = denials.map(|stats| stats.hits).sum();
-    let _ = writeln!(text, "  {answered} answered from leases, {refused} denials at hand");
+    let cached: u64 = denials.map(|stats| stats.hits).sum();
+    let _ = writeln!(text, "  {leased} allowed from leases, {cached} denied from the denial cache");
     if let (Some(first), Some(last)) = (samples.get(samples.len() / 4), samples.last()) {
         let [before, after] = [first, last].map(|sample| sample.resident >> 20);
         let _ = writeln!(

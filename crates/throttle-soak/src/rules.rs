@@ -1,4 +1,4 @@
-//! Random rules, and what each of them may become while it serves.
+//! Random rules, and their random successors.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use throttle_resilience::{FailureMode, LeaseBudget};
 
 use crate::bound::Bound;
 
-/// How many rules there are: of each algorithm three.
+/// The number of rules: three of each algorithm.
 pub(crate) const RULES: usize = 3 * Algorithm::ALL.len();
-/// No rule has a longer window; no bucket takes longer than twice that to drain.
+/// The longest window, in milliseconds. A bucket takes at most twice that to drain.
 const LONGEST: u64 = 2_000;
 
-/// Holds a rule as it is at first, and what all its successors have in common.
+/// A rule as it is at first, and the properties that all its successors share.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) name: String,
     pub(crate) rule: Rule,
-    /// How much of its limit servers may hold, for a rule that is leased.
-    accuracy: Option<u32>,
+    /// The lease budget in percent, for a leased rule.
+    lease_budget: Option<u32>,
     blocks: bool,
 }
 
 impl Slot {
-    /// Draws all rules, of every algorithm some, leased and not.
+    /// Draws all rules: some of each algorithm, leased and not.
     pub(crate) fn draw_all(random: &mut fastrand::Rng) -> Vec<Self> {
         (0..RULES).map(|number| Self::draw(number, random)).collect()
     }
@@ -32,23 +32,23 @@ impl Slot {
         let name = format!("r{number}");
         let algorithm = Algorithm::ALL[number % Algorithm::ALL.len()];
         let is_leased = number / Algorithm::ALL.len() == 1 && algorithm != Algorithm::LeakyBucket;
-        let accuracy = is_leased.then(|| random.u32(10..40));
+        let lease_budget = is_leased.then(|| random.u32(10..40));
         let blocks = !is_leased && number % 7 == 3;
         let rule = Rule::new(&name, 1, Duration::from_secs(1)).algorithm(algorithm);
-        let mut slot = Self { name, rule, accuracy, blocks };
+        let mut slot = Self { name, rule, lease_budget, blocks };
         slot.rule = slot.draw_rule(algorithm, random);
         slot
     }
 
     pub(crate) fn is_leased(&self) -> bool {
-        self.accuracy.is_some()
+        self.lease_budget.is_some()
     }
 
-    pub(crate) fn accuracy(&self) -> Option<LeaseBudget> {
-        self.accuracy.map(LeaseBudget::percent)
+    pub(crate) fn lease_budget(&self) -> Option<LeaseBudget> {
+        self.lease_budget.map(LeaseBudget::percent)
     }
 
-    /// Returns whether it may shut a key, which refuses for longer than the limit does.
+    /// Returns whether it blocks keys, which rejects for longer than the limit does.
     pub(crate) fn blocks(&self) -> bool {
         self.blocks
     }
@@ -57,11 +57,12 @@ impl Slot {
         bound_of(&self.rule)
     }
 
-    /// Draws what the rule becomes: mostly another limit, which keeps the counts, sometimes another rule.
+    /// Draws the rule's successor: mostly another limit, which keeps the counts, sometimes another
+    /// rule.
     pub(crate) fn successor(&self, now: &Rule, random: &mut fastrand::Rng) -> Rule {
         let bound = bound_of(now);
         if random.u8(..4) > 0 {
-            // A log takes no more in Redis.
+            // The largest limit of a log in Redis.
             let limit = (bound.limit * random.u64(50..200) / 100).clamp(1, 10_000);
             let burst = if random.bool() || self.is_leased() {
                 bound.burst
@@ -80,7 +81,7 @@ impl Slot {
     }
 
     fn draw_rule(&self, algorithm: Algorithm, random: &mut fastrand::Rng) -> Rule {
-        // A key is leased that is asked for often, and windows must be long enough to hold permits.
+        // Only hot keys are leased, and windows must be long enough to hold permits.
         let (shortest, rate) = if self.is_leased() { (500, 60..300) } else { (50, 3..80) };
         let window = random.u64(shortest..=LONGEST);
         let limit = (random.u64(rate) * window / 1_000).max(1);
@@ -112,12 +113,12 @@ impl Slot {
     }
 }
 
-/// Returns what a rule states.
+/// Returns the bound of a rule.
 pub(crate) fn bound_of(rule: &Rule) -> Bound {
-    Bound::of(&rule.check().expect("only rules that can be taken are drawn"))
+    Bound::of(&rule.check().expect("all drawn rules are valid"))
 }
 
-/// Draws what a rule does while the storage is gone.
+/// Draws a failure mode.
 pub(crate) fn draw_mode(random: &mut fastrand::Rng) -> FailureMode {
     [FailureMode::FailClosed, FailureMode::FailOpen, FailureMode::Local][random.usize(..3)]
 }
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_drawn_and_becomes_of_it_can_be_taken_and_is_soon_forgotten() {
+    fn all_drawn_rules_and_successors_are_valid_and_have_short_lifetimes() {
         for seed in 0..50 {
             let mut random = fastrand::Rng::with_seed(seed);
             let slots = Slot::draw_all(&mut random);

@@ -1,5 +1,5 @@
-//! What the servers share: one Redis, a master with replicas and sentinels, or a cluster; and what can
-//! happen to it.
+//! The shared storage (one Redis, a master with replicas and sentinels, or a cluster) and its
+//! faults.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use throttle_testbed::{Cluster, Proxy, Sentinels, Server};
 
 use crate::{load::HOT, options::Topology};
 
-/// What happens to one Redis.
+/// The faults of a single Redis.
 const OF_ONE: &[&str] = &[PAUSED, KILLED, FLUSHED, FULL];
-/// What happens to a master that has replicas.
+/// The faults of a master with replicas.
 const OF_A_MASTER: &[&str] = &[PAUSED, KILLED, REPLACED, FLUSHED];
-/// What happens to a cluster.
+/// The faults of a cluster.
 const OF_A_CLUSTER: &[&str] = &[PAUSED, KILLED, REPLACED, MOVED, FLUSHED];
 
-/// How long a server of Redis may take for what others wait for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for a change of a Redis server.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const PAUSED: &str = "Redis paused";
 const KILLED: &str = "Redis killed";
@@ -25,7 +25,7 @@ const MOVED: &str = "slot moved";
 const FLUSHED: &str = "scripts flushed";
 const FULL: &str = "Redis full";
 
-/// Holds the servers of Redis.
+/// The Redis servers.
 #[derive(Debug)]
 pub(crate) enum Shared {
     One(Server),
@@ -33,11 +33,11 @@ pub(crate) enum Shared {
     Cluster(Cluster),
 }
 
-/// A fault that has begun and is to be ended.
+/// A fault that has begun and has not ended.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: &'static str,
-    /// The place of the server that it happens to.
+    /// The index of the affected server.
     victim: usize,
 }
 
@@ -51,8 +51,8 @@ impl Shared {
         }
     }
 
-    /// Starts a proxy where the servers can have one: who is asked for another address by those that it
-    /// reaches does without.
+    /// Starts a proxy if the topology allows one. Clients of sentinels and clusters connect to the
+    /// addresses that these report, and so would bypass a proxy.
     pub(crate) async fn proxy(&self) -> Option<Proxy> {
         match self {
             Self::One(server) => Some(Proxy::start(server.address()).await),
@@ -60,7 +60,7 @@ impl Shared {
         }
     }
 
-    /// Returns a builder of a storage in it.
+    /// Returns a builder of a storage on it.
     pub(crate) fn storage(&self, proxy: Option<&Proxy>) -> RedisStorageBuilder {
         match self {
             Self::One(server) => {
@@ -80,12 +80,12 @@ impl Shared {
         }
     }
 
-    /// Returns whether another server takes the place of one that is gone.
+    /// Returns whether another server takes over when one fails.
     pub(crate) fn is_replicated(&self) -> bool {
         !matches!(self, Self::One(_))
     }
 
-    /// Draws what happens.
+    /// Draws a fault.
     pub(crate) fn draw(&self, random: &mut fastrand::Rng) -> &'static str {
         let kinds = match self {
             Self::One(_) => OF_ONE,
@@ -95,17 +95,17 @@ impl Shared {
         kinds[random.usize(..kinds.len())]
     }
 
-    /// Returns whether charges are lost by it: replicas are told of them afterwards.
+    /// Returns whether a fault loses charges: replication is asynchronous.
     pub(crate) fn loses(&self, kind: &str) -> bool {
         match self {
             Self::One(_) => kind == KILLED,
             Self::Sentinels(_) => kind != FLUSHED,
-            // A replica that is asked to takes over when it has everything.
+            // A requested failover waits until the replica has all data.
             Self::Cluster(_) => kind == PAUSED || kind == KILLED,
         }
     }
 
-    /// Begins it, and waits until another has taken over, if one does.
+    /// Begins a fault, and waits until another server has taken over, if one does.
     pub(crate) fn begin(&self, kind: &'static str, random: &mut fastrand::Rng) -> Fault {
         let victim = match self {
             Self::One(server) => {
@@ -118,18 +118,18 @@ impl Shared {
         Fault { kind, victim }
     }
 
-    /// Ends it, and waits until all servers of Redis are well.
+    /// Ends a fault, and waits until all Redis servers are healthy.
     pub(crate) fn end(&self, fault: Fault) {
         match self {
             Self::One(server) => end_at(server, fault.kind),
             Self::Sentinels(sentinels) => {
                 end_at(&sentinels.servers()[fault.victim], fault.kind);
-                sentinels.wait_until_ok(PATIENCE);
+                sentinels.wait_until_ok(TIMEOUT);
             }
             Self::Cluster(cluster) => {
                 let server = cluster.servers().nth(fault.victim);
-                end_at(server.expect("it was there"), fault.kind);
-                cluster.wait_until_ok(PATIENCE);
+                end_at(server.expect("the cluster has this server"), fault.kind);
+                cluster.wait_until_ok(TIMEOUT);
             }
         }
     }
@@ -160,10 +160,10 @@ fn begin_at_master(sentinels: &Sentinels, kind: &str) -> usize {
         FLUSHED => begin_at(master, kind),
         _ => {
             begin_at(master, kind);
-            sentinels.wait_for_new_master(master, PATIENCE);
+            sentinels.wait_for_new_master(master, TIMEOUT);
         }
     }
-    place(sentinels.servers().iter(), master)
+    index_of(sentinels.servers().iter(), master)
 }
 
 fn begin_in_cluster(cluster: &Cluster, kind: &str, random: &mut fastrand::Rng) -> usize {
@@ -180,12 +180,12 @@ fn begin_in_cluster(cluster: &Cluster, kind: &str, random: &mut fastrand::Rng) -
         FLUSHED => begin_at(master, kind),
         _ => {
             begin_at(master, kind);
-            cluster.wait_until_ok(PATIENCE);
+            cluster.wait_until_ok(TIMEOUT);
         }
     }
-    place(cluster.servers(), master)
+    index_of(cluster.servers(), master)
 }
 
-fn place<'a>(mut servers: impl Iterator<Item = &'a Server>, of: &Server) -> usize {
-    servers.position(|server| server.port() == of.port()).expect("it is one of them")
+fn index_of<'a>(mut servers: impl Iterator<Item = &'a Server>, of: &Server) -> usize {
+    servers.position(|server| server.port() == of.port()).expect("the server is one of them")
 }

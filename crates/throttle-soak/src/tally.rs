@@ -1,4 +1,4 @@
-//! Counts of what came of the calls.
+//! Counts of the results of calls.
 
 use std::{
     fmt,
@@ -6,27 +6,27 @@ use std::{
     time::Duration,
 };
 
-/// What is counted.
+/// A kind of event that is counted.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Count {
     Calls,
-    Admitted,
+    Allowed,
     Denied,
     Degraded,
     Errors,
-    GivenBack,
+    RolledBack,
     Refunds,
     Resets,
     Changes,
 }
 
 const COUNTS: usize = Count::Changes as usize + 1;
-/// Times are counted in steps of so many microseconds,
+/// The resolution of measured times, in microseconds.
 const STEP: u64 = 100;
-/// up to four seconds; what takes longer counts as that.
+/// The number of steps: up to four seconds. Longer times count as that.
 const STEPS: usize = 40_000;
 
-/// Holds counts that all tasks add to.
+/// The counts, shared by all tasks.
 #[derive(Debug)]
 pub(crate) struct Tally {
     counts: [AtomicU64; COUNTS],
@@ -53,14 +53,14 @@ impl Tally {
         self.counts[what as usize].load(Relaxed)
     }
 
-    /// Takes note of how long a call took, in microseconds.
+    /// Records the duration of a call, in microseconds.
     pub(crate) fn took(&self, micros: u64) {
         let step = usize::try_from(micros / STEP).unwrap_or(STEPS);
         self.times[step.min(STEPS - 1)].fetch_add(1, Relaxed);
         self.longest.fetch_max(micros, Relaxed);
     }
 
-    /// Returns the time within which so many of a thousand calls were answered.
+    /// Returns a quantile of the durations, in thousandths.
     pub(crate) fn within(&self, of_a_thousand: u64) -> Duration {
         let all: u64 = self.times.iter().map(|step| step.load(Relaxed)).sum();
         let mut left = (all * of_a_thousand).div_ceil(1_000);
@@ -85,16 +85,16 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use Count::{
-            Admitted, Calls, Changes, Degraded, Denied, Errors, GivenBack, Refunds, Resets,
+            Allowed, Calls, Changes, Degraded, Denied, Errors, Refunds, Resets, RolledBack,
         };
-        let [calls, admitted, denied] = [Calls, Admitted, Denied].map(|what| self.count(what));
+        let [calls, allowed, denied] = [Calls, Allowed, Denied].map(|what| self.count(what));
         let [degraded, errors] = [Degraded, Errors].map(|what| self.count(what));
-        let [given_back, refunds] = [GivenBack, Refunds].map(|what| self.count(what));
+        let [rolled_back, refunds] = [RolledBack, Refunds].map(|what| self.count(what));
         let [resets, changes] = [Resets, Changes].map(|what| self.count(what));
         write!(
             f,
-            "{calls} calls: {admitted} admitted, {denied} denied ({degraded} of both degraded), {errors} \
-             errors; {given_back} given back, {refunds} refunds, {resets} resets, {changes} rule changes; \
+            "{calls} calls: {allowed} allowed, {denied} denied ({degraded} of both degraded), {errors} \
+             errors; {rolled_back} rolled back, {refunds} refunds, {resets} resets, {changes} rule changes; \
              p99.9 {:?}, longest {:?}; {} violations",
             self.within(999),
             self.longest(),
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_that_most_calls_took_is_found() {
+    fn quantiles_of_durations_are_found() {
         let tally = Tally::new();
         for micros in (0..999).map(|_| 950).chain([3_000_000]) {
             tally.took(micros);

@@ -1,4 +1,5 @@
-//! A Redis, and servers that share limits in it, each through a proxy of its own where it can have one.
+//! A Redis and the instances that share limits in it, each behind its own proxy if the topology
+//! allows one.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -21,12 +22,12 @@ use crate::{
 };
 
 pub(crate) const SERVERS: usize = 4;
-/// A rule that nobody reaches the limit of, to see whether the storage is back.
+/// A rule whose limit is never reached, used to check whether the storage has recovered.
 pub(crate) const PROBE: &str = "probe";
-/// So many keys of it lie on every master of a cluster, very likely.
+/// The number of probe keys: enough that every master of a cluster very likely has one.
 const PROBES: usize = 8;
 
-/// All that the tasks of a soak share.
+/// The state that all tasks of a soak share.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) shared: Shared,
@@ -36,11 +37,11 @@ pub(crate) struct World {
     pub(crate) lag: Arc<Lag>,
     pub(crate) end: Instant,
     events: mpsc::Sender<Event>,
-    /// What was violated that the oracle does not look at.
+    /// Violations that are visible at once, without the oracle.
     wrong: Mutex<Vec<String>>,
 }
 
-/// One of the servers that share the limits.
+/// One of the instances that share the limits.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) number: usize,
@@ -48,16 +49,16 @@ pub(crate) struct Node {
     pub(crate) limiter: Limiter,
     pub(crate) storage: Resilient,
     pub(crate) redis: RedisStorage,
-    /// By the number of the rule.
+    /// The failure modes, by the number of the rule.
     pub(crate) modes: Vec<FailureMode>,
 }
 
 impl World {
-    /// Starts everything.
+    /// Starts Redis and all instances.
     ///
     /// # Errors
     ///
-    /// What could not be started.
+    /// Returns an error if an instance rejects its rules.
     pub(crate) async fn start(
         random: &mut fastrand::Rng,
         topology: Topology,
@@ -83,18 +84,18 @@ impl World {
         Instant::now() >= self.end
     }
 
-    /// Tells the oracle.
-    pub(crate) fn tell(&self, event: Event) {
-        self.events.send(event).expect("the oracle listens until it is told that all is over");
+    /// Sends an event to the oracle.
+    pub(crate) fn send(&self, event: Event) {
+        self.events.send(event).expect("the oracle receives until the last event");
     }
 
-    /// Takes note of a violation that can be seen at once.
+    /// Records a violation that is visible at once.
     pub(crate) fn wrong(&self, what: String) {
         eprintln!("soak: VIOLATION: {what}");
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// Returns what was violated so far, but for what the oracle found.
+    /// Returns the violations so far, except those that the oracle found.
     pub(crate) fn wrongs(&self) -> Vec<String> {
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -126,7 +127,7 @@ impl Node {
         Ok(Self { number, proxy, limiter, storage, redis, modes })
     }
 
-    /// Says what Redis answers to each of the probes, without anything between.
+    /// Returns Redis's answer to each probe, without any wrapper.
     pub(crate) async fn answers(&self) -> String {
         let limiter = Limiter::new(self.redis.clone());
         let mut answers = Vec::new();
@@ -176,8 +177,8 @@ fn protected(
         .instances(SERVERS as u64)
         .failure_modes(modes);
     for slot in slots {
-        if let Some(accuracy) = slot.accuracy() {
-            storage = storage.lease(&slot.name, accuracy);
+        if let Some(lease_budget) = slot.lease_budget() {
+            storage = storage.lease(&slot.name, lease_budget);
         }
     }
     if random.bool() {

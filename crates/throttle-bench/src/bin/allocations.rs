@@ -1,4 +1,4 @@
-//! Counts allocations and bytes, beside the peers; the program beside it takes the time.
+//! Allocations and bytes, compared with other limiters; the main program measures times.
 //!
 //! `cargo run --release -p throttle-bench --bin allocations`
 
@@ -32,13 +32,13 @@ const KEYS: u32 = 1_000_000;
 
 fn main() {
     println!(
-        "allocations of a request beyond those of the bare router\n| variant | admitted | refused |\n| --- | --- | --- |"
+        "allocations of a request beyond those of the bare router\n| variant | allowed | rejected |\n| --- | --- | --- |"
     );
     let base = per_request(bare());
     for (name, layered) in [("tower_governor", governor as fn(_) -> _), ("RateThrottle", ours)] {
-        let (admitted, refused) = (layered(1_000_000), layered(1));
-        let (admitted, refused) = (per_request(admitted) - base, per_request(refused) - base);
-        println!("| {name} | {admitted:+.0} | {refused:+.0} |");
+        let (allowed, rejected) = (layered(1_000_000), layered(1));
+        let (allowed, rejected) = (per_request(allowed) - base, per_request(rejected) - base);
+        println!("| {name} | {allowed:+.0} | {rejected:+.0} |");
     }
 
     println!(
@@ -121,6 +121,6 @@ fn bytes(mut ask: impl FnMut(IpAddr)) -> usize {
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
-        Poll::Pending => unreachable!("memory answers at once"),
+        Poll::Pending => unreachable!("memory answers immediately"),
     }
 }

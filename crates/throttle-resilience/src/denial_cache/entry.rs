@@ -97,7 +97,7 @@ impl Entry {
     }
 
     /// Returns whether one of the rules blocks the key.
-    pub(super) fn is_shut(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.rules.iter().any(|one| one.verdict.blocked)
     }
 

@@ -201,7 +201,7 @@ impl OfKey {
 
     fn remember(&mut self, entry: Entry, now: Instant) {
         // A denial changes nothing for others but by shutting the key.
-        let shuts = entry.is_shut();
+        let shuts = entry.is_blocked();
         self.entries.retain(|old| !shuts && !old.is_stale(now) && !old.is_of(&entry));
         if self.entries.len() >= OF_KEY {
             self.entries.swap_remove(0);

@@ -337,7 +337,7 @@ impl Lease {
         self.plan.max_contention_wait().map_or(0, |most| doubled.min(most.get()))
     }
 
-    /// Until `until`, pauses fetching and rejects requests that need at least `need` more than is
+    /// Pauses fetching until `until`, and rejects requests that need at least `need` more than is
     /// held.
     pub(super) fn pause(&mut self, need: u64, until: Micros) {
         self.shortage = Some(Shortage { need, until });

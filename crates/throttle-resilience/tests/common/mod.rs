@@ -20,7 +20,7 @@ use throttle_core::{
 };
 use throttle_memory::MemoryStorage;
 
-/// A rule whose window does not end during a test, except if the year does.
+/// Returns a rule whose window does not end during a test, except if the year does.
 pub(crate) fn fixed(name: &str, limit: u64) -> Rule {
     Rule::new(name, limit, Duration::from_secs(365 * 86_400)).algorithm(Algorithm::FixedWindow)
 }

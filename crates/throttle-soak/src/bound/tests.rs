@@ -1,7 +1,7 @@
 use super::*;
 
 const WINDOW: u64 = 1_000_000;
-/// Those by which the limit passes at once, and no more.
+/// The algorithms that allow exactly the limit at once.
 const ALL: &[Algorithm] = &Algorithm::ALL;
 
 fn bound(algorithm: Algorithm) -> Bound {
@@ -22,17 +22,17 @@ fn the_limit_at_once_is_no_violation_and_one_more_is() {
         let beyond = calls((0..11).map(|i| 5_000 + i));
         let excess = bound(algorithm).exceeded(&beyond, 0).expect("one too many");
         assert_eq!((excess.passed, excess.most), (11, 10), "{algorithm}");
-        assert_eq!(bound(algorithm).exceeded(&beyond, 1), None, "{algorithm}: one was given back");
+        assert_eq!(bound(algorithm).exceeded(&beyond, 1), None, "{algorithm}: one was refunded");
     }
 }
 
 #[test]
-fn one_too_many_is_found_amid_hours_of_what_is_allowed() {
+fn one_too_many_is_found_in_hours_of_allowed_calls() {
     for &algorithm in ALL {
-        // Nine in most seconds, and never all ten in a stretch of one.
+        // Nine in most seconds, and never all ten within one second.
         let mut all = calls((0..36_000).map(|i| 1_000_000 + 112 * i));
         assert_eq!(bound(algorithm).exceeded(&all, 0), None, "{algorithm}");
-        // A bucket has kept some, and the counter may admit what the log does not.
+        // A bucket may have tokens left, and the counter may allow requests that the log does not.
         let extra = match algorithm {
             Algorithm::FixedWindow | Algorithm::SlidingWindowLog => 3,
             _ => 11,
@@ -44,7 +44,7 @@ fn one_too_many_is_found_amid_hours_of_what_is_allowed() {
 }
 
 #[test]
-fn what_comes_back_after_a_window_may_pass_again() {
+fn permits_freed_after_a_window_may_be_used_again() {
     for &algorithm in ALL {
         let full = |at: u64| (0..10).map(move |_| at);
         let pause = if algorithm == Algorithm::FixedWindow { 1 } else { 1_001 };
@@ -56,10 +56,10 @@ fn what_comes_back_after_a_window_may_pass_again() {
 }
 
 #[test]
-fn a_call_that_may_have_been_charged_outside_of_a_stretch_does_not_count_in_it() {
+fn a_call_that_may_have_been_charged_outside_an_interval_does_not_count() {
     for &algorithm in ALL {
         let mut all = calls((0..10).map(|i| 5_100 + i));
-        // It may have been charged at any moment of four seconds.
+        // The call may have been charged at any moment of four seconds.
         all.push(Call { start: 2_500_000, end: 6_500_000, cost: 1 });
         assert_eq!(bound(algorithm).exceeded(&all, 0), None, "{algorithm}");
     }
@@ -71,7 +71,7 @@ fn costs_and_bursts_count() {
     let cost = |at: u64, cost| Call { start: at, end: at + 100, cost };
     assert_eq!(token.exceeded(&[cost(10, 4), cost(100_200, 1)], 0), None);
     assert!(token.exceeded(&[cost(10, 4), cost(100, 1)], 0).is_some());
-    // Long calls do not hide what short ones show.
+    // Long calls do not hide an excess of short ones.
     let hidden = [cost(10, 4), cost(200, 1), Call { start: 0, end: 900_000, cost: 1 }];
     assert!(token.exceeded(&hidden, 0).is_some());
     let share = Bound { limit: 7, ..token }.share(3);
@@ -80,9 +80,9 @@ fn costs_and_bursts_count() {
 }
 
 #[test]
-fn a_counter_of_aligned_windows_is_held_to_what_is_left_of_the_one_before() {
+fn an_aligned_counter_includes_the_weight_of_the_previous_window() {
     let counter = bound(Algorithm::SlidingWindowCounter);
-    // Ten at the beginning of a window have faded by half in the middle of the next.
+    // Ten at the start of a window have half their weight in the middle of the next one.
     let ten = |at: u64, n: u64| calls((0..10).map(|i| 5_100 + i).chain((0..n).map(|i| at + i)));
     assert_eq!(counter.exceeded(&ten(6_505, 5), 0), None);
     let excess = counter.exceeded(&ten(6_495, 6), 0).expect("one too many");

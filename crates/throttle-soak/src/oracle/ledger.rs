@@ -1,4 +1,4 @@
-//! What is known of one key under one rule, and how it is judged.
+//! The record of one key under one rule, and how it is judged.
 
 use std::collections::HashMap;
 
@@ -10,21 +10,21 @@ use crate::{
     rules::Slot,
 };
 
-/// By then every call that began earlier has told what came of it.
-pub(crate) const SETTLED: u64 = 2_000_000;
+/// The time after which every call that began earlier has reported its result.
+pub(crate) const FINAL_AFTER: u64 = 2_000_000;
 
-/// Holds the calls of one key under one rule that may still count.
+/// The calls of one key under one rule that may still count.
 #[derive(Default, Debug)]
 pub(crate) struct Ledger {
     pub(crate) shared: Vec<Call>,
-    /// By which server alone, while the shared storage was gone.
+    /// Calls allowed locally while the shared storage was down, by instance.
     pub(crate) alone: HashMap<usize, Vec<Call>>,
-    pub(crate) refused: Vec<Call>,
+    pub(crate) rejected: Vec<Call>,
     pub(crate) refunds: Vec<Call>,
     pub(crate) resets: Vec<Gap>,
 }
 
-/// What a ledger is judged by.
+/// The data by which a ledger is judged.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct View<'a> {
     pub(crate) slot: &'a Slot,
@@ -34,25 +34,25 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// Returns how many refusals were judged, and what was violated. That is told once: the calls that
-    /// show it are dropped, and nothing more is said of their time.
+    /// Returns the number of judged rejections, and the violations. Each violation is reported
+    /// once: its calls are dropped, and their time is not judged again.
     pub(crate) fn judge(&self, ledger: &mut Ledger, now: u64) -> (u64, Vec<String>) {
         let mut found = Vec::new();
         let given_back = ledger.refunds.iter().map(|call| call.cost).sum();
         if let Some(what) = self.too_many(&ledger.shared, &ledger.resets, given_back, |bound| bound)
         {
-            found.push(format!("all servers together: {what}"));
+            found.push(format!("all instances together: {what}"));
             ledger.shared.clear();
             ledger.resets.push(Gap { from: 0, to: now });
         }
         for (server, calls) in &mut ledger.alone {
             let share = |bound: Bound| bound.share(self.servers);
             if let Some(what) = self.too_many(calls, &ledger.resets, given_back, share) {
-                found.push(format!("server {server} alone, by its share: {what}"));
+                found.push(format!("instance {server} by its local share: {what}"));
                 calls.clear();
             }
         }
-        let judged = self.refusals(ledger, now, &mut found);
+        let judged = self.rejections(ledger, now, &mut found);
         (judged, found)
     }
 
@@ -67,39 +67,40 @@ impl View<'_> {
         stretches.into_iter().find_map(|(bound, calls)| {
             let bound = by(bound);
             let excess = bound.exceeded(&calls, given_back)?;
-            Some(format!("{excess:?}, {given_back} were given back, by {bound:?}"))
+            Some(format!("{excess:?}, {given_back} were refunded, by {bound:?}"))
         })
     }
 
-    /// Judges refusals that are settled: enough must have been charged for each, if nothing failed.
-    fn refusals(&self, ledger: &mut Ledger, now: u64, found: &mut Vec<String>) -> u64 {
-        let is_settled = |call: &Call| call.end + SETTLED < now;
+    /// Judges rejections that are final: enough must have been charged for each, if nothing failed.
+    fn rejections(&self, ledger: &mut Ledger, now: u64, found: &mut Vec<String>) -> u64 {
+        let is_final = |call: &Call| call.end + FINAL_AFTER < now;
         let mut judged = 0;
-        for refused in ledger.refused.iter().filter(|call| is_settled(call)) {
-            let from = refused.start.saturating_sub(LEAD);
-            if ledger.resets.iter().chain(self.trouble).any(|gap| gap.overlaps(from, refused.end)) {
+        for rejected in ledger.rejected.iter().filter(|call| is_final(call)) {
+            let from = rejected.start.saturating_sub(LEAD);
+            if ledger.resets.iter().chain(self.trouble).any(|gap| gap.overlaps(from, rejected.end))
+            {
                 continue;
             }
-            let Some((least, counted)) = self.must_be_used_up(refused) else { continue };
+            let Some((least, counted)) = self.required_charges(rejected) else { continue };
             judged += 1;
             let charged = ledger.shared.iter().filter(|call| {
-                call.end >= refused.start.saturating_sub(counted) && call.start <= refused.end
+                call.end >= rejected.start.saturating_sub(counted) && call.start <= rejected.end
             });
             let charged: u64 = charged.map(|call| call.cost).sum();
-            if charged + refused.cost <= least {
+            if charged + rejected.cost <= least {
                 found.push(format!(
-                    "refused too early: {refused:?}, when at most {charged} were charged that count, \
-                     of at least {least}"
+                    "rejected too early: {rejected:?}, with at most {charged} counted charges, \
+                     but at least {least} are required"
                 ));
             }
         }
-        ledger.refused.retain(|call| !is_settled(call));
+        ledger.rejected.retain(|call| !is_final(call));
         judged
     }
 
-    /// Returns how much must have been charged with a refused call, and within how long before it; none
-    /// where nothing is stated.
-    fn must_be_used_up(&self, refused: &Call) -> Option<(u64, u64)> {
+    /// Returns how much must have been charged together with a rejected call, and within how long
+    /// before it; `None` if nothing can be concluded.
+    fn required_charges(&self, rejected: &Call) -> Option<(u64, u64)> {
         let whole_by = |bound: &Bound| match bound.algorithm {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => bound.burst,
             _ => bound.limit,
@@ -107,22 +108,24 @@ impl View<'_> {
         let counted_by = |bound: &Bound| match bound.algorithm {
             Algorithm::FixedWindow | Algorithm::SlidingWindowLog => bound.window,
             Algorithm::SlidingWindowCounter => 2 * bound.window,
-            // A bucket that was never empty in this time has let through what is in it.
+            // The time in which a full bucket drains: earlier charges no longer count.
             _ => (bound.burst * bound.window).div_ceil(bound.limit),
         };
-        let mut bounds = self.timeline.in_force(refused.start.saturating_sub(LEAD), refused.end)?;
+        let mut bounds =
+            self.timeline.in_force(rejected.start.saturating_sub(LEAD), rejected.end)?;
         let is_bucket = bounds.iter().any(Bound::is_bucket);
         if is_bucket {
-            let from = refused.start.saturating_sub(LEAD + LINGER);
-            bounds = self.timeline.in_force(from, refused.end)?;
+            let from = rejected.start.saturating_sub(LEAD + LINGER);
+            bounds = self.timeline.in_force(from, rejected.end)?;
         }
         let counted = bounds.iter().map(counted_by);
-        // What was taken by a greater burst is still in a bucket when it is lowered, and drains first.
+        // Charges under a larger burst are still in a bucket when the burst is lowered, and drain
+        // first.
         let counted = if is_bucket { counted.sum() } else { counted.max()? };
-        let held = match self.slot.accuracy() {
+        let held = match self.slot.lease_budget() {
             None => 0,
-            Some(accuracy) if bounds.iter().all(|b| b.algorithm == Algorithm::FixedWindow) => {
-                bounds.iter().map(|bound| accuracy.of(bound.limit)).max()?
+            Some(lease_budget) if bounds.iter().all(|b| b.algorithm == Algorithm::FixedWindow) => {
+                bounds.iter().map(|bound| lease_budget.of(bound.limit)).max()?
             }
             Some(_) => return None,
         };
@@ -135,12 +138,12 @@ impl Ledger {
     pub(crate) fn is_empty(&self) -> bool {
         self.shared.is_empty()
             && self.alone.is_empty()
-            && self.refused.is_empty()
+            && self.rejected.is_empty()
             && self.refunds.is_empty()
             && self.resets.is_empty()
     }
 
-    /// Drops what ended before a moment.
+    /// Drops records that ended before a moment.
     pub(crate) fn prune(&mut self, before: u64) {
         let counts = |call: &Call| call.end >= before;
         self.shared.retain(counts);

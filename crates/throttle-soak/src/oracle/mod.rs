@@ -1,7 +1,8 @@
-//! Counts what was admitted, beside the limiters, and holds it to what they state.
+//! An oracle that counts allowed calls independently of the limiters, and checks them against the
+//! rules.
 //!
-//! It knows no receipt and no answer of the storage but "admitted" and "refused": only what a caller
-//! sees, and when. It runs on a thread of its own, so that the load does not wait for it.
+//! It uses only what a caller sees, and when: allowed or denied. It runs on its own thread, so that
+//! the load does not wait for it.
 
 mod ledger;
 mod timeline;
@@ -23,49 +24,50 @@ use crate::{
     tally::Tally,
 };
 
-/// How often all ledgers are checked.
-const TURN: Duration = Duration::from_millis(1_000);
-/// How long is kept what may still count: as far as refusals look back, and until they are judged.
+/// The interval of checks.
+const INTERVAL: Duration = Duration::from_millis(1_000);
+/// How long records are kept: as far as rejections look back, and until they are judged.
 const KEPT: u64 = 16_000_000;
-/// A clock that stepped back by more than this is told of, and what it blurs is not judged.
+/// The step back of the clock that is reported; the time around it is not judged.
 const STEP: i128 = 2_000;
 
-/// Tells what happened.
+/// An event of the load or of the faults.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A call was admitted: by the storage that all share, or by a server alone.
-    Admitted { rule: usize, key: u32, alone: Option<usize>, call: Call },
-    /// The shared storage refused, and nothing is ever given back to this key.
-    Refused { rule: usize, key: u32, call: Call },
-    /// So much of the latest charges is being given back.
+    /// A call was allowed, by the shared storage or by an instance alone.
+    Allowed { rule: usize, key: u32, alone: Option<usize>, call: Call },
+    /// The shared storage denied a call of a key that is never refunded.
+    Denied { rule: usize, key: u32, call: Call },
+    /// A refund of this cost is in progress.
     Refunded { rule: usize, key: u32, call: Call },
-    /// What was counted is being forgotten, by the end of the call or soon after.
+    /// A reset is in progress. It takes effect by the end of the call or soon after.
     Reset { rule: usize, key: u32, call: Call },
     /// A rule is about to be replaced.
     Changed { rule: usize, at: u64, bound: Bound },
     /// Redis loses all its data.
     Lost { from: u64, to: u64 },
     /// Redis may lose some of its data.
-    Blurred { from: u64, to: u64 },
-    /// Something is broken, or a call failed: what was charged meanwhile is not known.
+    PartlyLost { from: u64, to: u64 },
+    /// A fault or a failed call: the charges of this time are unknown.
     Trouble { from: u64, to: u64 },
-    /// Nothing more comes.
+    /// The last event.
     Over,
 }
 
-/// Holds a ledger for each key under a rule, and what is known about the rules.
+/// A ledger per key and rule, and the history of the rules.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     slots: Vec<Slot>,
     servers: u64,
-    /// Of the shared storage; servers alone have the same without what Redis lost.
+    /// The bounds of the shared storage; those of single instances are the same without Redis's
+    /// losses.
     timelines: Vec<Timeline>,
     ledgers: HashMap<(usize, u32), Ledger>,
     trouble: Vec<Gap>,
-    /// The wall clock less the one that never steps, in microseconds.
+    /// The wall clock minus the monotonic clock, in microseconds.
     offset: Option<i128>,
     pub(crate) violations: Vec<String>,
-    /// How many calls were judged, and how many refusals.
+    /// The number of judged calls and rejections.
     pub(crate) judged: (u64, u64),
 }
 
@@ -86,10 +88,10 @@ impl Oracle {
         }
     }
 
-    /// Takes note of events and judges once in a while, until nothing more comes.
+    /// Records events and judges at intervals, until the last event.
     pub(crate) fn run(mut self, events: &Receiver<Event>, tally: &Tally) -> Self {
         let began = Instant::now();
-        let mut next = began + TURN;
+        let mut next = began + INTERVAL;
         loop {
             match events.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Event::Over) | Err(RecvTimeoutError::Disconnected) => break,
@@ -97,41 +99,41 @@ impl Oracle {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if Instant::now() >= next {
-                self.look_at_clock(began);
+                self.check_clock(began);
                 self.judge(clock::now());
                 tally.set_violations(self.violations.len());
-                next = Instant::now() + TURN;
+                next = Instant::now() + INTERVAL;
             }
         }
-        self.judge(clock::now() + ledger::SETTLED);
+        self.judge(clock::now() + ledger::FINAL_AFTER);
         tally.set_violations(self.violations.len());
         self
     }
 
     fn note(&mut self, event: Event) {
         match event {
-            Event::Admitted { rule, key, alone: None, call } => {
+            Event::Allowed { rule, key, alone: None, call } => {
                 self.judged.0 += 1;
                 self.ledger(rule, key).shared.push(call);
             }
-            Event::Admitted { rule, key, alone: Some(server), call } => {
+            Event::Allowed { rule, key, alone: Some(server), call } => {
                 self.judged.0 += 1;
                 self.ledger(rule, key).alone.entry(server).or_default().push(call);
             }
-            Event::Refused { rule, key, call } => self.ledger(rule, key).refused.push(call),
+            Event::Denied { rule, key, call } => self.ledger(rule, key).rejected.push(call),
             Event::Refunded { rule, key, call } => self.ledger(rule, key).refunds.push(call),
             Event::Reset { rule, key, call } => {
                 self.ledger(rule, key).resets.push(Gap::lingering(call.start, call.end));
             }
             Event::Changed { rule, at, bound } => {
-                // A leased bucket is charged by a smaller burst, which the limit has a part in.
+                // A leased bucket is charged with a smaller burst, which depends on the limit.
                 let same_counts = !self.slots[rule].is_leased();
                 self.timelines[rule].change(at, bound, same_counts);
             }
             Event::Lost { from, to } => {
                 self.timelines.iter_mut().for_each(|timeline| timeline.lose(from, to));
             }
-            Event::Blurred { from, to } => self.forget_all(Gap::lingering(from, to)),
+            Event::PartlyLost { from, to } => self.forget_all(Gap::lingering(from, to)),
             Event::Trouble { from, to } => self.trouble.push(Gap::lingering(from, to)),
             Event::Over => {}
         }
@@ -147,19 +149,20 @@ impl Oracle {
         }
     }
 
-    /// Limits hold by the wall clock, which Redis goes by: one that steps back runs twice.
-    fn look_at_clock(&mut self, began: Instant) {
+    /// Checks for a step back of the wall clock, which Redis uses too: the repeated time would
+    /// count twice.
+    fn check_clock(&mut self, began: Instant) {
         let (wall, steady) = (clock::now(), began.elapsed().as_micros());
         let offset = i128::from(wall) - i128::try_from(steady).unwrap_or(i128::MAX);
         if self.offset.is_some_and(|before| offset < before - STEP) {
-            eprintln!("soak: the clock stepped back; what it blurs is not judged");
+            eprintln!("soak: the clock stepped back; the time around it is not judged");
             self.forget_all(Gap::lingering(wall.saturating_sub(LINGER), wall));
             self.ledgers.clear();
         }
         self.offset = Some(offset);
     }
 
-    /// Holds every ledger to its bounds, and drops what no longer counts.
+    /// Checks every ledger against its bounds, and drops old records.
     fn judge(&mut self, now: u64) {
         let before = now.saturating_sub(KEPT);
         for ((rule, key), ledger) in &mut self.ledgers {

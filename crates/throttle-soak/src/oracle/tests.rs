@@ -6,10 +6,10 @@ use super::*;
 const RULE: usize = 0;
 const KEY: u32 = 1;
 const SECOND: u64 = 1_000_000;
-/// Past the time that anything before it could matter.
+/// A time at which nothing before it matters.
 const NOW: u64 = 1_767_225_600 * SECOND;
 
-/// An oracle of rules of every algorithm and 10 a second.
+/// Returns an oracle with a rule of 10 a second for each algorithm.
 fn oracle(algorithm: Algorithm) -> Oracle {
     let mut slots = Slot::draw_all(&mut fastrand::Rng::with_seed(1));
     for slot in &mut slots {
@@ -22,9 +22,9 @@ fn call(millis: u64) -> Call {
     Call { start: NOW + 1_000 * millis, end: NOW + 1_000 * millis + 300, cost: 1 }
 }
 
-fn admit(oracle: &mut Oracle, alone: Option<usize>, millis: impl IntoIterator<Item = u64>) {
+fn allow(oracle: &mut Oracle, alone: Option<usize>, millis: impl IntoIterator<Item = u64>) {
     for at in millis {
-        oracle.note(Event::Admitted { rule: RULE, key: KEY, alone, call: call(at) });
+        oracle.note(Event::Allowed { rule: RULE, key: KEY, alone, call: call(at) });
     }
 }
 
@@ -35,42 +35,42 @@ fn violations(mut oracle: Oracle) -> usize {
 }
 
 #[test]
-fn one_planted_admission_too_many_is_told_once() {
+fn one_planted_excess_is_reported_once() {
     for algorithm in Algorithm::ALL {
         let mut all_well = oracle(algorithm);
-        admit(&mut all_well, None, 0..10);
+        allow(&mut all_well, None, 0..10);
         assert_eq!(violations(all_well), 0, "{algorithm}");
 
         let mut planted = oracle(algorithm);
-        admit(&mut planted, None, 0..11);
+        allow(&mut planted, None, 0..11);
         assert_eq!(violations(planted), 1, "{algorithm}");
 
         let mut of_others = oracle(algorithm);
-        admit(&mut of_others, None, 0..10);
+        allow(&mut of_others, None, 0..10);
         let call = call(10);
-        of_others.note(Event::Admitted { rule: RULE, key: KEY + 1, alone: None, call });
-        of_others.note(Event::Admitted { rule: RULE + 1, key: KEY, alone: None, call });
+        of_others.note(Event::Allowed { rule: RULE, key: KEY + 1, alone: None, call });
+        of_others.note(Event::Allowed { rule: RULE + 1, key: KEY, alone: None, call });
         assert_eq!(violations(of_others), 0, "{algorithm}");
     }
 }
 
 #[test]
-fn servers_alone_are_held_to_their_shares() {
+fn single_instances_are_checked_against_their_share() {
     for algorithm in Algorithm::ALL {
         let mut shares = oracle(algorithm);
-        admit(&mut shares, None, 0..10);
-        admit(&mut shares, Some(0), 10..15);
-        admit(&mut shares, Some(1), 10..15);
+        allow(&mut shares, None, 0..10);
+        allow(&mut shares, Some(0), 10..15);
+        allow(&mut shares, Some(1), 10..15);
         assert_eq!(violations(shares), 0, "{algorithm}");
 
         let mut planted = oracle(algorithm);
-        admit(&mut planted, Some(1), 10..16);
+        allow(&mut planted, Some(1), 10..16);
         assert_eq!(violations(planted), 1, "{algorithm}");
     }
 }
 
 #[test]
-fn what_is_given_back_forgotten_or_lost_makes_no_violation() {
+fn refunds_resets_and_losses_are_no_violations() {
     let reset = call(15);
     let excuses = [
         Event::Refunded { rule: RULE, key: KEY, call: Call { cost: 10, ..call(15) } },
@@ -79,45 +79,45 @@ fn what_is_given_back_forgotten_or_lost_makes_no_violation() {
     ];
     for excuse in excuses {
         let mut excused = oracle(Algorithm::SlidingWindowLog);
-        admit(&mut excused, None, (0..10).chain(20..30));
+        allow(&mut excused, None, (0..10).chain(20..30));
         excused.note(excuse);
         assert_eq!(violations(excused), 0);
     }
     let mut planted = oracle(Algorithm::SlidingWindowLog);
-    admit(&mut planted, None, (0..10).chain(20..30));
+    allow(&mut planted, None, (0..10).chain(20..30));
     assert_eq!(violations(planted), 1);
 }
 
 #[test]
-fn around_a_change_the_greater_limit_holds() {
+fn around_a_change_the_larger_limit_applies() {
     let changed = |limit| {
         let mut oracle = oracle(Algorithm::FixedWindow);
         let bound = Bound { limit, burst: limit, ..oracle.slots[RULE].bound() };
         oracle.note(Event::Changed { rule: RULE, at: NOW + 5_000, bound });
-        admit(&mut oracle, None, 0..12);
+        allow(&mut oracle, None, 0..12);
         violations(oracle)
     };
     assert_eq!([changed(12), changed(11), changed(3)], [0, 1, 1]);
 }
 
 #[test]
-fn a_refusal_must_be_deserved_if_nothing_is_broken() {
-    let refused = |admitted, trouble| {
+fn without_faults_a_rejection_must_be_justified() {
+    let rejected = |allowed, trouble| {
         let mut oracle = oracle(Algorithm::SlidingWindowLog);
-        admit(&mut oracle, None, 0..admitted);
-        oracle.note(Event::Refused { rule: RULE, key: KEY, call: call(50) });
+        allow(&mut oracle, None, 0..allowed);
+        oracle.note(Event::Denied { rule: RULE, key: KEY, call: call(50) });
         if trouble {
             oracle.note(Event::Trouble { from: NOW - 3 * SECOND, to: NOW - 2 * SECOND });
         }
         violations(oracle)
     };
-    assert_eq!(refused(10, false), 0);
-    assert_eq!(refused(9, false), 1);
-    assert_eq!(refused(9, true), 0);
+    assert_eq!(rejected(10, false), 0);
+    assert_eq!(rejected(9, false), 1);
+    assert_eq!(rejected(9, true), 0);
 }
 
-/// Asks a real limiter twice as often as it admits, lowers the burst meanwhile, and tells an oracle all of
-/// it; then that one more was refused, `later` milliseconds after.
+/// Sends twice the load that a real limiter allows, lowers the burst meanwhile, and reports all of
+/// it to an oracle, and then one more rejection, `later` milliseconds after.
 async fn lowered(algorithm: Algorithm, later: Option<u64>) -> usize {
     let rule = |limit, burst| {
         let rule = Rule::new("r", limit, Duration::from_millis(335));
@@ -140,8 +140,8 @@ async fn lowered(algorithm: Algorithm, later: Option<u64>) -> usize {
         }
         let call = call(millis);
         oracle.note(match limiter.check("k", "r").await.unwrap().is_allowed() {
-            true => Event::Admitted { rule: RULE, key: KEY, alone: None, call },
-            false => Event::Refused { rule: RULE, key: KEY, call },
+            true => Event::Allowed { rule: RULE, key: KEY, alone: None, call },
+            false => Event::Denied { rule: RULE, key: KEY, call },
         });
         if millis.is_multiple_of(1_000) {
             oracle.judge(call.end);
@@ -149,7 +149,7 @@ async fn lowered(algorithm: Algorithm, later: Option<u64>) -> usize {
     }
     if let Some(later) = later {
         let call = call(20_000 + later);
-        oracle.note(Event::Refused { rule: RULE, key: KEY, call });
+        oracle.note(Event::Denied { rule: RULE, key: KEY, call });
         oracle.judge(call.end);
     }
     oracle.judge(NOW + 60 * SECOND);
@@ -158,10 +158,14 @@ async fn lowered(algorithm: Algorithm, later: Option<u64>) -> usize {
 }
 
 #[tokio::test]
-async fn what_a_greater_burst_let_in_drains_first() {
+async fn charges_under_a_larger_burst_drain_first() {
     for algorithm in [Algorithm::TokenBucket, Algorithm::LeakyBucket] {
         assert_eq!(lowered(algorithm, None).await, 0, "{algorithm}");
         assert_eq!(lowered(algorithm, Some(0)).await, 0, "{algorithm}");
-        assert_eq!(lowered(algorithm, Some(800)).await, 1, "{algorithm}, which is empty by then");
+        assert_eq!(
+            lowered(algorithm, Some(800)).await,
+            1,
+            "{algorithm}, which has drained by then"
+        );
     }
 }

@@ -1,21 +1,21 @@
-//! Which bound holds when, while a rule is replaced and a server forgets.
+//! The bounds of a rule over time, with replacements and data loss.
 
 use crate::bound::{Bound, Call};
 
-/// For so long after a moment something that was sent before it may still arrive, held up by a fault, or be
-/// held in a lease. Longer than any fault lasts and twice any window.
+/// The time after which a request sent earlier has certainly arrived, even if a fault delayed it,
+/// or its lease has ended. Longer than any fault and than two windows.
 pub(crate) const LINGER: u64 = 8_000_000;
-/// Twice the longest window: so far back a count matters.
+/// How far back a count matters: twice the longest window.
 pub(crate) const LEAD: u64 = 4_000_000;
 
-/// Holds a rule's bounds, each since a moment, and the times of which nothing is stated.
+/// A rule's bounds, each with its start, and the periods that are not judged.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     versions: Vec<(u64, Bound)>,
     gaps: Vec<Gap>,
 }
 
-/// A time in which a count was lost, or means something else than before.
+/// A period in which counts were lost, or changed their meaning.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Gap {
     pub(crate) from: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
-    /// Returns the gap after which nothing that was sent before its end is under way any more.
+    /// Returns a gap that lasts until no request sent before its end is in flight.
     pub(crate) fn lingering(from: u64, to: u64) -> Self {
         Self { from, to: to + LINGER }
     }
@@ -38,21 +38,21 @@ impl Timeline {
         Self { versions: vec![(0, bound)], gaps: Vec::new() }
     }
 
-    /// Takes note of a rule that is replaced.
+    /// Records the replacement of a rule.
     ///
-    /// Where the counts mean the same by both, the looser bound holds around the change; elsewhere
-    /// nothing is stated until the old one is forgotten.
+    /// If counts mean the same under both rules, the looser bound applies around the change.
+    /// Otherwise nothing is judged until the old counts have expired.
     pub(crate) fn change(&mut self, at: u64, bound: Bound, same_counts: bool) {
         let old = self.last();
         if !same_counts || !old.counts_as(&bound) {
             self.forget(Gap::lingering(at, at));
         }
-        let starts_anew = old.algorithm != bound.algorithm;
-        let aligned = starts_anew || old.aligned && old.window == bound.window;
+        let restarts = old.algorithm != bound.algorithm;
+        let aligned = restarts || old.aligned && old.window == bound.window;
         self.versions.push((at, Bound { aligned, ..bound }));
     }
 
-    /// Takes note of a storage that lost all counts: windows are aligned anew.
+    /// Records the loss of all counts, after which windows are aligned again.
     pub(crate) fn lose(&mut self, from: u64, to: u64) {
         self.forget(Gap::lingering(from, to));
         let bound = self.last();
@@ -67,14 +67,14 @@ impl Timeline {
         self.gaps.push(gap);
     }
 
-    /// Drops what no call after `before` needs.
+    /// Drops records that no call after `before` needs.
     pub(crate) fn prune(&mut self, before: u64) {
         self.gaps.retain(|gap| gap.to >= before);
         let needed = self.versions.iter().rposition(|(at, _)| at + LINGER < before).unwrap_or(0);
         self.versions.drain(..needed);
     }
 
-    /// Returns the bounds in force from `from` to `to`, if nothing was forgotten then.
+    /// Returns the bounds in force from `from` to `to`, if there is no gap.
     pub(crate) fn in_force(&self, from: u64, to: u64) -> Option<Vec<Bound>> {
         if self.gaps.iter().any(|gap| gap.overlaps(from, to)) {
             return None;
@@ -84,7 +84,7 @@ impl Timeline {
         Some(self.versions[first..].iter().take_while(until).map(|(_, bound)| *bound).collect())
     }
 
-    /// Cuts calls into stretches in which one bound holds; `gaps` are the key's own.
+    /// Splits calls into intervals with one bound each; `gaps` are the key's own.
     pub(crate) fn stretches(&self, calls: &[Call], gaps: &[Gap]) -> Vec<(Bound, Vec<Call>)> {
         let gaps: Vec<_> = self.gaps.iter().chain(gaps).copied().collect();
         let mut cuts: Vec<_> = gaps.iter().flat_map(|gap| [gap.from, gap.to]).collect();
@@ -108,7 +108,7 @@ impl Timeline {
         stretches
     }
 
-    /// Returns the loosest of the bounds whose changes are near, of those that count as the one at `at`.
+    /// Returns the loosest bound whose change is near, among those that count like the one at `at`.
     fn around(&self, at: u64) -> Bound {
         let place = self.versions.iter().rposition(|(since, _)| *since <= at).unwrap_or(0);
         let now = self.versions[place].1;
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn around_a_change_the_looser_bound_holds_and_later_the_new_one() {
+    fn around_a_change_the_looser_bound_applies_and_later_the_new_one() {
         let mut timeline = Timeline::new(bound(10));
         timeline.change(100 * SECOND, bound(3), true);
         let limits: Vec<_> = timeline
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_was_replaced_is_not_aligned_until_all_is_lost() {
+    fn a_replaced_window_is_not_aligned_until_all_counts_are_lost() {
         let mut timeline = Timeline::new(Bound { aligned: true, ..bound(10) });
         timeline.change(100 * SECOND, bound(5), true);
         assert!(timeline.last().aligned);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_was_forgotten_nothing_is_stated_and_counts_do_not_go_over_it() {
+    fn gaps_are_not_judged_and_counts_do_not_span_them() {
         let mut timeline = Timeline::new(bound(10));
         let longer = Bound { window: 2 * SECOND, ..bound(5) };
         timeline.change(100 * SECOND, longer, true);

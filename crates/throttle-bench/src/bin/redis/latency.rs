@@ -1,4 +1,4 @@
-//! What a decision adds to a round trip.
+//! The time that a decision adds to a round trip.
 
 use redis::cmd;
 use throttle_core::{Algorithm, Limiter};

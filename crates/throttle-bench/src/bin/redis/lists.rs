@@ -1,4 +1,4 @@
-//! What large shared lists that change cost the decisions of many servers.
+//! The effect of large, changing shared lists on the decisions of many instances.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ pub(crate) async fn run() {
     );
 }
 
-/// What came of the rounds.
+/// The results of the rounds.
 #[derive(Default)]
 struct Table {
     mean: Vec<f64>,
@@ -92,7 +92,7 @@ impl Table {
     }
 }
 
-/// Adds the entries in Redis: one by one through a limiter would take minutes.
+/// Adds the entries with a script: one by one through a limiter would take minutes.
 fn fill(server: &Server) {
     let script = "for i = ARGV[1] + 1, ARGV[2] do
             redis.call('ZADD', KEYS[1], 'inf', 'key:denied:' .. i)
@@ -123,7 +123,7 @@ async fn subscribe(limiters: &[Limiter]) -> Vec<SharedLists> {
     lists
 }
 
-/// Adds and removes entries, each time on another server.
+/// Adds and removes entries, each time on another instance.
 fn change(servers: Vec<SharedLists>) -> JoinHandle<()> {
     tokio::spawn(async move {
         for (n, lists) in servers.iter().cycle().enumerate() {

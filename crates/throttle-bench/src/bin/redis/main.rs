@@ -1,4 +1,4 @@
-//! The Redis storage beside `redis-benchmark` and an exclusive pool, on a server of its own on
+//! The Redis storage compared with `redis-benchmark` and an exclusive pool, on a separate server on
 //! loopback, in the same run.
 //!
 //! `cargo run --release -p throttle-bench --bin redis` prints every table; `-- throughput`,

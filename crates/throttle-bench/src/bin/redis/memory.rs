@@ -1,4 +1,4 @@
-//! What a key takes in Redis, and that it goes by itself.
+//! The memory of a key in Redis, and its expiry.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ pub(crate) async fn run() {
     println!(
         "\nmemory of a key in Redis (MEMORY USAGE), identity of 20 bytes, prefix ratethrottle:"
     );
-    println!("| algorithm | bytes | shut by a block |\n| --- | --- | --- |");
+    println!("| algorithm | bytes | with a block |\n| --- | --- | --- |");
     let server = Server::start();
     let storage = storage(&server, 2).await;
     for algorithm in Algorithm::ALL {
         let blocking =
-            Rule::per_hour("shut", 1).algorithm(algorithm).block(Duration::from_secs(60));
+            Rule::per_hour("auth", 1).algorithm(algorithm).block(Duration::from_secs(60));
         let limiter = limiter(&storage, [rule(algorithm), blocking]);
         let mut bytes = Vec::new();
-        for name in ["api", "shut"] {
+        for name in ["api", "auth"] {
             for _ in 0..3 {
                 limiter.check("client-0000000000001", name).await.expect("decided");
             }

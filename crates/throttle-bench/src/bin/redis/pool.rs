@@ -1,4 +1,4 @@
-//! Few shared connections beside an exclusive pool (bb8), with the same call.
+//! A few shared connections compared with an exclusive pool (bb8), with the same call.
 
 use redis::{Client, cmd};
 use throttle_core::Algorithm;
@@ -9,7 +9,7 @@ use crate::workload::{Run, info, limiter, rule, server_cpu, storage};
 const TIMES: usize = 100_000;
 
 pub(crate) async fn run() {
-    println!("\nshared connections beside an exclusive pool: one decision each, 1,000 keys");
+    println!("\nshared connections and an exclusive pool: one decision each, 1,000 keys");
     println!(
         "| tasks | connections | per second | p99 µs | server CPU µs per decision |\n\
          | --- | --- | --- | --- | --- |"
@@ -51,7 +51,8 @@ where
     );
 }
 
-/// Returns the same call over an exclusive pool: a connection is taken, asked, and put back.
+/// Returns the same call over an exclusive pool: it takes a connection, sends the call, and returns
+/// the connection.
 async fn exclusive(
     server: &Server,
     connections: u32,

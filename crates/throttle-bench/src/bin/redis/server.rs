@@ -1,4 +1,4 @@
-//! How long the server works on one decision.
+//! The server's time for one decision.
 
 use throttle_core::{Algorithm, Rule};
 use throttle_testbed::Server;
@@ -13,9 +13,9 @@ pub(crate) async fn run() {
         "\nserver time of one decision (INFO commandstats) while redis-benchmark keeps it busy with \
          the same call, pipelined by 16, microseconds"
     );
-    println!("| algorithm | admitted | refused |\n| --- | --- | --- |");
+    println!("| algorithm | allowed | rejected |\n| --- | --- | --- |");
     for algorithm in Algorithm::ALL {
-        let mut figures = Vec::new();
+        let mut results = Vec::new();
         for rule in [rule(algorithm), Rule::per_hour("api", 1).algorithm(algorithm)] {
             let server = Server::start();
             let call = the_call(&server, rule).await;
@@ -26,8 +26,8 @@ pub(crate) async fn run() {
             benchmark(&server, &digest, &key, 16);
             let stats = info(&server, "commandstats", "cmdstat_evalsha");
             let usec = stats.split(',').find_map(|part| part.strip_prefix("usec_per_call="));
-            figures.push(usec.unwrap_or("?").to_owned());
+            results.push(usec.unwrap_or("?").to_owned());
         }
-        println!("| {algorithm} | {} | {} |", figures[0], figures[1]);
+        println!("| {algorithm} | {} | {} |", results[0], results[1]);
     }
 }

@@ -1,4 +1,4 @@
-//! How many decisions there are in a second, beside what the server can do at all.
+//! Decisions per second, compared with what the server can do.
 
 use std::process::Command;
 
@@ -11,9 +11,7 @@ const ROUNDS: usize = 3;
 const TIMES: usize = 200_000;
 
 pub(crate) async fn run() {
-    println!(
-        "\ndecisions per second on one key, 64 tasks, beside redis-benchmark of the same call"
-    );
+    println!("\ndecisions per second on one key, 64 tasks, and redis-benchmark with the same call");
     println!(
         "| algorithm | redis-benchmark, 50 connections | pipelined by 16 | ours, 1 connection | 2 \
          | 4 | best by pipelined |\n| --- | --- | --- | --- | --- | --- | --- |"
@@ -25,19 +23,19 @@ pub(crate) async fn run() {
         let call = the_call(&server, rule(algorithm)).await;
         let digest = with_arguments(&server, &call);
         let key = String::from_utf8_lossy(&call[3]).into_owned();
-        let mut figures = vec![Vec::new(); 5];
+        let mut results = vec![Vec::new(); 5];
         for _ in 0..ROUNDS {
-            figures[0].push(benchmark(&server, &digest, &key, 1));
-            figures[1].push(benchmark(&server, &digest, &key, 16));
+            results[0].push(benchmark(&server, &digest, &key, 1));
+            results[1].push(benchmark(&server, &digest, &key, 16));
             for (i, connections) in [1, 2, 4].into_iter().enumerate() {
-                figures[2 + i].push(ours(&server, algorithm, connections).await);
+                results[2 + i].push(ours(&server, algorithm, connections).await);
             }
         }
-        let figures: Vec<_> = figures.into_iter().map(median).collect();
-        let best = figures[2..].iter().fold(0.0, |a: f64, b| a.max(*b));
+        let results: Vec<_> = results.into_iter().map(median).collect();
+        let best = results[2..].iter().fold(0.0, |a: f64, b| a.max(*b));
         print!("| {algorithm} |");
-        figures.iter().for_each(|figure| print!(" {figure:.0} |"));
-        println!(" {:.2} |", best / figures[1]);
+        results.iter().for_each(|result| print!(" {result:.0} |"));
+        println!(" {:.2} |", best / results[1]);
     }
 }
 
@@ -53,7 +51,7 @@ async fn ours(server: &Server, algorithm: Algorithm, connections: usize) -> f64 
     run.await.per_second
 }
 
-/// Returns the words of the call that a check is, as the server's slow log has them.
+/// Returns the command of a check, as the server's slow log shows it.
 pub(crate) async fn the_call(server: &Server, rule: Rule) -> Vec<Vec<u8>> {
     let storage = storage(server, 1).await;
     let limiter = limiter(&storage, [rule]);
@@ -71,7 +69,7 @@ pub(crate) async fn the_call(server: &Server, rule: Rule) -> Vec<Vec<u8>> {
     calls.next().expect("the check was logged")
 }
 
-/// The script as the storage sends it, with names in place of numbers.
+/// The script that the storage sends, before names are replaced by numbers.
 const SCRIPT: &str = concat!(
     include_str!("../../../../throttle-redis/src/lua/request.lua"),
     include_str!("../../../../throttle-redis/src/lua/exact.lua"),
@@ -86,12 +84,12 @@ const SCRIPT: &str = concat!(
     include_str!("../../../../throttle-redis/src/lua/epilogue.lua"),
 );
 
-/// Returns the digest of the same script with the arguments of a call written into it: redis-benchmark
-/// cannot send them, it ends words at a zero byte.
+/// Returns the digest of the same script with the arguments of a call written into it.
+/// redis-benchmark cannot send them: it ends an argument at a zero byte.
 pub(crate) fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
     let script = tag::fill_in(SCRIPT);
     let digest = server.command(&["SCRIPT", "LOAD", &script]).to_string();
-    assert_eq!(digest.as_bytes(), call[1], "it is another script than the storage's");
+    assert_eq!(digest.as_bytes(), call[1], "the script differs from the storage's");
     let quoted = |word: &Vec<u8>| {
         let bytes: String = word.iter().map(|byte| format!("\\{byte:03}")).collect();
         format!("'{bytes}'")
@@ -101,7 +99,7 @@ pub(crate) fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
     server.command(&["SCRIPT", "LOAD", &script]).to_string()
 }
 
-/// Returns how many calls there were in a second.
+/// Returns the number of calls per second.
 pub(crate) fn benchmark(server: &Server, digest: &str, key: &str, pipeline: usize) -> f64 {
     let output = Command::new("redis-benchmark")
         .args(["-p", &server.port().to_string(), "-c", "50", "--csv"])
@@ -112,6 +110,6 @@ pub(crate) fn benchmark(server: &Server, digest: &str, key: &str, pipeline: usiz
     let text = String::from_utf8_lossy(&output.stdout);
     // The last line: "name","rps","avg",…
     let last = text.lines().last().unwrap_or_default();
-    let figure = last.split("\",\"").nth(1).and_then(|field| field.parse().ok());
-    figure.unwrap_or_else(|| panic!("{text}"))
+    let result = last.split("\",\"").nth(1).and_then(|field| field.parse().ok());
+    result.unwrap_or_else(|| panic!("{text}"))
 }

@@ -26,10 +26,10 @@ pub(crate) fn machine() -> String {
     )
 }
 
-/// A rule that admits whatever is measured.
+/// Returns a rule that allows all measured requests.
 pub(crate) fn rule(algorithm: Algorithm) -> Rule {
     let rule = match algorithm {
-        // The longest in Redis, over a window in which no more come.
+        // The largest limit in Redis, over a window in which no more requests arrive.
         Algorithm::SlidingWindowLog => Rule::new("api", 10_000, Duration::from_millis(1)),
         _ => Rule::per_hour("api", 100_000_000),
     };
@@ -39,7 +39,7 @@ pub(crate) fn rule(algorithm: Algorithm) -> Rule {
 pub(crate) async fn storage(server: &Server, connections: usize) -> RedisStorage {
     RedisStorage::builder(&server.url())
         .max_connections(connections)
-        .response_timeout(Duration::from_secs(30)) // a busy machine is no failure here
+        .response_timeout(Duration::from_secs(30)) // a busy machine must not fail the run
         .connect()
         .await
         .expect("the server runs")
@@ -53,7 +53,7 @@ pub(crate) fn limiter(storage: &RedisStorage, rules: impl IntoIterator<Item = Ru
     limiter
 }
 
-/// What came of many tasks that each did a thing over and over.
+/// The results of tasks that repeat an operation.
 pub(crate) struct Run {
     pub(crate) per_second: f64,
     /// In microseconds, sorted.
@@ -61,7 +61,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Has so many tasks do a thing, in all so many times.
+    /// Runs an operation `times` times in total, in a number of tasks.
     pub(crate) async fn of<F, Fut>(tasks: usize, times: usize, once: F) -> Self
     where
         F: Fn(usize) -> Fut + Clone + Send + 'static,
@@ -109,7 +109,7 @@ pub(crate) fn info(server: &Server, section: &str, field: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-/// Returns how many seconds of a core the server used so far.
+/// Returns the CPU seconds that the server has used.
 pub(crate) fn server_cpu(server: &Server) -> f64 {
     let of = |field| info(server, "cpu", field).parse::<f64>().unwrap_or(0.0);
     of("used_cpu_user") + of("used_cpu_sys")
