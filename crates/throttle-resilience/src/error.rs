@@ -16,8 +16,8 @@ pub enum Error {
     Late(Duration),
     /// The circuit is open: the storage failed too often recently and was not called.
     #[error(
-        "the circuit is open: the storage failed too often and is not called for a moment; see the log \
-         for the cause"
+        "the circuit is open: the storage failed too often and is not called for a \
+         moment; see the log for the cause"
     )]
     CircuitOpen,
 }

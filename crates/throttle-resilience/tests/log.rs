@@ -55,7 +55,7 @@ async fn an_outage_logs_four_lines_however_many_requests_it_affects() {
     drop(guard);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let expected = [
-        ("WARN", "the storage fails; the failure modes of the rules apply"),
+        ("WARN", "the storage fails; failure modes apply"),
         ("WARN", "the circuit opens"),
         ("INFO", "the circuit closes: the storage is back"),
         ("INFO", "the storage has recovered"),

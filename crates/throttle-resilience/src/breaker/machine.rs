@@ -133,7 +133,7 @@ impl Machine {
             let mut locked = self.lock();
             let flag = self.flag.load(Acquire);
             if flag >> 2 != permit.generation {
-                return; // the call began before the last change: it does not describe the current state
+                return; // the call began before the last change of state
             }
             match (permit.probe, flag & PHASE) {
                 (true, PROBING) => self.record_probe(&mut locked, result),

@@ -66,8 +66,8 @@ impl Fallback {
     ///
     /// If the number is [discovered](crate::Instances::discovered), this replaces it until the next
     /// count.
-    pub fn set_instances(&self, servers: u64) {
-        self.inner.servers.set(servers);
+    pub fn set_instances(&self, instances: u64) {
+        self.inner.servers.set(instances);
     }
 
     /// Returns the statistics since the fallback was created.

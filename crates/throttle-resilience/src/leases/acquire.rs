@@ -88,7 +88,7 @@ impl Inner {
     /// Decides a request that the leases cannot decide. If the key is hot, it requests a batch and
     /// waits for it; the storage decides what the batch does not cover.
     pub(super) fn acquire(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.servers.discover_from(&self.storage);
+        self.instances.discover_from(&self.storage);
         let plans: Plans =
             request.charges().iter().map(|charge| self.plan(charge.rule())).collect();
         let Some(key) = only_key(request) else {
@@ -119,8 +119,8 @@ impl Inner {
 
     /// Requests the batches that a request needs, and returns all fetches to wait for.
     ///
-    /// If a fetch of the lease is in flight already, the request waits for that one: a key never
-    /// has two at a time.
+    /// If a fetch of the lease is in flight already, the request waits for that one: a lease
+    /// never has two at a time.
     fn fetch_for(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,

@@ -60,7 +60,7 @@ struct LastVerdict {
     /// By the storage's clock.
     at: Micros,
     /// By the local clock.
-    came: Micros,
+    received: Micros,
 }
 
 /// A shortage: the storage had less than `need`, which is assumed to hold until `until`.
@@ -70,7 +70,7 @@ struct Shortage {
     until: Micros,
 }
 
-/// The storage had less than a batch.
+/// A partial shortage: the storage had less than a batch.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Short {
     /// The time until it has a whole batch.
@@ -292,7 +292,7 @@ impl Lease {
     /// Records the storage's verdict on the key.
     pub(super) fn record_verdict(&mut self, verdict: &Verdict, at: Micros, now: Micros) {
         let (remaining, reset_after) = (verdict.remaining, verdict.reset_after);
-        self.last_verdict = LastVerdict { remaining, reset_after, at, came: now };
+        self.last_verdict = LastVerdict { remaining, reset_after, at, received: now };
     }
 
     /// Pauses fetching for a moment.
@@ -367,7 +367,7 @@ impl Lease {
     /// Returns the verdict on a request that this lease serves, and the storage's time.
     #[inline]
     pub(super) fn verdict(&self, receipt: Option<Receipt>, now: Micros) -> (Verdict, Micros) {
-        let gone = now.since(self.last_verdict.came);
+        let gone = now.since(self.last_verdict.received);
         let remaining = self.left.saturating_add(self.last_verdict.remaining);
         let verdict = Verdict {
             allowed: true,

@@ -87,7 +87,8 @@ impl Inner {
         });
         let _returned = self.return_permits(returns).await;
         for pending_fetch in pending_fetches {
-            pending_fetch.wait().await; // a batch that is still granted is returned before this completes
+            // A batch that is still granted is returned before this completes.
+            pending_fetch.wait().await;
         }
     }
 
@@ -121,7 +122,7 @@ impl Inner {
 
     /// Returns permits to the storage: those that still count, with several keys per call.
     pub(super) fn return_permits(self: &Arc<Self>, returns: Vec<Return>) -> Reply<()> {
-        let batches = self.sorted(returns);
+        let batches = self.returnable(returns);
         let mut groups = grouped(batches).into_iter();
         while let Some(group) = groups.next() {
             match group.send(&*self.storage).into_ready() {
@@ -145,7 +146,7 @@ impl Inner {
     }
 
     /// Returns the batches that still count; the others are recorded as expired.
-    fn sorted(&self, returns: Vec<Return>) -> Vec<ReturnedBatch> {
+    fn returnable(&self, returns: Vec<Return>) -> Vec<ReturnedBatch> {
         let mut batches = Vec::new();
         for one in returns {
             let current = self.named(&one.plan.rule).and_then(|named| named.current());
@@ -167,7 +168,7 @@ impl Inner {
                     }
                     _ => {
                         self.count(&self.counts.expired, batch.left);
-                        self.done(&item);
+                        self.release(&item);
                     }
                 }
             }
@@ -176,20 +177,20 @@ impl Inner {
     }
 
     fn finish_return(&self, group: &Group, well: bool) {
-        for batches in &group.0 {
+        for item in &group.0 {
             let counter = if well { &self.counts.returned } else { &self.counts.expired };
-            self.count(counter, batches.batch.left);
-            self.done(batches);
+            self.count(counter, item.batch.left);
+            self.release(item);
         }
     }
 
     /// Subtracts returned permits from what the lease counts as held.
-    fn done(&self, batches: &ReturnedBatch) {
-        let mut shard = self.table.lock(batches.hash);
-        if let Some(of_key) = shard.find(batches.hash, batches.charge.borrow().key())
-            && let Some(lease) = of_key.of(&batches.of.rule, batches.clock.as_ref())
+    fn release(&self, item: &ReturnedBatch) {
+        let mut shard = self.table.lock(item.hash);
+        if let Some(of_key) = shard.find(item.hash, item.charge.borrow().key())
+            && let Some(lease) = of_key.of(&item.of.rule, item.clock.as_ref())
         {
-            lease.returned(batches.batch.left);
+            lease.returned(item.batch.left);
         }
     }
 }
@@ -211,16 +212,16 @@ impl Group {
         let refunds: SmallVec<[_; 4]> = self
             .0
             .iter()
-            .map(|batches| Refund::new(batches.charge.borrow(), batches.batch.receipt))
+            .map(|item| Refund::new(item.charge.borrow(), item.batch.receipt))
             .collect();
-        storage.refund(&refunds, self.0.first().and_then(|batches| batches.clock.as_ref()))
+        storage.refund(&refunds, self.0.first().and_then(|item| item.clock.as_ref()))
     }
 
-    fn takes(&self, batches: &ReturnedBatch) -> bool {
+    fn accepts(&self, item: &ReturnedBatch) -> bool {
         self.0.len() < IN_ONE_CALL
             && self.0.iter().all(|one| {
-                let same = one.hash == batches.hash && one.of.rule.name() == batches.of.rule.name();
-                !same && same_clock(one.clock.as_ref(), batches.clock.as_ref())
+                let same = one.hash == item.hash && one.of.rule.name() == item.of.rule.name();
+                !same && same_clock(one.clock.as_ref(), item.clock.as_ref())
             })
     }
 }
@@ -229,7 +230,7 @@ fn grouped(batches: Vec<ReturnedBatch>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for one in batches {
         match groups.last_mut() {
-            Some(group) if group.takes(&one) => group.0.push(one),
+            Some(group) if group.accepts(&one) => group.0.push(one),
             _ => groups.push(Group(vec![one])),
         }
     }
@@ -266,7 +267,7 @@ impl Inner {
                 of_key.invalidate(hash, None, Invalidation::Return, &mut returns);
             });
         });
-        let groups = grouped(self.sorted(returns));
+        let groups = grouped(self.returnable(returns));
         let storage = Arc::clone(&self.storage);
         let runtime = Handle::try_current();
         let mut groups = groups.into_iter();

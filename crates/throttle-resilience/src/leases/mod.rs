@@ -125,7 +125,7 @@ pub struct Leases {
 #[must_use]
 pub struct LeasesBuilder {
     storage: Arc<dyn AtomicStorage>,
-    servers: Instances,
+    instances: Instances,
     rules: Vec<(String, LeaseBudget)>,
     max_keys: usize,
     deadline: Option<Duration>,
@@ -137,9 +137,9 @@ impl Leases {
         clippy::new_ret_no_self,
         reason = "leases need the names of rules, so this returns a builder"
     )]
-    pub fn new(storage: impl Storage, servers: impl Into<Instances>) -> LeasesBuilder {
-        let (storage, servers) = (Arc::new(storage).atomic(), servers.into());
-        LeasesBuilder { storage, servers, rules: Vec::new(), max_keys: 10_000, deadline: None }
+    pub fn new(storage: impl Storage, instances: impl Into<Instances>) -> LeasesBuilder {
+        let (storage, instances) = (Arc::new(storage).atomic(), instances.into());
+        LeasesBuilder { storage, instances, rules: Vec::new(), max_keys: 10_000, deadline: None }
     }
 
     /// Returns the statistics since the wrapper was created.
@@ -194,7 +194,7 @@ impl LeasesBuilder {
             inner: Arc::new(Inner {
                 storage: self.storage,
                 named,
-                servers: self.servers,
+                instances: self.instances,
                 deadline: self.deadline,
                 table: Table::new(self.max_keys),
                 count_min: CountMin::new(),
@@ -265,7 +265,7 @@ impl fmt::Debug for LeasesBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LeasesBuilder")
             .field("storage", &self.storage.kind())
-            .field("servers", &self.servers)
+            .field("instances", &self.instances)
             .field("rules", &self.rules)
             .field("max_keys", &self.max_keys)
             .finish()

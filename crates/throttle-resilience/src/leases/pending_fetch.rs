@@ -49,7 +49,8 @@ impl PendingFetch {
 
     /// Waits until the fetch has completed.
     pub(super) async fn wait(&self) {
-        let _closed = self.completed.acquire().await; // never acquires a permit: it returns when the semaphore is closed
+        // The semaphore never has a permit: this returns when it is closed.
+        let _closed = self.completed.acquire().await;
     }
 
     pub(super) fn fail(&self, error: &StorageError) {

@@ -38,7 +38,8 @@ impl RateEstimator {
         let gone = now.since(self.since).get();
         let in_slice = |gone: u64| self.count.saturating_mul(SECOND) / gone.clamp(LEAST, SLICE);
         if gone < SLICE {
-            return self.per_second.max(in_slice(gone)); // a partial slice can only raise the estimate
+            // A partial slice can only raise the estimate.
+            return self.per_second.max(in_slice(gone));
         }
         // Halve the estimate for each empty slice since.
         let ended = (self.per_second / 2).saturating_add(in_slice(gone) / 2);

@@ -22,7 +22,7 @@ pub(super) struct Inner {
     pub(super) storage: Arc<dyn AtomicStorage>,
     /// The rules to lease, each with the hash of its name.
     pub(super) named: Vec<(u64, Named)>,
-    pub(super) servers: Instances,
+    pub(super) instances: Instances,
     pub(super) deadline: Option<Duration>,
     pub(super) table: Table,
     pub(super) count_min: CountMin,
@@ -64,7 +64,7 @@ impl Inner {
 
     /// Returns how many permits of one key this instance may hold.
     pub(super) fn most(&self, plan: &Plan) -> u64 {
-        plan.budget / self.servers.count()
+        plan.budget / self.instances.count()
     }
 
     /// Returns the time by the limiter's own clock, or the time since creation. Both may lag behind
