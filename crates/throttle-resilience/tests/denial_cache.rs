@@ -97,7 +97,7 @@ async fn an_answer_in_flight_during_a_reset_is_not_cached() {
     assert_eq!(count_allowed(&limiter, "k", "r", 1).await, 1);
     storage.be(Behaviour::Later(Duration::from_millis(50)));
     let key = Key::from("k");
-    let slow = limiter.begin(&key, Some(&["r"]), None, AskKind::Acquire); // denied by now, and heard of later
+    let slow = limiter.begin(&key, Some(&["r"]), None, AskKind::Acquire); // denied now, answered later
     storage.be(Behaviour::AtOnce);
     limiter.reset("k", "r").await.unwrap();
     assert!(!slow.await.unwrap().is_allowed());
@@ -321,9 +321,9 @@ async fn random_histories_get_the_same_answers_as_from_the_storage() {
     assert!(cached > 2_000, "{cached}");
 }
 
-/// A freed slot gets smaller as its scheduled time passes, while a denial is in force.
+/// A freed slot shrinks as its scheduled time passes, while a denial is cached.
 #[tokio::test]
-async fn what_remains_of_a_queue_with_freed_slots_is_not_more_than_is_allowed() {
+async fn remaining_of_a_queue_with_freed_slots_is_allowed() {
     let clock = ManualClock::at(Micros::new(1_767_225_600_000_000).to_system_time());
     let denials = DenialCache::new(MemoryStorage::new(), 10);
     let limiter = Limiter::builder(denials).clock(clock.clone()).build();

@@ -157,38 +157,38 @@ async fn locally_allowed_costs_are_replayed_after_the_outage() {
 }
 
 #[tokio::test]
-async fn what_two_algorithms_admitted_under_one_name_is_charged_to_the_state_of_each() {
+async fn deferred_charges_of_two_algorithms_are_replayed_to_the_state_of_each() {
     let window = |algorithm| Rule::per_day("r", 100).algorithm(algorithm);
     let (log, leaky) = (window(Algorithm::SlidingWindowLog), window(Algorithm::LeakyBucket));
     let (limiter, storage, fallback) = of_rule(log.clone(), Behaviour::Fails, local(1));
-    assert_eq!(admitted(&limiter, "k", "r", 3).await, 3);
+    assert_eq!(count_allowed(&limiter, "k", "r", 3).await, 3);
     for rule in [leaky, window(Algorithm::TokenBucket)] {
         limiter.replace_rule(rule).unwrap();
-        assert_eq!(admitted(&limiter, "k", "r", 10).await, 10);
+        assert_eq!(count_allowed(&limiter, "k", "r", 10).await, 10);
     }
-    assert_eq!(fallback.stats().debts, 2, "buckets have one state");
+    assert_eq!(fallback.stats().deferred, 2, "buckets have one state");
     storage.be(Behaviour::AtOnce);
-    repaid(&fallback, &limiter).await;
-    assert_eq!(fallback.stats().repaid, 23);
+    wait_for_replay(&fallback, &limiter).await;
+    assert_eq!(fallback.stats().replayed, 23);
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 80);
     limiter.replace_rule(log).unwrap();
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 97);
 }
 
 #[tokio::test]
-async fn a_reset_forgets_what_every_algorithm_admitted() {
+async fn a_reset_drops_the_deferred_charges_of_every_algorithm() {
     let rule = |algorithm| Rule::per_day("r", 100).algorithm(algorithm);
     let log = rule(Algorithm::SlidingWindowLog);
     let (limiter, _, fallback) = of_rule(log, Behaviour::Fails, local(1));
-    admitted(&limiter, "k", "r", 3).await;
+    count_allowed(&limiter, "k", "r", 3).await;
     limiter.replace_rule(rule(Algorithm::LeakyBucket)).unwrap();
-    admitted(&limiter, "k", "r", 3).await;
+    count_allowed(&limiter, "k", "r", 3).await;
     limiter.reset("k", "r").await.unwrap_err();
-    assert_eq!(fallback.stats().debts, 0);
+    assert_eq!(fallback.stats().deferred, 0);
 }
 
 #[tokio::test]
-async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
+async fn a_deferred_charge_is_replayed_up_to_the_limit_and_does_not_block() {
     let rule = fixed("r", 20).block(Duration::from_secs(3_600));
     let (limiter, storage, fallback) = of_rule(rule, Behaviour::AtOnce, local(1));
     assert_eq!(count_allowed(&limiter, "k", "r", 15).await, 15);
@@ -203,7 +203,7 @@ async fn a_debt_is_charged_as_far_as_the_limit_has_room_and_shuts_nobody_out() {
 }
 
 #[tokio::test]
-async fn what_was_admitted_locally_is_charged_to_a_queue_whose_room_lies_in_pieces() {
+async fn a_deferred_charge_is_replayed_to_each_free_part_of_a_queue() {
     let rule = Rule::per_hour("r", 10).algorithm(Algorithm::LeakyBucket);
     let (limiter, storage, fallback) = of_rule(rule, Behaviour::AtOnce, local(1));
     let mut queue = Vec::new();
@@ -214,16 +214,16 @@ async fn what_was_admitted_locally_is_charged_to_a_queue_whose_room_lies_in_piec
         limiter.rollback("k", &queue[gone..=gone]).await.unwrap();
     }
     storage.be(Behaviour::Fails);
-    assert_eq!(admitted(&limiter, "k", "r", 3).await, 3);
+    assert_eq!(count_allowed(&limiter, "k", "r", 3).await, 3);
     storage.be(Behaviour::AtOnce);
-    repaid(&fallback, &limiter).await;
-    assert_eq!((fallback.stats().repaid, fallback.stats().forgiven), (3, 0));
+    wait_for_replay(&fallback, &limiter).await;
+    assert_eq!((fallback.stats().replayed, fallback.stats().dropped), (3, 0));
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 0);
 }
 
-/// What a fallback reports as remaining, by every algorithm and as one of several rules.
+/// The `remaining` of a fallback, for every algorithm and with several rules.
 #[tokio::test]
-async fn what_remains_of_a_share_is_allowed_at_once_and_one_more_is_not() {
+async fn the_remaining_cost_of_a_share_is_allowed_at_once_and_one_more_is_not() {
     for algorithm in Algorithm::ALL {
         let rule = Rule::per_hour("r", 100).algorithm(algorithm);
         let (limiter, storage, _) = of_rule(rule, Behaviour::Fails, local(3));
@@ -243,7 +243,7 @@ async fn what_remains_of_a_share_is_allowed_at_once_and_one_more_is_not() {
 }
 
 #[tokio::test]
-async fn a_debt_that_no_longer_counts_is_not_charged() {
+async fn a_deferred_charge_that_no_longer_counts_is_not_replayed() {
     let clock = ManualClock::default();
     let storage = FaultyStorage::new(Behaviour::Fails);
     let fallback = Fallback::new(storage.clone(), local(1));

@@ -65,9 +65,9 @@ async fn a_refund_goes_into_the_lease_that_it_came_from() {
     assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), left + 1);
 }
 
-/// A batch of which a part is held here, and the rest in the storage, where no server may hold so much.
+/// A cost that the lease covers in part, and the storage for the rest.
 #[tokio::test]
-async fn what_remains_is_allowed_at_once_and_one_more_is_not() {
+async fn the_remaining_cost_is_allowed_at_once_and_one_more_is_not() {
     for algorithm in Algorithm::ALL {
         for seed in 0..40 {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -110,8 +110,8 @@ async fn what_remains_is_allowed_at_once_and_one_more_is_not() {
 }
 
 #[tokio::test]
-async fn a_refund_that_only_the_stock_received_is_not_made_again() {
-    let storage = Moody::new(Behaviour::AtOnce);
+async fn a_refund_that_only_the_lease_received_is_not_repeated() {
+    let storage = FaultyStorage::new(Behaviour::AtOnce);
     let leases = leases(storage.clone());
     let limiter = limiter(leases.clone(), [wide("r"), wide("without")]);
     warm(&limiter, "k").await;

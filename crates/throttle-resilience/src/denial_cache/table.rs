@@ -1,4 +1,4 @@
-//! Who is being denied: bounded, and forgotten when it is over.
+//! The cached denials by key: a bounded table, from which expired denials are removed.
 
 use std::{hash::BuildHasherDefault, sync::MutexGuard, time::Instant};
 
@@ -12,31 +12,31 @@ use throttle_core::{
 use super::entry::{Age, Entry};
 use crate::keyed::AsIs;
 
-/// Remembers denials of up to a number of keys, spread over shards.
+/// The denials of a bounded number of keys, spread over shards.
 pub(super) struct Table {
     shards: Sharded<Shard>,
     hasher: ahash::RandomState,
-    most: usize,
+    max_keys: usize,
 }
 
 #[derive(Default)]
 struct Shard {
     keys: IndexMap<u64, OfKey, BuildHasherDefault<AsIs>>,
-    /// How often something was made void; an answer that was on its way meanwhile is not remembered.
-    voided: u64,
-    hand: usize,
+    /// The number of invalidations. An answer to a request that was sent before the latest one is not cached.
+    invalidations: u64,
+    cursor: usize,
     due_sweeps: DueSweeps,
 }
 
-/// Holds the denials of one key.
+/// The denials of one key.
 struct OfKey {
     key: Key<'static>,
     entries: SmallVec<[Entry; 1]>,
-    /// The latest time that a limiter's own clock showed: a step back makes all void.
+    /// The latest time of a limiter's own clock: a step back invalidates all denials.
     latest: Micros,
 }
 
-/// Says what the table knows about a request.
+/// The result of a lookup.
 pub(super) enum Known {
     /// It is denied.
     Denied(Outcome),
@@ -44,35 +44,35 @@ pub(super) enum Known {
     Ask(Ticket),
 }
 
-/// Goes with a request that is sent to the storage, and brings its answer back.
+/// The state of the table when a request is sent to the storage; its answer is recorded with it.
 #[derive(Copy, Clone)]
 pub(super) struct Ticket {
     hash: u64,
-    voided: u64,
-    /// Whether denials of the key are remembered.
+    invalidations: u64,
+    /// Whether denials of the key are cached.
     known: bool,
     /// When it was sent: no later than when the storage decides.
     sent: Instant,
 }
 
 const SHARDS: usize = 64;
-/// How many denials of one key are remembered: by different rules and costs.
-const OF_KEY: usize = 8;
-/// How many keys are looked at, to clear away what is over, when one comes.
+/// The most denials of one key, for different rules and costs.
+const MAX_PER_KEY: usize = 8;
+/// How many keys each insertion checks for expired denials.
 const SWEEP: usize = 4;
-/// How often, in requests, another shard is cleared, and how many of its keys are looked at.
+/// How often, in requests, another shard is swept, and how many of its keys are checked.
 const SWEEP_OTHER_EVERY: u32 = 32;
 const SWEEP_OTHER: usize = 16;
 
 impl Table {
-    pub(super) fn new(most: usize) -> Self {
-        let most = most.max(1);
-        let count = SHARDS.min(most);
+    pub(super) fn new(max_keys: usize) -> Self {
+        let max_keys = max_keys.max(1);
+        let count = SHARDS.min(max_keys);
         let shards = Sharded::new(count, |_| Shard::default());
-        Self { shards, hasher: ahash::RandomState::new(), most: most.div_ceil(count) }
+        Self { shards, hasher: ahash::RandomState::new(), max_keys: max_keys.div_ceil(count) }
     }
 
-    /// Says whether a request is known to be denied; it is about one key.
+    /// Returns the cached denial of a request, all of whose rules have this key.
     #[inline]
     pub(super) fn find(&self, key: &Key<'_>, request: &ChargeRequest<'_>) -> Known {
         let now = Instant::now();
@@ -81,16 +81,16 @@ impl Table {
         if let Some(number) = shard.due_sweeps.next(SWEEP_OTHER_EVERY) {
             self.shards.sweep(number, &mut shard, |shard| shard.sweep(SWEEP_OTHER, now));
         }
-        let ticket = Ticket { hash, voided: shard.voided, known: false, sent: now };
-        let Some(place) = shard.keys.get_index_of(&hash) else {
+        let ticket = Ticket { hash, invalidations: shard.invalidations, known: false, sent: now };
+        let Some(index) = shard.keys.get_index_of(&hash) else {
             return Known::Ask(ticket);
         };
-        let of_key = &mut shard.keys[place];
+        let of_key = &mut shard.keys[index];
         if of_key.key != *key {
             return Known::Ask(ticket);
         }
         if of_key.steps_back(request) {
-            shard.keys.swap_remove_index(place);
+            shard.keys.swap_remove_index(index);
             return Known::Ask(ticket);
         }
         match of_key.answer(request, now) {
@@ -99,12 +99,12 @@ impl Table {
         }
     }
 
-    /// Takes note of an answer to a request that was sent with a ticket.
+    /// Records the answer to a request that was sent with a ticket.
     #[inline]
     pub(super) fn note(&self, ticket: Ticket, request: &ChargeRequest<'_>, outcome: &Outcome) {
         if outcome.is_allowed() {
             if ticket.known {
-                // What was told about what remains no longer holds.
+                // The cached `remaining` is no longer true.
                 self.lock(ticket.hash).keys.swap_remove(&ticket.hash);
             }
             return;
@@ -112,27 +112,27 @@ impl Table {
         let Some(charge) = request.charges().first() else { return };
         let Some(entry) = Entry::of(request, outcome, ticket.sent) else { return };
         let mut shard = self.lock(ticket.hash);
-        if shard.voided == ticket.voided {
-            shard.remember(ticket.hash, charge.key(), entry, self.most);
+        if shard.invalidations == ticket.invalidations {
+            shard.remember(ticket.hash, charge.key(), entry, self.max_keys);
         }
     }
 
-    /// Makes void what is known of a key.
+    /// Invalidates the denials of a key.
     pub(super) fn forget(&self, key: &Key<'_>) {
         let hash = self.hasher.hash_one(key.as_bytes());
         let mut shard = self.lock(hash);
-        shard.voided += 1;
+        shard.invalidations += 1;
         shard.keys.swap_remove(&hash);
     }
 
     pub(super) fn clear(&self) {
         for mut shard in self.shards.each() {
-            shard.voided += 1;
+            shard.invalidations += 1;
             shard.keys = IndexMap::default();
         }
     }
 
-    /// Returns for how many keys something is remembered, over or not.
+    /// Returns the number of keys, including those whose denials have expired.
     pub(super) fn len(&self) -> usize {
         self.shards.each().map(|shard| shard.keys.len()).sum()
     }
@@ -143,13 +143,13 @@ impl Table {
 }
 
 impl Shard {
-    fn remember(&mut self, hash: u64, key: &Key<'_>, entry: Entry, most: usize) {
+    fn remember(&mut self, hash: u64, key: &Key<'_>, entry: Entry, max_keys: usize) {
         let now = Instant::now();
         self.sweep(SWEEP, now);
         if let Some(of_key) = self.keys.get_mut(&hash).filter(|of_key| of_key.key == *key) {
             return of_key.remember(entry, now);
         }
-        if self.keys.len() >= most {
+        if self.keys.len() >= max_keys {
             let victim = fastrand::usize(..self.keys.len());
             self.keys.swap_remove_index(victim);
         }
@@ -158,15 +158,15 @@ impl Shard {
         self.keys.insert(hash, of_key);
     }
 
-    /// Clears some keys away whose denials are over.
+    /// Checks the next keys, and removes those whose denials have expired.
     fn sweep(&mut self, count: usize, now: Instant) {
         for _ in 0..count {
-            match self.keys.get_index(self.hand) {
+            match self.keys.get_index(self.cursor) {
                 Some((_, of_key)) if of_key.entries.iter().all(|entry| entry.is_stale(now)) => {
-                    self.keys.swap_remove_index(self.hand);
+                    self.keys.swap_remove_index(self.cursor);
                 }
-                Some(_) => self.hand += 1,
-                None => self.hand = 0,
+                Some(_) => self.cursor += 1,
+                None => self.cursor = 0,
             }
         }
         if let Some(capacity) = shrunk(self.keys.len(), self.keys.capacity(), 1024) {
@@ -176,21 +176,21 @@ impl Shard {
 }
 
 impl OfKey {
-    /// Answers by the denial of the greatest cost that covers the request; none when it is to be asked.
+    /// Returns the denial of the greatest cost that covers the request, or `None` if the storage must be called.
     fn answer(&mut self, request: &ChargeRequest<'_>, now: Instant) -> Option<Outcome> {
         loop {
-            let places = self.entries.iter().enumerate();
-            let covering = places.filter(|(_, entry)| entry.covers(request));
-            let (place, _) = covering.max_by_key(|(_, entry)| entry.cost())?;
-            match self.entries[place].answer(request, now) {
+            let entries = self.entries.iter().enumerate();
+            let covering = entries.filter(|(_, entry)| entry.covers(request));
+            let (index, _) = covering.max_by_key(|(_, entry)| entry.cost())?;
+            match self.entries[index].answer(request, now) {
                 Age::Valid(outcome) => return Some(outcome),
                 Age::Due => return None,
-                Age::Over => _ = self.entries.swap_remove(place),
+                Age::Over => _ = self.entries.swap_remove(index),
             }
         }
     }
 
-    /// Returns whether the clock of a request shows less than it did.
+    /// Returns whether the request's clock has stepped back.
     fn steps_back(&mut self, request: &ChargeRequest<'_>) -> bool {
         let Some(clock) = request.clock() else { return false };
         let now = clock.now();
@@ -200,10 +200,10 @@ impl OfKey {
     }
 
     fn remember(&mut self, entry: Entry, now: Instant) {
-        // A denial changes nothing for others but by shutting the key.
-        let shuts = entry.is_blocked();
-        self.entries.retain(|old| !shuts && !old.is_stale(now) && !old.is_of(&entry));
-        if self.entries.len() >= OF_KEY {
+        // A denial affects other entries only if it blocks the key.
+        let blocks = entry.is_blocked();
+        self.entries.retain(|old| !blocks && !old.is_stale(now) && !old.is_of(&entry));
+        if self.entries.len() >= MAX_PER_KEY {
             self.entries.swap_remove(0);
         }
         self.entries.push(entry);
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_requests_of_one_key_clear_away_the_expired_denials_of_all_others() {
+    fn requests_of_one_key_remove_the_expired_denials_of_all_others() {
         let table = Table::new(100_000);
         let rule = Arc::new(Rule::per_day("r", 1).check().unwrap());
         let long_ago = Instant::now() - Duration::from_secs(10);

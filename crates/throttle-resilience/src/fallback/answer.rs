@@ -35,18 +35,18 @@ impl Inner {
             return Reply::ready(Ok(joined(request, &modes, None, at)));
         }
         self.count(&self.counts.local);
-        let owes = error.effect() == Effect::None && !error.is_of_key();
-        self.answer_locally(request, modes, call, owes)
+        let defers = error.effect() == Effect::None && !error.is_of_key();
+        self.answer_locally(request, modes, call, defers)
     }
 
-    /// Decides by the local storage. `owes` is whether an allowed cost becomes a deferred charge:
+    /// Decides by the local storage. `defers` is whether an allowed cost becomes a deferred charge:
     /// only if the failed call certainly did nothing.
     fn answer_locally(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
         modes: SmallVec<[FailureMode; 2]>,
         call: StorageCall,
-        owes: bool,
+        defers: bool,
     ) -> Reply<Outcome> {
         let Some(local) = &self.modes.local else {
             // `FailureModes::mode` returns `Local` only if there is a local storage.
@@ -57,19 +57,19 @@ impl Inner {
             pairs.filter(|(_, mode)| **mode == FailureMode::Local).map(|(charge, _)| charge)
         };
         let shares: SmallVec<[Arc<CheckedRule>; 2]> = local_charges()
-            .map(|charge| Arc::new(charge.rule().fraction(1, self.servers())))
+            .map(|charge| Arc::new(charge.rule().fraction(1, self.instances())))
             .collect();
         let charges: SmallVec<[Charge<'_>; 2]> = local_charges()
             .zip(&shares)
             .map(|(charge, share)| Charge::new(charge.key(), share, charge.cost()))
             .collect();
         let asked = ChargeRequest::new(&charges, request.clock());
-        let (reply, owes) = match call {
+        let (reply, defers) = match call {
             StorageCall::Peek => (local.storage.peek(&asked), false),
-            _ => (local.storage.acquire(&asked), owes),
+            _ => (local.storage.acquire(&asked), defers),
         };
         reply.then_with(self, request, move |inner, request, answer| {
-            Reply::ready(answer.map(|own| inner.conclude(request, &modes, &own, owes)))
+            Reply::ready(answer.map(|own| inner.conclude(request, &modes, &own, defers)))
         })
     }
 
@@ -78,13 +78,13 @@ impl Inner {
         request: &ChargeRequest<'_>,
         modes: &[FailureMode],
         own: &Outcome,
-        owes: bool,
+        defers: bool,
     ) -> Outcome {
         let outcome = joined(request, modes, Some(own), own.at());
-        if owes && outcome.is_allowed() {
+        if defers && outcome.is_allowed() {
             let charges = request.charges().iter().zip(modes);
             for (charge, _) in charges.filter(|(_, mode)| **mode == FailureMode::Local) {
-                self.debts.add(charge, request.clock());
+                self.deferred.add(charge, request.clock());
             }
         }
         outcome

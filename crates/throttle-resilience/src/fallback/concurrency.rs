@@ -64,7 +64,7 @@ impl Inner {
             }
             (FailureMode::Local, Some(permits)) => {
                 self.count(&self.counts.local);
-                let share = (limit / self.servers()).max(1);
+                let share = (limit / self.instances()).max(1);
                 permits.take(of, share).map(PermitReply::degraded)
             }
             _ => {

@@ -2,10 +2,10 @@
 
 mod answer;
 mod concurrency;
-mod debts;
+mod deferred;
 mod modes;
 mod recover;
-mod repay;
+mod replay;
 mod state;
 
 use std::{fmt, sync::Arc};
@@ -67,7 +67,7 @@ impl Fallback {
     /// If the number is [discovered](crate::Instances::discovered), this replaces it until the next
     /// count.
     pub fn set_instances(&self, instances: u64) {
-        self.inner.servers.set(instances);
+        self.inner.instances.set(instances);
     }
 
     /// Returns the statistics since the fallback was created.
@@ -101,7 +101,7 @@ impl Wrapper for Fallback {
     }
 
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
-        self.inner.servers.discover_from(&self.inner.storage);
+        self.inner.instances.discover_from(&self.inner.storage);
         self.decide(request, self.inner.storage.acquire(request), StorageCall::Acquire)
     }
 
@@ -112,7 +112,7 @@ impl Wrapper for Fallback {
     /// Resets the local storage and drops deferred charges too, even if the storage fails.
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         let shared = self.inner.storage.reset(request);
-        self.inner.debts.forget(request);
+        self.inner.deferred.forget(request);
         match &self.inner.modes.local {
             Some(local) => local.storage.reset(request).and_then(|()| shared),
             None => shared,
@@ -125,7 +125,7 @@ impl Wrapper for Fallback {
     }
 
     async fn clear(&self) -> Result<u64, StorageError> {
-        self.inner.debts.clear();
+        self.inner.deferred.clear();
         if let Some(local) = &self.inner.modes.local {
             local.storage.clear().await?;
         }

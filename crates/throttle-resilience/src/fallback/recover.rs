@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use super::{modes::FallbackChange, repay::repay, state::Inner};
+use super::{modes::FallbackChange, replay::replay, state::Inner};
 
 impl Inner {
     /// Records a call that succeeded.
@@ -15,27 +15,27 @@ impl Inner {
 
     #[cold]
     fn recover(self: &Arc<Self>) {
-        if !self.debts.is_empty() {
-            self.repay_in_background();
-        } else if !self.repaying.load(Relaxed)
+        if !self.deferred.is_empty() {
+            self.replay_in_background();
+        } else if !self.replaying.load(Relaxed)
             && self.is_calm()
             && self.degraded.swap(false, Relaxed)
         {
-            let (replayed, dropped) = (&self.debts.repaid, &self.debts.forgiven);
+            let (replayed, dropped) = (&self.deferred.replayed, &self.deferred.dropped);
             tracing::info!(?replayed, ?dropped, "the storage has recovered");
             self.modes.observers.notify(&FallbackChange::Restored);
         }
     }
 
-    fn repay_in_background(self: &Arc<Self>) {
+    fn replay_in_background(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.debts.clear(); // replay needs a runtime
+            self.deferred.clear(); // replay needs a runtime
             return;
         };
-        if !self.repaying.swap(true, Relaxed) {
-            let repaying = Repaying(Arc::clone(self));
+        if !self.replaying.swap(true, Relaxed) {
+            let replaying = Replaying(Arc::clone(self));
             runtime.spawn(async move {
-                repay(Arc::clone(&repaying.0)).await;
+                replay(Arc::clone(&replaying.0)).await;
             });
         }
     }
@@ -43,10 +43,10 @@ impl Inner {
 
 /// A guard of the replay task. Its drop allows another task to begin, also if the runtime ended
 /// this one.
-struct Repaying(Arc<Inner>);
+struct Replaying(Arc<Inner>);
 
-impl Drop for Repaying {
+impl Drop for Replaying {
     fn drop(&mut self) {
-        self.0.repaying.store(false, Relaxed);
+        self.0.replaying.store(false, Relaxed);
     }
 }

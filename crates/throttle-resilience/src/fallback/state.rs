@@ -12,7 +12,7 @@ use std::{
 use throttle_core::{AtomicStorage, StorageError};
 
 use super::{
-    debts::Debts,
+    deferred::DeferredCharges,
     modes::{FailureModes, FallbackChange, FallbackStats},
 };
 use crate::instances::Instances;
@@ -23,10 +23,10 @@ const CALM: Duration = Duration::from_secs(1);
 pub(super) struct Inner {
     pub(super) storage: Arc<dyn AtomicStorage>,
     pub(super) modes: FailureModes,
-    pub(super) servers: Instances,
-    pub(super) debts: Debts,
+    pub(super) instances: Instances,
+    pub(super) deferred: DeferredCharges,
     pub(super) degraded: AtomicBool,
-    pub(super) repaying: AtomicBool,
+    pub(super) replaying: AtomicBool,
     /// The time of the last failure, in microseconds after `start`.
     failed_at: AtomicU64,
     start: Instant,
@@ -45,15 +45,15 @@ pub(super) struct Counts {
 
 impl Inner {
     pub(super) fn new(storage: Arc<dyn AtomicStorage>, modes: FailureModes) -> Self {
-        let servers =
+        let instances =
             modes.local.as_ref().map_or(Instances::fixed(1), |local| local.instances.clone());
         Self {
             storage,
-            debts: Debts::new(modes.max_deferred),
+            deferred: DeferredCharges::new(modes.max_deferred),
             modes,
-            servers,
+            instances,
             degraded: AtomicBool::new(false),
-            repaying: AtomicBool::new(false),
+            replaying: AtomicBool::new(false),
             failed_at: AtomicU64::new(0),
             start: Instant::now(),
             counts: Counts::default(),
@@ -64,20 +64,20 @@ impl Inner {
     pub(super) fn stats(&self) -> FallbackStats {
         FallbackStats {
             degraded: self.degraded.load(Relaxed),
-            instances: self.servers().get(),
+            instances: self.instances().get(),
             outages: self.counts.outages.load(Relaxed),
             closed: self.counts.closed.load(Relaxed),
             open: self.counts.open.load(Relaxed),
             local: self.counts.local.load(Relaxed),
             key_errors: self.counts.key_errors.load(Relaxed),
-            deferred: self.debts.len(),
-            replayed: self.debts.repaid.load(Relaxed),
-            dropped: self.debts.forgiven.load(Relaxed),
+            deferred: self.deferred.len(),
+            replayed: self.deferred.replayed.load(Relaxed),
+            dropped: self.deferred.dropped.load(Relaxed),
         }
     }
 
-    pub(super) fn servers(&self) -> NonZeroU64 {
-        self.servers.count()
+    pub(super) fn instances(&self) -> NonZeroU64 {
+        self.instances.count()
     }
 
     pub(super) fn count(&self, counter: &AtomicU64) {

@@ -199,7 +199,7 @@ impl Inner {
                     lease.advance(now);
                     if lease.left() < charge.cost()
                         && let ([_], Some((verdict, at))) =
-                            (request.charges(), lease.refusal(charge.cost(), now))
+                            (request.charges(), lease.rejection(charge.cost(), now))
                     {
                         shard.rejected += 1; // the batch was denied
                         return Reply::ready(Ok(Outcome::one(verdict, at)));
@@ -207,7 +207,7 @@ impl Inner {
                     let cost = lease.part_of(charge.cost());
                     if cost > 0 {
                         taken.parts.push(Part {
-                            place,
+                            index,
                             charge: Charge::new(charge.key(), charge.rule(), cost).to_owned(),
                             receipt: lease.spend(cost),
                             clock: request.clock().cloned(),
@@ -216,9 +216,9 @@ impl Inner {
                 }
             }
             let mut charges = request.charges().iter().enumerate();
-            if known && charges.all(|(place, charge)| taken.cost(place) == charge.cost()) {
-                let outcome = concluded(&mut shard, key, hash, request, &taken, None, now);
-                shard.answered += 1;
+            if known && charges.all(|(index, charge)| taken.cost(index) == charge.cost()) {
+                let outcome = join_verdicts(&mut shard, key, hash, request, &taken, None, now);
+                shard.allowed += 1;
                 taken.parts.clear();
                 return Reply::ready(Ok(outcome));
             }
@@ -228,7 +228,7 @@ impl Inner {
         {
             return Reply::ready(Err(error)); // `taken` is put back on drop
         }
-        let asked = translated(request, plans, |place| taken.cost(place));
+        let asked = translated(request, plans, |index| taken.cost(index));
         let reply = self.storage.acquire(&asked.borrow(request));
         drop(asked);
         if !known {
@@ -309,7 +309,7 @@ fn join_verdicts(
     let mut of_key = shard.find(hash, key);
     for (index, charge) in request.charges().iter().enumerate() {
         let lease = of_key.as_mut().and_then(|of_key| of_key.of(charge.rule(), request.clock()));
-        let part = taken.part(place);
+        let part = taken.part(index);
         let whole = part.filter(|part| part.cost() == charge.cost());
         verdicts.push(match (whole, lease) {
             (Some(part), Some(lease)) => {
@@ -329,11 +329,11 @@ fn join_verdicts(
                 let Some(answer) = answers.next() else { continue };
                 let mut answer = *answer;
                 if let Some(part) = part.filter(|_| allowed) {
-                    answer.receipt = part.receipt; // of the oldest, as of what is in stock
+                    answer.receipt = part.receipt; // the oldest receipt, as for a charge that the stock covers
                     spent = spent.saturating_add(part.cost());
                 }
                 lease.map_or(answer, |lease| {
-                    lease.hear(&answer, at, now);
+                    lease.record_verdict(&answer, at, now);
                     if !answer.allowed {
                         lease.back_off(now);
                     }
@@ -368,10 +368,10 @@ fn translated<'a>(
     plans: &'a Plans,
     taken: impl Fn(usize) -> u64,
 ) -> Translated<'a> {
-    let places = request.charges().iter().zip(plans).enumerate();
-    let charges = places.filter_map(|(place, (charge, plan))| {
+    let charges = request.charges().iter().zip(plans).enumerate();
+    let charges = charges.filter_map(|(index, (charge, plan))| {
         let rule = plan.as_ref().map_or(charge.rule(), |plan| &plan.charged);
-        let cost = charge.cost() - taken(place);
+        let cost = charge.cost() - taken(index);
         (cost > 0).then(|| Charge::new(charge.key(), rule, cost))
     });
     Translated { charges: charges.collect() }

@@ -121,10 +121,10 @@ impl Lease {
         self.left
     }
 
-    /// Advances the lease to `now`: expired batches become permits to return. A clock that steps
-    /// back ends all batches, because their end cannot be determined any more.
+    /// Returns how much of a cost the lease covers: all, or the part without which the storage denies the
+    /// rest.
     pub(super) fn part_of(&self, cost: u64) -> u64 {
-        let remaining = self.told.remaining;
+        let remaining = self.last_verdict.remaining;
         match self.left >= cost {
             true => cost,
             false if remaining < cost && self.left.saturating_add(remaining) >= cost => self.left,
@@ -132,8 +132,8 @@ impl Lease {
         }
     }
 
-    /// Brings the lease to now: what may no longer be spent is to be given back. A clock that steps
-    /// back ends all.
+    /// Advances the lease to `now`: expired batches become permits to return. A clock that steps
+    /// back ends all batches, because their end cannot be determined any more.
     #[inline]
     pub(super) fn advance(&mut self, now: Micros) {
         if now < self.latest {

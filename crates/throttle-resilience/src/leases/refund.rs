@@ -42,7 +42,7 @@ impl Inner {
         }
         let mut refunded = self.storage.refund(&rest, clock);
         if rest.len() < refunds.len() {
-            // What is back in stock must not be put back again.
+            // The refunds to leases are done, and must not be made again.
             refunded = refunded
                 .then(|answer| Reply::ready(answer.map_err(StorageError::with_unknown_effect)));
         }

@@ -28,8 +28,8 @@ impl Part {
 }
 
 impl Taken {
-    pub(super) fn cost(&self, place: usize) -> u64 {
-        self.part(place).map_or(0, Part::cost)
+    pub(super) fn cost(&self, index: usize) -> u64 {
+        self.part(index).map_or(0, Part::cost)
     }
 
     pub(super) fn part(&self, index: usize) -> Option<&Part> {

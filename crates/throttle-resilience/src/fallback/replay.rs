@@ -6,35 +6,35 @@ use throttle_core::{
     AtomicStorage, Charge, ChargeRequest, CheckedRule, Effect, Outcome, StorageError,
 };
 
-use super::{debts::Debt, modes::Local, state::Inner};
+use super::{deferred::DeferredCharge, modes::Local, state::Inner};
 
 /// How many deferred charges are replayed, one after another, before a pause. It leaves a storage
 /// that has just recovered time for requests.
 const BATCH: usize = 8;
 const PAUSE: Duration = Duration::from_millis(1);
-/// How many calls charge one debt at most: the room of a queue may lie in pieces.
-const TRIES: usize = 16;
+/// The most calls for one deferred charge: the free room of a queue may be in several parts.
+const MAX_CALLS: usize = 16;
 
 /// Replays deferred charges until none is left or a call fails. What is left then waits for the
 /// next attempt.
-pub(super) async fn repay(inner: Arc<Inner>) {
+pub(super) async fn replay(inner: Arc<Inner>) {
     let Some(local) = &inner.modes.local else { return };
     loop {
-        let mut batch = inner.debts.take(BATCH).into_iter();
+        let mut batch = inner.deferred.take(BATCH).into_iter();
         if batch.len() == 0 {
             return;
         }
-        while let Some(debt) = batch.next() {
-            match repay_one(&*inner.storage, local, inner.servers(), &debt).await {
-                Ok(charged) => inner.debts.settle(&debt, charged),
+        while let Some(deferred) = batch.next() {
+            match replay_one(&*inner.storage, local, inner.instances(), &deferred).await {
+                Ok(charged) => inner.deferred.finish(&deferred, charged),
                 Err(error) => {
                     inner.failed(&error);
                     if error.effect() == Effect::None && !error.is_of_key() {
-                        inner.debts.put_back([debt]);
+                        inner.deferred.put_back([deferred]);
                     } else {
-                        inner.debts.settle(&debt, 0); // may have been charged: not retried
+                        inner.deferred.finish(&deferred, 0); // may have been charged: not retried
                     }
-                    inner.debts.put_back(batch);
+                    inner.deferred.put_back(batch);
                     return;
                 }
             }
@@ -45,23 +45,23 @@ pub(super) async fn repay(inner: Arc<Inner>) {
 
 /// Replays one deferred charge: the part that still counts, as far as the limit has room. Returns
 /// the charged cost.
-async fn repay_one(
+async fn replay_one(
     storage: &dyn AtomicStorage,
     local: &Local,
-    servers: NonZeroU64,
-    debt: &Debt,
+    instances: NonZeroU64,
+    deferred: &DeferredCharge,
 ) -> Result<u64, StorageError> {
-    let still = still_counts(local, servers, debt).await?.min(debt.cost);
-    let cost = still.min(debt.rule.capacity());
+    let still = still_counts(local, instances, deferred).await?.min(deferred.cost);
+    let cost = still.min(deferred.rule.capacity());
     if cost == 0 {
         return Ok(0);
     }
     // A denied replay must not block the key, and a replay must not wait in a shaped queue.
-    let rule = Arc::new(debt.rule.without_block().with_max_delay(Duration::MAX));
+    let rule = Arc::new(deferred.rule.without_block().with_max_delay(Duration::MAX));
     let (mut charged, mut asked) = (0, cost);
-    for _ in 0..TRIES {
-        let outcome = match charge(storage, debt, &rule, asked).await {
-            Err(_) if charged > 0 => break, // the next debt meets the failure, too
+    for _ in 0..MAX_CALLS {
+        let outcome = match charge(storage, deferred, &rule, asked).await {
+            Err(_) if charged > 0 => break, // the next deferred charge fails, too
             answer => answer?,
         };
         if outcome.is_allowed() {
@@ -78,13 +78,13 @@ async fn repay_one(
 
 async fn charge(
     storage: &dyn AtomicStorage,
-    debt: &Debt,
+    deferred: &DeferredCharge,
     rule: &Arc<CheckedRule>,
     cost: u64,
 ) -> Result<Outcome, StorageError> {
     let reply = {
-        let charge = [Charge::new(&debt.key, rule, cost)];
-        storage.acquire(&ChargeRequest::new(&charge, debt.clock.as_ref()))
+        let charge = [Charge::new(&deferred.key, rule, cost)];
+        storage.acquire(&ChargeRequest::new(&charge, deferred.clock.as_ref()))
     };
     reply.await
 }
@@ -93,16 +93,16 @@ async fn charge(
 /// rule's algorithm: expired windows and refilled tokens no longer count.
 async fn still_counts(
     local: &Local,
-    servers: NonZeroU64,
-    debt: &Debt,
+    instances: NonZeroU64,
+    deferred: &DeferredCharge,
 ) -> Result<u64, StorageError> {
     // Without a maximum delay, all free capacity of a shaped rule remains, however late its
     // scheduled times are.
-    let share = debt.rule.fraction(1, servers).without_block();
+    let share = deferred.rule.fraction(1, instances).without_block();
     let share = Arc::new(share.with_max_delay(Duration::MAX));
     let reply = {
-        let charge = [Charge::new(&debt.key, &share, 1)];
-        local.storage.peek(&ChargeRequest::new(&charge, debt.clock.as_ref()))
+        let charge = [Charge::new(&deferred.key, &share, 1)];
+        local.storage.peek(&ChargeRequest::new(&charge, deferred.clock.as_ref()))
     };
     let remaining = reply.await?.verdicts().first().map_or(0, |verdict| verdict.remaining);
     Ok(share.capacity().saturating_sub(remaining))

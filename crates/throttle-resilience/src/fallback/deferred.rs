@@ -11,13 +11,13 @@ use std::{
 use throttle_core::{Algorithm, Charge, ChargeRequest, CheckedRule, Clock, Key};
 
 /// The deferred charges of up to `most` keys and rules.
-pub(super) struct Debts {
-    owed: Mutex<HashMap<Name, Debt>>,
+pub(super) struct DeferredCharges {
+    charges: Mutex<HashMap<Name, DeferredCharge>>,
     /// Deferred charges that were taken out and are not finished yet.
     taken: AtomicU64,
     most: usize,
-    pub(super) repaid: AtomicU64,
-    pub(super) forgiven: AtomicU64,
+    pub(super) replayed: AtomicU64,
+    pub(super) dropped: AtomicU64,
 }
 
 /// The key and rule of a deferred charge.
@@ -25,11 +25,10 @@ pub(super) struct Debts {
 struct Name {
     key: Key<'static>,
     rule: String,
-    /// A rule that is replaced by one of another algorithm counts in another state.
+    /// The algorithm's state: a rule that is replaced by one of another algorithm counts in another state.
     state: Algorithm,
 }
 
-/// The deferred charge of one key under one rule.
 impl Name {
     fn of(key: &Key<'_>, rule: &CheckedRule) -> Self {
         Self::of_state(key, rule, state_of(rule.algorithm()))
@@ -48,23 +47,23 @@ fn state_of(algorithm: Algorithm) -> Algorithm {
     }
 }
 
-/// What one key owes under one rule and algorithm.
+/// The deferred charge of one key under one rule and algorithm.
 #[derive(Clone)]
-pub(super) struct Debt {
+pub(super) struct DeferredCharge {
     pub(super) key: Key<'static>,
     pub(super) rule: Arc<CheckedRule>,
     pub(super) cost: u64,
     pub(super) clock: Option<Arc<dyn Clock>>,
 }
 
-impl Debts {
+impl DeferredCharges {
     pub(super) fn new(most: usize) -> Self {
-        let (taken, repaid, forgiven) = Default::default();
-        Self { owed: Mutex::default(), taken, most, repaid, forgiven }
+        let (taken, replayed, dropped) = Default::default();
+        Self { charges: Mutex::default(), taken, most, replayed, dropped }
     }
 
     pub(super) fn add(&self, charge: &Charge<'_>, clock: Option<&Arc<dyn Clock>>) {
-        self.put(Debt {
+        self.put(DeferredCharge {
             key: charge.key().clone().into_owned(),
             rule: Arc::clone(charge.rule()),
             cost: charge.cost(),
@@ -73,65 +72,65 @@ impl Debts {
     }
 
     /// Adds a charge to the deferred charge of the same key and rule.
-    fn put(&self, debt: Debt) {
-        let mut owed = self.lock();
-        let name = Name::of(&debt.key, &debt.rule);
-        if let Some(old) = owed.get_mut(&name) {
-            let cost = old.cost.saturating_add(debt.cost);
-            *old = Debt { cost, ..debt };
-        } else if owed.len() < self.most {
-            owed.insert(name, debt);
+    fn put(&self, deferred: DeferredCharge) {
+        let mut charges = self.lock();
+        let name = Name::of(&deferred.key, &deferred.rule);
+        if let Some(old) = charges.get_mut(&name) {
+            let cost = old.cost.saturating_add(deferred.cost);
+            *old = DeferredCharge { cost, ..deferred };
+        } else if charges.len() < self.most {
+            charges.insert(name, deferred);
         } else {
-            self.forgiven.fetch_add(debt.cost, Relaxed);
+            self.dropped.fetch_add(deferred.cost, Relaxed);
         }
     }
 
     /// Removes the deferred charges of a request's keys.
     pub(super) fn forget(&self, request: &ChargeRequest<'_>) {
-        let mut owed = self.lock();
-        if owed.is_empty() {
+        let mut charges = self.lock();
+        if charges.is_empty() {
             return;
         }
         for charge in request.charges() {
             for state in Algorithm::ALL {
-                owed.remove(&Name::of_state(charge.key(), charge.rule(), state));
+                charges.remove(&Name::of_state(charge.key(), charge.rule(), state));
             }
         }
     }
 
-    /// Takes some deferred charges out. Each is then passed to `settle` or `put_back`.
-    pub(super) fn take(&self, count: usize) -> Vec<Debt> {
-        let mut owed = self.lock();
-        let names: Vec<_> = owed.keys().take(count).cloned().collect();
-        let taken: Vec<_> = names.iter().filter_map(|name| owed.remove(name)).collect();
+    /// Takes some deferred charges out. Each is then passed to `finish` or `put_back`.
+    pub(super) fn take(&self, count: usize) -> Vec<DeferredCharge> {
+        let mut charges = self.lock();
+        let names: Vec<_> = charges.keys().take(count).cloned().collect();
+        let taken: Vec<_> = names.iter().filter_map(|name| charges.remove(name)).collect();
         self.taken.fetch_add(taken.len() as u64, Relaxed);
-        if owed.is_empty() {
-            *owed = HashMap::new(); // frees the memory
+        if charges.is_empty() {
+            *charges = HashMap::new(); // frees the memory
         }
         taken
     }
 
     /// Finishes a deferred charge that was taken out: `charged` of it was replayed, the rest is
     /// dropped.
-    pub(super) fn settle(&self, debt: &Debt, charged: u64) {
-        self.repaid.fetch_add(charged, Relaxed);
-        self.forgiven.fetch_add(debt.cost.saturating_sub(charged), Relaxed);
+    pub(super) fn finish(&self, deferred: &DeferredCharge, charged: u64) {
+        self.replayed.fetch_add(charged, Relaxed);
+        self.dropped.fetch_add(deferred.cost.saturating_sub(charged), Relaxed);
         self.taken.fetch_sub(1, Relaxed);
     }
 
     /// Puts back deferred charges that were taken out.
-    pub(super) fn put_back(&self, debts: impl IntoIterator<Item = Debt>) {
-        for debt in debts {
-            self.put(debt);
+    pub(super) fn put_back(&self, deferred: impl IntoIterator<Item = DeferredCharge>) {
+        for one in deferred {
+            self.put(one);
             self.taken.fetch_sub(1, Relaxed);
         }
     }
 
     /// Drops all deferred charges.
     pub(super) fn clear(&self) {
-        let owed = std::mem::take(&mut *self.lock());
-        let sum = owed.values().fold(0_u64, |sum, debt| sum.saturating_add(debt.cost));
-        self.forgiven.fetch_add(sum, Relaxed);
+        let charges = std::mem::take(&mut *self.lock());
+        let sum = charges.values().fold(0_u64, |sum, deferred| sum.saturating_add(deferred.cost));
+        self.dropped.fetch_add(sum, Relaxed);
     }
 
     /// Returns whether no deferred charge is left to be taken out.
@@ -144,7 +143,7 @@ impl Debts {
         self.lock().len() as u64 + self.taken.load(Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Debt>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, DeferredCharge>> {
+        self.charges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
