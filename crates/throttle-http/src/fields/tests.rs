@@ -21,7 +21,7 @@ fn limiter(rules: impl IntoIterator<Item = Rule>) -> Limiter {
 }
 
 fn check(limiter: &Limiter, names: Option<&[&str]>, cost: Option<u64>) -> Decisions {
-    let reply = limiter.begin(&Key::from("client"), names, cost);
+    let reply = limiter.begin(&Key::from("client"), names, cost, AskKind::Acquire);
     reply.into_ready().expect("memory is ready immediately").unwrap()
 }
 

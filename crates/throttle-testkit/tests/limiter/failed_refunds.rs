@@ -6,8 +6,8 @@ use std::{
 };
 
 use throttle_core::{
-    AtomicStorage, Decision, Effect, Limiter, Reply, Rule, Storage, StorageCall, StorageError,
-    Wrapper,
+    AskKind, AtomicStorage, Decision, Effect, Limiter, Reply, Rule, Storage, StorageCall,
+    StorageError, Wrapper,
 };
 use throttle_memory::MemoryStorage;
 use tokio::task::yield_now;
@@ -59,12 +59,13 @@ async fn charged() -> (Limiter, FailsOnce, Vec<Decision>) {
         limiter.add_rule(Rule::per_day(name, 10)).unwrap();
     }
     limiter.check_cost("k", "a", 5).await.unwrap();
-    let decisions = limiter.begin(&"k".into(), Some(&["a", "b"]), Some(3)).await.unwrap();
+    let decisions =
+        limiter.begin(&"k".into(), Some(&["a", "b"]), Some(3), AskKind::Acquire).await.unwrap();
     (limiter, storage, decisions.all().to_vec())
 }
 
 async fn left(limiter: &Limiter) -> [u64; 2] {
-    let now = limiter.begin_peek(&"k".into(), Some(&["a", "b"]), None).await.unwrap();
+    let now = limiter.begin(&"k".into(), Some(&["a", "b"]), None, AskKind::Peek).await.unwrap();
     [now.all()[0].remaining(), now.all()[1].remaining()]
 }
 

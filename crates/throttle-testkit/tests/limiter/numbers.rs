@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use throttle_core::{Algorithm, Key, Limiter, ManualClock, Rule, Scope};
+use throttle_core::{Algorithm, AskKind, Key, Limiter, ManualClock, Rule, Scope};
 use throttle_memory::MemoryStorage;
 
 use crate::{SECOND, limiter, six::SixOperations};
@@ -260,23 +260,26 @@ async fn what_remains_after_a_charge_was_changed_is_no_more_than_is_allowed() {
             let longest = Duration::from_millis(random.u64(200..2_000));
             let cost = random.u64(1..6);
             let charged = match random.bool() {
-                true => limiter.begin(&key, Some(&["r"]), Some(cost)).await.unwrap(),
-                false => {
-                    limiter.begin_shaped(&key, Some(&["r"]), Some(cost), longest).await.unwrap()
+                true => {
+                    limiter.begin(&key, Some(&["r"]), Some(cost), AskKind::Acquire).await.unwrap()
                 }
+                false => limiter
+                    .begin(&key, Some(&["r"]), Some(cost), AskKind::Shape { max_delay: longest })
+                    .await
+                    .unwrap(),
             };
             if !charged.is_allowed() {
                 continue;
             }
             let actual = random.u64(..=cost);
-            let told = charged.settled(actual, |_| true).most_restrictive().remaining();
+            let reported = charged.reconciled(actual, |_| true).most_restrictive().remaining();
             let is_shaped = charged.most_restrictive().checked_rule().max_delay().is_some();
             limiter.reconcile("k", charged.all(), actual).await.unwrap();
             let now = limiter.peek("k", "r").await.unwrap().remaining();
-            assert!(told <= now, "{algorithm}, seed {seed}: {told}, and {now} are allowed");
+            assert!(reported <= now, "{algorithm}, seed {seed}: {reported}, and {now} are allowed");
             assert!(
-                leaves || is_shaped || told == now,
-                "{algorithm}, seed {seed}: {told}, not {now}"
+                leaves || is_shaped || reported == now,
+                "{algorithm}, seed {seed}: {reported}, not {now}"
             );
         }
     }
