@@ -4,10 +4,9 @@
 
 use std::error::Error;
 
-use actix_web::{App, HttpServer, middleware::Logger, web};
+use actix_web::{App, HttpResponse, HttpServer, middleware::Logger, web};
 use ratethrottle::{
-    Limiter, MemoryStorage, RateDecisions, RateThrottle, Rule,
-    actix::http::{Method, Response, StatusCode},
+    Limiter, MemoryStorage, RateDecisions, RateThrottle, Rule, actix::http::Method,
 };
 
 #[actix_web::main]
@@ -42,12 +41,10 @@ impl Throttles {
         let login = RateThrottle::new(&limiter)
             .limit("login", "5/minute")
             .methods([Method::POST])
-            .on_denied(|denial| {
-                let wait = denial.decision().retry_after().unwrap_or_default();
+            .on_rejection(|rejection| {
+                let wait = rejection.retry_after().unwrap_or_default();
                 let text = format!("too many attempts; try again in {} s\n", wait.as_secs() + 1);
-                let mut response = Response::new(text);
-                *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-                response
+                HttpResponse::TooManyRequests().body(text)
             })
             .build()?;
         Ok(Self { all, login })

@@ -10,12 +10,12 @@ use std::{error::Error, io, net::SocketAddr, time::Duration};
 
 use axum::{
     Extension, Router,
-    http::{Method, Response, StatusCode},
+    http::{Method, StatusCode},
     routing::{get, post},
 };
 use ratethrottle::{
-    Algorithm, ClientIp, Decision, Decisions, Denial, Header, Headers, Limiter, MemoryStorage,
-    OnError, RateThrottleLayer, RequestHead, Rule,
+    Algorithm, ClientIp, Decision, Decisions, Header, Headers, Limiter, MemoryStorage, OnError,
+    RateThrottleLayer, RejectionReason, RequestHead, Rule,
     identity::{
         AsyncKey, Cookie, ForwardedHeader, Global, KeyWithRules, OnMissing, RequestHost,
         RequestMethod, RequestPath, RoutePattern,
@@ -96,10 +96,11 @@ fn login(limiter: &Limiter) -> Layer {
         .key(client)
         .methods([Method::POST])
         .charge_if(|response| response.status() != StatusCode::NOT_MODIFIED)
-        .on_denied(|denial: &Denial<'_>| {
-            let wait = denial.decision().retry_after().unwrap_or_default();
-            let text = format!("too many attempts; try again in {} s\n", wait.as_secs() + 1);
-            answer(StatusCode::TOO_MANY_REQUESTS, text)
+        .on_rejection(|rejection| match (rejection.reason(), rejection.retry_after()) {
+            (RejectionReason::Rule, Some(wait)) => {
+                format!("too many attempts; try again in {} s\n", wait.as_secs() + 1)
+            }
+            (reason, _) => format!("rejected: {reason}\n"),
         });
     Ok(layer.build()?)
 }
@@ -145,9 +146,10 @@ fn account(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .key(customer.missing(OnMissing::Status(StatusCode::UNAUTHORIZED)))
         .declare_rules(["free", "pro"])
-        .on_error(OnError::respond_with(|_error| {
-            answer(StatusCode::SERVICE_UNAVAILABLE, "back in a minute\n")
-        }));
+        .on_rejection(|rejection| match rejection.reason() {
+            RejectionReason::Storage => "back in a minute\n",
+            _ => "rejected\n",
+        });
     Ok(layer.build()?)
 }
 
@@ -195,12 +197,6 @@ fn service(limiter: &Limiter) -> Layer {
         .response_extension(true)
         .on_error(OnError::Reject); // as without it
     Ok(layer.build()?)
-}
-
-fn answer<T>(status: StatusCode, body: T) -> Response<T> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
 }
 
 /// Asks a database for a customer's number and plan.

@@ -71,7 +71,7 @@ fn each_kind_of_key_stands_in_an_example() {
     let keys: Vec<_> = keys.map(|rest| rest.split(' ').next().unwrap()).collect();
     assert!(keys.len() >= 9, "{keys:?}");
     let choices = "KeyWithRules OnMissing::Status OnMissing::Anonymous OnMissing::ClientIp \
-                   OnMissingLength::Costs OnError::Reject OnError::Pass OnError::respond_with";
+                   OnMissingLength::Costs OnError::Reject OnError::Pass";
     for key in keys {
         assert!(shown.matches(key).count() >= 2, "{key} is at most imported");
     }

@@ -152,7 +152,7 @@ pub use throttle_core::{
 pub use throttle_http::RateDecisions;
 #[cfg(any(feature = "tower", feature = "actix"))]
 pub use throttle_http::{
-    ConfigError, Denial, Headers, OnError, RequestHead,
+    ConfigError, Headers, OnError, Rejection, RejectionReason, RequestHead,
     identity::{ClientIp, Header},
 };
 #[cfg(feature = "memory")]

@@ -5,14 +5,13 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// The names that most programs use. Other names belong to the module of their subject.
-const ROOT: [&str; 32] = [
+const ROOT: [&str; 33] = [
     "Algorithm",
     "ClientIp",
     "ConfigError",
     "ConnectError",
     "Decision",
     "Decisions",
-    "Denial",
     "Error",
     "Header",
     "Headers",
@@ -27,6 +26,8 @@ const ROOT: [&str; 32] = [
     "RateThrottle",
     "RateThrottleLayer",
     "RedisStorage",
+    "Rejection",
+    "RejectionReason",
     "RequestHead",
     "Resilience",
     "Rule",

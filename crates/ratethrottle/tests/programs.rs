@@ -167,9 +167,7 @@ async fn options_of_the_layer() -> Tested {
         .methods([Method::POST])
         .exempt(|head| head.path() == "/health")
         .headers(Headers::all())
-        .on_denied(|denial| {
-            axum::http::Response::new(format!("{:?}", denial.decision().retry_after()))
-        })
+        .on_rejection(|rejection| format!("{}: {}", rejection.reason(), rejection.status()))
         .dry_run()
         .build()?;
     Ok(())
@@ -246,10 +244,7 @@ async fn actix() -> Tested {
 #[cfg(feature = "actix")]
 #[test]
 fn options_of_the_throttle() -> Tested {
-    use ratethrottle::{
-        ClientIp, Header, Headers, RateThrottle, RequestHead,
-        actix::http::{Method, Response},
-    };
+    use ratethrottle::{ClientIp, Header, Headers, RateThrottle, RequestHead, actix::http::Method};
 
     let _throttle = RateThrottle::new(Rule::per_minute("api", 100))
         .key((
@@ -262,7 +257,13 @@ fn options_of_the_throttle() -> Tested {
         .methods([Method::POST])
         .exempt(|head| head.path() == "/health")
         .headers(Headers::all())
-        .on_denied(|denial| Response::new(format!("{:?}", denial.decision().retry_after())))
+        .on_rejection(|rejection| {
+            actix_web::HttpResponse::Ok().body(format!(
+                "{}: {}",
+                rejection.reason(),
+                rejection.status()
+            ))
+        })
         .dry_run()
         .build()?;
     Ok(())

@@ -1,12 +1,14 @@
 //! A response body with a guard.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
+use http::{HeaderMap, header::CONTENT_LENGTH};
 use pin_project_lite::pin_project;
 use throttle_http::BodyGuard;
 
@@ -42,5 +44,33 @@ impl<B: MessageBody> MessageBody for GuardedBody<B> {
             _ => drop(this.guard.take()),
         }
         Poll::Ready(chunk)
+    }
+}
+
+/// The body of a response to `HEAD`: its length is sent, and nothing else.
+struct LengthOnly(u64);
+
+/// Returns the body of a rejection. If it is empty, its length is that of the header field, as actix-http overwrites
+/// that field with the length of the body.
+pub(crate) fn of_rejection(body: Bytes, headers: &HeaderMap) -> BoxBody {
+    let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    match body.is_empty().then(length).flatten() {
+        Some(length) => BoxBody::new(LengthOnly(length)),
+        None => BoxBody::new(body),
+    }
+}
+
+impl MessageBody for LengthOnly {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.0)
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use actix_web::{
     HttpMessage, HttpResponse,
+    body::MessageBody,
     dev::{Extensions as ActixExtensions, RequestHead as ActixHead, ServiceRequest},
     http::{StatusCode, header as actix},
 };
@@ -15,9 +16,11 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use throttle_core::{Decisions, Reply};
 use throttle_http::{
-    Attached, BodyGuard, Done, ExtensionSink, HeaderSink, RateLimitHeader, Rejection, RequestView,
+    Attached, BodyGuard, Done, ExtensionSink, HeaderSink, RateLimitHeader, RequestView,
     ResponseHead, ResponseView, join_list,
 };
+
+use crate::body;
 
 /// A function that copies a value from the extensions of Actix Web to those that the options see.
 pub(crate) type Carry = fn(&ActixExtensions, &mut Extensions);
@@ -196,11 +199,14 @@ pub(crate) fn peer_of(request: &ServiceRequest) -> Option<IpAddr> {
     })
 }
 
-/// Converts the response of a rejection.
-pub(crate) fn reject(rejection: Rejection) -> HttpResponse {
-    let (mut parts, body) = rejection.into_response().into_parts();
+/// Converts the response to a rejected request.
+pub(crate) fn to_actix(response: http::Response<Bytes>) -> HttpResponse {
+    let (mut parts, body) = response.into_parts();
     let status = StatusCode::from_u16(parts.status.as_u16());
-    let mut response = HttpResponse::with_body(status.unwrap_or_default(), body);
+    let mut response = HttpResponse::with_body(
+        status.unwrap_or_default(),
+        body::of_rejection(body, &parts.headers),
+    );
     let fields = response.headers_mut();
     for (name, value) in &parts.headers {
         if let (Ok(name), Ok(value)) = (name_of(name), value_of(value)) {
@@ -210,7 +216,24 @@ pub(crate) fn reject(rejection: Rejection) -> HttpResponse {
     if let Some(decisions) = parts.extensions.remove::<Decisions>() {
         response.extensions_mut().insert(decisions);
     }
-    response.map_into_boxed_body()
+    response
+}
+
+/// Converts a response of the user's function.
+pub(crate) fn from_actix(response: HttpResponse) -> http::Response<Bytes> {
+    let (response, body) = response.into_parts();
+    let body = body.try_into_bytes().unwrap_or_else(|_| {
+        tracing::error!(
+            target: "ratethrottle::rejection",
+            "the body of a rejection is not available at once, so it is sent without a body: return a complete body \
+             from `on_rejection`, not a stream"
+        );
+        Bytes::new()
+    });
+    let mut converted = http::Response::new(body);
+    *converted.status_mut() = status_of(&response);
+    *converted.headers_mut() = fields_of(response.headers());
+    converted
 }
 
 /// Writes the header fields of a response, and returns the guard to keep until its body has ended.

@@ -6,6 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,13 +15,14 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse},
 };
+use bytes::Bytes;
 use pin_project_lite::pin_project;
 use throttle_core::Reply;
-use throttle_http::{Attached, Call, Done, LimitedFuture, Pass, Rejection};
+use throttle_http::{Attached, Call, Done, LimitedFuture, Pass, Rejected, RequestHead, Throttle};
 
 use crate::{
     body,
-    convert::{self, AttachTo},
+    convert::{self, AttachTo, Carry, Head},
 };
 
 /// The response of the inner service, or of a rejection.
@@ -40,9 +42,11 @@ pin_project! {
 }
 
 /// The inner service, and the request to call it with.
-struct PendingCall<S> {
-    service: Rc<S>,
-    request: ServiceRequest,
+pub(crate) struct PendingCall<S> {
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) carried: Arc<[Carry]>,
+    pub(crate) service: Rc<S>,
+    pub(crate) request: ServiceRequest,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -56,16 +60,12 @@ where
     }
 
     #[inline]
-    pub(crate) fn rejected(request: ServiceRequest, rejection: Rejection) -> Self {
-        Self { inner: LimitedFuture::rejected(reject(request, rejection)) }
+    pub(crate) fn rejected(request: ServiceRequest, response: http::Response<Bytes>) -> Self {
+        Self { inner: LimitedFuture::rejected(reject(request, response)) }
     }
 
-    pub(crate) fn checking(
-        check: Reply<Pass, Rejection>,
-        service: Rc<S>,
-        request: ServiceRequest,
-    ) -> Self {
-        Self { inner: LimitedFuture::checking(check, PendingCall { service, request }) }
+    pub(crate) fn checking(check: Reply<Pass, Rejected>, call: PendingCall<S>) -> Self {
+        Self { inner: LimitedFuture::checking(check, call) }
     }
 }
 
@@ -85,8 +85,12 @@ where
         (attached, self.service.call(self.request))
     }
 
-    fn reject(self, rejection: Rejection) -> Self::Response {
-        reject(self.request, rejection)
+    fn reject(self, rejected: Rejected) -> Self::Response {
+        let view = Head::new(&self.request, &self.carried, self.throttle.wants_route());
+        let head = RequestHead::from_view(&view, convert::peer_of(&self.request));
+        let response = self.throttle.respond(rejected, &head);
+        drop(view);
+        reject(self.request, response)
     }
 
     #[inline]
@@ -106,8 +110,8 @@ where
 }
 
 #[inline]
-fn reject<B>(request: ServiceRequest, rejection: Rejection) -> EitherResponse<B> {
-    request.into_response(convert::reject(rejection)).map_into_right_body()
+fn reject<B>(request: ServiceRequest, response: http::Response<Bytes>) -> EitherResponse<B> {
+    request.into_response(convert::to_actix(response)).map_into_right_body()
 }
 
 impl<S, B> Future for ResponseFuture<S, B>

@@ -7,15 +7,16 @@ use std::{
 };
 
 use actix_web::{
+    HttpResponse,
     body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
 };
-use throttle_http::{ConfigError, LimitSource, Options, ThrottleBuilder};
+use throttle_http::{ConfigError, LimitSource, Options, Rejection, ThrottleBuilder};
 
 #[cfg(feature = "memory")]
 use crate::workers::{self, Shared};
 use crate::{
-    convert::{Carry, carry},
+    convert::{self, Carry, carry},
     future::EitherResponse,
     memory::MEMORY,
     service::RateThrottleService,
@@ -119,6 +120,43 @@ impl RateThrottle {
     }
 
     throttle_http::option_methods!();
+
+    /// Sets the response to every rejection; default: problem details with the status of the reason.
+    ///
+    /// The function returns what handlers return: an [`HttpResponse`], or what converts into one. It sees the
+    /// [reason](throttle_http::RejectionReason), the decisions and the head of the request. A response of status 200
+    /// gets the default status of the reason, so that a body alone is enough. The header fields and, unless it is
+    /// set, `Cache-Control: no-store` are added; gRPC requests get the response translated to a gRPC status.
+    ///
+    /// To set one default for several layers, clone a layer that has it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_web::HttpResponse;
+    /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_actix::*; pub mod options { pub use throttle_http::*; } }
+    /// use ratethrottle::{RateThrottle, Rule, options::RejectionReason};
+    ///
+    /// # #[cfg(feature = "memory")]
+    /// let throttle = RateThrottle::new(Rule::per_minute("api", 100)).on_rejection(|rejection| {
+    ///     match rejection.reason() {
+    ///         RejectionReason::Rule => {
+    ///             HttpResponse::Ok().json(format!("too many requests, retry after {:?}", rejection.retry_after()))
+    ///         }
+    ///         reason => HttpResponse::Ok().body(format!("rejected: {reason}")),
+    ///     }
+    /// });
+    /// ```
+    pub fn on_rejection<R: Into<HttpResponse>>(
+        self,
+        answer: impl Fn(&Rejection<'_>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| {
+            let answer =
+                move |rejection: &Rejection<'_>| convert::from_actix(answer(rejection).into());
+            options.set_on_rejection(Arc::new(answer));
+        })
+    }
 
     /// Copies a value of this type to the extensions that the functions of the options see. May be called more
     /// than once. Default: no values are copied.

@@ -11,22 +11,20 @@ use actix_web::{
     body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse},
 };
-use throttle_core::Reply;
-use throttle_http::{Rejection, RequestHead, Throttle};
+use throttle_http::{Misconfigured, RequestHead, Throttle};
 
 #[cfg(feature = "memory")]
 use crate::workers::Shared;
 use crate::{
     convert::{self, AttachTo, Carry, Head},
-    future::{EitherResponse, ResponseFuture},
+    future::{EitherResponse, PendingCall, ResponseFuture},
 };
 
 /// A service that limits its requests.
 #[derive(Debug)]
 pub struct RateThrottleService<S> {
     inner: Rc<S>,
-    /// `None` if the middleware could not be built.
-    throttle: Option<Arc<Throttle>>,
+    throttle: Result<Arc<Throttle>, Misconfigured>,
     carried: Arc<[Carry]>,
     /// Keeps the limiter alive that the workers share, even after the throttle is dropped.
     #[cfg(feature = "memory")]
@@ -36,7 +34,7 @@ pub struct RateThrottleService<S> {
 impl<S> RateThrottleService<S> {
     pub(crate) fn new(
         inner: S,
-        throttle: Option<Arc<Throttle>>,
+        throttle: Result<Arc<Throttle>, Misconfigured>,
         carried: Arc<[Carry]>,
         #[cfg(feature = "memory")] shared: Option<Arc<Shared>>,
     ) -> Self {
@@ -64,21 +62,37 @@ where
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let wants_route = self.throttle.as_ref().is_some_and(|throttle| throttle.wants_route());
+        let wants_route = self.throttle.as_ref().is_ok_and(|throttle| throttle.wants_route());
         let view = Head::new(&request, &self.carried, wants_route);
         let head = RequestHead::from_view(&view, convert::peer_of(&request));
-        let check = match &self.throttle {
-            Some(throttle) => throttle.check(&head),
-            None => Reply::ready(Err(Rejection::misconfigured(&head))),
+        let throttle = match &self.throttle {
+            Ok(throttle) => throttle,
+            Err(misconfigured) => {
+                let response = misconfigured.respond(&head);
+                drop(view);
+                return ResponseFuture::rejected(request, response);
+            }
+        };
+        let checked = match throttle.check(&head).into_ready() {
+            Ok(checked) => Ok(checked.map_err(|rejected| throttle.respond(rejected, &head))),
+            Err(pending) => Err(pending),
         };
         drop(view);
-        match check.into_ready() {
+        match checked {
             Ok(Ok(pass)) => {
                 let attached = pass.attach(&mut AttachTo(&mut request.extensions_mut()));
                 ResponseFuture::called(attached, self.inner.call(request))
             }
-            Ok(Err(rejection)) => ResponseFuture::rejected(request, rejection),
-            Err(pending) => ResponseFuture::checking(pending, Rc::clone(&self.inner), request),
+            Ok(Err(response)) => ResponseFuture::rejected(request, response),
+            Err(pending) => {
+                let call = PendingCall {
+                    throttle: Arc::clone(throttle),
+                    carried: Arc::clone(&self.carried),
+                    service: Rc::clone(&self.inner),
+                    request,
+                };
+                ResponseFuture::checking(pending, call)
+            }
         }
     }
 }

@@ -7,7 +7,16 @@ use std::{
 
 use throttle_core::{Limiter, Rule};
 
-use crate::{config_error::ConfigError, options::Options, throttle::Throttle};
+use bytes::Bytes;
+use http::Response;
+
+use crate::{
+    config_error::ConfigError,
+    head::RequestHead,
+    options::Options,
+    rejection::{OnRejection, Rejected},
+    throttle::Throttle,
+};
 
 /// The limits of a middleware: a [`Limiter`], or a single [`Rule`] if the adapter has its own storage.
 #[derive(Debug)]
@@ -113,17 +122,42 @@ impl ThrottleBuilder {
         built.get_or_init(build).clone()
     }
 
-    /// Returns the throttle, or `None` if it cannot be built. The error is logged once. Answer requests with
-    /// [`Rejection::misconfigured`](crate::Rejection::misconfigured) then.
-    #[must_use]
-    pub fn throttle_or_log(&self) -> Option<Arc<Throttle>> {
+    /// Returns the throttle, or logs once why it cannot be built.
+    ///
+    /// # Errors
+    ///
+    /// [`Misconfigured`], which answers every request with 500: for middleware that cannot return an error when it
+    /// is created.
+    pub fn throttle_or_log(&self) -> Result<Arc<Throttle>, Misconfigured> {
         let throttle = self.throttle();
         if let Err(error) = &throttle {
             self.inner.failure_logged.call_once(|| {
                 tracing::error!(%error, "the rate limit cannot be built; every request is answered with 500");
             });
         }
-        throttle.ok()
+        throttle
+            .map_err(|_| Misconfigured { on_rejection: self.inner.options.on_rejection.clone() })
+    }
+}
+
+/// A middleware that could not be built; it answers every request with 500.
+#[derive(Clone)]
+pub struct Misconfigured {
+    on_rejection: Option<OnRejection>,
+}
+
+impl Misconfigured {
+    /// Builds the response to a request. The reason is in the log, and not in the response.
+    #[must_use]
+    pub fn respond(&self, head: &RequestHead<'_>) -> Response<Bytes> {
+        let rejected = Rejected::misconfigured("The server is not configured to limit requests.");
+        rejected.respond(head, self.on_rejection.as_ref(), |_, _| {}).0
+    }
+}
+
+impl fmt::Debug for Misconfigured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Misconfigured").finish_non_exhaustive()
     }
 }
 

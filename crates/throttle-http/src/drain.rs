@@ -49,13 +49,13 @@ static DRAINS: AtomicUsize = AtomicUsize::new(0);
 /// ```
 /// use http::{Request, Response};
 /// use http_body::Body;
-/// use throttle_http::{Rejection, ResponseBody, drain_body};
+/// use bytes::Bytes;
+/// use throttle_http::{ResponseBody, drain_body};
 ///
-/// fn reject<B, R>(request: Request<B>, rejection: Rejection) -> Response<ResponseBody<R>>
+/// fn reject<B, R>(request: Request<B>, response: Response<Bytes>) -> Response<ResponseBody<R>>
 /// where
 ///     B: Body + Send + 'static,
 /// {
-///     let response = rejection.into_response_to(request.method());
 ///     drain_body(request, 1024 * 1024);
 ///     response.map(ResponseBody::rejection)
 /// }

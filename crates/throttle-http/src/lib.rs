@@ -10,7 +10,7 @@
 //!
 //! # The four steps of an adapter
 //!
-//! 1. [`Throttle::check`] checks a [`RequestHead`]. It returns a [`Pass`] or a [`Rejection`].
+//! 1. [`Throttle::check`] checks a [`RequestHead`]. It returns a [`Pass`] or [`Rejected`].
 //! 2. [`Pass::attach`] inserts the decisions into the extensions of the request, for its handler. Call the
 //!    handler next.
 //! 3. [`Attached::finish`] adjusts the charge to the [`ResponseHead`], and returns [`Done`].
@@ -34,8 +34,9 @@
 //! ) -> Response<ResponseBody<R>> {
 //!     let pass = match throttle.check(&RequestHead::new(&request, peer)).await {
 //!         Ok(pass) => pass,
-//!         Err(rejection) => {
-//!             return rejection.into_response_to(request.method()).map(ResponseBody::rejection);
+//!         Err(rejected) => {
+//!             let response = throttle.respond(rejected, &RequestHead::new(&request, peer));
+//!             return response.map(ResponseBody::rejection);
 //!         }
 //!     };
 //!     let attached = pass.attach(request.extensions_mut());
@@ -59,7 +60,7 @@
 //! - **Peer**: pass the address of the connection, never one from a header field. Options set which proxies are
 //!   trusted.
 //! - **Rejections**: a rejection is a response, not an error. Keep its header fields, extensions and length,
-//!   and do not call the handler. The response to `HEAD` has no body: use [`Rejection::into_response_to`].
+//!   and do not call the handler. [`Throttle::respond`] builds it.
 //! - **Bodies of rejected requests**: read the body for a while in a task, with [`drain_body`], unless the
 //!   server does. Otherwise a client that is still sending sees a connection reset instead of the rejection.
 //! - **Errors of handlers**: if the framework converts errors to responses, do so before [`Attached::finish`],
@@ -71,7 +72,7 @@
 //!   loses its length in your framework, wrap a body only if there is a guard.
 //! - **Configuration errors**: if a middleware cannot return an error when it is created, keep a
 //!   [`ThrottleBuilder`] in it. Call [`throttle_or_log`](ThrottleBuilder::throttle_or_log) once, and answer
-//!   requests with [`Rejection::misconfigured`] if it returns `None`.
+//!   requests with [`Misconfigured::respond`] if it fails.
 //!
 //! If a request is cancelled, drop the value of the current step. Its destructor undoes or completes the step.
 //!
@@ -123,6 +124,7 @@ pub mod outbound;
 mod picked_rules;
 mod problem;
 mod rate_decisions;
+mod rejection;
 mod response_body;
 mod response_head;
 mod throttle;
@@ -130,7 +132,7 @@ mod throttle;
 #[doc(hidden)]
 pub use self::option_methods::macros;
 pub use self::{
-    builder::{LimitSource, ThrottleBuilder},
+    builder::{LimitSource, Misconfigured, ThrottleBuilder},
     config_error::ConfigError,
     config_warning::{ConfigWarning, RequestSample},
     drain::drain_body,
@@ -138,16 +140,17 @@ pub use self::{
     fields::{HeaderSink, Headers, RateLimitHeader, ShortSecret, join_list},
     head::{RequestHead, RequestView},
     options::{
-        ContentLength, Denial, ExtractCost, InvalidCost, InvalidPath, NoCost, OnError,
-        OnMissingLength, Options,
+        ContentLength, ExtractCost, InvalidCost, InvalidPath, NoCost, OnError, OnMissingLength,
+        Options,
     },
     picked_rules::{IntoRules, PickedRules},
     problem::{CONTENT_TYPE, QUOTA_EXCEEDED, REDUCED_CAPACITY},
     rate_decisions::{NoDecisions, RateDecisions},
+    rejection::{Rejected, Rejection, RejectionReason},
     response_body::ResponseBody,
     response_head::{ResponseHead, ResponseView},
     throttle::{
         ActualCost, Attached, BodyGuard, Call, Done, InFlight, InFlightGuard, LimitedFuture, Pass,
-        Rejection, Throttle,
+        Throttle,
     },
 };

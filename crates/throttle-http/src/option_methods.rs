@@ -194,22 +194,6 @@ macro_rules! option_methods {
             self.with(|options| options.set_headers(headers))
         }
 
-        /// Sets the response to requests that a rule denies. Default: 429 (Too Many Requests) with problem
-        /// details (RFC 9457), or 403 for a client that is on the deny list without an end.
-        ///
-        /// The function returns the whole response: set its status. The header fields of the limit are added to
-        /// it, except for the 403 above.
-        pub fn on_denied<T: Into<$crate::macros::Bytes>>(
-            self,
-            answer: impl Fn(&$crate::Denial<'_>) -> $crate::macros::Response<T> + Send + Sync + 'static,
-        ) -> Self {
-            self.with(|options| {
-                options.set_on_denied(std::sync::Arc::new(move |denial: &$crate::Denial<'_>| {
-                    answer(denial).map(Into::into)
-                }));
-            })
-        }
-
         /// Sets how requests are handled while the storage fails. Default:
         /// [`OnError::Reject`](throttle_http::OnError::Reject), which answers with 503.
         ///
@@ -329,7 +313,6 @@ macro_rules! option_methods {
 /// Types of other crates that the macro names.
 #[doc(hidden)]
 pub mod macros {
-    pub use bytes::Bytes;
-    pub use http::{Extensions, Method, Response};
+    pub use http::{Extensions, Method};
     pub use throttle_core::{ConcurrencyLimit, Key};
 }

@@ -17,8 +17,9 @@ async fn limited<B, R>(
 ) -> Response<ResponseBody<R>> {
     let pass = match throttle.check(&RequestHead::new(&request, peer)).await {
         Ok(pass) => pass,
-        Err(rejection) => {
-            return rejection.into_response_to(request.method()).map(ResponseBody::rejection);
+        Err(rejected) => {
+            let response = throttle.respond(rejected, &RequestHead::new(&request, peer));
+            return response.map(ResponseBody::rejection);
         }
     };
     let attached = pass.attach(request.extensions_mut());

@@ -5,17 +5,22 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use throttle_core::Reply;
 use throttle_http::{
-    Attached, Call, Done, LimitedFuture, Pass, Rejection, ResponseBody, ResponseHead, drain_body,
+    Attached, Call, Done, LimitedFuture, Pass, Rejected, ResponseBody, ResponseHead, Throttle,
+    drain_body,
 };
 use tower_service::Service;
+
+use crate::service::head_of;
 
 pin_project! {
     /// The future of a response: that of the inner service, or of a rejection.
@@ -33,6 +38,7 @@ pin_project! {
 
 /// The inner service, which is ready, and the request to call it with.
 struct PendingCall<S, B> {
+    throttle: Arc<Throttle>,
     ready: S,
     request: Request<B>,
     max_drain: u64,
@@ -48,17 +54,18 @@ where
         Self { inner: LimitedFuture::called(attached, future) }
     }
 
-    pub(crate) fn rejected(request: Request<B>, rejection: Rejection, max_drain: u64) -> Self {
-        Self { inner: LimitedFuture::rejected(reject(request, rejection, max_drain)) }
+    pub(crate) fn rejected(request: Request<B>, response: Response<Bytes>, max_drain: u64) -> Self {
+        Self { inner: LimitedFuture::rejected(reject(request, response, max_drain)) }
     }
 
     pub(crate) fn checking(
-        check: Reply<Pass, Rejection>,
+        check: Reply<Pass, Rejected>,
+        throttle: Arc<Throttle>,
         ready: S,
         request: Request<B>,
         max_drain: u64,
     ) -> Self {
-        let call = PendingCall { ready, request, max_drain };
+        let call = PendingCall { throttle, ready, request, max_drain };
         Self { inner: LimitedFuture::checking(check, call) }
     }
 }
@@ -78,8 +85,9 @@ where
         (attached, self.ready.call(self.request))
     }
 
-    fn reject(self, rejection: Rejection) -> Self::Response {
-        reject(self.request, rejection, self.max_drain)
+    fn reject(self, rejected: Rejected) -> Self::Response {
+        let response = self.throttle.respond(rejected, &head_of(&self.request));
+        reject(self.request, response, self.max_drain)
     }
 
     #[inline]
@@ -97,13 +105,12 @@ where
 
 fn reject<B, R>(
     request: Request<B>,
-    rejection: Rejection,
+    response: Response<Bytes>,
     max_drain: u64,
 ) -> Response<ResponseBody<R>>
 where
     B: Body + Send + 'static,
 {
-    let response = rejection.into_response_to(request.method());
     drain_body(request, max_drain);
     response.map(ResponseBody::rejection)
 }

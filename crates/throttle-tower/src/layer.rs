@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use throttle_http::{ConfigError, LimitSource, Options, ThrottleBuilder};
+use axum_core::response::IntoResponse;
+use throttle_http::{ConfigError, LimitSource, Options, Rejection, ThrottleBuilder};
 use tower_layer::Layer;
 
-use crate::{memory::MEMORY, service::RateThrottleService};
+use crate::{memory::MEMORY, rejection, service::RateThrottleService};
 
 /// The default for the bytes that are read from the body of a rejected request: 16 MiB.
 const MAX_DRAIN: u64 = 16 * 1024 * 1024;
@@ -64,6 +65,42 @@ impl RateThrottleLayer {
     }
 
     throttle_http::option_methods!();
+
+    /// Sets the response to every rejection; default: problem details with the status of the reason.
+    ///
+    /// The function returns what handlers return: any [`IntoResponse`]. It sees the
+    /// [reason](throttle_http::RejectionReason), the decisions and the head of the request. A response of status 200
+    /// gets the default status of the reason, so that a body alone is enough. The header fields and, unless it is
+    /// set, `Cache-Control: no-store` are added; gRPC requests get the response translated to a gRPC status.
+    ///
+    /// To set one default for several layers, clone a layer that has it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use axum::{Json, response::IntoResponse};
+    /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_tower::*; pub mod options { pub use throttle_http::*; } }
+    /// use ratethrottle::{RateThrottleLayer, Rule, options::RejectionReason};
+    ///
+    /// # #[cfg(feature = "memory")]
+    /// let layer = RateThrottleLayer::new(Rule::per_minute("api", 100)).on_rejection(|rejection| {
+    ///     match rejection.reason() {
+    ///         RejectionReason::Rule => {
+    ///             Json(format!("too many requests, retry after {:?}", rejection.retry_after())).into_response()
+    ///         }
+    ///         reason => format!("rejected: {reason}").into_response(),
+    ///     }
+    /// });
+    /// ```
+    pub fn on_rejection<R: IntoResponse>(
+        self,
+        answer: impl Fn(&Rejection<'_>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| {
+            let answer = move |rejection: &Rejection<'_>| rejection::to_bytes(answer(rejection));
+            options.set_on_rejection(Arc::new(answer));
+        })
+    }
 
     /// Sets how many bytes of the body of a rejected request are read and discarded. Default: 16 MiB. 0 disables it.
     ///

@@ -26,6 +26,7 @@ mod future;
 mod layer;
 mod memory;
 mod outbound;
+mod rejection;
 mod service;
 
 pub use self::{

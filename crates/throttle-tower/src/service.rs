@@ -9,8 +9,7 @@ use std::{
 
 use http::{Extensions, Request, Response};
 use http_body::Body;
-use throttle_core::Reply;
-use throttle_http::{Rejection, RequestHead, ResponseBody, Throttle};
+use throttle_http::{Misconfigured, RequestHead, ResponseBody, Throttle};
 use tower_service::Service;
 
 use crate::future::ResponseFuture;
@@ -19,14 +18,17 @@ use crate::future::ResponseFuture;
 #[derive(Clone, Debug)]
 pub struct RateThrottleService<S> {
     inner: S,
-    /// `None` if the layer could not be built.
-    throttle: Option<Arc<Throttle>>,
+    throttle: Result<Arc<Throttle>, Misconfigured>,
     /// The bytes that are read from the body of a rejected request.
     max_drain: u64,
 }
 
 impl<S> RateThrottleService<S> {
-    pub(crate) fn new(inner: S, throttle: Option<Arc<Throttle>>, max_drain: u64) -> Self {
+    pub(crate) fn new(
+        inner: S,
+        throttle: Result<Arc<Throttle>, Misconfigured>,
+        max_drain: u64,
+    ) -> Self {
         Self { inner, throttle, max_drain }
     }
 }
@@ -45,25 +47,37 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let head = RequestHead::new(&request, peer_of(&request)).with_route(route_of);
-        let check = match &self.throttle {
-            Some(throttle) => throttle.check(&head),
-            None => Reply::ready(Err(Rejection::misconfigured(&head))),
+        let head = head_of(&request);
+        let throttle = match &self.throttle {
+            Ok(throttle) => throttle,
+            Err(misconfigured) => {
+                let response = misconfigured.respond(&head);
+                return ResponseFuture::rejected(request, response, self.max_drain);
+            }
         };
-        match check.into_ready() {
+        match throttle.check(&head).into_ready() {
             Ok(Ok(pass)) => {
                 let attached = pass.attach(request.extensions_mut());
                 ResponseFuture::called(attached, self.inner.call(request))
             }
-            Ok(Err(rejection)) => ResponseFuture::rejected(request, rejection, self.max_drain),
+            Ok(Err(rejected)) => {
+                let response = throttle.respond(rejected, &head);
+                ResponseFuture::rejected(request, response, self.max_drain)
+            }
             Err(pending) => {
                 // Only the service that was polled is ready, so it must be the one to call. Its clone replaces it here.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::checking(pending, ready, request, self.max_drain)
+                let throttle = Arc::clone(throttle);
+                ResponseFuture::checking(pending, throttle, ready, request, self.max_drain)
             }
         }
     }
+}
+
+/// Returns the head of a request, with the address and the route that axum stores with it.
+pub(crate) fn head_of<B>(request: &Request<B>) -> RequestHead<'_> {
+    RequestHead::new(request, peer_of(request)).with_route(route_of)
 }
 
 #[cfg(feature = "axum")]

@@ -84,7 +84,7 @@ async fn a_rejection_is_one_frame_of_known_length_and_ends_with_it() {
 
 #[tokio::test]
 async fn a_rejection_without_a_body_has_ended_from_the_start() {
-    let layer = layer().on_denied(|_| Response::new(""));
+    let layer = layer().on_rejection(|_| ());
     let mut body = body_of(layer, Broken::default, true).await;
     assert!(body.is_end_stream() && body.size_hint().exact() == Some(0));
     assert!(body.frame().await.is_none());

@@ -122,7 +122,7 @@ async fn options_set_the_response() {
     assert!(response.headers().get("ratelimit").is_none());
     let [response] = responses(of(1).response_extension(true), [get()]).await;
     assert!(response.extensions().get::<Decisions>().is_some());
-    let teapot = of(1).on_denied(|_| Response::builder().status(418).body("").unwrap());
+    let teapot = of(1).on_rejection(|_| axum::http::StatusCode::IM_A_TEAPOT);
     assert_eq!(statuses(teapot, [get(), get()]).await, [200, 418]);
     let storage = Failing::default();
     storage.set_down(true);

@@ -96,7 +96,7 @@ impl Protocol {
             Self::GrpcWeb => "application/grpc-web+proto",
             Self::GrpcWebText => "application/grpc-web-text+proto",
         };
-        if rejection.headers().contains_key(GRPC_STATUS) {
+        if is_status(&rejection) {
             return rejection; // a custom response that is gRPC already
         }
         let code = code(rejection.status(), otherwise);
@@ -124,6 +124,11 @@ impl Protocol {
         }
         rejection
     }
+}
+
+/// Returns whether a response is a gRPC status already.
+pub(crate) fn is_status(response: &Response<Bytes>) -> bool {
+    response.headers().contains_key(GRPC_STATUS)
 }
 
 /// Returns the gRPC code for an HTTP status, by the mapping of [google.rpc.Code]; `otherwise` for all other statuses.

@@ -13,7 +13,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Extensions, Method, Response};
-use throttle_core::{ConcurrencyLimit, Decision, Decisions, Key};
+use throttle_core::{ConcurrencyLimit, Key};
 
 pub(crate) use self::actual::Actual;
 pub use self::{
@@ -27,6 +27,7 @@ use crate::{
     head::RequestHead,
     identity::{ClientIp, ExtractKey},
     picked_rules::PickedRules,
+    rejection::{OnRejection, Rejection},
     response_head::ResponseHead,
 };
 
@@ -64,7 +65,7 @@ pub struct Options {
     pub(crate) exempt: Vec<Exempt>,
     pub(crate) invalid_path: Option<InvalidPath>,
     pub(crate) headers: Headers,
-    pub(crate) on_denied: Option<OnDenied>,
+    pub(crate) on_rejection: Option<OnRejection>,
     pub(crate) on_error: OnError,
     pub(crate) charge_if: Option<ChargeIf>,
     pub(crate) actual: Option<Actual>,
@@ -105,27 +106,6 @@ pub(crate) type SelectRules = Arc<dyn Fn(&Key<'_>, &RequestHead<'_>) -> PickedRu
 pub(crate) type PeerOf = Arc<dyn Fn(&Extensions) -> Option<IpAddr> + Send + Sync>;
 pub(crate) type Exempt = Arc<dyn Fn(&RequestHead<'_>) -> bool + Send + Sync>;
 pub(crate) type ChargeIf = Arc<dyn Fn(&ResponseHead<'_>) -> bool + Send + Sync>;
-pub(crate) type OnDenied = Arc<dyn Fn(&Denial<'_>) -> Response<Bytes> + Send + Sync>;
-
-/// A denied request, as the function of [`Options::on_denied`] sees it.
-#[derive(Copy, Clone, Debug)]
-pub struct Denial<'a> {
-    pub(crate) decisions: &'a Decisions,
-}
-
-impl<'a> Denial<'a> {
-    /// Returns the decision that the header fields report: of the rules that deny, the one with the longest wait.
-    #[must_use]
-    pub fn decision(&self) -> &'a Decision {
-        self.decisions.most_restrictive()
-    }
-
-    /// Returns the decisions of all rules.
-    #[must_use]
-    pub fn decisions(&self) -> &'a Decisions {
-        self.decisions
-    }
-}
 
 impl Options {
     /// Creates the default options: every rule applies, the client address is the key, and the draft's header
@@ -143,7 +123,7 @@ impl Options {
             exempt: Vec::new(),
             invalid_path: None,
             headers: Headers::default(),
-            on_denied: None,
+            on_rejection: None,
             on_error: OnError::default(),
             charge_if: None,
             actual: None,
@@ -155,6 +135,20 @@ impl Options {
     }
 
     crate::option_methods!();
+
+    /// Sets the response to every rejection; default: problem details with the status of the
+    /// [reason](crate::RejectionReason). An adapter has this option with the response of its framework.
+    ///
+    /// The header fields are added to the response. A response of status 200 gets the default status of the
+    /// reason, so that a body alone is enough.
+    pub fn on_rejection<T: Into<Bytes>>(
+        self,
+        answer: impl Fn(&Rejection<'_>) -> Response<T> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|options| {
+            options.set_on_rejection(Arc::new(move |rejection| answer(rejection).map(Into::into)));
+        })
+    }
 
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);

@@ -10,13 +10,13 @@ use http::{
 use throttle_core::ConcurrencyLimit;
 
 use super::{
-    ChargeIf, Exempt, OnDenied, Options, PeerOf, SelectRules, Selection,
+    ChargeIf, Exempt, Options, PeerOf, SelectRules, Selection,
     actual::ActualBy,
     cost::ExtractCost,
     exempt_paths::{ExemptPaths, is_health_check},
     on_error::OnError,
 };
-use crate::{fields::Headers, identity::ExtractKey};
+use crate::{fields::Headers, identity::ExtractKey, rejection::OnRejection};
 
 const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
 const GRPC_REFLECTION: [&str; 2] =
@@ -100,8 +100,8 @@ impl Options {
         self.headers = headers;
     }
 
-    pub fn set_on_denied(&mut self, answer: OnDenied) {
-        self.on_denied = Some(answer);
+    pub fn set_on_rejection(&mut self, answer: OnRejection) {
+        self.on_rejection = Some(answer);
     }
 
     pub fn set_on_error(&mut self, on_error: OnError) {

@@ -1,9 +1,12 @@
 use http::Request;
-use throttle_core::{AskKind, Key, Limiter, Rule};
+use throttle_core::{AskKind, Decisions, Key, Limiter, Rule};
 use throttle_memory::MemoryStorage;
 
 use super::*;
-use crate::throttle::{Pass, Rejection, Throttle};
+use crate::{
+    rejection::Rejected,
+    throttle::{Pass, Throttle},
+};
 
 fn cost(cost: impl ExtractCost) -> u64 {
     let request = Request::post("/report").header("x-cost", "7").body(()).unwrap();
@@ -83,26 +86,27 @@ fn debug_output_shows_names_and_no_functions() {
 }
 
 /// Checks a request from a fixed address, as an adapter does.
-fn check(throttle: &Arc<Throttle>) -> Result<Pass, Rejection> {
+fn check(throttle: &Arc<Throttle>) -> Result<Pass, Rejected> {
     let request = Request::new(());
     let reply = throttle.check(&RequestHead::new(&request, Some([192, 0, 2, 1].into())));
     reply.into_ready().expect("memory is ready immediately")
 }
 
 #[test]
-fn a_denial_shows_the_most_restrictive_decision_and_all_others() {
+fn a_rejection_has_the_decision_that_is_reported_and_all_others() {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("a", 9)).unwrap();
     limiter.add_rule(Rule::per_day("b", 1)).unwrap();
-    let options = Options::new().response_extension(true).on_denied(|denial| {
-        assert_eq!(denial.decision().rule(), "b");
-        assert!(!denial.decision().is_allowed());
-        let names = denial.decisions().all().iter().map(|one| one.rule());
+    let options = Options::new().response_extension(true).on_rejection(|rejection| {
+        let (decision, decisions) = rejection.decision().zip(rejection.decisions()).unwrap();
+        assert_eq!((decision.rule(), decision.is_allowed()), ("b", false));
+        let names = decisions.all().iter().map(|one| one.rule());
         Response::new(names.collect::<Vec<_>>().join(" "))
     });
     let throttle = Arc::new(Throttle::new(limiter, options).unwrap());
     assert!(check(&throttle).is_ok());
-    let response = check(&throttle).unwrap_err().into_response();
+    let rejected = check(&throttle).unwrap_err();
+    let response = throttle.respond(rejected, &RequestHead::new(&Request::new(()), None));
     assert_eq!(response.body(), "a b");
     assert!(response.extensions().get::<Decisions>().is_some());
 }

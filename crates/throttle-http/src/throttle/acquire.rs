@@ -4,14 +4,8 @@ use std::sync::Arc;
 
 use throttle_core::{Decisions, Key, Reply};
 
-use super::{
-    Throttle,
-    after::in_flight::Permits,
-    keyed::KeyedRequest,
-    pass::Pass,
-    rejection::{self, Rejection},
-};
-use crate::{grpc::Protocol, head::RequestHead, picked_rules::PickedRules};
+use super::{Throttle, after::in_flight::Permits, keyed::KeyedRequest, pass::Pass};
+use crate::{head::RequestHead, picked_rules::PickedRules, rejection::Rejected};
 
 impl Throttle {
     // Not inlined, to keep the usual path small.
@@ -21,10 +15,10 @@ impl Throttle {
         key: Key<'_>,
         head: &RequestHead<'_>,
         cost: Option<u64>,
-    ) -> Reply<Pass, Rejection> {
+    ) -> Reply<Pass, Rejected> {
         let picked = self.options.select_rules.as_ref().map(|select| select(&key, head));
-        let (protocol, since) = (Protocol::of_head(head), self.limiter.change_count());
-        let request = self.keyed(key.into_owned(), protocol, cost, since);
+        let since = self.limiter.change_count();
+        let request = self.keyed(key.into_owned(), cost, since);
         Reply::pending(request.acquire(picked))
     }
 }
@@ -32,8 +26,8 @@ impl Throttle {
 impl KeyedRequest {
     /// Acquires the permits, then checks the rules. If a permit is denied, no rule is charged. If a rule
     /// denies, or this future is dropped, the permits are released.
-    pub(super) async fn acquire(self, picked: Option<PickedRules>) -> Result<Pass, Rejection> {
-        let (throttle, key, protocol) = (Arc::clone(&self.throttle), &self.key, self.protocol);
+    pub(super) async fn acquire(self, picked: Option<PickedRules>) -> Result<Pass, Rejected> {
+        let (throttle, key) = (Arc::clone(&self.throttle), &self.key);
         let options = throttle.options();
         let has_rules = throttle.has_rules(picked.as_ref());
         let (mut permits, mut decisions) = (Permits::new(), Vec::new());
@@ -42,7 +36,7 @@ impl KeyedRequest {
             let counts = !has_rules && i + 1 == options.concurrency.len();
             let (decision, permit) = match limit.acquire(key, counts).await {
                 Ok(acquired) => acquired.into_parts(),
-                Err(error) => return throttle.judge(Some(key), || protocol, Err(error)),
+                Err(error) => return throttle.judge(Some(key), Err(error)),
             };
             match permit {
                 Some(permit) => permits.push(permit),
@@ -50,7 +44,7 @@ impl KeyedRequest {
                     let denied = Decisions::of([decision]).ok_or_else(no_decision)?;
                     // Also in a dry run: the rules are not checked then, and no permit is held.
                     return match options.dry_run {
-                        false => Err(throttle.reject(Some(key), protocol, denied)),
+                        false => Err(throttle.reject(Some(key), denied)),
                         true => Ok(Pass::new(throttle.response_fields(Some(key), &denied), denied)),
                     };
                 }
@@ -70,6 +64,6 @@ impl KeyedRequest {
 }
 
 /// Rejects a request for which there is no decision. This cannot happen, because there is always a limit here.
-fn no_decision() -> Rejection {
-    rejection::misconfigured("The server is not configured to limit this request.")
+fn no_decision() -> Rejected {
+    Rejected::misconfigured("The server is not configured to limit this request.")
 }

@@ -5,19 +5,14 @@ use std::sync::Arc;
 use http::Method;
 use throttle_core::{Decisions, Error, Key, Reply};
 
-use super::{
-    Throttle,
-    pass::Pass,
-    rejection::{self, Rejection},
-    response_fields::ResponseFields,
-};
+use super::{Throttle, pass::Pass, response_fields::ResponseFields};
 use crate::{
     config_warning::RequestSample,
     diagnostics::Diagnostics,
-    grpc::Protocol,
     head::RequestHead,
     identity::NoKey,
     options::{NoCost, SelectRules},
+    rejection::Rejected,
 };
 
 impl Throttle {
@@ -27,14 +22,14 @@ impl Throttle {
     /// delayed. Dropping a pending reply cancels the request: its charge is refunded if it was for a scheduled
     /// time or an estimate, and its permits are released.
     #[inline]
-    pub fn check(self: &Arc<Self>, head: &RequestHead<'_>) -> Reply<Pass, Rejection> {
+    pub fn check(self: &Arc<Self>, head: &RequestHead<'_>) -> Reply<Pass, Rejected> {
         let with_peer;
-        let head = match &self.options.peer {
-            Some(peer_of) if head.peer().is_none() => {
-                with_peer = head.with_peer(peer_of(head.extensions()));
+        let head = match self.with_peer(head) {
+            Some(head) => {
+                with_peer = head;
                 &with_peer
             }
-            _ => head,
+            None => head,
         };
         // The cheapest steps come first: an exempt request needs neither a cost nor a key.
         if self.is_exempt(head) {
@@ -43,7 +38,7 @@ impl Throttle {
         let cost = match self.options.cost.as_ref().map(|cost| cost.try_cost(head)).transpose() {
             Ok(Some(0)) => return Reply::ready(Ok(Pass::default())),
             Ok(cost) => cost,
-            Err(no_cost) => return Reply::ready(self.judge_without_cost(head, no_cost)),
+            Err(no_cost) => return Reply::ready(self.judge_without_cost(no_cost)),
         };
         if self.waits_for_key {
             return self.check_async_key(head, cost);
@@ -51,7 +46,7 @@ impl Throttle {
         let key = match self.options.key.extract(head) {
             Ok(key) => key,
             Err(no_key) => {
-                return Reply::ready(self.judge_without_key(Protocol::of_head(head), &no_key));
+                return Reply::ready(self.judge_without_key(no_key));
             }
         };
         if self.diagnostics.is_on() {
@@ -71,15 +66,21 @@ impl Throttle {
         };
         // The key is cloned only for options that need it after the decision.
         if self.keeps_key {
-            let protocol = Protocol::of_head(head);
-            let request = self.keyed(key.into_owned(), protocol, cost, since);
+            let request = self.keyed(key.into_owned(), cost, since);
             return request.conclude(reply);
         }
         // An in-memory storage is ready here: such a request allocates no future.
         match reply.into_ready() {
-            Ok(answer) => Reply::ready(self.judge(None, || Protocol::of_head(head), answer)),
-            Err(pending) => self.judge_later(Protocol::of_head(head), pending),
+            Ok(answer) => Reply::ready(self.judge(None, answer)),
+            Err(pending) => self.judge_later(pending),
         }
+    }
+
+    /// Returns the head with the address that the option `peer` finds, if the server did not set one.
+    #[inline]
+    pub(super) fn with_peer<'a>(&self, head: &RequestHead<'a>) -> Option<RequestHead<'a>> {
+        let peer_of = self.options.peer.as_ref().filter(|_| head.peer().is_none())?;
+        Some(head.with_peer(peer_of(head.extensions())))
     }
 
     #[inline]
@@ -114,35 +115,23 @@ impl Throttle {
         self.ask_rules(key, Some(&select(key, head)), cost)
     }
 
-    fn judge_later(
-        self: &Arc<Self>,
-        protocol: Protocol,
-        reply: Reply<Decisions, Error>,
-    ) -> Reply<Pass, Rejection> {
+    fn judge_later(self: &Arc<Self>, reply: Reply<Decisions, Error>) -> Reply<Pass, Rejected> {
         let throttle = Arc::clone(self);
-        Reply::pending(async move { throttle.judge(None, || protocol, reply.await) })
+        Reply::pending(async move { throttle.judge(None, reply.await) })
     }
 
     #[cold]
-    fn judge_without_cost(
-        &self,
-        head: &RequestHead<'_>,
-        no_cost: NoCost,
-    ) -> Result<Pass, Rejection> {
+    fn judge_without_cost(&self, no_cost: NoCost) -> Result<Pass, Rejected> {
         match self.options.dry_run {
             true => Ok(Pass::of_fields(ResponseFields::denied_dry_run())),
-            false => Err(rejection::without_cost(no_cost).translated(Protocol::of_head(head))),
+            false => Err(Rejected::without_length(no_cost.to_string())),
         }
     }
 
     /// Rejects a request without a key, or allows it in a dry run. A configuration error of the service is
     /// logged once, and not shown to clients.
-    pub(super) fn judge_without_key(
-        &self,
-        protocol: Protocol,
-        no_key: &NoKey,
-    ) -> Result<Pass, Rejection> {
-        if *no_key == NoKey::NoPeer {
+    pub(super) fn judge_without_key(&self, no_key: NoKey) -> Result<Pass, Rejected> {
+        if no_key == NoKey::NoPeer {
             self.no_peer.call_once(|| {
                 let effect = match self.options.dry_run {
                     true => "no request is limited; without the dry run, every request would be answered with 500",
@@ -151,12 +140,12 @@ impl Throttle {
                 tracing::error!("{effect}: {no_key}");
             });
         }
-        if *no_key == NoKey::Unidentified {
+        if no_key == NoKey::Unidentified {
             self.diagnostics.record_missing_key();
         }
         match self.options.dry_run {
             true => Ok(Pass::of_fields(ResponseFields::denied_dry_run())),
-            false => Err(rejection::without_key(no_key).translated(protocol)),
+            false => Err(Rejected::without_key(no_key)),
         }
     }
 }

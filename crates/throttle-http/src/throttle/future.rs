@@ -14,8 +14,8 @@ use throttle_core::Reply;
 use super::{
     after::done::Done,
     pass::{Attached, Pass},
-    rejection::Rejection,
 };
+use crate::rejection::Rejected;
 
 /// A call of the inner service that is prepared but not made yet: the parts of a [`LimitedFuture`] that depend
 /// on the framework.
@@ -33,7 +33,7 @@ pub trait Call {
     fn call(self, pass: Pass) -> (Attached, Self::Future);
 
     /// Returns the response to a rejected request.
-    fn reject(self, rejection: Rejection) -> Self::Response;
+    fn reject(self, rejected: Rejected) -> Self::Response;
 
     /// Finishes the request with the head of the response; see [`Attached::finish`].
     fn finish(attached: Attached, response: &Self::Inner) -> Reply<Done, Infallible>;
@@ -56,7 +56,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<C: Call> {
         /// The decision is pending. Boxed, so that the future of other requests stays small.
-        Checking { checking: Box<(Reply<Pass, Rejection>, Option<C>)> },
+        Checking { checking: Box<(Reply<Pass, Rejected>, Option<C>)> },
         /// The inner service was called.
         Called {
             #[pin]
@@ -72,7 +72,7 @@ pin_project! {
 
 impl<C: Call> LimitedFuture<C> {
     /// Creates the future of a request whose decision is pending.
-    pub fn checking(check: Reply<Pass, Rejection>, call: C) -> Self {
+    pub fn checking(check: Reply<Pass, Rejected>, call: C) -> Self {
         Self { state: State::Checking { checking: Box::new((check, Some(call))) } }
     }
 
@@ -107,7 +107,7 @@ impl<C: Call> Future for LimitedFuture<C> {
                             let (attached, future) = call.call(pass);
                             State::Called { future, attached: Some(attached) }
                         }
-                        Err(rejection) => State::Ended { response: Some(call.reject(rejection)) },
+                        Err(rejected) => State::Ended { response: Some(call.reject(rejected)) },
                     }
                 }
                 StateProjection::Called { future, attached } => {

@@ -1,39 +1,27 @@
 //! The result of a check, from the limiter's answer.
 
-use http::StatusCode;
 use throttle_core::{Decisions, Error, Key, ListMatch};
 
-use super::{
-    Throttle,
-    pass::Pass,
-    rejection::{self, Rejection},
-    response_fields::ResponseFields,
-};
-use crate::{
-    fields::Values,
-    grpc::Protocol,
-    options::{Denial, OnError},
-    problem,
-};
+use super::{Throttle, pass::Pass, response_fields::ResponseFields};
+use crate::{fields::Values, options::OnError, rejection::Rejected};
 
 impl Throttle {
-    /// Converts the limiter's answer to a pass or a rejection. `protocol` is called only for a rejection.
+    /// Converts the limiter's answer to a pass or a rejection.
     #[inline]
     pub(super) fn judge(
         &self,
         key: Option<&Key<'_>>,
-        protocol: impl FnOnce() -> Protocol,
         answer: Result<Decisions, Error>,
-    ) -> Result<Pass, Rejection> {
+    ) -> Result<Pass, Rejected> {
         match answer {
             Ok(decisions) => {
                 self.health.decided(&decisions);
                 if decisions.is_allowed() || self.options.dry_run {
                     return Ok(Pass::new(self.response_fields(key, &decisions), decisions));
                 }
-                Err(self.reject(key, protocol(), decisions))
+                Err(self.reject(key, decisions))
             }
-            Err(error) => self.judge_undecided(protocol(), &error),
+            Err(error) => self.judge_undecided(error),
         }
     }
 
@@ -63,53 +51,17 @@ impl Throttle {
 
     // Not inlined, to keep the usual path small.
     #[inline(never)]
-    pub(super) fn reject(
-        &self,
-        key: Option<&Key<'_>>,
-        protocol: Protocol,
-        decisions: Decisions,
-    ) -> Rejection {
-        let denied_for_good = is_denied_for_good(&decisions);
-        let (mut response, values) = match &self.options.on_denied {
-            Some(answer) if denied_for_good => (answer(&Denial { decisions: &decisions }), None),
-            Some(answer) => {
-                (answer(&Denial { decisions: &decisions }), Some(self.values(key, &decisions)))
-            }
-            None if denied_for_good => {
-                let detail = "This client may not use the service.";
-                let body = problem::plain(403, "Forbidden", detail);
-                (rejection::problem_response(StatusCode::FORBIDDEN, body), None)
-            }
-            None => {
-                let (values, body) = self.fields.rejection(&decisions, key, || self.limiter.now());
-                let response = rejection::problem_response(StatusCode::TOO_MANY_REQUESTS, body);
-                (response, Some(values))
-            }
-        };
-        if let Some(values) = values {
-            values.write(response.headers_mut());
-            self.fields.write_retry_after(&decisions, response.headers_mut());
-        }
-        response = match protocol {
-            Protocol::Http => rejection::not_stored(response),
-            _ => protocol.denied(response, &decisions, self.options.on_denied.is_some()),
-        };
-        if self.options.response_extension {
-            response.extensions_mut().insert(decisions);
-        }
-        Rejection::new(response)
+    pub(super) fn reject(&self, key: Option<&Key<'_>>, decisions: Decisions) -> Rejected {
+        let rendered = self.fields.rejection(&decisions, key, || self.limiter.now());
+        Rejected::denied(decisions, rendered)
     }
 
     /// Handles a request that could not be checked. `on_error` applies only to failures of the storage. An
     /// unknown rule is an error of the service, and no reason to disable its limits.
     #[cold]
-    pub(super) fn judge_undecided(
-        &self,
-        protocol: Protocol,
-        error: &Error,
-    ) -> Result<Pass, Rejection> {
+    pub(super) fn judge_undecided(&self, error: Error) -> Result<Pass, Rejected> {
         if let (Error::UnknownRule { .. } | Error::NoRules, true) =
-            (error, self.options.select_rules.is_some() || self.waits_for_key)
+            (&error, self.options.select_rules.is_some() || self.waits_for_key)
         {
             self.no_rule.call_once(|| {
                 tracing::error!(
@@ -122,33 +74,29 @@ impl Throttle {
                 return Ok(Pass::of_fields(ResponseFields::denied_dry_run()));
             }
             let detail = "The server is not configured to limit this request.";
-            return Err(rejection::misconfigured(detail).translated(protocol));
+            return Err(Rejected::misconfigured(detail));
         }
         let on_error = match error {
-            Error::Storage(_) => &self.options.on_error,
-            _ => &OnError::Reject,
+            Error::Storage(_) => self.options.on_error,
+            _ => OnError::Reject,
         };
         match on_error {
-            OnError::Reject | OnError::RespondWith(_) if self.options.dry_run => {
+            OnError::Reject if self.options.dry_run => {
                 self.health.failed(
-                    error,
+                    &error,
                     "requests are allowed without a limit, because this is a dry run",
                 );
                 let fields = ResponseFields { undecided: true, ..ResponseFields::denied_dry_run() };
                 Ok(Pass::of_fields(fields))
             }
             OnError::Reject => {
-                self.health.failed(error, "requests are rejected with 503");
-                Err(rejection::undecided().translated(protocol))
+                self.health.failed(&error, "requests are rejected with 503");
+                Err(Rejected::storage(error))
             }
             OnError::Pass => {
-                self.record_undecided(error);
+                self.record_undecided(&error);
                 let fields = ResponseFields { undecided: true, ..ResponseFields::default() };
                 Ok(Pass::of_fields(fields))
-            }
-            OnError::RespondWith(answer) => {
-                self.health.failed(error, "requests are rejected with a custom response");
-                Err(Rejection::new(answer(error)).translated(protocol))
             }
         }
     }
@@ -157,10 +105,4 @@ impl Throttle {
     pub(crate) fn record_undecided(&self, error: &Error) {
         self.health.failed(error, "requests are allowed without a limit");
     }
-}
-
-/// Returns whether the deny list contains the client without an end, so that no wait helps.
-fn is_denied_for_good(decisions: &Decisions) -> bool {
-    let most_restrictive = decisions.most_restrictive();
-    most_restrictive.listed() == Some(ListMatch::Denied) && most_restrictive.retry_after().is_none()
 }

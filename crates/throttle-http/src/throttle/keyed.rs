@@ -9,16 +9,14 @@ use super::{
     Throttle,
     after::charge::{ChargeGuard, Charged, OnDrop},
     pass::Pass,
-    rejection::Rejection,
 };
-use crate::{background, grpc::Protocol};
+use crate::{background, rejection::Rejected};
 
 /// A request with its key.
 #[derive(Clone)]
 pub(super) struct KeyedRequest {
     pub(super) throttle: Arc<Throttle>,
     pub(super) key: Key<'static>,
-    pub(super) protocol: Protocol,
     pub(super) cost: Option<u64>,
     /// The limiter's count of changes before the request was checked.
     pub(super) since: u64,
@@ -28,11 +26,10 @@ impl Throttle {
     pub(super) fn keyed(
         self: &Arc<Self>,
         key: Key<'static>,
-        protocol: Protocol,
         cost: Option<u64>,
         since: u64,
     ) -> KeyedRequest {
-        KeyedRequest { throttle: Arc::clone(self), key, protocol, cost, since }
+        KeyedRequest { throttle: Arc::clone(self), key, cost, since }
     }
 
     /// Returns whether requests are delayed until their scheduled time.
@@ -49,7 +46,7 @@ impl Throttle {
 
 impl KeyedRequest {
     /// Converts the limiter's reply to a pass or a rejection, when the scheduled time of the request has come.
-    pub(super) fn conclude(self, reply: Reply<Decisions, Error>) -> Reply<Pass, Rejection> {
+    pub(super) fn conclude(self, reply: Reply<Decisions, Error>) -> Reply<Pass, Rejected> {
         let answer = match reply.into_ready() {
             Ok(answer) => answer,
             Err(pending) => return Reply::pending(self.decide(pending, Vec::new())),
@@ -71,7 +68,7 @@ impl KeyedRequest {
         self,
         reply: Reply<Decisions, Error>,
         permits: Vec<Decision>,
-    ) -> Result<Pass, Rejection> {
+    ) -> Result<Pass, Rejected> {
         let judging = self.clone();
         let judged = async move {
             // A rule that denies releases the permits, so the client does not see them.
@@ -85,8 +82,8 @@ impl KeyedRequest {
         self.wait(checked?).await
     }
 
-    pub(super) fn judge(&self, answer: Result<Decisions, Error>) -> Result<Pass, Rejection> {
-        let mut pass = self.throttle.judge(Some(&self.key), || self.protocol, answer)?;
+    pub(super) fn judge(&self, answer: Result<Decisions, Error>) -> Result<Pass, Rejected> {
+        let mut pass = self.throttle.judge(Some(&self.key), answer)?;
         if let Some(guard) = pass.decisions().and_then(|decisions| self.guard(decisions)) {
             pass.after_mut().guard = Some(guard);
         }

@@ -6,7 +6,8 @@
 //! - `acquire`: permits of concurrency limits, before the rules
 //! - `keyed`: requests whose key is needed after the decision
 //! - `shaping`: delays until the scheduled time
-//! - `judge`: converts the limiter's answer to a [`Pass`] or a [`Rejection`]; `health` logs failures of the storage
+//! - `judge`: converts the limiter's answer to a [`Pass`] or [`Rejected`]; `health` logs failures of the storage
+//! - `respond`: the response to a rejected request
 //! - `pass`: the steps of an adapter for an allowed request; `response_fields`: its header fields
 //! - `after`: the steps after the decision: refunds, reconciliation, permits
 //! - `future`: the state machine of a request, for adapters that return a future
@@ -20,7 +21,7 @@ mod health;
 mod judge;
 mod keyed;
 mod pass;
-mod rejection;
+mod respond;
 mod response_fields;
 mod rules;
 mod shaping;
@@ -40,7 +41,6 @@ pub use self::{
     },
     future::{Call, LimitedFuture},
     pass::{Attached, Pass},
-    rejection::Rejection,
 };
 use crate::{
     config_error::ConfigError,

@@ -8,9 +8,8 @@ use super::{
     Throttle,
     keyed::{KeyedRequest, with_permits},
     pass::Pass,
-    rejection::Rejection,
 };
-use crate::background;
+use crate::{background, rejection::Rejected};
 
 impl Throttle {
     /// Returns the longest delay of a request; `None` if requests are not delayed.
@@ -22,7 +21,7 @@ impl Throttle {
 impl KeyedRequest {
     /// Waits for the scheduled time of a request that is shaped. If the time is lost, because the key was reset
     /// or the rule changed, the request gets another one and keeps its permits.
-    pub(super) async fn wait(self, mut pass: Pass) -> Result<Pass, Rejection> {
+    pub(super) async fn wait(self, mut pass: Pass) -> Result<Pass, Rejected> {
         let Some(longest) = self.throttle.longest_wait() else { return Ok(pass) };
         let (mut since, mut waited) = (self.since, Duration::ZERO);
         while !pass.delay().is_zero() {
@@ -48,7 +47,7 @@ impl KeyedRequest {
         mut lost: Pass,
         longest: Duration,
         waited: &mut Duration,
-    ) -> Result<(Pass, u64), Rejection> {
+    ) -> Result<(Pass, u64), Rejected> {
         let Some(decisions) = lost.decisions().cloned() else { return Ok((lost, self.since)) };
         loop {
             let since = self.throttle.limiter().change_count();

@@ -11,6 +11,7 @@ mod lists;
 mod lookups;
 mod missing;
 mod nested;
+mod on_rejection;
 mod plans;
 mod refusals;
 mod setup;
@@ -35,6 +36,7 @@ pub(super) fn all() -> Vec<Case> {
         grpc::cases(),
         concurrency::cases(),
         nested::cases(),
+        on_rejection::cases(),
     ]
     .concat()
 }

@@ -2,7 +2,7 @@
 
 use http::Response;
 use throttle_core::Decisions;
-use throttle_http::{OnError, Options};
+use throttle_http::{OnError, Options, RejectionReason};
 
 use crate::{
     Log,
@@ -24,7 +24,7 @@ impl<A: Adapter> Fixture<'_, A> {
             self, "failures";
             while_the_storage_is_down_the_answer_is_503_and_no_handler_is_called,
             a_failed_storage_can_allow_requests_and_their_responses_say_so,
-            a_failed_storage_can_be_answered_by_a_function_of_the_error,
+            a_failed_storage_can_be_answered_by_on_rejection,
             a_rule_that_is_removed_lifts_no_limit,
             a_failure_is_logged_once_and_so_is_its_end,
             a_storage_that_fails_for_every_other_request_does_not_flood_the_log,
@@ -72,12 +72,14 @@ impl<A: Adapter> Fixture<'_, A> {
         assert!(!response.headers().contains_key("x-ratelimit-degraded"));
     }
 
-    async fn a_failed_storage_can_be_answered_by_a_function_of_the_error(&self) {
-        let answer = OnError::respond_with(|error| {
+    async fn a_failed_storage_can_be_answered_by_on_rejection(&self) {
+        let options = Options::new().on_rejection(|rejection| {
+            assert_eq!(rejection.reason(), RejectionReason::Storage);
+            let error = rejection.error().unwrap();
             assert!(error.to_string().contains("connection refused"), "{error}");
             Response::builder().status(418).header("x-own", "1").body("tea").unwrap()
         });
-        let (storage, app) = self.failing(1, Options::new().on_error(answer)).await;
+        let (storage, app) = self.failing(1, options).await;
         storage.set_down(true);
         let response = app.call(get()).await;
         assert_eq!((response.status().as_u16(), &response.body()[..]), (418, &b"tea"[..]));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use throttle_core::{Rule, Storage, Value};
 use throttle_http::{
-    Denial, Headers, Options, RequestHead,
+    Headers, Options, Rejection, RequestHead,
     identity::{ClientIp, Header, RoutePattern},
 };
 
@@ -27,7 +27,7 @@ impl<A: Adapter> Fixture<'_, A> {
             cost_is_a_number_or_a_function,
             methods_and_exempt_limit_fewer_requests,
             headers_pick_the_fields,
-            on_denied_answers_with_any_kind_of_body,
+            on_rejection_answers_with_any_kind_of_body,
             dry_run_rejects_nothing,
             the_counts_of_a_layer_are_where_the_limiter_keeps_them,
             layers_of_one_limiter_share_its_limit_whatever_its_storage,
@@ -102,15 +102,15 @@ impl<A: Adapter> Fixture<'_, A> {
         assert!(!response.headers().contains_key("ratelimit"));
     }
 
-    async fn on_denied_answers_with_any_kind_of_body(&self) {
-        fn empty<T: Default>(_: &Denial<'_>) -> Response<T> {
+    async fn on_rejection_answers_with_any_kind_of_body(&self) {
+        fn empty<T: Default>(_: &Rejection<'_>) -> Response<T> {
             Response::builder().status(StatusCode::IM_A_TEAPOT).body(T::default()).unwrap()
         }
         for options in [
-            Options::new().on_denied(empty::<&'static str>),
-            Options::new().on_denied(empty::<String>),
-            Options::new().on_denied(empty::<Vec<u8>>),
-            Options::new().on_denied(empty::<Bytes>),
+            Options::new().on_rejection(empty::<&'static str>),
+            Options::new().on_rejection(empty::<String>),
+            Options::new().on_rejection(empty::<Vec<u8>>),
+            Options::new().on_rejection(empty::<Bytes>),
         ] {
             let app = self.of(1, options).await;
             assert_eq!((app.status(get()).await, app.status(get()).await), (200, 418));

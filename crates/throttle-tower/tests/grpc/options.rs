@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 use throttle_core::{Algorithm, Limiter, Rule};
 use throttle_http::{Headers, OnError, identity::RequestPath};
 use throttle_memory::MemoryStorage;
@@ -94,11 +94,7 @@ async fn if_the_storage_fails_calls_are_unavailable_or_allowed_or_get_a_custom_r
     let response = Caller::to(serve(passes).await).await.hello().await.unwrap();
     assert_eq!(response.metadata().get("x-ratelimit-degraded").unwrap(), "unlimited");
 
-    let own = failing().on_error(OnError::respond_with(|_| {
-        let mut response = Response::new("closed for today");
-        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-        response
-    }));
+    let own = failing().on_rejection(|_| (StatusCode::TOO_MANY_REQUESTS, "closed for today"));
     let status = Caller::to(serve(own).await).await.hello().await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "closed for today"));
 }

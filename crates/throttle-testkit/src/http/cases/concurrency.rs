@@ -1,6 +1,7 @@
 //! Requests under way, of which a client may have so many at once.
 
 use http::{Method, Response};
+use throttle_http::RejectionReason;
 
 use crate::http::{
     answer::{Answer, banned, passed, refused},
@@ -127,11 +128,12 @@ fn exempt() -> Case {
 }
 
 fn with_an_answer_of_ones_own() -> Case {
-    let options = modern().on_denied(|denial| {
-        let decision = denial.decision();
-        let body = match decision.is_concurrency() {
-            true => format!("{} at once", decision.limit()),
-            false => "slower".to_owned(),
+    let options = modern().on_rejection(|rejection| {
+        let body = match rejection.reason() {
+            RejectionReason::Concurrency => {
+                format!("{} at once", rejection.decision().unwrap().limit())
+            }
+            _ => "slower".to_owned(),
         };
         Response::builder().status(503).header("content-type", "text/plain").body(body).unwrap()
     });

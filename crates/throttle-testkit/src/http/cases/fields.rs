@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use http::{Method, Response};
 use throttle_core::{Algorithm, Rule};
-use throttle_http::{ContentLength, Denial, Headers, OnMissingLength, Options, identity::Header};
+use throttle_http::{
+    ContentLength, Headers, OnMissingLength, Options, Rejection, identity::Header,
+};
 
 use crate::http::{
     answer::{Answer, passed, refused},
@@ -152,22 +154,22 @@ fn a_bucket_that_refills_in_less_than_a_second() -> Case {
         .ask(get(), passed().draft(policy, r#""api";r=8;t=1"#))
 }
 
-fn answer(denial: &Denial<'_>) -> Response<String> {
-    let decision = denial.decision();
+fn answer(rejection: &Rejection<'_>) -> Response<String> {
+    let decision = rejection.decision().unwrap();
     let body = format!("{}: {:?} of {}", decision.rule(), decision.retry_after(), decision.limit());
     Response::builder().status(418).header("content-type", "text/plain").body(body).unwrap()
 }
 
 fn a_refusal_of_ones_own() -> Case {
     let answered = Answer::new(418, "text/plain", "api: Some(60s) of 1").not_stored();
-    Case::new("a refusal of one's own gets the fields", every_field().on_denied(answer))
+    Case::new("a refusal of one's own gets the fields", every_field().on_rejection(answer))
         .rule(api(1))
         .ask(get(), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
         .ask(get(), answered.draft(POLICY, LIMITS).legacy(1, 0, 60).retry_after(60))
 }
 
 fn a_refusal_of_ones_own_without_fields() -> Case {
-    let options = Options::new().headers(Headers::none()).on_denied(answer);
+    let options = Options::new().headers(Headers::none()).on_rejection(answer);
     Case::new("a refusal of one's own is left as it is where no field is written", options)
         .rule(api(1))
         .ask(get(), passed())
@@ -175,7 +177,7 @@ fn a_refusal_of_ones_own_without_fields() -> Case {
 }
 
 fn a_rejection_that_caches_may_store() -> Case {
-    let options = modern().on_denied(|_| {
+    let options = modern().on_rejection(|_| {
         let response = Response::builder().status(429).header("content-type", "text/plain");
         response.header("cache-control", "private, max-age=5").body("later").unwrap()
     });

@@ -118,7 +118,7 @@ fn no_peer() -> Case {
 }
 
 fn own_answer() -> Case {
-    let options = modern().on_denied(|_| {
+    let options = modern().on_rejection(|_| {
         let mut response = Response::new("over 100 % – come back later");
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response
@@ -132,7 +132,7 @@ fn own_answer() -> Case {
 }
 
 fn own_status() -> Case {
-    let options = modern().on_denied(|_| {
+    let options = modern().on_rejection(|_| {
         let response = Response::builder().header("content-type", GRPC).header("grpc-status", 9);
         response.body("").unwrap()
     });

@@ -52,8 +52,8 @@ fn denied_for_good() -> Case {
 }
 
 fn denied_for_good_with_an_answer_of_ones_own() -> Case {
-    let options = every_field().on_denied(|denial| {
-        let body = if denial.decision().retry_after().is_none() { "go away" } else { "wait" };
+    let options = every_field().on_rejection(|rejection| {
+        let body = if rejection.retry_after().is_none() { "go away" } else { "wait" };
         Response::builder().status(403).header("content-type", "text/plain").body(body).unwrap()
     });
     let waits = Answer::new(403, "text/plain", "wait").not_stored();

@@ -166,7 +166,7 @@ fn without_a_peer() -> Case {
 }
 
 fn an_answer_of_ones_own() -> Case {
-    let inner = modern().on_denied(|_| {
+    let inner = modern().on_rejection(|_| {
         let response = Response::builder().status(503).header("content-type", "text/plain");
         response.header("retry-after", "7").body("later").unwrap()
     });

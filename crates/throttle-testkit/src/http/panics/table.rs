@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Response;
 use throttle_core::{Algorithm, ConcurrencyLimit, Limiter, Rule, StorageError};
 use throttle_http::{
-    OnError, Options, RequestHead,
+    Options, RequestHead,
     identity::{AsyncKey, Header, KeyWithRules},
 };
 
@@ -134,8 +134,8 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("exempt", exempt),
         Case::new("peer", peer),
         Case { names_rules: false, ..select_rules },
-        Case::new("on_denied", on_denied).when(When::Denied, OWN),
-        Case::new("on_error", on_error).when(When::StorageFails, OWN),
+        Case::new("on_rejection", on_rejection).when(When::Denied, OWN),
+        Case::new("on_rejection of a storage error", on_rejection).when(When::StorageFails, OWN),
         Case::new("charge_if", charge_if).charged(),
         Case::new("charge_actual_by", charge_actual_by).charged(),
         handler.charged(),
@@ -203,18 +203,11 @@ fn select_rules(options: Options, trap: Trap) -> Options {
     })
 }
 
-fn on_denied(options: Options, trap: Trap) -> Options {
-    options.on_denied(move |_| {
+fn on_rejection(options: Options, trap: Trap) -> Options {
+    options.on_rejection(move |_| {
         trap.spring();
         own()
     })
-}
-
-fn on_error(options: Options, trap: Trap) -> Options {
-    options.on_error(OnError::respond_with(move |_| {
-        trap.spring();
-        own()
-    }))
 }
 
 fn charge_if(options: Options, trap: Trap) -> Options {

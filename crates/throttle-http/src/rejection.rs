@@ -1,0 +1,311 @@
+//! A request that is rejected: the reason, and the response.
+
+use std::{fmt, mem, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
+};
+use throttle_core::{Decision, Decisions, Error, ListMatch};
+
+use crate::{
+    fields::Values,
+    grpc::{self, Protocol},
+    head::RequestHead,
+    identity::NoKey,
+    problem::{self, CONTENT_TYPE},
+};
+
+/// Builds the response to a rejection.
+pub(crate) type OnRejection = Arc<dyn Fn(&Rejection<'_>) -> Response<Bytes> + Send + Sync>;
+
+/// A request that [`Throttle::check`](crate::Throttle::check) rejects;
+/// [`Throttle::respond`](crate::Throttle::respond) builds the response.
+#[derive(Debug)]
+#[must_use = "the client expects a response"]
+pub struct Rejected(Cause);
+
+/// Why a request is rejected.
+#[derive(Debug)]
+enum Cause {
+    Denied {
+        decisions: Decisions,
+        values: Values,
+        problem: Bytes,
+    },
+    NoKey(NoKey),
+    /// The detail for the client.
+    NoLength(String),
+    Storage(Error),
+    /// The detail for the client; the log has the rest.
+    Misconfigured(&'static str),
+}
+
+/// The reason of a [`Rejection`].
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum RejectionReason {
+    /// A rule denies the request: 429.
+    Rule,
+    /// A concurrency limit has no free permit: 429.
+    Concurrency,
+    /// The client is on the deny list: 403, or 429 if the entry expires.
+    DenyList,
+    /// The request has no key: 400, or the status of [`OnMissing`](crate::identity::OnMissing).
+    MissingKey,
+    /// The request has no `Content-Length`, by which it is charged: 411.
+    MissingLength,
+    /// The storage failed, and the layer rejects what it cannot decide: 503.
+    Storage,
+    /// The service is not configured correctly: 500. The log says what to change.
+    Misconfigured,
+}
+
+/// A rejection, as the function of `on_rejection` sees it.
+#[derive(Copy, Clone, Debug)]
+pub struct Rejection<'a> {
+    cause: &'a Cause,
+    head: &'a RequestHead<'a>,
+}
+
+impl<'a> Rejection<'a> {
+    /// Returns why the request is rejected.
+    #[must_use]
+    pub fn reason(&self) -> RejectionReason {
+        match self.cause {
+            Cause::Denied { decisions, .. } => {
+                let decision = decisions.most_restrictive();
+                match decision.listed() {
+                    Some(ListMatch::Denied) => RejectionReason::DenyList,
+                    _ if decision.is_concurrency() => RejectionReason::Concurrency,
+                    _ => RejectionReason::Rule,
+                }
+            }
+            Cause::NoKey(_) => RejectionReason::MissingKey,
+            Cause::NoLength(_) => RejectionReason::MissingLength,
+            Cause::Storage(_) => RejectionReason::Storage,
+            Cause::Misconfigured(_) => RejectionReason::Misconfigured,
+        }
+    }
+
+    /// Returns the status of the default response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self.cause {
+            Cause::Denied { decisions, .. } if is_denied_for_good(decisions) => {
+                StatusCode::FORBIDDEN
+            }
+            Cause::Denied { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Cause::NoKey(NoKey::Status(status))
+                if status.is_client_error() || status.is_server_error() =>
+            {
+                *status
+            }
+            Cause::NoKey(_) => StatusCode::BAD_REQUEST,
+            Cause::NoLength(_) => StatusCode::LENGTH_REQUIRED,
+            Cause::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Cause::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Returns the body of the default response: problem details as JSON
+    /// ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), of the media type [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn problem_details(&self) -> Bytes {
+        let status = self.status();
+        let plain = |detail: &str| {
+            let title = status.canonical_reason().unwrap_or("Bad Request");
+            problem::plain(status.as_u16(), title, detail)
+        };
+        match self.cause {
+            Cause::Denied { decisions, .. } if is_denied_for_good(decisions) => {
+                plain("This client may not use the service.")
+            }
+            Cause::Denied { problem, .. } => problem.clone(),
+            Cause::NoKey(no_key) => plain(&no_key.to_string()),
+            Cause::NoLength(detail) => plain(detail),
+            Cause::Storage(_) => problem::reduced_capacity(),
+            Cause::Misconfigured(detail) => plain(detail),
+        }
+    }
+
+    /// Returns the decisions of all rules of the request; `None` if it was not decided.
+    #[must_use]
+    pub fn decisions(&self) -> Option<&'a Decisions> {
+        match self.cause {
+            Cause::Denied { decisions, .. } => Some(decisions),
+            _ => None,
+        }
+    }
+
+    /// Returns the decision that the header fields report: the denial with the longest wait.
+    #[must_use]
+    pub fn decision(&self) -> Option<&'a Decision> {
+        self.decisions().map(Decisions::most_restrictive)
+    }
+
+    /// Returns how long the client has to wait; `None` if no wait helps or the wait is unknown.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.cause {
+            Cause::Denied { decisions, .. } => decisions.most_restrictive().retry_after(),
+            Cause::Storage(_) => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// Returns the error of the storage. It is for the log: it can name servers.
+    #[must_use]
+    pub fn error(&self) -> Option<&'a Error> {
+        match self.cause {
+            Cause::Storage(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns the request without its body.
+    #[must_use]
+    pub fn head(&self) -> &'a RequestHead<'a> {
+        self.head
+    }
+}
+
+impl Rejected {
+    pub(crate) fn denied(decisions: Decisions, (values, problem): (Values, Bytes)) -> Self {
+        Self(Cause::Denied { decisions, values, problem })
+    }
+
+    #[cold]
+    pub(crate) fn without_key(no_key: NoKey) -> Self {
+        match no_key {
+            NoKey::NoPeer => {
+                Self::misconfigured("The server is not configured to tell clients apart.")
+            }
+            no_key => Self(Cause::NoKey(no_key)),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn without_length(detail: String) -> Self {
+        Self(Cause::NoLength(detail))
+    }
+
+    #[cold]
+    pub(crate) fn storage(error: Error) -> Self {
+        Self(Cause::Storage(error))
+    }
+
+    #[cold]
+    pub(crate) fn misconfigured(detail: &'static str) -> Self {
+        Self(Cause::Misconfigured(detail))
+    }
+
+    /// Builds the response.
+    pub(crate) fn respond(
+        self,
+        head: &RequestHead<'_>,
+        on_rejection: Option<&OnRejection>,
+        write_retry_after: impl FnOnce(&Decisions, &mut Response<Bytes>),
+    ) -> (Response<Bytes>, Option<Decisions>) {
+        let rejection = Rejection { cause: &self.0, head };
+        rejection.trace();
+        let mut response = match on_rejection {
+            Some(answer) => rejection.custom_response(answer),
+            None => rejection.default_response(),
+        };
+        let is_denied_for_good = rejection.decisions().is_some_and(is_denied_for_good);
+        let protocol = Protocol::of_head(head);
+        let (mut response, decisions) = match self.0 {
+            Cause::Denied { decisions, values, .. } => {
+                if !is_denied_for_good {
+                    values.write(response.headers_mut());
+                    write_retry_after(&decisions, &mut response);
+                }
+                (protocol.denied(response, &decisions, on_rejection.is_some()), Some(decisions))
+            }
+            cause => {
+                if let Cause::Storage(_) = cause {
+                    let in_a_second = HeaderValue::from_static("1");
+                    response.headers_mut().entry(RETRY_AFTER).or_insert(in_a_second);
+                }
+                (protocol.undecided(response), None)
+            }
+        };
+        if protocol == Protocol::Http {
+            forbid_storing(&mut response);
+        }
+        if *head.method() == Method::HEAD {
+            strip_body(&mut response);
+        }
+        (response, decisions)
+    }
+}
+
+impl Rejection<'_> {
+    fn default_response(&self) -> Response<Bytes> {
+        let mut response = Response::new(self.problem_details());
+        *response.status_mut() = self.status();
+        response.headers_mut().insert(CONTENT_TYPE_FIELD, HeaderValue::from_static(CONTENT_TYPE));
+        response
+    }
+
+    /// Calls the user's function. A response without a status of its own gets the default one: a body alone, such
+    /// as JSON, is 200 in most frameworks, and a rejection is not.
+    fn custom_response(&self, answer: &OnRejection) -> Response<Bytes> {
+        let mut response = answer(self);
+        if response.status() == StatusCode::OK && !grpc::is_status(&response) {
+            *response.status_mut() = self.status();
+        }
+        response
+    }
+
+    /// Logs the rejection for whoever debugs a limit; the key is left out, as it may be a secret.
+    fn trace(&self) {
+        let decision = self.decision();
+        tracing::debug!(
+            target: "ratethrottle::rejection",
+            reason = %self.reason(),
+            status = self.status().as_u16(),
+            rule = decision.map(Decision::rule),
+            limit = decision.map(Decision::limit),
+            retry_after_secs = decision.and_then(Decision::retry_after).map(|wait| wait.as_secs_f64()),
+            route = self.head.route(),
+            "a request is rejected"
+        );
+    }
+}
+
+impl fmt::Display for RejectionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rule => "rule",
+            Self::Concurrency => "concurrency",
+            Self::DenyList => "deny_list",
+            Self::MissingKey => "missing_key",
+            Self::MissingLength => "missing_length",
+            Self::Storage => "storage",
+            Self::Misconfigured => "misconfigured",
+        })
+    }
+}
+
+/// Returns whether the client is on the deny list without an end, so that no wait helps.
+fn is_denied_for_good(decisions: &Decisions) -> bool {
+    let decision = decisions.most_restrictive();
+    decision.listed() == Some(ListMatch::Denied) && decision.retry_after().is_none()
+}
+
+/// Forbids caches to store a rejection ([RFC 6585, section 4]), unless the service set the field itself: a stored
+/// rejection would be served to other clients.
+///
+/// [RFC 6585, section 4]: https://www.rfc-editor.org/rfc/rfc6585#section-4
+fn forbid_storing(response: &mut Response<Bytes>) {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(no_store);
+}
+
+fn strip_body(response: &mut Response<Bytes>) {
+    let body = mem::take(response.body_mut());
+    response.headers_mut().entry(CONTENT_LENGTH).or_insert(body.len().into());
+}
