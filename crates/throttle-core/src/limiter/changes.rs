@@ -1,4 +1,4 @@
-//! Changes that requests which wait must notice: of the rules, and of what was counted for their key.
+//! Notifications of waiting requests about changes of their rules and resets of their keys.
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +17,14 @@ use smallvec::SmallVec;
 
 use crate::key::Key;
 
-/// Wakes requests that wait. It needs no async runtime.
+/// The waiting requests of a limiter, which a change wakes. It needs no async runtime.
 #[derive(Default)]
 pub(super) struct Changes {
     count: AtomicU64,
     waiting: Mutex<Waiting>,
 }
 
-/// The requests that wait, in the order in which they came.
+/// The waiting requests, in the order of their registration.
 #[derive(Default)]
 struct Waiting {
     last: u64,
@@ -38,23 +38,23 @@ struct Waiter {
     change: Option<Change>,
 }
 
-/// What has changed for a request.
+/// A change that concerns a waiting request.
 #[derive(PartialEq, Eq, Default, Debug)]
 pub(super) struct Change {
-    /// The rules by which its key was reset; none where the rules of the limiter changed.
+    /// The rules under which its key was reset; empty if one of its rules changed.
     pub(super) reset: Vec<String>,
-    /// Whether its key was reset while it asked, so that only the storage knows which of both came first.
+    /// Whether its key was reset during its check, so that only the storage knows which of the two came first.
     pub(super) may_be_reset: bool,
 }
 
-/// A request that waits, until this is dropped.
+/// The registration of a waiting request, until it is dropped.
 pub(super) struct Registered<'a> {
     changes: &'a Changes,
     number: u64,
 }
 
 impl Changes {
-    /// Returns how many changes there were: what is asked for afterwards knows all of them.
+    /// Returns the number of changes so far. A check that starts afterwards sees all of them.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Acquire)
     }
@@ -64,12 +64,13 @@ impl Changes {
         self.wake(|_, waiter| waiter.is_of(rule));
     }
 
-    /// Returns the number of the last request that was registered: read it before a key is reset.
+    /// Returns the number of the latest registration. Read it before a key is reset.
     pub(super) fn last_registered(&self) -> u64 {
         self.lock().last
     }
 
-    /// Wakes the requests of a key and a rule by which it was reset: those up to `last` were charged before the reset.
+    /// Wakes the requests of a key that was reset under a rule. Those up to the number `last` were charged before the
+    /// reset.
     pub(super) fn reset(&self, key: &Key<'_>, rule: &str, last: u64) {
         self.wake(|number, waiter| {
             if waiter.key != *key || !waiter.is_of(rule) {
@@ -84,7 +85,7 @@ impl Changes {
         });
     }
 
-    /// Registers a request of `key`, which is told of all changes of its rules from now on.
+    /// Registers a request of `key`, which receives all later changes of its rules.
     pub(super) fn register<'r>(
         &self,
         key: Key<'static>,
@@ -98,7 +99,7 @@ impl Changes {
         Registered { changes: self, number }
     }
 
-    /// Wakes the requests that a change is for.
+    /// Wakes the requests that a change concerns.
     fn wake(&self, is_for: impl Fn(u64, &mut Waiter) -> bool) {
         self.count.fetch_add(1, Release);
         let mut wakers = Vec::new();
@@ -108,7 +109,7 @@ impl Changes {
                 wakers.extend(waiter.waker.take());
             }
         }
-        wakers.into_iter().for_each(Waker::wake); // which may poll at once
+        wakers.into_iter().for_each(Waker::wake); // without the lock, since it may poll at once
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -123,14 +124,14 @@ impl Waiter {
 }
 
 impl Registered<'_> {
-    /// Returns the number of the request among those of the limiter.
+    /// Returns the number of the registration.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Returns what has changed since it was asked last.
+    /// Returns the changes since the previous call that returned some.
     pub(super) fn poll_change(&self, cx: &Context<'_>) -> Poll<Change> {
-        // Wakers are cloned and dropped without the lock: they may be a runtime's, and drop a task that waits.
+        // The waker is cloned, and the old one dropped, without the lock: dropping it may drop a task that is registered.
         let mut waker = Some(cx.waker().clone());
         let mut waiting = self.changes.lock();
         let Some(waiter) = waiting.by_number.get_mut(&self.number) else { return Poll::Pending };
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_registered_during_a_reset_has_to_look_at_the_storage() {
+    fn a_request_that_is_registered_during_a_reset_must_check_the_storage() {
         let changes = Changes::default();
         let before = changes.register("a".into(), ["api"]);
         let last = changes.last_registered();
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(during.poll_change(&cx), Poll::Ready(unknown));
     }
 
-    /// A waker that asks for changes when it is dropped, as a future may do that its task drops.
+    /// A waker that uses `Changes` when it is dropped, as the future of a dropped task may do.
     struct Reenters {
         changes: Arc<Changes>,
         drops: Arc<AtomicU64>,
@@ -222,17 +223,17 @@ mod tests {
         };
         let registered = changes.register("a".into(), ["api"]);
         assert!(!poll(&registered) && !poll(&registered));
-        assert_eq!(drops.load(Acquire), 1, "the first was replaced");
+        assert_eq!(drops.load(Acquire), 1, "the first waker was replaced");
         changes.rule_changed("api");
-        assert_eq!(drops.load(Acquire), 2, "the second was woken");
+        assert_eq!(drops.load(Acquire), 2, "the second waker was called");
         assert!(poll(&registered) && !poll(&registered));
-        assert_eq!(drops.load(Acquire), 3, "the third was not kept");
+        assert_eq!(drops.load(Acquire), 3, "the third waker was not stored");
         drop(registered);
-        assert_eq!(drops.load(Acquire), 4, "the fourth waited");
+        assert_eq!(drops.load(Acquire), 4, "the fourth waker was stored");
     }
 
     #[test]
-    fn who_no_longer_waits_takes_no_memory() {
+    fn a_dropped_registration_uses_no_memory() {
         let changes = Changes::default();
         drop((0..100).map(|_| changes.register("a".into(), ["api"])).collect::<Vec<_>>());
         assert!(changes.lock().by_number.is_empty());

@@ -1,4 +1,4 @@
-//! A wait that ends early where something has changed.
+//! Waits that end early if something changes.
 
 use std::{
     future::poll_fn,
@@ -16,11 +16,11 @@ use crate::{
     time::{Clock, Micros, Sleep, SystemClock},
 };
 
-/// After how long at most a request that waits looks again: other servers and limiters reset keys, too, refunds make
-/// room, and lists change.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// By how much less than that at most, so that requests that began to wait together do not look together.
-const LOOK_EARLIER: Duration = Duration::from_millis(250);
+/// The longest time after which a waiting request checks the storage again. Other servers and limiters may reset keys,
+/// charges may be refunded, and lists may change.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The most by which that time is shortened, so that requests that began to wait together check at different times.
+const RECHECK_JITTER: Duration = Duration::from_millis(250);
 
 /// The wait of a request.
 pub(super) struct Pause<'a> {
@@ -28,24 +28,25 @@ pub(super) struct Pause<'a> {
     begun: Micros,
     span: Duration,
     sleep: Sleep,
-    /// None where all of the wait is shorter.
-    look_again: Option<Sleep>,
+    /// `None` if the whole wait is shorter.
+    recheck: Option<Sleep>,
     registered: Registered<'a>,
-    /// Whether something changed before it was registered.
+    /// Whether something changed before the registration.
     missed: bool,
 }
 
-/// Why a wait stopped.
+/// The reason for which a wait ended.
 pub(super) enum Event {
-    /// It is over.
+    /// The whole time has passed.
     Elapsed,
+    /// A rule or the count of the key has changed.
     Changed(Change),
-    /// It is time to look at the storage again.
-    LookAgain,
+    /// The storage must be checked again.
+    Recheck,
 }
 
 impl<'a> Pause<'a> {
-    /// Begins to wait; `since` is the count of changes from before the request asked.
+    /// Starts a wait; `since` is the count of changes from before the request's check.
     pub(super) fn begin<'r>(
         limiter: &'a Limiter,
         key: &Key<'_>,
@@ -55,51 +56,51 @@ impl<'a> Pause<'a> {
     ) -> Pause<'a> {
         let changes = &limiter.inner.changes;
         let registered = changes.register(key.clone().into_owned(), rules);
-        let look_again = look_again_after(registered.number());
+        let recheck = recheck_after(registered.number());
         Self {
             begun: limiter.now(),
             span,
             sleep: limiter.sleep(span),
-            look_again: (span > LOOK_AGAIN).then(|| limiter.sleep(look_again)),
+            recheck: (span > RECHECK_INTERVAL).then(|| limiter.sleep(recheck)),
             missed: changes.count() != since,
             registered,
             limiter,
         }
     }
 
-    /// Waits for what comes next.
+    /// Waits for the next event.
     pub(super) async fn next(&mut self) -> Event {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// Returns how long it has waited.
+    /// Returns how long the wait has lasted.
     pub(super) fn waited(&self) -> Duration {
         Duration::from(self.limiter.now().since(self.begun)).min(self.span)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        // First what has changed: a time that is over may have moved.
+        // Changes come first: the end of the wait may have moved, even if it has passed.
         if let Poll::Ready(change) = self.registered.poll_change(cx) {
             return Poll::Ready(Event::Changed(change));
         }
         if mem::take(&mut self.missed) {
-            return Poll::Ready(Event::LookAgain);
+            return Poll::Ready(Event::Recheck);
         }
         if self.sleep.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Event::Elapsed);
         }
-        let Some(look_again) = &mut self.look_again else { return Poll::Pending };
-        if look_again.as_mut().poll(cx).is_pending() {
+        let Some(recheck) = &mut self.recheck else { return Poll::Pending };
+        if recheck.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        *look_again = self.limiter.sleep(look_again_after(self.registered.number()));
-        Poll::Ready(Event::LookAgain)
+        *recheck = self.limiter.sleep(recheck_after(self.registered.number()));
+        Poll::Ready(Event::Recheck)
     }
 }
 
 impl Limiter {
-    /// Waits for `span` by the limiter's own clock, or the machine's; on any executor.
-    #[must_use = "it waits when it is awaited"]
+    /// Returns a future that completes after `span` of the limiter's own clock, or of the system clock; on any executor.
+    #[must_use = "it waits only when it is awaited"]
     pub fn sleep(&self, span: Duration) -> Sleep {
         match &self.inner.clock {
             Some(clock) => clock.sleep(span),
@@ -107,20 +108,20 @@ impl Limiter {
         }
     }
 
-    /// Returns how many times rules were replaced or removed and keys reset, by this limiter.
+    /// Returns how many times this limiter replaced or removed rules and reset keys.
     ///
-    /// For adapters: read it before a request asks, and a [wait](Self::wait_to_ask_again) notices what
-    /// changed from then on.
+    /// For adapters: read it before a check, so that a [wait](Self::wait_to_ask_again) notices later changes.
     #[must_use]
     pub fn change_count(&self) -> u64 {
         self.inner.changes.count()
     }
 
-    /// Waits until a request that `rule` denied for the longest time is to ask again, and returns how long that was:
-    /// `span`, or less where the rule or its count of the key has changed, and one second at most, since other
-    /// servers change them, too.
+    /// Waits until a denied request should be checked again, and returns how long it waited.
     ///
-    /// For adapters. `since` is the [`change_count`](Self::change_count) from before the request asked.
+    /// `rule` is the one with the longest denial, and `span` its wait. The wait ends earlier if this limiter changes the
+    /// rule or resets the key, and after at most one second, since other servers may do so, too.
+    ///
+    /// For adapters. `since` is the [`change_count`](Self::change_count) from before the check.
     pub async fn wait_to_ask_again(
         &self,
         key: &Key<'_>,
@@ -131,16 +132,16 @@ impl Limiter {
         let mut pause = Pause::begin(self, key, [rule], span, since);
         match pause.next().await {
             Event::Elapsed => span,
-            Event::Changed(_) | Event::LookAgain => pause.waited(),
+            Event::Changed(_) | Event::Recheck => pause.waited(),
         }
     }
 }
 
-/// Returns after how long the request with this number looks again.
-fn look_again_after(number: u64) -> Duration {
-    // 2^64 divided by the golden ratio: multiples of it, modulo 2^64, are spread evenly.
+/// Returns the time after which the request with this number checks the storage again.
+fn recheck_after(number: u64) -> Duration {
+    // 2^64 divided by the golden ratio: its multiples modulo 2^64 are distributed uniformly.
     let part = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    LOOK_AGAIN - LOOK_EARLIER.mul_f64(part as f64 / f64::from(u32::MAX))
+    RECHECK_INTERVAL - RECHECK_JITTER.mul_f64(part as f64 / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -148,10 +149,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_that_wait_look_at_different_times_within_a_second() {
-        let mut all: Vec<_> = (1..=250).map(look_again_after).collect();
+    fn waiting_requests_check_at_different_times_within_a_second() {
+        let mut all: Vec<_> = (1..=250).map(recheck_after).collect();
         all.sort_unstable();
-        assert!(all[0] >= LOOK_AGAIN - LOOK_EARLIER && all[249] <= LOOK_AGAIN, "{all:?}");
+        assert!(
+            all[0] >= RECHECK_INTERVAL - RECHECK_JITTER && all[249] <= RECHECK_INTERVAL,
+            "{all:?}"
+        );
         let most = all.chunk_by(|one, other| one.as_millis() == other.as_millis()).map(<[_]>::len);
         assert!(most.max() <= Some(3), "of 250, about one in each millisecond: {all:?}");
     }

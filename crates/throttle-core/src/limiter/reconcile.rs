@@ -1,4 +1,4 @@
-//! Charges that are given back, or settled to what a request turned out to cost.
+//! Refunds of decisions, and their reconciliation with the actual cost.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     storage::{Charge, ChargeRequest, Effect, Refund, StorageError},
 };
 
-/// A decision that is marked as changed, and the rule that was charged.
+/// A decision that is marked as changed, and its current rule.
 struct Charged<'a> {
     decision: &'a Decision,
     rule: Arc<CheckedRule>,
@@ -19,43 +19,42 @@ struct Charged<'a> {
 }
 
 impl Limiter {
-    /// Gives back what decisions charged to `key`, to just the windows and moments that were charged:
-    /// a later window, another request's charge are not touched.
+    /// Refunds the charges of decisions about `key`. Later windows and charges of other requests do not change.
     ///
     /// A decision is refunded or [reconciled](Self::reconcile) once: a second call does nothing, also while the first is
     /// pending. Its clones count as the same decision, such as those that a handler and the middleware around it
     /// hold. After an error of a call that was certainly not carried out ([`Effect::None`]) it can be refunded again;
     /// after another error, or if this future is dropped, it cannot, since the storage may have refunded it.
     ///
-    /// A rule that was removed since, or replaced by one that counts otherwise, gets nothing back. A key that was
-    /// [reset](Self::reset) since does not remember who was charged before: do not give back to it what
-    /// was charged before the reset.
+    /// A charge is not refunded if its rule was removed since, or replaced by one with another algorithm or window. Do not
+    /// refund a charge from before a [reset](Self::reset) of the key: the state has no record of it, and the refund would
+    /// reduce later charges.
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when the storage could not do it.
+    /// [`Error::Storage`] if the storage failed.
     pub async fn rollback<'k>(
         &self,
         key: impl Into<Key<'k>>,
         decisions: &[Decision],
     ) -> Result<(), Error> {
         let key = key.into().into_owned();
-        let charged = self.charged(decisions);
+        let charged = self.mark_charged(decisions);
         self.refund_all(&key, &charged, 0).await
     }
 
-    /// Changes what decisions charged to `key` to what the request turned out to cost, by each of their
-    /// rules, and returns how much of it found no room.
+    /// Changes the charges of decisions about `key` to the actual cost of the request, and returns the part of the cost
+    /// that could not be charged.
     ///
-    /// What was charged too much is given back as by [`Limiter::rollback`]. What was charged too little
-    /// is charged now, by each rule as far as its limit has room, but neither denied nor counted in the
-    /// metrics; what finds no room is forgiven. While a key is shut nothing more is charged to it. The
-    /// rule with the least room says what is returned. A decision that was refunded or reconciled is not changed again;
-    /// after an error, [`Limiter::rollback`] describes which are.
+    /// If the actual cost is lower, the difference is refunded, as [`Limiter::rollback`] does. If it is higher, each rule
+    /// charges as much of the difference as its limit allows, and the rest is dropped. This causes no denial and no
+    /// violation, and is not counted in the metrics. Nothing more is charged to a blocked key. The returned part is that
+    /// of the rule that could charge the least. A decision that was refunded or reconciled is not changed again; after
+    /// an error, the conditions of [`Limiter::rollback`] apply.
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when the storage could not do it, or not all of it.
+    /// [`Error::Storage`] if the storage failed, at least in part.
     ///
     /// # Examples
     ///
@@ -76,7 +75,7 @@ impl Limiter {
         actual: u64,
     ) -> Result<u64, Error> {
         let key = key.into().into_owned();
-        let charged = self.charged(decisions);
+        let charged = self.mark_charged(decisions);
         self.refund_all(&key, &charged, actual).await?;
         let mut no_room = 0;
         let mut too_little = charged.iter().filter(|one| one.decision.cost() < actual);
@@ -87,7 +86,7 @@ impl Limiter {
                 if error.effect() == Effect::None && found == 0 {
                     one.decision.cancel_change();
                 }
-                too_little.for_each(|one| one.decision.cancel_change()); // not charged either
+                too_little.for_each(|one| one.decision.cancel_change()); // these are unchanged, too
                 return Err(error.into());
             }
             no_room = no_room.max(excess - found);
@@ -95,10 +94,11 @@ impl Limiter {
         Ok(no_room)
     }
 
-    /// Returns what was charged and not changed yet, by rules that still count so, and marks it as changed.
-    fn charged<'a>(&self, decisions: &'a [Decision]) -> Vec<Charged<'a>> {
+    /// Returns the decisions whose charges can be changed, and marks them as changed. The rule must still count in the
+    /// same way.
+    fn mark_charged<'a>(&self, decisions: &'a [Decision]) -> Vec<Charged<'a>> {
         let rules = self.inner.rules.load();
-        let still_counts = |decision: &'a Decision| {
+        let refundable = |decision: &'a Decision| {
             let receipt = decision.receipt()?;
             let rule = &rules::find(&rules, decision.rule()).ok()?.rule;
             let then = decision.checked_rule();
@@ -109,10 +109,10 @@ impl Limiter {
                 receipt,
             })
         };
-        decisions.iter().filter_map(still_counts).collect()
+        decisions.iter().filter_map(refundable).collect()
     }
 
-    /// Gives back what of each is more than the actual cost.
+    /// Refunds the part of each charge that exceeds the actual cost.
     async fn refund_all(
         &self,
         key: &Key<'_>,
@@ -135,14 +135,14 @@ impl Limiter {
             (reply, refunds.len() == 1)
         };
         let Err(error) = reply.await else { return Ok(()) };
-        // Of several keys, those before the key that cannot be read may have been refunded.
+        // If one of several keys cannot be read, those before it may have been refunded.
         let is_certain = error.effect() == Effect::None && (is_one || !error.is_of_key());
         let is_unchanged = |one: &&Charged<'_>| is_certain || one.decision.cost() <= actual;
         charged.iter().filter(is_unchanged).for_each(|one| one.decision.cancel_change());
         Err(error.into())
     }
 
-    /// Charges what there is room for, and adds it to `found`.
+    /// Charges as much of a cost as is allowed, and adds it to `found`.
     async fn charge_up_to(
         &self,
         key: &Key<'_>,
@@ -150,27 +150,27 @@ impl Limiter {
         cost: u64,
         found: &mut u64,
     ) -> Result<(), StorageError> {
-        /// Others may take the room that was seen, and that of a queue may lie in pieces.
+        /// More than one, because other requests may use the capacity first, and that of a queue may be in several slots.
         const TRIES: usize = 16;
-        let rule = Arc::new(rule.without_block()); // a denial shuts nobody out
-        let mut asked = cost.min(rule.capacity());
+        let rule = Arc::new(rule.without_block()); // a denial here must not block the key
+        let mut next_cost = cost.min(rule.capacity());
         for _ in 0..TRIES {
-            if asked == 0 {
+            if next_cost == 0 {
                 break;
             }
             let reply = {
-                let charge = [Charge::new(key, &rule, asked)];
+                let charge = [Charge::new(key, &rule, next_cost)];
                 self.inner.storage.acquire(&ChargeRequest::new(&charge, self.inner.clock.as_ref()))
             };
             let outcome = reply.await?;
             let Some(verdict) = outcome.verdicts().first() else { break };
-            asked = match (verdict.allowed, verdict.blocked) {
+            next_cost = match (verdict.allowed, verdict.blocked) {
                 (true, _) => {
-                    *found += asked;
-                    asked.min(verdict.remaining).min(cost - *found)
+                    *found += next_cost;
+                    next_cost.min(verdict.remaining).min(cost - *found)
                 }
-                (false, false) if verdict.remaining < asked => verdict.remaining,
-                (false, false) => asked / 2,
+                (false, false) if verdict.remaining < next_cost => verdict.remaining,
+                (false, false) => next_cost / 2,
                 (false, true) => break,
             };
         }
