@@ -20,9 +20,9 @@
 //!
 //! # The path of a check
 //!
-//! [`Limiter`] builds a [`ChargeRequest`] from a key and rules, and passes it to an [`AtomicStorage`]. The storage calls
-//! [`acquire`], or an equivalent of it: it advances the states to the current time, decides for each rule, and charges
-//! all rules or none. [`Limiter::begin`] is the entry point for adapters.
+//! [`Limiter`] builds a [`ChargeRequest`] from a key and rules, and passes it to an [`AtomicStorage`]. The storage
+//! calls [`acquire`], or an equivalent of it: it advances the states to the current time, decides for each rule, and
+//! charges all rules or none. [`Limiter::begin`] is the entry point for adapters.
 
 mod algorithm;
 #[doc(hidden)] // of our own crates

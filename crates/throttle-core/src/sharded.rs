@@ -50,7 +50,8 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Sweeps the shard of this number, or `own`, whose lock the caller holds, if another thread holds that of the other.
+    /// Sweeps the shard `number` modulo the number of shards, or the caller's own shard `own` if that is the same one
+    /// or is locked by another thread.
     #[cold]
     pub fn sweep(&self, number: usize, own: &mut T, sweep: impl FnOnce(&mut T)) {
         match self.try_lock(number) {

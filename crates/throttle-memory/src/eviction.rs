@@ -1,8 +1,8 @@
 //! Eviction: the choice of a slot to remove from a full shard.
 //!
 //! It is a sampled least-frequently-used policy with aging, similar to that of Redis
-//! (<https://redis.io/docs/latest/develop/reference/eviction/>). It also considers when the state of a slot expires, and
-//! whether its key is being limited.
+//! (<https://redis.io/docs/latest/develop/reference/eviction/>). It also considers when the state of a slot expires,
+//! and whether its key is being limited.
 
 use hashbrown::HashTable;
 use throttle_core::Micros;

@@ -63,8 +63,8 @@ impl Shard {
         self.slots.reserve(additional, |slot| slot.key.hash());
     }
 
-    /// Creates the slot of a key. In a full shard it evicts another slot, but none of those in `in_use`, which belong to
-    /// the same request.
+    /// Creates the slot of a key. In a full shard it evicts another slot, but none of those in `in_use`, which belong
+    /// to the same request.
     #[cold]
     pub(crate) fn insert(&mut self, key: &SlotRef<'_>, in_use: &[usize], now: Micros) -> usize {
         if self.slots.len() >= self.capacity

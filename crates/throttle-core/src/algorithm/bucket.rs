@@ -1,9 +1,9 @@
 //! The token bucket and the leaky bucket, which share one state: a backlog.
 //!
-//! A request of cost c adds `c·W` to the backlog, which drains by N each microsecond. Its capacity is B·W. For the token
-//! bucket, the free capacity is the number of tokens. For the leaky bucket, the backlog is a queue, and the time until
-//! it drains is the delay of the next request. The unit of the backlog is tokens × W: in this unit every fraction of a
-//! token is a whole number, and a new limit does not change the number of tokens in use.
+//! A request of cost c adds `c·W` to the backlog, which drains by N each microsecond. Its capacity is B·W. For the
+//! token bucket, the free capacity is the number of tokens. For the leaky bucket, the backlog is a queue, and the
+//! time until it drains is the delay of the next request. The unit of the backlog is tokens × W: in this unit every
+//! fraction of a token is a whole number, and a new limit does not change the number of tokens in use.
 //!
 //! # A lower burst
 //!
@@ -222,7 +222,8 @@ impl Bucket {
 
     /// Returns the start of the first freed slot that fits a charge, after the backlog has drained to `backlog`.
     ///
-    /// `backlog` is within the capacity. An excess drains at another rate, so that no slot is used before it has drained.
+    /// `backlog` is within the capacity. An excess drains at another rate, so that no slot is used before it has
+    /// drained.
     fn slot_for(&self, charged: u128, backlog: u128) -> Option<u128> {
         let drained = self.backlog.get().saturating_sub(backlog);
         let after_drain = |slot: &FreedSlot| {

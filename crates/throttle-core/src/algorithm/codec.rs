@@ -16,8 +16,8 @@
 //! | `MIXED` | number of algorithms, then the tag and the numbers of each |
 //!
 //! A number that no rule can cause is an error, so that the arithmetic need not handle it: a count above the highest
-//! limit, a window or block above [`MAX_SPAN`], a bucket that drains for centuries. Any time is valid, because a time in
-//! the future is that of a clock that has stepped back since.
+//! limit, a window or block above [`MAX_SPAN`], a bucket that drains for centuries. Any time is valid, because a time
+//! in the future is that of a clock that has stepped back since.
 
 use std::mem::discriminant;
 

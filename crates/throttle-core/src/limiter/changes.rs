@@ -131,7 +131,8 @@ impl Registered<'_> {
 
     /// Returns the changes since the previous call that returned some.
     pub(super) fn poll_change(&self, cx: &Context<'_>) -> Poll<Change> {
-        // The waker is cloned, and the old one dropped, without the lock: dropping it may drop a task that is registered.
+        // The waker is cloned, and the old one dropped, without the lock: dropping it may drop a task that is
+        // registered.
         let mut waker = Some(cx.waker().clone());
         let mut waiting = self.changes.lock();
         let Some(waiter) = waiting.by_number.get_mut(&self.number) else { return Poll::Pending };

@@ -12,8 +12,8 @@ use crate::{
 
 /// A limit on the requests of a key that are in flight at once. [`Limiter::concurrency`] creates it.
 ///
-/// It is a cheap handle: clones share everything. All limits with the same name share their permits, even if their limits
-/// differ, so that one client may have more permits than another.
+/// It is a cheap handle: clones share everything. All limits with the same name share their permits, even if their
+/// limits differ, so that one client may have more permits than another.
 ///
 /// The storage counts the permits: [`MemoryStorage`] and custom storages in this process, Redis for all servers. The
 /// limiter's lists apply: a key in the allow list is allowed without a permit, and a key in the deny list is denied.
@@ -190,8 +190,8 @@ impl Acquired {
         self.permit.is_some()
     }
 
-    /// Returns the number of permits of the key that are in use, including this one; 0 for a key in one of the limiter's
-    /// lists.
+    /// Returns the number of permits of the key that are in use, including this one; 0 for a key in one of the
+    /// limiter's lists.
     #[must_use]
     pub fn in_use(&self) -> u64 {
         self.in_use

@@ -99,7 +99,8 @@ impl<'a> Pause<'a> {
 }
 
 impl Limiter {
-    /// Returns a future that completes after `span` of the limiter's own clock, or of the system clock; on any executor.
+    /// Returns a future that completes after `span` of the limiter's own clock, or of the system clock; on any
+    /// executor.
     #[must_use = "it waits only when it is awaited"]
     pub fn sleep(&self, span: Duration) -> Sleep {
         match &self.inner.clock {
@@ -118,8 +119,8 @@ impl Limiter {
 
     /// Waits until a denied request should be checked again, and returns how long it waited.
     ///
-    /// `rule` is the one with the longest denial, and `span` its wait. The wait ends earlier if this limiter changes the
-    /// rule or resets the key, and after at most one second, since other servers may do so, too.
+    /// `rule` is the one with the longest denial, and `span` its wait. The wait ends earlier if this limiter changes
+    /// the rule or resets the key, and after at most one second, since other servers may do so, too.
     ///
     /// For adapters. `since` is the [`change_count`](Self::change_count) from before the check.
     pub async fn wait_to_ask_again(

@@ -21,14 +21,14 @@ struct Charged<'a> {
 impl Limiter {
     /// Refunds the charges of decisions about `key`. Later windows and charges of other requests do not change.
     ///
-    /// A decision is refunded or [reconciled](Self::reconcile) once: a second call does nothing, also while the first is
-    /// pending. Its clones count as the same decision, such as those that a handler and the middleware around it
+    /// A decision is refunded or [reconciled](Self::reconcile) once: a second call does nothing, also while the first
+    /// is pending. Its clones count as the same decision, such as those that a handler and the middleware around it
     /// hold. After an error of a call that was certainly not carried out ([`Effect::None`]) it can be refunded again;
     /// after another error, or if this future is dropped, it cannot, since the storage may have refunded it.
     ///
-    /// A charge is not refunded if its rule was removed since, or replaced by one with another algorithm or window. Do not
-    /// refund a charge from before a [reset](Self::reset) of the key: the state has no record of it, and the refund would
-    /// reduce later charges.
+    /// A charge is not refunded if its rule was removed since, or replaced by one with another algorithm or window.
+    /// Do not refund a charge from before a [reset](Self::reset) of the key: the state has no record of it, and the
+    /// refund would reduce later charges.
     ///
     /// # Errors
     ///
@@ -46,11 +46,11 @@ impl Limiter {
     /// Changes the charges of decisions about `key` to the actual cost of the request, and returns the part of the cost
     /// that could not be charged.
     ///
-    /// If the actual cost is lower, the difference is refunded, as [`Limiter::rollback`] does. If it is higher, each rule
-    /// charges as much of the difference as its limit allows, and the rest is dropped. This causes no denial and no
-    /// violation, and is not counted in the metrics. Nothing more is charged to a blocked key. The returned part is that
-    /// of the rule that could charge the least. A decision that was refunded or reconciled is not changed again; after
-    /// an error, the conditions of [`Limiter::rollback`] apply.
+    /// If the actual cost is lower, the difference is refunded, as [`Limiter::rollback`] does. If it is higher, each
+    /// rule charges as much of the difference as its limit allows, and the rest is dropped. This causes no denial and
+    /// no violation, and is not counted in the metrics. Nothing more is charged to a blocked key. The returned part
+    /// is that of the rule that could charge the least. A decision that was refunded or reconciled is not changed
+    /// again; after an error, the conditions of [`Limiter::rollback`] apply.
     ///
     /// # Errors
     ///
@@ -150,7 +150,8 @@ impl Limiter {
         cost: u64,
         found: &mut u64,
     ) -> Result<(), StorageError> {
-        /// More than one, because other requests may use the capacity first, and that of a queue may be in several slots.
+        /// More than one, because other requests may use the capacity first, and that of a queue may be in several
+        /// slots.
         const TRIES: usize = 16;
         let rule = Arc::new(rule.without_block()); // a denial here must not block the key
         let mut next_cost = cost.min(rule.capacity());

@@ -16,8 +16,8 @@ pub(super) struct ActiveRule {
     pub(super) rule: Arc<CheckedRule>,
     /// The rule as it was added, before it was replaced.
     first: Arc<CheckedRule>,
-    /// The rule with the longest delay of shaped requests. All of them share one `Arc`, because header fields are cached
-    /// by the address of the rule.
+    /// The rule with the longest delay of shaped requests. All of them share one `Arc`, because header fields are
+    /// cached by the address of the rule.
     shaped: Arc<ArcSwapOption<Shaped>>,
     pub(super) counts: Arc<Counts>,
 }

@@ -17,8 +17,8 @@ use crate::{
     time::Micros,
 };
 
-/// The error for a scheduled time that is no longer valid: refund the [refundable](Self::is_refundable) charges, and check
-/// the request again.
+/// The error for a scheduled time that is no longer valid: refund the [refundable](Self::is_refundable) charges, and
+/// check the request again.
 #[derive(Debug)]
 #[must_use = "the request must not be handled before it is scheduled again"]
 pub struct LostSchedule {
@@ -56,16 +56,16 @@ impl LostSchedule {
 impl Limiter {
     /// Waits for the scheduled time of a request, and returns how long it waited.
     ///
-    /// If a rule is replaced by one with another limit, window or burst, the request keeps its position in the queue. Its
-    /// scheduled time moves to the time at which the queue before it has drained under the new rule.
+    /// If a rule is replaced by one with another limit, window or burst, the request keeps its position in the queue.
+    /// Its scheduled time moves to the time at which the queue before it has drained under the new rule.
     ///
     /// For adapters. `since` is the [`change_count`](Self::change_count) from before the check.
     ///
     /// # Errors
     ///
-    /// [`LostSchedule`] if the key was reset, if the rule was removed or is no longer a leaky bucket, if the position is
-    /// beyond the queue of the new rule, or if the whole wait would exceed `max_delay`. A reset by another server is
-    /// noticed within a second, unless the queue has filled up again in the meantime.
+    /// [`LostSchedule`] if the key was reset, if the rule was removed or is no longer a leaky bucket, if the position
+    /// is beyond the queue of the new rule, or if the whole wait would exceed `max_delay`. A reset by another server
+    /// is noticed within a second, unless the queue has filled up again in the meantime.
     pub async fn wait_until_scheduled(
         &self,
         key: &Key<'_>,
@@ -143,8 +143,8 @@ impl Schedule {
         self.0.iter().map(|time| time.rule.name()).collect()
     }
 
-    /// Returns whether the storage no longer has the request in its queues, or a list now decides. It adds the rules under
-    /// which the key must have been reset to `reset`.
+    /// Returns whether the storage no longer has the request in its queues, or a list now decides. It adds the rules
+    /// under which the key must have been reset to `reset`.
     fn is_forgotten(
         &self,
         now: &Decisions,
@@ -199,8 +199,8 @@ impl ScheduledTime {
         Ok(Self { rule, cost: self.cost, left })
     }
 
-    /// Returns whether the scheduled time is beyond the end of a queue that drains in `queue`. Then the queue was reset,
-    /// or has drained under a faster rule since.
+    /// Returns whether the scheduled time is beyond the end of a queue that drains in `queue`. Then the queue was
+    /// reset, or has drained under a faster rule since.
     fn is_beyond(&self, queue: Micros, waited: Micros, has_moved: bool) -> bool {
         let cost = product(self.cost, self.rule.window().get());
         let own = quotient(cost, self.rule.limit());

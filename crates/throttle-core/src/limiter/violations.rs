@@ -60,8 +60,8 @@ pub(super) struct Violations {
     callbacks: ArcSwap<Vec<Callback>>,
 }
 
-/// The data of a recent violation. A [`Violation`] is built only on request, because a flood of denials must not allocate
-/// for each of them.
+/// The data of a recent violation. A [`Violation`] is built only on request, because a flood of denials must not
+/// allocate for each of them.
 struct Recent {
     key: Key<'static>,
     decision: Decision,

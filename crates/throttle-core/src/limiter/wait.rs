@@ -10,14 +10,14 @@ impl Limiter {
     ///
     /// With a leaky bucket it also waits for the scheduled time, so that calls are made at a constant rate. It uses the
     /// limiter's clock, and works on any executor. To limit the wait, wrap it in a timeout. A wait that is dropped has
-    /// charged nothing, except with a leaky bucket, which charges the request when it is scheduled. Waiting requests are
-    /// not queued, except by a leaky bucket: any of them may be the next. A denial during the wait is no violation, and
-    /// blocks no key.
+    /// charged nothing, except with a leaky bucket, which charges the request when it is scheduled. Waiting requests
+    /// are not queued, except by a leaky bucket: any of them may be the next. A denial during the wait is no
+    /// violation, and blocks no key.
     ///
     /// The wait ends early if capacity becomes free. It notices at once if this limiter replaces or removes the rule or
-    /// resets the key. It notices within a second if another limiter or server resets the key, and refunds and changes of
-    /// lists. It never ends before the current rule allows the request. In the queue of a leaky bucket, a request keeps
-    /// its position if the rule is replaced, and is scheduled again if the key is reset.
+    /// resets the key. It notices within a second if another limiter or server resets the key, and refunds and
+    /// changes of lists. It never ends before the current rule allows the request. In the queue of a leaky bucket, a
+    /// request keeps its position if the rule is replaced, and is scheduled again if the key is reset.
     ///
     /// # Errors
     ///

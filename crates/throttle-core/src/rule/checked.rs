@@ -242,8 +242,8 @@ impl CheckedRule {
         Self { window, ..self.clone() }
     }
 
-    /// Returns the same rule with a burst that is smaller by `reserve`, but at least 1. A rule that is not a bucket does
-    /// not change.
+    /// Returns the same rule with a burst that is smaller by `reserve`, but at least 1. A rule that is not a bucket
+    /// does not change.
     ///
     /// Use it for a bucket whose tokens are spent after they were taken: the reserve stands for the tokens that are
     /// refilled in the meantime.

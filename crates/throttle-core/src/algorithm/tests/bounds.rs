@@ -14,8 +14,8 @@ use crate::{Algorithm, CheckedRule};
 fn most(rule: &CheckedRule, forward: u128) -> u128 {
     let (limit, window) = (u128::from(rule.limit()), u128::from(rule.window().get()));
     match rule.algorithm() {
-        // From the start of one window to the start of the next but one, the clock moves forwards by W or more: less than
-        // W touches at most two windows.
+        // From the start of one window to the start of the next but one, the clock moves forwards by W or more: less
+        // than W touches at most two windows.
         Algorithm::FixedWindow => 2 * limit * (forward / window + 1),
         // An allowed request leaves a usage of at most N, which falls by prev/W ≤ N/W per microsecond.
         Algorithm::SlidingWindowCounter => limit + limit * forward / window,

@@ -19,18 +19,18 @@ use crate::{
 /// A storage that records its calls, and returns a different answer for each kind.
 #[derive(Clone)]
 struct Recorder {
-    asked: Arc<Mutex<Vec<String>>>,
+    calls: Arc<Mutex<Vec<String>>>,
     lists: Arc<dyn ListStorage>,
     permits: LocalPermits,
 }
 
 impl Recorder {
     fn new() -> Self {
-        Self { asked: Arc::default(), lists: Arc::new(NoLists), permits: LocalPermits::new() }
+        Self { calls: Arc::default(), lists: Arc::new(NoLists), permits: LocalPermits::new() }
     }
 
     fn record(&self, what: String) {
-        self.asked.lock().unwrap().push(what);
+        self.calls.lock().unwrap().push(what);
     }
 
     fn decide(&self, call: &str, request: &ChargeRequest<'_>, remaining: u64) -> Reply<Outcome> {
@@ -238,13 +238,13 @@ fn a_wrapper_that_overrides_one_method_forwards_all_others() {
     let (plain, inside) = (Recorder::new(), Recorder::new());
     let wrapped = Arc::new(Free(Arc::new(inside.clone()))).atomic();
     assert_eq!(call_all(&*wrapped), call_all(&plain));
-    assert_eq!(*inside.asked.lock().unwrap(), *plain.asked.lock().unwrap());
-    assert_eq!(inside.asked.lock().unwrap().len(), 9);
+    assert_eq!(*inside.calls.lock().unwrap(), *plain.calls.lock().unwrap());
+    assert_eq!(inside.calls.lock().unwrap().len(), 9);
     assert!(Arc::ptr_eq(&wrapped.lists().unwrap(), &inside.lists));
 
     let request = ChargeRequest::new(&[], None);
     let free = wrapped.peek(&request).into_ready().expect("it is ready").unwrap();
-    assert_eq!((free.verdicts().len(), inside.asked.lock().unwrap().len()), (0, 9));
+    assert_eq!((free.verdicts().len(), inside.calls.lock().unwrap().len()), (0, 9));
 }
 
 #[test]
@@ -270,5 +270,5 @@ fn a_call_that_is_not_forwarded_does_not_reach_the_storage() {
     let (facts, calls) = answers.split_last().unwrap();
     assert_eq!(facts, "Shared recorder");
     assert!(calls.iter().all(|answer| answer.contains("closed")), "{calls:?}");
-    assert_eq!((inside.asked.lock().unwrap().len(), inside.permits.keys()), (0, 0));
+    assert_eq!((inside.calls.lock().unwrap().len(), inside.permits.keys()), (0, 0));
 }
