@@ -195,16 +195,16 @@ impl Bucket {
         (excess, backlog): (u64, u128),
         for_room: Micros,
     ) -> Decided {
-        let until_soon_enough =
-            |delay: Micros| delay.since(rule.max_delay().unwrap_or(Micros::MAX));
+        // The wait until a delay is within the longest delay of the rule.
+        let beyond_max_delay = |delay: Micros| delay.since(rule.max_delay().unwrap_or(Micros::MAX));
         let excess = Micros::new(excess);
         let delay = drain_time(backlog, rule).plus(excess);
-        let at_end = for_room.max(until_soon_enough(delay));
+        let at_end = for_room.max(beyond_max_delay(delay));
         let (delay, wait) = match self.slot_for(charged, backlog) {
             None => (delay, at_end),
             Some(begin) => {
                 let slot_delay = drain_time(begin, rule).plus(excess);
-                (slot_delay, at_end.min(excess.max(until_soon_enough(slot_delay))))
+                (slot_delay, at_end.min(excess.max(beyond_max_delay(slot_delay))))
             }
         };
         match wait {

@@ -134,6 +134,7 @@ impl Inner {
         match reply.into_ready() {
             Ok(answer) => Reply::ready(self.answer(key, pending, answer, kind)),
             Err(reply) => {
+                // The future must own the rules and the key, since it outlives this call.
                 let inner = Arc::clone(self);
                 let key = key.clone().into_owned();
                 let owned: Vec<_> =
@@ -157,6 +158,7 @@ impl Inner {
     }
 
     pub(super) fn find_in_lists(&self, key: &Key<'_>) -> Option<(ListMatch, Option<Micros>)> {
+        // The deny list first, because a key in both lists is denied.
         if let Some(left) = self.deny_list.find(key) {
             return Some((ListMatch::Denied, left));
         }
@@ -217,6 +219,7 @@ impl Inner {
     ) {
         let counts = match kind {
             AskKind::Acquire | AskKind::Shape { .. } => true,
+            // A caller that waits checks the same request again; only the final decision counts.
             AskKind::Wait { .. } => decisions.is_allowed(),
             AskKind::Peek => false,
         };
