@@ -7,7 +7,7 @@
 use std::{mem, slice, sync::Arc, time::Duration};
 
 use crate::{
-    algorithm::fitting_requests_behind,
+    algorithm::fitting_behind,
     receipt::Receipt,
     rule::{algorithm::Algorithm, checked::CheckedRule},
     shared_flag::SharedFlag,
@@ -154,7 +154,7 @@ pub struct Decision {
     listed: Option<ListMatch>,
     /// Whether the decision is about a concurrency limit, not about a rate.
     concurrency: bool,
-    /// Whether its charge was refunded or reconciled; its clones share this.
+    /// Whether the charge was refunded or reconciled. Clones share this flag.
     changed: SharedFlag,
 }
 
@@ -341,12 +341,12 @@ impl Decision {
 }
 
 impl Decision {
-    /// Returns `true` on the first call: a charge may be rolled back or reconciled only once.
+    /// Marks the charge as refunded or reconciled, and returns whether it was not marked before.
     pub(crate) fn begin_change(&self) -> bool {
         self.changed.set()
     }
 
-    /// Clears that mark: the charge was certainly not changed.
+    /// Removes the mark, because the charge was certainly not changed.
     pub(crate) fn cancel_change(&self) {
         self.changed.clear();
     }
@@ -364,9 +364,9 @@ impl Decision {
         let verdict = &mut updated.verdict;
         if let Some(receipt) = verdict.receipt {
             let remaining = verdict.remaining;
-            // What is freed within a queue is a freed slot: those behind keep their scheduled times.
+            // A refund within a queue leaves a freed slot, since the requests behind it keep their scheduled times.
             let is_last = self.rule.algorithm() != Algorithm::LeakyBucket
-                || remaining == fitting_requests_behind(&self.rule, receipt.fill_level());
+                || remaining == fitting_behind(&self.rule, receipt.fill_level());
             verdict.remaining = match actual < self.cost && !is_last {
                 true => remaining.max(self.cost - actual),
                 false => remaining.saturating_add(self.cost).saturating_sub(actual),
@@ -384,7 +384,7 @@ impl Decision {
 #[derive(Clone, Debug)]
 pub struct Decisions(OneOrMore);
 
-/// One decision has no index, so that the type is no larger than a decision.
+/// One decision or several. Only the latter have an index, so that the former is as small as a decision.
 #[derive(Clone, Debug)]
 enum OneOrMore {
     One(Decision),

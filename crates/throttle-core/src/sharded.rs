@@ -72,14 +72,15 @@ impl<T> fmt::Debug for Sharded<T> {
     }
 }
 
-/// A counter of calls, which shows when a sweep for expired entries is due.
+/// The schedule of sweeps by the calls on a shard. The calls sweep one shard after the other, so that they also reach
+/// shards that are no longer used.
 #[derive(Default, Debug)]
 pub struct DueSweeps {
     calls: u32,
 }
 
 impl DueSweeps {
-    /// Counts a call, and returns the number of a sweep when one is due, once in `every` calls.
+    /// Counts a call. Every `every` calls it returns the number of the sweep that is due.
     #[inline]
     pub fn next(&mut self, every: u32) -> Option<usize> {
         self.calls = self.calls.wrapping_add(1);
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_reaches_every_free_shard_and_otherwise_that_of_the_caller() {
+    fn sweeps_reach_every_free_shard_and_otherwise_the_callers_own() {
         let table = Sharded::new(4, |_| 0);
         let _held = table.lock(2);
         let mut due = DueSweeps::default();
@@ -151,7 +152,7 @@ mod tests {
                     table.sweep(number, &mut own, |sweeps| *sweeps += 1);
                 }
             }
-            assert_eq!(*own, 2, "its own, and that of the one that is held");
+            assert_eq!(*own, 2, "its own sweep, and that of the locked shard");
         }
         assert_eq!([0, 3].map(|index| *table.lock(index)), [1, 1]);
     }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// A flag that is allocated when it is shared or set, so that it costs other values nothing.
+/// A flag that is allocated only when it is shared or set, so that values that need neither have no cost.
 #[derive(Default, Debug)]
 pub(crate) struct SharedFlag(OnceLock<Arc<AtomicBool>>);
 
@@ -20,7 +20,7 @@ impl SharedFlag {
         self.flag().store(false, Relaxed);
     }
 
-    /// Returns the same flag for a clone.
+    /// Returns a handle to the same flag, for a clone.
     pub(crate) fn share(&self) -> Self {
         Self(Arc::clone(self.flag()).into())
     }

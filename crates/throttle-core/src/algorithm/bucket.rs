@@ -365,7 +365,7 @@ impl Bucket {
         let backlog = self.backlog.get();
         let slots = if backlog <= capacity(rule) { self.freed_slots() } else { &[] };
         let in_slots = slots.iter().map(|slot| fit(rule, slot.from.get(), slot.len())).max();
-        in_slots.unwrap_or(0).max(fitting_requests_behind(rule, backlog))
+        in_slots.unwrap_or(0).max(fitting_behind(rule, backlog))
     }
 
     #[inline]
@@ -387,8 +387,8 @@ impl Bucket {
         drain_time(backlog + behind, rule).plus(Micros::new(wait))
     }
 
-    /// Returns whether it keeps refunds in the form of the other kind of bucket.
-    pub(super) fn is_refunded_by_other(&self, algorithm: Algorithm) -> bool {
+    /// Returns whether refunds are stored in the form of the other kind of bucket.
+    pub(super) fn has_refunds_of_other(&self, algorithm: Algorithm) -> bool {
         match self.refunded.as_deref() {
             None => false,
             Some(Refunded::Offset(_)) => algorithm == Algorithm::LeakyBucket,
@@ -403,12 +403,12 @@ impl Bucket {
     }
 }
 
-/// Returns how many requests of cost 1 are allowed at the end of a queue whose backlog ends at `position`.
-pub(crate) fn fitting_requests_behind(rule: &CheckedRule, position: u128) -> u64 {
+/// Returns the number of requests of cost 1 that fit behind a position in the backlog, limited by the longest delay.
+pub(crate) fn fitting_behind(rule: &CheckedRule, position: u128) -> u64 {
     fit(rule, position, capacity(rule).saturating_sub(position))
 }
 
-/// Returns how many requests of cost 1 fit in `room` from a position on, and start within the rule's `max_delay`.
+/// Returns the number of requests of cost 1 that fit in some room from a position on, limited by the longest delay.
 fn fit(rule: &CheckedRule, from: u128, room: u128) -> u64 {
     let window = rule.window().get();
     let fit = quotient(room, window);

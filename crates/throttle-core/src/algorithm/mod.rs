@@ -31,7 +31,7 @@ pub mod tag;
 
 pub(crate) use self::{
     answer::{ChargeOutcome, Decided},
-    bucket::fitting_requests_behind,
+    bucket::fitting_behind,
 };
 pub use self::{codec::CorruptState, state::State};
 

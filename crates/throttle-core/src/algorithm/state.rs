@@ -126,7 +126,10 @@ impl State {
                 .is_some_and(|extra| extra.others.iter().any(|other| other.is_ahead(now)))
     }
 
-    /// Returns whether a peek may advance the state in place: it then loses nothing that another rule of its name keeps.
+    /// Returns whether a storage may peek at the state itself, instead of a copy.
+    ///
+    /// If a rule with another window or of the other kind of bucket advances the state, a part of the usage is lost. A
+    /// peek must not do that to the rule that counted it, unless the clock stepped back.
     #[must_use]
     pub fn is_advanced_by_peek(&self, rule: &CheckedRule, now: Micros) -> bool {
         let others = self.extra.iter().flat_map(|extra| &extra.others);
@@ -272,7 +275,7 @@ impl Usage {
         of_usage!(self, state => state.left_by_itself(now), vacant => Micros::ZERO)
     }
 
-    /// Returns whether a rule that advances it may lose what another rule of its name keeps.
+    /// Returns whether a part of the usage may be lost if this rule advances it instead of the one that counted it.
     fn loses_by(&self, rule: &CheckedRule) -> bool {
         let is_other = match self {
             Self::Vacant => false,
@@ -280,7 +283,7 @@ impl Usage {
             Self::SlidingCounter(state) => state.window != rule.window(),
             Self::SlidingLog(state) => state.window != rule.window(),
             Self::Bucket(state) => {
-                state.window != rule.window() || state.is_refunded_by_other(rule.algorithm())
+                state.window != rule.window() || state.has_refunds_of_other(rule.algorithm())
             }
         };
         is_other && self.is_of(rule.algorithm())

@@ -52,7 +52,7 @@ impl StorageError {
         Self { kind: Kind::OfKey(error.into()), effect: Effect::None }
     }
 
-    /// Returns the error of an operation of which a part may have been carried out.
+    /// Marks the call as one that may have been carried out, at least in part.
     #[must_use]
     pub fn with_unknown_effect(self) -> Self {
         Self { effect: Effect::Unknown, ..self }

@@ -225,6 +225,10 @@ pub trait AtomicStorage: Storage {
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
     /// Refunds charges, each to the window or bucket that was charged.
+    ///
+    /// After an error with [`Effect::None`](super::Effect::None) the caller may refund all of them again. If some were
+    /// carried out, return an error [with an unknown effect](StorageError::with_unknown_effect); this is not necessary
+    /// if the error is [of a key](StorageError::is_of_key).
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()>;
 
     /// Removes the states of the request, including blocks.
