@@ -1,6 +1,6 @@
-//! An Actix service with a limit for all of it and another for one scope, whose workers share both.
+//! An Actix service with a limit for all requests and another for logins; all workers share both limits.
 //!
-//! `cargo run --features actix --example actix`, then `curl -i http://127.0.0.1:3000/`.
+//! Run `cargo run --features actix --example actix`, then `curl -i http://127.0.0.1:3000/`.
 
 use std::error::Error;
 
@@ -17,16 +17,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
         App::new().configure(|config| app(config, &throttles)).wrap(Logger::default())
     });
     let server = server.workers(4).bind("127.0.0.1:3000")?;
-    println!("listening on http://127.0.0.1:3000, 100 requests a minute for each client; try:");
+    println!("listening on http://127.0.0.1:3000, 100 requests per minute and client; try:");
     println!("  curl -i http://127.0.0.1:3000/");
     println!(
-        "  for i in $(seq 6); do curl -s -X POST http://127.0.0.1:3000/login; done    # 5 a minute"
+        "  for i in $(seq 6); do curl -s -X POST http://127.0.0.1:3000/login; done    # 5 per minute"
     );
     server.run().await?;
     Ok(())
 }
 
-/// Is made once, before the server calls its factory for each worker.
+/// The middleware of the service.
+///
+/// It is built once, outside the factory, which the server calls for each worker.
 #[derive(Clone)]
 struct Throttles {
     all: RateThrottle,
@@ -61,7 +63,7 @@ fn app(config: &mut web::ServiceConfig, throttles: &Throttles) {
     );
 }
 
-/// Handlers can read what was decided.
+/// Handlers can read the decisions of their request.
 async fn index(decisions: RateDecisions) -> String {
     format!("hello; {} left\n", decisions.most_restrictive().remaining())
 }
@@ -84,14 +86,14 @@ mod tests {
             let response = call_service(&app, request.peer_addr(peer).to_request()).await;
             assert!(response.headers().contains_key("ratelimit"));
             let status = response.status().as_u16();
-            let Ok(body) = to_bytes(response.into_body()).await else { panic!("the body broke") };
+            let Ok(body) = to_bytes(response.into_body()).await else { panic!("the body failed") };
             answers.push((status, String::from_utf8(body.to_vec()).unwrap()));
         }
         answers
     }
 
     #[actix_web::test]
-    async fn the_101st_request_of_a_client_is_refused_and_handlers_know_what_is_left() {
+    async fn the_101st_request_of_a_client_is_rejected_and_handlers_see_remaining() {
         let answers = bodies((0..101).map(|_| TestRequest::get()).collect()).await;
         assert_eq!(answers[0], (200, "hello; 99 left\n".to_owned()));
         assert_eq!(answers[99], (200, "hello; 0 left\n".to_owned()));
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_sixth_login_is_answered_by_the_service_itself() {
+    async fn the_sixth_login_gets_a_custom_response() {
         let login = |_| TestRequest::post().uri("/login");
         let answers = bodies((0..6).map(login).collect()).await;
         assert!(answers[..5].iter().all(|(_, body)| body == "welcome\n"));

@@ -1,6 +1,6 @@
-//! The engine without a framework: checks, several rules at once, waiting, lists, figures.
+//! The limiter without a framework: checks, several rules, waits, refunds, lists, storage, metrics.
 //!
-//! `cargo run --example engine`
+//! Run `cargo run --example engine`.
 
 use std::{
     error::Error,
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    // A clock that stands still, so that this prints the same each time; leave it out in a service.
+    // A manual clock makes the output the same in each run. Do not set a clock in a service.
     let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
     let storage = MemoryStorage::new();
     let limiter = Limiter::builder(storage.clone()).clock(clock.clone()).build();
@@ -49,7 +49,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("{greeting:?}, counter {}", storage.increment("counter", 1, None).await?);
 
     let metrics = limiter.metrics();
-    println!("{} requests, {} refused", metrics.total, metrics.denied);
+    println!("{} requests, {} rejected", metrics.total, metrics.denied);
     println!("{:?}", limiter.status());
     Ok(())
 }
@@ -57,7 +57,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn it_runs_to_its_end() {
+    async fn the_example_runs_without_errors() {
         super::run().await.unwrap();
     }
 }

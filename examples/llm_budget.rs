@@ -1,7 +1,9 @@
-//! A budget of tokens for each API key, in front of a language model: a request is charged an estimate
-//! before the model is asked, and settled to what the answer took when the last of it has been sent.
+//! A token budget for each API key of a language model service.
 //!
-//! `cargo run --example llm_budget`, then for instance
+//! A request is charged an estimate before the model is called. When the response has been sent, the estimate is
+//! reconciled with the actual number of tokens.
+//!
+//! Run `cargo run --example llm_budget`, then for example
 //! `curl -iN -H 'x-api-key: demo' -H 'x-max-tokens: 200' -d 'tell me a story' http://127.0.0.1:3000/chat`.
 
 use std::{
@@ -21,7 +23,7 @@ use ratethrottle::{
 use tokio::{sync::mpsc, time::sleep};
 
 const TOKENS_PER_MINUTE: u64 = 1_000;
-/// What a client may ask for that does not say how long the answer may be.
+/// The maximum length of a response if the client does not limit it.
 const MAX_TOKENS: u64 = 500;
 
 #[tokio::main]
@@ -33,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The model says a word once in so long.
+/// Creates the service. The model generates one word per `pace`.
 fn app(pace: Duration) -> Result<Router, Box<dyn Error>> {
     let limiter = Limiter::new(MemoryStorage::new());
     let budget = Rule::per_minute("tokens", TOKENS_PER_MINUTE).algorithm(Algorithm::TokenBucket);
@@ -44,28 +46,28 @@ fn app(pace: Duration) -> Result<Router, Box<dyn Error>> {
         .charge_actual()
         .build()?;
     let chat = async move |Extension(cost): Extension<ActualCost>, prompt: String| {
-        Body::from_stream(Answer(ask_model(prompt, pace), cost))
+        Body::from_stream(Completion(call_model(prompt, pace), cost))
     };
     Ok(Router::new().route("/chat", post(chat).layer(layer)))
 }
 
-/// Reserves the most that the request can take: about a token for four bytes of the prompt, and as many
-/// as the client lets the answer have.
+/// Returns the most tokens that the request can use: about one for four bytes of the prompt, and the maximum
+/// length of the response.
 fn estimate(head: &RequestHead<'_>) -> u64 {
     let number = |name| head.header(name).and_then(|value| value.parse::<u64>().ok());
     let prompt = number("content-length").unwrap_or(0) / 4;
     prompt.saturating_add(number("x-max-tokens").unwrap_or(MAX_TOKENS)).max(1)
 }
 
-/// What the model says, and how many tokens that took.
+/// The words of the model, with the number of tokens that each used.
 type Words = mpsc::Receiver<(String, u64)>;
 
-/// Stands for a model that is far away. It stops when nobody listens any more.
-fn ask_model(prompt: String, pace: Duration) -> Words {
+/// Simulates a remote model. It stops when the receiver is dropped.
+fn call_model(prompt: String, pace: Duration) -> Words {
     let (sender, words) = mpsc::channel(1);
     tokio::spawn(async move {
-        let read = prompt.len() as u64 / 4;
-        let mut tokens = read; // those of the prompt come with the first word
+        let prompt_tokens = prompt.len() as u64 / 4;
+        let mut tokens = prompt_tokens; // reported with the first word
         for word in ["once ", "upon ", "a ", "time\n"] {
             if sender.send((word.to_owned(), tokens + 1)).await.is_err() {
                 return;
@@ -77,11 +79,12 @@ fn ask_model(prompt: String, pace: Duration) -> Words {
     words
 }
 
-/// The body of the answer, which says what it costs while it is sent: a client that goes away in the
-/// middle pays for what it got.
-struct Answer(Words, ActualCost);
+/// The response body, which reports its cost while it is sent.
+///
+/// A client that disconnects early is charged only for the words that it received.
+struct Completion(Words, ActualCost);
 
-impl Stream for Answer {
+impl Stream for Completion {
     type Item = Result<String, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -107,28 +110,32 @@ mod tests {
         app.clone().oneshot(request.unwrap()).await.unwrap()
     }
 
-    fn left(response: &Response) -> u64 {
+    fn remaining(response: &Response) -> u64 {
         let field = response.headers()["ratelimit"].to_str().unwrap();
         field.split(['=', ';']).nth(2).unwrap().parse().unwrap()
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_read_to_its_end_costs_what_it_took() {
+    async fn a_complete_response_is_charged_its_actual_tokens() {
         let app = app(Duration::ZERO).unwrap();
         let first = ask(&app, "600").await;
-        assert_eq!((first.status().as_u16(), left(&first)), (200, 1_000 - 603));
-        let refused = ask(&app, "600").await;
-        assert_eq!(refused.status(), 429, "so much is reserved already");
+        assert_eq!((first.status().as_u16(), remaining(&first)), (200, 1_000 - 603));
+        let rejected = ask(&app, "600").await;
+        assert_eq!(rejected.status(), 429, "the estimate of the first request is charged");
         let body = to_bytes(first.into_body(), 1 << 20).await.unwrap();
         assert_eq!(body, "once upon a time\n");
-        // Three tokens for the prompt and one for each word; some may be refilled meanwhile.
+        // Three tokens for the prompt and four for the words; the bucket may have refilled a little.
         let second = ask(&app, "600").await;
         assert_eq!(second.status(), 200);
-        assert!((1_000 - 7 - 603..1_000 - 603).contains(&left(&second)), "{}", left(&second));
+        assert!(
+            (1_000 - 7 - 603..1_000 - 603).contains(&remaining(&second)),
+            "{}",
+            remaining(&second)
+        );
     }
 
     #[tokio::test]
-    async fn a_client_that_goes_away_pays_for_what_it_got() {
+    async fn a_client_that_disconnects_is_charged_for_the_words_it_received() {
         let app = app(Duration::from_secs(600)).unwrap();
         let first = ask(&app, "900").await;
         let mut body = first.into_body();
@@ -136,6 +143,10 @@ mod tests {
             std::future::poll_fn(|cx| axum::body::HttpBody::poll_frame(Pin::new(&mut body), cx));
         assert_eq!(frame.await.unwrap().unwrap().into_data().unwrap(), "once ");
         drop(body);
-        assert_eq!(ask(&app, "900").await.status(), 200, "four tokens, not nine hundred");
+        assert_eq!(
+            ask(&app, "900").await.status(),
+            200,
+            "four tokens are charged, not nine hundred"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Logins that are protected from guessing: only attempts that fail are counted, for each address, and for each
-//! account, whose password may be guessed from many addresses.
+//! A login that is protected against password guessing.
 //!
-//! `cargo run --example login`, then `curl -i -d 'alice:guess' http://127.0.0.1:3000/login` several times;
+//! Only failed attempts count. They are limited by address, and also by account, because an attacker may use many
+//! addresses.
+//!
+//! Run `cargo run --example login`, then `curl -i -d 'alice:guess' http://127.0.0.1:3000/login` several times;
 //! the password is `correct horse`.
 
 use std::{error::Error, net::SocketAddr, time::Duration};
@@ -27,15 +29,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn app(limiter: Limiter) -> Result<Router, Box<dyn Error>> {
     const QUARTER: Duration = Duration::from_secs(900);
-    // Whoever tries for a sixth time within a quarter of an hour is shut out for another.
+    // The sixth attempt within 15 minutes blocks an address for another 15 minutes.
     limiter.add_rule(
         Rule::new("address", 5, QUARTER).algorithm(Algorithm::SlidingWindowLog).block(QUARTER),
     )?;
-    // Wide, and without a block: or else anybody could shut others out of their accounts.
+    // A higher limit without a block, because otherwise anyone could lock users out of their accounts.
     limiter.add_rule(Rule::per_hour("account", 20).algorithm(Algorithm::TokenBucket))?;
 
-    // Charged before the handler runs, so that a hundred guesses at once are no hundred guesses, and given
-    // back where the login worked.
+    // Attempts are charged before the handler runs, so that concurrent guesses cannot exceed the limit.
+    // Successful logins are refunded.
     let addresses = RateThrottleLayer::new(&limiter)
         .rule("address")
         .charge_if(|response| response.status() == StatusCode::UNAUTHORIZED)
@@ -43,7 +45,7 @@ fn app(limiter: Limiter) -> Result<Router, Box<dyn Error>> {
     Ok(Router::new().route("/login", post(login).layer(addresses)).with_state(limiter))
 }
 
-/// The name of the account is in the body, which no layer reads: it is counted here.
+/// Handles a login. The account name is in the body, which a layer cannot read, so this limit is checked here.
 async fn login(State(limiter): State<Limiter>, body: String) -> Response {
     let Some((account, password)) = body.trim_end().split_once(':') else {
         return (StatusCode::BAD_REQUEST, "account:password\n").into_response();
@@ -51,7 +53,7 @@ async fn login(State(limiter): State<Limiter>, body: String) -> Response {
     match attempt(&limiter, account, password).await {
         Ok(answer) => answer,
         Err(error) => {
-            eprintln!("logins cannot be counted, so that there are none: {error}");
+            eprintln!("rejecting a login, because attempts cannot be counted: {error}");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }
@@ -77,7 +79,7 @@ async fn attempt(
     Ok("welcome\n".into_response())
 }
 
-/// Stands for your own; it should take as long for accounts that do not exist.
+/// Checks the password. Replace this with your own check, which should take the same time for unknown accounts.
 fn is_right(_account: &str, password: &str) -> bool {
     password == "correct horse"
 }
@@ -95,7 +97,7 @@ mod tests {
     const WRONG: &str = "guess";
     const RIGHT: &str = "correct horse";
 
-    fn world() -> (ManualClock, Router) {
+    fn fixture() -> (ManualClock, Router) {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
         let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
         (clock, app(limiter).unwrap())
@@ -113,8 +115,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn logins_that_work_are_free_and_those_that_fail_are_five() {
-        let (clock, app) = world();
+    async fn an_address_has_five_failed_logins_and_any_number_of_successful_ones() {
+        let (clock, app) = fixture();
         for _ in 0..30 {
             assert_eq!(status(&app, 1, "alice", RIGHT).await, 200);
         }
@@ -122,45 +124,49 @@ mod tests {
             assert_eq!(status(&app, 1, "alice", WRONG).await, 401);
             assert_eq!(status(&app, 2, "alice", RIGHT).await, 200);
         }
-        let refused = try_as(&app, 1, "alice", RIGHT).await;
+        let rejected = try_as(&app, 1, "alice", RIGHT).await;
         assert_eq!(
-            (refused.status().as_u16(), &refused.headers()["retry-after"]),
+            (rejected.status().as_u16(), &rejected.headers()["retry-after"]),
             (429, &"900".parse().unwrap())
         );
         clock.advance(Duration::from_secs(899));
-        assert_eq!(status(&app, 1, "bob", RIGHT).await, 429, "whatever account it is");
-        assert_eq!(status(&app, 2, "alice", RIGHT).await, 200, "whoever else it is");
+        assert_eq!(
+            status(&app, 1, "bob", RIGHT).await,
+            429,
+            "the address is blocked for every account"
+        );
+        assert_eq!(status(&app, 2, "alice", RIGHT).await, 200, "another address is not blocked");
         clock.advance(Duration::from_secs(1));
         assert_eq!(status(&app, 1, "alice", RIGHT).await, 200);
     }
 
     #[tokio::test]
-    async fn an_account_whose_password_is_guessed_from_many_addresses_is_closed_for_minutes() {
-        let (clock, app) = world();
+    async fn guesses_from_many_addresses_are_limited_by_account() {
+        let (clock, app) = fixture();
         for address in 0..20 {
             assert_eq!(status(&app, address, "Alice", WRONG).await, 401);
         }
-        let refused = try_as(&app, 20, "alice", RIGHT).await;
-        assert_eq!(refused.status(), 429);
-        assert_eq!(refused.headers()["retry-after"], "181", "twenty an hour, and a second more");
+        let rejected = try_as(&app, 20, "alice", RIGHT).await;
+        assert_eq!(rejected.status(), 429);
+        assert_eq!(rejected.headers()["retry-after"], "181", "one of twenty per hour, rounded up");
         assert_eq!(status(&app, 20, "bob", RIGHT).await, 200);
         clock.advance(Duration::from_secs(180));
         assert_eq!(status(&app, 20, "alice", RIGHT).await, 200);
     }
 
     #[tokio::test]
-    async fn guesses_that_come_at_once_are_no_more_than_the_limit() {
-        let (_, app) = world();
+    async fn concurrent_guesses_do_not_exceed_the_limit() {
+        let (_, app) = fixture();
         let guesses: Vec<_> = (0..50)
             .map(|_| {
                 let app = app.clone();
                 tokio::spawn(async move { status(&app, 1, "alice", WRONG).await })
             })
             .collect();
-        let mut heard = 0;
+        let mut attempts = 0;
         for guess in guesses {
-            heard += usize::from(guess.await.unwrap() == 401);
+            attempts += usize::from(guess.await.unwrap() == 401);
         }
-        assert_eq!(heard, 5);
+        assert_eq!(attempts, 5);
     }
 }

@@ -1,10 +1,10 @@
-//! Every option of the layer, which are those of Actix' throttle, too.
+//! All options of the layer. The Actix middleware has the same options.
 //!
-//! `cargo run --example options`, then for instance
+//! Run `cargo run --example options`, then for example
 //! `curl -i -H 'x-api-key: demo' http://127.0.0.1:3000/search?q=rust`.
 //!
-//! What gRPC needs is in `grpc/main.rs`, the options of limits in front of clients are in `outbound.rs`, and those
-//! of storages and limiters in `storage_options.rs`.
+//! For gRPC see `grpc/main.rs`, for limits of HTTP clients `outbound.rs`, and for the options of storages and
+//! limiters `storage_options.rs`.
 
 use std::{error::Error, io, net::SocketAddr, time::Duration};
 
@@ -25,7 +25,8 @@ use ratethrottle::{
 
 type Layer = Result<RateThrottleLayer, Box<dyn Error>>;
 
-/// Clients are told by a code of it whether two responses are about one limit; all servers have the same.
+/// The key from which partition keys are derived, which show clients whether two responses share a limit.
+/// All servers must have the same.
 const SECRET: &[u8] = b"sixteen random bytes, or more";
 
 #[tokio::main]
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn app() -> Result<Router, Box<dyn Error>> {
-    // One limiter for all routes; the rules that several layers name stand here.
+    // One limiter for all routes, with the rules that the layers name.
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
     limiter.add_rule(Rule::new("daily", 10_000, Duration::from_secs(86_400)))?;
@@ -57,7 +58,7 @@ fn app() -> Result<Router, Box<dyn Error>> {
     limiter.add_rule(Rule::per_minute("tokens", 1_000).algorithm(Algorithm::TokenBucket))?;
     limiter.allow_list().add("10.0.0.0/8")?;
     limiter.deny_list().add_for("203.0.113.9", Duration::from_secs(3600))?;
-    limiter.on_violation(|violation| eprintln!("refused: {violation:?}"));
+    limiter.on_violation(|violation| eprintln!("rejected: {violation:?}"));
 
     Ok(Router::new()
         .route("/search", get(show_decisions).layer(search(&limiter)?))
@@ -74,7 +75,7 @@ fn app() -> Result<Router, Box<dyn Error>> {
         .layer(service(&limiter)?))
 }
 
-/// Two rules at once, all or nothing; clients are told apart by their API key.
+/// Checks two rules at once, by API key. A request is charged to both rules or to none.
 fn search(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .rule("burst")
@@ -85,7 +86,8 @@ fn search(limiter: &Limiter) -> Layer {
     Ok(layer.build()?)
 }
 
-/// Behind proxies in 192.0.2.0/24, which write `Forwarded`; who had the page in a cache did not attempt.
+/// Limits by client address, behind proxies in 192.0.2.0/24 that send `Forwarded`. A response with 304 is not
+/// charged.
 fn login(limiter: &Limiter) -> Layer {
     let client = ClientIp::new()
         .trusted_proxies(["192.0.2.0/24"])
@@ -105,9 +107,10 @@ fn login(limiter: &Limiter) -> Layer {
     Ok(layer.build()?)
 }
 
-/// Tenants have a limit for each of their clients, in KiB; who does not say how long a body is pays for a
-/// MiB. A storage that fails stops no upload. A client that is rejected while it uploads receives the rejection, up to
-/// 4 MiB.
+/// Limits the KiB that each client of a tenant uploads.
+///
+/// A body without a declared length costs 1 MiB. Uploads are allowed while the storage fails. Up to 4 MiB of a
+/// rejected body are read, so that the client receives the rejection.
 fn upload(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .rule("upload")
@@ -116,24 +119,26 @@ fn upload(limiter: &Limiter) -> Layer {
         .exempt_preflight()
         .exempt(|head| head.header("x-purpose") == Some("probe"))
         .on_error(OnError::Pass)
-        .drain_rejected(4 * 1024 * 1024); // not in Actix, which does so itself
+        .drain_rejected(4 * 1024 * 1024); // not in Actix, which always does this
     Ok(layer.build()?)
 }
 
-/// A gigabyte a day, and two at once; a megabyte is reserved before it is known how much is sent.
+/// Limits downloads to 1 GB per day and to two at once.
+///
+/// Each request reserves 1 MB, because its size is not known in advance.
 fn download(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .limit("bytes", "1000000000/day")
         .concurrency(limiter.concurrency("downloads", 2)?)
         .cost(1_000_000)
         .charge_bytes_sent()
-        // What a cache answered costs what the cache says.
+        // If a cache responds, its header field sets the cost.
         .charge_actual_by(|response| response.header("x-cached-cost")?.parse().ok());
     Ok(layer.build()?)
 }
 
-/// Whose a key is, and what it has paid for, is looked up; a storage or a database that fails is a 503 of
-/// the service's own.
+/// Looks up the customer and the plan of an API key. If the storage or the database fails, the response is a
+/// custom 503.
 fn account(limiter: &Limiter) -> Layer {
     let customer = AsyncKey::new(|head: &RequestHead<'_>| {
         let api_key = head.header("x-api-key").map(str::to_owned);
@@ -147,13 +152,13 @@ fn account(limiter: &Limiter) -> Layer {
         .key(customer.missing(OnMissing::Status(StatusCode::UNAUTHORIZED)))
         .declare_rules(["free", "pro"])
         .on_rejection(|rejection| match rejection.reason() {
-            RejectionReason::Storage => "back in a minute\n",
+            RejectionReason::Storage => "try again in a minute\n",
             _ => "rejected\n",
         });
     Ok(layer.build()?)
 }
 
-/// Sessions; reads and writes are counted apart, and members have more of both.
+/// Limits sessions, separately for each method. Members have a higher limit.
 fn cart(limiter: &Limiter) -> Layer {
     let session = Cookie::new("session").missing(OnMissing::ClientIp(ClientIp::new()));
     let layer = RateThrottleLayer::new(limiter)
@@ -164,42 +169,42 @@ fn cart(limiter: &Limiter) -> Layer {
     Ok(layer.build()?)
 }
 
-/// Everybody's requests wait in one line, so that five a second begin.
+/// Queues the requests of all clients, and starts five per second.
 fn jobs(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter).rule("jobs").key(Global).shape();
     Ok(layer.build()?)
 }
 
-/// Fifty tokens are reserved; the handler says how many there were.
+/// Reserves fifty tokens, and reconciles them with the number that the handler reports.
 fn model(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter).rule("tokens").cost(50).charge_actual();
     Ok(layer.build()?)
 }
 
-/// To see what a new limit would do before it does it.
+/// Tests a new limit in a dry run.
 fn beta(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .limit("beta", "1/minute")
         .headers(Headers::none().draft_10(true).legacy(true).retry_after(true))
-        .shape_at_most(Duration::from_secs(2)) // of a leaky bucket only; others never wait
+        .shape_at_most(Duration::from_secs(2)) // only delays requests of leaky buckets
         .dry_run();
     Ok(layer.build()?)
 }
 
-/// Around all routes, for each path of each host; layers around this one find the decisions, too.
+/// Wraps all routes, with a limit for each host, path and client. Outer layers can read the decisions.
 fn service(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .limit("service", "1000/minute")
         .key((RequestHost, RequestPath, ClientIp::new()))
         .exempt_paths(["/static/*"])
         .exempt_health_checks()
-        .headers(Headers::none()) // the layers within tell enough
+        .headers(Headers::none()) // the inner layers write fields
         .response_extension(true)
-        .on_error(OnError::Reject); // as without it
+        .on_error(OnError::Reject); // the default
     Ok(layer.build()?)
 }
 
-/// Asks a database for a customer's number and plan.
+/// Simulates a database query for the number and the plan of a customer.
 async fn find_customer(api_key: &str) -> Result<Option<(u64, &'static str)>, io::Error> {
     match api_key {
         "k-pro" => Ok(Some((1, "pro"))),
@@ -209,7 +214,7 @@ async fn find_customer(api_key: &str) -> Result<Option<(u64, &'static str)>, io:
     }
 }
 
-/// Handlers can read what was decided, by the layer that is nearest.
+/// Handlers can read the decisions of the innermost layer.
 async fn show_decisions(Extension(decisions): Extension<Decisions>) -> String {
     let left = |one: &Decision| format!("{}: {} left\n", one.rule(), one.remaining());
     decisions.all().iter().map(left).collect()
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_sixth_login_is_answered_by_the_service_itself() {
+    async fn the_sixth_login_gets_a_custom_response() {
         let app = app().unwrap();
         for _ in 0..5 {
             assert_eq!(send(&app, Request::post("/login")).await.2, "welcome\n");
@@ -265,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_download_costs_what_is_sent_and_two_are_under_way_at_most() {
+    async fn a_download_is_charged_its_bytes_and_at_most_two_are_in_flight() {
         let app = app().unwrap();
         let peer: SocketAddr = "203.0.113.7:1".parse().unwrap();
         let begin = async || {
@@ -276,7 +281,7 @@ mod tests {
         let (first, second) = (begin().await, begin().await);
         assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK));
         assert_eq!(begin().await.status(), StatusCode::TOO_MANY_REQUESTS);
-        drop(second); // nothing of it was sent, and so it costs nothing
+        drop(second); // no byte was sent, so the cost is 0
         assert_eq!(to_bytes(first.into_body(), 9).await.unwrap(), "five!");
         let (_, headers, _) = send(&app, Request::get("/download")).await;
         let fields = headers["ratelimit"].to_str().unwrap();
@@ -284,31 +289,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dry_run_lets_pass_what_it_would_refuse() {
+    async fn a_dry_run_allows_and_marks_requests_that_it_would_reject() {
         let app = app().unwrap();
-        for turn in 0..3 {
+        for i in 0..3 {
             let (status, headers, _) = send(&app, Request::get("/beta")).await;
             assert_eq!(status, 200);
-            assert_eq!(headers.contains_key("x-ratelimit-dry-run"), turn > 0);
+            assert_eq!(headers.contains_key("x-ratelimit-dry-run"), i > 0);
         }
         assert_eq!(send(&app, Request::get("/health")).await.0, 200);
     }
 
-    /// Returns the field that says what is left.
-    async fn left(app: &Router, request: Builder) -> String {
+    /// Returns the field `RateLimit` of the response.
+    async fn rate_limit(app: &Router, request: Builder) -> String {
         let (status, headers, body) = send(app, request).await;
         assert_eq!(status, 200, "{body}");
         headers["ratelimit"].to_str().unwrap().to_owned()
     }
 
     #[tokio::test]
-    async fn an_upload_costs_its_length_and_browsers_ask_for_free_whether_they_may() {
+    async fn an_upload_is_charged_its_length_and_a_preflight_is_exempt() {
         let app = app().unwrap();
         let upload = |length: &str| {
             Request::post("/upload").header("x-tenant", "acme").header("content-length", length)
         };
-        assert!(left(&app, upload("2500")).await.starts_with("\"upload\";r=10237;t="));
-        assert!(left(&app, upload("99999999")).await.starts_with("\"upload\";r=9213;t="));
+        assert!(rate_limit(&app, upload("2500")).await.starts_with("\"upload\";r=10237;t="));
+        assert!(rate_limit(&app, upload("99999999")).await.starts_with("\"upload\";r=9213;t="));
         let preflight = Request::options("/upload")
             .header("origin", "https://example.com")
             .header("access-control-request-method", "POST");
@@ -316,48 +321,55 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_customer_is_looked_up_and_has_the_limit_of_its_plan() {
+    async fn a_customer_has_the_limit_of_its_plan() {
         let app = app().unwrap();
         let account = |api_key: &str| Request::get("/account").header("x-api-key", api_key);
-        assert!(left(&app, account("k-pro")).await.starts_with("\"pro\";r=5998;t="));
-        assert!(left(&app, account("k-free")).await.starts_with("\"free\";r=59;t="));
+        assert!(rate_limit(&app, account("k-pro")).await.starts_with("\"pro\";r=5998;t="));
+        assert!(rate_limit(&app, account("k-free")).await.starts_with("\"free\";r=59;t="));
         assert_eq!(send(&app, account("k-unknown")).await.0, 401);
         let (status, _, body) = send(&app, account("k-broken")).await;
-        assert_eq!((status, body.as_str()), (503, "back in a minute\n"));
+        assert_eq!((status, body.as_str()), (503, "try again in a minute\n"));
     }
 
     #[tokio::test]
-    async fn a_session_has_a_limit_for_each_method_and_a_code_that_is_not_its_name() {
+    async fn a_session_has_a_limit_for_each_method_and_a_partition_key() {
         let app = app().unwrap();
         let cart = || Request::get("/cart").header("cookie", "session=s-1");
-        assert!(left(&app, cart().header("x-member", "1")).await.starts_with("\"pro\";r=5998;"));
-        let (first, second) = (left(&app, cart()).await, left(&app, Request::get("/cart")).await);
-        let code = |field: &str| field.split(";pk=").nth(1).unwrap().to_owned();
+        assert!(
+            rate_limit(&app, cart().header("x-member", "1")).await.starts_with("\"pro\";r=5998;")
+        );
+        let (first, second) =
+            (rate_limit(&app, cart()).await, rate_limit(&app, Request::get("/cart")).await);
+        let partition_key = |field: &str| field.split(";pk=").nth(1).unwrap().to_owned();
         assert!(first.starts_with("\"free\";r=59;") && second.starts_with("\"free\";r=59;"));
-        assert_ne!(code(&first), code(&second), "another client");
-        assert_eq!(code(&first), code(&left(&app, cart()).await));
-        // `HEAD` has a handler, too, and is another method.
-        assert!(left(&app, cart().method(Method::HEAD)).await.starts_with("\"free\";r=59;"));
+        assert_ne!(
+            partition_key(&first),
+            partition_key(&second),
+            "the second request is from another client"
+        );
+        assert_eq!(partition_key(&first), partition_key(&rate_limit(&app, cart()).await));
+        // `HEAD` has a separate limit, because it is another method.
+        assert!(rate_limit(&app, cart().method(Method::HEAD)).await.starts_with("\"free\";r=59;"));
     }
 
     #[tokio::test]
-    async fn jobs_wait_for_their_turn_and_the_model_pays_for_what_it_said() {
+    async fn jobs_are_queued_and_tokens_are_reconciled() {
         let app = app().unwrap();
         let begin = std::time::Instant::now();
         for _ in 0..3 {
             assert_eq!(send(&app, Request::post("/jobs")).await.0, 200);
         }
-        assert!(begin.elapsed() >= Duration::from_millis(390), "two turns of a fifth of a second");
-        assert!(left(&app, Request::post("/model")).await.starts_with("\"tokens\";r=950;"));
-        let next = left(&app, Request::post("/model")).await;
-        assert!(next.starts_with("\"tokens\";r=947;"), "47 came back: {next}");
+        assert!(begin.elapsed() >= Duration::from_millis(390), "two delays of 200 ms");
+        assert!(rate_limit(&app, Request::post("/model")).await.starts_with("\"tokens\";r=950;"));
+        let next = rate_limit(&app, Request::post("/model")).await;
+        assert!(next.starts_with("\"tokens\";r=947;"), "47 must be refunded: {next}");
     }
 
     #[tokio::test]
-    async fn files_and_health_checks_are_free_and_layers_around_find_the_decisions() {
+    async fn static_files_and_health_checks_are_exempt_and_outer_layers_read_the_decisions() {
         let app = app().unwrap();
         let peer: SocketAddr = "203.0.113.7:1".parse().unwrap();
-        let around = async |path: &str| {
+        let outermost_rule = async |path: &str| {
             let request = Request::get(path).header("host", "h").extension(ConnectInfo(peer));
             let response = app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
             response
@@ -365,7 +377,10 @@ mod tests {
                 .get::<Decisions>()
                 .map(|one| one.most_restrictive().rule().to_owned())
         };
-        assert_eq!(around("/beta").await.as_deref(), Some("service"));
-        assert_eq!((around("/static/a.css").await, around("/health").await), (None, None));
+        assert_eq!(outermost_rule("/beta").await.as_deref(), Some("service"));
+        assert_eq!(
+            (outermost_rule("/static/a.css").await, outermost_rule("/health").await),
+            (None, None)
+        );
     }
 }

@@ -1,8 +1,7 @@
-//! Limits in front of HTTP clients: calls wait for their turn, for as long as they may, and as long as the
-//! server asks.
+//! Limits for outbound HTTP requests: calls are queued, and the client respects the `Retry-After` of the server.
 //!
-//! `cargo run --features outbound --example outbound` serves a limited service on a port of its own and calls it
-//! by hyper's client and by reqwest.
+//! `cargo run --features outbound --example outbound` starts a service with a limit, and calls it by the client of
+//! hyper and by reqwest.
 
 use std::{error::Error, net::SocketAddr, time::Duration};
 
@@ -30,29 +29,32 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let partner = serve(&Limiter::new(MemoryStorage::new())).await?;
     let outbound = outbound(&Limiter::new(MemoryStorage::new()))?;
     let begin = Instant::now();
-    let tell = move |what: String| println!("{:>4} ms  {what}", begin.elapsed().as_millis());
+    let log = move |what: String| println!("{:>4} ms  {what}", begin.elapsed().as_millis());
 
-    println!("twelve calls by hyper's client, ten a second at most; the server has room for five:");
+    println!("twelve calls by hyper, at most ten per second; the server allows a burst of five:");
     let client = hyper_client(outbound.clone());
     let calls: Vec<_> = (0..12)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move { call(client, partner).await.map(|it| tell(it.to_string())) })
+            tokio::spawn(async move {
+                call(client, partner).await.map(|status| log(status.to_string()))
+            })
         })
         .collect();
     for call in calls {
         call.await??;
     }
 
-    println!("a second later, calls that may not wait, by reqwest, whose limit is the same:");
+    println!("a second later, three calls by reqwest that must not wait, with the same limit:");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let hasty = outbound.max_wait(Duration::ZERO).respect_retry_after().pass_on_error().build()?;
-    let hasty = reqwest_client(hasty);
+    let no_wait =
+        outbound.max_wait(Duration::ZERO).respect_retry_after().pass_on_error().build()?;
+    let client = reqwest_client(no_wait);
     for _ in 0..3 {
-        match call(hasty.clone(), partner).await {
-            Ok(status) => tell(status.to_string()),
+        match call(client.clone(), partner).await {
+            Ok(status) => log(status.to_string()),
             Err(error) => match error.downcast_ref::<OutboundError>() {
-                Some(not_sent) => tell(format!("not sent: {not_sent}")),
+                Some(not_sent) => log(format!("not sent: {not_sent}")),
                 None => return Err(error),
             },
         }
@@ -60,11 +62,11 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     Ok(())
 }
 
-/// Evenly, ten a second to each host, of which twenty may wait; and as the server asks, but for a minute at
-/// most, whatever it says.
+/// Sends ten requests per second to each host, at a constant rate, and queues up to twenty. Waits as long as the
+/// server requests, up to a minute.
 fn outbound(limiter: &Limiter) -> Result<OutboundLimiter, Box<dyn Error + Send + Sync>> {
-    let evenly = Rule::per_second("evenly", 10).algorithm(Algorithm::LeakyBucket).burst(20);
-    limiter.add_rule(evenly)?;
+    let rule = Rule::per_second("outbound", 10).algorithm(Algorithm::LeakyBucket).burst(20);
+    limiter.add_rule(rule)?;
     let outbound = OutboundLimiter::new(limiter)
         .max_wait(Duration::from_secs(30))
         .respect_retry_after_up_to(Duration::from_secs(60))
@@ -74,12 +76,12 @@ fn outbound(limiter: &Limiter) -> Result<OutboundLimiter, Box<dyn Error + Send +
 
 type HyperClient = Client<HttpConnector, Empty<Bytes>>;
 
-/// A client that is a Tower service of `http` requests has the limit laid around it.
+/// Wraps a client that is a Tower service of `http` requests.
 fn hyper_client(outbound: OutboundLimiter) -> OutboundService<HyperClient> {
     outbound.layer(Client::builder(TokioExecutor::new()).build_http())
 }
 
-/// Reqwest has types of its own; a function between makes such a service of it.
+/// Wraps reqwest, which has its own request types: a function converts them.
 fn reqwest_client(
     outbound: OutboundLimiter,
 ) -> impl Service<
@@ -99,8 +101,8 @@ fn reqwest_client(
     }))
 }
 
-/// Calls again when the server refuses: the limit in front of the client waits as it said. By itself nothing
-/// is sent twice.
+/// Retries a call that the server rejects. The outbound limit waits for the `Retry-After` of the server, but it
+/// never sends a request again by itself.
 async fn call<C, B>(mut client: C, server: SocketAddr) -> Result<StatusCode, BoxError>
 where
     C: Service<Request<Empty<Bytes>>, Response = axum::http::Response<B>, Error = BoxError>,
@@ -116,7 +118,7 @@ where
     }
 }
 
-/// Stands for somebody else's service: five requests at once, then five a second, to each client.
+/// Simulates the service of a partner, which allows each client five requests per second.
 async fn serve(limiter: &Limiter) -> Result<SocketAddr, Box<dyn Error + Send + Sync>> {
     limiter.add_rule(Rule::per_second("partner", 5).algorithm(Algorithm::TokenBucket))?;
     let layer = RateThrottleLayer::new(limiter).build()?;
@@ -126,7 +128,7 @@ async fn serve(limiter: &Limiter) -> Result<SocketAddr, Box<dyn Error + Send + S
     let service = app.into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, service).await {
-            eprintln!("the server has stopped: {error}");
+            eprintln!("the server stopped: {error}");
         }
     });
     Ok(address)
@@ -141,15 +143,15 @@ mod tests {
 
     use super::*;
 
-    /// Both sides go by one clock.
-    struct World {
+    /// A client and a server with the same clock.
+    struct Fixture {
         clock: ManualClock,
         partner: Limiter,
         address: SocketAddr,
         outbound: OutboundLimiter,
     }
 
-    impl World {
+    impl Fixture {
         async fn new() -> Self {
             let clock =
                 ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
@@ -159,12 +161,12 @@ mod tests {
             Self { clock, partner, address, outbound: outbound(&own).unwrap() }
         }
 
-        /// Lets time pass for as long as it is waited for.
-        async fn pass<T>(&self, call: impl Future<Output = T>) -> T {
+        /// Advances the clock until the call is done.
+        async fn run<T>(&self, call: impl Future<Output = T>) -> T {
             let mut call = pin!(call);
             loop {
                 match timeout(Duration::from_millis(20), call.as_mut()).await {
-                    Ok(answer) => return answer,
+                    Ok(output) => return output,
                     Err(_) => self.clock.advance(Duration::from_millis(50)),
                 }
             }
@@ -172,33 +174,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_heeds_what_the_server_says_is_never_refused() {
-        let world = World::new().await;
-        let client = hyper_client(world.outbound.clone());
+    async fn a_client_that_respects_retry_after_is_never_rejected() {
+        let fixture = Fixture::new().await;
+        let client = hyper_client(fixture.outbound.clone());
         for _ in 0..20 {
-            assert_eq!(world.pass(call(client.clone(), world.address)).await.unwrap(), 200);
+            assert_eq!(fixture.run(call(client.clone(), fixture.address)).await.unwrap(), 200);
         }
-        let metrics = world.partner.metrics();
+        let metrics = fixture.partner.metrics();
         assert_eq!((metrics.allowed, metrics.denied), (20, 0));
     }
 
     #[tokio::test]
-    async fn a_refused_call_is_sent_again_when_the_server_said() {
-        let world = World::new().await;
-        world.partner.check_cost("127.0.0.1", "partner", 5).await.unwrap();
-        let client = hyper_client(world.outbound.clone());
-        assert_eq!(world.pass(call(client, world.address)).await.unwrap(), 200);
-        assert_eq!(world.partner.metrics().denied, 1);
+    async fn a_rejected_call_is_retried_after_retry_after() {
+        let fixture = Fixture::new().await;
+        fixture.partner.check_cost("127.0.0.1", "partner", 5).await.unwrap();
+        let client = hyper_client(fixture.outbound.clone());
+        assert_eq!(fixture.run(call(client, fixture.address)).await.unwrap(), 200);
+        assert_eq!(fixture.partner.metrics().denied, 1);
     }
 
     #[tokio::test]
-    async fn a_call_that_may_not_wait_is_not_sent_and_says_when_it_could_be() {
-        let world = World::new().await;
-        let client = reqwest_client(world.outbound.clone().max_wait(Duration::ZERO));
-        assert_eq!(call(client.clone(), world.address).await.unwrap(), 200);
-        let error = call(client, world.address).await.unwrap_err();
+    async fn a_call_that_may_not_wait_is_not_sent_and_reports_the_wait() {
+        let fixture = Fixture::new().await;
+        let client = reqwest_client(fixture.outbound.clone().max_wait(Duration::ZERO));
+        assert_eq!(call(client.clone(), fixture.address).await.unwrap(), 200);
+        let error = call(client, fixture.address).await.unwrap_err();
         let not_sent = error.downcast_ref::<OutboundError>().unwrap();
         assert_eq!(not_sent.retry_after(), Some(Duration::from_millis(100)));
-        assert_eq!(world.partner.metrics().total, 1);
+        assert_eq!(fixture.partner.metrics().total, 1);
     }
 }

@@ -1,6 +1,6 @@
-//! A limit for the whole service, and within it another for each route.
+//! A limit for the whole service, and a limit for each route.
 //!
-//! `cargo run --example per_route`, then for instance `curl -i http://127.0.0.1:3000/users/42`.
+//! Run `cargo run --example per_route`, then for example `curl -i http://127.0.0.1:3000/users/42`.
 
 use std::{error::Error, net::SocketAddr};
 
@@ -31,25 +31,25 @@ fn app() -> Result<Router, Box<dyn Error>> {
     limiter.add_rule(Rule::per_minute("search", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
     limiter.add_rule(Rule::per_hour("reports", 5))?;
 
-    // One layer and one rule, but a limit for each route: `/users/1` and `/users/2` are one route,
-    // `/orders/1` is another.
+    // One layer and one rule, but a separate limit for each route: `/users/1` and `/users/2` are the same
+    // route, `/orders/1` is another.
     let each_route = RateThrottleLayer::new(&limiter)
         .rule("route")
         .key((RoutePattern, ClientIp::new()))
         .build()?;
-    // Of one route alone.
+    // The limit of a single route.
     let search = RateThrottleLayer::new(&limiter).rule("search").build()?;
-    // To make a report is dear, to read one is not.
+    // Creating a report is expensive, reading one is not.
     let reports =
         RateThrottleLayer::new(&limiter).rule("reports").methods([Method::POST]).build()?;
-    // Around all of them, and the paths that have no route. What a layer within refuses is charged here.
+    // The limit of all routes, and of paths without a route. Requests that an inner layer rejects are charged, too.
     let service =
         RateThrottleLayer::new(&limiter).rule("service").exempt_health_checks().build()?;
 
     Ok(Router::new()
         .route("/users/{id}", get(|| async { "a user\n" }))
         .route("/orders/{id}", get(|| async { "an order\n" }))
-        .route_layer(each_route) // of the routes above it only
+        .route_layer(each_route) // applies only to the routes above
         .route("/search", get(|| async { "results\n" }).layer(search))
         .route("/reports", post(|| async { "made\n" }).get(|| async { "reports\n" }).layer(reports))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_route_has_one_limit_whatever_its_parameters_are() {
+    async fn a_route_has_one_limit_for_all_parameters() {
         let client = Client::new();
         for id in 0..60 {
             assert_eq!(client.get(&format!("/users/{id}")).await, 200);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_response_tells_of_the_limit_of_its_route_and_of_that_of_the_service() {
+    async fn a_response_reports_the_limits_of_its_route_and_of_the_service() {
         let client = Client::new();
         let (status, headers) = client.ask("GET", "/search").await;
         assert_eq!(status, 200);
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_route_refuses_the_service_has_counted() {
+    async fn a_request_that_a_route_rejects_counts_for_the_service() {
         let client = Client::new();
         for _ in 0..5 {
             assert_eq!(client.ask("POST", "/reports").await.0, 200);
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(status, 429);
         let limits = headers["ratelimit"].to_str().unwrap();
         assert!(limits.contains(r#", "service";r=994;"#), "{limits}");
-        assert_eq!(client.get("/reports").await, 200, "reading is not limited so");
+        assert_eq!(client.get("/reports").await, 200, "reading reports has no such limit");
         let (_, headers) = client.ask("GET", "/healthz").await;
         assert!(!headers.contains_key("ratelimit"));
     }

@@ -1,6 +1,6 @@
-//! Draws what each algorithm makes of the same requests; the limiter itself decides about them.
+//! Draws the decisions of each algorithm for the same requests.
 //!
-//! `cargo run --example pictures` writes `docs/pictures/<algorithm>.svg`.
+//! Run `cargo run --example pictures`, which writes `docs/pictures/<algorithm>.svg`.
 
 use std::{
     error::Error,
@@ -12,10 +12,10 @@ use std::{
 
 use ratethrottle::{Algorithm, Limiter, ManualClock, MemoryStorage, Rule};
 
-/// The rule of all pictures: 10 in 10 seconds.
+/// The limit in all pictures: 10 in 10 seconds.
 const LIMIT: u64 = 10;
 const WINDOW: u64 = 10_000;
-/// Times are milliseconds since the picture's beginning, where a window begins.
+/// The end of the picture, in milliseconds after its start. All times are. A window begins at 0.
 const END: u64 = 36_000;
 const STEP: u64 = 50;
 
@@ -23,7 +23,7 @@ const STEP: u64 = 50;
 async fn main() -> Result<(), Box<dyn Error>> {
     for algorithm in Algorithm::ALL {
         let path = path(algorithm);
-        fs::write(&path, draw(algorithm, &watch(algorithm).await?)?)?;
+        fs::write(&path, draw(algorithm, &simulate(algorithm).await?)?)?;
         println!("{}", path.display());
     }
     Ok(())
@@ -34,24 +34,24 @@ fn path(algorithm: Algorithm) -> PathBuf {
     PathBuf::from(docs).join(format!("{algorithm}.svg"))
 }
 
-// --- What happens ------------------------------------------------------------------------------
+// --- Simulation --------------------------------------------------------------------------------
 
-/// What one client asked, what it was told, and how much was left meanwhile.
+/// The requests of one client, and the remaining cost over time.
 #[derive(Default)]
-struct Seen {
-    asked: Vec<Asked>,
-    /// Moments at which `remaining` changed, and to what.
+struct History {
+    requests: Vec<Request>,
+    /// The times at which `remaining` changed, with the new values.
     remaining: Vec<(u64, u64)>,
 }
 
-struct Asked {
+struct Request {
     at: u64,
     allowed: bool,
     delay: u64,
 }
 
-/// Says how many requests come at a moment: four a second over a window's edge, then after a pause
-/// fifteen at once and four a second again.
+/// Returns the number of requests at a time: four per second across a window edge, then after a pause fifteen at
+/// once and again four per second.
 fn requests(at: u64) -> usize {
     match at {
         27_000 => 15,
@@ -60,77 +60,77 @@ fn requests(at: u64) -> usize {
     }
 }
 
-async fn watch(algorithm: Algorithm) -> Result<Seen, ratethrottle::Error> {
+async fn simulate(algorithm: Algorithm) -> Result<History, ratethrottle::Error> {
     let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
     let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
     let rule = Rule::new("picture", LIMIT, Duration::from_millis(WINDOW));
     limiter.add_rule(rule.algorithm(algorithm))?;
 
-    let mut seen = Seen::default();
+    let mut history = History::default();
     for at in (0..=END).step_by(STEP as usize) {
-        seen.note(at, limiter.peek("client", "picture").await?.remaining());
+        history.record(at, limiter.peek("client", "picture").await?.remaining());
         for _ in 0..requests(at) {
             let decision = limiter.check("client", "picture").await?;
             let delay = decision.delay().as_millis() as u64;
-            seen.asked.push(Asked { at, allowed: decision.is_allowed(), delay });
-            seen.note(at, decision.remaining());
+            history.requests.push(Request { at, allowed: decision.is_allowed(), delay });
+            history.record(at, decision.remaining());
         }
         clock.advance(Duration::from_millis(STEP));
     }
-    Ok(seen)
+    Ok(history)
 }
 
-impl Seen {
-    fn note(&mut self, at: u64, remaining: u64) {
+impl History {
+    fn record(&mut self, at: u64, remaining: u64) {
         if self.remaining.last().is_none_or(|(_, last)| *last != remaining) {
             self.remaining.push((at, remaining));
         }
     }
 
-    fn admitted(&self) -> Vec<u64> {
-        self.asked.iter().filter(|one| one.allowed).map(|one| one.at).collect()
+    fn allowed(&self) -> Vec<u64> {
+        self.requests.iter().filter(|one| one.allowed).map(|one| one.at).collect()
     }
 
-    fn refused(&self) -> Vec<u64> {
-        self.asked.iter().filter(|one| !one.allowed).map(|one| one.at).collect()
+    fn rejected(&self) -> Vec<u64> {
+        self.requests.iter().filter(|one| !one.allowed).map(|one| one.at).collect()
     }
 
-    /// When the turns of a leaky bucket come.
-    fn turns(&self) -> Vec<u64> {
-        self.asked.iter().filter(|one| one.allowed).map(|one| one.at + one.delay).collect()
+    /// Returns the scheduled times of a leaky bucket.
+    fn scheduled(&self) -> Vec<u64> {
+        self.requests.iter().filter(|one| one.allowed).map(|one| one.at + one.delay).collect()
     }
 }
 
-/// Returns the most moments in any stretch of `length`, its end left out.
-fn most(moments: &[u64], length: u64) -> usize {
-    let count = |from: u64| moments.iter().filter(|at| (from..from + length).contains(at)).count();
-    moments.iter().map(|from| count(*from)).max().unwrap_or(0)
+/// Returns the most times in any interval of `length`, which does not include its end.
+fn most(times: &[u64], length: u64) -> usize {
+    let count = |from: u64| times.iter().filter(|at| (from..from + length).contains(at)).count();
+    times.iter().map(|from| count(*from)).max().unwrap_or(0)
 }
 
-// --- How it is drawn ---------------------------------------------------------------------------
+// --- Drawing -----------------------------------------------------------------------------------
 
 const WIDTH: u64 = 776;
 const LEFT: f64 = 92.0;
 const SECOND: f64 = 18.0;
-const ADMITTED: &str = "#0a58ca";
-const REFUSED: &str = "#c9302c";
+const ALLOWED: &str = "#0a58ca";
+const REJECTED: &str = "#c9302c";
 
 fn x(at: u64) -> f64 {
     LEFT + SECOND * at as f64 / 1000.0
 }
 
-fn draw(algorithm: Algorithm, seen: &Seen) -> Result<String, fmt::Error> {
+fn draw(algorithm: Algorithm, history: &History) -> Result<String, fmt::Error> {
     let shapes = algorithm == Algorithm::LeakyBucket;
     let has_windows = matches!(algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindowCounter);
     let left_top = if shapes { 202.0 } else { 170.0 };
     let bottom = left_top + 70.0;
-    let (admitted, refused) = (seen.admitted(), seen.refused());
+    let (allowed, rejected) = (history.allowed(), history.rejected());
     let name = algorithm.as_str().replace('_', " ");
     let text = format!(
-        "{name}, 10 in 10 s: {} of {} requests admitted, at most {} within 10 s",
-        admitted.len(),
-        seen.asked.len(),
-        most(&admitted, WINDOW)
+        "{name}, 10 in 10 s: {} of {} requests allowed, at most {} within 10 s",
+        allowed.len(),
+        history.requests.len(),
+        most(&allowed, WINDOW)
     );
 
     let mut svg = String::new();
@@ -144,19 +144,19 @@ fn draw(algorithm: Algorithm, seen: &Seen) -> Result<String, fmt::Error> {
     writeln!(svg, r#"<text x="12" y="22" font-size="14" font-weight="bold">{text}</text>"#)?;
     draw_time(&mut svg, has_windows, bottom)?;
 
-    let filled = format!(r#"fill="{ADMITTED}""#);
-    let hollow = format!(r##"fill="#fff" stroke="{REFUSED}" stroke-width="1.1""##);
-    dots(&mut svg, "admitted", &filled, &admitted, (94.0, -4.5))?;
-    dots(&mut svg, "refused", &hollow, &refused, (112.0, 4.5))?;
+    let filled = format!(r#"fill="{ALLOWED}""#);
+    let hollow = format!(r##"fill="#fff" stroke="{REJECTED}" stroke-width="1.1""##);
+    dots(&mut svg, "allowed", &filled, &allowed, (94.0, -4.5))?;
+    dots(&mut svg, "rejected", &hollow, &rejected, (112.0, 4.5))?;
     if shapes {
-        dots(&mut svg, "their turns", &filled, &seen.turns(), (174.0, 0.0))?;
+        dots(&mut svg, "scheduled", &filled, &history.scheduled(), (174.0, 0.0))?;
     }
-    draw_remaining(&mut svg, seen, left_top)?;
+    draw_remaining(&mut svg, history, left_top)?;
     writeln!(svg, "</svg>")?;
     Ok(svg)
 }
 
-/// Draws the axis, and a thin line for each edge of a window where there are windows.
+/// Draws the axis, and a dashed line for each window edge if the algorithm has windows.
 fn draw_time(svg: &mut String, has_windows: bool, bottom: f64) -> fmt::Result {
     let (start, end) = (x(0), x(END));
     for second in (0..=END / 1000).step_by(5) {
@@ -173,7 +173,7 @@ fn draw_time(svg: &mut String, has_windows: bool, bottom: f64) -> fmt::Result {
     }
     writeln!(svg, r##"<path d="M{start} {bottom}H{end}" stroke="#222"/>"##)?;
     let (middle, under) = (x(END / 2), bottom + 35.0);
-    let edges = if has_windows { "; dashed: where windows begin" } else { "" };
+    let edges = if has_windows { "; dashed: start of a window" } else { "" };
     writeln!(svg, r#"<text x="{middle}" y="{under}" text-anchor="middle">seconds{edges}</text>"#)
 }
 
@@ -182,27 +182,27 @@ fn label(svg: &mut String, y: f64, text: &str) -> fmt::Result {
     writeln!(svg, r#"<text x="{right}" y="{y}" text-anchor="end">{text}</text>"#)
 }
 
-/// Draws a dot for each moment, those of one moment in a column that goes `step` further each.
+/// Draws a dot for each time. Dots of the same time form a column with `step` between them.
 fn dots(
     svg: &mut String,
     name: &str,
     style: &str,
-    moments: &[u64],
+    times: &[u64],
     (base, step): (f64, f64),
 ) -> fmt::Result {
     label(svg, base + 4.0, name)?;
     writeln!(svg, "<g {style}>")?;
     let mut nth = 0;
-    for (i, at) in moments.iter().enumerate().take_while(|(_, at)| **at <= END) {
-        nth = if i > 0 && moments[i - 1] == *at { nth + 1 } else { 0 };
+    for (i, at) in times.iter().enumerate().take_while(|(_, at)| **at <= END) {
+        nth = if i > 0 && times[i - 1] == *at { nth + 1 } else { 0 };
         let (x, y) = (x(*at), base + step * f64::from(nth));
         writeln!(svg, r#"<circle cx="{x}" cy="{y}" r="1.9"/>"#)?;
     }
     writeln!(svg, "</g>")
 }
 
-/// Draws `remaining` as steps between 0 and the limit.
-fn draw_remaining(svg: &mut String, seen: &Seen, top: f64) -> fmt::Result {
+/// Draws `remaining` as a step function between 0 and the limit.
+fn draw_remaining(svg: &mut String, history: &History, top: f64) -> fmt::Result {
     let y = |remaining: u64| top + 60.0 - 6.0 * remaining as f64;
     label(svg, y(LIMIT / 2) + 4.0, "remaining")?;
     let (start, end, right) = (x(0), x(END), x(END) + 6.0);
@@ -212,7 +212,7 @@ fn draw_remaining(svg: &mut String, seen: &Seen, top: f64) -> fmt::Result {
         writeln!(svg, r#"<text x="{right}" y="{}" font-size="11">{level}</text>"#, at + 4.0)?;
     }
     let mut line = String::new();
-    for (i, (at, remaining)) in seen.remaining.iter().enumerate() {
+    for (i, (at, remaining)) in history.remaining.iter().enumerate() {
         match i {
             0 => write!(line, "M{} {}", x(*at), y(*remaining))?,
             _ => write!(line, "H{}V{}", x(*at), y(*remaining))?,
@@ -226,9 +226,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_pictures_in_the_guide_are_those_that_are_drawn_now() {
+    async fn the_pictures_in_the_guide_are_up_to_date() {
         for algorithm in Algorithm::ALL {
-            let drawn = draw(algorithm, &watch(algorithm).await.unwrap()).unwrap();
+            let drawn = draw(algorithm, &simulate(algorithm).await.unwrap()).unwrap();
             let kept = fs::read_to_string(path(algorithm)).unwrap();
             assert!(kept == drawn, "{algorithm}: run `cargo run --example pictures`");
             assert!(kept.len() < 30_000, "{algorithm}: {} bytes", kept.len());
@@ -236,31 +236,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_stretch_has_more_admissions_than_the_guide_says() {
+    async fn no_interval_allows_more_than_the_documented_bound() {
         for algorithm in Algorithm::ALL {
-            let seen = watch(algorithm).await.unwrap();
+            let history = simulate(algorithm).await.unwrap();
             for length in (STEP..=WINDOW).step_by(STEP as usize) {
-                let most = most(&seen.admitted(), length) as u64;
+                let most = most(&history.allowed(), length) as u64;
                 let share = LIMIT * length / WINDOW;
                 let bound = match algorithm {
                     Algorithm::FixedWindow => 2 * LIMIT,
                     Algorithm::SlidingWindowLog => LIMIT,
                     _ => LIMIT + share,
                 };
-                assert!(most <= bound, "{algorithm}: {most} in {length} ms, not {bound}");
+                assert!(
+                    most <= bound,
+                    "{algorithm}: {most} allowed in {length} ms, the bound is {bound}"
+                );
             }
         }
     }
 
     #[tokio::test]
-    async fn the_pictures_show_what_the_guide_says_of_them() {
+    async fn the_pictures_match_the_guide() {
         let in_a_window = async |algorithm| {
-            let seen = watch(algorithm).await.unwrap();
-            most(&seen.admitted(), WINDOW)
+            let history = simulate(algorithm).await.unwrap();
+            most(&history.allowed(), WINDOW)
         };
         assert_eq!(in_a_window(Algorithm::FixedWindow).await, 20);
         assert_eq!(in_a_window(Algorithm::SlidingWindowLog).await, 10);
-        let turns = watch(Algorithm::LeakyBucket).await.unwrap().turns();
-        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] >= 1000), "{turns:?}");
+        let times = simulate(Algorithm::LeakyBucket).await.unwrap().scheduled();
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 1000), "{times:?}");
     }
 }

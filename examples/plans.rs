@@ -1,6 +1,6 @@
-//! Plans: the limit of a request depends on what its API key has paid for.
+//! Plans: the limit of a request depends on the plan of its API key.
 //!
-//! `cargo run --example plans`, then `curl -i -H 'x-api-key: k-pro' http://127.0.0.1:3000/`.
+//! Run `cargo run --example plans`, then `curl -i -H 'x-api-key: k-pro' http://127.0.0.1:3000/`.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use ratethrottle::{
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt::init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    println!("listening on http://127.0.0.1:3000; the API keys k-pro and k-partner are known");
+    println!("listening on http://127.0.0.1:3000; the API keys are k-pro and k-partner");
     let plans = Plans::default();
     plans.set("k-pro", Some("pro"));
     plans.set("k-partner", None);
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Knows what each API key has paid for; a partner's has no limit of a plan.
+/// The plan of each API key. Partners have no plan, and only the common limit.
 #[derive(Clone, Default)]
 struct Plans {
     of: Arc<RwLock<HashMap<Vec<u8>, Option<&'static str>>>>,
@@ -54,7 +54,7 @@ fn app(plans: Plans) -> Result<Router, Box<dyn Error>> {
 
     let layer = RateThrottleLayer::new(&limiter)
         .key(Header::new("x-api-key").missing(OnMissing::ClientIp(ClientIp::new())))
-        .rule("burst") // whatever was paid for
+        .rule("burst") // applies to all plans
         .declare_rules(["free", "pro"])
         .select_rules(move |key, _| plans.of(key))
         .build()?;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_is_limited_by_its_plan_from_the_moment_it_is_paid_for() {
+    async fn a_key_is_limited_by_its_current_plan() {
         let plans = Plans::default();
         plans.set("partner", None);
         let app = app(plans.clone()).unwrap();

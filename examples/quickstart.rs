@@ -1,6 +1,6 @@
-//! An Axum service that refuses the 101st request of a minute.
+//! An Axum service that allows each client 100 requests per minute.
 //!
-//! `cargo run --example quickstart`, then `curl -i http://127.0.0.1:3000/`.
+//! Run `cargo run --example quickstart`, then `curl -i http://127.0.0.1:3000/`.
 
 use std::{error::Error, net::SocketAddr};
 
@@ -11,12 +11,12 @@ use ratethrottle::{RateThrottleLayer, Rule};
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt::init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    println!("listening on http://127.0.0.1:3000, 100 requests a minute for each client; try:");
+    println!("listening on http://127.0.0.1:3000, 100 requests per minute and client; try:");
     println!("  curl -i http://127.0.0.1:3000/");
     println!(
         "  for i in $(seq 101); do curl -s -o /dev/null -w '%{{http_code}}\\n' http://127.0.0.1:3000/; done | uniq -c"
     );
-    println!("  curl -i http://127.0.0.1:3000/    # now refused, and told when to come back");
+    println!("  curl -i http://127.0.0.1:3000/    # now rejected, with Retry-After");
     axum::serve(listener, app().into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_101st_request_of_a_client_is_refused() {
+    async fn the_101st_request_of_a_client_is_rejected() {
         let app = app();
         for (client, statuses) in [("203.0.113.7:1", [200, 429]), ("203.0.113.8:1", [200, 429])] {
             let peer: SocketAddr = client.parse().unwrap();

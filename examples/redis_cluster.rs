@@ -1,7 +1,7 @@
-//! Limits on a Redis Cluster: clients are spread over its masters, each client's rules on one of them.
+//! Limits in a Redis Cluster: keys are spread over the masters, and all rules of a key are on the same master.
 //!
-//! `cargo run --features redis --example redis_cluster -- redis://127.0.0.1:7000 redis://127.0.0.1:7001`. A login stands
-//! in the first address: `redis://user:password@127.0.0.1:7000`.
+//! Run `cargo run --features redis --example redis_cluster -- redis://127.0.0.1:7000 redis://127.0.0.1:7001`. A
+//! user name and password belong in the first address: `redis://user:password@127.0.0.1:7000`.
 
 use std::{env, error::Error, time::Duration};
 
@@ -21,19 +21,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Connects by some of the nodes; the others are found through them.
+/// Connects to the cluster through some of its nodes, and discovers the others.
 async fn connect(nodes: &[String]) -> Result<RedisStorage, ratethrottle::redis::Error> {
     RedisStorage::cluster(nodes)
         .max_connections(2) // to each master; the default is 4
         .connect_timeout(Duration::from_secs(1)) // per connection; the default is 2 s
-        .response_timeout(Duration::from_millis(500)) // per request, redirections included; the default
-        .retries(5) // a slot that moves takes one or two; the default is 3
-        .key_prefix("cluster-example:") // no braces: they would put all keys into one slot
+        .response_timeout(Duration::from_millis(500)) // per request, including redirections; the default
+        .retries(5) // a slot migration needs one or two; the default is 3
+        .key_prefix("cluster-example:") // no braces, which would put all keys into one slot
         .connect()
         .await
 }
 
-/// Checks some clients, and says where they are counted.
+/// Checks some clients, and returns the decisions and the nodes of the cluster.
 async fn run(storage: &RedisStorage) -> Result<Vec<String>, Box<dyn Error>> {
     let limiter = Limiter::new(storage.clone());
     limiter.add_rule(Rule::per_second("burst", 10).algorithm(Algorithm::TokenBucket).burst(20))?;
@@ -41,7 +41,7 @@ async fn run(storage: &RedisStorage) -> Result<Vec<String>, Box<dyn Error>> {
 
     let mut lines = Vec::new();
     for client in ["user:1", "user:2", "user:3"] {
-        // Both keys of a client are in one slot: this is one call of one node, all or nothing.
+        // Both keys of a client are in the same slot, so this is one atomic call to one node.
         let decisions = limiter.check_all(client, &["burst", "daily"]).await?;
         lines.push(format!("{client}: allowed {}", decisions.is_allowed()));
     }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn clients_are_counted_on_three_masters() {
+    async fn the_example_uses_three_masters() {
         let cluster = block_in_place(|| Cluster::builder().without_replicas().start());
         let storage = connect(&cluster.urls()[..1]).await.unwrap();
         let lines = run(&storage).await.unwrap();

@@ -1,8 +1,8 @@
-//! A limit that outlives a Redis server: Sentinel names the one that is master.
+//! A limit that survives the failure of a Redis server, with Redis Sentinel.
 //!
-//! `cargo run --features redis --example redis_sentinel -- mymaster 127.0.0.1:26379 127.0.0.1:26380`, and then kill the
-//! master or `redis-cli -p 26379 SENTINEL FAILOVER mymaster`. Passwords are read from REDIS_PASSWORD
-//! and SENTINEL_PASSWORD.
+//! Run `cargo run --features redis --example redis_sentinel -- mymaster 127.0.0.1:26379 127.0.0.1:26380`. Then
+//! kill the master, or run `redis-cli -p 26379 SENTINEL FAILOVER mymaster`. Passwords are read from
+//! REDIS_PASSWORD and SENTINEL_PASSWORD.
 
 use std::{env, error::Error, time::Duration};
 
@@ -10,7 +10,7 @@ use ratethrottle::{Limiter, RedisStorage, Rule};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt::init(); // a failover is logged
+    tracing_subscriber::fmt::init(); // shows log messages about failovers
     let mut arguments = env::args().skip(1);
     let master = arguments.next().unwrap_or_else(|| "mymaster".to_owned());
     let mut sentinels: Vec<_> = arguments.collect();
@@ -20,28 +20,28 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let storage = connect(&sentinels, &master).await?;
     let limiter = limiter(&storage)?;
     loop {
-        println!("{}", ask(&limiter, &storage).await);
+        println!("{}", check(&limiter, &storage).await);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// Connects to the master, whichever that is now.
+/// Connects to the current master.
 async fn connect(
     sentinels: &[String],
     master: &str,
 ) -> Result<RedisStorage, ratethrottle::redis::Error> {
     let mut builder = RedisStorage::sentinel(sentinels, master)
-        .max_connections(4) // the default; 1 to 4 are opened
+        .max_connections(4) // the default; connections are opened on demand
         .connect_timeout(Duration::from_secs(1)) // per connection; the default is 2 s
         .response_timeout(Duration::from_millis(300)) // per request; the default is 500 ms
-        .retries(3) // the default; only what was not carried out is sent again
-        .client_name("sentinel-example") // what CLIENT LIST shows
+        .retries(3) // the default; only commands that were certainly not executed are sent again
+        .client_name("sentinel-example") // the name in CLIENT LIST
         .key_prefix("sentinel-example:");
     if let Ok(password) = env::var("REDIS_PASSWORD") {
-        builder = builder.password(password); // of the servers
+        builder = builder.password(password); // for the Redis servers
     }
     if let Ok(password) = env::var("SENTINEL_PASSWORD") {
-        builder = builder.sentinel_password(password); // of the sentinels, which have their own
+        builder = builder.sentinel_password(password); // for the sentinels
     }
     builder.connect().await
 }
@@ -52,8 +52,8 @@ fn limiter(storage: &RedisStorage) -> Result<Limiter, ratethrottle::Error> {
     Ok(limiter)
 }
 
-/// Checks one client, and says what came of it. An error is what a request sees during a failover.
-async fn ask(limiter: &Limiter, storage: &RedisStorage) -> String {
+/// Checks one client, and describes the result. During a failover, requests may get an error.
+async fn check(limiter: &Limiter, storage: &RedisStorage) -> String {
     let failovers = storage.stats().failovers;
     match limiter.check("user:42", "api").await {
         Ok(decision) => format!(
@@ -61,7 +61,7 @@ async fn ask(limiter: &Limiter, storage: &RedisStorage) -> String {
             decision.is_allowed(),
             decision.remaining()
         ),
-        Err(error) => format!("not decided: {error}"),
+        Err(error) => format!("error: {error}"),
     }
 }
 
@@ -73,21 +73,21 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn after_a_failover_it_goes_on() {
+    async fn requests_are_allowed_after_a_failover() {
         let sentinels = block_in_place(Sentinels::start);
         let storage =
             connect(&sentinels.sentinel_addresses(), sentinels.master_name()).await.unwrap();
         let limiter = limiter(&storage).unwrap();
-        assert_eq!(ask(&limiter, &storage).await, "allowed: true, 99 left, 0 failovers");
+        assert_eq!(check(&limiter, &storage).await, "allowed: true, 99 left, 0 failovers");
 
         block_in_place(|| sentinels.failover());
         for _ in 0..50 {
-            let said = ask(&limiter, &storage).await;
-            if said.starts_with("allowed: true") && said.ends_with("1 failovers") {
+            let line = check(&limiter, &storage).await;
+            if line.starts_with("allowed: true") && line.ends_with("1 failovers") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("{}", ask(&limiter, &storage).await);
+        panic!("{}", check(&limiter, &storage).await);
     }
 }

@@ -1,8 +1,9 @@
-//! A limit on Redis over TLS, with a client certificate.
+//! A limit in Redis over TLS, with a client certificate.
 //!
-//! `cargo run --features redis --example redis_tls -- rediss://localhost:6380/0 ca.pem client.crt client.key`. The last
-//! two may be left out where the server asks for no certificate, and `ca.pem` where the system trusts
-//! the server's. A login stands in the address: `rediss://user:password@localhost:6380/0`.
+//! Run `cargo run --features redis --example redis_tls -- rediss://localhost:6380/0 ca.pem client.crt client.key`.
+//! Omit the last two files if the server does not require a client certificate, and `ca.pem` if the system trusts
+//! the certificate of the server. A user name and password belong in the address:
+//! `rediss://user:password@localhost:6380/0`.
 
 use std::{env, error::Error, path::PathBuf, time::Duration};
 
@@ -18,18 +19,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Connects; `files` are the CA, the client's certificate and its key, or the first of them.
+/// Connects with TLS. `files` are the CA certificate, the client certificate and its key; the last two are
+/// optional.
 async fn connect(url: &str, files: &[PathBuf]) -> Result<RedisStorage, ratethrottle::redis::Error> {
-    let mut tls = Tls::new(); // trusts the system's roots, shows no certificate
+    let mut tls = Tls::new(); // trusts the root certificates of the system, sends no client certificate
     if let [ca, ..] = files {
-        tls = tls.ca(ca); // trusts this one instead
+        tls = tls.ca(ca); // trusts only this CA
     }
     if let [_, certificate, key, ..] = files {
         tls = tls.client(certificate, key);
     }
     RedisStorage::builder(url)
         .tls(tls)
-        .connect_timeout(Duration::from_secs(5)) // TLS and login included; the default is 2 s
+        .connect_timeout(Duration::from_secs(5)) // including TLS and authentication; the default is 2 s
         .key_prefix("tls-example:")
         .connect()
         .await
@@ -51,19 +53,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_shows_its_certificate_and_checks_the_servers() {
+    async fn client_and_server_verify_each_other() {
         let server = Server::builder().tls().start();
         let files = server.certificates();
-        let ours = [files.ca(), files.client(), files.client_key()];
-        let said = run(&server.url(), &ours).await.unwrap();
-        assert!(said.starts_with("99 left"), "{said}");
+        let own = [files.ca(), files.client(), files.client_key()];
+        let line = run(&server.url(), &own).await.unwrap();
+        assert!(line.starts_with("99 left"), "{line}");
 
         let error = run(&server.url(), &[files.other_ca()]).await.unwrap_err().to_string();
         assert!(error.contains("certificate"), "{error}");
     }
 
     #[tokio::test]
-    async fn a_server_may_ask_for_no_certificate() {
+    async fn the_client_certificate_is_optional() {
         let server = Server::builder().tls_without_client_certificates().start();
         run(&server.url(), &[server.certificates().ca()]).await.unwrap();
     }

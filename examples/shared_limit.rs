@@ -1,8 +1,8 @@
-//! One limit that three servers share through Redis: whichever of them a client asks, it is counted
-//! once.
+//! A limit that three servers share through Redis.
 //!
-//! `cargo run --features redis --example shared_limit` starts `redis-server`, which must be installed, and three Axum
-//! servers, asks them in turn, and prints who admitted how many. To use a Redis that runs already:
+//! `cargo run --features redis --example shared_limit` starts `redis-server`, which must be installed, and three
+//! Axum servers. It sends requests to all of them, and prints how many requests each allowed. To use a running
+//! Redis:
 //! `RATETHROTTLE_URL=redis://127.0.0.1:6379/0 cargo run --features redis --example shared_limit`.
 
 use std::{
@@ -27,22 +27,22 @@ const ROUNDS: usize = 10;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut ours = None;
+    let mut own = None;
     let url = match env::var("RATETHROTTLE_URL") {
         Ok(url) => url,
-        Err(_) => ours.insert(OwnRedis::start()?).url(),
+        Err(_) => own.insert(OwnRedis::start()?).url(),
     };
     let answers = run(&url).await?;
-    println!("{} requests, in turn to {SERVERS} servers:", CLIENTS * ROUNDS * SERVERS);
+    println!("{} requests to {SERVERS} servers:", CLIENTS * ROUNDS * SERVERS);
     for (i, answers) in answers.iter().enumerate() {
-        println!("  server {}: {} admitted, {} refused", i + 1, answers.ok, answers.too_many);
+        println!("  server {}: {} allowed, {} rejected", i + 1, answers.ok, answers.too_many);
     }
-    let admitted: u64 = answers.iter().map(|answers| answers.ok).sum();
-    println!("together: {admitted} admitted; the limit is {LIMIT}");
+    let allowed: u64 = answers.iter().map(|answers| answers.ok).sum();
+    println!("total: {allowed} allowed; the limit is {LIMIT}");
     Ok(())
 }
 
-/// What every server runs: the same address of Redis, the same rules.
+/// Creates the service. All servers use the same Redis and the same rules.
 async fn app(url: &str) -> Result<Router, Box<dyn Error>> {
     let limiter = Limiter::new(connect(url).await?);
     limiter.add_rule(Rule::per_hour("api", LIMIT).algorithm(Algorithm::SlidingWindowLog))?;
@@ -51,20 +51,20 @@ async fn app(url: &str) -> Result<Router, Box<dyn Error>> {
 }
 
 async fn connect(url: &str) -> Result<RedisStorage, ratethrottle::redis::Error> {
-    // A prefix of its own: keys of other applications in the same Redis are left alone.
+    // The prefix separates the keys from those of other applications in the same Redis.
     RedisStorage::builder(url).key_prefix("shared-limit-example:").connect().await
 }
 
-/// How often a server answered 200 and 429.
+/// The number of responses of a server with 200 and 429.
 #[derive(Clone, Copy, Default, Debug)]
 struct Answers {
     ok: u64,
     too_many: u64,
 }
 
-/// Starts the servers, asks them, and returns what each answered.
+/// Starts the servers, sends requests to them, and counts their responses.
 async fn run(url: &str) -> Result<[Answers; SERVERS], Box<dyn Error>> {
-    wait_for_redis(url).await?.clear().await?; // what an earlier run counted
+    wait_for_redis(url).await?.clear().await?; // removes the counts of an earlier run
     let mut addresses = Vec::new();
     for _ in 0..SERVERS {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -73,8 +73,8 @@ async fn run(url: &str) -> Result<[Answers; SERVERS], Box<dyn Error>> {
         tokio::spawn(async { axum::serve(listener, service).await });
     }
 
-    let ask = |addresses: Vec<_>| tokio::spawn(async move { client(&addresses).await });
-    let clients: Vec<_> = (0..CLIENTS).map(|_| ask(addresses.clone())).collect();
+    let start = |addresses: Vec<_>| tokio::spawn(async move { client(&addresses).await });
+    let clients: Vec<_> = (0..CLIENTS).map(|_| start(addresses.clone())).collect();
     let mut answers = [Answers::default(); SERVERS];
     for client in clients {
         for (sum, answers) in answers.iter_mut().zip(client.await??) {
@@ -85,7 +85,7 @@ async fn run(url: &str) -> Result<[Answers; SERVERS], Box<dyn Error>> {
     Ok(answers)
 }
 
-/// Asks each server in turn.
+/// Sends requests to all servers, one after the other.
 async fn client(servers: &[SocketAddr]) -> std::io::Result<[Answers; SERVERS]> {
     let mut answers = [Answers::default(); SERVERS];
     for _ in 0..ROUNDS {
@@ -104,7 +104,7 @@ async fn client(servers: &[SocketAddr]) -> std::io::Result<[Answers; SERVERS]> {
     Ok(answers)
 }
 
-/// Connects; a Redis that was just started takes a moment until it answers.
+/// Connects, and waits until a Redis that was just started is ready.
 async fn wait_for_redis(url: &str) -> Result<RedisStorage, ratethrottle::redis::Error> {
     for _ in 0..50 {
         if let Ok(storage) = connect(url).await {
@@ -115,7 +115,7 @@ async fn wait_for_redis(url: &str) -> Result<RedisStorage, ratethrottle::redis::
     connect(url).await
 }
 
-/// A Redis for this program alone, which keeps nothing on disk and ends with it.
+/// A Redis server for this program, which stores nothing on disk and is stopped on drop.
 struct OwnRedis {
     server: Child,
     port: u16,
@@ -123,14 +123,14 @@ struct OwnRedis {
 
 impl OwnRedis {
     fn start() -> Result<Self, Box<dyn Error>> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(); // a free one
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(); // a free port
         let server = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| {
                 format!(
-                    "redis-server: {error}; install it, or set RATETHROTTLE_URL to one that runs"
+                    "cannot start redis-server: {error}. Install it, or set RATETHROTTLE_URL to a running Redis"
                 )
             })?;
         Ok(Self { server, port })
@@ -153,20 +153,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn three_servers_admit_exactly_the_limit_together() {
+    async fn three_servers_together_allow_exactly_the_limit() {
         let redis = throttle_testbed::Server::start();
         let url = redis.url();
         for _ in 0..2 {
             let answers = run(&url).await.unwrap();
-            let admitted: u64 = answers.iter().map(|answers| answers.ok).sum();
-            let refused: u64 = answers.iter().map(|answers| answers.too_many).sum();
-            assert_eq!((admitted, refused), (LIMIT, 500), "{answers:?}");
+            let allowed: u64 = answers.iter().map(|answers| answers.ok).sum();
+            let rejected: u64 = answers.iter().map(|answers| answers.too_many).sum();
+            assert_eq!((allowed, rejected), (LIMIT, 500), "{answers:?}");
             assert!(answers.iter().all(|answers| answers.ok > 0), "{answers:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_redis_of_its_own_answers_and_ends_with_it() {
+    async fn the_own_redis_server_is_stopped_on_drop() {
         let redis = OwnRedis::start().unwrap();
         let url = redis.url();
         wait_for_redis(&url).await.unwrap();

@@ -1,8 +1,9 @@
-//! Connections that stay: WebSockets and server-sent events, of which a client has at most two at once,
-//! and messages, of which it may send five at once and then one a second.
+//! Limits for long-lived connections: WebSockets and server-sent events.
 //!
-//! `cargo run --features websocket --example websocket`, then for instance
-//! `curl -N http://127.0.0.1:3000/events` three times at once.
+//! Each client may have two connections, and may send one message per second, with a burst of five.
+//!
+//! Run `cargo run --features websocket --example websocket`, then for example
+//! `curl -N http://127.0.0.1:3000/events` in three terminals.
 
 use std::{
     convert::Infallible,
@@ -32,7 +33,7 @@ use ratethrottle::{
 use tokio::time::{Interval, interval};
 
 const CONNECTIONS: u64 = 2;
-/// As the layer: a client with IPv6 has all addresses that begin so.
+/// The prefix by which IPv6 clients are counted, the same as in the layer.
 const IPV6_PREFIX: u8 = 64;
 
 #[tokio::main]
@@ -48,7 +49,7 @@ fn app() -> Result<Router, Box<dyn Error>> {
     let limiter = Limiter::new(MemoryStorage::new());
     let messages = Rule::per_second("messages", 1).algorithm(Algorithm::TokenBucket).burst(5);
     limiter.add_rule(messages)?;
-    // Of the limiter's limits only this one applies to the connections themselves.
+    // The layer limits only connections. The handler checks the rule for each message.
     let connections = limiter.concurrency("connections", CONNECTIONS)?;
     let layer = RateThrottleLayer::new(&limiter).concurrency(connections).build()?;
     Ok(Router::new()
@@ -64,16 +65,16 @@ async fn upgrade(
     Extension(limiter): Extension<Limiter>,
     Extension(in_flight): Extension<InFlight>,
 ) -> Response {
-    // The response is done when the connection has been upgraded; the place is kept until that ends, and
-    // is given back where it never comes to it.
-    let place = in_flight.keep();
+    // The response ends with the upgrade, so the permit is kept until the connection ends. It is also released
+    // if the upgrade fails.
+    let permit = in_flight.keep();
     ws.on_upgrade(async move |socket| {
         chat(socket, &limiter, &Key::network(peer.ip(), IPV6_PREFIX)).await;
-        drop(place);
+        drop(permit);
     })
 }
 
-/// Answers each message with itself, as long as they do not come too fast.
+/// Echoes messages within the limit, and rejects others.
 async fn chat(mut socket: WebSocket, limiter: &Limiter, client: &Key<'_>) {
     while let Some(Ok(message)) = socket.recv().await {
         let Message::Text(text) = message else { continue };
@@ -81,10 +82,10 @@ async fn chat(mut socket: WebSocket, limiter: &Limiter, client: &Key<'_>) {
             Ok(decision) if decision.is_allowed() => text,
             Ok(decision) => {
                 let wait = decision.retry_after().unwrap_or_default();
-                format!("too fast: wait for {} ms", wait.as_millis() + 1).into()
+                format!("too many messages: try again in {} ms", wait.as_millis() + 1).into()
             }
             Err(error) => {
-                eprintln!("messages are not limited: {error}");
+                eprintln!("allowing a message, because the storage failed: {error}");
                 text
             }
         };
@@ -94,12 +95,12 @@ async fn chat(mut socket: WebSocket, limiter: &Limiter, client: &Key<'_>) {
     }
 }
 
-/// The body is the connection: its place is given back when it ends.
+/// Streams events. The permit is released when the response body ends.
 async fn events() -> Sse<Ticks> {
     Sse::new(Ticks { interval: interval(Duration::from_secs(1)), number: 0 })
 }
 
-/// Counts the seconds.
+/// A stream of seconds.
 struct Ticks {
     interval: Interval,
     number: u64,
@@ -132,7 +133,7 @@ mod tests {
         address
     }
 
-    /// Asks on a connection of its own, and returns the status.
+    /// Sends a request over a new connection, and returns the status.
     async fn ask(server: SocketAddr, path: &str, fields: &str) -> (u16, TcpStream) {
         let mut stream = TcpStream::connect(server).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\n{fields}\r\n");
@@ -152,8 +153,8 @@ mod tests {
         ask(server, "/ws", fields).await
     }
 
-    /// Sends a short text, masked as clients do, and returns the answer.
-    async fn say(stream: &mut TcpStream, text: &str) -> String {
+    /// Sends a short text, masked as the protocol requires, and returns the answer.
+    async fn send(stream: &mut TcpStream, text: &str) -> String {
         let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
         frame.extend_from_slice(text.as_bytes());
         stream.write_all(&frame).await.unwrap();
@@ -164,7 +165,7 @@ mod tests {
         String::from_utf8(answer).unwrap()
     }
 
-    /// Asks until the server has noticed that a connection is gone.
+    /// Repeats a request until the server has noticed that a connection was closed.
     async fn until(status: u16, ask: impl AsyncFn() -> (u16, TcpStream)) -> TcpStream {
         for _ in 0..500 {
             match ask().await {
@@ -172,25 +173,33 @@ mod tests {
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
-        panic!("the answer is never {status}")
+        panic!("never got the status {status}")
     }
 
     #[tokio::test]
-    async fn a_place_lives_as_long_as_the_upgraded_connection() {
+    async fn an_upgraded_connection_holds_its_permit_until_it_is_closed() {
         let server = serve().await;
         let (status, mut first) = open(server).await;
-        assert_eq!((status, say(&mut first, "hello").await), (101, "hello".to_owned()));
+        assert_eq!((status, send(&mut first, "hello").await), (101, "hello".to_owned()));
         let (status, second) = open(server).await;
         assert_eq!(status, 101);
-        assert_eq!(open(server).await.0, 429, "the responses are long done");
-        assert_eq!(ask(server, "/events", "").await.0, 429, "they are of one kind");
+        assert_eq!(
+            open(server).await.0,
+            429,
+            "a connection must hold its permit after the response"
+        );
+        assert_eq!(
+            ask(server, "/events", "").await.0,
+            429,
+            "events and WebSockets share the limit"
+        );
         drop(second);
         until(101, async || open(server).await).await;
-        assert_eq!(say(&mut first, "still here").await, "still here");
+        assert_eq!(send(&mut first, "still here").await, "still here");
     }
 
     #[tokio::test]
-    async fn a_place_lives_as_long_as_a_stream_of_events() {
+    async fn an_event_stream_holds_its_permit_until_it_is_closed() {
         let server = serve().await;
         let (first, second) = (ask(server, "/events", "").await, ask(server, "/events", "").await);
         assert_eq!((first.0, second.0, ask(server, "/events", "").await.0), (200, 200, 429));
@@ -199,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_is_no_upgrade_keeps_nothing() {
+    async fn a_failed_upgrade_holds_no_permit() {
         let server = serve().await;
         for _ in 0..2 * CONNECTIONS {
             assert_eq!(ask(server, "/ws", "").await.0, 400);
@@ -208,14 +217,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_that_come_too_fast_are_told_so_and_the_connection_stays() {
+    async fn too_many_messages_are_rejected_and_the_connection_stays_open() {
         let server = serve().await;
         let (_, mut stream) = open(server).await;
         let mut answers = Vec::new();
         for _ in 0..8 {
-            answers.push(say(&mut stream, "hi").await);
+            answers.push(send(&mut stream, "hi").await);
         }
         assert!(answers[..5].iter().all(|answer| answer == "hi"), "{answers:?}");
-        assert!(answers.iter().any(|answer| answer.starts_with("too fast")), "{answers:?}");
+        assert!(
+            answers.iter().any(|answer| answer.starts_with("too many messages")),
+            "{answers:?}"
+        );
     }
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the test vectors: one JSON file for each algorithm, and block.json.
+"""Writes the test vectors: one JSON file per algorithm, and block.json.
 
     python3 reference/generate.py [FOLDER]
 
-FOLDER is crates/throttle-testkit/vectors unless it is given. The output is the same on every run
-and with every Python from 3.7 on; it needs the standard library only.
+The default FOLDER is crates/throttle-testkit/vectors. The output is the same in every run and with every Python
+since 3.7. It needs only the standard library.
 """
 
 import json
@@ -18,9 +18,9 @@ SEED = 20261124
 VECTORS = Path(__file__).parent / "../crates/throttle-testkit/vectors"
 
 S = 1_000_000
-# 2026-01-01T00:00:00Z, to which every window used here is aligned.
+# 2026-01-01T00:00:00Z, an edge of all windows used here.
 BASE = 1_767_225_600 * S
-# Steps are at least this far, in microseconds, from a boundary that is no whole microsecond.
+# The minimum distance in microseconds of steps from a boundary that is not a whole microsecond.
 MARGIN = 5
 
 BUCKETS = ("token_bucket", "leaky_bucket")
@@ -44,7 +44,7 @@ def run(name, algorithm, limit, window, steps, burst=None, block=None):
 
 
 def edges():
-    """Yields the cases that a person would write first: name, limit, window, steps."""
+    """Yields the edge cases: name, limit, window, steps."""
     w = 10 * S
     yield "fills, then denies", 5, w, [(BASE + i, 1) for i in range(8)]
     moments = (0, 1, w - 1, w, w + 1, 2 * w - 1, 2 * w, 3 * w, 3 * w + 1)
@@ -122,7 +122,7 @@ def of_blocks(rng):
 
 def write(path, cases):
     lines = (json.dumps(case, separators=(",", ":")) for case in cases)
-    # The same bytes on every system.
+    # Written as bytes, so that line endings are the same on every system.
     path.write_bytes(("[\n" + ",\n".join(lines) + "\n]\n").encode())
     steps = [step for case in cases for step in case["steps"]]
     denied = sum(not step["expect"]["allowed"] for step in steps)
@@ -139,7 +139,7 @@ def main(folder):
     ]
     written.append(write(folder / "block.json", of_blocks(rng)))
     cases, steps = map(sum, zip(*written))
-    print(f"together {cases} vectors and {steps} decisions")
+    print(f"total: {cases} vectors, {steps} decisions")
 
 
 if __name__ == "__main__":

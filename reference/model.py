@@ -1,8 +1,7 @@
 """An exact model of the algorithms, in rational arithmetic.
 
-It is written from the definitions of the algorithms and not from the Rust or Lua code, so that both
-can be compared with it. Times are whole microseconds since the Unix epoch. `generate.py` makes the
-test vectors from it.
+It implements the definitions of the algorithms independently of the Rust and Lua code, so that both can be compared
+with it. Times are whole microseconds since the Unix epoch. `generate.py` computes the test vectors with it.
 """
 
 from fractions import Fraction
@@ -85,7 +84,7 @@ class SlidingWindowCounter:
         if room >= 0:
             # The previous window has to decay to `room` within this window.
             return ceil(self.w - e - Fraction(room * self.w, self.prev))
-        # Not before the next window, where the count of this one decays.
+        # Only in the next window, in which the count of this one decays.
         into = max(Fraction(0), self.w - Fraction((self.n - c) * self.w, self.cur))
         return ceil(self.w - e + into)
 
@@ -116,12 +115,12 @@ class SlidingWindowLog:
 
 
 class TokenBucket:
-    """Holds up to B (burst) permits and is refilled at N/W. It starts full."""
+    """A bucket of up to B (burst) tokens that is refilled at N/W. It starts full."""
 
     def __init__(self, limit, window, burst=None):
         self.n, self.w, self.b = limit, window, burst or limit
         self.interval = Fraction(window, limit)
-        # When the bucket is full again.
+        # The time at which the bucket is full.
         self.tat = None
 
     def backlog(self, t):
@@ -152,10 +151,9 @@ class LeakyBucket(TokenBucket):
 
 
 class Blocking:
-    """A rule with a block: a denial blocks the key for the block D or the algorithm's own wait,
-    whichever is longer.
+    """A rule with a block: a denial blocks the key for the longer of the block D and the wait of the algorithm.
 
-    A blocked key is charged nothing. A cost above the capacity is denied and blocks nothing.
+    A blocked key is not charged. A cost above the capacity is denied and does not block the key.
     """
 
     def __init__(self, inner, block):
@@ -179,8 +177,8 @@ class Blocking:
         return getattr(self.inner, "b", self.inner.n)
 
 
-# A new algorithm goes to the end: the files of those before it then stay as they are. In block.json
-# the cases of all algorithms are drawn after theirs, so that one changes as a whole.
+# Add a new algorithm at the end, so that the files of the others do not change. block.json changes as a whole, because
+# its random cases follow those of all algorithms.
 ALGORITHMS = {
     "fixed_window": FixedWindow,
     "sliding_window_counter": SlidingWindowCounter,

@@ -1,8 +1,8 @@
-//! What real clients read in the header fields: reqwest, the structured fields of RFC 9651, curl, and the npm
+//! Real clients read the header fields: reqwest, a parser of structured fields (RFC 9651), curl, and the npm
 //! package `ratelimit-header-parser`.
 //!
-//! Where curl, Node.js or the package is not there, a test says that it was skipped; `scripts/test` installs the
-//! package, and says so, too.
+//! If curl, Node.js or the package is not installed, the test reports that it is skipped. `scripts/test` installs
+//! the package, and also reports skipped tests.
 
 use std::{
     path::PathBuf,
@@ -17,12 +17,12 @@ use sfv::{BareItem, Item, List, ListEntry, Parser};
 
 use crate::servers::Server;
 
-/// Where the clocks of the limiters stand, in seconds since 1970: 2026 begins.
-const BEGIN: u64 = 1_767_225_600;
+/// The time of the limiters' clocks, in Unix time: the beginning of 2026.
+const START: u64 = 1_767_225_600;
 
-/// Returns a limiter of these rules, whose clock stands where every window begins.
+/// Creates a limiter with these rules, and a clock at a window edge.
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> (Limiter, ManualClock) {
-    let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN));
+    let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(START));
     let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
     for rule in rules {
         limiter.add_rule(rule.algorithm(Algorithm::FixedWindow)).unwrap();
@@ -30,19 +30,19 @@ fn limiter(rules: impl IntoIterator<Item = Rule>) -> (Limiter, ManualClock) {
     (limiter, clock)
 }
 
-fn two_a_minute() -> Limiter {
+fn two_per_minute() -> Limiter {
     limiter([Rule::per_minute("api", 2)]).0
 }
 
-/// Returns both servers, each with a limiter of its own.
+/// Starts both servers, each with its own limiter.
 fn servers(headers: Headers) -> [Server; 2] {
     [
-        Server::axum(RateThrottleLayer::new(two_a_minute()).headers(headers)),
-        Server::actix(RateThrottle::new(two_a_minute()).headers(headers)),
+        Server::axum(RateThrottleLayer::new(two_per_minute()).headers(headers)),
+        Server::actix(RateThrottle::new(two_per_minute()).headers(headers)),
     ]
 }
 
-/// What a client reads of one response, in whatever way.
+/// The values that a client reads from a response.
 #[derive(PartialEq, Eq, Debug, Default)]
 struct Read {
     status: u16,
@@ -52,7 +52,7 @@ struct Read {
     retry_after: Option<u64>,
 }
 
-/// What three requests in a row are told.
+/// Returns the values of three consecutive responses.
 fn expected() -> [Read; 3] {
     [(200, 1, None), (200, 0, None), (429, 0, Some(60))].map(|(status, remaining, retry_after)| {
         let (limit, remaining, reset) = (Some(2), Some(remaining), Some(60));
@@ -85,7 +85,7 @@ async fn reqwest_reads_the_legacy_fields_as_numbers() {
 /// Reads a field as a list of strings with parameters.
 fn list(response: &reqwest::Response, name: &str) -> Vec<(String, Item)> {
     let [line] = response.headers().get_all(name).iter().collect::<Vec<_>>()[..] else {
-        panic!("{name} has not one line: {:?}", response.headers());
+        panic!("{name} must have one line: {:?}", response.headers());
     };
     let list: List = Parser::new(line.as_bytes()).parse().unwrap();
     let entries = list.into_iter().map(|entry| match entry {
@@ -106,7 +106,7 @@ fn integer(item: &Item, name: &str) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn the_draft_s_fields_are_structured_ones() {
+async fn the_fields_of_the_draft_are_structured_fields() {
     let headers = Headers::default().partition_key("0123456789abcdef");
     for server in servers(headers) {
         let client = reqwest::Client::new();
@@ -133,12 +133,15 @@ async fn the_draft_s_fields_are_structured_ones() {
         }
         let [BareItem::ByteSequence(one), two, three] = &partitions[..] else { panic!() };
         assert_eq!(one.len(), 16);
-        assert!(partitions[0] == *two && two == three, "one client has one partition");
+        assert!(
+            partitions[0] == *two && two == three,
+            "all responses to a client must have the same partition key"
+        );
     }
 }
 
 #[tokio::test]
-async fn layers_within_each_other_are_read_in_one_field() {
+async fn nested_layers_share_one_field() {
     let (limiter, _) = limiter([Rule::per_minute("inner", 2), Rule::per_hour("outer", 9)]);
     let app = axum::Router::new()
         .route("/", axum::routing::get(crate::servers::hello))
@@ -161,17 +164,17 @@ async fn layers_within_each_other_are_read_in_one_field() {
     assert_eq!(windows, [60, 3600]);
 }
 
-/// Returns whether a program is installed; if not, says that the test is skipped.
+/// Returns whether a program is installed; if not, reports that the test is skipped.
 pub(crate) fn has(program: &str) -> bool {
-    let is_there = Command::new(program).arg("--version").output().is_ok();
-    if !is_there {
+    let is_installed = Command::new(program).arg("--version").output().is_ok();
+    if !is_installed {
         eprintln!("SKIPPED: {program} is not installed");
     }
-    is_there
+    is_installed
 }
 
 pub(crate) fn output(command: &mut Command) -> String {
-    let output = command.output().expect("it is installed");
+    let output = command.output().expect("the program is installed");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {errors}");
     String::from_utf8(output.stdout).unwrap()
@@ -217,7 +220,7 @@ fn curl_reads_every_field() {
 }
 
 #[test]
-fn curl_in_a_loop_passes_a_hundred_times_and_then_is_refused() {
+fn curl_is_allowed_a_hundred_times_and_then_rejected() {
     if !has("curl") {
         return;
     }
@@ -249,7 +252,7 @@ fn curl_in_a_loop_passes_a_hundred_times_and_then_is_refused() {
 }
 
 #[test]
-fn curl_waits_as_long_as_retry_after_says_and_then_passes() {
+fn curl_retries_after_retry_after_and_is_allowed() {
     if !has("curl") {
         return;
     }
@@ -258,7 +261,7 @@ fn curl_waits_as_long_as_retry_after_says_and_then_passes() {
     let actix: Start = |limiter| Server::actix(RateThrottle::new(limiter));
     for start in [axum, actix] {
         let (limiter, clock) = limiter([Rule::new("api", 1, Duration::from_secs(2))]);
-        // The window passes at once; the client does not know it.
+        // The window ends at once, but the client still waits for its Retry-After.
         limiter.on_violation(move |_| clock.advance(Duration::from_secs(2)));
         let server = start(&limiter);
         assert_eq!(output(&mut curl(&server.url())), "hello");
@@ -266,13 +269,13 @@ fn curl_waits_as_long_as_retry_after_says_and_then_passes() {
         let retried =
             output(curl(&server.url()).args(["--retry", "2", "--write-out", " %{http_code}"]));
         assert!(retried.ends_with("hello 200"), "{}: {retried}", server.name);
-        // On its own it would wait for a second.
+        // Without Retry-After, curl would wait for one second.
         assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());
         assert_eq!(limiter.metrics().denied, 1);
     }
 }
 
-/// Returns where the npm package is; if it is not, says that the test is skipped.
+/// Returns the directory of the npm package; if it is not installed, reports that the test is skipped.
 fn npm_package() -> Option<PathBuf> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/npm/node_modules");
     if !root.join("ratelimit-header-parser").is_dir() {
@@ -285,8 +288,8 @@ fn npm_package() -> Option<PathBuf> {
     has("node").then_some(root)
 }
 
-/// Asks three times by `fetch` of Node, and returns what the package reads in each response; a reset in
-/// seconds from now, or since 1970.
+/// Sends three requests by `fetch` of Node.js, and returns the values that the package reads. The reset is in
+/// seconds since `reset_since`: `now` or `1970`.
 fn read_by_the_package(url: &str, modules: &std::path::Path, reset_since: &str) -> Vec<Read> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/ratelimit.cjs");
     let mut node = Command::new("node");
@@ -315,19 +318,20 @@ fn the_npm_package_reads_the_legacy_fields() {
 }
 
 #[test]
-fn the_npm_package_tells_a_moment_of_reset_from_seconds() {
+fn the_npm_package_distinguishes_a_reset_time_from_seconds() {
     let Some(modules) = npm_package() else { return };
     let headers = Headers::none().legacy(true).retry_after(true).legacy_reset_as_unix_time(true);
     for server in servers(headers) {
         let read = read_by_the_package(&server.url(), &modules, "1970");
-        let reset = Some(BEGIN + 60);
+        let reset = Some(START + 60);
         assert_eq!(read, expected().map(|read| Read { reset, ..read }), "{}", server.name);
     }
 }
 
-/// The package knows the drafts before the 8th: where it finds the field of a later one it reads nothing else.
+/// Shows a limit of the package, which supports only drafts before the 8th: if it finds the field of a later draft, it
+/// reads no other field.
 #[test]
-fn the_npm_package_cannot_read_the_draft_s_fields_yet() {
+fn the_npm_package_cannot_read_the_fields_of_the_draft_yet() {
     let Some(modules) = npm_package() else { return };
     for server in servers(Headers::all()) {
         for read in read_by_the_package(&server.url(), &modules, "now") {

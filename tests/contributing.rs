@@ -1,5 +1,5 @@
-//! What CONTRIBUTING.md says is so: the files that it sends a newcomer to exist, and each algorithm is in all of
-//! those that it names.
+//! Checks that CONTRIBUTING.md is up to date: the files that it names exist, and every algorithm is in all files that
+//! it lists for one.
 
 use std::{
     fs,
@@ -8,29 +8,29 @@ use std::{
 
 use ratethrottle::{Algorithm, testing::vectors};
 
-/// The folders and files at the root that a path begins with.
+/// The first components of paths.
 const ROOTS: [&str; 6] = ["crates/", "docs/", "examples/", "reference/", "scripts/", "tests/"];
 
 #[test]
-fn each_file_that_contributing_names_exists() {
+fn every_file_in_contributing_exists() {
     let root = root();
     let text = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
-    // What stands in backticks, and where links lead.
+    // Text in backticks, and the targets of links.
     let quoted = text.split('`').skip(1).step_by(2);
     let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
     let paths: Vec<_> = quoted
         .chain(links)
         .filter(|path| ROOTS.iter().any(|root| path.starts_with(root)))
-        // `NAME` stands for what the newcomer calls it.
+        // `NAME` is a placeholder.
         .filter(|path| !path.contains("NAME") && !path.contains(char::is_whitespace))
         .collect();
-    assert!(paths.len() > 80, "these are not all: {paths:?}");
+    assert!(paths.len() > 80, "expected more than 80 paths, found {paths:?}");
     let is_missing = |path: &&&str| !root.join(path).exists();
     let missing: Vec<_> = paths.iter().filter(is_missing).collect();
-    assert!(missing.is_empty(), "CONTRIBUTING.md names what is not there: {missing:#?}");
+    assert!(missing.is_empty(), "CONTRIBUTING.md names files that do not exist: {missing:#?}");
 }
 
-/// Names that tables and lists of prose have: the algorithm's own, with spaces.
+/// The files that contain the name of every algorithm in prose, with spaces.
 const IN_PROSE: [&str; 7] = [
     "CHANGELOG.md",
     "README.md",
@@ -42,7 +42,7 @@ const IN_PROSE: [&str; 7] = [
 ];
 
 #[test]
-fn each_algorithm_is_where_contributing_says_that_it_is_added() {
+fn every_algorithm_is_in_all_files_that_contributing_lists() {
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
     let vectors = vectors::all();
     let mut missing = Vec::new();
@@ -78,11 +78,11 @@ fn each_algorithm_is_where_contributing_says_that_it_is_added() {
             missing.push(format!("{branch} in a file of crates/throttle-redis/src/lua"));
         }
     }
-    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(missing.is_empty(), "add the missing entries: {missing:#?}");
 }
 
 #[test]
-fn where_the_algorithms_are_counted_the_number_is_right() {
+fn the_number_of_algorithms_is_right_wherever_it_is_stated() {
     const NUMBERS: [&str; 11] =
         ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
     let mut paths = files("crates", &["rs", "toml"]);
@@ -103,15 +103,15 @@ fn where_the_algorithms_are_counted_the_number_is_right() {
             }
         }
     }
-    assert!(counted > 5, "only {counted} places count the algorithms");
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(counted > 5, "the number of algorithms was found only {counted} times");
+    assert!(wrong.is_empty(), "update the number of algorithms: {wrong:#?}");
 }
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Returns the files of a folder and of those in it.
+/// Returns the files of a directory and its subdirectories.
 fn files(folder: &str, endings: &[&str]) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {

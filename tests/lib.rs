@@ -1,9 +1,9 @@
-//! What crosses crates: a real server, a real client, and the programs of the guide.
+//! Tests that span crates: real servers and clients, and the code of the guide.
 
 #[cfg(test)]
-mod broken_off;
-#[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod closed_connections;
 #[cfg(test)]
 mod contributing;
 #[cfg(test)]
@@ -23,7 +23,7 @@ mod servers;
 #[cfg(test)]
 mod stored_rejections;
 
-/// Compiles the programs of the guide, and runs those that can be run.
+/// The code of the guide, which is compiled and run as doctests.
 #[cfg(doctest)]
 mod guide {
     #[doc = include_str!("../README.md")]

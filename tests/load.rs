@@ -1,4 +1,4 @@
-//! A real server on loopback under concurrent load.
+//! A real server under concurrent load.
 
 use std::net::SocketAddr;
 
@@ -10,8 +10,8 @@ use tokio::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_ten_thousand_concurrent_requests_exactly_a_thousand_pass() {
-    // Those of which nothing comes back within the minute in which it was taken.
+async fn exactly_a_thousand_of_ten_thousand_concurrent_requests_are_allowed() {
+    // Algorithms that free nothing before the end of the window.
     let algorithms =
         [Algorithm::SlidingWindowCounter, Algorithm::FixedWindow, Algorithm::SlidingWindowLog];
     for algorithm in algorithms {
@@ -24,14 +24,13 @@ async fn of_ten_thousand_concurrent_requests_exactly_a_thousand_pass() {
             let answers = load(&limiter).await;
             if minute() == begun {
                 break answers;
-            } // else a window ended in between
+            } // otherwise a window ended during the test
         };
         assert_eq!(answers, (1000, 9000), "{algorithm}");
     }
 }
 
-/// Sends ten thousand requests by two hundred connections at once, and counts those that passed and those
-/// that were refused.
+/// Sends ten thousand requests over two hundred concurrent connections, and counts the allowed and the rejected ones.
 async fn load(limiter: &Limiter) -> (usize, usize) {
     const CONNECTIONS: usize = 200;
     const EACH: usize = 50;
@@ -43,16 +42,16 @@ async fn load(limiter: &Limiter) -> (usize, usize) {
     tokio::spawn(async { axum::serve(listener, service).await });
 
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(client(address, EACH))).collect();
-    let (mut passed, mut refused) = (0, 0);
+    let (mut allowed, mut rejected) = (0, 0);
     for client in clients {
         let (ok, too_many) = client.await.unwrap();
-        passed += ok;
-        refused += too_many;
+        allowed += ok;
+        rejected += too_many;
     }
-    (passed, refused)
+    (allowed, rejected)
 }
 
-/// Sends requests over one connection, and counts the answers 200 and 429.
+/// Sends requests over one connection, and counts the responses with 200 and 429.
 async fn client(address: SocketAddr, requests: usize) -> (usize, usize) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let all = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(requests - 1)

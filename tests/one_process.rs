@@ -1,4 +1,4 @@
-//! One limiter in one process, shared by a server of Axum and one of Actix.
+//! An Axum and an Actix server in one process that share a limiter.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::servers::Server;
 
-/// What a program of two servers would keep.
+/// A program with two servers.
 struct Program {
     limiter: Arc<Limiter>,
     servers: [Server; 2],
@@ -42,87 +42,87 @@ async fn status(client: &reqwest::Client, url: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn both_servers_together_admit_exactly_what_the_limit_says() {
+async fn both_servers_share_the_limit_exactly() {
     const LIMIT: u64 = 300;
     let program = Program::start(LIMIT);
-    let asking: Vec<_> = (0..40)
+    let requests: Vec<_> = (0..40)
         .map(|i| {
             let url = program.servers[i % 2].url();
             tokio::spawn(async move {
                 let client = reqwest::Client::new();
-                let mut passed = 0;
+                let mut allowed = 0;
                 for _ in 0..25 {
-                    passed += u64::from(status(&client, &url).await == 200);
+                    allowed += u64::from(status(&client, &url).await == 200);
                 }
-                passed
+                allowed
             })
         })
         .collect();
-    let mut passed = [0, 0];
-    for (i, one) in asking.into_iter().enumerate() {
-        passed[i % 2] += one.await.unwrap();
+    let mut allowed = [0, 0];
+    for (i, one) in requests.into_iter().enumerate() {
+        allowed[i % 2] += one.await.unwrap();
     }
-    assert_eq!(passed[0] + passed[1], LIMIT);
-    assert!(passed[0] > 0 && passed[1] > 0, "one server answered alone: {passed:?}");
+    assert_eq!(allowed[0] + allowed[1], LIMIT);
+    assert!(allowed[0] > 0 && allowed[1] > 0, "only one server allowed requests: {allowed:?}");
     let metrics = program.limiter.metrics();
     assert_eq!((metrics.allowed, metrics.denied), (LIMIT, 1000 - LIMIT));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn both_servers_together_hold_no_more_places_than_there_are() {
+async fn both_servers_share_the_permits_exactly() {
     let limiter = Arc::new(Limiter::new(MemoryStorage::new()));
     limiter.add_rule(Rule::per_day("api", 1_000)).unwrap();
-    let places = limiter.concurrency("uploads", 3).unwrap();
-    let (gate, within) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let permits = limiter.concurrency("uploads", 3).unwrap();
+    let (gate, running) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
     let handler = {
-        let (gate, within) = (Arc::clone(&gate), Arc::clone(&within));
+        let (gate, running) = (Arc::clone(&gate), Arc::clone(&running));
         move || {
-            let (gate, within) = (Arc::clone(&gate), Arc::clone(&within));
+            let (gate, running) = (Arc::clone(&gate), Arc::clone(&running));
             async move {
-                within.fetch_add(1, SeqCst);
-                gate.acquire().await.expect("nobody closes it").forget();
+                running.fetch_add(1, SeqCst);
+                gate.acquire().await.expect("the semaphore is not closed").forget();
                 "hello"
             }
         }
     };
     let servers = [
-        Server::axum_with(layer_of(&limiter).concurrency(places.clone()), handler.clone()),
-        Server::actix_with(throttle_of(&limiter).concurrency(places.clone()), handler),
+        Server::axum_with(layer_of(&limiter).concurrency(permits.clone()), handler.clone()),
+        Server::actix_with(throttle_of(&limiter).concurrency(permits.clone()), handler),
     ];
-    let asking: Vec<_> = (0..12)
+    let requests: Vec<_> = (0..12)
         .map(|i| {
             let url = servers[i % 2].url();
             tokio::spawn(async move { status(&reqwest::Client::new(), &url).await })
         })
         .collect();
     until(|| limiter.metrics().denied == 9).await;
-    until(|| within.load(SeqCst) == 3).await;
-    assert_eq!(places.in_use("127.0.0.1").await.unwrap(), 3);
+    until(|| running.load(SeqCst) == 3).await;
+    assert_eq!(permits.in_use("127.0.0.1").await.unwrap(), 3);
     gate.add_permits(3);
-    let mut passed = 0;
-    for one in asking {
+    let mut allowed = 0;
+    for one in requests {
         match one.await.unwrap() {
-            200 => passed += 1,
+            200 => allowed += 1,
             other => assert_eq!(other, 429),
         }
     }
-    assert_eq!((passed, within.load(SeqCst)), (3, 3));
-    // A client may have read the whole body before the server has dropped it.
+    assert_eq!((allowed, running.load(SeqCst)), (3, 3));
+    // A client may have read the whole body before the server drops it.
     for _ in 0..500 {
-        if places.in_use("127.0.0.1").await.unwrap() == 0 {
+        if permits.in_use("127.0.0.1").await.unwrap() == 0 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("a place is lost");
+    panic!("a permit was not released");
 }
 
-async fn until(is_so: impl Fn() -> bool) {
+async fn until(holds: impl Fn() -> bool) {
     for _ in 0..1000 {
-        if is_so() {
+        if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it never is so");
+    panic!("the condition does not hold after 10 seconds");
 }

@@ -1,14 +1,14 @@
-//! The vectors of the conformance suite are what the exact model in `reference` answers.
+//! Checks that the test vectors match the exact model in `reference`.
 //!
-//! Where Python is missing, the test reports that it was skipped; so does `scripts/test`.
+//! If Python is not installed, the test reports that it is skipped, as does `scripts/test`.
 
 use std::{fs, path::Path, process::Command};
 
 #[test]
-fn the_vectors_in_the_repository_are_those_that_the_generator_writes() {
+fn the_test_vectors_match_the_generator() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = tempfile::tempdir().unwrap();
-    // -B leaves no compiled files behind.
+    // -B writes no bytecode files.
     let generator = Command::new("python3")
         .arg("-B")
         .arg(root.join("reference/generate.py"))

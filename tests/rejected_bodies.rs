@@ -1,5 +1,5 @@
-//! A client that uploads when its limit is used up reads 429, whatever it is and whatever stands in front, and
-//! takes no server away from others.
+//! Rejected uploads: every client receives the 429, also behind reverse proxies, and no proxy takes a server out of
+//! service.
 
 use std::process::Command;
 
@@ -23,7 +23,7 @@ use crate::{
 const UPLOADS: usize = 20;
 const LENGTH: usize = 2 * 1024 * 1024;
 
-/// What each of [`UPLOADS`] is answered with.
+/// Returns the same status for all [`UPLOADS`].
 fn all(status: u16) -> Vec<u16> {
     vec![status; UPLOADS]
 }
@@ -61,7 +61,7 @@ fn actix() -> Server {
 async fn used_up<const N: usize>(start: fn() -> Server) -> [Server; N] {
     let servers = [(); N].map(|()| start());
     for server in &servers {
-        assert_eq!(upload(&url(server), "a small one").await, 200);
+        assert_eq!(upload(&url(server), "a small body").await, 200);
     }
     servers
 }
@@ -70,7 +70,7 @@ fn url(server: &Server) -> String {
     format!("{}upload", server.url())
 }
 
-/// Uploads by reqwest over a connection of its own, and returns the status, or 0 where there is no response.
+/// Uploads by reqwest over a new connection, and returns the status, or 0 without a response.
 async fn upload(url: &str, body: impl Into<reqwest::Body>) -> u16 {
     let sent = reqwest::Client::new().post(url).body(body).send().await;
     sent.map_or(0, |response| response.status().as_u16())
@@ -114,7 +114,7 @@ async fn fetch_of_node_reads_every_rejection() {
 }
 
 #[tokio::test]
-async fn over_http_2_every_rejection_is_read_and_the_connection_goes_on() {
+async fn over_http_2_every_rejection_is_read_and_the_connection_stays_open() {
     let [server] = used_up(axum).await;
     let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
     for _ in 0..UPLOADS {
@@ -124,15 +124,15 @@ async fn over_http_2_every_rejection_is_read_and_the_connection_goes_on() {
     }
 }
 
-/// Uploads through a proxy; after each of them another client asks for what has no limit.
-async fn uploads_beside_others(proxy: &ReverseProxy) -> (Vec<u16>, Vec<u16>) {
-    let (mut rejected, mut innocent) = (Vec::new(), Vec::new());
+/// Uploads through a proxy; after each upload another client sends a request without a limit.
+async fn uploads_and_other_requests(proxy: &ReverseProxy) -> (Vec<u16>, Vec<u16>) {
+    let (mut rejected, mut others) = (Vec::new(), Vec::new());
     for _ in 0..UPLOADS {
         rejected.push(upload(&proxy.url("/upload"), vec![0; LENGTH]).await);
         let response = reqwest::get(proxy.url("/free")).await.unwrap();
-        innocent.push(response.status().as_u16());
+        others.push(response.status().as_u16());
     }
-    (rejected, innocent)
+    (rejected, others)
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn behind_nginx_every_rejection_is_read_and_no_server_is_taken_out() {
         let servers: [Server; 2] = used_up(start).await;
         for lines in ["", "proxy_http_version 1.1;", "proxy_request_buffering off;"] {
             let proxy = ReverseProxy::nginx(&servers, lines).await;
-            let answered = uploads_beside_others(&proxy).await;
+            let answered = uploads_and_other_requests(&proxy).await;
             assert_eq!(answered, (all(429), all(200)), "{}, {lines}", servers[0].name);
         }
     }
@@ -158,7 +158,7 @@ async fn behind_haproxy_every_rejection_is_read_and_no_server_is_taken_out() {
     for start in [axum, actix] {
         let servers: [Server; 2] = used_up(start).await;
         let proxy = ReverseProxy::haproxy(&servers).await;
-        let answered = uploads_beside_others(&proxy).await;
+        let answered = uploads_and_other_requests(&proxy).await;
         assert_eq!(answered, (all(429), all(200)), "{}", servers[0].name);
     }
 }

@@ -1,4 +1,4 @@
-//! nginx and HAProxy in front of the servers of a test; they end with their handles, and with the test's process.
+//! nginx and HAProxy in front of test servers. They stop when the handle is dropped or the test process ends.
 
 use std::{
     fs::{self, File},
@@ -13,10 +13,10 @@ use tokio::{net::TcpStream, time::sleep};
 
 use crate::servers::Server;
 
-/// Starts `$@`, and kills it when the pipe to the test closes.
+/// A shell script that starts `$@`, and kills it when the pipe to the test closes.
 const WATCHDOG: &str = r#""$@" & read -r _; kill -9 $!; wait"#;
 
-/// A process that passes requests on.
+/// A running reverse proxy.
 pub(crate) struct ReverseProxy {
     address: SocketAddr,
     watchdog: Child,
@@ -24,7 +24,7 @@ pub(crate) struct ReverseProxy {
 }
 
 impl ReverseProxy {
-    /// Starts nginx with two or more servers in an upstream, and with these lines at the server.
+    /// Starts nginx with the servers in an upstream, and with these directives in the location.
     pub(crate) async fn nginx(servers: &[Server], lines: &str) -> Self {
         Self::start(|folder, address| {
             let folder = folder.display();
@@ -89,12 +89,12 @@ impl ReverseProxy {
             .spawn()
             .unwrap();
         let proxy = Self { address, watchdog, _folder: folder };
-        let begun = Instant::now();
+        let start = Instant::now();
         while TcpStream::connect(address).await.is_err() {
             let log = fs::read_to_string(&log).unwrap_or_default();
             assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "{command:?} does not listen: {log}"
+                start.elapsed() < Duration::from_secs(20),
+                "{command:?} does not listen after 20 seconds: {log}"
             );
             sleep(Duration::from_millis(10)).await;
         }

@@ -1,4 +1,4 @@
-//! An Axum server and one of Actix on loopback, which stop when they are dropped.
+//! Axum and Actix servers on loopback, which stop when they are dropped.
 
 use std::{
     future::Future,
@@ -10,12 +10,12 @@ use std::{
 use axum::{Router, routing::get};
 use ratethrottle::{RateThrottle, RateThrottleLayer};
 
-/// Answers every `GET /`.
+/// Responds to every request.
 pub(crate) async fn hello() -> &'static str {
     "hello"
 }
 
-/// Is a server in a thread of its own.
+/// A server in its own thread.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
@@ -85,7 +85,7 @@ impl Server {
             System::new().block_on(async {
                 let app = move || App::new().configure(configure.clone());
                 let server = HttpServer::new(app).workers(2).disable_signals();
-                let server = server.h1_allow_half_closed(false); // who is gone is noticed
+                let server = server.h1_allow_half_closed(false); // detects clients that disconnect
                 let server = server.shutdown_timeout(0).listen(listener).unwrap().run();
                 sender.send(server.handle()).unwrap();
                 server.await.unwrap();

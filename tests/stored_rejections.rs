@@ -1,4 +1,4 @@
-//! A cache in front stores no rejection, and serves none to another client.
+//! A shared cache does not store rejections, and does not serve them to other clients.
 
 use axum::{Router, routing::get};
 use ratethrottle::{Header, Limiter, MemoryStorage, RateThrottle, RateThrottleLayer, Rule};
@@ -9,7 +9,7 @@ use crate::{
     servers::{Server, hello},
 };
 
-/// Returns a limiter that allows one request of each key.
+/// Creates a limiter that allows one request per key.
 fn limiter() -> Limiter {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("api", 1)).unwrap();
@@ -34,7 +34,7 @@ async fn status(url: &str, key: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn nginx_that_stores_any_response_serves_one_client_s_rejection_to_no_other() {
+async fn a_caching_nginx_serves_no_rejection_to_another_client() {
     if !has("nginx") {
         return;
     }
@@ -47,7 +47,7 @@ async fn nginx_that_stores_any_response_serves_one_client_s_rejection_to_no_othe
         let page = proxy.url("/page");
         assert_eq!(status(&page, "a").await, 429, "{name}");
         assert_eq!(status(&page, "b").await, 200, "{name}");
-        assert_eq!(status(&page, "a").await, 200, "{name}: the page is stored");
+        assert_eq!(status(&page, "a").await, 200, "{name}: the page must come from the cache");
         let without_key = reqwest::get(proxy.url("/fresh")).await.unwrap().status();
         assert_eq!(without_key, 400, "{name}");
         assert_eq!(status(&proxy.url("/fresh"), "c").await, 200, "{name}");

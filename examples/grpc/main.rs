@@ -1,6 +1,6 @@
-//! A gRPC service that refuses in gRPC's own words, and a client that comes back when it was told to.
+//! A gRPC service that rejects calls with `RESOURCE_EXHAUSTED`, and a client that respects `RetryInfo`.
 //!
-//! `cargo run --features grpc --example grpc` serves on 127.0.0.1:3000, and calls itself for a while.
+//! `cargo run --features grpc --example grpc` serves on 127.0.0.1:3000, and sends some calls to itself.
 
 mod greeter;
 
@@ -31,13 +31,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut client = GreeterClient::connect(address).await?;
     for n in 1..=8 {
-        println!("{n}: {}", hello_patiently(&mut client, "k-42").await?);
+        println!("{n}: {}", hello_with_retry(&mut client, "k-42").await?);
     }
     server.await??;
     Ok(())
 }
 
-/// Five calls at once, then two a second.
+/// Returns the rule: two calls per second, with a burst of five.
 fn rule() -> Rule {
     Rule::per_second("calls", 2).algorithm(Algorithm::TokenBucket).burst(5)
 }
@@ -48,11 +48,11 @@ fn limiter() -> Result<Limiter, ratethrottle::Error> {
     Ok(limiter)
 }
 
-/// Tells callers apart by their metadata, those without a key by their address.
+/// Limits callers by the API key in their metadata, and callers without a key by address.
 fn layer(limiter: &Limiter) -> Result<RateThrottleLayer, Box<dyn Error>> {
     let layer = RateThrottleLayer::new(limiter)
         .key(Header::new("x-api-key").missing(OnMissing::ClientIp(ClientIp::new())))
-        // Where tonic leaves the address of the connection.
+        // Tonic stores the peer address in this extension.
         .peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr())
         .exempt_grpc_health()
         .exempt_grpc_reflection()
@@ -69,24 +69,24 @@ async fn serve(
     server.serve_with_incoming(incoming).await
 }
 
-/// Comes back for as long as the server says when.
-async fn hello_patiently(client: &mut GreeterClient, api_key: &str) -> Result<String, Status> {
+/// Retries as long as the server returns a delay.
+async fn hello_with_retry(client: &mut GreeterClient, api_key: &str) -> Result<String, Status> {
     loop {
-        let refused = match hello(client, api_key).await {
+        let rejected = match hello(client, api_key).await {
             Err(status) if status.code() == Code::ResourceExhausted => status,
-            answer => return answer,
+            result => return result,
         };
-        let Some(wait) = refused.get_details_retry_info().and_then(|info| info.retry_delay) else {
-            return Err(refused); // no wait helps
+        let Some(wait) = rejected.get_details_retry_info().and_then(|info| info.retry_delay) else {
+            return Err(rejected); // the call can never be allowed
         };
-        println!("   {}", refused.message());
+        println!("   {}", rejected.message());
         tokio::time::sleep(wait).await;
     }
 }
 
 async fn hello(client: &mut GreeterClient, api_key: &str) -> Result<String, Status> {
     let mut request = Request::new("you".to_owned());
-    let api_key = api_key.parse().map_err(|_| Status::invalid_argument("no such key"))?;
+    let api_key = api_key.parse().map_err(|_| Status::invalid_argument("invalid API key"))?;
     request.metadata_mut().insert("x-api-key", api_key);
     client.hello(request).await
 }
@@ -111,7 +111,7 @@ mod tests {
         address
     }
 
-    fn standing_still() -> (ManualClock, Limiter) {
+    fn with_manual_clock() -> (ManualClock, Limiter) {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600));
         let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
         limiter.add_rule(rule()).unwrap();
@@ -119,16 +119,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_sixth_call_is_resource_exhausted_and_passes_after_what_retry_info_says() {
-        let (clock, limiter) = standing_still();
+    async fn the_sixth_call_is_resource_exhausted_and_allowed_after_retry_info() {
+        let (clock, limiter) = with_manual_clock();
         let mut client = GreeterClient::connect(start(&limiter).await).await.unwrap();
         for _ in 0..5 {
             assert_eq!(hello(&mut client, "a").await.unwrap(), "hello you");
         }
-        let refused = hello(&mut client, "a").await.unwrap_err();
-        assert_eq!(refused.code(), Code::ResourceExhausted);
-        assert_eq!(refused.message(), r#"the limit "calls" is used up; retry in 500ms"#);
-        let wait = refused.get_details_retry_info().unwrap().retry_delay.unwrap();
+        let rejected = hello(&mut client, "a").await.unwrap_err();
+        assert_eq!(rejected.code(), Code::ResourceExhausted);
+        assert_eq!(rejected.message(), r#"the limit "calls" is used up; retry in 500ms"#);
+        let wait = rejected.get_details_retry_info().unwrap().retry_delay.unwrap();
         assert_eq!(wait, Duration::from_millis(500));
         hello(&mut client, "b").await.unwrap();
 
@@ -138,15 +138,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_without_a_key_are_told_apart_by_their_address_and_health_checks_pass() {
-        let (_, limiter) = standing_still();
+    async fn callers_without_a_key_are_limited_by_address_and_health_checks_are_exempt() {
+        let (_, limiter) = with_manual_clock();
         let address = start(&limiter).await;
         let mut client = GreeterClient::connect(address).await.unwrap();
-        let mut anybody = async || client.hello(Request::new("you".to_owned())).await;
+        let mut anonymous = async || client.hello(Request::new("you".to_owned())).await;
         for _ in 0..5 {
-            anybody().await.unwrap();
+            anonymous().await.unwrap();
         }
-        assert_eq!(anybody().await.unwrap_err().code(), Code::ResourceExhausted);
+        assert_eq!(anonymous().await.unwrap_err().code(), Code::ResourceExhausted);
         let mut health = HealthClient::new(channel(address).await.unwrap());
         for _ in 0..9 {
             health.check(HealthCheckRequest::default()).await.unwrap();
@@ -154,10 +154,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_patient_client_is_answered_in_the_end() {
+    async fn a_client_that_retries_is_allowed() {
         let mut client = GreeterClient::connect(start(&limiter().unwrap()).await).await.unwrap();
         for _ in 0..6 {
-            assert_eq!(hello_patiently(&mut client, "k").await.unwrap(), "hello you");
+            assert_eq!(hello_with_retry(&mut client, "k").await.unwrap(), "hello you");
         }
     }
 }

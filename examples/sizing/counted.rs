@@ -1,4 +1,4 @@
-//! The storage that the fleet shares: memory that counts its calls, and that may be far away.
+//! The storage that the fleet shares: memory with a counter of calls and a simulated round trip.
 
 use std::{
     sync::{
@@ -14,42 +14,42 @@ use ratethrottle::{
     storage::{AtomicStorage, ChargeRequest, Refund, Reply, Scope, Wrapper},
 };
 
-/// Counts what is asked of it; clones share the counts.
+/// A storage that counts its calls; clones share the counter.
 #[derive(Clone)]
 pub(crate) struct Counted {
     memory: Arc<dyn AtomicStorage>,
     calls: Arc<AtomicU64>,
-    /// How long a call is on its way there, and as long on its way back.
-    way: Duration,
+    /// The latency in each direction.
+    latency: Duration,
 }
 
 impl Counted {
-    /// Begins with a storage that is empty, a round trip away.
+    /// Creates an empty storage with a round trip time.
     pub(crate) fn new(round_trip: Duration) -> Self {
         let memory = Arc::new(MemoryStorage::new()).atomic();
-        Self { memory, calls: Arc::default(), way: round_trip / 2 }
+        Self { memory, calls: Arc::default(), latency: round_trip / 2 }
     }
 
-    /// Returns how many calls there were.
+    /// Returns the number of calls.
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Relaxed)
     }
 
     fn count(&self) -> bool {
         self.calls.fetch_add(1, Relaxed);
-        self.way.is_zero()
+        self.latency.is_zero()
     }
 
     fn later<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn AtomicStorage) -> Reply<T> + Send + 'static,
     ) -> Reply<T> {
-        let (memory, way) = (Arc::clone(&self.memory), self.way);
+        let (memory, latency) = (Arc::clone(&self.memory), self.latency);
         Reply::pending(async move {
-            tokio::time::sleep(way).await;
-            let answer = call(&*memory).await;
-            tokio::time::sleep(way).await;
-            answer
+            tokio::time::sleep(latency).await;
+            let output = call(&*memory).await;
+            tokio::time::sleep(latency).await;
+            output
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A fleet of servers under one limit: the limiter's own code, on a clock that the program moves.
+//! The simulation: a fleet of servers with one limit. It runs the code of the limiter with a manual clock.
 
 use std::{
     collections::BTreeMap,
@@ -22,55 +22,55 @@ use tokio::runtime;
 
 use crate::counted::Counted;
 
-/// Says what is simulated: one key, which all servers are asked for.
+/// The parameters of a simulation. All requests have the same key.
 #[derive(Copy, Clone, PartialEq, Debug)]
 pub(crate) struct Setting {
     pub(crate) algorithm: Algorithm,
     pub(crate) servers: u64,
-    /// How many percent of the limit the servers may hold in leases; none where each request asks.
+    /// The share of the limit that leases may hold, in percent. Without leases each request calls the storage.
     pub(crate) percent: Option<f64>,
     pub(crate) limit: u64,
-    /// In seconds.
+    /// The window, in seconds.
     pub(crate) window: u64,
-    /// Requests a second, all servers together.
+    /// The requests per second to all servers.
     pub(crate) demand: u64,
-    /// Whether half of the requests come to a tenth of the servers.
+    /// Whether a tenth of the servers gets half of the requests.
     pub(crate) skewed: bool,
     pub(crate) round_trip: Duration,
-    /// How many windows are measured, after one in which the servers learn their rates; where the storage is
-    /// far away that one is, too.
+    /// The number of measured windows. One window precedes them, in which the servers estimate their rates; with a
+    /// remote storage it is measured, too.
     pub(crate) windows: u64,
 }
 
-/// What a fleet did, and what one server would have done that counts each request.
+/// The results of a fleet, and of a single exact server for comparison.
 #[derive(Copy, Clone, Default, PartialEq, Debug)]
-pub(crate) struct Seen {
-    pub(crate) asked: u64,
-    pub(crate) admitted: u64,
+pub(crate) struct Results {
+    pub(crate) requests: u64,
+    pub(crate) allowed: u64,
     pub(crate) exact: u64,
-    /// Calls of the storage.
+    /// The calls to the storage.
     pub(crate) calls: u64,
-    /// Batches that were taken, and the permits in them.
+    /// The batches that leases fetched, and the permits in them.
     pub(crate) batches: u64,
     pub(crate) taken: u64,
-    /// Requests that waited for a storage that is far away.
+    /// The requests that waited for a remote storage.
     pub(crate) waited: u64,
 }
 
 impl Setting {
-    /// Returns how much each server may hold.
+    /// Returns the most permits that each server may hold.
     pub(crate) fn allowance(&self) -> u64 {
         self.percent
             .map_or(0, |percent| LeaseBudget::percent(percent).of(self.limit) / self.servers)
     }
 
-    /// Returns whether answers come later, so that all is counted from the beginning on.
-    fn is_far(&self) -> bool {
+    /// Returns whether the storage is remote, so that all windows are measured.
+    fn is_remote(&self) -> bool {
         !self.round_trip.is_zero()
     }
 
     fn seconds(&self) -> f64 {
-        ((self.windows + u64::from(self.is_far())) * self.window) as f64
+        ((self.windows + u64::from(self.is_remote())) * self.window) as f64
     }
 
     fn rule(&self) -> Rule {
@@ -79,22 +79,22 @@ impl Setting {
     }
 }
 
-impl Seen {
-    /// Returns calls of the storage in a second.
-    pub(crate) fn calls_a_second(&self, setting: &Setting) -> f64 {
+impl Results {
+    /// Returns the calls to the storage per second.
+    pub(crate) fn calls_per_second(&self, setting: &Setting) -> f64 {
         self.calls as f64 / setting.seconds()
     }
 
-    /// Returns the share of what one server would have admitted that the fleet refused, in percent.
-    pub(crate) fn refused_early(&self) -> f64 {
-        let early = self.exact.saturating_sub(self.admitted);
+    /// Returns the percentage of requests that the fleet rejected although the exact server allowed them.
+    pub(crate) fn rejected_early(&self) -> f64 {
+        let early = self.exact.saturating_sub(self.allowed);
         if self.exact == 0 { 0.0 } else { 100.0 * early as f64 / self.exact as f64 }
     }
 
     fn since(self, before: Self) -> Self {
         Self {
-            asked: self.asked - before.asked,
-            admitted: self.admitted - before.admitted,
+            requests: self.requests - before.requests,
+            allowed: self.allowed - before.allowed,
             exact: self.exact - before.exact,
             calls: self.calls - before.calls,
             batches: self.batches - before.batches,
@@ -108,63 +108,67 @@ struct Fleet {
     servers: Vec<(Limiter, Option<Leases>)>,
     storage: Counted,
     clock: ManualClock,
-    /// One server that counts each request, and one that is asked for what the fleet admits.
+    /// An exact server, and a server that checks only the requests that the fleet allowed.
     exact: Limiter,
     bound: Limiter,
-    asked: u64,
+    requests: u64,
     exactly: u64,
-    admitted: Arc<AtomicU64>,
-    /// How much was admitted of each window, by when the storage says that it began.
+    allowed: Arc<AtomicU64>,
+    /// The number of allowed requests by the window that the storage charged.
     windows: Arc<Mutex<BTreeMap<Option<Micros>, u64>>>,
     waited: Arc<AtomicU64>,
 }
 
-/// Simulates a fleet. It is an error if that admits one request more than one server would; where the
-/// storage is far away, and answers come later, more than the limit of what a window was charged.
-pub(crate) fn run(setting: &Setting, seed: u64) -> Result<Seen, Box<dyn Error>> {
-    // Time stands still while anything runs, and goes on when all wait for it.
+/// Simulates a fleet.
+///
+/// # Errors
+///
+/// Returns an error if the fleet allows more than a single server would, or with a remote storage, if a window is
+/// charged more than the limit.
+pub(crate) fn run(setting: &Setting, seed: u64) -> Result<Results, Box<dyn Error>> {
+    // Paused time advances only while all tasks are idle.
     let paused = runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     paused.block_on(simulate(setting, seed))
 }
 
-async fn simulate(setting: &Setting, seed: u64) -> Result<Seen, Box<dyn Error>> {
+async fn simulate(setting: &Setting, seed: u64) -> Result<Results, Box<dyn Error>> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut fleet = Fleet::new(setting)?;
     let second = 1_000_000;
     let window = setting.window * second;
-    let start = 1_767_225_600 * second; // a window begins
-    let mut before = Seen::default();
+    let start = 1_767_225_600 * second; // the start of a window
+    let mut before = Results::default();
     for tick in 0..(setting.windows + 1) * window / 1_000 {
-        if tick * 1_000 == window && !setting.is_far() {
-            before = fleet.seen();
+        if tick * 1_000 == window && !setting.is_remote() {
+            before = fleet.results();
         }
         for at in tick * 1_000..(tick + 1) * 1_000 {
             if random.u64(..second) >= setting.demand {
                 continue;
             }
             fleet.clock.set(Micros::new(start + at).to_system_time());
-            let server = whose(setting, &mut random);
-            match setting.is_far() {
-                true => fleet.ask_far(server)?,
-                false => fleet.ask(server)?,
+            let server = pick_server(setting, &mut random);
+            match setting.is_remote() {
+                true => fleet.send_remote(server)?,
+                false => fleet.send(server)?,
             }
         }
         fleet.clock.set(Micros::new(start + (tick + 1) * 1_000).to_system_time());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    tokio::time::sleep(10 * setting.round_trip).await; // what is on its way is answered
-    let seen = fleet.seen().since(before);
-    fleet.bound(setting.limit)?;
+    tokio::time::sleep(10 * setting.round_trip).await; // completes the calls in flight
+    let results = fleet.results().since(before);
+    fleet.check_windows(setting.limit)?;
     for (_, leases) in &fleet.servers {
         if let Some(leases) = leases {
             leases.close().await;
         }
     }
-    Ok(seen)
+    Ok(results)
 }
 
-/// Says to which server a request comes.
-fn whose(setting: &Setting, random: &mut fastrand::Rng) -> usize {
+/// Picks a server for a request.
+fn pick_server(setting: &Setting, random: &mut fastrand::Rng) -> usize {
     let busy = setting.servers.div_ceil(10);
     let of = if setting.skewed && random.bool() { busy } else { setting.servers };
     random.usize(..usize::try_from(of).unwrap_or(usize::MAX))
@@ -194,41 +198,41 @@ impl Fleet {
         };
         let servers = (0..setting.servers).map(server).collect::<Result<_, _>>()?;
         let (exact, bound) = (alone()?, alone()?);
-        let (asked, exactly, admitted, windows, waited) = Default::default();
+        let (requests, exactly, allowed, windows, waited) = Default::default();
         Ok(Self {
             servers,
             storage,
             clock,
             exact,
             bound,
-            asked,
+            requests,
             exactly,
-            admitted,
+            allowed,
             windows,
             waited,
         })
     }
 
-    /// Sends a request to a server whose storage answers at once.
-    fn ask(&mut self, server: usize) -> Result<(), Box<dyn Error>> {
+    /// Sends a request to a server whose storage replies at once.
+    fn send(&mut self, server: usize) -> Result<(), Box<dyn Error>> {
         self.compare()?;
         if at_once(self.servers[server].0.check("key", "hot"))?.is_allowed() {
-            self.admitted.fetch_add(1, Relaxed);
+            self.allowed.fetch_add(1, Relaxed);
             if !at_once(self.bound.check("key", "hot"))?.is_allowed() {
-                return Err("more was admitted than the rule allows".into());
+                return Err("the fleet allowed more than the rule allows".into());
             }
         }
         Ok(())
     }
 
-    /// Sends a request to a server whose storage is far away.
-    fn ask_far(&mut self, server: usize) -> Result<(), Box<dyn Error>> {
+    /// Sends a request to a server with a remote storage.
+    fn send_remote(&mut self, server: usize) -> Result<(), Box<dyn Error>> {
         self.compare()?;
         let limiter = self.servers[server].0.clone();
-        let (admitted, windows) = (Arc::clone(&self.admitted), Arc::clone(&self.windows));
-        let note = move |decision: Decision| {
+        let (allowed, windows) = (Arc::clone(&self.allowed), Arc::clone(&self.windows));
+        let record = move |decision: Decision| {
             if decision.is_allowed() {
-                admitted.fetch_add(1, Relaxed);
+                allowed.fetch_add(1, Relaxed);
                 let window = decision.receipt().map(|receipt| receipt.charged_at());
                 let mut windows = windows.lock().unwrap_or_else(PoisonError::into_inner);
                 *windows.entry(window).or_default() += 1;
@@ -237,58 +241,58 @@ impl Fleet {
         let mut check = Box::pin(async move { limiter.check("key", "hot").await });
         let first = check.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(decision) = first {
-            note(decision?);
+            record(decision?);
             return Ok(());
         }
         self.waited.fetch_add(1, Relaxed);
         tokio::spawn(async move {
             if let Ok(decision) = check.await {
-                note(decision);
+                record(decision);
             }
         });
         Ok(())
     }
 
-    /// Returns an error if more was admitted of a window than the limit.
-    fn bound(&self, limit: u64) -> Result<(), Box<dyn Error>> {
+    /// Returns an error if a window was charged more than the limit.
+    fn check_windows(&self, limit: u64) -> Result<(), Box<dyn Error>> {
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         match windows.iter().find(|(window, count)| window.is_none() || **count > limit) {
-            Some(more) => Err(format!("more was admitted than the limit: {more:?}").into()),
+            Some(more) => Err(format!("a window was charged more than the limit: {more:?}").into()),
             None => Ok(()),
         }
     }
 
     fn compare(&mut self) -> Result<(), Box<dyn Error>> {
-        self.asked += 1;
+        self.requests += 1;
         let exact = at_once(self.exact.check("key", "hot"))?;
         self.exactly += u64::from(exact.is_allowed());
         Ok(())
     }
 
-    fn seen(&self) -> Seen {
-        let mut seen = Seen {
-            asked: self.asked,
-            admitted: self.admitted.load(Relaxed),
+    fn results(&self) -> Results {
+        let mut results = Results {
+            requests: self.requests,
+            allowed: self.allowed.load(Relaxed),
             exact: self.exactly,
             calls: self.storage.calls(),
             waited: self.waited.load(Relaxed),
-            ..Seen::default()
+            ..Results::default()
         };
         for (_, leases) in &self.servers {
-            let Some(figures) = leases.as_ref().map(Leases::stats) else { continue };
-            seen.batches += figures.fetched;
-            seen.taken += figures.taken;
+            let Some(stats) = leases.as_ref().map(Leases::stats) else { continue };
+            results.batches += stats.fetched;
+            results.taken += stats.taken;
         }
-        seen
+        results
     }
 }
 
-/// Returns the answer of a storage that answers at once.
+/// Returns the decision of a storage that replies at once.
 fn at_once(
     check: impl Future<Output = Result<Decision, ratethrottle::Error>>,
 ) -> Result<Decision, Box<dyn Error>> {
     match pin!(check).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => Ok(answer?),
-        Poll::Pending => Err("memory did not answer at once".into()),
+        Poll::Ready(decision) => Ok(decision?),
+        Poll::Pending => Err("the storage in memory did not reply at once".into()),
     }
 }

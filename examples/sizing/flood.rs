@@ -1,6 +1,6 @@
-//! A client that is denied and goes on: what that costs the storage, with denials at hand.
+//! The load of a storage under a flood of denied requests, with a denial cache.
 //!
-//! They go by the machine's own clock, so that this takes its time and is no part of the simulation.
+//! The denial cache uses the real clock, so the flood runs in real time and is not a part of the simulation.
 
 use std::{
     error::Error,
@@ -11,17 +11,17 @@ use ratethrottle::{Algorithm, Limiter, Rule, resilience::DenialCache};
 
 use crate::counted::Counted;
 
-/// What a flood cost.
+/// The result of a flood.
 pub(crate) struct Flood {
     pub(crate) requests: u64,
     pub(crate) calls: u64,
     pub(crate) took: Duration,
 }
 
-/// Asks servers in turn, as fast as they answer, for a key whose limit is used up.
+/// Sends requests to servers as fast as they respond, for a key whose limit is used up.
 pub(crate) async fn flood(servers: usize, span: Duration) -> Result<Flood, Box<dyn Error>> {
     let storage = Counted::new(Duration::ZERO);
-    // Its window is not over before the year is.
+    // A window that does not end during the test.
     let rule = Rule::new("client", 1, Duration::from_secs(365 * 86_400));
     let rule = rule.algorithm(Algorithm::TokenBucket);
     let server = |_| -> Result<Limiter, ratethrottle::Error> {
@@ -31,7 +31,7 @@ pub(crate) async fn flood(servers: usize, span: Duration) -> Result<Flood, Box<d
     };
     let servers = (0..servers).map(server).collect::<Result<Vec<_>, _>>()?;
     for server in &servers {
-        server.check("key", "client").await?; // the first one takes all there is
+        server.check("key", "client").await?; // the first check uses up the limit
     }
     let (before, began) = (storage.calls(), Instant::now());
     let mut requests = 0;
@@ -39,7 +39,7 @@ pub(crate) async fn flood(servers: usize, span: Duration) -> Result<Flood, Box<d
         for server in &servers {
             requests += 1;
             if server.check("key", "client").await?.is_allowed() {
-                return Err("one was admitted".into());
+                return Err("a request was allowed".into());
             }
         }
     }
@@ -51,13 +51,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_server_asks_twice_a_second_however_many_requests_there_are() {
+    async fn each_server_calls_the_storage_twice_per_second_at_any_load() {
         let servers = 20;
         let flood = flood(servers, Duration::from_millis(1_100)).await.unwrap();
         let halves = u64::try_from(flood.took.as_millis() / 500).unwrap();
         let most = (halves + 2) * servers as u64;
         assert!(flood.calls <= most, "{} calls in {:?}", flood.calls, flood.took);
-        assert!(flood.calls >= servers as u64, "it is asked whether anything changed");
+        assert!(flood.calls >= servers as u64, "each server must check for changes");
         assert!(flood.requests > 10 * flood.calls, "{} requests", flood.requests);
     }
 }

@@ -1,16 +1,17 @@
-//! Simulates servers that share a limit by leases: how often they call the storage, and what they refuse too
-//! early, against their number and the size of their batches.
+//! Simulates servers that share a limit by leases.
 //!
-//! `cargo run --release -p examples --features sizing --example sizing` takes half a minute and 3 GB for the
-//! fleets of 10,000. It writes what it saw to `docs/pictures/sizing.csv`, draws it in
+//! The results are the calls to the storage and the early rejections, by number of servers and by batch size.
+//!
+//! `cargo run --release -p examples --features sizing --example sizing` takes half a minute, and 3 GB for the
+//! fleets of 10,000 servers. It writes the results to `docs/pictures/sizing.csv`, draws
 //! `docs/pictures/sizing_*.svg`, and prints the tables of `docs/sizing.md`.
 //!
-//! With the argument `flood` it lets a client that is denied flood servers with denials at hand, for 16 s,
-//! and writes nothing.
+//! With the argument `flood`, a denied client floods servers with denial caches for 16 s, and the program writes no
+//! files.
 //!
-//! The servers are the limiter's own code: each has its `Leases`, all have one storage, in memory, which
-//! counts its calls. Time is a clock that the program moves; in each microsecond comes a request or none,
-//! and each goes to a server at random, all by a seed. So two runs see the same.
+//! The servers run the code of the limiter. Each has its own `Leases`, and all share one storage in memory that
+//! counts its calls. The clock is manual. Each microsecond has at most one request, which goes to a random server.
+//! The random numbers have a fixed seed, so that all runs give the same results.
 
 mod counted;
 mod fleet;
@@ -33,7 +34,7 @@ use std::{
 use ratethrottle::Algorithm;
 
 use self::{
-    fleet::{Seen, Setting, run},
+    fleet::{Results, Setting, run},
     flood::flood,
     tables::{tables, to_csv},
 };
@@ -46,8 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return floods();
     }
     let settings = settings();
-    let seen = run_all(&settings)?;
-    let rows: Vec<_> = settings.into_iter().zip(seen).collect();
+    let results = run_all(&settings)?;
+    let rows: Vec<_> = settings.into_iter().zip(results).collect();
     fs::write(path("sizing.csv"), to_csv(&rows)?)?;
     for (name, svg) in plot::pictures(&rows)? {
         fs::write(path(name), svg)?;
@@ -57,14 +58,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Floods servers by one client that is denied.
+/// Floods servers with requests of a denied client.
 fn floods() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     for servers in [1, 10, 100, 1_000] {
         let flood = runtime.block_on(flood(servers, Duration::from_secs(4)))?;
         let seconds = flood.took.as_secs_f64();
         let (requests, calls) = (flood.requests as f64 / seconds, flood.calls as f64 / seconds);
-        println!("{servers} servers: {requests:.0} requests and {calls:.0} calls a second");
+        println!("{servers} servers: {requests:.0} requests and {calls:.0} calls per second");
     }
     Ok(())
 }
@@ -73,7 +74,7 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures")).join(name)
 }
 
-/// What is drawn: one key whose limit is 400,000 a second, and a fifth more requests.
+/// Returns a setting of the pictures: a limit of 400,000 per second, and a fifth more requests.
 pub(crate) fn of_fleets(servers: u64, percent: f64) -> Setting {
     Setting {
         algorithm: Algorithm::SlidingWindowCounter,
@@ -88,7 +89,7 @@ pub(crate) fn of_fleets(servers: u64, percent: f64) -> Setting {
     }
 }
 
-/// What the tables have: one key whose limit is 10,000 a second.
+/// Returns a setting of the tables: a limit of 10,000 per second, and a load in percent.
 pub(crate) fn small(algorithm: Algorithm, servers: u64, load: u64) -> Setting {
     Setting { algorithm, limit: 10_000, demand: 100 * load, windows: 2, ..of_fleets(servers, 5.0) }
 }
@@ -96,7 +97,7 @@ pub(crate) fn small(algorithm: Algorithm, servers: u64, load: u64) -> Setting {
 fn settings() -> Vec<Setting> {
     let mut all = Vec::new();
     for servers in [1, 10, 30, 100, 300, 1_000, 3_000, 10_000] {
-        // Where none may hold two permits, each request asks, which many servers take long to show.
+        // Servers that may not hold two permits call the storage for each request, which is slow to simulate.
         let fleets = PERCENTS.map(|percent| of_fleets(servers, percent));
         all.extend(fleets.into_iter().filter(|of| servers <= 1_000 || of.allowance() >= 2));
     }
@@ -113,28 +114,28 @@ fn settings() -> Vec<Setting> {
         let round_trip = Duration::from_millis(millis);
         let counter = |load| small(Algorithm::SlidingWindowCounter, 10, load);
         for percent in [5.0, 20.0] {
-            let far = |load| Setting { round_trip, percent: Some(percent), ..counter(load) };
-            all.extend([80, 200].map(far));
+            let remote = |load| Setting { round_trip, percent: Some(percent), ..counter(load) };
+            all.extend([80, 200].map(remote));
         }
     }
     all
 }
 
-/// Runs all on as many threads as there are cores, the great fleets one after the other.
-fn run_all(settings: &[Setting]) -> Result<Vec<Seen>, Box<dyn Error>> {
+/// Runs all simulations on all cores, but the large fleets one at a time, to limit memory.
+fn run_all(settings: &[Setting]) -> Result<Vec<Results>, Box<dyn Error>> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
-    let great = Mutex::new(());
-    let seen = Mutex::new(vec![Err("not run".to_owned()); settings.len()]);
+    let large = Mutex::new(());
+    let results = Mutex::new(vec![Err("not run".to_owned()); settings.len()]);
     let work = || {
-        while let Some((place, setting)) = {
-            let place = next.fetch_add(1, Relaxed);
-            settings.get(place).map(|setting| (place, setting))
+        while let Some((i, setting)) = {
+            let i = next.fetch_add(1, Relaxed);
+            settings.get(i).map(|setting| (i, setting))
         } {
             let _alone = (setting.servers > 1_000)
-                .then(|| great.lock().unwrap_or_else(PoisonError::into_inner));
-            let answer = run(setting, SEED).map_err(|error| format!("{setting:?}: {error}"));
-            seen.lock().unwrap_or_else(PoisonError::into_inner)[place] = answer;
+                .then(|| large.lock().unwrap_or_else(PoisonError::into_inner));
+            let result = run(setting, SEED).map_err(|error| format!("{setting:?}: {error}"));
+            results.lock().unwrap_or_else(PoisonError::into_inner)[i] = result;
         }
     };
     thread::scope(|scope| {
@@ -142,81 +143,85 @@ fn run_all(settings: &[Setting]) -> Result<Vec<Seen>, Box<dyn Error>> {
             scope.spawn(work);
         }
     });
-    let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(seen.into_iter().collect::<Result<_, _>>()?)
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(results.into_iter().collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{tables::from_csv, *};
 
-    fn kept() -> Vec<(Setting, Seen)> {
+    fn stored() -> Vec<(Setting, Results)> {
         from_csv(&fs::read_to_string(path("sizing.csv")).unwrap()).unwrap()
     }
 
     #[test]
-    fn the_pictures_in_the_guide_are_those_of_the_figures_beside_them() {
-        let rows = kept();
+    fn the_pictures_in_the_guide_match_the_stored_results() {
+        let rows = stored();
         let settings: Vec<_> = rows.iter().map(|(setting, _)| *setting).collect();
         assert_eq!(settings, super::settings());
         for (name, svg) in plot::pictures(&rows).unwrap() {
-            let kept = fs::read_to_string(path(name)).unwrap();
-            assert!(kept == svg, "{name}: run the example `sizing`");
+            let stored = fs::read_to_string(path(name)).unwrap();
+            assert!(stored == svg, "{name}: run the example `sizing`");
         }
     }
 
     #[test]
-    fn the_tables_in_the_guide_are_those_of_the_figures() {
+    fn the_tables_in_the_guide_match_the_stored_results() {
         let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sizing.md");
         let guide = fs::read_to_string(guide).unwrap();
-        for table in tables(&kept()).unwrap().split("\n\n") {
-            assert!(guide.contains(table.trim()), "docs/sizing.md has not:\n{table}");
+        for table in tables(&stored()).unwrap().split("\n\n") {
+            assert!(guide.contains(table.trim()), "docs/sizing.md must contain:\n{table}");
         }
     }
 
     #[test]
-    fn the_small_fleets_do_today_what_the_figures_say() {
-        let far =
+    fn small_fleets_reproduce_the_stored_results() {
+        let slow =
             |of: &Setting| !of.round_trip.is_zero() && of.round_trip != Duration::from_millis(80);
-        let small = |of: &Setting| of.limit <= 10_000 && !far(of);
-        for (setting, seen) in kept().into_iter().filter(|(of, _)| small(of)) {
-            assert_eq!(run(&setting, SEED).unwrap(), seen, "{setting:?}: run the example `sizing`");
+        let small = |of: &Setting| of.limit <= 10_000 && !slow(of);
+        for (setting, results) in stored().into_iter().filter(|(of, _)| small(of)) {
+            assert_eq!(
+                run(&setting, SEED).unwrap(),
+                results,
+                "{setting:?}: run the example `sizing`"
+            );
         }
     }
 
     #[test]
-    fn what_is_refused_too_early_is_within_the_accuracy_and_no_request_costs_more_than_a_call() {
-        for (setting, seen) in kept() {
+    fn early_rejections_are_within_the_lease_budget_and_a_request_needs_at_most_one_call() {
+        for (setting, results) in stored() {
             let percent = setting.percent.unwrap();
-            assert!(seen.refused_early() <= percent, "{setting:?}: {seen:?}");
+            assert!(results.rejected_early() <= percent, "{setting:?}: {results:?}");
             if setting.round_trip.is_zero() {
-                assert!(seen.calls <= seen.asked, "{setting:?}: {seen:?}");
+                assert!(results.calls <= results.requests, "{setting:?}: {results:?}");
             }
         }
     }
 
     #[test]
-    fn below_the_limit_a_call_brings_half_of_what_a_server_may_hold_and_one_more() {
+    fn below_the_limit_a_call_fetches_half_of_the_allowance_and_one_more() {
         for (servers, percent) in [(1, 2.0), (10, 5.0), (10, 20.0), (50, 5.0)] {
             let setting = Setting {
                 percent: Some(percent),
                 ..super::small(Algorithm::FixedWindow, servers, 80)
             };
-            let seen = run(&setting, 2).unwrap();
+            let results = run(&setting, 2).unwrap();
             let calls = setting.demand as f64 / (setting.allowance() / 2 + 1) as f64;
-            let measured = seen.calls_a_second(&setting);
+            let measured = results.calls_per_second(&setting);
             assert!((0.75..1.25).contains(&(measured / calls)), "{measured} {calls} {setting:?}");
-            assert_eq!(seen.admitted, seen.asked);
+            assert_eq!(results.allowed, results.requests);
         }
     }
 
     #[test]
-    fn no_fleet_admits_more_than_the_rule_allows() {
+    fn no_fleet_allows_more_than_the_rule() {
         let algorithms =
             [Algorithm::FixedWindow, Algorithm::SlidingWindowCounter, Algorithm::TokenBucket];
         for (seed, algorithm) in algorithms.into_iter().enumerate() {
             let setting = Setting { percent: Some(20.0), ..super::small(algorithm, 10, 120) };
-            run(&setting, seed as u64).unwrap(); // it is an error
+            run(&setting, seed as u64).unwrap(); // returns an error if it does
             let round_trip = Duration::from_millis(20);
             if algorithm != Algorithm::TokenBucket {
                 run(&Setting { round_trip, ..setting }, seed as u64).unwrap();
@@ -225,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn another_seed_sees_nearly_the_same() {
+    fn another_seed_gives_similar_results() {
         let setting = super::small(Algorithm::TokenBucket, 10, 200);
         let (one, two) = (run(&setting, 3).unwrap(), run(&setting, 4).unwrap());
         assert_ne!(one, two);

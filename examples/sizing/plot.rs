@@ -1,10 +1,10 @@
-//! How it is drawn: two pictures with two panels each.
+//! The pictures: two files with two panels each.
 
 use std::fmt::{self, Write as _};
 
 use crate::{
     PERCENTS,
-    fleet::{Seen, Setting},
+    fleet::{Results, Setting},
     tables::grouped,
 };
 
@@ -14,13 +14,13 @@ const TOP: f64 = 76.0;
 const BOTTOM: f64 = 296.0;
 const PANEL: f64 = 300.0;
 const LEFTS: [f64; 2] = [74.0, 432.0];
-/// One for each accuracy, the light ones for the least.
+/// The colours of the lease budgets, the lightest for the smallest.
 const COLOURS: [&str; 5] = ["#8bb9fe", "#3d8bfd", "#0a58ca", "#052c65", "#c9302c"];
 
-/// Draws a panel: what an axis says, and from where to where it goes.
+/// An axis of a panel.
 struct Axis {
     text: &'static str,
-    /// The powers of ten at its ends, or the whole percents.
+    /// The values at its ends: exponents of ten, or percentages.
     ends: (f64, f64),
     is_log: bool,
 }
@@ -35,52 +35,57 @@ type Points = Vec<(f64, f64)>;
 
 /// Returns the pictures with their names.
 pub(crate) fn pictures(
-    rows: &[(Setting, Seen)],
+    rows: &[(Setting, Results)],
 ) -> Result<[(&'static str, String); 2], fmt::Error> {
     let rows: Vec<_> = rows.iter().filter(|(of, _)| of.limit > 10_000).copied().collect();
-    let early = |seen: &Seen| seen.refused_early();
+    let early = |results: &Results| results.rejected_early();
     let servers = || Axis { text: "servers", ends: (0.0, 4.0), is_log: true };
-    let hold = || Axis { text: "permits that a server may hold", ends: (0.0, 5.0), is_log: true };
-    let refused = || Axis { text: "refused too early, percent", ends: (0.0, 12.0), is_log: false };
-    let calls = Axis { text: "calls of the storage in a second", ends: (1.0, 6.0), is_log: true };
-    let share = Axis { text: "calls for each request", ends: (-5.0, 1.0), is_log: true };
+    let hold = || Axis { text: "permits per server", ends: (0.0, 5.0), is_log: true };
+    let rejected = || Axis { text: "rejected early, percent", ends: (0.0, 12.0), is_log: false };
+    let calls = Axis { text: "calls to the storage per second", ends: (1.0, 6.0), is_log: true };
+    let share = Axis { text: "calls per request", ends: (-5.0, 1.0), is_log: true };
     let x = |of: &Setting| of.servers as f64;
     let batch = |of: &Setting| of.allowance() as f64;
     let fleet = draw(
-        "480,000 requests a second for one key, of which 400,000 may pass",
+        "480,000 requests per second for one key with a limit of 400,000",
         &[
             (
                 Panel { left: LEFTS[0], x: servers(), y: calls },
-                lines(&rows, |of, seen| (x(of), seen.calls_a_second(of))),
+                lines(&rows, |of, results| (x(of), results.calls_per_second(of))),
             ),
             (
-                Panel { left: LEFTS[1], x: servers(), y: refused() },
-                lines(&rows, |of, seen| (x(of), early(seen))),
+                Panel { left: LEFTS[1], x: servers(), y: rejected() },
+                lines(&rows, |of, results| (x(of), early(results))),
             ),
         ],
     )?;
     let rows: Vec<_> = rows.into_iter().filter(|(of, _)| of.allowance() >= 1).collect();
     let size = draw(
-        "The same by how much a server may hold: the accuracy's part of the limit, divided by the servers",
+        "The same, by permits per server: the lease budget divided by the number of servers",
         &[
             (
                 Panel { left: LEFTS[0], x: hold(), y: share },
-                lines(&rows, |of, seen| (batch(of), seen.calls as f64 / seen.asked as f64)),
+                lines(&rows, |of, results| {
+                    (batch(of), results.calls as f64 / results.requests as f64)
+                }),
             ),
             (
-                Panel { left: LEFTS[1], x: hold(), y: refused() },
-                lines(&rows, |of, seen| (batch(of), early(seen))),
+                Panel { left: LEFTS[1], x: hold(), y: rejected() },
+                lines(&rows, |of, results| (batch(of), early(results))),
             ),
         ],
     )?;
     Ok([("sizing_fleet.svg", fleet), ("sizing_batch.svg", size)])
 }
 
-/// Returns the points of each accuracy.
-fn lines(rows: &[(Setting, Seen)], point: impl Fn(&Setting, &Seen) -> (f64, f64)) -> Vec<Points> {
+/// Returns the points of each lease budget.
+fn lines(
+    rows: &[(Setting, Results)],
+    point: impl Fn(&Setting, &Results) -> (f64, f64),
+) -> Vec<Points> {
     let of = |percent: &f64| {
         let own = rows.iter().filter(|(of, _)| of.percent == Some(*percent));
-        own.map(|(of, seen)| point(of, seen)).collect()
+        own.map(|(of, results)| point(of, results)).collect()
     };
     PERCENTS.iter().map(of).collect()
 }
@@ -94,9 +99,9 @@ fn draw(title: &str, panels: &[(Panel, Vec<Points>)]) -> Result<String, fmt::Err
     writeln!(svg, "<title>{title}</title>")?;
     writeln!(svg, r##"<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>"##)?;
     writeln!(svg, r#"<text x="12" y="22" font-size="14" font-weight="bold">{title}</text>"#)?;
-    writeln!(svg, r#"<text x="12" y="44">accuracy</text>"#)?;
-    for (place, (percent, colour)) in PERCENTS.iter().zip(COLOURS).enumerate() {
-        let left = 80.0 + 70.0 * place as f64;
+    writeln!(svg, r#"<text x="12" y="44">budget</text>"#)?;
+    for (i, (percent, colour)) in PERCENTS.iter().zip(COLOURS).enumerate() {
+        let left = 80.0 + 70.0 * i as f64;
         writeln!(svg, r#"<path d="M{left} 40h16" stroke="{colour}" stroke-width="2"/>"#)?;
         writeln!(svg, r#"<text x="{}" y="44">{percent} %</text>"#, left + 21.0)?;
     }
@@ -111,13 +116,13 @@ fn draw(title: &str, panels: &[(Panel, Vec<Points>)]) -> Result<String, fmt::Err
 }
 
 impl Axis {
-    /// Returns where a value lies, from 0 to 1.
-    fn place(&self, value: f64) -> f64 {
+    /// Returns the position of a value on the axis, from 0 to 1.
+    fn position(&self, value: f64) -> f64 {
         let value = if self.is_log { value.log10() } else { value };
         ((value - self.ends.0) / (self.ends.1 - self.ends.0)).clamp(0.0, 1.0)
     }
 
-    /// Returns the values that are written, and how.
+    /// Returns the values of the labels, and their texts.
     fn ticks(&self) -> Vec<(f64, String)> {
         let (from, to) = (self.ends.0 as i32, self.ends.1 as i32);
         if !self.is_log {
@@ -133,11 +138,11 @@ impl Axis {
 
 impl Panel {
     fn x(&self, value: f64) -> f64 {
-        self.left + PANEL * self.x.place(value)
+        self.left + PANEL * self.x.position(value)
     }
 
     fn y(&self, value: f64) -> f64 {
-        BOTTOM - (BOTTOM - TOP) * self.y.place(value)
+        BOTTOM - (BOTTOM - TOP) * self.y.position(value)
     }
 
     fn axes(&self, svg: &mut String) -> fmt::Result {
@@ -155,15 +160,15 @@ impl Panel {
         }
         writeln!(svg, r##"<path d="M{left} {BOTTOM}H{right}" stroke="#222"/>"##)?;
         let (middle, under, above) = (left + PANEL / 2.0, BOTTOM + 37.0, TOP - 10.0);
-        let (below, beside) = (self.x.text, self.y.text);
-        writeln!(svg, r#"<text x="{middle}" y="{under}" text-anchor="middle">{below}</text>"#)?;
-        writeln!(svg, r#"<text x="{left}" y="{above}">{beside}</text>"#)
+        let (x_text, y_text) = (self.x.text, self.y.text);
+        writeln!(svg, r#"<text x="{middle}" y="{under}" text-anchor="middle">{x_text}</text>"#)?;
+        writeln!(svg, r#"<text x="{left}" y="{above}">{y_text}</text>"#)
     }
 
     fn line(&self, svg: &mut String, points: &Points, colour: &str) -> fmt::Result {
         let mut path = String::new();
-        for (place, (x, y)) in points.iter().enumerate() {
-            let to = if place == 0 { 'M' } else { 'L' };
+        for (i, (x, y)) in points.iter().enumerate() {
+            let to = if i == 0 { 'M' } else { 'L' };
             write!(path, "{to}{:.1} {:.1}", self.x(*x), self.y(*y))?;
         }
         writeln!(svg, r#"<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>"#)?;

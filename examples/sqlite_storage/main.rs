@@ -1,11 +1,11 @@
-//! A storage that decides whole requests: each in one transaction of SQLite, so that all processes of a
-//! machine share the limits.
+//! A custom storage in SQLite, whose limits all processes of a machine share.
 //!
-//! `storage.rs` is the storage. A storage with the six operations alone is shorter, and exact within one
-//! process (docs/storage.md).
+//! It implements `AtomicStorage`: each request is decided in one transaction. The storage is in `storage.rs`. A
+//! storage with only the six operations of `Storage` is shorter, but exact only within one process (see
+//! docs/storage.md).
 //!
-//! `cargo run --features sqlite --example sqlite_storage` starts three processes on one file, and prints
-//! how many requests each of them allowed.
+//! `cargo run --features sqlite --example sqlite_storage` starts three processes that share a file, and prints the
+//! number of requests that each allowed.
 
 mod storage;
 
@@ -38,11 +38,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (i, allowed) in allowed.iter().enumerate() {
         println!("process {}: {allowed} of {REQUESTS} requests allowed", i + 1);
     }
-    println!("together: {} allowed; the limit is {LIMIT}", allowed.iter().sum::<u64>());
+    println!("total: {} allowed; the limit is {LIMIT}", allowed.iter().sum::<u64>());
     Ok(())
 }
 
-/// What each process runs: the same file, the same rule.
+/// Sends the requests of one process. All processes use the same file and the same rule.
 async fn check(file: &Path) -> Result<u64, Box<dyn Error>> {
     let limiter = Limiter::new(SqliteStorage::open(file)?);
     limiter.add_rule(Rule::per_hour("api", LIMIT).algorithm(Algorithm::SlidingWindowLog))?;
@@ -53,13 +53,13 @@ async fn check(file: &Path) -> Result<u64, Box<dyn Error>> {
     Ok(allowed)
 }
 
-/// Starts the processes, and returns how many requests each allowed.
+/// Starts the processes, and returns the number of requests that each allowed.
 fn run(
     process: impl Fn(&Path) -> Result<Command, Box<dyn Error>>,
 ) -> Result<Vec<u64>, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("limits.sqlite");
-    // Creates the table before several processes do.
+    // Creates the table before the processes start.
     SqliteStorage::open(&file)?;
     let start = |_| Ok(process(&file)?.stdout(Stdio::piped()).spawn()?);
     let processes: Vec<_> = (0..PROCESSES).map(start).collect::<Result<_, Box<dyn Error>>>()?;
@@ -67,7 +67,7 @@ fn run(
     for process in processes {
         let output = String::from_utf8(process.wait_with_output()?.stdout)?;
         let number = output.lines().find_map(|line| line.parse().ok());
-        allowed.push(number.ok_or_else(|| format!("a process printed no number: {output}"))?);
+        allowed.push(number.ok_or_else(|| format!("a process did not print a number: {output}"))?);
     }
     Ok(allowed)
 }
@@ -83,12 +83,11 @@ mod tests {
 
     const FILE: &str = "RATETHROTTLE_TEST_FILE";
 
-    /// Each group of checks opens the file anew, as another process would.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn a_storage_in_sqlite_conforms() {
+    async fn the_sqlite_storage_conforms() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("limits.sqlite");
-        // Opens the file, the folder or the server anew, as another process does.
+        // Each call opens the file again, as another process would.
         let open = || async { SqliteStorage::open(&file).unwrap() };
         let report = Suite::new(open).scope(Scope::Shared).run().await;
         assert_eq!((report.vectors, report.decisions), (225, 8_940));
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_share_a_file_allow_exactly_the_limit_together() {
+    fn processes_that_share_a_file_allow_exactly_the_limit() {
         let allowed = run(|file| {
             let mut command = Command::new(env::current_exe()?);
             command.args(["--exact", "tests::process", "--ignored", "--nocapture"]);
@@ -108,14 +107,14 @@ mod tests {
     }
 
     #[tokio::test]
-    #[ignore = "the test above runs it in processes of its own"]
+    #[ignore = "the test above runs it in child processes"]
     async fn process() {
-        let file = env::var_os(FILE).expect("a parent runs it");
+        let file = env::var_os(FILE).expect("the test above sets this variable");
         println!("\n{}", check(Path::new(&file)).await.unwrap());
     }
 
     #[tokio::test]
-    async fn what_has_expired_is_removed_by_later_writes() {
+    async fn writes_remove_expired_entries() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("limits.sqlite");
         let storage = SqliteStorage::open(&file).unwrap();

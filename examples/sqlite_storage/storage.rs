@@ -1,4 +1,4 @@
-//! The storage: one table, and one transaction for each call.
+//! The storage: one table, and one transaction per call.
 
 use std::{
     path::Path,
@@ -16,8 +16,8 @@ use ratethrottle::{
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-/// In WAL mode a commit waits for no disk. It survives a crash of the process; a power failure may
-/// lose the last moments.
+/// The schema. In WAL mode a commit does not wait for the disk: commits survive a crash of the process, but a power
+/// failure may lose the last ones.
 const SETUP: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
@@ -29,21 +29,21 @@ const SETUP: &str = "
     CREATE INDEX IF NOT EXISTS by_expiry ON entries (expires) WHERE expires IS NOT NULL;
 ";
 
-/// A storage in a SQLite file, which all processes of a machine share.
+/// A storage in a SQLite file, which several processes can share.
 #[derive(Clone, Debug)]
 pub(crate) struct SqliteStorage {
     connection: Arc<Mutex<Connection>>,
 }
 
 impl SqliteStorage {
-    /// Opens a file, and creates it where it does not exist.
+    /// Opens a file, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened, or is no database.
+    /// Returns an error if the file cannot be opened or is not a database.
     pub(crate) fn open(file: &Path) -> rusqlite::Result<Self> {
         let connection = Connection::open(file)?;
-        // How long a call waits for the transactions of other processes.
+        // The time that a call waits for transactions of other processes.
         connection.busy_timeout(Duration::from_secs(5))?;
         connection.execute_batch(SETUP)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)) })
@@ -51,7 +51,7 @@ impl SqliteStorage {
 
     /// Runs `work` in one transaction, on a thread that may block.
     ///
-    /// A caller that goes away does not stop it: it is carried out as a whole, or not at all.
+    /// The transaction runs to its end even if the caller drops the reply.
     fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Entries<'_>) -> Result<T, StorageError> + Send + 'static,
@@ -60,22 +60,22 @@ impl SqliteStorage {
         Reply::pending(async move {
             let call = move || {
                 let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-                // Immediate: what is read here no other process changes before the commit.
+                // An immediate transaction prevents other processes from changing the data before the commit.
                 let transaction = connection
                     .transaction_with_behavior(TransactionBehavior::Immediate)
                     .map_err(not_carried_out)?;
                 let entries = Entries { connection: &transaction, now: SystemClock.now() };
                 // An error drops the transaction, which rolls it back.
-                let answer = work(&entries)?;
-                // After an error here nobody knows whether it was carried out.
+                let output = work(&entries)?;
+                // If the commit fails, it is unknown whether the transaction was executed.
                 transaction.commit().map_err(StorageError::other)?;
-                Ok(answer)
+                Ok(output)
             };
             tokio::task::spawn_blocking(call).await.map_err(StorageError::other)?
         })
     }
 
-    /// Runs `work` on the states of charges, and stores those that it changes.
+    /// Runs `work` on the states of charges, and stores the states that it changes.
     fn decide<'c, T: Send + 'static>(
         &self,
         charges: impl Iterator<Item = Charge<'c>>,
@@ -89,17 +89,17 @@ impl SqliteStorage {
             let before: Vec<_> =
                 charges.iter().map(|charge| entries.state(charge)).collect::<Result<_, _>>()?;
             let mut states = before.clone();
-            // A limiter may have a clock of its own. It is read now that the states are held, so that
-            // it is not earlier than what they hold.
+            // A limiter may have its own clock. It is read after the states are locked, so that the time is
+            // not before theirs.
             let now = clock.as_ref().map_or(entries.now, |clock| clock.now());
-            let answer = work(&charges, now, &mut states);
-            let slack = clock.map_or(Micros::ZERO, |_| Micros::from(ChargeRequest::TTL_MARGIN));
+            let output = work(&charges, now, &mut states);
+            let margin = clock.map_or(Micros::ZERO, |_| Micros::from(ChargeRequest::TTL_MARGIN));
             for ((charge, state), before) in charges.iter().zip(&states).zip(&before) {
                 if state != before {
-                    entries.store(charge, state, now, slack)?;
+                    entries.store(charge, state, now, margin)?;
                 }
             }
-            Ok(answer)
+            Ok(output)
         })
     }
 }
@@ -198,16 +198,16 @@ impl Storage for SqliteStorage {
         self.call(|entries| entries.clear()).await
     }
 
-    // Without this the six operations would serve the limiters of one process only.
+    // Without this method, the limits would be exact only within one process.
     fn atomic(self: Arc<Self>) -> Arc<dyn AtomicStorage> {
         self
     }
 }
 
-/// The entries of the table, in a transaction. An expired entry is an absent one.
+/// The entries of the table, in a transaction. Expired entries are treated as absent.
 struct Entries<'a> {
     connection: &'a Connection,
-    /// The machine's time, by which entries expire.
+    /// The system time, by which entries expire.
     now: Micros,
 }
 
@@ -217,7 +217,7 @@ struct Entry {
 }
 
 impl Entries<'_> {
-    /// Reads the state that a charge is made on.
+    /// Reads the state of a charge.
     fn state(&self, charge: &Charge<'_>) -> Result<State, StorageError> {
         let key = charge.storage_key();
         match self.get(&key)? {
@@ -228,19 +228,19 @@ impl Entries<'_> {
         }
     }
 
-    /// Stores a state for as long as it matters, and `slack` longer.
+    /// Stores a state for its lifetime and a margin.
     fn store(
         &self,
         charge: &Charge<'_>,
         state: &State,
         now: Micros,
-        slack: Micros,
+        margin: Micros,
     ) -> Result<(), StorageError> {
         let (key, lifetime) = (charge.storage_key(), state.lifetime(charge.rule(), now));
         if lifetime == Micros::ZERO {
             return self.delete(&key).map(|_| ());
         }
-        self.put(&key, &state.encode(), Some(number(self.now.plus(lifetime).plus(slack))))
+        self.put(&key, &state.encode(), Some(number(self.now.plus(lifetime).plus(margin))))
     }
 
     fn get(&self, key: &str) -> Result<Option<Entry>, StorageError> {
@@ -283,7 +283,7 @@ impl Entries<'_> {
             .map_err(not_carried_out)
     }
 
-    /// Removes a few entries that have expired, so that the table stays as small as what matters.
+    /// Removes a few expired entries, so that the table stays small.
     fn remove_some_expired(&self) -> Result<(), StorageError> {
         self.connection
             .execute(
@@ -295,18 +295,18 @@ impl Entries<'_> {
             .map_err(not_carried_out)
     }
 
-    /// Returns when an entry with this lifetime expires.
+    /// Returns the expiry time of an entry with this ttl.
     fn end(&self, ttl: Option<Duration>) -> Option<i64> {
         ttl.map(|ttl| number(self.now.plus(ttl.into())))
     }
 }
 
-/// SQLite has signed numbers; a time that does not fit never comes.
+/// Converts a time to the signed integers of SQLite. A time that does not fit is far in the future.
 fn number(time: Micros) -> i64 {
     i64::try_from(time.get()).unwrap_or(i64::MAX)
 }
 
-/// Wraps an error inside a transaction, which is rolled back.
+/// Converts an error inside a transaction, which is then rolled back.
 fn not_carried_out(error: rusqlite::Error) -> StorageError {
     StorageError::not_carried_out(error)
 }

@@ -1,1 +1,1 @@
-//! Programs to start from: see the examples beside this folder.
+//! This library is empty; the example programs are in the parent directory.

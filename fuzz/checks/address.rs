@@ -1,4 +1,4 @@
-//! What holds for one address, whatever the bytes.
+//! Properties of a parsed address, for any bytes.
 
 use throttle_http::identity::{canonical, parse_node};
 
@@ -6,7 +6,11 @@ pub(crate) fn check(bytes: &[u8]) {
     let Some(address) = parse_node(bytes) else {
         return;
     };
-    assert_eq!(address, canonical(address), "is in canonical form");
+    assert_eq!(address, canonical(address), "the address must be in canonical form");
     let written = address.to_string();
-    assert_eq!(parse_node(written.as_bytes()), Some(address), "is read back");
+    assert_eq!(
+        parse_node(written.as_bytes()),
+        Some(address),
+        "the formatted address must be parsed again"
+    );
 }

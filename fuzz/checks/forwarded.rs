@@ -1,4 +1,4 @@
-//! What holds for the client's address, whatever the header fields.
+//! Properties of the client address, for any header fields.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -7,11 +7,11 @@ use throttle_http::identity::{ForwardedHeader, TrustedProxies, client_address};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// Takes each line of the input for a line of either field.
+/// Uses each line of the input as a line of both fields.
 pub(crate) fn check(bytes: &[u8]) {
-    let proxies = TrustedProxies::new(["10.0.0.0/8", "fd00::/8"]).expect("these are networks");
+    let proxies = TrustedProxies::new(["10.0.0.0/8", "fd00::/8"]).expect("the networks are valid");
     let lines = || bytes.split(|byte| *byte == b'\n');
-    // A client's worst: quotes and escapes that are never closed.
+    // An attack by a client: an unclosed quote and escape.
     let spoof = || std::iter::once(&b"for=\"\\"[..]);
 
     for (header, name) in [
@@ -19,9 +19,9 @@ pub(crate) fn check(bytes: &[u8]) {
         (ForwardedHeader::Forwarded, "forwarded"),
     ] {
         let headers = map(name, lines());
-        let nobody = TrustedProxies::default();
-        let unproxied = client_address(PEER, &headers, &nobody, header);
-        assert_eq!(unproxied, PEER, "no field is believed unless a proxy is trusted");
+        let untrusted = TrustedProxies::default();
+        let unproxied = client_address(PEER, &headers, &untrusted, header);
+        assert_eq!(unproxied, PEER, "without a trusted proxy, fields must be ignored");
 
         let client = client_address(PEER, &headers, &proxies, header);
         if proxies.contains(client) {
@@ -29,16 +29,16 @@ pub(crate) fn check(bytes: &[u8]) {
         }
         let own_line = map(name, spoof().chain(lines()));
         let found = client_address(PEER, &own_line, &proxies, header);
-        assert_eq!(found, client, "a line before the proxies' changes nothing");
+        assert_eq!(found, client, "a line before those of the proxies must not change the address");
 
         let same_line = [b"for=\"\\,", bytes].concat();
         let same_line = map(name, same_line.split(|byte| *byte == b'\n'));
         let found = client_address(PEER, &same_line, &proxies, header);
-        assert_eq!(found, client, "text before the proxies' changes nothing");
+        assert_eq!(found, client, "text before that of the proxies must not change the address");
     }
 }
 
-/// Makes the fields, without the lines that no server lets through.
+/// Creates the fields, without lines that are not valid header values.
 fn map<'a>(name: &'static str, lines: impl Iterator<Item = &'a [u8]>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines.flat_map(HeaderValue::from_bytes) {

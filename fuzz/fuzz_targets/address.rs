@@ -1,4 +1,4 @@
-//! One address from a stranger: any bytes are an address or nobody.
+//! Parses an untrusted address: any bytes must be an address or unknown.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The header fields of a stranger: any bytes leave the answer where the proxies put it.
+//! Parses untrusted header fields: bytes of a client must not change the address that the proxies added.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A rate from a configuration file: any text is a rate or an error.
+//! Parses a rate: any text must be a rate or an error.
 
 #![no_main]
 

@@ -1,13 +1,13 @@
-// Asks a server so many times, and prints what `ratelimit-header-parser` reads in each response, as JSON.
+// Sends requests to a server, and prints the values that `ratelimit-header-parser` reads from each response, as JSON.
 //
-// node ratelimit.cjs <node_modules> <url> <times> <now|1970: since when seconds of reset are counted>
+// node ratelimit.cjs <node_modules> <url> <times> <now|1970: the start of the seconds of the reset>
 
 const path = require("node:path");
 
 const [modules, url, times, since] = process.argv.slice(2);
 const { parseRateLimit } = require(path.join(modules, "ratelimit-header-parser"));
 
-/** Rounds down: the package counts from when it reads, which is a moment after `from`. */
+/** Rounds down, because the package adds the seconds to a time slightly after `from`. */
 function seconds(from, moment) {
   return moment === undefined ? null : Math.floor((moment.getTime() - from) / 1000);
 }

@@ -1,4 +1,4 @@
-//! Which of our crates may depend on which.
+//! The allowed dependencies between crates.
 
 use std::{path::Path, process::Command};
 
@@ -6,9 +6,9 @@ use serde_json::Value;
 
 const CORE: &str = "ratethrottle-core";
 
-/// The published crates, from the bottom up: what each depends on, and what only behind a feature.
+/// The published crates, from the lowest layer up: their dependencies, and those behind a feature.
 ///
-/// Crates that are not published stand above all of them. Dependencies of tests are free.
+/// Unpublished crates are above all of them. Dev-dependencies are not restricted.
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (CORE, &[], &[]),
     ("throttle-memory", &[CORE], &[]),
@@ -27,23 +27,23 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "throttle-http",
             "throttle-tower",
             "throttle-actix",
-            // For users' own tests.
+            // For the tests of users.
             "throttle-testkit",
         ],
     ),
     ("throttle-testkit", &[CORE, "throttle-http", "throttle-memory"], &[]),
 ];
 
-/// A crate of the workspace with the crates of the workspace that it is built of.
+/// A crate of the workspace, with its dependencies in the workspace.
 #[derive(Debug)]
 pub(crate) struct Crate {
     pub(crate) name: String,
     pub(crate) is_published: bool,
-    /// Names, each with whether only a feature asks for it.
+    /// The names of dependencies, and whether each is optional.
     pub(crate) dependencies: Vec<(String, bool)>,
 }
 
-/// Returns what is against the layers.
+/// Returns the dependencies that violate the layers.
 pub(crate) fn violations(crates: &[Crate]) -> Vec<String> {
     let mut found = Vec::new();
     for krate in crates.iter().filter(|krate| krate.is_published) {
@@ -57,14 +57,14 @@ pub(crate) fn violations(crates: &[Crate]) -> Vec<String> {
             if by_feature.contains(&on) && !is_optional {
                 found.push(format!("{name} depends on {on} without a feature"));
             } else if !always.contains(&on) && !by_feature.contains(&on) {
-                found.push(format!("{name} depends on {on}, which does not stand below it"));
+                found.push(format!("{name} depends on {on}, which is not in a layer below it"));
             }
         }
     }
     found
 }
 
-/// Reads the crates of a checkout from `cargo metadata`.
+/// Reads the crates of a checkout by `cargo metadata`.
 pub(crate) fn read(checkout: &Path) -> Vec<Crate> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -75,7 +75,7 @@ pub(crate) fn read(checkout: &Path) -> Vec<Crate> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
     let packages = list(&metadata["packages"]);
-    let is_ours = |name: &Value| packages.iter().any(|package| package["name"] == *name);
+    let is_own = |name: &Value| packages.iter().any(|package| package["name"] == *name);
     packages
         .iter()
         .map(|package| Crate {
@@ -83,7 +83,7 @@ pub(crate) fn read(checkout: &Path) -> Vec<Crate> {
             is_published: package["publish"].is_null(),
             dependencies: list(&package["dependencies"])
                 .iter()
-                .filter(|on| is_ours(&on["name"]) && on["kind"] != "dev")
+                .filter(|on| is_own(&on["name"]) && on["kind"] != "dev")
                 .map(|on| (text(&on["name"]), on["optional"] == true))
                 .collect(),
         })
@@ -91,9 +91,9 @@ pub(crate) fn read(checkout: &Path) -> Vec<Crate> {
 }
 
 fn list(value: &Value) -> &[Value] {
-    value.as_array().expect("is a list")
+    value.as_array().expect("the value is a list")
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().expect("is a text").to_owned()
+    value.as_str().expect("the value is a string").to_owned()
 }

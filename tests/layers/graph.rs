@@ -1,4 +1,4 @@
-//! Which file names what of which, and where that goes round in circles.
+//! The graph of dependencies between files, and its cycles.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,17 +11,17 @@ use crate::{
     source::{Kind, Name, Source},
 };
 
-/// What each node names of which other. Nodes are files, or modules with all that is below them.
+/// The names that each node uses from other nodes. Nodes are files, or modules with their descendants.
 pub(crate) type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// Returns a description of each circle of a target.
-pub(crate) fn all_circles(source: &Source) -> Vec<String> {
+/// Returns a description of each cycle of a target.
+pub(crate) fn all_cycles(source: &Source) -> Vec<String> {
     let files = of_files(source);
-    let mut texts = describe_circles("files", &files, |_| true);
+    let mut texts = describe_cycles("files", &files, |_| true);
     for siblings in of_siblings(source, &files) {
-        // Those of single files are reported above.
-        let has_folder = |circle: &[String]| circle.iter().any(|module| is_folder(source, module));
-        texts.extend(describe_circles("modules", &siblings, has_folder));
+        // Cycles of single files are reported above.
+        let has_folder = |cycle: &[String]| cycle.iter().any(|module| is_folder(source, module));
+        texts.extend(describe_cycles("modules", &siblings, has_folder));
     }
     texts
 }
@@ -31,10 +31,10 @@ fn is_folder(source: &Source, module: &str) -> bool {
     source.modules.iter().any(|other| other.path.join("::").starts_with(&below))
 }
 
-/// Returns what the files of a target name of one another.
+/// Returns the graph of the files of a target.
 ///
-/// A re-export alone is no dependency, neither is `mod`. An import counts where the module's own code
-/// has the name, and that of a trait always, because its methods are called without it.
+/// Re-exports and `mod` are not dependencies. An import is a dependency if the code of the module uses the name. The
+/// import of a trait always is, because its methods are called without its name.
 pub(crate) fn of_files(source: &Source) -> Graph {
     let mut graph = Graph::new();
     for (id, module) in source.modules.iter().enumerate() {
@@ -54,9 +54,9 @@ pub(crate) fn of_files(source: &Source) -> Graph {
     graph
 }
 
-/// Returns paths of the crate itself that lead nowhere: what this reader does not understand.
-pub(crate) fn lost(source: &Source) -> Vec<String> {
-    let mut lost = Vec::new();
+/// Returns the paths within the crate that cannot be resolved.
+pub(crate) fn unresolved(source: &Source) -> Vec<String> {
+    let mut unresolved = Vec::new();
     for (id, module) in source.modules.iter().enumerate() {
         let imports = module.names.values().flatten().filter_map(|name| match name {
             Name::Import { path, .. } => Some(path.clone()),
@@ -66,14 +66,14 @@ pub(crate) fn lost(source: &Source) -> Vec<String> {
             let is_own = matches!(path[0].as_str(), "crate" | "super")
                 || (path[0] == "self" && path.len() > 1);
             if is_own && source.resolve(id, &path).is_none() {
-                lost.push(format!("{}: {}", module.file, path.join("::")));
+                unresolved.push(format!("{}: {}", module.file, path.join("::")));
             }
         }
     }
-    lost
+    unresolved
 }
 
-/// Returns, for each module that has children, what they name of one another, each with all below it.
+/// Returns the graph of the children of each module, each child with its descendants.
 pub(crate) fn of_siblings(source: &Source, files: &Graph) -> Vec<Graph> {
     let mut path_of = BTreeMap::new();
     for module in &source.modules {
@@ -82,7 +82,7 @@ pub(crate) fn of_siblings(source: &Source, files: &Graph) -> Vec<Graph> {
     let parents: BTreeSet<_> = source.modules.iter().map(|module| module.path.as_slice()).collect();
     let mut graphs = Vec::new();
     for parent in parents {
-        // The child that a file belongs to; none for the parent's own file and those elsewhere.
+        // The child that a file belongs to; `None` for the file of the parent and for files elsewhere.
         let child = |file: &str| {
             let below = path_of[file].strip_prefix(parent)?;
             Some([parent, &below[..below.len().min(1)]].concat().join("::"))
@@ -99,42 +99,44 @@ pub(crate) fn of_siblings(source: &Source, files: &Graph) -> Vec<Graph> {
     graphs
 }
 
-/// Returns the groups of nodes that all lead to one another.
-pub(crate) fn circles(graph: &Graph) -> Vec<Vec<String>> {
+/// Returns the cycles: groups of nodes that can all reach each other.
+pub(crate) fn cycles(graph: &Graph) -> Vec<Vec<String>> {
     let reach: BTreeMap<_, _> = graph.keys().map(|node| (node, reachable(graph, node))).collect();
-    let mut circles = BTreeSet::new();
+    let mut cycles = BTreeSet::new();
     for (node, reached) in &reach {
-        let circle: Vec<_> = reached
+        let cycle: Vec<_> = reached
             .iter()
             .filter(|other| reach.get(*other).is_some_and(|back| back.contains(*node)))
             .map(|other| (*other).clone())
             .collect();
-        if circle.len() > 1 {
-            circles.insert(circle);
+        if cycle.len() > 1 {
+            cycles.insert(cycle);
         }
     }
-    circles.into_iter().collect()
+    cycles.into_iter().collect()
 }
 
-fn describe_circles(what: &str, graph: &Graph, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
-    circles(graph)
+fn describe_cycles(what: &str, graph: &Graph, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+    cycles(graph)
         .iter()
-        .filter(|circle| wanted(circle))
-        .map(|circle| format!("{what}: {}", describe(graph, circle)))
+        .filter(|cycle| wanted(cycle))
+        .map(|cycle| format!("{what}: {}", describe(graph, cycle)))
         .collect()
 }
 
-/// Writes a circle out: what names what of which, those that name each other first.
-fn describe(graph: &Graph, circle: &[String]) -> String {
-    let ties: Vec<_> = edges(graph)
+/// Describes a cycle by its edges and the names that cause them; mutual edges come first.
+fn describe(graph: &Graph, cycle: &[String]) -> String {
+    let in_cycle: Vec<_> = edges(graph)
         .filter(|(from, to, _)| {
-            circle.iter().any(|node| node == from) && circle.iter().any(|node| node == to)
+            cycle.iter().any(|node| node == from) && cycle.iter().any(|node| node == to)
         })
         .collect();
-    let is_mutual = |from: &str, to: &str| ties.iter().any(|tie| (tie.0, tie.1) == (to, from));
-    let mut text = format!("{} that lead to one another: {}\n", circle.len(), circle.join(", "));
+    let is_mutual =
+        |from: &str, to: &str| in_cycle.iter().any(|edge| (edge.0, edge.1) == (to, from));
+    let mut text = format!("cycle of {}: {}\n", cycle.len(), cycle.join(", "));
     for mutual in [true, false] {
-        for (from, to, names) in ties.iter().filter(|tie| is_mutual(tie.0, tie.1) == mutual) {
+        for (from, to, names) in in_cycle.iter().filter(|edge| is_mutual(edge.0, edge.1) == mutual)
+        {
             let arrow = if mutual { "<->" } else { " ->" };
             let names = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             let _ = writeln!(text, "    {from} {arrow} {to}: {names}");
@@ -150,8 +152,8 @@ fn add(graph: &mut Graph, from: &str, to: &str, name: String) {
 }
 
 fn edges(graph: &Graph) -> impl Iterator<Item = (&str, &str, &BTreeSet<String>)> {
-    graph.iter().flat_map(|(from, ties)| {
-        ties.iter().map(move |(to, names)| (from.as_str(), to.as_str(), names))
+    graph.iter().flat_map(|(from, targets)| {
+        targets.iter().map(move |(to, names)| (from.as_str(), to.as_str(), names))
     })
 }
 

@@ -1,6 +1,6 @@
-//! Keeps the layers: no two modules of a crate import each other, and crates depend one way.
+//! Checks the layers: modules of a crate do not import each other, and crates depend only on lower layers.
 //!
-//! `LAYERS_ROOT` names another checkout to look at, in place of the one that the test is built of.
+//! Set `LAYERS_ROOT` to check another checkout.
 
 mod crates;
 mod graph;
@@ -24,22 +24,22 @@ fn no_two_modules_of_a_crate_import_each_other() {
         let files = read(&folder.join("src"));
         for root in roots(&files) {
             let source = Source::read(&files, root);
-            let lost = graph::lost(&source);
-            assert!(lost.is_empty(), "{name}: these paths lead nowhere: {lost:#?}");
-            for circle in graph::all_circles(&source) {
-                println!("{name} ({root}): {circle}");
+            let unresolved = graph::unresolved(&source);
+            assert!(unresolved.is_empty(), "{name}: cannot resolve these paths: {unresolved:#?}");
+            for cycle in graph::all_cycles(&source) {
+                println!("{name} ({root}): {cycle}");
                 fails = true;
             }
         }
     }
     assert!(
         !fails,
-        "modules import each other, see above: move what both need to a file of its own"
+        "modules import each other, see the output above: move their common definitions to a separate file"
     );
 }
 
 #[test]
-fn no_crate_depends_on_one_that_does_not_stand_below_it() {
+fn crates_depend_only_on_lower_layers() {
     let crates = crates::read(&checkout());
     assert!(crates.iter().any(|krate| krate.is_published));
     let violations = crates::violations(&crates);
@@ -59,7 +59,7 @@ fn crate_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Returns the roots of a crate's targets.
+/// Returns the root files of the targets of a crate.
 fn roots(files: &Sources) -> impl Iterator<Item = &str> {
     files.keys().map(String::as_str).filter(|file| match file.strip_prefix("bin/") {
         Some(program) => !program.contains('/') || program.ends_with("/main.rs"),
@@ -75,7 +75,8 @@ fn read(folder: &Path) -> Sources {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path.strip_prefix(folder).expect("it is below").to_string_lossy();
+                let name =
+                    path.strip_prefix(folder).expect("the path is in the folder").to_string_lossy();
                 let text = fs::read_to_string(&path).expect("a file can be read");
                 sources.insert(name.replace('\\', "/"), text);
             }

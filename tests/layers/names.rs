@@ -1,4 +1,4 @@
-//! The paths that the code of a module names, in plain code and in the arguments of macros.
+//! The paths in the code of a module, including the arguments of macros.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{
@@ -9,8 +9,8 @@ use syn::{
 
 use crate::source::{attributes, imports, is_of_tests};
 
-/// Returns every path that items name, without the `use` items of the module itself and without
-/// the bodies of `macro_rules!`, which name what is in scope where they are used.
+/// Returns all paths in items, except the `use` items of the module and the bodies of `macro_rules!`, whose names
+/// are resolved at the call.
 pub(crate) fn paths_of(items: &[Item]) -> Vec<Vec<String>> {
     let mut names = Names { paths: Vec::new(), depth: 0 };
     for item in items {
@@ -21,7 +21,7 @@ pub(crate) fn paths_of(items: &[Item]) -> Vec<Vec<String>> {
 
 struct Names {
     paths: Vec<Vec<String>>,
-    /// How many blocks are around: a `use` in one is code of the module.
+    /// The number of enclosing blocks: a `use` in a block is code of the module.
     depth: usize,
 }
 
@@ -111,10 +111,10 @@ impl<'ast> Visit<'ast> for Names {
         }
     }
 
-    // Is a module of its own.
+    // Inline modules are visited separately.
     fn visit_item_mod(&mut self, _: &'ast ItemMod) {}
 
-    // `pub(in crate::storage)` depends on nothing.
+    // `pub(in crate::storage)` is not a dependency.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_attribute(&mut self, _: &'ast Attribute) {}

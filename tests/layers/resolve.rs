@@ -1,10 +1,10 @@
-//! Where a path leads: through re-exports, to the file that defines the name.
+//! Resolution of paths, through re-exports, to the file that defines the name.
 
 use std::collections::HashSet;
 
 use crate::source::{Kind, Name, Source};
 
-/// What a path names.
+/// The definition that a path refers to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
     Module(usize),
@@ -13,21 +13,21 @@ pub(crate) enum Target {
         name: String,
         kind: Kind,
     },
-    /// What another crate defines and a module brings in.
+    /// A definition in another crate.
     Elsewhere,
 }
 
-/// A name that is looked up in a module, and whether it is the last of its path.
+/// A name that is looked up in a module, and whether it is the last in its path.
 type Step = (usize, String, bool);
 
 impl Source {
-    /// Returns what a path means in a module, and `None` where no module of the crate knows the name.
+    /// Returns the target of a path in a module, or `None` if no module of the crate defines the name.
     pub(crate) fn resolve(&self, module: usize, path: &[String]) -> Option<Target> {
         self.follow(module, path, &mut HashSet::new())
     }
 
-    /// `seen` are the names on the way: a name that leads to itself is that of another crate, as in
-    /// `pub use redis`.
+    /// Follows a path. `seen` contains the names that are being resolved: a name that resolves to itself is that of
+    /// another crate, as in `pub use redis`.
     fn follow(&self, module: usize, path: &[String], seen: &mut HashSet<Step>) -> Option<Target> {
         let mut module = module;
         let mut rest = path;
@@ -43,7 +43,7 @@ impl Source {
                 "super" => module = self.modules[module].parent?,
                 name => match self.look_up(module, name, below.is_empty(), seen)? {
                     Target::Module(next) => module = next,
-                    // What follows is a variant, or an associated function.
+                    // The rest is a variant or an associated item.
                     target => return Some(target),
                 },
             }
@@ -66,7 +66,7 @@ impl Source {
         let found = self.candidates(module, name, seen);
         seen.remove(&step);
         let is_module = |target: &Target| matches!(target, Target::Module(_));
-        // A function may have the name of a module: what follows decides which is meant.
+        // A function and a module may have the same name; only a module can have a rest.
         let wanted = found.iter().find(|target| is_module(target) != is_last);
         wanted.or(found.first()).cloned()
     }

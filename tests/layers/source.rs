@@ -1,21 +1,21 @@
-//! The modules of a crate, read from its source: which file each is in, and what each name in it means.
+//! The modules of a crate, with their files and the meaning of their names, read from the source.
 
 use std::collections::{BTreeMap, HashMap};
 
 use syn::{Attribute, Item, ItemMod, Meta, UseTree, Visibility};
 
-/// The files of a crate by their paths below `src`, with `/` between folders.
+/// The files of a crate by their paths in `src`, with `/` as the separator.
 pub(crate) type Sources = BTreeMap<String, String>;
 
-/// One target of a crate: the modules that its root declares, without those of tests.
+/// A target of a crate: all its modules, except those of tests.
 pub(crate) struct Source {
     pub(crate) modules: Vec<Module>,
 }
 
-/// A module. Several are in one file where they are written inline.
+/// A module. Inline modules share a file.
 pub(crate) struct Module {
     pub(crate) file: String,
-    /// The names on the way from the root, which has none.
+    /// The path from the root, which has an empty path.
     pub(crate) path: Vec<String>,
     pub(crate) parent: Option<usize>,
     /// A module and a function may share a name.
@@ -24,7 +24,7 @@ pub(crate) struct Module {
     pub(crate) items: Vec<Item>,
 }
 
-/// What a name in a module means.
+/// The meaning of a name in a module.
 #[derive(Clone, Debug)]
 pub(crate) enum Name {
     Item(Kind),
@@ -32,10 +32,10 @@ pub(crate) enum Name {
     Import { path: Vec<String>, is_public: bool },
 }
 
-/// Whether an item works without being named.
+/// The kind of an item.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// Its methods are called on values, where its name does not occur.
+    /// A trait, whose methods are called without its name.
     Trait,
     Other,
 }
@@ -57,12 +57,13 @@ impl Source {
         path: &[String],
         parent: Option<usize>,
     ) -> usize {
-        let text = files.get(file).unwrap_or_else(|| panic!("{file} is declared and not there"));
+        let text =
+            files.get(file).unwrap_or_else(|| panic!("{file} is declared but does not exist"));
         let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{file}: {error}"));
         self.add(files, file, folder, path, parent, parsed.items)
     }
 
-    /// Adds a module and those below it. `folder` is where the files of its children are.
+    /// Adds a module and its descendants. `folder` contains the files of its children.
     fn add(
         &mut self,
         files: &Sources,
@@ -101,7 +102,7 @@ impl Source {
                 Item::Macro(definition) => {
                     if let Some(name) = &definition.ident {
                         self.name(id, name, Name::Item(Kind::Other));
-                        // Is at the root of the crate, wherever it is written.
+                        // An exported macro is always at the root of the crate.
                         if definition.attrs.iter().any(|attr| attr.path().is_ident("macro_export"))
                             && id != 0
                         {
@@ -147,7 +148,7 @@ impl Source {
     }
 }
 
-/// Returns what a `use` brings in: names with the path of each, and no name for `*`.
+/// Returns the names and paths that a `use` imports; a glob has no name.
 pub(crate) fn imports(tree: &UseTree) -> Vec<(Option<String>, Vec<String>)> {
     let mut found = Vec::new();
     collect(tree, &mut Vec::new(), &mut found);
@@ -185,7 +186,7 @@ fn add_import(
     found: &mut Vec<(Option<String>, Vec<String>)>,
 ) {
     let mut path = prefix.to_vec();
-    // `use a::b::{self}` is `use a::b`.
+    // `use a::b::{self}` is the same as `use a::b`.
     if last != "self" || path.is_empty() {
         path.push(last);
     }
@@ -193,7 +194,7 @@ fn add_import(
     found.push((name, path));
 }
 
-/// Whether something is compiled for tests only.
+/// Returns whether an item is compiled only for tests.
 pub(crate) fn is_of_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("cfg") && {
@@ -220,7 +221,7 @@ pub(crate) fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// Returns the items that a macro is given, as `pin_project!` is, or the item as it is.
+/// Returns the items in the arguments of a macro such as `pin_project!`, or the item itself.
 fn unwrapped(item: Item) -> Vec<Item> {
     match &item {
         Item::Macro(call) if call.ident.is_none() => {

@@ -1,8 +1,8 @@
-//! The check itself, on crates that are small enough to see what it has to find.
+//! Tests of the check, with small crates.
 
 use crate::{
     crates::{Crate, violations},
-    graph::{Graph, all_circles, circles, lost, of_files},
+    graph::{Graph, all_cycles, cycles, of_files, unresolved},
     source::{Source, Sources},
 };
 
@@ -12,20 +12,20 @@ fn source(files: &[(&str, &str)]) -> Source {
     Source::read(&files, "lib.rs")
 }
 
-/// Returns the circles of files.
+/// Returns the cycles of files.
 fn found(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let source = source(files);
-    assert_eq!(lost(&source), [""; 0]);
-    circles(&of_files(&source))
+    assert_eq!(unresolved(&source), [""; 0]);
+    cycles(&of_files(&source))
 }
 
-/// Whether a file names something that another defines.
+/// Returns whether a file uses a name that another file defines.
 fn names(graph: &Graph, from: &str, to: &str, name: &str) -> bool {
-    graph.get(from).and_then(|ties| ties.get(to)).is_some_and(|names| names.contains(name))
+    graph.get(from).and_then(|targets| targets.get(to)).is_some_and(|names| names.contains(name))
 }
 
 #[test]
-fn modules_that_depend_one_way_are_no_circle() {
+fn modules_that_depend_one_way_are_not_a_cycle() {
     let found = found(&[
         ("lib.rs", "mod a; mod b; pub use a::A; pub use b::B;"),
         ("a.rs", "pub struct A;"),
@@ -35,22 +35,22 @@ fn modules_that_depend_one_way_are_no_circle() {
 }
 
 #[test]
-fn two_files_that_import_each_other_are_a_circle_and_the_names_are_reported() {
+fn two_files_that_import_each_other_are_reported_with_the_names() {
     let files = [
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::B; pub struct A(B);"),
         ("b.rs", "use super::a; pub struct B; fn f(_: a::A) {}"),
     ];
     assert_eq!(found(&files), [["a.rs", "b.rs"]]);
-    let texts = all_circles(&source(&files));
+    let texts = all_cycles(&source(&files));
     assert_eq!(
         texts[0],
-        "files: 2 that lead to one another: a.rs, b.rs\n    a.rs <-> b.rs: B\n    b.rs <-> a.rs: A\n",
+        "files: cycle of 2: a.rs, b.rs\n    a.rs <-> b.rs: B\n    b.rs <-> a.rs: A\n",
     );
 }
 
 #[test]
-fn a_circle_via_a_re_export_leads_to_the_file_that_defines_the_name() {
+fn a_cycle_through_a_re_export_is_found() {
     let found = found(&[
         ("lib.rs", "mod a; mod b; pub use self::{a::A, b::inner::B};"),
         ("a.rs", "use crate::B; pub struct A(B);"),
@@ -61,7 +61,7 @@ fn a_circle_via_a_re_export_leads_to_the_file_that_defines_the_name() {
 }
 
 #[test]
-fn a_circle_via_a_renamed_re_export_and_a_glob_is_found() {
+fn a_cycle_through_a_renamed_re_export_and_a_glob_is_found() {
     let found = found(&[
         (
             "lib.rs",
@@ -74,7 +74,7 @@ fn a_circle_via_a_renamed_re_export_and_a_glob_is_found() {
 }
 
 #[test]
-fn a_child_that_imports_from_the_parent_that_uses_it_is_a_circle() {
+fn a_child_that_imports_from_a_parent_that_uses_it_is_a_cycle() {
     let found = found(&[
         ("lib.rs", "mod a;"),
         ("a/mod.rs", "mod child; pub struct A; fn f() { child::g() }"),
@@ -84,7 +84,7 @@ fn a_child_that_imports_from_the_parent_that_uses_it_is_a_circle() {
 }
 
 #[test]
-fn a_child_that_imports_from_a_parent_that_only_re_exports_it_is_no_circle() {
+fn a_child_that_imports_from_a_parent_that_only_re_exports_it_is_not_a_cycle() {
     let found = found(&[
         ("lib.rs", "mod a;"),
         ("a/mod.rs", "mod child; pub use self::child::{Trait, g}; pub struct A;"),
@@ -94,7 +94,7 @@ fn a_child_that_imports_from_a_parent_that_only_re_exports_it_is_no_circle() {
 }
 
 #[test]
-fn a_trait_counts_where_only_its_methods_are_used() {
+fn a_trait_is_a_dependency_if_only_its_methods_are_used() {
     let files = source(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::Help; fn f(x: u8) { x.help() }"),
@@ -104,7 +104,7 @@ fn a_trait_counts_where_only_its_methods_are_used() {
 }
 
 #[test]
-fn names_in_macros_in_blocks_and_in_pinned_structs_are_read() {
+fn names_in_macros_in_blocks_and_in_pinned_structs_are_found() {
     let files = source(&[
         ("lib.rs", "mod a; mod b; mod c;"),
         ("a.rs", "fn f() { assert!(crate::b::g() > 1); { use crate::c::C as D; } }"),
@@ -119,7 +119,7 @@ fn names_in_macros_in_blocks_and_in_pinned_structs_are_read() {
 }
 
 #[test]
-fn what_is_for_tests_only_may_import_anything() {
+fn test_code_may_import_anything() {
     let found = found(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::B; pub struct A(B); #[cfg(test)] mod tests;"),
@@ -132,7 +132,7 @@ fn what_is_for_tests_only_may_import_anything() {
 }
 
 #[test]
-fn a_module_and_a_function_may_have_one_name() {
+fn a_module_and_a_function_may_have_the_same_name() {
     let files = source(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::go; fn f() { go(); crate::b::go::stop() }"),
@@ -145,7 +145,7 @@ fn a_module_and_a_function_may_have_one_name() {
 }
 
 #[test]
-fn folders_that_lead_to_one_another_are_a_circle_where_their_files_are_none() {
+fn a_cycle_of_folders_without_a_cycle_of_files_is_found() {
     let files = [
         ("lib.rs", "mod a; mod b;"),
         ("a/mod.rs", "mod one; mod two; pub use self::{one::One, two::Two};"),
@@ -154,21 +154,18 @@ fn folders_that_lead_to_one_another_are_a_circle_where_their_files_are_none() {
         ("b.rs", "use crate::a::One; pub struct B(One);"),
     ];
     assert_eq!(found(&files), [[""; 0]; 0]);
-    let texts = all_circles(&source(&files));
-    assert_eq!(
-        texts,
-        ["modules: 2 that lead to one another: a, b\n    a <-> b: B\n    b <-> a: One\n"]
-    );
+    let texts = all_cycles(&source(&files));
+    assert_eq!(texts, ["modules: cycle of 2: a, b\n    a <-> b: B\n    b <-> a: One\n"]);
 }
 
 #[test]
-fn a_path_that_leads_nowhere_is_reported() {
+fn an_unresolved_path_is_reported() {
     let files = source(&[("lib.rs", "mod a;"), ("a.rs", "fn f(_: crate::b::B) {}")]);
-    assert_eq!(lost(&files), ["a.rs: crate::b::B"]);
+    assert_eq!(unresolved(&files), ["a.rs: crate::b::B"]);
 }
 
 #[test]
-fn a_crate_that_depends_upwards_or_without_a_feature_is_reported() {
+fn a_dependency_on_a_higher_layer_or_without_a_feature_is_reported() {
     let krate = |name: &str, is_published, dependencies: &[(&str, bool)]| Crate {
         name: name.to_owned(),
         is_published,
@@ -185,9 +182,9 @@ fn a_crate_that_depends_upwards_or_without_a_feature_is_reported() {
     assert_eq!(
         found,
         [
-            "ratethrottle-core depends on throttle-memory, which does not stand below it",
+            "ratethrottle-core depends on throttle-memory, which is not in a layer below it",
             "throttle-tower depends on throttle-memory without a feature",
-            "throttle-redis depends on throttle-testbed, which does not stand below it",
+            "throttle-redis depends on throttle-testbed, which is not in a layer below it",
             "throttle-new is published and has no layer: add it to LAYERS",
         ]
     );

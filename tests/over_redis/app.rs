@@ -1,4 +1,4 @@
-//! A service of Axum and one of Actix that do the same.
+//! An Axum and an Actix service with the same behavior.
 
 use std::{net::SocketAddr, pin::Pin, rc::Rc, sync::Arc};
 
@@ -23,25 +23,25 @@ use ratethrottle::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use tower::ServiceExt;
 
-/// Where all requests come from.
+/// The peer address of all requests.
 const PEER: ([u8; 4], u16) = ([203, 0, 113, 7], 50_000);
 
 type Answer = Pin<Box<dyn Future<Output = Response<()>> + Send>>;
 
-/// Has a handler that answers with the status and says the cost that the path names: `/{status}/{cost}`; the
-/// status 0 waits for ever.
+/// A service at `/{status}/{cost}`, which responds with that status and reports that cost. It never responds if the
+/// status is 0.
 #[derive(Clone)]
 pub(super) struct App {
     ask: Arc<dyn Fn(&'static str) -> Answer + Send + Sync>,
-    /// Is told when the handler has begun to wait.
+    /// Notified when a handler starts to wait.
     pub(super) reached: Arc<Notify>,
 }
 
 impl App {
-    /// How one is made of a limiter and options.
+    /// The constructors of both kinds.
     pub(super) const KINDS: [fn(&Limiter, Options) -> Self; 2] = [Self::axum, Self::actix];
 
-    /// Asks, and reads the answer to its end; the client leaves where this is dropped before.
+    /// Sends a request, and reads the response to its end. Dropping the future disconnects the client.
     pub(super) async fn ask(&self, path: &'static str) -> Response<()> {
         (self.ask)(path).await
     }
@@ -54,29 +54,29 @@ impl App {
                                   actual: Option<Extension<ActualCost>>| {
             let actual = actual.map(|Extension(actual)| actual);
             let status = handle(status, cost, actual, &waits).await;
-            (StatusCode::from_u16(status).expect("it is one"), "hello")
+            (StatusCode::from_u16(status).expect("the value is valid"), "hello")
         };
         let router = Router::new()
             .route("/{status}/{cost}", get(handler))
-            .layer(layer.expect("the options are right"))
+            .layer(layer.expect("the options are valid"))
             .layer(MockConnectInfo(SocketAddr::from(PEER)));
         let ask = Arc::new(move |path| -> Answer {
-            let request = Request::get(path).body(Body::empty()).expect("it is a path");
+            let request = Request::get(path).body(Body::empty()).expect("the path is valid");
             let answer = router.clone().oneshot(request);
             Box::pin(async {
                 let Ok(response) = answer.await;
                 let (head, body) = response.into_parts();
-                to_bytes(body, 1024).await.expect("the body is there");
+                to_bytes(body, 1024).await.expect("the body is complete");
                 Response::from_parts(head, ())
             })
         });
         Self { ask, reached }
     }
 
-    /// Has a thread of its own, as a worker has.
+    /// Runs the app in its own thread, like a worker of Actix.
     pub(super) fn actix(limiter: &Limiter, options: Options) -> Self {
         let throttle = RateThrottle::from_options(limiter, options).build();
-        let throttle = throttle.expect("the options are right");
+        let throttle = throttle.expect("the options are valid");
         let reached = Arc::new(Notify::new());
         let waits = web::Data::from(Arc::clone(&reached));
         let (asks, mut asked) = mpsc::unbounded_channel::<(_, oneshot::Sender<_>)>();
@@ -87,7 +87,7 @@ impl App {
                 let (status, cost) = path.into_inner();
                 let actual = actual.map(web::ReqData::into_inner);
                 let status = handle(status, cost, actual, &waits).await;
-                HttpResponse::build(status.try_into().expect("it is one")).body("hello")
+                HttpResponse::build(status.try_into().expect("the value is valid")).body("hello")
             };
             let app = actix_web::App::new().wrap(throttle).app_data(waits);
             let app = app.route("/{status}/{cost}", web::get().to(handler));
@@ -133,13 +133,13 @@ where
     let response = app.call(request).await.expect("the app answers");
     let mut answer = Response::new(());
     let status = StatusCode::from_u16(response.status().as_u16());
-    *answer.status_mut() = status.expect("it is one");
+    *answer.status_mut() = status.expect("the value is valid");
     for (name, value) in response.headers() {
-        let name = HeaderName::from_bytes(name.as_str().as_bytes()).expect("it is one");
-        let value = HeaderValue::from_bytes(value.as_bytes()).expect("it is one");
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).expect("the value is valid");
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("the value is valid");
         answer.headers_mut().append(name, value);
     }
     let read = body::to_bytes(response.into_body()).await;
-    assert!(read.is_ok(), "the body broke");
+    assert!(read.is_ok(), "the body failed");
     answer
 }

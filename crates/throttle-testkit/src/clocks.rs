@@ -1,4 +1,4 @@
-//! Clocks that step back, and the storage's own clock.
+//! Clocks that step back, and the real clock of the storage.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +13,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
     for algorithm in Algorithm::ALL {
-        a_clock_that_steps_back_admits_nothing_more(storage, algorithm).await;
-        a_clock_that_swings_over_an_edge_admits_nothing_more(storage, algorithm).await;
-        a_step_back_shuts_nobody_out_for_longer(storage, algorithm).await;
-        the_storages_own_clock_frees_a_key_when_it_said(storage, algorithm).await;
+        a_clock_that_steps_back_allows_nothing_more(storage, algorithm).await;
+        a_clock_that_jumps_around_a_window_edge_allows_nothing_more(storage, algorithm).await;
+        a_step_back_does_not_extend_a_wait(storage, algorithm).await;
+        a_key_is_allowed_after_retry_after_in_real_time(storage, algorithm).await;
     }
     4 * Algorithm::ALL.len()
 }
@@ -25,7 +25,7 @@ fn rule(algorithm: Algorithm) -> Rule {
     Rule::new("r", 4, WINDOW).algorithm(algorithm)
 }
 
-async fn a_clock_that_steps_back_admits_nothing_more(
+async fn a_clock_that_steps_back_allows_nothing_more(
     storage: &Arc<dyn AtomicStorage>,
     algorithm: Algorithm,
 ) {
@@ -36,27 +36,30 @@ async fn a_clock_that_steps_back_admits_nothing_more(
         limiter.check_cost(&key, "r", 4).await.unwrap();
         clock.set(Micros::new(1_767_225_600_000_000 - back).to_system_time());
         let denial = limiter.check(&key, "r").await.unwrap();
-        assert!(!denial.is_allowed(), "{algorithm} after a step of {back} µs");
+        assert!(
+            !denial.is_allowed(),
+            "{algorithm}: a request was allowed after a step back of {back} µs"
+        );
     }
 }
 
-async fn a_clock_that_swings_over_an_edge_admits_nothing_more(
+async fn a_clock_that_jumps_around_a_window_edge_allows_nothing_more(
     storage: &Arc<dyn AtomicStorage>,
     algorithm: Algorithm,
 ) {
     let (limiter, clock) = limiter_at_2026(storage);
-    let key = unique("swing");
+    let key = unique("jump");
     limiter.add_rule(rule(algorithm)).unwrap();
-    let mut admitted = 0;
-    for turn in 0..100_u64 {
-        let at = 1_767_225_600_000_000 + turn % 2; // just at a window's edge, and just after it
+    let mut allowed = 0;
+    for i in 0..100_u64 {
+        let at = 1_767_225_600_000_000 + i % 2; // the last microsecond of a window, the first of the next
         clock.set(Micros::new(at - 1).to_system_time());
-        admitted += u64::from(limiter.check(&key, "r").await.unwrap().is_allowed());
+        allowed += u64::from(limiter.check(&key, "r").await.unwrap().is_allowed());
     }
-    assert!(admitted <= 8, "{algorithm}: {admitted} passed at one edge, of 4 in a window");
+    assert!(allowed <= 8, "{algorithm}: {allowed} allowed at one window edge, with a limit of 4");
 }
 
-async fn a_step_back_shuts_nobody_out_for_longer(
+async fn a_step_back_does_not_extend_a_wait(
     storage: &Arc<dyn AtomicStorage>,
     algorithm: Algorithm,
 ) {
@@ -71,14 +74,20 @@ async fn a_step_back_shuts_nobody_out_for_longer(
         clock.set(Micros::new(1_000_000_000_000_000).to_system_time());
         let denial = limiter.check(&key, "r").await.unwrap();
         let wait = denial.retry_after().unwrap();
-        assert!(wait <= Duration::from(longest), "{algorithm}: {wait:?} after a step back");
+        assert!(
+            wait <= Duration::from(longest),
+            "{algorithm}: `retry_after` is {wait:?} after a step back, which exceeds the lifetime of a state"
+        );
         clock.advance(wait);
         let decision = limiter.check(&key, "r").await.unwrap();
-        assert!(decision.is_allowed(), "{algorithm}, block {block:?}: {decision:?}");
+        assert!(
+            decision.is_allowed(),
+            "{algorithm}, block {block:?}: denied after `retry_after`: {decision:?}"
+        );
     }
 }
 
-async fn the_storages_own_clock_frees_a_key_when_it_said(
+async fn a_key_is_allowed_after_retry_after_in_real_time(
     storage: &Arc<dyn AtomicStorage>,
     algorithm: Algorithm,
 ) {
@@ -91,7 +100,13 @@ async fn the_storages_own_clock_frees_a_key_when_it_said(
         denial = limiter.check(&key, "r").await.unwrap();
     }
     let retry_after = denial.retry_after().unwrap();
-    assert!(!retry_after.is_zero() && retry_after <= 2 * window, "{algorithm}: {retry_after:?}");
+    assert!(
+        !retry_after.is_zero() && retry_after <= 2 * window,
+        "{algorithm}: `retry_after` is {retry_after:?}, expected at most two windows"
+    );
     wait(retry_after + Duration::from_millis(20)).await;
-    assert!(limiter.check(&key, "r").await.unwrap().is_allowed(), "{algorithm} after the wait");
+    assert!(
+        limiter.check(&key, "r").await.unwrap().is_allowed(),
+        "{algorithm}: denied after `retry_after`"
+    );
 }

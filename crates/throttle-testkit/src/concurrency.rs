@@ -1,4 +1,4 @@
-//! Many tasks on few keys: never one request too many, never one too few.
+//! Many concurrent tasks on a few keys: exactly the limit is allowed.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::fixtures::{limiter_at_2026, unique};
 const TASKS: u64 = 32;
 const EACH: u64 = 40;
 
-/// `other` shares the limits of `storage`.
+/// Runs the checks; `other` must share the limits of `storage`.
 pub(crate) async fn check(
     storage: &Arc<dyn AtomicStorage>,
     other: &Arc<dyn AtomicStorage>,
@@ -22,7 +22,7 @@ pub(crate) async fn check(
         with_refunds(storage, algorithm).await;
         two_limiters([storage, other], algorithm).await;
     }
-    while_time_goes_on(storage).await;
+    while_time_passes(storage).await;
     6 * Algorithm::ALL.len() + 1
 }
 
@@ -30,11 +30,11 @@ async fn one_key(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let (limiter, _) = limiter_at_2026(storage);
     let key = unique("one");
     limiter.add_rule(Rule::per_hour("r", 500).algorithm(algorithm)).unwrap();
-    let passed = spawn(move |_| {
+    let allowed = spawn(move |_| {
         let (limiter, key) = (limiter.clone(), key.clone());
         async move { u64::from(limiter.check(&key, "r").await.unwrap().is_allowed()) }
     });
-    assert_eq!(passed.await, 500, "{algorithm}: {} requests on one key", TASKS * EACH);
+    assert_eq!(allowed.await, 500, "{algorithm}: allowed of {} requests on one key", TASKS * EACH);
 }
 
 async fn one_key_with_costs(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
@@ -50,9 +50,9 @@ async fn one_key_with_costs(storage: &Arc<dyn AtomicStorage>, algorithm: Algorit
         }
     });
     let left = limiter.peek(&key, "r").await.unwrap().remaining();
-    assert_eq!(charged.await, 1000, "{algorithm}: costs of 1 are asked too, so nothing is left");
+    assert_eq!(charged.await, 1000, "{algorithm}: requests of cost 1 use up the rest");
     let after = limiter.peek(&key, "r").await.unwrap().remaining();
-    assert!(left <= 1000 && after == 0, "{algorithm}: {after} left");
+    assert!(left <= 1000 && after == 0, "{algorithm}: {after} remaining, expected 0");
 }
 
 async fn many_keys(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
@@ -60,11 +60,11 @@ async fn many_keys(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     let (limiter, _) = limiter_at_2026(storage);
     let base = unique("keys");
     limiter.add_rule(Rule::per_hour("r", 20).algorithm(algorithm)).unwrap();
-    let passed = spawn(move |n| {
+    let allowed = spawn(move |n| {
         let (limiter, key) = (limiter.clone(), format!("{base}-{}", n % KEYS));
         async move { u64::from(limiter.check(&key, "r").await.unwrap().is_allowed()) }
     });
-    assert_eq!(passed.await, KEYS * 20, "{algorithm}: {KEYS} keys at once");
+    assert_eq!(allowed.await, KEYS * 20, "{algorithm}: allowed on {KEYS} keys");
 }
 
 async fn two_rules(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
@@ -73,14 +73,14 @@ async fn two_rules(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     limiter.add_rule(Rule::per_hour("narrow", 100).algorithm(algorithm)).unwrap();
     limiter.add_rule(Rule::per_hour("wide", 5000)).unwrap();
     let (own, of_all) = (limiter.clone(), key.clone());
-    let passed = spawn(move |n| {
+    let allowed = spawn(move |n| {
         let (limiter, key) = (own.clone(), of_all.clone());
         let rules = if n % 2 == 0 { ["narrow", "wide"] } else { ["wide", "narrow"] };
         async move { u64::from(limiter.check_all(&key, &rules).await.unwrap().is_allowed()) }
     });
-    assert_eq!(passed.await, 100, "{algorithm}");
+    assert_eq!(allowed.await, 100, "{algorithm}: the narrow rule must allow exactly its limit");
     let wide = limiter.peek(&key, "wide").await.unwrap();
-    assert_eq!(wide.remaining(), 4900, "{algorithm}: a denied request charges nothing");
+    assert_eq!(wide.remaining(), 4900, "{algorithm}: a denied request must charge nothing");
 }
 
 async fn with_refunds(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
@@ -104,8 +104,11 @@ async fn with_refunds(storage: &Arc<dyn AtomicStorage>, algorithm: Algorithm) {
     })
     .await;
     let left = limiter.peek(&key, "r").await.unwrap().remaining();
-    assert_eq!(kept + left, 200, "{algorithm}: {kept} kept, {left} left");
-    assert!(left < TASKS, "{algorithm}: what was given back was taken by others");
+    assert_eq!(kept + left, 200, "{algorithm}: {kept} charged and {left} remaining must add up");
+    assert!(
+        left < TASKS,
+        "{algorithm}: other tasks should have used the refunded cost, {left} left"
+    );
 }
 
 async fn two_limiters(storages: [&Arc<dyn AtomicStorage>; 2], algorithm: Algorithm) {
@@ -115,21 +118,21 @@ async fn two_limiters(storages: [&Arc<dyn AtomicStorage>; 2], algorithm: Algorit
         limiter.add_rule(Rule::per_hour("r", 300).algorithm(algorithm)).unwrap();
         limiter
     });
-    let passed = spawn(move |n| {
+    let allowed = spawn(move |n| {
         let (limiter, key) = (limiters[(n % 2) as usize].clone(), key.clone());
         async move { u64::from(limiter.check(&key, "r").await.unwrap().is_allowed()) }
     });
-    assert_eq!(passed.await, 300, "{algorithm}: two limiters share what the suite's storages keep");
+    assert_eq!(allowed.await, 300, "{algorithm}: two limiters must share the limit");
 }
 
-/// What passes while the clock runs is what the arithmetic gives for the time that went by.
-async fn while_time_goes_on(storage: &Arc<dyn AtomicStorage>) {
+/// Checks that a running clock allows what the refill rate gives for the elapsed time.
+async fn while_time_passes(storage: &Arc<dyn AtomicStorage>) {
     let (limiter, clock) = limiter_at_2026(storage);
     let key = unique("time");
     let rule = Rule::per_second("r", 100).algorithm(Algorithm::TokenBucket);
     limiter.add_rule(rule).unwrap();
     let (own, of_all) = (limiter.clone(), key.clone());
-    let mut passed = spawn(move |n| {
+    let mut allowed = spawn(move |n| {
         let (limiter, key, clock) = (own.clone(), of_all.clone(), clock.clone());
         async move {
             if n % 10 == 0 {
@@ -140,14 +143,17 @@ async fn while_time_goes_on(storage: &Arc<dyn AtomicStorage>) {
     })
     .await;
     while limiter.check(&key, "r").await.unwrap().is_allowed() {
-        passed += 1;
+        allowed += 1;
     }
     let refilled = TASKS * EACH.div_ceil(10);
-    assert!(passed <= 100 + refilled, "{passed} passed of a burst of 100 and {refilled} refilled");
-    assert!(passed + 100 >= 100 + refilled, "{passed} passed, {refilled} were refilled");
+    assert!(
+        allowed <= 100 + refilled,
+        "{allowed} allowed, with a burst of 100 and {refilled} refilled"
+    );
+    assert!(allowed + 100 >= 100 + refilled, "only {allowed} allowed, with {refilled} refilled");
 }
 
-/// Runs `EACH` requests in each of `TASKS` tasks at once, and adds up what they return.
+/// Runs `TASKS` concurrent tasks of `EACH` requests, and returns the sum of their results.
 fn spawn<F, Fut>(request: F) -> impl Future<Output = u64>
 where
     F: Fn(u64) -> Fut + Clone + Send + 'static,

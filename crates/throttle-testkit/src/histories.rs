@@ -1,4 +1,4 @@
-//! Random histories of one key under rules of one name and several algorithms.
+//! Random histories of a key under rules with the same name and different algorithms.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::fixtures::{limiter_at_2026, unique};
 
 const HISTORIES: u64 = 24;
 const STEPS: usize = 50;
-/// The algorithms that share no state; of the buckets, which share theirs, a history has one.
+/// The groups of algorithms that share their state. A history uses at most one algorithm of each group.
 const CLASSES: [&[Algorithm]; 4] = [
     &[Algorithm::FixedWindow],
     &[Algorithm::SlidingWindowCounter],
@@ -19,14 +19,14 @@ const CLASSES: [&[Algorithm]; 4] = [
 
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
     for seed in 0..HISTORIES {
-        World::new(storage, seed).run().await;
-        a_peek_changes_nothing(storage, seed).await;
+        History::new(storage, seed).run().await;
+        a_peek_does_not_change_later_decisions(storage, seed).await;
     }
     2
 }
 
-/// Servers whose rules of one name have an algorithm each, and a model in which each has a rule of its own.
-struct World {
+/// Servers with different algorithms for the same rule, and a model with a separate rule for each server.
+struct History {
     seed: u64,
     random: Random,
     clock: ManualClock,
@@ -44,7 +44,7 @@ struct Charged {
     expected: Vec<Decision>,
 }
 
-impl World {
+impl History {
     fn new(storage: &Arc<dyn AtomicStorage>, seed: u64) -> Self {
         let mut random = Random(seed);
         let mut classes = CLASSES.to_vec();
@@ -74,11 +74,11 @@ impl World {
         for step in 0..STEPS {
             let server = self.random.below(self.servers.len() as u64) as usize;
             match self.random.below(16) {
-                0..3 => self.change(step).await,
+                0..3 => self.undo_or_reconcile(step).await,
                 3 => self.reset_or_refund(server).await,
-                4 => self.ask_both(server, step).await,
-                5..9 => self.pass_time(),
-                _ => self.ask(server, step).await,
+                4 => self.check_both(server, step).await,
+                5..9 => self.advance(),
+                _ => self.check(server, step).await,
             }
             for server in 0..self.servers.len() {
                 let decision = self.servers[server].peek(&self.key, "r").await.unwrap();
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    fn pass_time(&mut self) {
+    fn advance(&mut self) {
         let span = match self.random.below(8) {
             0 => self.random.below(20_000_000),
             1..4 => self.random.below(2_000_000),
@@ -97,7 +97,7 @@ impl World {
         self.clock.advance(Duration::from_micros(span));
     }
 
-    async fn ask(&mut self, server: usize, step: usize) {
+    async fn check(&mut self, server: usize, step: usize) {
         let cost = if self.random.below(3) > 0 { 1 } else { self.random.below(9) + 1 };
         let decision = self.servers[server].check_cost(&self.key, "r", cost).await.unwrap();
         let expected = self.model.check_cost(&self.key, &name(server), cost).await.unwrap();
@@ -106,7 +106,7 @@ impl World {
         self.charged.push(Charged { server, by_both_rules: false, decisions, expected });
     }
 
-    async fn ask_both(&mut self, server: usize, step: usize) {
+    async fn check_both(&mut self, server: usize, step: usize) {
         let rules = ["r", "other"];
         let decisions = self.servers[server].check_all(&self.key, &rules).await.unwrap();
         let rules = [&name(server), "other"];
@@ -118,7 +118,7 @@ impl World {
         self.charged.push(Charged { server, by_both_rules: true, decisions, expected });
     }
 
-    async fn change(&mut self, step: usize) {
+    async fn undo_or_reconcile(&mut self, step: usize) {
         if self.charged.is_empty() {
             return;
         }
@@ -161,8 +161,8 @@ impl World {
     }
 }
 
-/// Checks that peeks by another rule of the name change no decision.
-async fn a_peek_changes_nothing(storage: &Arc<dyn AtomicStorage>, seed: u64) {
+/// Checks that peeks by another rule of the same name do not change decisions.
+async fn a_peek_does_not_change_later_decisions(storage: &Arc<dyn AtomicStorage>, seed: u64) {
     let mut random = Random(seed);
     let mut rule = || {
         let algorithm = Algorithm::ALL[random.below(5) as usize];
@@ -192,7 +192,7 @@ async fn a_peek_changes_nothing(storage: &Arc<dyn AtomicStorage>, seed: u64) {
                 assert_eq!(
                     answer(&peeked),
                     answer(&expected),
-                    "history {seed}, step {step}: a peek by the second of {rules:?} changed what the first decides"
+                    "history {seed}, step {step}: a peek by the second of {rules:?} changed a decision by the first"
                 );
                 charged.push([peeked, expected]);
             }
@@ -211,7 +211,7 @@ fn answer(decision: &Decision) -> (bool, u64, [Option<Duration>; 3]) {
     (decision.is_allowed(), decision.remaining(), waits)
 }
 
-/// Numbers that are the same for the same seed: SplitMix64 (Steele, Lea and Flood, 2014).
+/// A deterministic random number generator: SplitMix64 (Steele, Lea and Flood, 2014).
 struct Random(u64);
 
 impl Random {

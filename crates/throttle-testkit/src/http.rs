@@ -1,54 +1,57 @@
-//! The suite that every adapter passes.
+//! The conformance suite for adapters.
 //!
-//! An [`Adapter`] provides three methods: how a service is made of layers and a handler, how it is called, and,
-//! where it can be, how it is served on a socket. Its documentation has a whole adapter with its test. [`run`]
-//! does the rest. It begins with the steps of an adapter, one by one, so that what fails says which step is
-//! missing. Then it goes on, over a storage that answers at once and over one that answers later:
+//! To use it, implement [`Adapter`] and call [`run`]. [`Adapter`] has three methods: they build a service from
+//! layers and a handler, call the service, and optionally serve it on a socket. Its documentation shows a
+//! complete adapter with its test.
 //!
-//! - a table of cases, whose answers are compared to the byte: header fields, problem details, gRPC
-//! - layers around each other
-//! - charges that depend on the response, estimates that are reconciled, requests that wait
-//! - paths that are spelled in another way: [`spellings`]
+//! [`run`] first tests the steps of an adapter one by one, so that a failure names the step that is missing.
+//! Then it runs the scenarios, once over a storage that replies at once and once over a storage that replies
+//! later:
+//!
+//! - a table of cases, whose responses are compared byte by byte: header fields, problem details, gRPC
+//! - nested layers
+//! - charges that depend on the response, estimates that are reconciled, requests that are delayed
+//! - paths that are spelled in unusual ways: [`spellings`]
 //! - requests in flight: when a permit is held, and when it is released
-//! - functions, handlers, bodies and storages that panic, and storages that fail
-//! - what is an error when a layer is built, what is answered with 500 where it is not, and what is logged
-//! - what handlers and outer layers find in extensions
+//! - panics of functions, handlers, bodies and storages, and storage errors
+//! - configuration errors: the error when a layer is built, the response of a layer that is not built, the log
+//! - the extensions that handlers and outer layers read
 //! - over sockets, by HTTP/1.1 and HTTP/2: the table again, and requests that are written byte by byte
 //!
-//! A client may leave at any moment: scenarios drop futures and bodies after every number of polls.
+//! Clients may disconnect at any time: scenarios drop futures and bodies after every possible number of polls.
 //!
-//! What an adapter does not offer is no failure: [`Report::unchecked`] names it. Compare it to what you mean to
-//! leave out, so that a route or an address that is forgotten is noticed:
+//! A feature that the adapter does not offer is not a failure: [`Report::unchecked`] lists it. Compare this list
+//! to the features that you left out on purpose, so that a forgotten one does not go unnoticed:
 //!
-//! | entry | how it is offered |
+//! | entry | how to offer it |
 //! | --- | --- |
-//! | `a layer of a rule alone` | [`Layer::source`] may be a rule: make a limiter for it by [`LimitSource::into_limiter`](throttle_http::LimitSource::into_limiter) |
-//! | `a layer that is not built` | see [`Layer::is_built`] |
-//! | `routes` | the service has the route `/users/{id}`, and the limit is told its pattern, as the framework writes it, by [`RequestHead::with_route`](throttle_http::RequestHead::with_route) or [`RequestView::route`](throttle_http::RequestView::route) |
-//! | `HTTP/1.1 over sockets`, `HTTP/2 over sockets` | [`Adapter::serve`] |
+//! | `a layer of a rule alone` | Accept a [`Layer::source`] that is a rule: build a limiter from it by [`LimitSource::into_limiter`](throttle_http::LimitSource::into_limiter). |
+//! | `a layer that is not built` | See [`Layer::is_built`]. |
+//! | `routes` | Add the route `/users/{id}` to the service, and pass its pattern, as the framework writes it, by [`RequestHead::with_route`](throttle_http::RequestHead::with_route) or [`RequestView::route`](throttle_http::RequestView::route). |
+//! | `HTTP/1.1 over sockets`, `HTTP/2 over sockets` | Implement [`Adapter::serve`]. |
 //!
-//! [`break_connections`] is a test of its own, for a program that counts its allocations.
+//! [`break_connections`] is a separate test, for a program that counts its allocations.
 
 mod adapter;
+mod after;
 mod answer;
 mod body;
 mod case;
 mod cases;
 mod config;
+mod config_errors;
 mod extensions;
 mod failures;
 mod fixture;
-mod following;
 mod handler;
 mod in_flight;
 mod lookups;
-mod mistakes;
 mod once;
 mod options;
 mod panics;
 mod paths;
+mod reconciling;
 mod run;
-mod settling;
 mod sockets;
 mod spellings;
 mod steps;
@@ -81,32 +84,34 @@ const STORAGES: [(Answers, &str); 2] = [(Answers::AtOnce, "at once"), (Answers::
 const VERSIONS: [(Version, &str); 2] =
     [(Version::HTTP_11, "HTTP/1.1 over sockets"), (Version::HTTP_2, "HTTP/2 over sockets")];
 
-/// Runs every scenario against an adapter, in a tokio runtime with time and I/O.
+/// Runs all scenarios against an adapter.
 ///
-/// What is logged once in a process is checked by the first run of the process: keep the suite in a test program
-/// of its own.
+/// Call it in a tokio runtime with time and I/O enabled. Keep the suite in a separate test program: messages
+/// that are logged once per process are checked in the first run of the process.
 ///
 /// # Panics
 ///
-/// When scenarios fail: at the end, with the name of each and why it fails. The last panic that is printed has
-/// them all; those before it are the single scenarios. If one of the steps fails, nothing else is run.
+/// Panics at the end if scenarios failed, with the name of each and the reason. This last panic lists all
+/// failures; the panics that are printed before it are those of single scenarios. If one of the first steps
+/// fails, nothing else is run.
 pub async fn run<A: Adapter>(adapter: A) -> Report {
     run_part(adapter, "").await
 }
 
-/// As [`run`], with the scenarios whose name contains `part`, such as `steps` or `in flight, at once`.
+/// Runs the scenarios whose name contains `part`, such as `steps` or `in flight, at once`.
 ///
 /// # Panics
 ///
-/// As [`run`].
+/// Panics as [`run`] does.
 pub async fn run_part<A: Adapter>(adapter: A, part: &str) -> Report {
-    // Some of what is logged is counted by the process.
+    // Some messages are logged once per process, so that runs must not overlap.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _one = ONE_AT_A_TIME.lock().await;
     let run = Run::new(part);
     steps(&run, &adapter).await;
     if !run.is_clean() {
-        return run.finish("Begin with the first: nothing else is run before these steps pass.\n");
+        return run
+            .finish("Fix the first failure first. Nothing else is run until these steps pass.\n");
     }
     in_process(&run, &adapter).await;
     over_sockets(&run, &adapter).await;
@@ -132,13 +137,13 @@ async fn in_process<A: Adapter>(run: &Run<'_>, adapter: &A) {
             fixture.once().await;
         }
         fixture.table().await;
-        fixture.following().await;
-        fixture.settling().await;
+        fixture.after().await;
+        fixture.reconciling().await;
         fixture.in_flight().await;
         fixture.panics().await;
         fixture.failures().await;
         fixture.lookups().await;
-        fixture.mistakes().await;
+        fixture.config_errors().await;
         fixture.config().await;
         fixture.warnings().await;
         fixture.options().await;

@@ -1,4 +1,4 @@
-//! Keys and names that try to collide, and keys of any shape.
+//! Keys and rule names that could collide, and unusual keys.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use throttle_core::{AtomicStorage, Key, Rule};
 use crate::fixtures::{limiter_at_2026, unique};
 
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
-    names_and_keys_that_try_to_collide_do_not(storage).await;
-    keys_of_any_shape_are_limited(storage).await;
+    rule_names_and_keys_never_collide(storage).await;
+    unusual_keys_are_limited(storage).await;
     2
 }
 
-async fn names_and_keys_that_try_to_collide_do_not(storage: &Arc<dyn AtomicStorage>) {
+async fn rule_names_and_keys_never_collide(storage: &Arc<dyn AtomicStorage>) {
     let (limiter, _) = limiter_at_2026(storage);
     let base = unique("collide");
-    let tries = [
+    let pairs = [
         ("a:b", "c"),
         ("a", "b:c"),
         ("a}:b", "c"),
@@ -28,20 +28,22 @@ async fn names_and_keys_that_try_to_collide_do_not(storage: &Arc<dyn AtomicStora
         ("a b", "c"),
         ("a%20b", "c"),
     ];
-    for (rule, _) in tries {
+    for (rule, _) in pairs {
         limiter.add_rule(Rule::per_day(rule, 1)).unwrap();
     }
-    for (rule, key) in tries {
+    for (rule, key) in pairs {
         let key = format!("{key}{base}");
-        assert!(limiter.check(&key, rule).await.unwrap().is_allowed(), "{rule:?} with {key:?}");
+        let decision = limiter.check(&key, rule).await.unwrap();
+        assert!(decision.is_allowed(), "rule {rule:?}, key {key:?}: another pair was charged");
     }
-    for (rule, key) in tries {
+    for (rule, key) in pairs {
         let key = format!("{key}{base}");
-        assert!(!limiter.check(&key, rule).await.unwrap().is_allowed(), "{rule:?} with {key:?}");
+        let decision = limiter.check(&key, rule).await.unwrap();
+        assert!(!decision.is_allowed(), "rule {rule:?}, key {key:?}: its charge was lost");
     }
 }
 
-async fn keys_of_any_shape_are_limited(storage: &Arc<dyn AtomicStorage>) {
+async fn unusual_keys_are_limited(storage: &Arc<dyn AtomicStorage>) {
     let (limiter, _) = limiter_at_2026(storage);
     let rule = unique("shape");
     limiter.add_rule(Rule::per_day(&rule, 1)).unwrap();
@@ -59,9 +61,15 @@ async fn keys_of_any_shape_are_limited(storage: &Arc<dyn AtomicStorage>) {
         other.as_str().into(),
     ];
     for key in &shapes {
-        assert!(limiter.check(key, &rule).await.unwrap().is_allowed(), "the first of {key:.30}");
+        assert!(
+            limiter.check(key, &rule).await.unwrap().is_allowed(),
+            "the first request of {key:.30}"
+        );
     }
     for key in &shapes {
-        assert!(!limiter.check(key, &rule).await.unwrap().is_allowed(), "the second of {key:.30}");
+        assert!(
+            !limiter.check(key, &rule).await.unwrap().is_allowed(),
+            "the second request of {key:.30}"
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! The conformance suites that every storage and every adapter of RateThrottle passes, your own included.
+//! Conformance test suites for storages and adapters of RateThrottle, including your own.
 //!
-//! This is a test of a storage; [`http`] has that of an adapter.
+//! [`Suite`] tests a storage. For adapters, see [`http`].
 //!
 //! ```no_run
 //! # use throttle_core::{Storage, StorageError, Value, async_trait}; use std::time::Duration;
@@ -19,10 +19,11 @@
 //! }
 //! ```
 //!
-//! The suite replays [`vectors`] of decisions that were worked out in exact arithmetic, checks the
-//! contract of the six operations, in real time too, and lets many tasks loose on few keys: never one
-//! request more than the arithmetic allows, never one fewer. Where the storage counts requests under way,
-//! never more than the limit hold a place, and none is lost.
+//! The suite replays test [`vectors`], whose expected decisions are computed in exact arithmetic. It checks
+//! the contract of the six operations, including expiry in real time. It also runs many concurrent tasks
+//! on a few keys and expects exactly as many allowed requests as the arithmetic gives. If the storage
+//! counts requests in flight, the suite checks that the limit is never exceeded and that every permit is
+//! released.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
@@ -48,12 +49,14 @@ use throttle_core::{AtomicStorage, Limiter, Scope, Storage};
 
 pub use self::log::Log;
 
-/// Runs every check against storages that a constructor makes.
+/// A conformance test suite for a storage.
 ///
-/// The constructor is called for each group of checks, and may return clones of one storage: the
-/// groups use different keys. Only the check of `clear` empties it. What it makes for [`Scope::Shared`]
-/// must share its limits: let it open the same file, folder or server anew, as another process does.
-/// The suite starts no processes; a test of yours that does is worth its lines.
+/// The suite calls its constructor for each group of checks. The constructor may return clones of one
+/// storage, because the groups use different keys. The check of `clear` runs last and deletes everything.
+///
+/// With [`Scope::Shared`], all storages that the constructor returns must share their limits. Open the same
+/// file, directory or server each time, as another process would. The suite itself starts no processes, so
+/// consider a separate test that does.
 #[derive(Debug)]
 #[must_use = "a suite that is not run checks nothing"]
 pub struct Suite<F> {
@@ -61,17 +64,17 @@ pub struct Suite<F> {
     scope: Scope,
 }
 
-/// Says how much was checked, so that a suite that ran nothing cannot look green.
+/// The result of a run: the number of checks, so that a run that checked nothing does not look like a success.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many histories were replayed.
+    /// The number of histories that were replayed.
     pub vectors: usize,
-    /// How many decisions they held.
+    /// The number of decisions in these histories.
     pub decisions: usize,
-    /// How many other checks passed.
+    /// The number of other checks that passed.
     pub checks: usize,
-    /// What the storage does not offer, so that it could not be checked.
+    /// The features that were not checked, because the storage does not offer them.
     pub unchecked: Vec<&'static str>,
 }
 
@@ -81,33 +84,35 @@ where
     Fut: Future<Output = S>,
     S: Storage,
 {
-    /// Takes a constructor of storages that keep limits within one process.
+    /// Creates a suite for storages that keep limits within one process.
     pub fn new(make: F) -> Self {
         Self { make, scope: Scope::Process }
     }
 
-    /// Expects another scope: [`Scope::Shared`] for a storage that decides for several processes.
+    /// Sets the expected scope: [`Scope::Shared`] for a storage whose limits several processes share.
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Runs everything, in a tokio runtime that has threads.
+    /// Runs all checks.
+    ///
+    /// Call it in a multi-threaded tokio runtime.
     ///
     /// # Panics
     ///
-    /// At the first check that fails, with what was expected and what came.
+    /// Panics at the first check that fails, with the expected and the actual result.
     pub async fn run(self) -> Report {
         let mut report = Report::default();
         assert_eq!(
             self.limiter().await.status().scope,
             self.scope,
-            "left is the scope of the storage, right the one that the suite was told by `Suite::scope`. A \
-             storage has Scope::Process unless it implements AtomicStorage, and returns itself from \
-             Storage::atomic"
+            "the scope of the storage (left) differs from the scope that the suite expects (right). Set the \
+             expected scope by `Suite::scope`. A storage has Scope::Process unless it implements \
+             AtomicStorage and returns itself from Storage::atomic"
         );
 
-        // What the vectors stand on comes first: it says more plainly what is wrong, and sooner.
+        // The operations come first: everything else depends on them, and their failures are easier to read.
         report.checks += operations::check(&self.storage().await).await;
         (report.vectors, report.decisions) = vectors::replay(&self.limiter_of_clock().await).await;
         report.checks += keys::check(&self.storage().await).await;

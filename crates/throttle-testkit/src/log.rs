@@ -1,4 +1,4 @@
-//! What a test logs, as text.
+//! The log of a test, as text.
 
 use std::{
     fmt, io,
@@ -7,7 +7,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// A log that a test reads; clones are the same log.
+/// The captured log of a test; clones share it.
 ///
 /// # Examples
 ///
@@ -23,7 +23,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Collects what the current thread logs, until the guard is dropped.
+    /// Captures the log of the current thread until the guard is dropped.
     #[must_use]
     pub fn start() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
@@ -31,11 +31,11 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber.finish()))
     }
 
-    /// Collects what all threads log, except those with a log of their own; once in a program.
+    /// Captures the log of all threads, except those that called [`start`](Self::start).
     ///
     /// # Panics
     ///
-    /// When the program has a global subscriber already.
+    /// Panics if the program already has a global subscriber.
     #[must_use]
     pub fn start_everywhere() -> Self {
         let log = Self::default();
@@ -43,7 +43,7 @@ impl Log {
         log
     }
 
-    /// Returns what was logged since the last call.
+    /// Returns the text that was logged since the last call.
     pub fn take(&self) -> String {
         let lines = std::mem::take(&mut *self.lines());
         String::from_utf8_lossy(&lines).into_owned()

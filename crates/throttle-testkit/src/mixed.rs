@@ -1,4 +1,4 @@
-//! Servers that count by different algorithms under the name of one rule, as while a deployment rolls out.
+//! Servers with different algorithms for the same rule, as during a rolling deployment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
             if one == two {
                 continue;
             }
-            each_counts_by_itself(storage, one, two).await;
-            what_is_shut_by_one_is_shut_for_both(storage, one, two).await;
+            each_algorithm_counts_separately(storage, one, two).await;
+            a_block_applies_to_both(storage, one, two).await;
             checks += 2;
         }
     }
@@ -27,7 +27,7 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
 struct Instances {
     limiters: [Limiter; 2],
     clock: ManualClock,
-    /// The buckets share their state, so that a rule can change from one to the other.
+    /// Whether the algorithms share their state: the two buckets do, so that a rule can change between them.
     share: bool,
 }
 
@@ -50,60 +50,64 @@ impl Instances {
     }
 }
 
-async fn each_counts_by_itself(storage: &Arc<dyn AtomicStorage>, one: Algorithm, two: Algorithm) {
+async fn each_algorithm_counts_separately(
+    storage: &Arc<dyn AtomicStorage>,
+    one: Algorithm,
+    two: Algorithm,
+) {
     let rule = |algorithm| Rule::per_day("r", LIMIT).algorithm(algorithm);
     let servers = Instances::new(storage, [rule(one), rule(two)]);
     let [first, second] = &servers.limiters;
     let key = unique("mixed");
 
-    let mut passed = [0, 0];
+    let mut allowed = [0, 0];
     for _ in 0..20 {
-        for (limiter, passed) in servers.limiters.iter().zip(&mut passed) {
-            *passed += u64::from(limiter.check(&key, "r").await.unwrap().is_allowed());
+        for (limiter, allowed) in servers.limiters.iter().zip(&mut allowed) {
+            *allowed += u64::from(limiter.check(&key, "r").await.unwrap().is_allowed());
             servers.clock.advance(Duration::from_millis(1));
         }
     }
-    let whose = format!("{one} beside {two}");
+    let pair = format!("{one} and {two}");
     if servers.share {
-        assert_eq!(passed.iter().sum::<u64>(), LIMIT, "{whose}");
+        assert_eq!(allowed.iter().sum::<u64>(), LIMIT, "{pair}");
     } else {
-        assert_eq!(passed, [LIMIT, LIMIT], "{whose}");
+        assert_eq!(allowed, [LIMIT, LIMIT], "{pair}");
     }
 
     first.reset(&key, "r").await.unwrap();
-    assert_eq!(servers.remaining(&key).await, [LIMIT, LIMIT], "{whose}: a reset is of both");
+    assert_eq!(servers.remaining(&key).await, [LIMIT, LIMIT], "{pair}: a reset applies to both");
 
     second.check(&key, "r").await.unwrap();
     let charged = first.check_cost(&key, "r", 2).await.unwrap();
     first.rollback(&key, &[charged]).await.unwrap();
     let expected = if servers.share { [4, 4] } else { [5, 4] };
-    assert_eq!(servers.remaining(&key).await, expected, "{whose}: given back to the one charged");
+    assert_eq!(
+        servers.remaining(&key).await,
+        expected,
+        "{pair}: only the charged algorithm gets the refund"
+    );
 }
 
-async fn what_is_shut_by_one_is_shut_for_both(
-    storage: &Arc<dyn AtomicStorage>,
-    one: Algorithm,
-    two: Algorithm,
-) {
+async fn a_block_applies_to_both(storage: &Arc<dyn AtomicStorage>, one: Algorithm, two: Algorithm) {
     let block = Duration::from_secs(9);
-    let shuts = Rule::per_second("r", 2).algorithm(one).block(block);
+    let blocks = Rule::per_second("r", 2).algorithm(one).block(block);
     let other = Rule::per_day("r", LIMIT).algorithm(two);
-    let servers = Instances::new(storage, [shuts, other]);
+    let servers = Instances::new(storage, [blocks, other]);
     let [first, second] = &servers.limiters;
-    let key = unique("shut");
-    let whose = format!("{one} beside {two}");
+    let key = unique("blocked");
+    let pair = format!("{one} and {two}");
 
-    assert!(second.check(&key, "r").await.unwrap().is_allowed(), "{whose}");
+    assert!(second.check(&key, "r").await.unwrap().is_allowed(), "{pair}");
     while first.check(&key, "r").await.unwrap().is_allowed() {}
     let denied = second.check(&key, "r").await.unwrap();
-    assert!(denied.is_blocked() && !denied.is_allowed(), "{whose}");
-    assert_eq!(denied.retry_after(), Some(block), "{whose}");
+    assert!(denied.is_blocked() && !denied.is_allowed(), "{pair}");
+    assert_eq!(denied.retry_after(), Some(block), "{pair}");
 
     servers.clock.advance(block);
     let decision = second.check(&key, "r").await.unwrap();
-    assert!(decision.is_allowed(), "{whose}");
+    assert!(decision.is_allowed(), "{pair}");
     if !servers.share {
-        assert_eq!(decision.remaining(), LIMIT - 2, "{whose}: what it counted is there");
-        assert!(first.check(&key, "r").await.unwrap().is_allowed(), "{whose}");
+        assert_eq!(decision.remaining(), LIMIT - 2, "{pair}: its own count is unchanged");
+        assert!(first.check(&key, "r").await.unwrap().is_allowed(), "{pair}");
     }
 }

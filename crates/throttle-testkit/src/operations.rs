@@ -11,12 +11,12 @@ const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
     set_replaces_value_and_lifetime(storage).await;
-    what_is_absent_is_absent_to_every_operation(storage).await;
-    any_bytes_come_back_as_they_were(storage).await;
-    increment_counts_and_refuses_what_it_cannot(storage).await;
-    increment_leaves_a_lifetime_alone(storage).await;
-    what_expires_is_gone_by_itself(storage).await;
-    increments_of_many_tasks_all_count(storage).await;
+    an_absent_key_is_absent_for_every_operation(storage).await;
+    keys_and_values_may_be_any_bytes(storage).await;
+    increment_adds_and_returns_an_error_on_overflow_or_other_values(storage).await;
+    increment_does_not_change_the_ttl_of_an_existing_key(storage).await;
+    an_expired_key_is_absent(storage).await;
+    concurrent_increments_are_all_counted(storage).await;
     7
 }
 
@@ -25,24 +25,28 @@ async fn set_replaces_value_and_lifetime(storage: &Arc<dyn AtomicStorage>) {
     storage.set(&key, "one".into(), Some(SHORT)).await.unwrap();
     storage.set(&key, "two".into(), None).await.unwrap();
     wait(2 * SHORT).await;
-    assert_eq!(storage.get(&key).await.unwrap(), Some("two".into()), "set without ttl stays");
-    assert!(storage.delete(&key).await.unwrap());
+    assert_eq!(
+        storage.get(&key).await.unwrap(),
+        Some("two".into()),
+        "after a `set` without a ttl, the key must not expire"
+    );
+    assert!(storage.delete(&key).await.unwrap(), "`delete` of an existing key must return true");
 }
 
-async fn what_is_absent_is_absent_to_every_operation(storage: &Arc<dyn AtomicStorage>) {
+async fn an_absent_key_is_absent_for_every_operation(storage: &Arc<dyn AtomicStorage>) {
     let key = unique("absent");
-    assert_eq!(storage.get(&key).await.unwrap(), None);
-    assert!(!storage.exists(&key).await.unwrap());
-    assert!(!storage.delete(&key).await.unwrap());
+    assert_eq!(storage.get(&key).await.unwrap(), None, "`get` of an absent key must return None");
+    assert!(!storage.exists(&key).await.unwrap(), "`exists` of an absent key must return false");
+    assert!(!storage.delete(&key).await.unwrap(), "`delete` of an absent key must return false");
     storage.set(&key, "".into(), None).await.unwrap();
-    assert_eq!(storage.get(&key).await.unwrap(), Some("".into()), "empty is not absent");
-    assert!(storage.exists(&key).await.unwrap());
-    assert!(storage.delete(&key).await.unwrap());
-    assert!(!storage.delete(&key).await.unwrap(), "deleted twice");
-    assert!(!storage.exists(&key).await.unwrap());
+    assert_eq!(storage.get(&key).await.unwrap(), Some("".into()), "an empty value must be stored");
+    assert!(storage.exists(&key).await.unwrap(), "a key with an empty value must exist");
+    assert!(storage.delete(&key).await.unwrap(), "`delete` of an existing key must return true");
+    assert!(!storage.delete(&key).await.unwrap(), "`delete` of a deleted key must return false");
+    assert!(!storage.exists(&key).await.unwrap(), "`exists` of a deleted key must return false");
 }
 
-async fn any_bytes_come_back_as_they_were(storage: &Arc<dyn AtomicStorage>) {
+async fn keys_and_values_may_be_any_bytes(storage: &Arc<dyn AtomicStorage>) {
     let keys = ["{", "}", ":", "a b", "a:b", "*", "ключ", "\n", "%00", &"k".repeat(64 * 1024)];
     let base = unique("bytes");
     for (i, key) in keys.iter().enumerate() {
@@ -54,62 +58,101 @@ async fn any_bytes_come_back_as_they_were(storage: &Arc<dyn AtomicStorage>) {
     }
     for (i, key) in keys.iter().enumerate() {
         let value = storage.get(&format!("{base}{key}")).await.unwrap();
-        assert_eq!(value.unwrap().as_bytes(), [i as u8, 0, 0xff, b'\n'], "under {key:.20?}");
+        assert_eq!(
+            value.unwrap().as_bytes(),
+            [i as u8, 0, 0xff, b'\n'],
+            "the value of {key:.20?} must not change"
+        );
     }
     let big = Value::from(vec![7; 1 << 20]);
     storage.set(&base, big.clone(), Some(LONG)).await.unwrap();
-    assert_eq!(storage.get(&base).await.unwrap(), Some(big), "a value of 1 MiB");
+    assert_eq!(
+        storage.get(&base).await.unwrap(),
+        Some(big),
+        "a value of 1 MiB must be stored unchanged"
+    );
 }
 
-async fn increment_counts_and_refuses_what_it_cannot(storage: &Arc<dyn AtomicStorage>) {
+async fn increment_adds_and_returns_an_error_on_overflow_or_other_values(
+    storage: &Arc<dyn AtomicStorage>,
+) {
     let key = unique("increment");
-    assert_eq!(storage.increment(&key, 5, Some(LONG)).await.unwrap(), 5);
-    assert_eq!(storage.increment(&key, -7, None).await.unwrap(), -2);
-    assert_eq!(storage.get(&key).await.unwrap().unwrap().as_i64(), Some(-2));
+    let first = storage.increment(&key, 5, Some(LONG)).await.unwrap();
+    assert_eq!(first, 5, "`increment` of an absent key must start at 0");
+    let second = storage.increment(&key, -7, None).await.unwrap();
+    assert_eq!(second, -2, "`increment` must add a negative amount to 5");
+    let stored = storage.get(&key).await.unwrap().unwrap();
+    assert_eq!(stored.as_i64(), Some(-2), "`get` must return the sum");
 
     storage.set(&key, i64::MAX.into(), Some(LONG)).await.unwrap();
-    assert!(storage.increment(&key, 1, None).await.is_err(), "an overflow is an error");
-    assert_eq!(storage.get(&key).await.unwrap(), Some(i64::MAX.into()), "and changes nothing");
+    assert!(storage.increment(&key, 1, None).await.is_err(), "an overflow must be an error");
+    assert_eq!(
+        storage.get(&key).await.unwrap(),
+        Some(i64::MAX.into()),
+        "a failed increment must not change the value"
+    );
     storage.set(&key, i64::MIN.into(), Some(LONG)).await.unwrap();
-    assert!(storage.increment(&key, -1, None).await.is_err());
+    assert!(storage.increment(&key, -1, None).await.is_err(), "an underflow must be an error");
 
     for text in ["ten", "", "1.5", " 1", "99999999999999999999"] {
         storage.set(&key, text.into(), Some(LONG)).await.unwrap();
-        assert!(storage.increment(&key, 1, None).await.is_err(), "{text:?} is no whole number");
-        assert_eq!(storage.get(&key).await.unwrap(), Some(text.into()), "and stays");
+        assert!(
+            storage.increment(&key, 1, None).await.is_err(),
+            "{text:?} is not an i64, so `increment` must return an error"
+        );
+        assert_eq!(
+            storage.get(&key).await.unwrap(),
+            Some(text.into()),
+            "a failed increment must not change the value"
+        );
     }
 }
 
-async fn increment_leaves_a_lifetime_alone(storage: &Arc<dyn AtomicStorage>) {
+async fn increment_does_not_change_the_ttl_of_an_existing_key(storage: &Arc<dyn AtomicStorage>) {
     let (new, set, lasting) = (unique("new"), unique("set"), unique("lasting"));
     storage.increment(&new, 1, Some(SHORT)).await.unwrap();
     storage.set(&set, 1.into(), Some(SHORT)).await.unwrap();
     storage.set(&lasting, 1.into(), None).await.unwrap();
     wait(SHORT / 3).await;
     for key in [&new, &set] {
-        assert_eq!(storage.increment(key, 1, Some(LONG)).await.unwrap(), 2);
+        let sum = storage.increment(key, 1, Some(LONG)).await.unwrap();
+        assert_eq!(sum, 2, "`increment` must add 1 to 1");
     }
     storage.increment(&lasting, 1, Some(SHORT)).await.unwrap();
     wait(SHORT).await;
-    assert_eq!(storage.get(&new).await.unwrap(), None, "ttl is for new keys only");
-    assert_eq!(storage.get(&set).await.unwrap(), None, "ttl is for new keys only");
-    assert_eq!(storage.increment(&new, 1, None).await.unwrap(), 1, "an expired key counts as 0");
-    assert_eq!(storage.get(&lasting).await.unwrap(), Some(2.into()));
-    assert!(storage.delete(&lasting).await.unwrap());
-    assert!(storage.delete(&new).await.unwrap());
+    assert_eq!(
+        storage.get(&new).await.unwrap(),
+        None,
+        "`increment` must not change the ttl of an existing key"
+    );
+    assert_eq!(
+        storage.get(&set).await.unwrap(),
+        None,
+        "`increment` must not change the ttl of an existing key"
+    );
+    assert_eq!(
+        storage.increment(&new, 1, None).await.unwrap(),
+        1,
+        "an expired key must count as 0"
+    );
+    let kept = storage.get(&lasting).await.unwrap();
+    assert_eq!(kept, Some(2.into()), "`increment` must not add a ttl to an existing key");
+    for key in [&lasting, &new] {
+        assert!(storage.delete(key).await.unwrap(), "`delete` of an existing key must return true");
+    }
 }
 
-async fn what_expires_is_gone_by_itself(storage: &Arc<dyn AtomicStorage>) {
+async fn an_expired_key_is_absent(storage: &Arc<dyn AtomicStorage>) {
     let key = unique("expires");
     storage.set(&key, "here".into(), Some(SHORT)).await.unwrap();
-    assert!(storage.exists(&key).await.unwrap());
+    assert!(storage.exists(&key).await.unwrap(), "the key must exist before its ttl ends");
     wait(SHORT + SHORT / 3).await;
-    assert_eq!(storage.get(&key).await.unwrap(), None);
-    assert!(!storage.exists(&key).await.unwrap());
-    assert!(!storage.delete(&key).await.unwrap(), "an expired key is no live key");
+    assert_eq!(storage.get(&key).await.unwrap(), None, "`get` of an expired key must return None");
+    assert!(!storage.exists(&key).await.unwrap(), "`exists` of an expired key must return false");
+    assert!(!storage.delete(&key).await.unwrap(), "`delete` of an expired key must return false");
 }
 
-async fn increments_of_many_tasks_all_count(storage: &Arc<dyn AtomicStorage>) {
+async fn concurrent_increments_are_all_counted(storage: &Arc<dyn AtomicStorage>) {
     const TASKS: i64 = 32;
     const EACH: i64 = 100;
     let key = unique("many");
@@ -126,7 +169,8 @@ async fn increments_of_many_tasks_all_count(storage: &Arc<dyn AtomicStorage>) {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(storage.get(&key).await.unwrap(), Some((TASKS * EACH).into()));
+    let sum = storage.get(&key).await.unwrap();
+    assert_eq!(sum, Some((TASKS * EACH).into()), "concurrent increments must all be counted");
 }
 
 pub(crate) async fn check_clear(storage: &Arc<dyn AtomicStorage>) -> usize {
@@ -135,11 +179,15 @@ pub(crate) async fn check_clear(storage: &Arc<dyn AtomicStorage>) -> usize {
     for key in &keys {
         storage.set(key, "x".into(), Some(LONG)).await.unwrap();
     }
-    assert_eq!(storage.clear().await.unwrap(), 50, "clear says how many there were");
+    assert_eq!(
+        storage.clear().await.unwrap(),
+        50,
+        "`clear` must return the number of deleted keys"
+    );
     for key in &keys {
-        assert!(!storage.exists(key).await.unwrap(), "clear leaves nothing");
+        assert!(!storage.exists(key).await.unwrap(), "`clear` must delete {key:?}");
     }
-    assert_eq!(storage.clear().await.unwrap(), 0);
+    assert_eq!(storage.clear().await.unwrap(), 0, "a second `clear` must return 0");
     1
 }
 

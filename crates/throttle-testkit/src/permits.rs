@@ -1,4 +1,4 @@
-//! Places of requests under way: never one too many, and none is lost.
+//! Limits of requests in flight: never exceeded, and every permit is released.
 
 use std::{
     future::Future,
@@ -18,15 +18,15 @@ use crate::fixtures::unique;
 const TASKS: u64 = 32;
 const EACH: u64 = 20;
 
-/// Checks a storage that counts requests in flight. Of one that does not it checks nothing: 0.
+/// Runs the checks and returns their number, which is 0 if the storage does not count requests in flight.
 pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
     if storage.concurrency().is_none() {
         return 0;
     }
-    names_and_keys_are_apart(storage).await;
-    limits_of_one_name_share_their_places(storage).await;
+    names_and_keys_are_counted_separately(storage).await;
+    limits_of_the_same_name_share_their_permits(storage).await;
     many_tasks(storage).await;
-    what_is_given_up_holds_nothing(storage).await;
+    cancelled_calls_hold_no_permit(storage).await;
     4
 }
 
@@ -34,7 +34,7 @@ fn uploads(storage: &Arc<dyn AtomicStorage>, name: &str, limit: u64) -> Concurre
     Limiter::new(Arc::clone(storage)).concurrency(name, limit).unwrap()
 }
 
-/// A place may be given back while nobody waits; it is soon.
+/// Waits until `in_use` permits are in use. A storage may release permits in the background.
 async fn until_free(uploads: &ConcurrencyLimit, key: &str, in_use: u64) {
     let began = Instant::now();
     loop {
@@ -42,90 +42,99 @@ async fn until_free(uploads: &ConcurrencyLimit, key: &str, in_use: u64) {
         if now == in_use {
             return;
         }
-        let patience = began.elapsed() < Duration::from_secs(5);
-        assert!(patience, "{now} places of {key} are in use for good instead of {in_use}");
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{key}: after 5 seconds {now} permits are in use, expected {in_use}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-async fn names_and_keys_are_apart(storage: &Arc<dyn AtomicStorage>) {
-    let (name, key) = (unique("places"), unique("a {b}: c\n"));
+async fn names_and_keys_are_counted_separately(storage: &Arc<dyn AtomicStorage>) {
+    let (name, key) = (unique("permits"), unique("a {b}: c\n"));
     let one = uploads(storage, &name, 2);
     let mut held = Vec::new();
     for in_use in 1..=2 {
-        let entered = one.try_acquire(&key).await.unwrap();
+        let acquired = one.try_acquire(&key).await.unwrap();
         assert_eq!(
-            (entered.in_use(), entered.remaining(), entered.limit()),
+            (acquired.in_use(), acquired.remaining(), acquired.limit()),
             (in_use, 2 - in_use, 2)
         );
-        held.push(entered.into_permit().unwrap());
+        held.push(acquired.into_permit().unwrap());
     }
-    let refused = one.try_acquire(&key).await.unwrap();
-    assert_eq!((refused.is_allowed(), refused.in_use(), refused.remaining()), (false, 2, 0));
-    assert!(refused.decision().retry_after().is_none(), "nobody knows when a place is free");
+    let rejected = one.try_acquire(&key).await.unwrap();
+    let state = (rejected.is_allowed(), rejected.in_use(), rejected.remaining());
+    assert_eq!(state, (false, 2, 0), "a request over the limit must get no permit");
+    assert!(rejected.decision().retry_after().is_none(), "the time of the next release is unknown");
     let others = [
-        uploads(storage, &unique("places"), 2).try_acquire(&key).await.unwrap(),
+        uploads(storage, &unique("permits"), 2).try_acquire(&key).await.unwrap(),
         one.try_acquire(&unique("another")).await.unwrap(),
     ];
-    assert!(others.iter().all(|entered| entered.in_use() == 1));
+    let separate = others.iter().all(|acquired| acquired.in_use() == 1);
+    assert!(separate, "other names and other keys must have their own permits");
     drop(held.pop());
     until_free(&one, &key, 1).await;
-    assert!(one.try_acquire(&key).await.unwrap().is_allowed());
+    let again = one.try_acquire(&key).await.unwrap();
+    assert!(again.is_allowed(), "a released permit must be available again");
+    drop(again);
     drop(held);
     until_free(&one, &key, 0).await;
 }
 
-async fn limits_of_one_name_share_their_places(storage: &Arc<dyn AtomicStorage>) {
-    let (name, key) = (unique("places"), unique("shared"));
+async fn limits_of_the_same_name_share_their_permits(storage: &Arc<dyn AtomicStorage>) {
+    let (name, key) = (unique("permits"), unique("shared"));
     let (few, many) = (uploads(storage, &name, 1), uploads(storage, &name, 3));
     let first = few.try_acquire(&key).await.unwrap().into_permit().unwrap();
     let second = many.try_acquire(&key).await.unwrap();
-    assert_eq!((second.is_allowed(), second.in_use()), (true, 2));
-    assert!(!few.try_acquire(&key).await.unwrap().is_allowed());
+    let state = (second.is_allowed(), second.in_use());
+    assert_eq!(state, (true, 2), "limits of the same name must count together");
+    let third = few.try_acquire(&key).await.unwrap();
+    assert!(!third.is_allowed(), "the lower limit must be exceeded");
     drop((first, second));
     until_free(&many, &key, 0).await;
 }
 
 async fn many_tasks(storage: &Arc<dyn AtomicStorage>) {
     const LIMIT: u64 = 3;
-    let uploads = uploads(storage, &unique("places"), LIMIT);
+    let uploads = uploads(storage, &unique("permits"), LIMIT);
     let key = unique("many");
     let held = Arc::new(AtomicU64::new(0));
     let work = |uploads: ConcurrencyLimit, key: String, held: Arc<AtomicU64>| async move {
-        let mut entered = 0;
+        let mut acquired = 0;
         for _ in 0..EACH {
             let outcome = uploads.try_acquire(&key).await.unwrap();
-            assert!(outcome.in_use() <= LIMIT);
-            if let Some(place) = outcome.into_permit() {
-                entered += 1;
+            let in_use = outcome.in_use();
+            assert!(in_use <= LIMIT, "{in_use} permits in use, the limit is {LIMIT}");
+            if let Some(permit) = outcome.into_permit() {
+                acquired += 1;
                 let now = held.fetch_add(1, SeqCst) + 1;
-                assert!(now <= LIMIT, "{now} at once");
+                assert!(now <= LIMIT, "{now} permits held at once, the limit is {LIMIT}");
                 tokio::task::yield_now().await;
                 held.fetch_sub(1, SeqCst);
-                drop(place);
+                drop(permit);
             }
         }
-        entered
+        acquired
     };
     let start = |_| tokio::spawn(work(uploads.clone(), key.clone(), Arc::clone(&held)));
     let tasks: Vec<_> = (0..TASKS).map(start).collect();
-    let mut entered = 0;
+    let mut acquired = 0;
     for task in tasks {
-        entered += task.await.unwrap();
+        acquired += task.await.unwrap();
     }
-    assert!(entered >= LIMIT, "{entered} found a place");
+    assert!(acquired >= LIMIT, "only {acquired} permits were acquired");
     until_free(&uploads, &key, 0).await;
 }
 
-/// Calls that are dropped after their first step, wherever they are then.
-async fn what_is_given_up_holds_nothing(storage: &Arc<dyn AtomicStorage>) {
-    let uploads = uploads(storage, &unique("places"), 1_000);
-    let key = unique("given up");
+/// Drops calls after their first poll, at whatever point they have reached.
+async fn cancelled_calls_hold_no_permit(storage: &Arc<dyn AtomicStorage>) {
+    let uploads = uploads(storage, &unique("permits"), 1_000);
+    let key = unique("cancelled");
     for _ in 0..50 {
-        let mut entering = pin!(uploads.try_acquire(&key));
-        let _ = entering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let mut acquire = pin!(uploads.try_acquire(&key));
+        let _ = acquire.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
-    // Those that are still on their way may be taken yet.
+    // Calls that have reached the backend may still acquire a permit there.
     tokio::time::sleep(Duration::from_millis(50)).await;
     until_free(&uploads, &key, 0).await;
 }

@@ -1,4 +1,4 @@
-//! Storages for tests: one that answers later, and one that fails on demand.
+//! Storages for tests: one that is never ready at once, and one that fails on demand.
 
 use std::{
     collections::HashMap,
@@ -15,9 +15,9 @@ use tokio::task::yield_now;
 
 use crate::trap::Trap;
 
-/// A storage that yields before and after each operation, so that no reply is ever ready.
+/// A storage that yields before and after each operation, so that no reply is ready at once.
 ///
-/// Nothing expires: the clock of a test stands.
+/// Values never expire, because tests use a manual clock.
 #[derive(Clone, Default, Debug)]
 pub struct Later {
     map: Arc<Mutex<HashMap<String, Value>>>,
@@ -26,9 +26,9 @@ pub struct Later {
 impl Later {
     async fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, Value>) -> T) -> T {
         yield_now().await;
-        let answer = work(&mut self.map.lock().unwrap_or_else(PoisonError::into_inner));
+        let output = work(&mut self.map.lock().unwrap_or_else(PoisonError::into_inner));
         yield_now().await;
-        answer
+        output
     }
 }
 
@@ -44,7 +44,7 @@ impl Storage for Later {
     }
 
     async fn increment(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, StorageError> {
-        Err(StorageError::not_carried_out("no limiter increments"))
+        Err(StorageError::not_carried_out("this storage does not support increment"))
     }
 
     async fn delete(&self, key: &str) -> Result<bool, StorageError> {
@@ -60,7 +60,7 @@ impl Storage for Later {
     }
 }
 
-/// A storage that is down, or panics, while a test says so; clones are the same storage.
+/// A storage that a test can make fail or panic; clones share its state.
 ///
 /// # Examples
 ///
@@ -79,7 +79,7 @@ pub struct Failing {
     storage: Later,
     down: Arc<AtomicBool>,
     panics: Arc<AtomicBool>,
-    /// Reads panic once where it is set.
+    /// Makes one read panic after it is set.
     trap: Trap,
 }
 
@@ -88,7 +88,7 @@ impl Failing {
         Self { trap, ..Self::default() }
     }
 
-    /// Sets whether every operation is an error.
+    /// Sets whether every operation returns an error.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! A panic that a test sets into a function.
+//! A panic that a test triggers inside a function.
 
 use std::{
     panic::resume_unwind,
@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-/// A trap that panics once when it springs after it was set; clones are the same trap.
+/// A trap that panics once after it is set; clones share its state.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Trap {
     is_set: Arc<AtomicBool>,
@@ -24,7 +24,7 @@ impl Trap {
         self.sprung.load(SeqCst)
     }
 
-    /// Panics if the trap is set, without a word on standard error.
+    /// Panics if the trap is set, without a message on standard error.
     pub(crate) fn spring(&self) {
         if self.is_set.swap(false, SeqCst) {
             self.sprung.fetch_add(1, SeqCst);

@@ -1,4 +1,4 @@
-//! Histories of decisions, worked out in exact rational arithmetic.
+//! Test vectors: histories of requests, with decisions computed in exact rational arithmetic.
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ const FILES: [&str; 6] = [
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct Vector {
-    /// What it is about.
+    /// A short description.
     pub name: String,
-    /// How requests are counted.
+    /// The algorithm of the rule.
     pub algorithm: Algorithm,
     /// The numbers of the rule.
     pub rule: RuleNumbers,
-    /// What was asked and what is to be answered, in order.
+    /// The requests and the expected decisions, in order.
     pub steps: Vec<Step>,
 }
 
 /// The numbers of a rule; times in microseconds.
 #[derive(Copy, Clone, Debug, Deserialize)]
-#[expect(missing_docs, reason = "the names say it")]
+#[expect(missing_docs, reason = "the names are those of a rule")]
 #[non_exhaustive]
 pub struct RuleNumbers {
     pub limit: u64,
@@ -41,19 +41,19 @@ pub struct RuleNumbers {
     pub block_us: Option<u64>,
 }
 
-/// One request.
+/// A request and the expected decision.
 #[derive(Copy, Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct Step {
-    /// When it comes, in microseconds since the Unix epoch.
+    /// The time of the request, in microseconds since the Unix epoch.
     pub at_us: u64,
-    /// What it costs.
+    /// The cost of the request.
     pub cost: u64,
-    /// What is to be answered.
+    /// The expected decision.
     pub expect: Expect,
 }
 
-/// An answer; times in microseconds.
+/// A decision; times in microseconds.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the names are those of a decision")]
 #[non_exhaustive]
@@ -71,7 +71,7 @@ pub struct Expect {
 ///
 /// # Panics
 ///
-/// When the files of this crate are damaged.
+/// Panics if the files of this crate are damaged.
 #[must_use]
 pub fn all() -> Vec<Vector> {
     let read = |file: &str| -> Vec<Vector> {
@@ -81,7 +81,7 @@ pub fn all() -> Vec<Vector> {
 }
 
 impl Vector {
-    /// Returns the rule, under a name.
+    /// Returns the rule of this vector, with the given name.
     pub fn rule(&self, name: &str) -> Rule {
         let numbers = self.rule;
         let window = Duration::from_micros(numbers.window_us);
@@ -111,7 +111,7 @@ impl From<&Decision> for Expect {
     }
 }
 
-/// Replays all vectors; returns how many there were and how many decisions they held.
+/// Replays all vectors; returns the number of vectors and of decisions.
 pub(crate) async fn replay((limiter, clock): &(Limiter, ManualClock)) -> (usize, usize) {
     let vectors = all();
     let mut decisions = 0;

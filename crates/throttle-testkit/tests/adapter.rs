@@ -1,4 +1,4 @@
-//! An adapter for functions that answer requests, and its test.
+//! A complete adapter for async functions, and its test.
 
 use std::{io, net::IpAddr, net::SocketAddr, sync::Arc};
 
@@ -8,7 +8,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use throttle_http::{ConfigError, RequestHead, ResponseBody, ResponseHead, Throttle};
 use throttle_testkit::http::{Adapter, Handler, Layer, Reader, run};
 
-/// Limits the requests that a handler answers: this is all of the adapter.
+/// Limits the requests to a handler. This function is the whole adapter.
 async fn limited<B, R>(
     throttle: &Arc<Throttle>,
     peer: Option<IpAddr>,
@@ -30,13 +30,13 @@ async fn limited<B, R>(
     response.map(|body| ResponseBody::inner(body, guard))
 }
 
-/// A handler in layers, the innermost first.
+/// A handler that is wrapped in layers, the innermost first.
 struct Limited {
     layers: Vec<Arc<Throttle>>,
     handler: Handler,
 }
 
-/// Calls a handler, if each of the layers allows it.
+/// Calls the handler if all layers allow the request.
 async fn call(
     layers: &[Arc<Throttle>],
     handler: Handler,

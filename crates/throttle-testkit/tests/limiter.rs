@@ -1,4 +1,4 @@
-//! The limiter itself: rules that change, lists, waiting, violations, and storages that fail.
+//! Tests of the limiter: changed rules, lists, waits, violations, and storage errors.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 #[path = "limiter/changes.rs"]
@@ -34,12 +34,12 @@ use throttle_memory::MemoryStorage;
 const SECOND: Duration = Duration::from_secs(1);
 const MICRO: Duration = Duration::from_micros(1);
 
-/// The beginning of 2026.
+/// Returns the beginning of 2026.
 fn start() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600)
 }
 
-/// Makes a limiter in memory, with rules and a clock in the test's hand.
+/// Creates a limiter in memory, with rules and a manual clock.
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> (Limiter, ManualClock) {
     let clock = ManualClock::at(start());
     let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();

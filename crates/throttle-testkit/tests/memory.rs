@@ -1,4 +1,4 @@
-//! The in-memory storage passes the whole suite.
+//! The in-memory storage passes the suite.
 
 use throttle_memory::MemoryStorage;
 use throttle_testkit::Suite;
@@ -10,7 +10,7 @@ async fn the_memory_storage_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_memory_storage_conforms_when_all_limiters_share_one() {
+async fn a_shared_memory_storage_conforms() {
     let storage = MemoryStorage::new();
     Suite::new(|| async { storage.clone() }).run().await;
 }

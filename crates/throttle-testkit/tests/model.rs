@@ -1,4 +1,4 @@
-//! Both kinds of storage against a slow, plain model, and against what the docs promise.
+//! Compares storages with a simple, exact model, and with the bounds in the documentation.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 #[path = "model/clients.rs"]

@@ -1,4 +1,4 @@
-//! A storage that says it is shared, and is not, fails the suite.
+//! A storage that claims to be shared, but is not, fails the suite.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use throttle_core::{AtomicStorage, Scope, Wrapper};
 use throttle_memory::MemoryStorage;
 use throttle_testkit::Suite;
 
-/// Says that its limits are shared.
+/// A storage whose scope is wrong: its limits are not shared.
 #[derive(Clone)]
 struct Claimed {
     inner: Arc<dyn AtomicStorage>,
@@ -23,8 +23,8 @@ impl Wrapper for Claimed {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[should_panic(expected = "two limiters share what the suite's storages keep")]
-async fn a_storage_that_shares_nothing_with_one_that_is_opened_anew_fails() {
+#[should_panic(expected = "two limiters must share the limit")]
+async fn a_storage_that_does_not_share_its_limits_fails() {
     let open = || async { Claimed { inner: Arc::new(MemoryStorage::new()) } };
     Suite::new(open).scope(Scope::Shared).run().await;
 }

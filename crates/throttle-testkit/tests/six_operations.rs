@@ -1,4 +1,4 @@
-//! A storage with the six operations alone passes the whole suite.
+//! A storage with only the six operations passes the suite.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use throttle_testkit::Suite;
 
 type Entry = (Value, Option<Instant>);
 
-/// Yields between everything it does, so that a race has every chance.
+/// A storage that yields between its steps, to provoke races.
 #[derive(Clone, Default)]
 struct SixOperations {
     map: Arc<Mutex<HashMap<String, Entry>>>,
@@ -44,7 +44,7 @@ impl Storage for SixOperations {
         value: Value,
         ttl: Option<Duration>,
     ) -> Result<(), StorageError> {
-        assert_ne!(ttl, Some(Duration::ZERO), "nothing is stored that does not matter");
+        assert_ne!(ttl, Some(Duration::ZERO), "a state without a lifetime must not be stored");
         tokio::task::yield_now().await;
         self.live().insert(key.to_owned(), (value, end(ttl)));
         Ok(())

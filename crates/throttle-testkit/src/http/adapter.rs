@@ -1,4 +1,4 @@
-//! What an adapter provides.
+//! The trait that connects an adapter to the suite.
 
 use std::{
     any::Any,
@@ -15,9 +15,9 @@ use throttle_http::{ConfigError, LimitSource, Options, Throttle};
 
 use crate::http::{body::Reader, handler::Handler};
 
-/// An adapter of a framework, as the suite uses it.
+/// An adapter for a framework, as the suite uses it.
 ///
-/// The methods say how a service is made, called and served; [`run`](super::run) does the rest.
+/// The methods build, call and serve a service of the framework. [`run`](super::run) does the rest.
 ///
 /// # Examples
 ///
@@ -25,61 +25,64 @@ use crate::http::{body::Reader, handler::Handler};
 #[doc = include_str!("../../tests/adapter.rs")]
 /// ```
 pub trait Adapter {
-    /// A service of the framework: layers around a handler.
+    /// A service of the framework: a handler that is wrapped in layers.
     type Service;
 
     /// Wraps a handler in each of the layers, the innermost first.
     ///
-    /// The handler answers every request with [`Handler::call`], of every method: `PROPFIND` and `propfind` come,
-    /// too. Where the framework has routes,
-    /// `/users/{id}` is one of them, written as the framework writes it, and every other path goes to the same
-    /// handler. The routes share one limit: build each layer once, and wrap every route in it, if layers have to
-    /// stand within the router to see the pattern.
+    /// The service must answer every request by [`Handler::call`], whatever its method: the suite also sends
+    /// `PROPFIND` and `propfind`. If the framework has routes, add the route `/users/{id}`, in the syntax of the
+    /// framework, and route all other paths to the same handler. The routes share one limit: if layers must be
+    /// inside the router to see the pattern, build each layer once and wrap every route in it.
     ///
-    /// An adapter that takes a [`Throttle`] makes it by [`Layer::throttle`]; one that has a type of its own for
-    /// layers makes it of [`Layer::source`] and [`Layer::options`], as users do.
+    /// An adapter that uses a [`Throttle`] directly gets it from [`Layer::throttle`]. An adapter with its own
+    /// layer type builds it from [`Layer::source`] and [`Layer::options`], as users do.
     ///
     /// # Errors
     ///
-    /// Why a layer cannot be built; see [`Layer::is_built`].
+    /// Returns the reason if a layer cannot be built; see [`Layer::is_built`].
     fn service(
         &self,
         layers: &[Layer],
         handler: Handler,
     ) -> impl Future<Output = Result<Self::Service, Arc<ConfigError>>>;
 
-    /// Hands a request to a service, and returns when the head of the response is there.
+    /// Sends a request to a service, and returns the response when its head is available.
     ///
-    /// The address that the request comes from is a [`SocketAddr`] in its extensions. Where the framework
-    /// keeps it elsewhere, move it there, and remove it from the extensions: `RequestHead` also looks in them, so
-    /// that a peer that the adapter forgets would not be noticed. Move it to where the framework's server puts
-    /// it: a wrong place that the adapter and its test agree on shows only over sockets. Where there is none, the address is unknown.
+    /// The peer address of the request is a [`SocketAddr`] in its extensions. Without one, the address is
+    /// unknown. If the server of the framework stores the address somewhere else, move it there and remove it from
+    /// the extensions. Otherwise `RequestHead` finds it in the extensions, and the suite does not notice an adapter
+    /// that ignores the peer. An address that both the adapter and its test store wrongly is found only over
+    /// sockets.
     ///
-    /// The response has the extensions that the service returns. The suite reads
-    /// [`Decisions`](throttle_core::Decisions) there, and nothing of what frameworks add.
+    /// The response must have the extensions that the service returns. The suite reads only
+    /// [`Decisions`](throttle_core::Decisions) from them.
     ///
-    /// To drop the future, or the [`Reader`], is to be a client that goes away. A panic goes through.
+    /// The suite drops the future or the [`Reader`] to simulate a client that disconnects. Do not catch panics.
     fn call(
         &self,
         service: &Self::Service,
         request: Request<Bytes>,
     ) -> impl Future<Output = Response<Reader>>;
 
-    /// Serves a handler in layers, as [`service`](Self::service) makes it, on a socket of this machine, by
-    /// HTTP/1.1 or HTTP/2 without TLS; returns none where it cannot, which is the default.
+    /// Serves what [`service`](Self::service) builds on a local socket, by HTTP/1.1 or HTTP/2 without TLS.
     ///
-    /// Each request of the suite comes from this machine. Where one has the field [`PEER`](super::PEER),
-    /// it comes from the address that [`peer`](super::peer) makes of it: before the layers, remove the field,
-    /// and give that address to the request as the framework keeps it.
+    /// The default returns `None`: the adapter cannot be tested over sockets.
     ///
-    /// Some keys have 64 KiB: allow header fields of at least 128 KiB, where the server has a limit (of hyper's
-    /// HTTP/2 it is `max_header_list_size`). The suite cannot make a handler return an error of the framework:
-    /// test that `charge_if` sees its status. Bodies of
-    /// known length have their length on the wire, see [`Body::into_bytes`](super::Body::into_bytes).
+    /// All requests of the suite come from this machine. A request with the field [`PEER`](super::PEER)
+    /// stands for a request from another address: before the layers, remove the field and set the address that
+    /// [`peer`](super::peer) returns, as the server of the framework would.
+    ///
+    /// If the server limits the size of header fields, allow at least 128 KiB, because some keys have 64 KiB
+    /// (the setting of HTTP/2 in hyper is `max_header_list_size`). Send bodies of known length with their
+    /// length; see [`Body::into_bytes`](super::Body::into_bytes).
+    ///
+    /// The suite cannot make a handler return an error of the framework. Test separately that `charge_if` sees
+    /// the status of such an error.
     ///
     /// # Panics
     ///
-    /// When the server cannot be started.
+    /// Panics if the server cannot be started.
     fn serve(
         &self,
         version: Version,
@@ -91,7 +94,7 @@ pub trait Adapter {
     }
 }
 
-/// A layer that an adapter makes: its source, and its options.
+/// The description of a layer that an adapter builds: its source and its options.
 #[derive(Clone, Debug)]
 pub struct Layer {
     origin: Origin,
@@ -110,7 +113,7 @@ impl Layer {
         Self { origin: Origin::Limiter(limiter.clone()), options, is_built: true }
     }
 
-    /// Makes a layer of a rule alone, whose counts are its own.
+    /// Describes a layer that has a rule instead of a limiter, with separate counts.
     pub(super) fn of_rule(rule: Rule, options: Options) -> Self {
         Self { origin: Origin::Rule(rule), options, is_built: true }
     }
@@ -119,7 +122,7 @@ impl Layer {
         Self { is_built: false, ..self }
     }
 
-    /// Returns what the layer limits by.
+    /// Returns the limiter or the rule of the layer.
     #[must_use]
     pub fn source(&self) -> LimitSource {
         match &self.origin {
@@ -133,21 +136,21 @@ impl Layer {
         self.options.clone()
     }
 
-    /// Returns what the layer limits with, for an adapter that takes a [`Throttle`] and has no type of its own
-    /// for layers; a rule alone is then an error.
+    /// Builds the [`Throttle`] of the layer, for an adapter without its own layer type.
     ///
     /// # Errors
     ///
-    /// Why the layer cannot be built.
+    /// Returns the reason if the layer cannot be built. A layer that has a rule instead of a limiter is always
+    /// an error.
     pub fn throttle(&self) -> Result<Arc<Throttle>, Arc<ConfigError>> {
         let limiter = self.source().into_limiter(None)?;
         Ok(Arc::new(Throttle::new(limiter, self.options())?))
     }
 
-    /// Returns whether the layer is checked, as by `build`, before it wraps a service.
+    /// Returns whether the layer must be validated, as by `build`, before it wraps a service.
     ///
-    /// One that is not checked logs what is wrong with it, and answers every request with 500. An adapter
-    /// without such layers checks all of them.
+    /// A layer that is not validated logs its configuration error and answers every request with 500. An
+    /// adapter without such layers validates all of them.
     #[must_use]
     pub fn is_built(&self) -> bool {
         self.is_built
@@ -161,7 +164,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address of a server, and a guard that stops the server when it is dropped.
+    /// Creates a server from its address and a guard that stops the server when it is dropped.
     pub fn new(address: SocketAddr, guard: impl Any) -> Self {
         Self { address, _guard: Box::new(guard) }
     }

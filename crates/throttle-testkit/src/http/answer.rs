@@ -1,4 +1,4 @@
-//! What a client gets: status, the fields that a limit writes, and the body.
+//! Expected responses: the status, the header fields of rate limits, and the body.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use throttle_core::Micros;
 
 use crate::http::handler::BODY;
 
-/// The fields that are compared, in the order in which an answer lists them.
+/// The header fields that are compared, in the order of [`Answer::fields`].
 const FIELDS: [&str; 12] = [
     "cache-control",
     "content-type",
@@ -24,20 +24,19 @@ const FIELDS: [&str; 12] = [
     "x-ratelimit-reset",
 ];
 
-/// What is compared of a response.
+/// The parts of a response that are compared.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Answer {
     /// The status.
     pub status: u16,
-    /// `Content-Type`, `Cache-Control`, `Retry-After`, the status of gRPC and every field of rate limits, one entry for
-    /// each line.
+    /// The lines of `Content-Type`, `Cache-Control`, `Retry-After`, the gRPC status and all rate limit fields.
     pub fields: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// Takes what is compared from a response.
+    /// Extracts the compared parts of a response.
     pub(super) fn of(response: &Response<Bytes>) -> Self {
         let lines = |name| lines(response.headers(), name).map(move |line| (name, line));
         Self {
@@ -47,9 +46,9 @@ impl Answer {
         }
     }
 
-    /// Writes a reset in Unix time as the seconds from `start`, to ten seconds: the machine's clock goes
-    /// on while the case runs.
-    pub(super) fn count_from(&mut self, start: Micros) {
+    /// Rewrites a reset in Unix time as the seconds after `start`, rounded down to ten seconds, because the
+    /// real clock advances during the case.
+    pub(super) fn normalize_reset(&mut self, start: Micros) {
         for (_, value) in self.fields.iter_mut().filter(|(name, _)| *name == "x-ratelimit-reset") {
             let moment: u64 = value.parse().unwrap();
             let ahead = moment.saturating_sub(start.get() / 1_000_000);
@@ -82,12 +81,12 @@ impl Answer {
         self.field("retry-after", secs)
     }
 
-    /// Adds what marks a request that would have been refused.
+    /// Adds the mark of a request that a dry run would have rejected.
     pub(super) fn dry_run(self) -> Self {
         self.field("x-ratelimit-dry-run", "denied")
     }
 
-    /// Adds what keeps a rejection out of caches.
+    /// Adds the field that keeps a rejection out of caches.
     pub(super) fn not_stored(self) -> Self {
         self.stored_as("no-store")
     }
@@ -97,12 +96,12 @@ impl Answer {
         self.field("cache-control", how)
     }
 
-    /// Adds the status of gRPC.
+    /// Adds a gRPC status.
     pub(super) fn status(self, code: u8) -> Self {
         self.field("grpc-status", code)
     }
 
-    /// Adds details of a gRPC status.
+    /// Adds the details of a gRPC status.
     pub(super) fn details(self, details: &str) -> Self {
         self.field("grpc-status-details-bin", details)
     }
@@ -115,7 +114,7 @@ impl Answer {
 }
 
 impl fmt::Display for Answer {
-    /// Writes the answer as it would stand on the wire.
+    /// Writes the response in the form of HTTP/1.1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.status)?;
         for (name, value) in &self.fields {
@@ -125,13 +124,13 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Expects that the handler answered.
-pub(super) fn passed() -> Answer {
+/// Returns the response of the handler.
+pub(super) fn allowed() -> Answer {
     Answer::new(200, "text/plain; charset=utf-8", BODY)
 }
 
-/// Expects a refusal by these rules.
-pub(super) fn refused(rules: &[&str]) -> Answer {
+/// Returns a rejection by these rules.
+pub(super) fn rejected(rules: &[&str]) -> Answer {
     let rules = serde_json::to_string(rules).unwrap();
     let body = format!(
         "{{\"type\":\"https://iana.org/assignments/http-problem-types#quota-exceeded\",\
@@ -141,7 +140,7 @@ pub(super) fn refused(rules: &[&str]) -> Answer {
     Answer::new(429, "application/problem+json", body).not_stored()
 }
 
-/// Expects another problem.
+/// Returns a rejection with other problem details.
 pub(super) fn problem(status: u16, title: &str, detail: &str) -> Answer {
     let body = format!(
         "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{status},\
@@ -150,12 +149,12 @@ pub(super) fn problem(status: u16, title: &str, detail: &str) -> Answer {
     Answer::new(status, "application/problem+json", body).not_stored()
 }
 
-/// Expects the refusal of a client that is on the deny list for good.
-pub(super) fn banned() -> Answer {
+/// Returns the rejection of a client that is permanently on the deny list.
+pub(super) fn on_deny_list() -> Answer {
     problem(403, "Forbidden", "This client may not use the service.")
 }
 
-/// Expects a refusal that a gRPC client reads.
+/// Returns a rejection in the form of gRPC.
 pub(super) fn grpc(content_type: &'static str, code: u8, message: &str) -> Answer {
     let answer = Answer::new(200, content_type, Bytes::new());
     answer.status(code).field("grpc-message", message)

@@ -1,4 +1,4 @@
-//! The bodies of responses: as handlers write them, and as the suite reads them.
+//! Response bodies: the body of a handler, and the reader of the suite.
 
 use std::{
     error::Error,
@@ -18,19 +18,19 @@ use tokio::sync::mpsc;
 
 pub(super) type Piece = Result<Bytes, io::Error>;
 
-/// The body of a handler's response.
+/// The response body of the handler.
 ///
-/// It is an [`http_body::Body`] and a [`Stream`] of its pieces, one of which every framework takes. Where the
-/// framework distinguishes a body of known length, [`into_bytes`](Self::into_bytes) returns it.
+/// It implements [`http_body::Body`] and [`Stream`], so that every framework can use it. If the framework
+/// distinguishes bodies of known length, call [`into_bytes`](Self::into_bytes).
 #[derive(Debug)]
 pub struct Body(Kind);
 
 #[derive(Debug)]
 enum Kind {
     Whole(Option<Bytes>),
-    /// The pieces come when the test sends them.
+    /// A body whose pieces the test sends.
     Sent(mpsc::UnboundedReceiver<Piece>),
-    /// One piece comes, and to ask for the next is to panic.
+    /// A body that panics after its first piece.
     Panics(Option<Bytes>),
 }
 
@@ -48,11 +48,11 @@ impl Body {
         Self(Kind::Panics(Some(Bytes::from_static(piece.as_bytes()))))
     }
 
-    /// Returns the whole body where its length is known.
+    /// Returns the whole body if its length is known.
     ///
     /// # Errors
     ///
-    /// The body itself, where it is sent piece by piece.
+    /// Returns the body itself if it is sent piece by piece.
     pub fn into_bytes(self) -> Result<Bytes, Self> {
         match self.0 {
             Kind::Whole(bytes) => Ok(bytes.unwrap_or_default()),
@@ -101,15 +101,15 @@ impl HttpBody for Body {
     }
 }
 
-/// The body of a response of an adapter, which the suite reads piece by piece.
+/// The reader of a response body, by which the suite reads it piece by piece.
 ///
-/// To drop it is to be a client that goes away.
+/// The suite drops it to simulate a client that disconnects.
 pub struct Reader(Box<Next>);
 
 type Next = dyn FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error>>>>;
 
 impl Reader {
-    /// Reads a body of the crate `http-body`.
+    /// Creates a reader of an [`http_body::Body`].
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + 'static,
@@ -117,7 +117,7 @@ impl Reader {
     {
         let mut body = Box::pin(body);
         Self::from_fn(move |cx| {
-            // Servers do not poll a body that says that it has ended.
+            // Servers do not poll a body that reports its end.
             if body.is_end_stream() {
                 return Poll::Ready(None);
             }
@@ -129,14 +129,14 @@ impl Reader {
         })
     }
 
-    /// Reads by a function that returns the next piece, why it fails, or none where the body has ended.
+    /// Creates a reader from a function that returns the next piece, an error, or `None` at the end of the body.
     pub fn from_fn(
         next: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error>>>> + 'static,
     ) -> Self {
         Self(Box::new(next))
     }
 
-    /// Reads the next piece, why the body fails, or none where it has ended.
+    /// Reads the next piece: returns an error if the body fails, and `None` at its end.
     pub fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -148,9 +148,9 @@ impl Reader {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Reads the next piece, which is there.
+    /// Reads the next piece, and panics if there is none.
     pub(super) async fn piece(&mut self) -> Bytes {
-        self.next().await.expect("the body has ended").expect("the body of the response fails")
+        self.next().await.expect("the body has ended").expect("the body of the response failed")
     }
 
     /// Reads the response to its end.
@@ -158,7 +158,7 @@ impl Reader {
         let (head, mut reader) = response.into_parts();
         let mut body = Vec::new();
         while let Some(piece) = reader.next().await {
-            body.extend_from_slice(&piece.expect("the body of the response fails"));
+            body.extend_from_slice(&piece.expect("the body of the response failed"));
         }
         Response::from_parts(head, body.into())
     }

@@ -1,4 +1,4 @@
-//! One case: what is set up, and what happens then.
+//! A case of the table: its setup and its history of requests.
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -9,49 +9,49 @@ use throttle_http::Options;
 
 use crate::http::answer::Answer;
 
-/// Options and rules, and what is answered to a history of requests.
+/// Options and rules, with the expected responses to a history of requests.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
-    /// What the case shows, as a sentence that can fail.
+    /// The claim that the case checks, as a sentence.
     pub title: &'static str,
     /// The rules of the limiter.
     pub rules: Vec<Rule>,
     /// The options of the adapter.
     pub options: Options,
-    /// The options of a layer within, if there is one.
-    pub within: Option<Options>,
-    /// The limits of requests under way, with their names, which are made of the limiter; the layer within
-    /// has them, if there is one.
+    /// The options of an inner layer, if there is one.
+    pub inner: Option<Options>,
+    /// The names and limits of requests in flight. The inner layer has them, if there is one.
     pub concurrency: Vec<(&'static str, u64)>,
-    /// Whether the history begins now instead of at `START`.
+    /// Whether the history begins at the current time instead of at `START`.
     pub in_real_time: bool,
-    /// What happens, in this order.
+    /// The history.
     pub steps: Vec<Step>,
 }
 
-/// One thing that happens in a case.
+/// An event in the history of a case.
 #[derive(Clone)]
 pub(super) enum Step {
-    /// The limiter's clock goes on.
+    /// The clock of the limiter advances.
     Advance(Duration),
-    /// The limiter is changed: its rules, its lists.
+    /// The rules or the lists of the limiter change.
     Change(fn(&Limiter)),
-    /// A request of this client begins elsewhere, and holds a place of each limit of requests under way.
+    /// A request of this client begins in another process, and holds a permit of each limit of requests in
+    /// flight.
     Begin(&'static str),
-    /// The request that began first of those that are under way elsewhere ends.
+    /// The oldest request in flight in another process ends.
     End,
-    /// A request is made, and this is the answer.
+    /// A request is sent, with this expected response.
     Ask(Box<Request<Bytes>>, Answer),
 }
 
 impl Case {
     pub(super) fn new(title: &'static str, options: Options) -> Self {
         let (rules, concurrency, steps) = Default::default();
-        Self { title, rules, options, within: None, concurrency, in_real_time: false, steps }
+        Self { title, rules, options, inner: None, concurrency, in_real_time: false, steps }
     }
 
-    pub(super) fn within(mut self, options: Options) -> Self {
-        self.within = Some(options);
+    pub(super) fn inner(mut self, options: Options) -> Self {
+        self.inner = Some(options);
         self
     }
 
@@ -110,12 +110,12 @@ impl fmt::Debug for Step {
     }
 }
 
-/// Asks for `/` from 192.0.2.1.
+/// Builds a request for `/` from 192.0.2.1.
 pub(super) fn get() -> Request<Bytes> {
     get_from("192.0.2.1")
 }
 
-/// Asks for `/` from an address.
+/// Builds a request for `/` from an address.
 pub(super) fn get_from(address: &str) -> Request<Bytes> {
     let mut request = request(Method::GET, "/");
     let peer = SocketAddr::new(address.parse().unwrap(), 50_000);
@@ -123,26 +123,26 @@ pub(super) fn get_from(address: &str) -> Request<Bytes> {
     request
 }
 
-/// Asks from 192.0.2.1 with a method.
+/// Builds a request with a method from 192.0.2.1.
 pub(super) fn ask_by(method: Method) -> Request<Bytes> {
     let mut request = get();
     *request.method_mut() = method;
     request
 }
 
-/// Asks for a path from 192.0.2.1.
+/// Builds a request for a path from 192.0.2.1.
 pub(super) fn get_path(path: &'static str) -> Request<Bytes> {
     let mut request = get();
     *request.uri_mut() = path.parse().unwrap();
     request
 }
 
-/// Asks over a connection of which nobody knows where it comes from.
+/// Builds a request without a peer address.
 pub(super) fn get_from_nowhere() -> Request<Bytes> {
     request(Method::GET, "/")
 }
 
-/// Adds a line of a header field.
+/// Adds a header field line.
 pub(super) fn with(
     mut request: Request<Bytes>,
     name: &'static str,

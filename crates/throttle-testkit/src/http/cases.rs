@@ -1,4 +1,4 @@
-//! The cases, by what they are about.
+//! The cases of the table, by subject.
 
 mod attacks;
 mod concurrency;
@@ -13,18 +13,18 @@ mod missing;
 mod nested;
 mod on_rejection;
 mod plans;
-mod refusals;
+mod rejections;
 mod setup;
 mod targets;
 
 use crate::http::case::Case;
 
-/// Returns the table: cases of one layer, and of a layer within another.
+/// Returns all cases: of a single layer, and of nested layers.
 pub(super) fn all() -> Vec<Case> {
     [
         limits::cases(),
         fields::cases(),
-        refusals::cases(),
+        rejections::cases(),
         lists::cases(),
         identity::cases(),
         missing::cases(),
@@ -46,7 +46,7 @@ mod tests {
     use super::{super::case::Step, *};
 
     #[test]
-    fn every_case_has_a_title_of_its_own() {
+    fn titles_of_cases_are_unique() {
         let mut titles: Vec<_> = all().iter().map(|case| case.title).collect();
         titles.sort_unstable();
         assert!(titles.windows(2).all(|pair| pair[0] != pair[1]), "{titles:?}");

@@ -1,4 +1,4 @@
-//! What is wrong with a layer is an error when it is built, and a response and a line of the log where it is not.
+//! Configuration errors of a layer: an error when it is built, otherwise a response with 500 and a log line.
 
 use bytes::Bytes;
 use http::Response;
@@ -19,18 +19,18 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn config(&self) {
         scenarios!(
             self, "config";
-            a_layer_of_one_rule_keeps_its_counts_in_memory,
-            a_rule_that_cannot_be_used_is_an_error_that_names_the_field,
-            a_layer_that_cannot_be_built_leaves_no_rule_behind,
-            one_limit_of_requests_in_flight_does_not_take_two_permits,
-            a_layer_that_is_not_built_logs_its_mistake_once_and_answers_with_500,
-            without_a_peer_the_answer_is_500_and_the_log_names_the_fix_once,
-            a_picked_rule_that_is_not_there_is_logged_once_with_the_rules_that_are,
-            what_a_client_claims_in_header_fields_is_not_its_address,
+            a_layer_of_a_rule_alone_counts_in_memory,
+            the_error_of_an_invalid_rule_names_the_setting,
+            a_layer_that_cannot_be_built_adds_no_rule,
+            a_limit_of_requests_in_flight_cannot_be_set_twice,
+            an_unbuilt_layer_logs_its_error_once_and_answers_with_500,
+            without_a_peer_the_response_is_500_and_the_log_names_the_fix_once,
+            an_unknown_selected_rule_is_logged_once_with_the_known_rules,
+            header_fields_of_a_client_do_not_change_its_address,
         );
     }
 
-    async fn a_layer_of_one_rule_keeps_its_counts_in_memory(&self) {
+    async fn a_layer_of_a_rule_alone_counts_in_memory(&self) {
         let layer = Layer::of_rule(Rule::per_day("api", 1), Options::new());
         match self.build(&self.limits([]), &[layer]).await {
             Ok(app) => {
@@ -43,7 +43,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_rule_that_cannot_be_used_is_an_error_that_names_the_field(&self) {
+    async fn the_error_of_an_invalid_rule_names_the_setting(&self) {
         let limits = self.limits([]);
         for (rule, words) in [
             (Rule::per_minute("api", 0), ["\"api\"", "limit is 0"]),
@@ -57,16 +57,16 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_layer_that_cannot_be_built_leaves_no_rule_behind(&self) {
+    async fn a_layer_that_cannot_be_built_adds_no_rule(&self) {
         let limits = self.limits([api(1)]);
         let login = || Options::new().limit("login", "5/minute");
-        for wrong in [
+        for invalid in [
             login().rule("unknown"),
             login().limit("search", "five"),
             login().limit("api", "7/minute"),
             login().headers(Headers::default().partition_key("short")),
         ] {
-            self.error(&limits, Layer::new(&limits.limiter, wrong)).await;
+            self.error(&limits, Layer::new(&limits.limiter, invalid)).await;
         }
         let names: Vec<_> =
             limits.limiter.rules().iter().map(|rule| rule.name().to_owned()).collect();
@@ -74,11 +74,11 @@ impl<A: Adapter> Fixture<'_, A> {
 
         drop(self.app(&limits, [login()]).await);
         self.error(&limits, Layer::new(&limits.limiter, login().rule("unknown"))).await;
-        let why = "it is the one of the layer that was built";
-        assert!(limits.limiter.rule("login").is_some(), "{why}");
+        let kept = limits.limiter.rule("login").is_some();
+        assert!(kept, "a failed build must not remove the rule of a layer that was built");
     }
 
-    async fn one_limit_of_requests_in_flight_does_not_take_two_permits(&self) {
+    async fn a_limit_of_requests_in_flight_cannot_be_set_twice(&self) {
         let limits = self.limits([api(1)]);
         let uploads = || limits.limiter.concurrency("uploads", 1).unwrap();
         let twice = Options::new().concurrency(uploads()).concurrency(uploads());
@@ -86,7 +86,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert!(text.contains("\"uploads\" is named twice"), "{text}");
     }
 
-    async fn a_layer_that_is_not_built_logs_its_mistake_once_and_answers_with_500(&self) {
+    async fn an_unbuilt_layer_logs_its_error_once_and_answers_with_500(&self) {
         let (log, _guard) = Log::start();
         let limits = self.limits([api(1)]);
         let layer = Layer::new(&limits.limiter, Options::new().rule("unknown")).unbuilt();
@@ -97,17 +97,17 @@ impl<A: Adapter> Fixture<'_, A> {
             let response = app.call(get()).await;
             is_misconfigured(&response);
             let body = r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"The server is not configured to limit requests."}"#;
-            assert_eq!(response.body(), body, "clients need not know the reason");
+            assert_eq!(response.body(), body, "the response must not contain the reason");
         }
         assert_eq!(app.handler.calls(), 0);
         let logged = log.take();
-        assert_eq!(logged.lines().count(), 1, "once is enough: {logged}");
+        assert_eq!(logged.lines().count(), 1, "the error must be logged once: {logged}");
         for word in ["ERROR", "\"unknown\"", "\"api\"", "500"] {
             assert!(logged.contains(word), "{word} is not in: {logged}");
         }
     }
 
-    async fn without_a_peer_the_answer_is_500_and_the_log_names_the_fix_once(&self) {
+    async fn without_a_peer_the_response_is_500_and_the_log_names_the_fix_once(&self) {
         let (log, _guard) = Log::start();
         let app = self.serve([api(1)], [Options::new()]).await;
         assert_eq!(log.take(), "");
@@ -119,7 +119,7 @@ impl<A: Adapter> Fixture<'_, A> {
             let body = String::from_utf8_lossy(response.body());
             assert!(
                 !fixes.iter().any(|fix| body.contains(&fix[..11])),
-                "for the log alone: {body}"
+                "the response must not contain the fix: {body}"
             );
         }
         let logged = log.take();
@@ -130,7 +130,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(app.status(get()).await, 200, "nothing was charged");
     }
 
-    async fn a_picked_rule_that_is_not_there_is_logged_once_with_the_rules_that_are(&self) {
+    async fn an_unknown_selected_rule_is_logged_once_with_the_known_rules(&self) {
         let (log, _guard) = Log::start();
         let app = self.serve([api(1)], [Options::new().select_rules(|_, _| "gold")]).await;
         for _ in 0..3 {
@@ -143,7 +143,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn what_a_client_claims_in_header_fields_is_not_its_address(&self) {
+    async fn header_fields_of_a_client_do_not_change_its_address(&self) {
         let app = self.serve([api(1)], [Options::new()]).await;
         let mut statuses = Vec::new();
         for name in ["x-forwarded-for", "forwarded", "x-real-ip", "client-ip"] {

@@ -1,5 +1,4 @@
-//! Handlers find the decisions in the extensions of the request, and outer layers, where that was asked for, in
-//! those of the response.
+//! Decisions in extensions: always in those of the request, optionally in those of the response.
 
 use throttle_core::{Algorithm, Decisions, ListMatch, Rule};
 use throttle_http::Options;
@@ -17,11 +16,11 @@ impl<A: Adapter> Fixture<'_, A> {
             self, "extensions";
             a_handler_reads_the_decisions_of_its_request,
             an_outer_layer_reads_the_decisions_of_a_response,
-            a_response_has_no_decisions_unless_they_are_asked_for,
-            a_dry_run_shows_the_handler_that_it_would_have_rejected,
-            what_is_exempt_has_no_decisions,
-            a_client_on_the_allow_list_has_decisions_that_say_so,
-            of_nested_layers_the_handler_sees_the_inner_and_the_outside_the_outer,
+            a_response_has_decisions_only_with_the_option,
+            in_a_dry_run_the_handler_reads_the_denial,
+            an_exempt_request_has_no_decisions,
+            the_decisions_of_a_client_on_the_allow_list_report_the_list,
+            the_handler_reads_the_decisions_of_the_inner_layer_and_the_client_those_of_the_outer,
         );
     }
 
@@ -45,7 +44,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_response_has_no_decisions_unless_they_are_asked_for(&self) {
+    async fn a_response_has_decisions_only_with_the_option(&self) {
         for options in [Options::new(), Options::new().response_extension(false)] {
             let app = self.serve([api(1)], [options]).await;
             for status in [200, 429] {
@@ -57,7 +56,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_dry_run_shows_the_handler_that_it_would_have_rejected(&self) {
+    async fn in_a_dry_run_the_handler_reads_the_denial(&self) {
         let app = self.serve([api(1)], [Options::new().dry_run()]).await;
         for expected in [true, false] {
             app.call(get()).await;
@@ -66,7 +65,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn what_is_exempt_has_no_decisions(&self) {
+    async fn an_exempt_request_has_no_decisions(&self) {
         let options = Options::new().response_extension(true).exempt(|_| true);
         let app = self.serve([api(1)], [options]).await;
         let response = app.call(get()).await;
@@ -75,7 +74,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert!(app.handler.seen::<Decisions>().is_none());
     }
 
-    async fn a_client_on_the_allow_list_has_decisions_that_say_so(&self) {
+    async fn the_decisions_of_a_client_on_the_allow_list_report_the_list(&self) {
         let app = self.serve([api(1)], [Options::new().response_extension(true)]).await;
         app.limiter.allow_list().add(CLIENT).unwrap();
         let response = app.call(get()).await;
@@ -84,11 +83,13 @@ impl<A: Adapter> Fixture<'_, A> {
         assert!(app.handler.seen::<Decisions>().is_some());
     }
 
-    async fn of_nested_layers_the_handler_sees_the_inner_and_the_outside_the_outer(&self) {
+    async fn the_handler_reads_the_decisions_of_the_inner_layer_and_the_client_those_of_the_outer(
+        &self,
+    ) {
         let inner = Rule::per_hour("inner", 5).algorithm(Algorithm::FixedWindow);
-        for inner_leaves_them_too in [false, true] {
+        for inner_inserts_them in [false, true] {
             let layers = [
-                Options::new().rule("inner").response_extension(inner_leaves_them_too),
+                Options::new().rule("inner").response_extension(inner_inserts_them),
                 Options::new().rule("api").response_extension(true),
             ];
             let app = self.serve([api(10), inner.clone()], layers).await;
@@ -103,7 +104,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 }
 
-/// Returns the rules that the handler saw in its last call, and what is left of each.
+/// Returns the rules in the last decisions that the handler read, with the remaining cost of each.
 fn seen_by_handler<A: Adapter>(app: &App<'_, A>) -> String {
     let decisions = app.handler.seen::<Decisions>().expect("decisions");
     let seen = decisions.all().iter().map(|one| format!("{} {}", one.rule(), one.remaining()));

@@ -1,4 +1,4 @@
-//! A storage that fails: what clients and the log are told is a matter of choice.
+//! Storage errors: the response depends on `on_error`, and the log reports them.
 
 use http::Response;
 use throttle_core::Decisions;
@@ -22,12 +22,12 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn failures(&self) {
         scenarios!(
             self, "failures";
-            while_the_storage_is_down_the_answer_is_503_and_no_handler_is_called,
-            a_failed_storage_can_allow_requests_and_their_responses_say_so,
-            a_failed_storage_can_be_answered_by_on_rejection,
-            a_rule_that_is_removed_lifts_no_limit,
-            a_failure_is_logged_once_and_so_is_its_end,
-            a_storage_that_fails_for_every_other_request_does_not_flood_the_log,
+            while_the_storage_is_down_the_response_is_503_and_no_handler_is_called,
+            requests_can_be_allowed_while_the_storage_fails_and_responses_report_it,
+            on_rejection_can_create_the_response_to_a_storage_error,
+            removing_a_rule_does_not_remove_the_limit,
+            a_failure_and_its_end_are_logged_once_each,
+            a_storage_that_fails_for_every_second_request_does_not_flood_the_log,
         );
     }
 
@@ -37,7 +37,7 @@ impl<A: Adapter> Fixture<'_, A> {
         (storage, self.app(&limits, [options]).await)
     }
 
-    async fn while_the_storage_is_down_the_answer_is_503_and_no_handler_is_called(&self) {
+    async fn while_the_storage_is_down_the_response_is_503_and_no_handler_is_called(&self) {
         let (log, _guard) = Log::start();
         let (storage, app) = self.failing(2, Options::new().response_extension(true)).await;
         assert_eq!(field(&app.call(get()).await, "ratelimit"), r#""api";r=1;t=60"#);
@@ -46,7 +46,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!((response.status().as_u16(), app.handler.calls()), (503, 1));
         assert_eq!(field(&response, "retry-after"), "1");
         assert_eq!(field(&response, "content-type"), "application/problem+json");
-        assert!(!response.headers().contains_key("ratelimit"), "nothing is known of the limit");
+        assert!(!response.headers().contains_key("ratelimit"), "the state of the limit is unknown");
         assert!(response.extensions().get::<Decisions>().is_none(), "nothing was decided");
         assert_eq!(response.body(), REDUCED_CAPACITY);
         let logged = log.take();
@@ -56,7 +56,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(app.status(get()).await, 429);
     }
 
-    async fn a_failed_storage_can_allow_requests_and_their_responses_say_so(&self) {
+    async fn requests_can_be_allowed_while_the_storage_fails_and_responses_report_it(&self) {
         let (storage, app) = self.failing(1, Options::new().on_error(OnError::Pass)).await;
         assert_eq!((app.status(get()).await, app.status(get()).await), (200, 429));
         storage.set_down(true);
@@ -72,7 +72,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert!(!response.headers().contains_key("x-ratelimit-degraded"));
     }
 
-    async fn a_failed_storage_can_be_answered_by_on_rejection(&self) {
+    async fn on_rejection_can_create_the_response_to_a_storage_error(&self) {
         let options = Options::new().on_rejection(|rejection| {
             assert_eq!(rejection.reason(), RejectionReason::Storage);
             let error = rejection.error().unwrap();
@@ -86,7 +86,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(field(&response, "x-own"), "1");
     }
 
-    async fn a_rule_that_is_removed_lifts_no_limit(&self) {
+    async fn removing_a_rule_does_not_remove_the_limit(&self) {
         for on_error in [OnError::Reject, OnError::Pass] {
             let app = self.serve([api(2)], [Options::new().rule("api").on_error(on_error)]).await;
             assert_eq!(app.status(get()).await, 200);
@@ -95,7 +95,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_failure_is_logged_once_and_so_is_its_end(&self) {
+    async fn a_failure_and_its_end_are_logged_once_each(&self) {
         let (log, _guard) = Log::start();
         let (storage, app) = self.failing(9, Options::new()).await;
         for _ in 0..2 {
@@ -109,7 +109,7 @@ impl<A: Adapter> Fixture<'_, A> {
             assert!(lines.contains("connection refused"), "{lines}");
             app.limiter.deny_list().add(CLIENT).unwrap();
             assert_eq!(app.status(get()).await, 403);
-            assert_eq!(log.take(), "", "the list answered, not the storage");
+            assert_eq!(log.take(), "", "the deny list decides without the storage");
             app.limiter.deny_list().remove(CLIENT).unwrap();
             storage.set_down(false);
             for _ in 0..2 {
@@ -121,7 +121,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_storage_that_fails_for_every_other_request_does_not_flood_the_log(&self) {
+    async fn a_storage_that_fails_for_every_second_request_does_not_flood_the_log(&self) {
         let (log, _guard) = Log::start();
         let (storage, app) = self.failing(99, Options::new()).await;
         for _ in 0..50 {

@@ -1,4 +1,4 @@
-//! What scenarios share: limits, services of the adapter, requests.
+//! The fixtures of scenarios: limits, services of the adapter, requests.
 
 use std::{
     future::{Future, poll_fn},
@@ -25,21 +25,21 @@ use crate::{
     storages::Later,
 };
 
-/// When the clock of a scenario begins: 2026-01-01, 00:00 UTC, where every whole window begins.
+/// The time at which the clock of a scenario starts: 2026-01-01, 00:00 UTC, an edge of all usual windows.
 pub(super) const START: Micros = Micros::new(1_767_225_600_000_000);
-/// Where requests come from.
+/// The address of the default client.
 pub(super) const CLIENT: &str = "192.0.2.1";
 
-/// An adapter, and how scenarios use it.
+/// An adapter, and the way in which scenarios use it.
 pub(super) struct Fixture<'a, A> {
     pub run: &'a Run<'a>,
     pub adapter: &'a A,
     pub storage: Answers,
-    /// What the names of scenarios say of it.
+    /// The part of scenario names that describes this way.
     pub about: &'static str,
 }
 
-/// When the storage answers.
+/// The time at which the storage replies.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Answers {
     AtOnce,
@@ -59,12 +59,12 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    /// Makes limits in a storage of their own.
+    /// Creates limits in a new storage.
     pub(super) fn limits(&self, rules: impl IntoIterator<Item = Rule>) -> Limits {
         Limits::over(self.storage(), rules)
     }
 
-    /// Makes a service with limits of its own.
+    /// Creates a service with new limits.
     pub(super) async fn serve(
         &self,
         rules: impl IntoIterator<Item = Rule>,
@@ -73,7 +73,7 @@ impl<A: Adapter> Fixture<'_, A> {
         self.app(&self.limits(rules), layers).await
     }
 
-    /// Makes a service with layers, the innermost first.
+    /// Creates a service with layers, the innermost first.
     pub(super) async fn app(
         &self,
         limits: &Limits,
@@ -99,7 +99,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 }
 
-/// A limiter, and the clock that it goes by.
+/// A limiter and its clock.
 #[derive(Clone)]
 pub(super) struct Limits {
     pub limiter: Limiter,
@@ -111,13 +111,13 @@ impl Limits {
         let clock = ManualClock::at(START.to_system_time());
         let limiter = Limiter::builder(storage).clock(clock.clone()).build();
         for rule in rules {
-            limiter.add_rule(rule).expect("the limiter takes the rule");
+            limiter.add_rule(rule).expect("the limiter accepts the rule");
         }
         Self { limiter, clock }
     }
 }
 
-/// A service of the adapter, and what is behind it.
+/// A service of the adapter, with its limiter, clock and handler.
 pub(super) struct App<'a, A: Adapter> {
     adapter: &'a A,
     pub service: A::Service,
@@ -127,7 +127,7 @@ pub(super) struct App<'a, A: Adapter> {
 }
 
 impl<A: Adapter> App<'_, A> {
-    /// Sends a request, and reads no more than the head of the response.
+    /// Sends a request, and reads only the head of the response.
     pub(super) async fn send(&self, request: Request<Bytes>) -> Response<Reader> {
         Box::pin(self.adapter.call(&self.service, request)).await
     }
@@ -141,69 +141,69 @@ impl<A: Adapter> App<'_, A> {
         self.call(request).await.status().as_u16()
     }
 
-    /// Sends what [`ask_for`] makes, and reads no more than the head of the response.
+    /// Sends the request of [`ask_for`], and reads only the head of the response.
     pub(super) async fn begin(&self, what: &'static str) -> Response<Reader> {
         self.send(ask_for(what)).await
     }
 
-    /// Sends what [`ask_for`] makes, and reads the response to its end.
+    /// Sends the request of [`ask_for`], and reads the response to its end.
     pub(super) async fn ask(&self, what: &'static str) -> Response<Bytes> {
         self.call(ask_for(what)).await
     }
 
-    /// As [`ask`](Self::ask); returns the status and a field of the response, empty where there is none.
+    /// Returns the status and a header field of the response to [`ask`](Self::ask); a missing field is empty.
     pub(super) async fn field_of(&self, what: &'static str, name: &str) -> (u16, String) {
         let response = self.ask(what).await;
         (response.status().as_u16(), field(&response, name).to_owned())
     }
 
-    /// Waits for what goes on in the background, until so much is left of a rule.
-    pub(super) async fn has_left(&self, rule: &str, expected: u64, why: &str) {
+    /// Waits for background tasks until `expected` remains of a rule.
+    pub(super) async fn wait_for_remaining(&self, rule: &str, expected: u64, why: &str) {
         for _ in 0..1000 {
-            if self.left_now(rule).await == expected {
+            if self.remaining_now(rule).await == expected {
                 return;
             }
             yield_now().await;
         }
-        assert_eq!(self.left_now(rule).await, expected, "{why}");
+        assert_eq!(self.remaining_now(rule).await, expected, "{why}");
     }
 
-    /// Returns what is left of a rule now.
-    pub(super) async fn left_now(&self, rule: &str) -> u64 {
+    /// Returns what remains of a rule now.
+    pub(super) async fn remaining_now(&self, rule: &str) -> u64 {
         self.limiter.peek(CLIENT, rule).await.expect("the storage answers").remaining()
     }
 
-    /// Returns what is left of a rule when all that goes on in the background is done.
-    pub(super) async fn left_of(&self, rule: &str) -> u64 {
+    /// Returns what remains of a rule after all background tasks have finished.
+    pub(super) async fn remaining(&self, rule: &str) -> u64 {
         background().await;
-        self.left_now(rule).await
+        self.remaining_now(rule).await
     }
 }
 
-/// Allows so many requests in a minute that begins where a scenario does.
+/// Creates a rule that allows `limit` requests per minute, in windows that begin at `START`.
 pub(super) fn api(limit: u64) -> Rule {
     Rule::per_minute("api", limit).algorithm(Algorithm::FixedWindow)
 }
 
-/// Asks the handler to do something.
+/// Builds a request that makes the handler do something: see [`Handler::call`].
 pub(super) fn ask_for(what: &'static str) -> Request<Bytes> {
     let mut request = get();
     request.headers_mut().insert(DO, HeaderValue::from_static(what));
     request
 }
 
-/// Returns a field of a response as text, empty where there is none.
+/// Returns a header field of a response as text; a missing field is empty.
 pub(super) fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().expect("fields are text"))
 }
 
-/// Returns all lines of a field, in their order.
+/// Returns all lines of a header field, in order.
 pub(super) fn lines<'a, B>(response: &'a Response<B>, name: &str) -> Vec<&'a str> {
     let values = response.headers().get_all(name).iter();
     values.map(|value| value.to_str().expect("fields are text")).collect()
 }
 
-/// Awaits many futures at once.
+/// Awaits futures concurrently.
 pub(super) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut pending: Vec<_> = futures.into_iter().map(Box::pin).collect();
     let mut done = Vec::new();
@@ -221,14 +221,14 @@ pub(super) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) ->
     done
 }
 
-/// Lets tasks in the background do all they can.
+/// Yields until background tasks have made all possible progress.
 pub(super) async fn background() {
     for _ in 0..100 {
         yield_now().await;
     }
 }
 
-/// Lets a request go on for as long as it can, and returns its response if there is one.
+/// Polls a request until it makes no more progress, and returns its response if there is one.
 pub(super) async fn go_on<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     for _ in 0..50 {
         if let Some(done) = poll_once(request.as_mut()).await {
@@ -238,7 +238,7 @@ pub(super) async fn go_on<T>(mut request: Pin<&mut impl Future<Output = T>>) -> 
     None
 }
 
-/// Polls a request once, and lets others go on then.
+/// Polls a request once, and then yields to other tasks.
 pub(super) async fn poll_once<T>(mut request: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     match poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx))).await {
         Poll::Ready(done) => Some(done),

@@ -23,19 +23,19 @@ use crate::{
     trap::Trap,
 };
 
-/// The field of a request that tells the handler what to do.
+/// The field of a request that selects the behavior of the handler.
 pub(super) const DO: HeaderName = HeaderName::from_static("x-do");
-/// The body that the handler answers with.
+/// The default response body of the handler.
 pub(super) const BODY: &str = "hello";
 
-/// The handler that an adapter wraps; clones are the same handler.
+/// The handler that an adapter wraps; clones share its state.
 #[derive(Clone)]
 pub struct Handler(Arc<State>);
 
 struct State {
     calls: AtomicUsize,
     at_work: AtomicUsize,
-    /// Handlers wait until it is closed, also those that come to it later.
+    /// Blocks calls that wait until it is closed.
     gate: Semaphore,
     seen: Mutex<Extensions>,
     sent: Mutex<Vec<(mpsc::UnboundedSender<Piece>, Option<ActualCost>)>>,
@@ -44,15 +44,15 @@ struct State {
 }
 
 impl Handler {
-    /// Answers a request: with 200, `text/plain` and `hello`, or as its field `x-do` says.
+    /// Returns the response to a request: by default 200, `text/plain` and `hello`.
     ///
-    /// The request needs no more than its method, the field `x-do`, and in its extensions what the layers
-    /// left there for handlers: [`Decisions`], [`InFlight`] and [`ActualCost`]. Of a framework that has a request
-    /// of its own, begin with `Request::new(())` and set these three.
+    /// The suite selects other behavior by the field `x-do`. The request needs only its method, this field and
+    /// the extensions that layers insert for handlers: [`Decisions`], [`InFlight`] and [`ActualCost`]. If the
+    /// framework has its own request type, start with `Request::new(())` and set these.
     ///
     /// # Panics
     ///
-    /// Where `x-do` says so.
+    /// Panics if `x-do` requests it.
     pub async fn call(self, request: Request<()>) -> Response<Body> {
         let _at_work = AtWork::new(&self);
         self.0.trap.spring();
@@ -71,12 +71,17 @@ impl Handler {
         response
     }
 
-    /// Does what one word says.
+    /// Executes one word of `x-do`.
     ///
-    /// A number is the status. `cost=4` sets the actual cost, `field=x-a:1` a field of the response.
-    /// `wait` waits until [`open`](Self::open), `panic` panics. `stream` has a body that the test sends piece by
-    /// piece, `begun` sends its first; `half` has one that panics after its first piece. `keep` keeps the
-    /// permits of the request.
+    /// - a number: sets the status
+    /// - `cost=4`: sets the actual cost
+    /// - `field=x-a:1`: adds a header field to the response
+    /// - `wait`: waits until [`open`](Self::open) is called
+    /// - `panic`: panics
+    /// - `stream`: responds with a body that the test sends piece by piece
+    /// - `begun`: sends the first piece of that body
+    /// - `half`: responds with a body that panics after its first piece
+    /// - `keep`: keeps the permits of the request
     async fn act(&self, word: &str, request: &Request<()>, response: &mut Response<Body>) {
         let extensions = request.extensions();
         let cost = extensions.get::<ActualCost>();
@@ -109,7 +114,7 @@ impl Handler {
         }
     }
 
-    /// Keeps copies of what the layers left: that must hold nothing.
+    /// Keeps copies of the extensions that the layers inserted. The copies must not hold a permit.
     fn see(&self, extensions: &Extensions) {
         let mut seen = lock(&self.0.seen);
         seen.clear();
@@ -128,12 +133,12 @@ impl Handler {
         self.0.calls.load(SeqCst)
     }
 
-    /// Returns how many calls have not ended.
+    /// Returns the number of calls in progress.
     pub(super) fn at_work(&self) -> usize {
         self.0.at_work.load(SeqCst)
     }
 
-    /// Returns what stood in the extensions of the last request.
+    /// Returns an extension of the last request.
     pub(super) fn seen<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         lock(&self.0.seen).get().cloned()
     }
@@ -142,19 +147,19 @@ impl Handler {
         &self.0.trap
     }
 
-    /// Lets those go on that wait, now or later.
+    /// Unblocks all calls that wait, now and in the future.
     pub(super) fn open(&self) {
         self.0.gate.close();
     }
 
-    /// Sends a piece of the last body, whether or not it is read.
+    /// Sends a piece of the last body.
     pub(super) fn send(&self, piece: &'static str) {
         self.send_or_fail(Ok(Bytes::from_static(piece.as_bytes())));
     }
 
-    /// Breaks the last body.
+    /// Makes the last body fail.
     pub(super) fn fail(&self) {
-        self.send_or_fail(Err(io::Error::other("the disk is gone")));
+        self.send_or_fail(Err(io::Error::other("the disk failed")));
     }
 
     fn send_or_fail(&self, piece: Piece) {
@@ -163,13 +168,13 @@ impl Handler {
         }
     }
 
-    /// Returns the cost of the request whose body was begun last.
+    /// Returns the actual cost of the request that has the last body.
     pub(super) fn cost(&self) -> ActualCost {
         let sent = lock(&self.0.sent);
         sent.last().and_then(|(_, cost)| cost.clone()).expect("a body whose cost is an estimate")
     }
 
-    /// Adds to the cost of that request.
+    /// Adds to the actual cost of that request.
     pub(super) fn add(&self, cost: u64) {
         self.cost().add(cost);
     }
@@ -209,7 +214,7 @@ impl fmt::Debug for Handler {
     }
 }
 
-/// A call that has not ended.
+/// A call in progress.
 struct AtWork<'a>(&'a Handler);
 
 impl<'a> AtWork<'a> {

@@ -1,4 +1,4 @@
-//! Requests in flight: when each holds its permit, and when that is released.
+//! Requests in flight: when a permit is held, and when it is released.
 
 use std::pin::pin;
 
@@ -23,18 +23,18 @@ impl<A: Adapter> Fixture<'_, A> {
             self, "in flight";
             a_permit_is_held_until_the_end_of_the_body,
             a_body_that_fails_releases_the_permit,
-            a_client_that_leaves_during_the_body_releases_the_permit,
-            a_client_that_leaves_before_the_response_releases_the_permit,
-            a_client_that_leaves_while_the_rules_are_asked_releases_the_permit,
+            a_disconnect_during_the_body_releases_the_permit,
+            a_disconnect_before_the_response_releases_the_permit,
+            a_disconnect_while_the_rules_are_checked_releases_the_permit,
             a_handler_that_panics_releases_the_permit,
-            a_body_that_panics_half_way_releases_the_permit,
-            a_request_that_is_never_polled_holds_nothing,
-            a_permit_that_is_kept_outlives_the_response,
-            extensions_that_are_kept_hold_no_permit,
-            nested_layers_hold_a_permit_each_and_release_both,
-            a_dry_run_holds_no_permit_for_what_a_rule_would_deny,
-            a_storage_that_fails_is_a_matter_of_choice_and_loses_no_permit,
-            of_many_requests_at_once_never_more_than_the_limit_reach_the_handler,
+            a_body_that_panics_releases_the_permit,
+            a_request_that_is_never_polled_holds_no_permit,
+            a_kept_permit_outlives_the_response,
+            kept_extensions_hold_no_permit,
+            nested_layers_hold_and_release_one_permit_each,
+            a_dry_run_holds_no_permit_for_requests_that_a_rule_would_reject,
+            a_storage_error_leaks_no_permit,
+            concurrent_requests_in_the_handler_never_exceed_the_limit,
         );
     }
 
@@ -55,7 +55,11 @@ impl<A: Adapter> Fixture<'_, A> {
         }
         app.handler.end();
         assert!(response.body_mut().next().await.is_none());
-        assert_eq!(in_use(&uploads).await, 0, "though the body is still there");
+        assert_eq!(
+            in_use(&uploads).await,
+            0,
+            "the permit must be released at the end of the body, before the body is dropped"
+        );
         assert_eq!(app.ask("").await.status(), 200);
     }
 
@@ -67,7 +71,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(in_use(&uploads).await, 0);
     }
 
-    async fn a_client_that_leaves_during_the_body_releases_the_permit(&self) {
+    async fn a_disconnect_during_the_body_releases_the_permit(&self) {
         let (app, uploads) = self.uploads(1).await;
         let mut response = app.begin("stream").await;
         app.handler.send("half");
@@ -77,27 +81,27 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(in_use(&uploads).await, 0);
     }
 
-    async fn a_client_that_leaves_before_the_response_releases_the_permit(&self) {
+    async fn a_disconnect_before_the_response_releases_the_permit(&self) {
         let (app, uploads) = self.uploads(1).await;
         {
-            let mut leaving = pin!(app.ask("wait"));
-            assert!(go_on(leaving.as_mut()).await.is_none(), "the handler waits");
+            let mut request = pin!(app.ask("wait"));
+            assert!(go_on(request.as_mut()).await.is_none(), "the handler waits");
             assert_eq!(in_use(&uploads).await, 1);
         }
         background().await;
         assert_eq!(in_use(&uploads).await, 0);
     }
 
-    async fn a_client_that_leaves_while_the_rules_are_asked_releases_the_permit(&self) {
+    async fn a_disconnect_while_the_rules_are_checked_releases_the_permit(&self) {
         let limits = self.limits([Rule::per_minute("api", 5)]);
         let uploads = limits.limiter.concurrency("uploads", 1).unwrap();
         let options = Options::new().rule("api").concurrency(uploads.clone());
         let app = self.app(&limits, [options]).await;
         for polls in 0..12 {
             {
-                let mut leaving = pin!(app.ask(""));
+                let mut request = pin!(app.ask(""));
                 for _ in 0..polls {
-                    if poll_once(leaving.as_mut()).await.is_some() {
+                    if poll_once(request.as_mut()).await.is_some() {
                         break;
                     }
                 }
@@ -113,7 +117,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(in_use(&uploads).await, 0);
     }
 
-    async fn a_body_that_panics_half_way_releases_the_permit(&self) {
+    async fn a_body_that_panics_releases_the_permit(&self) {
         let (app, uploads) = self.uploads(1).await;
         let mut response = app.begin("half").await;
         assert_eq!(response.body_mut().piece().await, "half");
@@ -122,13 +126,13 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!((in_use(&uploads).await, app.ask("").await.status().as_u16()), (0, 200));
     }
 
-    async fn a_request_that_is_never_polled_holds_nothing(&self) {
+    async fn a_request_that_is_never_polled_holds_no_permit(&self) {
         let (app, uploads) = self.uploads(1).await;
         drop(app.ask(""));
         assert_eq!((in_use(&uploads).await, app.handler.calls()), (0, 0));
     }
 
-    async fn a_permit_that_is_kept_outlives_the_response(&self) {
+    async fn a_kept_permit_outlives_the_response(&self) {
         let (app, uploads) = self.uploads(1).await;
         assert_eq!(app.ask("keep").await.status(), 200);
         assert_eq!((in_use(&uploads).await, app.ask("").await.status().as_u16()), (1, 429));
@@ -136,7 +140,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(in_use(&uploads).await, 0);
     }
 
-    async fn extensions_that_are_kept_hold_no_permit(&self) {
+    async fn kept_extensions_hold_no_permit(&self) {
         let (app, uploads) = self.uploads(1).await;
         app.ask("").await;
         assert_eq!(in_use(&uploads).await, 0);
@@ -145,15 +149,15 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(in_use(&uploads).await, 0);
     }
 
-    async fn nested_layers_hold_a_permit_each_and_release_both(&self) {
+    async fn nested_layers_hold_and_release_one_permit_each(&self) {
         let limits = self.limits([]);
         let all = limits.limiter.concurrency("all", 3).unwrap();
         let each = limits.limiter.concurrency("each", 1).unwrap();
         let outer =
-            Options::new().key(|_: &RequestHead<'_>| Some("everybody")).concurrency(all.clone());
+            Options::new().key(|_: &RequestHead<'_>| Some("all clients")).concurrency(all.clone());
         let inner = Options::new().concurrency(each.clone());
         let app = self.app(&limits, [inner, outer]).await;
-        let used = async || (all.in_use("everybody").await.unwrap(), in_use(&each).await);
+        let used = async || (all.in_use("all clients").await.unwrap(), in_use(&each).await);
 
         let first = app.begin("stream").await;
         assert_eq!(used().await, (1, 1));
@@ -167,12 +171,12 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(used().await, (0, 0));
 
         assert_eq!(app.ask("keep").await.status(), 200);
-        assert_eq!(used().await, (1, 1), "they are kept");
+        assert_eq!(used().await, (1, 1), "the handler keeps the permits");
         app.handler.release();
         assert_eq!(used().await, (0, 0));
     }
 
-    async fn a_dry_run_holds_no_permit_for_what_a_rule_would_deny(&self) {
+    async fn a_dry_run_holds_no_permit_for_requests_that_a_rule_would_reject(&self) {
         let limits = self.limits([api(1)]);
         let uploads = limits.limiter.concurrency("uploads", 5).unwrap();
         let options = Options::new().rule("api").dry_run().concurrency(uploads.clone());
@@ -186,27 +190,27 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!((app.handler.calls(), metrics.total, metrics.denied), (3, 3, 2));
     }
 
-    async fn a_storage_that_fails_is_a_matter_of_choice_and_loses_no_permit(&self) {
+    async fn a_storage_error_leaks_no_permit(&self) {
         let storage = Failing::default();
         let limits = Limits::over(storage.clone(), [Rule::per_minute("api", 5)]);
         let uploads = limits.limiter.concurrency("uploads", 2).unwrap();
         let options = || Options::new().rule("api").concurrency(uploads.clone());
-        let strict = self.app(&limits, [options()]).await;
-        let open = self.app(&limits, [options().on_error(OnError::Pass)]).await;
+        let fail_closed = self.app(&limits, [options()]).await;
+        let fail_open = self.app(&limits, [options().on_error(OnError::Pass)]).await;
         storage.set_down(true);
-        assert_eq!((strict.ask("").await.status().as_u16(), in_use(&uploads).await), (503, 0));
-        let allowed = open.begin("").await;
-        let why = "its permit is counted";
-        assert_eq!((allowed.status().as_u16(), in_use(&uploads).await), (200, 1), "{why}");
+        assert_eq!((fail_closed.ask("").await.status().as_u16(), in_use(&uploads).await), (503, 0));
+        let allowed = fail_open.begin("").await;
+        let status = allowed.status().as_u16();
+        assert_eq!((status, in_use(&uploads).await), (200, 1), "an allowed request holds a permit");
         drop(allowed);
         assert_eq!(in_use(&uploads).await, 0);
     }
 
-    async fn of_many_requests_at_once_never_more_than_the_limit_reach_the_handler(&self) {
+    async fn concurrent_requests_in_the_handler_never_exceed_the_limit(&self) {
         let (app, uploads) = self.uploads(3).await;
-        let mut asking: Vec<_> = (0..100).map(|_| Box::pin(app.ask("wait"))).collect();
+        let mut requests: Vec<_> = (0..100).map(|_| Box::pin(app.ask("wait"))).collect();
         let mut waiting = Vec::new();
-        for mut one in asking.drain(..) {
+        for mut one in requests.drain(..) {
             match go_on(one.as_mut()).await {
                 Some(rejected) => assert_eq!(rejected.status(), 429),
                 None => waiting.push(one),

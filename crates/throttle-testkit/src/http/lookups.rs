@@ -1,4 +1,4 @@
-//! Keys that are waited for: what happens meanwhile, and when they do not come.
+//! Asynchronous keys: dropped requests, concurrent lookups, and lookups that fail.
 
 use std::{io, pin::pin};
 
@@ -24,14 +24,14 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn lookups(&self) {
         scenarios!(
             self, "lookups";
-            a_request_that_is_dropped_while_its_key_is_looked_up_charges_and_calls_nothing,
-            a_client_without_picked_rules_is_not_limited_by_those_of_others,
-            many_at_once_are_counted_exactly,
-            a_lookup_that_fails_is_a_matter_of_choice_and_logged_once,
+            a_request_that_is_dropped_during_its_lookup_is_not_charged_or_handled,
+            a_client_without_selected_rules_is_not_limited_by_the_rules_of_others,
+            concurrent_lookups_are_counted_exactly,
+            a_failed_lookup_is_handled_by_on_error_and_logged_once,
         );
     }
 
-    async fn a_request_that_is_dropped_while_its_key_is_looked_up_charges_and_calls_nothing(&self) {
+    async fn a_request_that_is_dropped_during_its_lookup_is_not_charged_or_handled(&self) {
         let app = self.serve([api(1)], [Options::new().key(key())]).await;
         for who in ["hang", "someone"] {
             for polls in 0..2 {
@@ -45,7 +45,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!((app.status(by("someone")).await, app.status(by("someone")).await), (200, 429));
     }
 
-    async fn a_client_without_picked_rules_is_not_limited_by_those_of_others(&self) {
+    async fn a_client_without_selected_rules_is_not_limited_by_the_rules_of_others(&self) {
         let plan = |plan: &str| (plan == "free").then_some("api");
         let key = AsyncKey::new(move |head: &RequestHead<'_>| {
             let who = head.header("x-who").unwrap_or_default().to_owned();
@@ -62,7 +62,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!((named.status(by("pro")).await, named.status(by("pro")).await), (200, 429));
     }
 
-    async fn many_at_once_are_counted_exactly(&self) {
+    async fn concurrent_lookups_are_counted_exactly(&self) {
         let app = self.serve([api(10)], [Options::new().key(key())]).await;
         let who = |nth| if nth % 2 == 0 { "alice" } else { "bob" };
         let statuses = join_all((0..60).map(|nth| app.status(by(who(nth))))).await;
@@ -71,7 +71,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(app.handler.calls(), 20);
     }
 
-    async fn a_lookup_that_fails_is_a_matter_of_choice_and_logged_once(&self) {
+    async fn a_failed_lookup_is_handled_by_on_error_and_logged_once(&self) {
         let (log, _guard) = Log::start();
         let options = Options::new().key(key()).on_error(OnError::Pass);
         let app = self.serve([api(9)], [options]).await;
@@ -88,7 +88,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 }
 
-/// Looks up what the field says: `hang` never comes, `down` fails.
+/// Returns the value of the field as the key. The lookup of `hang` never finishes, and that of `down` fails.
 fn key() -> AsyncKey {
     AsyncKey::new(|head: &RequestHead<'_>| {
         let who = head.header("x-who").unwrap_or("someone").to_owned();

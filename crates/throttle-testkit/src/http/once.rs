@@ -1,4 +1,4 @@
-//! What is counted and logged once in a process.
+//! Warnings that are logged once per process.
 
 use throttle_core::Rule;
 use throttle_http::{Options, RequestHead};
@@ -18,47 +18,54 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn once(&self) {
         scenarios!(
             self, "once";
-            a_limiter_that_is_made_for_each_request_is_noticed,
-            requests_that_are_charged_twice_by_one_rule_are_noticed,
-            a_field_of_the_handler_that_is_replaced_is_named,
+            a_limiter_per_request_is_warned_about,
+            requests_that_one_rule_charges_twice_are_warned_about,
+            a_replaced_field_of_the_handler_is_warned_about,
         );
     }
 
-    async fn a_limiter_that_is_made_for_each_request_is_noticed(&self) {
+    async fn a_limiter_per_request_is_warned_about(&self) {
         let (log, _guard) = Log::start();
-        let mut said = String::new();
+        let mut logged = String::new();
         for nth in 0..100 {
-            self.asks_once(&Limits::over(MemoryStorage::new(), [Rule::per_day("api", 1)])).await;
-            said += &log.take();
-            assert!(nth >= 31 || said.is_empty(), "{nth} of them are no reason yet: {said}");
+            self.request_once(&Limits::over(MemoryStorage::new(), [Rule::per_day("api", 1)])).await;
+            logged += &log.take();
+            assert!(
+                nth >= 31 || logged.is_empty(),
+                "warned too early, after {nth} limiters: {logged}"
+            );
         }
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(logged.lines().count(), 1, "{logged}");
         for word in ["WARN", "32 limiters", "create the layer once"] {
-            assert!(said.contains(word), "{word} is not in: {said}");
+            assert!(logged.contains(word), "{word} is not in: {logged}");
         }
         let limits = Limits::over(MemoryStorage::new(), [api(1000)]);
         for _ in 0..100 {
-            self.asks_once(&limits).await;
+            self.request_once(&limits).await;
         }
-        assert_eq!(log.take(), "", "layers of one limiter may come and go");
+        assert_eq!(log.take(), "", "many layers of one limiter are not an error");
     }
 
-    async fn asks_once(&self, limits: &Limits) {
+    async fn request_once(&self, limits: &Limits) {
         let app = self.app(limits, [Options::new()]).await;
         assert_eq!(app.status(get()).await, 200);
     }
 
-    async fn requests_that_are_charged_twice_by_one_rule_are_noticed(&self) {
+    async fn requests_that_one_rule_charges_twice_are_warned_about(&self) {
         let (log, _guard) = Log::start();
         let limits = self.limits([api(99), Rule::per_day("daily", 99)]);
         let rule = |rule: &str| Options::new().rule(rule);
-        let apart = self.app(&limits, [rule("api"), rule("daily")]).await;
-        let by_key = rule("api").key(|_: &RequestHead<'_>| "everybody");
+        let separate = self.app(&limits, [rule("api"), rule("daily")]).await;
+        let by_key = rule("api").key(|_: &RequestHead<'_>| "all");
         let by_two_keys = self.app(&limits, [rule("api"), by_key]).await;
         for _ in 0..16 {
-            assert_eq!((by_two_keys.status(get()).await, apart.status(get()).await), (200, 200));
+            assert_eq!((by_two_keys.status(get()).await, separate.status(get()).await), (200, 200));
         }
-        assert_eq!(log.take(), "", "other rules, or other keys, are no mistake");
+        assert_eq!(
+            log.take(),
+            "",
+            "two layers with different rules or different keys are not an error"
+        );
 
         let twice = self.app(&limits, [rule("api").cost(2), rule("api")]).await;
         for _ in 0..16 {
@@ -70,13 +77,14 @@ impl<A: Adapter> Fixture<'_, A> {
             assert!(lines.contains(word), "{word} is not in: {lines}");
         }
     }
-    async fn a_field_of_the_handler_that_is_replaced_is_named(&self) {
+
+    async fn a_replaced_field_of_the_handler_is_warned_about(&self) {
         let (log, _guard) = Log::start();
         let app = self.app(&self.limits([api(99)]), [Options::new()]).await;
         for list in [r#"field=ratelimit:"a";r=1"#, "field=ratelimit:"] {
             assert_eq!(app.status(with(get(), "x-do", list)).await, 200);
         }
-        assert_eq!(log.take(), "", "a list is kept, and nothing is nothing to keep");
+        assert_eq!(log.take(), "", "list fields are kept, and an empty field is not replaced");
         for _ in 0..3 {
             let older = with(get(), "x-do", "field=ratelimit-policy:limit=9");
             assert_eq!(app.status(older).await, 200);

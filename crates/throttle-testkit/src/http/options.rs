@@ -1,4 +1,4 @@
-//! Each option does what its name says; the table of cases takes them all at once.
+//! Single options. The table of cases covers them in combination.
 
 use std::sync::Arc;
 
@@ -21,16 +21,16 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn options(&self) {
         scenarios!(
             self, "options";
-            rule_and_limit_pick_what_applies,
-            key_says_who_is_limited,
-            a_route_is_a_key_and_so_is_that_there_is_none,
-            cost_is_a_number_or_a_function,
-            methods_and_exempt_limit_fewer_requests,
-            headers_pick_the_fields,
+            rule_and_limit_select_the_rules,
+            key_sets_the_key,
+            routes_have_separate_keys_and_other_paths_share_one,
+            cost_may_be_a_number_or_a_function,
+            methods_and_exempt_restrict_the_limited_requests,
+            headers_selects_the_fields,
             on_rejection_answers_with_any_kind_of_body,
             dry_run_rejects_nothing,
-            the_counts_of_a_layer_are_where_the_limiter_keeps_them,
-            layers_of_one_limiter_share_its_limit_whatever_its_storage,
+            a_layer_counts_in_the_storage_of_its_limiter,
+            layers_of_one_limiter_share_its_limit,
         );
     }
 
@@ -38,7 +38,7 @@ impl<A: Adapter> Fixture<'_, A> {
         self.serve([api(limit)], [options]).await
     }
 
-    async fn rule_and_limit_pick_what_applies(&self) {
+    async fn rule_and_limit_select_the_rules(&self) {
         let limits = self.limits([api(1), Rule::per_day("daily", 5)]);
         let policy = async |options| {
             let response = self.app(&limits, [options]).await.call(get()).await;
@@ -51,7 +51,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(policy(added).await, r#""login";q=2;w=60, "daily";q=5;w=86400"#);
     }
 
-    async fn key_says_who_is_limited(&self) {
+    async fn key_sets_the_key(&self) {
         let key = (Header::new("x-tenant"), ClientIp::new());
         let app = self.of(1, Options::new().key(key)).await;
         let tenant = |tenant| with(get(), "x-tenant", tenant);
@@ -61,7 +61,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(app.status(get()).await, 400);
     }
 
-    async fn a_route_is_a_key_and_so_is_that_there_is_none(&self) {
+    async fn routes_have_separate_keys_and_other_paths_share_one(&self) {
         let app = self.of(1, Options::new().key((RoutePattern, ClientIp::new()))).await;
         let mut statuses = Vec::new();
         for path in ["/users/1", "/users/2", "/nothing", "/nowhere"] {
@@ -73,7 +73,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn cost_is_a_number_or_a_function(&self) {
+    async fn cost_may_be_a_number_or_a_function(&self) {
         let app = self.of(4, Options::new().cost(3)).await;
         assert_eq!((app.status(get()).await, app.status(get()).await), (200, 429));
         let fields = |head: &RequestHead<'_>| head.headers().len() as u64 + 3;
@@ -82,7 +82,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!((app.status(get()).await, app.status(more).await), (200, 429));
     }
 
-    async fn methods_and_exempt_limit_fewer_requests(&self) {
+    async fn methods_and_exempt_restrict_the_limited_requests(&self) {
         let options = Options::new().methods([Method::POST]);
         let app = self.of(1, options.exempt(|head| head.header("x-in").is_some())).await;
         assert_eq!(app.status(ask_by(Method::POST)).await, 200);
@@ -91,11 +91,11 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(app.status(with(ask_by(Method::POST), "x-in", "1")).await, 200);
         let reads = self.of(1, Options::new().methods([Method::GET])).await;
         assert_eq!(reads.status(ask_by(Method::HEAD)).await, 200);
-        assert_eq!(reads.status(ask_by(Method::HEAD)).await, 429, "what GET answers, HEAD does");
+        assert_eq!(reads.status(ask_by(Method::HEAD)).await, 429, "a limit of GET applies to HEAD");
         assert_eq!(reads.status(ask_by(Method::POST)).await, 200);
     }
 
-    async fn headers_pick_the_fields(&self) {
+    async fn headers_selects_the_fields(&self) {
         let app = self.of(1, Options::new().headers(Headers::none().legacy(true))).await;
         let response = app.call(get()).await;
         assert_eq!(field(&response, "x-ratelimit-remaining"), "0");
@@ -126,7 +126,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(field(&response, "x-ratelimit-dry-run"), "denied");
     }
 
-    async fn the_counts_of_a_layer_are_where_the_limiter_keeps_them(&self) {
+    async fn a_layer_counts_in_the_storage_of_its_limiter(&self) {
         let app = self.of(1, Options::new()).await;
         app.limiter.storage().set("mine", Value::from(1), None).await.unwrap();
         assert_eq!(app.status(get()).await, 200);
@@ -135,7 +135,7 @@ impl<A: Adapter> Fixture<'_, A> {
         assert_eq!(app.status(get()).await, 200);
     }
 
-    async fn layers_of_one_limiter_share_its_limit_whatever_its_storage(&self) {
+    async fn layers_of_one_limiter_share_its_limit(&self) {
         let boxed: Box<dyn Storage> = Box::new(crate::storages::Later::default());
         let memory: Arc<dyn Storage> = Arc::new(throttle_memory::MemoryStorage::new());
         for storage in [memory, Arc::from(boxed)] {

@@ -1,4 +1,4 @@
-//! A path that is spelled in another way meets the limit of the path.
+//! The limit of a path applies to all its spellings.
 
 use bytes::Bytes;
 use http::{Request, Uri};
@@ -22,28 +22,28 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn paths(&self) {
         scenarios!(
             self, "paths";
-            a_path_is_one_key_however_it_is_escaped,
-            a_route_is_one_key_however_its_parameters_are_escaped,
-            functions_see_the_path_without_escapes,
+            all_escapes_of_a_path_are_one_key,
+            all_escapes_of_a_route_parameter_are_one_key,
+            functions_read_the_decoded_path,
             no_spelling_of_another_path_is_exempt,
-            what_leads_out_of_an_exempt_prefix_is_not_below_it,
+            a_path_that_leaves_an_exempt_prefix_is_not_exempt,
         );
     }
 
-    async fn a_path_is_one_key_however_it_is_escaped(&self) {
+    async fn all_escapes_of_a_path_are_one_key(&self) {
         let app = self.serve([api(1)], [Options::new().key((RequestPath, ClientIp::new()))]).await;
         assert_eq!(app.status(of(LOGIN)).await, 200);
         app.denies_all(escaped(LOGIN)).await;
     }
 
-    async fn a_route_is_one_key_however_its_parameters_are_escaped(&self) {
+    async fn all_escapes_of_a_route_parameter_are_one_key(&self) {
         let app = self.serve([api(1)], [Options::new().key(RoutePattern)]).await;
         assert_eq!(app.status(of("/users/me")).await, 200);
         let parameters = escaped("me").into_iter().map(|spelling| format!("/users/{spelling}"));
         app.denies_all(parameters).await;
     }
 
-    async fn functions_see_the_path_without_escapes(&self) {
+    async fn functions_read_the_decoded_path(&self) {
         let is_login = |head: &RequestHead<'_>| head.decoded_path() == LOGIN;
         let pick = move |_: &Key<'_>, head: &RequestHead<'_>| is_login(head).then_some("api");
         let key = |head: &RequestHead<'_>| head.decoded_path().into_owned();
@@ -67,7 +67,7 @@ impl<A: Adapter> Fixture<'_, A> {
         app.denies_all(["/metrics/", "//metrics", "/metrics;x", "/%256detrics", "/STATIC/"]).await;
     }
 
-    async fn what_leads_out_of_an_exempt_prefix_is_not_below_it(&self) {
+    async fn a_path_that_leaves_an_exempt_prefix_is_not_exempt(&self) {
         let options = Options::new().key(Global).exempt_paths(["/static/*"]);
         let app = self.serve([api(1)], [options]).await;
         assert_eq!(app.status(of(LOGIN)).await, 200);
@@ -92,18 +92,18 @@ impl<A: Adapter> Fixture<'_, A> {
 
 impl<A: Adapter> App<'_, A> {
     async fn denies_all(&self, paths: impl IntoIterator<Item = impl AsRef<str>>) {
-        let mut passed = Vec::new();
+        let mut allowed = Vec::new();
         for path in paths {
             if self.status(of(path.as_ref())).await != 429 {
-                passed.push(path.as_ref().to_owned());
+                allowed.push(path.as_ref().to_owned());
             }
         }
-        assert!(passed.is_empty(), "these are not limited: {passed:#?}");
+        assert!(allowed.is_empty(), "these paths were allowed, expected 429: {allowed:#?}");
     }
 }
 
 fn of(path: &str) -> Request<Bytes> {
     let mut request = get();
-    *request.uri_mut() = path.parse::<Uri>().expect("it is a target");
+    *request.uri_mut() = path.parse::<Uri>().expect("the path is a valid URI");
     request
 }

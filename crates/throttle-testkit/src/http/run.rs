@@ -1,4 +1,4 @@
-//! How scenarios are run, and what is reported of them.
+//! The runner of scenarios, and its report.
 
 use std::{
     any::Any,
@@ -12,81 +12,81 @@ use std::{
 
 use tokio::time::timeout;
 
-/// How long a scenario may take.
-const LONGEST: Duration = Duration::from_secs(120);
+/// The time limit of a scenario.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
-/// How much was checked, so that a suite that ran nothing cannot look green.
+/// The result of a run: the number of checks, so that a run that checked nothing does not look like a success.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many scenarios passed.
+    /// The number of scenarios that passed.
     pub scenarios: usize,
-    /// How many answers of the table were compared.
+    /// The number of responses of the table that were compared.
     pub answers: usize,
-    /// What could not be checked, since the adapter does not offer it.
+    /// The features that were not checked, because the adapter does not offer them.
     pub unchecked: Vec<&'static str>,
 }
 
-/// A scenario, boxed: together they would overflow the stack.
+/// A scenario. It is boxed, because all scenarios together would overflow the stack.
 pub(super) type Scenario<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// A run of the suite.
 pub(super) struct Run<'a> {
-    /// Runs only scenarios with this in their name.
+    /// Only scenarios whose name contains this text are run.
     part: &'a str,
-    found: RefCell<Found>,
+    results: RefCell<Results>,
 }
 
 #[derive(Default)]
-struct Found {
+struct Results {
     report: Report,
     failures: Vec<String>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(part: &'a str) -> Self {
-        Self { part, found: RefCell::default() }
+        Self { part, results: RefCell::default() }
     }
 
-    /// Runs a scenario, and collects why it fails.
+    /// Runs a scenario, and records the reason if it fails.
     pub(super) async fn scenario(&self, name: String, scenario: Scenario<'_>) {
         if !name.contains(self.part) {
             return;
         }
-        let ended = timeout(LONGEST, unwinding(scenario)).await;
-        let mut found = self.found.borrow_mut();
-        match ended {
-            Ok(Ok(())) => found.report.scenarios += 1,
-            Ok(Err(panic)) => found.failures.push(format!("{name}: {}", text(&*panic))),
-            Err(_) => found.failures.push(format!("{name}: it did not end within {LONGEST:?}")),
+        let outcome = timeout(TIME_LIMIT, unwinding(scenario)).await;
+        let mut results = self.results.borrow_mut();
+        match outcome {
+            Ok(Ok(())) => results.report.scenarios += 1,
+            Ok(Err(panic)) => results.failures.push(format!("{name}: {}", text(&*panic))),
+            Err(_) => results.failures.push(format!("{name}: not finished after {TIME_LIMIT:?}")),
         }
     }
 
-    /// Counts an answer that was compared.
-    pub(super) fn answered(&self) {
-        self.found.borrow_mut().report.answers += 1;
+    /// Counts a response that was compared.
+    pub(super) fn count_answer(&self) {
+        self.results.borrow_mut().report.answers += 1;
     }
 
-    /// Notes once what the adapter does not offer.
-    pub(super) fn unchecked(&self, what: &'static str) {
-        let mut found = self.found.borrow_mut();
-        if !found.report.unchecked.contains(&what) {
-            found.report.unchecked.push(what);
+    /// Records once that the adapter does not offer a feature.
+    pub(super) fn unchecked(&self, feature: &'static str) {
+        let mut results = self.results.borrow_mut();
+        if !results.report.unchecked.contains(&feature) {
+            results.report.unchecked.push(feature);
         }
     }
 
     /// Returns whether nothing has failed yet.
     pub(super) fn is_clean(&self) -> bool {
-        self.found.borrow().failures.is_empty()
+        self.results.borrow().failures.is_empty()
     }
 
-    /// Returns the report, or panics with all that failed and what is to be said of the rest.
-    pub(super) fn finish(self, of_the_rest: &str) -> Report {
-        let Found { report, failures } = self.found.into_inner();
+    /// Returns the report, or panics with all failures and a hint.
+    pub(super) fn finish(self, hint: &str) -> Report {
+        let Results { report, failures } = self.results.into_inner();
         let all = report.scenarios + failures.len();
         assert!(
             failures.is_empty(),
-            "{} of {all} fail:\n\n{}\n\n{of_the_rest}",
+            "{} of {all} scenarios failed:\n\n{}\n\n{hint}",
             failures.len(),
             failures.join("\n\n")
         );
@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Runs methods of a fixture, each of which is a scenario of its name.
+/// Runs methods of a fixture as scenarios, which have the names of the methods.
 macro_rules! scenarios {
     ($on:expr, $group:literal; $($name:ident),* $(,)?) => {
         $($on.scenario($group, stringify!($name), Box::pin($on.$name())).await;)*
@@ -102,7 +102,7 @@ macro_rules! scenarios {
 }
 pub(super) use scenarios;
 
-/// Awaits a future, and returns the panic where it panics.
+/// Awaits a future, and returns its panic if it panics.
 pub(super) async fn unwinding<T>(
     future: impl Future<Output = T>,
 ) -> Result<T, Box<dyn Any + Send>> {
@@ -114,7 +114,7 @@ pub(super) async fn unwinding<T>(
     .await
 }
 
-/// Polls a future, which is dropped while a panic unwinds, as runtimes drop it.
+/// Polls a future, and drops it while a panic unwinds, as runtimes do.
 fn poll<F: Future>(future: &mut Option<Pin<Box<F>>>, cx: &mut Context<'_>) -> Poll<F::Output> {
     struct Unwound<'a, F>(&'a mut Option<F>);
 
@@ -135,5 +135,5 @@ fn poll<F: Future>(future: &mut Option<Pin<Box<F>>>, cx: &mut Context<'_>) -> Po
 
 fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("the scenario panicked")
 }

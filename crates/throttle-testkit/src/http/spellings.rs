@@ -1,10 +1,10 @@
-//! One path, in all the ways in which a client can spell it.
+//! Unusual spellings of a path.
 
 use std::fmt::Write as _;
 
 use http::Uri;
 
-/// What is put in place of a slash.
+/// Replacements of a slash.
 const SLASHES: [&str; 12] = [
     "//",
     "///",
@@ -19,16 +19,16 @@ const SLASHES: [&str; 12] = [
     "%5c",
     "\\",
 ];
-/// What is put behind a segment.
-const ENDS: [&str; 11] =
+/// Suffixes of a segment.
+const SUFFIXES: [&str; 11] =
     [";", ";x=1", "%3b", "%3Bx", ".", "%2e", "%20", "%00", "%ff", "%25", "?x=/"];
 
-/// Returns a path and odd spellings of it: what an attacker sends to reach the handler of the path and not its limit.
+/// Returns a path and unusual spellings of it, which an attacker sends to reach a handler and evade its limit.
 ///
-/// They have escapes with lower and upper case hexadecimal digits, escapes that are escaped, escapes that other
-/// escapes make up, overlong UTF-8, capitals, repeated and escaped slashes, `.`, `..`, `;`, and a query. Many name
-/// another path, or none: send them to a whole application, note what its handlers see, and compare how often each
-/// was reached with its limit.
+/// The spellings contain percent-escapes with lower and upper case digits, double and nested escapes, overlong
+/// UTF-8, capitals, repeated and escaped slashes, `.`, `..`, `;` and a query. Many of them name another path or
+/// no path at all. Send them to a complete application, count the calls of each handler, and compare the counts
+/// with the limits.
 ///
 /// # Examples
 ///
@@ -50,7 +50,7 @@ pub fn spellings(path: &str) -> Vec<String> {
         all.extend([
             replaced(&format!("%25{hex}")),
             replaced(&format!("%2525{hex}")),
-            // Each becomes an escape where escapes are decoded, and the character where that is done twice.
+            // Decoding once yields an escape, decoding twice yields the character.
             replaced(&format!("%{}", digits(&hex))),
             replaced(&format!("%{high}{}", digits(low))),
             replaced(&format!("%25{}", digits(&hex))),
@@ -62,14 +62,14 @@ pub fn spellings(path: &str) -> Vec<String> {
     }
     for (at, _) in path.match_indices('/') {
         all.extend(SLASHES.map(|odd| replaced(path, at, odd)));
-        all.extend(ENDS.map(|end| format!("{}{end}{}", &path[..at], &path[at..])));
+        all.extend(SUFFIXES.map(|end| format!("{}{end}{}", &path[..at], &path[at..])));
     }
-    all.extend(ENDS.into_iter().chain(["/", "%2f"]).map(|end| format!("{path}{end}")));
+    all.extend(SUFFIXES.into_iter().chain(["/", "%2f"]).map(|end| format!("{path}{end}")));
     all.retain(|spelling| spelling.starts_with('/') && spelling.parse::<Uri>().is_ok());
     all
 }
 
-/// Returns a path, and the same with escapes in place of characters that need none.
+/// Returns a path, and spellings of it with needless escapes.
 pub(super) fn escaped(path: &str) -> Vec<String> {
     let mut all = vec![path.to_owned()];
     for (at, char) in path.char_indices().filter(|(_, char)| char.is_ascii_alphanumeric()) {
@@ -92,7 +92,7 @@ fn escape(byte: u8) -> String {
     escape
 }
 
-/// Replaces the one byte at a place.
+/// Replaces the byte at an index.
 fn replaced(path: &str, at: usize, by: &str) -> String {
     format!("{}{by}{}", &path[..at], &path[at + 1..])
 }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_spelling_is_there_once() {
+    fn spellings_are_unique() {
         let all = spellings("/api/users/me");
         let mut sorted = all.clone();
         sorted.sort_unstable();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn overlong_utf_8_would_be_the_character_if_it_were_allowed() {
+    fn overlong_utf_8_encodes_the_character() {
         let all = spellings("/login");
         assert!(all.contains(&"/%c1%acogin".to_owned()), "{all:?}");
         assert!(all.contains(&"/%e0%81%acogin".to_owned()), "{all:?}");

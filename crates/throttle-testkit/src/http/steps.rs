@@ -1,6 +1,6 @@
-//! The steps of an adapter, one by one: what fails says which step is missing.
+//! The steps of an adapter, one by one, so that a failure names the step that is missing.
 //!
-//! Nothing else is run before these pass, since hundreds of scenarios fail for each of them.
+//! Nothing else is run until these pass, because each missing step makes hundreds of scenarios fail.
 
 use throttle_core::{ConcurrencyLimit, Decisions};
 use throttle_http::Options;
@@ -18,91 +18,108 @@ impl<A: Adapter> Fixture<'_, A> {
         self.steps_on_the_wire().await;
         scenarios!(
             self, "steps";
-            attach_the_pass_to_the_request_of_the_handler,
+            attach_the_pass_to_the_request,
             insert_the_decisions_into_the_extensions_of_the_response,
             finish_with_the_head_of_the_response,
             keep_the_guard_until_the_body_has_ended,
-            drop_the_guard_where_the_body_has_ended_though_the_body_is_still_there,
-            drop_the_guard_where_the_body_fails_though_the_body_is_still_there,
-            tell_the_guard_how_many_bytes_are_sent,
+            drop_the_guard_when_the_body_ends_before_the_body_is_dropped,
+            drop_the_guard_when_the_body_fails_before_the_body_is_dropped,
+            report_the_sent_bytes_to_the_guard,
         );
     }
 
-    /// Those that can be seen from outside.
+    /// Runs the steps that a client can observe.
     pub(super) async fn steps_on_the_wire(&self) {
         scenarios!(
             self, "steps";
-            hand_the_request_with_its_fields_to_the_handler,
+            pass_the_request_with_its_fields_to_the_handler,
             return_the_response_with_its_fields_and_body,
-            say_where_the_connection_comes_from,
+            pass_the_peer_address,
             write_the_fields_of_the_limit,
-            return_the_rejection_and_do_not_call_the_handler,
+            return_the_rejection_without_calling_the_handler,
         );
     }
 
-    async fn hand_the_request_with_its_fields_to_the_handler(&self) {
+    async fn pass_the_request_with_its_fields_to_the_handler(&self) {
         let app = self.step(9, Options::new()).await;
         let response = app.call(ask_for("418")).await;
         let (status, body) = (response.status(), response.body());
         let calls = app.handler.calls();
+        assert_eq!(calls, 1, "the handler must be called once; the response is {status}, {body:?}");
         assert_eq!(
-            calls, 1,
-            "calls of the handler; the answer to the client is {status}, {body:?}"
+            status, 418,
+            "the request must have the field x-do, which sets the status of the handler"
         );
-        assert_eq!(status, 418, "the handler answers with the status that the field x-do asks for");
     }
 
     async fn return_the_response_with_its_fields_and_body(&self) {
         let app = self.step(9, Options::new()).await;
         let response = app.ask("field=x-from:handler").await;
-        assert_eq!(field(&response, "x-from"), "handler", "a field of the handler's response");
-        assert_eq!(response.body(), BODY, "the body of the handler's response");
+        assert_eq!(
+            field(&response, "x-from"),
+            "handler",
+            "the response must keep the fields of the handler"
+        );
+        assert_eq!(response.body(), BODY, "the response must keep the body of the handler");
     }
 
-    async fn say_where_the_connection_comes_from(&self) {
+    async fn pass_the_peer_address(&self) {
         let app = self.step(9, Options::new()).await;
         let status = app.status(get()).await;
-        assert_eq!(status, 200, "of a request from {CLIENT}: give its address to RequestHead");
+        assert_eq!(
+            status, 200,
+            "a request from {CLIENT} must be allowed: pass its peer address to RequestHead"
+        );
         assert_eq!(app.status(get_from("192.0.2.2")).await, 200);
         assert_eq!(
-            app.left_of("api").await,
+            app.remaining("api").await,
             8,
-            "is left to {CLIENT}, by whom one request was made"
+            "remaining of 9 for {CLIENT} after one request: each client must have its own key"
         );
     }
 
     async fn write_the_fields_of_the_limit(&self) {
         let app = self.step(9, Options::new()).await;
         let (_, limit) = app.field_of("", "ratelimit").await;
-        assert_eq!(limit, r#""api";r=8;t=60"#, "the field ratelimit, by Done::write or write_to");
+        assert_eq!(
+            limit, r#""api";r=8;t=60"#,
+            "the response must have the field ratelimit: call Done::write or Done::write_to"
+        );
     }
 
-    async fn return_the_rejection_and_do_not_call_the_handler(&self) {
+    async fn return_the_rejection_without_calling_the_handler(&self) {
         let app = self.step(1, Options::new()).await;
         assert_eq!(app.status(get()).await, 200);
         let response = app.call(get()).await;
-        assert_eq!(response.status(), 429, "of a request that is rejected");
-        assert_eq!(app.handler.calls(), 1, "calls of the handler: one is allowed, one rejected");
+        assert_eq!(
+            response.status(),
+            429,
+            "the second request must be rejected: return the rejection of Throttle::check"
+        );
+        assert_eq!(app.handler.calls(), 1, "the handler must not be called for a rejected request");
         let (fields, body) = (response.headers(), response.body());
-        assert!(fields.contains_key("retry-after"), "a rejection has lost its fields: {fields:?}");
-        assert!(body.starts_with(b"{"), "a rejection has lost its body: {body:?}");
+        assert!(
+            fields.contains_key("retry-after"),
+            "the rejection must keep its fields: {fields:?}"
+        );
+        assert!(body.starts_with(b"{"), "the rejection must keep its body: {body:?}");
     }
 
-    async fn attach_the_pass_to_the_request_of_the_handler(&self) {
+    async fn attach_the_pass_to_the_request(&self) {
         let app = self.step(9, Options::new()).await;
         app.call(get()).await;
         assert!(
             app.handler.seen::<Decisions>().is_some(),
-            "the handler has no Decisions in the extensions of its request: Pass::attach puts them there"
+            "the request must have Decisions in its extensions: call Pass::attach before the handler"
         );
     }
 
     async fn insert_the_decisions_into_the_extensions_of_the_response(&self) {
         let app = self.step(1, Options::new().response_extension(true)).await;
-        for of in ["handler's response: Done::write_to returns them", "rejection"] {
+        for name in ["response of the handler: Done::write_to returns them", "rejection"] {
             let response = app.call(get()).await;
-            let has_them = response.extensions().get::<Decisions>().is_some();
-            assert!(has_them, "there are no Decisions in the extensions of the {of}");
+            let inserted = response.extensions().get::<Decisions>().is_some();
+            assert!(inserted, "Decisions must be in the extensions of the {name}");
         }
     }
 
@@ -112,9 +129,17 @@ impl<A: Adapter> Fixture<'_, A> {
             Options::new().charge_if(move |head| counts(head.status(), head.header("x-from")));
         let app = self.step(9, options).await;
         app.ask("200 field=x-from:login").await;
-        assert_eq!(app.left_of("api").await, 9, "a response that does not count is given back");
+        assert_eq!(
+            app.remaining("api").await,
+            9,
+            "a response with 200 must not be charged: call Attached::finish"
+        );
         app.ask("401 field=x-from:login").await;
-        assert_eq!(app.left_of("api").await, 8, "Attached::finish sees the status and the fields");
+        assert_eq!(
+            app.remaining("api").await,
+            8,
+            "a response with 401 must be charged: pass its status and fields to Attached::finish"
+        );
     }
 
     async fn keep_the_guard_until_the_body_has_ended(&self) {
@@ -125,19 +150,19 @@ impl<A: Adapter> Fixture<'_, A> {
         let in_use = uploads.in_use(CLIENT).await.unwrap();
         assert_eq!(
             in_use, 1,
-            "permits are held while the body is sent, by what Done::write returns"
+            "the permit must be held while the body is sent: keep the guard that Done::write returns"
         );
         drop(response);
         background().await;
         let in_use = uploads.in_use(CLIENT).await.unwrap();
-        assert_eq!(in_use, 0, "permits are held when the client has left and the body is dropped");
+        assert_eq!(in_use, 0, "the permit must be released when the body is dropped");
     }
 
-    async fn drop_the_guard_where_the_body_has_ended_though_the_body_is_still_there(&self) {
+    async fn drop_the_guard_when_the_body_ends_before_the_body_is_dropped(&self) {
         self.guard_after(Handler::end).await;
     }
 
-    async fn drop_the_guard_where_the_body_fails_though_the_body_is_still_there(&self) {
+    async fn drop_the_guard_when_the_body_fails_before_the_body_is_dropped(&self) {
         self.guard_after(Handler::fail).await;
     }
 
@@ -147,33 +172,39 @@ impl<A: Adapter> Fixture<'_, A> {
         end(&app.handler);
         while response.body_mut().next().await.is_some_and(|piece| piece.is_ok()) {}
         let in_use = uploads.in_use(CLIENT).await.unwrap();
-        assert_eq!(in_use, 0, "permits are held after the last piece of the body");
+        assert_eq!(
+            in_use, 0,
+            "the permit must be released after the last piece: drop the guard there"
+        );
     }
 
-    async fn tell_the_guard_how_many_bytes_are_sent(&self) {
+    async fn report_the_sent_bytes_to_the_guard(&self) {
         let by_bytes = Options::new().cost(10).charge_actual().charge_bytes_sent();
         let app = self.step(100, by_bytes).await;
         app.call(get()).await;
-        let left = app.left_of("api").await;
-        assert_eq!(left, 95, "is left of 100 after five bytes: BodyGuard::sent takes their number");
+        let left = app.remaining("api").await;
+        assert_eq!(
+            left, 95,
+            "remaining of 100 after a body of 5 bytes: report each piece by BodyGuard::sent"
+        );
     }
 
-    /// Makes a service with a limit.
+    /// Creates a service with a limit.
     async fn step(&self, limit: u64, options: Options) -> App<'_, A> {
-        self.asked(&self.limits([api(limit)]), options).await
+        self.used_app(&self.limits([api(limit)]), options).await
     }
 
-    /// Makes a service that holds a permit of each request.
+    /// Creates a service whose requests hold a permit.
     async fn permits(&self) -> (App<'_, A>, ConcurrencyLimit) {
         let limits = self.limits([api(9)]);
         let uploads = limits.limiter.concurrency("uploads", 1).unwrap();
-        let app = self.asked(&limits, Options::new().concurrency(uploads.clone())).await;
+        let app = self.used_app(&limits, Options::new().concurrency(uploads.clone())).await;
         (app, uploads)
     }
 
-    /// Makes a service whose limiter has another client. Limiters that are asked once are logged, once in a
-    /// process, and that is checked later.
-    async fn asked(&self, limits: &Limits, options: Options) -> App<'_, A> {
+    /// Creates a service whose limiter has already checked another client. Many limiters with a single request
+    /// are logged once per process, and a later scenario checks that warning.
+    async fn used_app(&self, limits: &Limits, options: Options) -> App<'_, A> {
         limits.limiter.check("another client", "api").await.unwrap();
         self.app(limits, [options]).await
     }

@@ -1,4 +1,4 @@
-//! The table of cases, which every adapter answers to the byte.
+//! The runner of the table of cases. Responses are compared byte by byte.
 
 use std::collections::VecDeque;
 
@@ -30,12 +30,12 @@ impl<A: Adapter> Fixture<'_, A> {
         let limit = |(name, limit)| limits.limiter.concurrency(name, limit).unwrap();
         let concurrency: Vec<_> = case.concurrency.into_iter().map(limit).collect();
         let with_limits = |options| concurrency.iter().cloned().fold(options, Options::concurrency);
-        let layers = match case.within {
-            Some(within) => vec![with_limits(within), case.options],
+        let layers = match case.inner {
+            Some(inner) => vec![with_limits(inner), case.options],
             None => vec![with_limits(case.options)],
         };
         let app = self.app(&limits, layers).await;
-        let (mut in_flight, mut wrong) = (VecDeque::new(), Vec::new());
+        let (mut in_flight, mut failures) = (VecDeque::new(), Vec::new());
         for step in case.steps {
             match step {
                 Step::Advance(span) => app.clock.advance(span),
@@ -51,24 +51,24 @@ impl<A: Adapter> Fixture<'_, A> {
                     let calls = app.handler.calls();
                     let mut answer = answer(&app, *request, &expected).await;
                     if case.in_real_time {
-                        answer.count_from(start);
+                        answer.normalize_reset(start);
                     }
                     if answer != expected {
-                        wrong.push(format!("{about}\n{answer}instead of\n{expected}"));
+                        failures.push(format!("{about}\n{answer}expected\n{expected}"));
                     }
                     let calls = app.handler.calls() - calls;
                     if calls != usize::from(expected.body == BODY) {
-                        wrong.push(format!(
-                            "{about}\n{calls} calls of the handler before\n{expected}"
+                        failures.push(format!(
+                            "{about}\nthe handler was called {calls} times before\n{expected}"
                         ));
                     }
-                    self.run.answered();
+                    self.run.count_answer();
                 }
             }
         }
-        // What follows the first is mostly the same again.
-        if let [first, others @ ..] = &wrong[..] {
-            panic!("{first}and {} more answers of this history", others.len());
+        // The failures after the first mostly have the same cause.
+        if let [first, others @ ..] = &failures[..] {
+            panic!("{first}and {} more failures of this history", others.len());
         }
     }
 }
@@ -81,7 +81,7 @@ async fn answer<A: Adapter>(
     let is_head = request.method() == Method::HEAD;
     let mut answer = Answer::of(&app.call(request).await);
     if is_head && answer.body.is_empty() {
-        // Whether the body is dropped here or by the server behind is the same.
+        // The adapter may drop the body of a response to HEAD, or leave that to the server.
         answer.body.clone_from(&expected.body);
     }
     answer

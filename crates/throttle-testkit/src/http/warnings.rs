@@ -1,4 +1,4 @@
-//! What looks like a mistake is a line of the log that names what to do, and one only.
+//! Warnings about probable configuration errors: a single log line that contains the fix.
 
 use std::convert::Infallible;
 
@@ -28,15 +28,15 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn warnings(&self) {
         scenarios!(
             self, "warnings";
-            a_proxy_that_is_not_trusted_is_named_once,
-            a_trusted_proxy_that_does_not_name_its_client_is_warned_of,
-            an_entry_without_an_address_is_warned_of_in_each_form,
-            where_a_proxy_is_trusted_or_no_address_is_asked_for_nothing_is_said,
-            trust_in_everybody_is_said_when_the_service_is_made,
-            a_key_that_is_a_whole_ipv6_address_is_shown_once,
-            what_can_never_happen_by_the_rules_is_said_when_the_service_is_made,
-            a_function_that_never_finds_a_key_is_told_of,
-            after_the_first_thousand_requests_nothing_is_looked_at,
+            an_untrusted_proxy_is_warned_about_once,
+            a_trusted_proxy_that_does_not_name_its_client_is_warned_about,
+            every_entry_without_an_address_is_warned_about,
+            no_warning_with_a_trusted_proxy_or_without_addresses,
+            a_trusted_network_of_all_addresses_is_warned_about_at_start,
+            a_key_of_a_whole_ipv6_address_is_warned_about_once,
+            costs_that_no_rule_allows_are_warned_about_at_start,
+            a_key_function_that_never_finds_a_key_is_warned_about,
+            requests_after_the_first_thousand_are_not_inspected,
         );
     }
 
@@ -44,7 +44,7 @@ impl<A: Adapter> Fixture<'_, A> {
         self.serve([Rule::per_day("api", 9_999)], [options]).await
     }
 
-    async fn a_proxy_that_is_not_trusted_is_named_once(&self) {
+    async fn an_untrusted_proxy_is_warned_about_once(&self) {
         let (log, _guard) = Log::start();
         for options in [
             Options::new(),
@@ -60,16 +60,16 @@ impl<A: Adapter> Fixture<'_, A> {
             for field in [FORWARDED_FOR, FORWARDED] {
                 let service = self.generous(options.clone()).await;
                 ask(&service, get_from("192.0.2.1")).await;
-                says_nothing(&log, "no proxy, no word");
+                logs_nothing(&log, "the request did not pass a proxy");
                 ask(&service, forwarded(field)).await;
-                says(&log, &["WARN", PROXY, field, "trusted_proxies"]);
+                warns(&log, &["WARN", PROXY, field, "trusted_proxies"]);
                 ask(&service, forwarded(field)).await;
-                says_nothing(&log, "once is enough");
+                logs_nothing(&log, "the warning was already logged");
             }
         }
     }
 
-    async fn a_trusted_proxy_that_does_not_name_its_client_is_warned_of(&self) {
+    async fn a_trusted_proxy_that_does_not_name_its_client_is_warned_about(&self) {
         let (log, _guard) = Log::start();
         for (key, [read, other], setting) in [
             (behind_proxies(), [FORWARDED_FOR, FORWARDED], "`option forwardfor`"),
@@ -89,10 +89,10 @@ impl<A: Adapter> Fixture<'_, A> {
                 let service = self.generous(options).await;
                 ask(&service, forwarded(read)).await;
                 ask(&service, get_from("192.0.2.1")).await;
-                says_nothing(&log, "the proxy names its client, and the other is no proxy");
+                logs_nothing(&log, "the proxy names its client, and the other peer is not a proxy");
                 for (request, words) in &requests {
                     ask(&service, request.clone()).await;
-                    let line = says(&log, words);
+                    let line = warns(&log, words);
                     for word in ["WARN", "10.0.0.0/8", read, setting] {
                         assert!(line.contains(word), "{word} is not in: {line}");
                     }
@@ -103,26 +103,26 @@ impl<A: Adapter> Fixture<'_, A> {
                 for (request, _) in &requests {
                     ask(&service, request.clone()).await;
                 }
-                says_nothing(&log, "once for each kind is enough");
+                logs_nothing(&log, "each kind of warning was already logged");
             }
         }
     }
 
-    async fn an_entry_without_an_address_is_warned_of_in_each_form(&self) {
+    async fn every_entry_without_an_address_is_warned_about(&self) {
         let (log, _guard) = Log::start();
         for (key, read) in [(behind_proxies(), FORWARDED_FOR), (by_forwarded(), FORWARDED)] {
             for entry in ["", "unknown", "unix:", "203.0.113.1,", "203.0.113.1, for=_hidden"] {
                 let service = self.generous(Options::new().key(key.clone())).await;
                 ask(&service, with_field("2001:db8:1::7", read, entry)).await;
-                says(&log, &["WARN", "last entry", read, "2001:db8:1::/48"]);
+                warns(&log, &["WARN", "last entry", read, "2001:db8:1::/48"]);
             }
             let service = self.generous(Options::new().key(key.clone())).await;
             ask(&service, with_field("::ffff:10.0.0.1", read, "for=unknown")).await;
-            says(&log, &["last entry", "10.0.0.0/8"]);
+            warns(&log, &["last entry", "10.0.0.0/8"]);
         }
     }
 
-    async fn where_a_proxy_is_trusted_or_no_address_is_asked_for_nothing_is_said(&self) {
+    async fn no_warning_with_a_trusted_proxy_or_without_addresses(&self) {
         let (log, _guard) = Log::start();
         for options in [
             Options::new().key(ClientIp::new().trusted_proxies(["10.0.0.0/8"])),
@@ -134,22 +134,22 @@ impl<A: Adapter> Fixture<'_, A> {
             let service = self.generous(options).await;
             ask(&service, forwarded(FORWARDED_FOR)).await;
         }
-        says_nothing(&log, "these are right");
+        logs_nothing(&log, "these configurations are correct");
     }
 
-    async fn trust_in_everybody_is_said_when_the_service_is_made(&self) {
+    async fn a_trusted_network_of_all_addresses_is_warned_about_at_start(&self) {
         let (log, _guard) = Log::start();
         for network in ["0.0.0.0/0", "::/0"] {
             let key = ClientIp::new().trusted_proxies(["10.0.0.0/8", network]);
             let options = Options::new().key((api_key(OnMissing::Anonymous), key));
             let service = self.generous(options).await;
-            says(&log, &["WARN", "0.0.0.0/0", "trusted_proxies"]);
+            warns(&log, &["WARN", "0.0.0.0/0", "trusted_proxies"]);
             ask(&service, forwarded(FORWARDED_FOR)).await;
-            says_nothing(&log, "it was said");
+            logs_nothing(&log, "the warning was already logged");
         }
     }
 
-    async fn a_key_that_is_a_whole_ipv6_address_is_shown_once(&self) {
+    async fn a_key_of_a_whole_ipv6_address_is_warned_about_once(&self) {
         let (log, _guard) = Log::start();
         let key = |head: &RequestHead<'_>| head.peer().map(Key::from);
         for options in [
@@ -162,11 +162,11 @@ impl<A: Adapter> Fixture<'_, A> {
             for peer in ["192.0.2.1", "::ffff:192.0.2.1"] {
                 ask(&service, get_from(peer)).await;
             }
-            says_nothing(&log, "a client has one of them");
+            logs_nothing(&log, "a client has only one IPv4 address");
             ask(&service, get_from("2001:db8::7")).await;
-            says(&log, &["WARN", "2001:db8::7", "Key::network(address, 64)"]);
+            warns(&log, &["WARN", "2001:db8::7", "Key::network(address, 64)"]);
             ask(&service, get_from("2001:db8::8")).await;
-            says_nothing(&log, "once is enough");
+            logs_nothing(&log, "the warning was already logged");
         }
         let address = |head: &RequestHead<'_>| head.peer();
         for options in [
@@ -176,22 +176,22 @@ impl<A: Adapter> Fixture<'_, A> {
         ] {
             let service = self.generous(options).await;
             ask(&service, get_from("2001:db8::7")).await;
-            says_nothing(&log, "these are cut to the network");
+            logs_nothing(&log, "these keys are networks");
         }
     }
 
-    async fn what_can_never_happen_by_the_rules_is_said_when_the_service_is_made(&self) {
+    async fn costs_that_no_rule_allows_are_warned_about_at_start(&self) {
         let (log, _guard) = Log::start();
         self.generous(Options::new().shape()).await;
-        says(&log, &["WARN", "leaky bucket", "`.shape()`"]);
+        warns(&log, &["WARN", "leaky bucket", "`.shape()`"]);
         self.generous(Options::new().cost(10_000)).await;
-        says(&log, &["WARN", "\"api\"", "10000", "9999"]);
+        warns(&log, &["WARN", "\"api\"", "10000", "9999"]);
         self.generous(Options::new().cost(9_999)).await;
         self.generous(Options::new().cost(10_000).select_rules(|_, _| "api").shape()).await;
-        says_nothing(&log, "it may be right");
+        logs_nothing(&log, "these configurations may be correct");
     }
 
-    async fn a_function_that_never_finds_a_key_is_told_of(&self) {
+    async fn a_key_function_that_never_finds_a_key_is_warned_about(&self) {
         let (log, _guard) = Log::start();
         let user = |head: &RequestHead<'_>| head.header("x-user").map(str::to_owned);
         for options in [
@@ -203,11 +203,11 @@ impl<A: Adapter> Fixture<'_, A> {
             for _ in 0..19 {
                 service.call(get_from("192.0.2.1")).await;
             }
-            says_nothing(&log, "that may be chance");
+            logs_nothing(&log, "too few requests for a warning");
             service.call(get_from("192.0.2.1")).await;
-            says(&log, &["WARN", "first 20 requests", "`.extension::<T>()`"]);
+            warns(&log, &["WARN", "first 20 requests", "`.extension::<T>()`"]);
             service.call(get_from("192.0.2.1")).await;
-            says_nothing(&log, "once is enough");
+            logs_nothing(&log, "the warning was already logged");
 
             let service = self.generous(options).await;
             let mut known = get_from("192.0.2.1");
@@ -216,18 +216,18 @@ impl<A: Adapter> Fixture<'_, A> {
             for _ in 0..40 {
                 service.call(get_from("192.0.2.1")).await;
             }
-            says_nothing(&log, "it finds some");
+            logs_nothing(&log, "the function finds some keys");
         }
     }
 
-    async fn after_the_first_thousand_requests_nothing_is_looked_at(&self) {
+    async fn requests_after_the_first_thousand_are_not_inspected(&self) {
         let (log, _guard) = Log::start();
         let service = self.generous(Options::new()).await;
         for _ in 0..1000 {
             ask(&service, get_from("192.0.2.1")).await;
         }
         ask(&service, forwarded(FORWARDED_FOR)).await;
-        says_nothing(&log, "it is late");
+        logs_nothing(&log, "only the first thousand requests are inspected");
     }
 }
 
@@ -236,9 +236,9 @@ async fn ask<A: Adapter>(service: &App<'_, A>, request: Request<Bytes>) {
 }
 
 #[track_caller]
-fn says(log: &Log, words: &[&str]) -> String {
+fn warns(log: &Log, words: &[&str]) -> String {
     let lines = log.take();
-    assert_eq!(lines.lines().count(), 1, "{words:?}: {lines}");
+    assert_eq!(lines.lines().count(), 1, "expected one line with {words:?}: {lines}");
     for word in words {
         assert!(lines.contains(word), "{word} is not in: {lines}");
     }
@@ -246,7 +246,7 @@ fn says(log: &Log, words: &[&str]) -> String {
 }
 
 #[track_caller]
-fn says_nothing(log: &Log, why: &str) {
+fn logs_nothing(log: &Log, why: &str) {
     assert_eq!(log.take(), "", "{why}");
 }
 
@@ -254,7 +254,7 @@ fn text(head: &RequestHead<'_>) -> Option<String> {
     head.peer().map(|peer| peer.to_string())
 }
 
-/// Finds the same, but later.
+/// Creates an asynchronous key that finds the same.
 fn later(find: impl Fn(&RequestHead<'_>) -> Option<String> + Send + Sync + 'static) -> AsyncKey {
     AsyncKey::new(move |head: &RequestHead<'_>| {
         let found = find(head);

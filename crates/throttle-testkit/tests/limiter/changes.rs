@@ -1,4 +1,4 @@
-//! Waits that notice what changes: rules, resets, refunds, lists.
+//! Waits that react to changes: of rules, resets, refunds, lists.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +18,12 @@ fn leaky(limit: u64, burst: u64) -> Rule {
     Rule::per_second("out", limit).algorithm(Algorithm::LeakyBucket).burst(burst)
 }
 
-/// Uses a rule up.
+/// Uses up the limit of a rule.
 async fn exhaust(limiter: &Limiter) {
     while limiter.check("k", "out").await.unwrap().is_allowed() {}
 }
 
-/// Starts waits one after another.
+/// Starts waits, one after the other.
 async fn waits(limiter: &Limiter, number: usize) -> Vec<Waiter> {
     let mut all = Vec::new();
     for _ in 0..number {
@@ -36,8 +36,8 @@ fn done(waiters: &[Waiter]) -> usize {
     waiters.iter().filter(|one| one.is_finished()).count()
 }
 
-/// Asserts that after each of these spans of the clock one more wait is over, and none earlier.
-async fn pass_one_by_one(waiters: &[Waiter], clock: &ManualClock, spans: &[Duration]) {
+/// Asserts that after each span exactly one more wait ends, and not earlier.
+async fn end_one_by_one(waiters: &[Waiter], clock: &ManualClock, spans: &[Duration]) {
     for span in spans {
         let before = done(waiters);
         clock.advance(*span - MICRO);
@@ -50,7 +50,7 @@ async fn pass_one_by_one(waiters: &[Waiter], clock: &ManualClock, spans: &[Durat
 }
 
 #[tokio::test]
-async fn a_reset_lets_as_many_pass_at_once_as_the_rule_allows() {
+async fn a_reset_ends_as_many_waits_as_the_rule_allows() {
     for algorithm in Algorithm::ALL {
         let (limiter, clock) = limiter([Rule::per_hour("out", 2).algorithm(algorithm)]);
         clock.advance(SECOND);
@@ -62,13 +62,13 @@ async fn a_reset_lets_as_many_pass_at_once_as_the_rule_allows() {
         assert_eq!(done(&waiters), 0, "another key was reset");
         limiter.reset("k", "out").await.unwrap();
         let_others_run().await;
-        let leaky = algorithm == Algorithm::LeakyBucket; // one, and one at its scheduled time
+        let leaky = algorithm == Algorithm::LeakyBucket; // the second has a later scheduled time
         assert_eq!(done(&waiters), if leaky { 1 } else { 2 }, "{algorithm}");
     }
 }
 
 #[tokio::test]
-async fn a_rule_that_is_replaced_lets_as_many_pass_at_once_as_it_allows() {
+async fn a_replaced_rule_ends_as_many_waits_as_it_allows() {
     for algorithm in Algorithm::ALL {
         let rule = |limit| Rule::per_hour("out", limit).algorithm(algorithm);
         let (limiter, clock) = limiter([rule(2), Rule::per_hour("other", 2)]);
@@ -80,21 +80,21 @@ async fn a_rule_that_is_replaced_lets_as_many_pass_at_once_as_it_allows() {
         assert_eq!(done(&waiters), 0, "another rule was replaced");
         limiter.replace_rule(rule(5)).unwrap();
         let_others_run().await;
-        // A bucket had its smaller burst full, and has room for three more; a queue lets none pass at once.
+        // The larger limit allows three more. A queue only reschedules its requests.
         let expected = if algorithm == Algorithm::LeakyBucket { 0 } else { 3 };
         assert_eq!(done(&waiters), expected, "{algorithm}");
     }
 }
 
 #[tokio::test]
-async fn a_rule_that_is_removed_ends_all_waits() {
+async fn a_removed_rule_ends_all_waits() {
     for algorithm in Algorithm::ALL {
         let (limiter, _) = limiter([Rule::per_hour("out", 2).algorithm(algorithm)]);
         exhaust(&limiter).await;
         let mut waiters = waits(&limiter, 1).await;
         if algorithm == Algorithm::LeakyBucket {
             limiter.refund("k", "out", 1).await.unwrap();
-            waiters.extend(waits(&limiter, 1).await); // which has a scheduled time
+            waiters.extend(waits(&limiter, 1).await); // this one has a scheduled time
         }
         limiter.remove_rule("out");
         let_others_run().await;
@@ -106,7 +106,7 @@ async fn a_rule_that_is_removed_ends_all_waits() {
 }
 
 #[tokio::test]
-async fn a_rule_that_was_not_there_and_is_removed_changes_nothing() {
+async fn removing_an_unknown_rule_changes_nothing() {
     let (limiter, _) = limiter([leaky(1, 1)]);
     let before = limiter.change_count();
     assert!(!limiter.remove_rule("unknown"));
@@ -116,7 +116,7 @@ async fn a_rule_that_was_not_there_and_is_removed_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_other_limiters_refunds_and_lists_change_is_noticed_within_a_second() {
+async fn changes_by_other_limiters_take_effect_within_a_second() {
     async fn reset(limiter: &Limiter) {
         limiter.reset("k", "out").await.unwrap();
     }
@@ -139,7 +139,7 @@ async fn what_other_limiters_refunds_and_lists_change_is_noticed_within_a_second
             }
             clock.advance(SECOND);
             let_others_run().await;
-            // After a refund it has a place in the queue.
+            // After a refund the request is queued.
             let queued = algorithm == Algorithm::LeakyBucket && !is_reset;
             assert_eq!(done(&waiters), usize::from(!queued), "{algorithm}");
             assert!(!one.check("k", "out").await.unwrap().is_allowed() || is_reset);
@@ -148,7 +148,7 @@ async fn what_other_limiters_refunds_and_lists_change_is_noticed_within_a_second
 }
 
 #[tokio::test]
-async fn a_key_that_comes_off_the_deny_list_passes_within_a_second() {
+async fn a_key_removed_from_the_deny_list_is_allowed_within_a_second() {
     let (limiter, clock) = limiter([leaky(1, 5)]);
     limiter.deny_list().add_for("k", 3_600 * SECOND).unwrap();
     let waiter = waits(&limiter, 1).await;
@@ -159,8 +159,8 @@ async fn a_key_that_comes_off_the_deny_list_passes_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_queue_moves_by_the_rule_that_replaces_its_own_and_keeps_its_order() {
-    // Both by the limit and by the window, faster and slower.
+async fn a_queue_adopts_a_replaced_rule_and_keeps_its_order() {
+    // The rate changes by the limit or by the window, to faster and to slower.
     let faster = [leaky(10, 9), Rule::new("out", 1, SECOND / 10)];
     let slower = [leaky(1, 9), Rule::new("out", 1, SECOND)];
     for (before, after, is_faster) in [(&slower, &faster, true), (&faster, &slower, false)] {
@@ -178,14 +178,14 @@ async fn a_queue_moves_by_the_rule_that_replaces_its_own_and_keeps_its_order() {
             limiter.replace_rule(queue(after)).unwrap();
             let_others_run().await;
             let new = waits(&limiter, 1).await;
-            // By the faster rule the first one's time has come since it was asked last.
+            // With the faster rule, the scheduled time of the first is already past.
             assert_eq!(done(&waiters), usize::from(is_faster));
             let spans = [between / 2, between, between];
-            pass_one_by_one(&waiters, &clock, &spans[usize::from(is_faster)..]).await;
-            assert_eq!(done(&new), 0, "it came last");
+            end_one_by_one(&waiters, &clock, &spans[usize::from(is_faster)..]).await;
+            assert_eq!(done(&new), 0, "the last request must stay the last");
             clock.advance(between - MICRO);
             let_others_run().await;
-            assert_eq!(done(&new), 0, "it is not sent beside another");
+            assert_eq!(done(&new), 0, "two requests must not be sent at the same time");
             clock.advance(between);
             let_others_run().await;
             assert_eq!(done(&new), 1);
@@ -194,7 +194,7 @@ async fn a_queue_moves_by_the_rule_that_replaces_its_own_and_keeps_its_order() {
 }
 
 #[tokio::test]
-async fn requests_that_have_no_place_in_a_smaller_queue_give_it_back_and_wait_for_one() {
+async fn requests_beyond_a_smaller_queue_are_refunded_and_wait_again() {
     let (limiter, clock) = limiter([leaky(10, 9)]);
     let waiters = waits(&limiter, 9).await;
     assert_eq!(done(&waiters), 1);
@@ -202,11 +202,11 @@ async fn requests_that_have_no_place_in_a_smaller_queue_give_it_back_and_wait_fo
     let_others_run().await;
     assert_eq!(limiter.peek("k", "out").await.unwrap().remaining(), 0);
     let spans = [SECOND; 8];
-    pass_one_by_one(&waiters, &clock, &spans).await;
+    end_one_by_one(&waiters, &clock, &spans).await;
 }
 
 #[tokio::test]
-async fn a_queue_whose_key_is_reset_begins_anew_and_stays_even() {
+async fn a_queue_whose_key_is_reset_restarts_at_the_same_rate() {
     for by_other in [false, true] {
         let (storage, clock) = (MemoryStorage::new(), ManualClock::default());
         let [one, other] = [(); 2].map(|()| {
@@ -223,16 +223,16 @@ async fn a_queue_whose_key_is_reset_begins_anew_and_stays_even() {
         let_others_run().await;
         if by_other {
             assert_eq!(done(&waiters), 0);
-            clock.advance(SECOND / 2); // they look again each second
+            clock.advance(SECOND / 2); // waits check for changes once per second
             let_others_run().await;
         }
         assert_eq!(done(&waiters), 1);
         assert_eq!(one.peek("k", "out").await.unwrap().remaining(), 26, "nothing is charged twice");
-        pass_one_by_one(&waiters, &clock, &[SECOND; 3]).await;
+        end_one_by_one(&waiters, &clock, &[SECOND; 3]).await;
     }
 }
 
-/// A memory storage whose replies to resets are held back, and which carries them out first or last.
+/// A memory storage that delays its replies to resets, and executes the resets before or after the delay.
 #[derive(Clone)]
 struct SlowResets {
     inner: Arc<dyn AtomicStorage>,
@@ -256,7 +256,7 @@ impl Wrapper for SlowResets {
 }
 
 #[tokio::test]
-async fn a_request_that_asks_while_its_key_is_reset_is_charged_once() {
+async fn a_request_during_a_reset_of_its_key_is_charged_once() {
     for is_first in [true, false] {
         let (gate, clock) = (Arc::new(Semaphore::new(0)), ManualClock::default());
         let inner = Arc::new(MemoryStorage::new()).atomic();
@@ -273,14 +273,14 @@ async fn a_request_that_asks_while_its_key_is_reset_is_charged_once() {
         let_others_run().await;
         assert!(reset.is_finished());
         let left = limiter.peek("k", "out").await.unwrap().remaining();
-        assert_eq!(left, 26, "four requests, each charged once");
-        let passed = done(&waiters);
-        pass_one_by_one(&waiters, &clock, &vec![SECOND; 4 - passed]).await;
+        assert_eq!(left, 26, "four requests must be charged once each");
+        let ended = done(&waiters);
+        end_one_by_one(&waiters, &clock, &vec![SECOND; 4 - ended]).await;
     }
 }
 
 #[tokio::test]
-async fn a_queue_that_becomes_a_rule_of_another_kind_asks_it() {
+async fn waits_in_a_queue_adopt_a_rule_of_another_algorithm() {
     let (limiter, clock) = limiter([leaky(1, 9)]);
     let waiters = waits(&limiter, 4).await;
     limiter
@@ -288,14 +288,14 @@ async fn a_queue_that_becomes_a_rule_of_another_kind_asks_it() {
         .unwrap();
     let_others_run().await;
     assert_eq!(done(&waiters), 3, "the first, and two that the log allows");
-    pass_one_by_one(&waiters, &clock, &[SECOND]).await;
+    end_one_by_one(&waiters, &clock, &[SECOND]).await;
 }
 
 #[tokio::test]
-async fn many_waits_that_notice_many_changes_never_pass_more_than_the_rules() {
+async fn many_waits_with_many_changes_never_exceed_the_rules() {
     let (limiter, clock) = limiter([leaky(1, 50)]);
     let waiters = waits(&limiter, 30).await;
-    let mut passed = done(&waiters);
+    let mut ended = done(&waiters);
     for round in 0..600 {
         match round % 4 {
             0 => drop(limiter.replace_rule(leaky(1 + round % 3, 50)).unwrap()),
@@ -305,8 +305,8 @@ async fn many_waits_that_notice_many_changes_never_pass_more_than_the_rules() {
         clock.advance(SECOND / 10);
         let_others_run().await;
         let now = done(&waiters);
-        assert!(now <= passed + 1, "{} passed at one moment", now - passed);
-        passed = now;
+        assert!(now <= ended + 1, "{} waits ended at the same time", now - ended);
+        ended = now;
     }
-    assert_eq!(passed, 30);
+    assert_eq!(ended, 30);
 }

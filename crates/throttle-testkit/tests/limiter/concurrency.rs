@@ -1,4 +1,4 @@
-//! How many requests may be under way: what the limiter adds to the places of its storage.
+//! Limits of requests in flight: the parts that the limiter adds to the storage.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use throttle_memory::MemoryStorage;
 use super::{limiter, six::SixOperations};
 
 #[tokio::test]
-async fn a_place_is_given_back_when_it_is_dropped_wherever_that_is() {
+async fn a_permit_is_released_when_it_is_dropped() {
     let (limiter, _) = limiter([]);
     let uploads = limiter.concurrency("uploads", 2).unwrap();
     let first = uploads.try_acquire("k").await.unwrap();
     assert_eq!((first.in_use(), first.remaining(), first.limit()), (1, 1, 2));
-    let place = uploads.try_acquire("k").await.unwrap().into_permit().unwrap();
+    let permit = uploads.try_acquire("k").await.unwrap().into_permit().unwrap();
     assert!(!uploads.try_acquire("k").await.unwrap().is_allowed());
     let work = tokio::spawn(async move {
-        let _place = place;
+        let _permit = permit;
         std::panic::resume_unwind(Box::new("on purpose"));
     });
     assert!(work.await.is_err());
@@ -26,7 +26,7 @@ async fn a_place_is_given_back_when_it_is_dropped_wherever_that_is() {
 }
 
 #[tokio::test]
-async fn the_lists_of_the_limiter_hold() {
+async fn lists_apply_to_concurrency_limits() {
     let (limiter, _) = limiter([]);
     limiter.allow_list().add("10.0.0.0/8").unwrap();
     limiter.deny_list().add("203.0.113.9").unwrap();
@@ -35,16 +35,20 @@ async fn the_lists_of_the_limiter_hold() {
     let held =
         [uploads.try_acquire(client).await.unwrap(), uploads.try_acquire(client).await.unwrap()];
     assert!(held.iter().all(|one| one.is_allowed() && one.in_use() == 0));
-    assert_eq!(uploads.in_use(client).await.unwrap(), 0, "it holds no place");
+    assert_eq!(
+        uploads.in_use(client).await.unwrap(),
+        0,
+        "a client on the allow list must hold no permit"
+    );
     let denied = uploads.try_acquire("203.0.113.9").await.unwrap();
     assert_eq!((denied.is_allowed(), denied.decision().listed()), (false, Some(ListMatch::Denied)));
 }
 
 #[tokio::test]
-async fn metrics_and_violations_know_of_it() {
+async fn metrics_and_violations_include_concurrency_limits() {
     let (limiter, _) = limiter([]);
     let uploads = limiter.concurrency("uploads", 1).unwrap();
-    let _place = uploads.try_acquire("k").await.unwrap();
+    let _permit = uploads.try_acquire("k").await.unwrap();
     for _ in 0..2 {
         assert!(!uploads.try_acquire("k").await.unwrap().is_allowed());
     }
@@ -56,7 +60,7 @@ async fn metrics_and_violations_know_of_it() {
 }
 
 #[test]
-fn what_cannot_be_taken_is_an_error_that_says_so() {
+fn invalid_concurrency_limits_are_clear_errors() {
     let (limiter, _) = limiter([Rule::per_minute("api", 1)]);
     let error = limiter.concurrency("uploads", 0).unwrap_err().to_string();
     assert_eq!(error, "rule \"uploads\": limit is 0; it must be from 1 to 999999999999999");
@@ -65,7 +69,7 @@ fn what_cannot_be_taken_is_an_error_that_says_so() {
     assert!(matches!(limiter.concurrency("api", 1), Err(Error::DuplicateRule(_))));
 
     let uploads = limiter.concurrency("uploads", 1).unwrap();
-    drop((uploads, limiter.concurrency("uploads", 2).unwrap())); // which share their places
+    drop((uploads, limiter.concurrency("uploads", 2).unwrap())); // limits of the same name are allowed
     let error = limiter.add_rule(Rule::per_minute("uploads", 1)).unwrap_err();
     assert!(error.to_string().contains("another limit \"uploads\""), "{error}");
     assert!(limiter.replace_rule(Rule::per_minute("uploads", 1)).is_err());
@@ -73,7 +77,7 @@ fn what_cannot_be_taken_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn limiters_on_one_storage_share_places_and_those_on_others_do_not() {
+async fn only_limiters_on_one_storage_share_permits() {
     let memory = MemoryStorage::new();
     let six = Arc::new(SixOperations::default());
     let pairs = [
@@ -83,10 +87,10 @@ async fn limiters_on_one_storage_share_places_and_those_on_others_do_not() {
     for (one, two, other) in pairs {
         let [one, two, other] =
             [one, two, other].map(|limiter| limiter.concurrency("uploads", 1).unwrap());
-        let place = one.try_acquire("k").await.unwrap().into_permit().unwrap();
+        let permit = one.try_acquire("k").await.unwrap().into_permit().unwrap();
         assert!(!two.try_acquire("k").await.unwrap().is_allowed());
         assert!(other.try_acquire("k").await.unwrap().is_allowed());
-        drop((one, place));
+        drop((one, permit));
         assert!(two.try_acquire("k").await.unwrap().is_allowed());
     }
 }

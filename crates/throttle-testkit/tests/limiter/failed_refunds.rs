@@ -1,4 +1,4 @@
-//! Refunds that the storage fails: one that was certainly not made is made again, another one is not.
+//! Refunds that fail in the storage: a refund is repeated only if it was certainly not executed.
 
 use std::{
     slice,
@@ -12,7 +12,7 @@ use throttle_core::{
 use throttle_memory::MemoryStorage;
 use tokio::task::yield_now;
 
-/// A memory storage that fails the calls that a test names, each once.
+/// A memory storage that fails planned calls, each once.
 #[derive(Clone)]
 struct FailsOnce {
     inner: Arc<dyn AtomicStorage>,
@@ -30,10 +30,10 @@ impl Wrapper for FailsOnce {
         forward: impl FnOnce(&Arc<dyn AtomicStorage>) -> Reply<T>,
     ) -> Reply<T> {
         let mut fails = self.fails.lock().unwrap();
-        let Some(place) = fails.iter().position(|(other, _)| *other == call) else {
+        let Some(index) = fails.iter().position(|(other, _)| *other == call) else {
             return forward(&self.inner);
         };
-        let effect = fails.remove(place).1;
+        let effect = fails.remove(index).1;
         Reply::pending(async move {
             yield_now().await;
             Err(match effect {
@@ -50,7 +50,7 @@ impl FailsOnce {
     }
 }
 
-/// Makes a limiter whose key "k" was charged 5 by the first rule, and 3 by all.
+/// Creates a limiter whose key "k" was charged 5 by the first rule, and then 3 by both.
 async fn charged() -> (Limiter, FailsOnce, Vec<Decision>) {
     let storage =
         FailsOnce { inner: Arc::new(MemoryStorage::new()).atomic(), fails: Arc::default() };
@@ -59,76 +59,82 @@ async fn charged() -> (Limiter, FailsOnce, Vec<Decision>) {
         limiter.add_rule(Rule::per_day(name, 10)).unwrap();
     }
     limiter.check_cost("k", "a", 5).await.unwrap();
-    let decisions =
-        limiter.begin(&"k".into(), Some(&["a", "b"]), Some(3), AskKind::Acquire).await.unwrap();
+    let key = "k".into();
+    let reply = limiter.begin(&key, Some(&["a", "b"]), Some(3), AskKind::Acquire);
+    let decisions = reply.await.unwrap();
     (limiter, storage, decisions.all().to_vec())
 }
 
-async fn left(limiter: &Limiter) -> [u64; 2] {
-    let now = limiter.begin(&"k".into(), Some(&["a", "b"]), None, AskKind::Peek).await.unwrap();
+async fn remaining(limiter: &Limiter) -> [u64; 2] {
+    let key = "k".into();
+    let now = limiter.begin(&key, Some(&["a", "b"]), None, AskKind::Peek).await.unwrap();
     [now.all()[0].remaining(), now.all()[1].remaining()]
 }
 
 #[tokio::test]
-async fn a_refund_that_was_certainly_not_made_is_made_when_it_is_asked_for_again() {
+async fn a_refund_that_was_certainly_not_executed_can_be_repeated() {
     let (limiter, storage, decisions) = charged().await;
     for _ in 0..2 {
         storage.fail(StorageCall::Refund, Effect::None);
         limiter.rollback("k", &decisions).await.unwrap_err();
         storage.fail(StorageCall::Refund, Effect::None);
         limiter.reconcile("k", &decisions, 1).await.unwrap_err();
-        assert_eq!(left(&limiter).await, [2, 7]);
+        assert_eq!(remaining(&limiter).await, [2, 7]);
     }
     for _ in 0..2 {
         limiter.rollback("k", &decisions).await.unwrap();
-        assert_eq!(left(&limiter).await, [5, 10]);
+        assert_eq!(remaining(&limiter).await, [5, 10]);
     }
 }
 
 #[tokio::test]
-async fn a_refund_that_may_have_been_made_is_not_made_again() {
+async fn a_refund_that_may_have_been_executed_is_not_repeated() {
     let (limiter, storage, decisions) = charged().await;
     storage.fail(StorageCall::Refund, Effect::Unknown);
     limiter.rollback("k", &decisions).await.unwrap_err();
     limiter.rollback("k", &decisions).await.unwrap();
     limiter.reconcile("k", &decisions, 5).await.unwrap();
-    assert_eq!(left(&limiter).await, [2, 7]);
+    assert_eq!(remaining(&limiter).await, [2, 7]);
 }
 
 #[tokio::test]
-async fn a_charge_that_was_certainly_not_made_is_made_when_it_is_reconciled_again() {
+async fn a_charge_that_was_certainly_not_executed_is_repeated_by_the_next_reconcile() {
     let (limiter, storage, decisions) = charged().await;
     storage.fail(StorageCall::Acquire, Effect::None);
     limiter.reconcile("k", &decisions, 4).await.unwrap_err();
-    assert_eq!(left(&limiter).await, [2, 7]);
+    assert_eq!(remaining(&limiter).await, [2, 7]);
     for _ in 0..2 {
         assert_eq!(limiter.reconcile("k", &decisions, 4).await.unwrap(), 0);
-        assert_eq!(left(&limiter).await, [1, 6]);
+        assert_eq!(remaining(&limiter).await, [1, 6]);
     }
 }
 
 #[tokio::test]
-async fn a_charge_that_may_have_been_made_is_not_made_again_but_those_after_it_are() {
+async fn a_charge_that_may_have_been_executed_is_not_repeated_but_later_charges_are_made() {
     let (limiter, storage, decisions) = charged().await;
     storage.fail(StorageCall::Acquire, Effect::Unknown);
     limiter.reconcile("k", &decisions, 4).await.unwrap_err();
     limiter.reconcile("k", &decisions, 4).await.unwrap();
-    assert_eq!(left(&limiter).await, [2, 6]);
+    assert_eq!(remaining(&limiter).await, [2, 6]);
 }
 
 #[tokio::test]
-async fn after_a_refund_that_may_have_been_made_the_charges_are_still_made() {
+async fn charges_are_made_after_a_refund_that_may_have_been_executed() {
     let (limiter, storage, mut decisions) = charged().await;
     decisions[0] = limiter.check("k", "a").await.unwrap();
     storage.fail(StorageCall::Refund, Effect::Unknown);
     for expected in [[1, 7], [0, 7], [0, 7]] {
         _ = limiter.reconcile("k", &decisions, 2).await;
-        assert_eq!(left(&limiter).await, expected, "of b 3 were charged, and 1 may be refunded");
+        assert_eq!(
+            remaining(&limiter).await,
+            expected,
+            "b was charged 3, of which 1 may be refunded"
+        );
     }
 }
 
 #[tokio::test]
-async fn two_tasks_refund_once_also_where_the_first_call_fails() {
+async fn concurrent_refunds_are_executed_once_even_if_the_first_call_fails() {
     for effect in [None, Some(Effect::None)] {
         let (limiter, storage, decisions) = charged().await;
         if let Some(effect) = effect {
@@ -141,21 +147,21 @@ async fn two_tasks_refund_once_also_where_the_first_call_fails() {
         };
         tokio::join!(refund(), refund());
         refund().await;
-        assert_eq!(left(&limiter).await, [5, 10], "{effect:?}");
+        assert_eq!(remaining(&limiter).await, [5, 10], "{effect:?}");
     }
 }
 
 #[tokio::test]
-async fn a_refund_that_is_given_up_is_not_made_again() {
+async fn a_cancelled_refund_is_not_repeated() {
     let (limiter, storage, decisions) = charged().await;
     storage.fail(StorageCall::Refund, Effect::None);
     let mut refund = Box::pin(limiter.rollback("k", &decisions));
     tokio::select! {
         biased;
-        _ = &mut refund => panic!("it yields"),
+        _ = &mut refund => panic!("the refund must yield"),
         () = std::future::ready(()) => {}
     }
     drop(refund);
     limiter.rollback("k", &decisions).await.unwrap();
-    assert_eq!(left(&limiter).await, [2, 7], "nobody knows whether it was made");
+    assert_eq!(remaining(&limiter).await, [2, 7], "it is unknown whether the refund was executed");
 }

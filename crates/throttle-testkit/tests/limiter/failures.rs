@@ -1,4 +1,4 @@
-//! Storages that fail: an error is told and counted, is no pass, and leaves nothing half done.
+//! Storage errors: they are returned and counted, allow no request, and leave no partial charge.
 
 use std::{
     error::Error as _,
@@ -17,7 +17,7 @@ use throttle_core::{
 
 use crate::{SECOND, six::SixOperations, start};
 
-/// Fails the operations that a test says.
+/// A storage whose operations fail as planned by a test.
 #[derive(Clone, Default)]
 struct Failing {
     inner: SixOperations,
@@ -26,27 +26,27 @@ struct Failing {
 
 #[derive(Default)]
 struct Plan {
-    /// The key that cannot be read, and the one that cannot be written.
+    /// Reads or writes of keys that contain this text fail.
     reads_of: Mutex<Option<&'static str>>,
     writes_of: Mutex<Option<&'static str>>,
-    /// Every write after so many fails too.
+    /// Writes after this number fail.
     writes_left: Mutex<Option<u64>>,
     writes: AtomicU64,
 }
 
 impl Failing {
-    fn fail(place: &Mutex<Option<&'static str>>, part: &'static str) {
-        *place.lock().unwrap() = Some(part);
+    fn fail(setting: &Mutex<Option<&'static str>>, part: &'static str) {
+        *setting.lock().unwrap() = Some(part);
     }
 
-    fn mend(&self) {
+    fn recover(&self) {
         *self.plan.reads_of.lock().unwrap() = None;
         *self.plan.writes_of.lock().unwrap() = None;
         *self.plan.writes_left.lock().unwrap() = None;
     }
 
-    fn check(place: &Mutex<Option<&'static str>>, key: &str) -> Result<(), StorageError> {
-        match *place.lock().unwrap() {
+    fn check(setting: &Mutex<Option<&'static str>>, key: &str) -> Result<(), StorageError> {
+        match *setting.lock().unwrap() {
             Some(part) if key.contains(part) => {
                 Err(StorageError::other(io::Error::new(io::ErrorKind::TimedOut, "no answer")))
             }
@@ -105,7 +105,7 @@ impl Storage for Failing {
     }
 }
 
-/// Makes a limiter of the rules `a`, `b` and `c` on a storage that fails when it is told to.
+/// Creates a limiter with the rules `a`, `b` and `c` on a storage that can fail.
 fn failing() -> (Limiter, Failing, ManualClock) {
     let (storage, clock) = (Failing::default(), ManualClock::at(start()));
     let limiter = Limiter::builder(storage.clone()).clock(clock.clone()).build();
@@ -117,8 +117,8 @@ fn failing() -> (Limiter, Failing, ManualClock) {
 
 async fn remaining(limiter: &Limiter) -> [u64; 3] {
     let mut all = [0; 3];
-    for (place, rule) in all.iter_mut().zip(["a", "b", "c"]) {
-        *place = limiter.peek("k", rule).await.unwrap().remaining();
+    for (value, rule) in all.iter_mut().zip(["a", "b", "c"]) {
+        *value = limiter.peek("k", rule).await.unwrap().remaining();
     }
     all
 }
@@ -126,7 +126,7 @@ async fn remaining(limiter: &Limiter) -> [u64; 3] {
 fn storage_error(error: Error) -> StorageError {
     match error {
         Error::Storage(error) => error,
-        error => panic!("{error:?} is no error of the storage"),
+        error => panic!("expected a storage error, got {error:?}"),
     }
 }
 
@@ -140,7 +140,7 @@ async fn a_failure_is_an_error_with_its_effect_and_its_source() {
     assert!(error.to_string().contains("no answer"), "{error}");
     assert_eq!(storage_error(error).effect(), Effect::Unknown);
 
-    storage.mend();
+    storage.recover();
     *storage.plan.writes_left.lock().unwrap() = Some(0);
     let error = storage_error(limiter.check("k", "a").await.unwrap_err());
     assert_eq!(error.effect(), Effect::None);
@@ -161,8 +161,8 @@ async fn a_failure_is_counted_as_an_error_and_as_nothing_else() {
     assert_eq!((metrics.errors, metrics.total, metrics.allowed, metrics.denied), (5, 1, 1, 0));
     assert_eq!((metrics.violations, metrics.rules["a"].total), (0, 1));
 
-    storage.mend();
-    assert_eq!(remaining(&limiter).await, [9, 10, 10], "what failed was not charged");
+    storage.recover();
+    assert_eq!(remaining(&limiter).await, [9, 10, 10], "failed requests must not be charged");
 }
 
 #[tokio::test]
@@ -175,12 +175,12 @@ async fn a_failed_peek_reset_or_refund_is_an_error() {
     assert!(matches!(limiter.reset("k", "a").await, Err(Error::Storage(_))));
     assert!(matches!(limiter.refund("k", "a", 1).await, Err(Error::Storage(_))));
     assert!(matches!(limiter.rollback("k", &[decision]).await, Err(Error::Storage(_))));
-    storage.mend();
+    storage.recover();
     assert_eq!(remaining(&limiter).await, [9, 10, 10]);
 }
 
 #[tokio::test]
-async fn a_write_that_fails_after_others_is_made_up_for() {
+async fn earlier_writes_are_undone_if_a_later_write_fails() {
     for (failing_rule, writes_before) in [(":a", 0), (":b", 1), (":c", 2)] {
         for charged_before in [0, 3] {
             let (limiter, storage, _) = failing();
@@ -193,10 +193,14 @@ async fn a_write_that_fails_after_others_is_made_up_for() {
             let error = limiter.check_all("k", &["a", "b", "c"]).await.unwrap_err();
             assert_eq!(storage_error(error).effect(), Effect::Unknown);
             let tried = storage.plan.writes.load(Relaxed) - writes;
-            assert!(tried >= writes_before, "{tried} writes went before {failing_rule}");
+            assert!(tried >= writes_before, "only {tried} writes before {failing_rule}");
 
-            storage.mend();
-            assert_eq!(remaining(&limiter).await, before, "{failing_rule} failed");
+            storage.recover();
+            assert_eq!(
+                remaining(&limiter).await,
+                before,
+                "no rule may be charged if {failing_rule} fails"
+            );
             let decisions = limiter.check_all("k", &["a", "b", "c"]).await.unwrap();
             assert!(decisions.all().iter().all(|one| one.remaining() == before[0] - 1));
         }
@@ -204,23 +208,23 @@ async fn a_write_that_fails_after_others_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn when_it_cannot_be_made_up_for_the_first_failure_is_told() {
+async fn the_first_failure_is_returned_if_it_cannot_be_compensated() {
     let (limiter, storage, _) = failing();
-    *storage.plan.writes_left.lock().unwrap() = Some(1); // the first rule's write, and no more
+    *storage.plan.writes_left.lock().unwrap() = Some(1); // only the write of the first rule
     let error = storage_error(limiter.check_all("k", &["a", "b", "c"]).await.unwrap_err());
-    assert_eq!(error.effect(), Effect::Unknown, "a part of it is carried out");
-    storage.mend();
-    assert_eq!(remaining(&limiter).await, [9, 10, 10], "charged too much rather than too little");
+    assert_eq!(error.effect(), Effect::Unknown, "a part of the request was executed");
+    storage.recover();
+    assert_eq!(remaining(&limiter).await, [9, 10, 10], "if undoing fails, the charge must remain");
 }
 
 #[tokio::test]
-async fn a_refund_that_was_made_in_part_is_not_made_again() {
+async fn a_partly_executed_refund_is_not_repeated() {
     let (limiter, storage, _) = failing();
     limiter.check_cost("k", "a", 5).await.unwrap();
     let decisions = limiter.check_all("k", &["a", "b", "c"]).await.unwrap();
-    *storage.plan.writes_left.lock().unwrap() = Some(1); // the first rule's write, and no more
+    *storage.plan.writes_left.lock().unwrap() = Some(1); // only the write of the first rule
     limiter.rollback("k", decisions.all()).await.unwrap_err();
-    storage.mend();
+    storage.recover();
     limiter.rollback("k", decisions.all()).await.unwrap();
     assert_eq!(remaining(&limiter).await, [5, 9, 9]);
 }
@@ -240,7 +244,7 @@ async fn a_denied_request_and_a_peek_write_nothing() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_no_state_is_an_error_and_no_pass() {
+async fn an_invalid_state_is_an_error_and_allows_no_request() {
     let (limiter, storage, _) = failing();
     let (key, rule) = (Key::from("k"), limiter.rule("a").unwrap());
     let name = Charge::new(&key, &rule, 1).storage_key();
@@ -254,12 +258,19 @@ async fn a_value_that_is_no_state_is_an_error_and_no_pass() {
         assert!(limiter.check_all("k", &["b", "a"]).await.is_err());
         assert!(limiter.peek("k", "a").await.is_err());
         assert!(limiter.refund("k", "a", 1).await.is_err());
-        assert_eq!(storage.get(&name).await.unwrap(), Some(garbage.into()), "it stays as it was");
+        assert_eq!(
+            storage.get(&name).await.unwrap(),
+            Some(garbage.into()),
+            "the value must not change"
+        );
     }
-    assert_eq!(limiter.peek("k", "b").await.unwrap().remaining(), 10, "b was not charged");
-    assert!(limiter.check("other", "a").await.unwrap().is_allowed(), "other keys are served");
+    assert_eq!(limiter.peek("k", "b").await.unwrap().remaining(), 10, "b must not be charged");
+    assert!(
+        limiter.check("other", "a").await.unwrap().is_allowed(),
+        "other keys must not be affected"
+    );
     assert_eq!(limiter.metrics().allowed, 1);
 
     limiter.reset("k", "a").await.unwrap();
-    assert!(limiter.check("k", "a").await.unwrap().is_allowed(), "a reset mends the key");
+    assert!(limiter.check("k", "a").await.unwrap().is_allowed(), "a reset must repair the key");
 }

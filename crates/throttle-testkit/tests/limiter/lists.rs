@@ -1,4 +1,4 @@
-//! Keys that always pass and keys that never do, on the way of a check.
+//! Checks of keys on the allow list and the deny list.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,7 +16,7 @@ async fn is_allowed<'k>(limiter: &Limiter, key: impl Into<Key<'k>>) -> bool {
 }
 
 #[tokio::test]
-async fn a_key_of_the_allow_list_always_passes_and_is_charged_nothing() {
+async fn a_key_on_the_allow_list_is_allowed_and_not_charged() {
     let (limiter, _) = limiter([Rule::per_minute("api", 2)]);
     limiter.allow_list().add("10.0.0.0/8").unwrap();
     for _ in 0..10 {
@@ -27,11 +27,15 @@ async fn a_key_of_the_allow_list_always_passes_and_is_charged_nothing() {
     }
     assert!(limiter.allow_list().remove("10.0.0.0/8").unwrap());
     let decision = limiter.check(v4([10, 1, 2, 3]), "api").await.unwrap();
-    assert_eq!((decision.remaining(), decision.listed()), (1, None), "nothing was charged before");
+    assert_eq!(
+        (decision.remaining(), decision.listed()),
+        (1, None),
+        "requests on the allow list must not be charged"
+    );
 }
 
 #[tokio::test]
-async fn a_key_of_the_deny_list_never_passes_and_is_charged_nothing() {
+async fn a_key_on_the_deny_list_is_denied_and_not_charged() {
     let (limiter, _) = limiter([Rule::per_minute("api", 2), Rule::per_hour("hour", 9)]);
     limiter.deny_list().add("user:42").unwrap();
     let decisions = limiter.check_all("user:42", &["api", "hour"]).await.unwrap();
@@ -39,7 +43,7 @@ async fn a_key_of_the_deny_list_never_passes_and_is_charged_nothing() {
     let decision = decisions.most_restrictive();
     assert!(decision.is_blocked());
     assert_eq!((decision.remaining(), decision.listed()), (0, Some(ListMatch::Denied)));
-    assert_eq!(decision.retry_after(), None, "no wait helps");
+    assert_eq!(decision.retry_after(), None, "the entry is permanent");
     assert!(!limiter.peek("user:42", "api").await.unwrap().is_allowed());
     assert!(limiter.check("user:421", "api").await.unwrap().is_allowed());
 
@@ -48,18 +52,21 @@ async fn a_key_of_the_deny_list_never_passes_and_is_charged_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_that_stands_in_both_lists_is_denied() {
+async fn a_key_on_both_lists_is_denied() {
     let (limiter, _) = limiter([Rule::per_minute("api", 2)]);
     limiter.allow_list().add("10.0.0.0/8").unwrap();
     limiter.deny_list().add("10.1.0.0/16").unwrap();
     assert!(!is_allowed(&limiter, v4([10, 1, 2, 3])).await);
     assert!(is_allowed(&limiter, v4([10, 2, 2, 3])).await);
     limiter.allow_list().add("10.1.2.3").unwrap();
-    assert!(!is_allowed(&limiter, v4([10, 1, 2, 3])).await, "however exactly");
+    assert!(
+        !is_allowed(&limiter, v4([10, 1, 2, 3])).await,
+        "the deny list takes precedence over a more specific allow list entry"
+    );
 }
 
 #[tokio::test]
-async fn a_denial_for_a_time_says_how_long_and_ends_exactly_then() {
+async fn a_temporary_entry_reports_its_end_and_expires_then() {
     let (limiter, clock) = limiter([Rule::per_minute("api", 2)]);
     limiter.deny_list().add_for("203.0.113.9", 10 * SECOND).unwrap();
     clock.advance(4 * SECOND);
@@ -74,7 +81,7 @@ async fn a_denial_for_a_time_says_how_long_and_ends_exactly_then() {
 }
 
 #[tokio::test]
-async fn a_text_is_no_address_to_the_allow_list_whatever_it_reads() {
+async fn the_allow_list_never_parses_text_as_an_address() {
     for text in ["10.0.0.1", "10.0.0.1/anything", "10.0.0.1/8", "10.0.0.1/32", "::ffff:10.0.0.1"] {
         let (limiter, _) = limiter([Rule::per_minute("api", 1)]);
         limiter.allow_list().add("10.0.0.0/8").unwrap();
@@ -88,7 +95,7 @@ async fn a_text_is_no_address_to_the_allow_list_whatever_it_reads() {
 }
 
 #[tokio::test]
-async fn the_deny_list_reads_the_text_of_an_address_unless_it_is_opaque() {
+async fn the_deny_list_parses_text_as_an_address_unless_it_is_opaque() {
     let (limiter, _) = limiter([Rule::per_minute("api", 1_000)]);
     limiter.deny_list().add("10.0.0.0/8").unwrap();
     limiter.deny_list().add("2001:db8::/32").unwrap();
@@ -102,7 +109,7 @@ async fn the_deny_list_reads_the_text_of_an_address_unless_it_is_opaque() {
 }
 
 #[tokio::test]
-async fn what_the_lists_decide_is_counted_as_what_rules_decide_but_is_no_violation() {
+async fn decisions_of_lists_are_counted_but_are_not_violations() {
     let (limiter, _) = limiter([Rule::per_minute("api", 2)]);
     limiter.allow_list().add("good").unwrap();
     limiter.deny_list().add("bad").unwrap();

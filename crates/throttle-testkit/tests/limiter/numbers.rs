@@ -1,4 +1,4 @@
-//! Metrics and status: their numbers, and how they look as JSON.
+//! Metrics and status: their values and their JSON.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use throttle_memory::MemoryStorage;
 use crate::{SECOND, limiter, six::SixOperations};
 
 #[tokio::test]
-async fn metrics_count_requests_once_and_rules_each() {
+async fn metrics_count_each_request_once_and_for_each_of_its_rules() {
     let (limiter, _) = limiter([Rule::per_minute("a", 2), Rule::per_minute("b", 9)]);
     for _ in 0..3 {
         limiter.check_all("k", &["a", "b"]).await.unwrap();
@@ -23,11 +23,11 @@ async fn metrics_count_requests_once_and_rules_each() {
         (rule.total, rule.allowed, rule.denied)
     };
     assert_eq!(of("a"), (3, 2, 1));
-    assert_eq!(of("b"), (4, 4, 0), "it would have admitted what another denied");
+    assert_eq!(of("b"), (4, 4, 0), "b allowed the request that a denied");
 }
 
 #[tokio::test]
-async fn counts_of_a_rule_stay_when_it_is_replaced_and_begin_anew_when_it_is_removed() {
+async fn counts_survive_replace_rule_but_not_remove_rule() {
     let (limiter, _) = limiter([Rule::per_minute("a", 2)]);
     limiter.check("k", "a").await.unwrap();
     limiter.replace_rule(Rule::per_minute("a", 3)).unwrap();
@@ -41,7 +41,7 @@ async fn counts_of_a_rule_stay_when_it_is_replaced_and_begin_anew_when_it_is_rem
 }
 
 #[tokio::test]
-async fn a_peek_a_reset_and_a_refund_change_nothing_in_the_metrics() {
+async fn a_peek_a_reset_and_a_refund_do_not_change_the_metrics() {
     let (limiter, _) = limiter([Rule::per_minute("a", 1)]);
     let decision = limiter.check("k", "a").await.unwrap();
     let before = json!(limiter.metrics());
@@ -119,18 +119,18 @@ async fn status_as_json_has_these_names() {
     };
     assert_eq!(json!(limiter.status()), expected(2));
     clock.advance(SECOND);
-    assert_eq!(json!(limiter.status()), expected(1), "what has ended is not counted");
+    assert_eq!(json!(limiter.status()), expected(1), "expired entries must not be counted");
 }
 
 #[tokio::test]
-async fn the_status_names_a_storage_of_ones_own_by_its_type() {
+async fn the_status_names_a_custom_storage_by_its_type() {
     let status = Limiter::new(SixOperations::default()).status();
     assert_eq!((&*status.storage, status.scope), ("SixOperations", Scope::Process));
     assert!(!status.own_clock && status.rules.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_request_of_many_tasks_is_left_uncounted() {
+async fn concurrent_requests_are_all_counted() {
     let (limiter, _) = limiter([Rule::per_day("api", 100)]);
     let tasks = (0..8).map(|_| {
         let limiter = limiter.clone();
@@ -149,7 +149,7 @@ async fn no_request_of_many_tasks_is_left_uncounted() {
 }
 
 #[tokio::test]
-async fn what_was_charged_too_little_finds_room_also_where_that_lies_in_pieces() {
+async fn a_shortfall_is_charged_to_fragmented_slots_of_a_queue() {
     let queue = Rule::per_second("r", 1).algorithm(Algorithm::LeakyBucket).burst(40);
     let (limiter, _) = limiter([queue]);
     let mut all = Vec::new();
@@ -159,9 +159,13 @@ async fn what_was_charged_too_little_finds_room_also_where_that_lies_in_pieces()
     for one in all.iter().step_by(2).take(16) {
         limiter.rollback("k", std::slice::from_ref(one)).await.unwrap();
     }
-    let no_room = limiter.reconcile("k", &all[39..], 7).await.unwrap();
-    assert_eq!(no_room, 0);
-    assert_eq!(limiter.peek("k", "r").await.unwrap().remaining(), 1, "no two are side by side");
+    let uncharged = limiter.reconcile("k", &all[39..], 7).await.unwrap();
+    assert_eq!(uncharged, 0);
+    assert_eq!(
+        limiter.peek("k", "r").await.unwrap().remaining(),
+        1,
+        "no two free slots are adjacent"
+    );
     for _ in 0..10 {
         assert!(limiter.check("k", "r").await.unwrap().is_allowed());
     }
@@ -169,20 +173,20 @@ async fn what_was_charged_too_little_finds_room_also_where_that_lies_in_pieces()
 }
 
 #[tokio::test]
-async fn a_decision_that_is_rolled_back_twice_is_given_back_once() {
+async fn a_decision_that_is_rolled_back_twice_is_refunded_once() {
     for algorithm in Algorithm::ALL {
         let (limiter, _) = limiter([Rule::per_hour("a", 10).algorithm(algorithm)]);
         let left = async || limiter.peek("k", "a").await.unwrap().remaining();
         let mine = limiter.check_cost("k", "a", 2).await.unwrap();
-        limiter.check_cost("k", "a", 5).await.unwrap(); // somebody else's
-        let free = if algorithm == Algorithm::LeakyBucket { 3 } else { 5 }; // the largest part of its queue
+        limiter.check_cost("k", "a", 5).await.unwrap(); // of another request
+        let free = if algorithm == Algorithm::LeakyBucket { 3 } else { 5 }; // the largest contiguous part of the queue
         for _ in 0..3 {
             limiter.rollback("k", std::slice::from_ref(&mine)).await.unwrap();
             assert_eq!(left().await, free, "{algorithm}");
         }
         let clone = [mine.clone(), mine];
         limiter.rollback("k", &clone).await.unwrap();
-        assert_eq!(left().await, free, "{algorithm}, by a clone");
+        assert_eq!(left().await, free, "{algorithm}: a clone must not be refunded again");
     }
 }
 
@@ -190,7 +194,7 @@ async fn a_decision_that_is_rolled_back_twice_is_given_back_once() {
 async fn a_decision_and_its_clones_are_refunded_once() {
     let (limiter, _) = limiter([Rule::per_hour("a", 10)]);
     let left = async || limiter.peek("k", "a").await.unwrap().remaining();
-    limiter.check_cost("k", "a", 5).await.unwrap(); // another client's
+    limiter.check_cost("k", "a", 5).await.unwrap(); // of another request
     for first in 0..3 {
         let mine = limiter.check_cost("k", "a", 2).await.unwrap();
         let clone = mine.clone();
@@ -208,7 +212,7 @@ async fn a_decision_and_its_clones_are_refunded_once() {
 async fn a_decision_and_its_clones_are_refunded_once_by_two_threads() {
     for _ in 0..200 {
         let (limiter, _) = limiter([Rule::per_hour("a", 10)]);
-        limiter.check_cost("k", "a", 5).await.unwrap(); // another client's
+        limiter.check_cost("k", "a", 5).await.unwrap(); // of another request
         let mine = limiter.check_cost("k", "a", 2).await.unwrap();
         let (runtime, all) = (tokio::runtime::Handle::current(), [mine.clone(), mine]);
         std::thread::scope(|threads| {
@@ -221,13 +225,13 @@ async fn a_decision_and_its_clones_are_refunded_once_by_two_threads() {
 }
 
 #[tokio::test]
-async fn a_decision_that_is_settled_twice_is_changed_once() {
+async fn a_decision_that_is_reconciled_twice_is_changed_once() {
     for algorithm in Algorithm::ALL {
         let (limiter, _) = limiter([Rule::per_hour("a", 10).algorithm(algorithm)]);
         let left = async || limiter.peek("k", "a").await.unwrap().remaining();
         let mine = [limiter.check_cost("k", "a", 4).await.unwrap()];
-        limiter.check_cost("k", "a", 3).await.unwrap(); // somebody else's
-        let free = if algorithm == Algorithm::LeakyBucket { 3 } else { 6 }; // the largest part of its queue
+        limiter.check_cost("k", "a", 3).await.unwrap(); // of another request
+        let free = if algorithm == Algorithm::LeakyBucket { 3 } else { 6 }; // the largest contiguous part of the queue
         for _ in 0..3 {
             limiter.reconcile("k", &mine, 1).await.unwrap();
             limiter.reconcile("k", &mine, 5).await.unwrap();
@@ -237,9 +241,9 @@ async fn a_decision_that_is_settled_twice_is_changed_once() {
     }
 }
 
-/// What a response says of a charge that was refunded or changed meanwhile, against what the storage says then.
+/// Compares the remaining cost that a response reports after a changed charge with the storage.
 #[tokio::test]
-async fn what_remains_after_a_charge_was_changed_is_no_more_than_is_allowed() {
+async fn the_reported_remaining_cost_after_a_changed_charge_is_allowed() {
     for algorithm in Algorithm::ALL {
         for seed in 0..300 {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -247,27 +251,23 @@ async fn what_remains_after_a_charge_was_changed_is_no_more_than_is_allowed() {
             let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).build();
             limiter.add_rule(Rule::per_second("r", 20).algorithm(algorithm)).unwrap();
             let key = Key::from("k");
-            let leaves = seed % 2 == 0;
+            let with_refunds = seed % 2 == 0;
             let mut others = Vec::new();
             for _ in 0..random.u8(1..12) {
                 others.push(limiter.check_cost("k", "r", random.u64(1..5)).await.unwrap());
-                if leaves && random.bool() {
+                if with_refunds && random.bool() {
                     let one = others.swap_remove(random.usize(..others.len()));
                     limiter.rollback("k", &[one]).await.unwrap();
                 }
                 clock.advance(Duration::from_millis(random.u64(..30)));
             }
-            let longest = Duration::from_millis(random.u64(200..2_000));
+            let max_delay = Duration::from_millis(random.u64(200..2_000));
             let cost = random.u64(1..6);
-            let charged = match random.bool() {
-                true => {
-                    limiter.begin(&key, Some(&["r"]), Some(cost), AskKind::Acquire).await.unwrap()
-                }
-                false => limiter
-                    .begin(&key, Some(&["r"]), Some(cost), AskKind::Shape { max_delay: longest })
-                    .await
-                    .unwrap(),
+            let kind = match random.bool() {
+                true => AskKind::Acquire,
+                false => AskKind::Shape { max_delay },
             };
+            let charged = limiter.begin(&key, Some(&["r"]), Some(cost), kind).await.unwrap();
             if !charged.is_allowed() {
                 continue;
             }
@@ -276,10 +276,13 @@ async fn what_remains_after_a_charge_was_changed_is_no_more_than_is_allowed() {
             let is_shaped = charged.most_restrictive().checked_rule().max_delay().is_some();
             limiter.reconcile("k", charged.all(), actual).await.unwrap();
             let now = limiter.peek("k", "r").await.unwrap().remaining();
-            assert!(reported <= now, "{algorithm}, seed {seed}: {reported}, and {now} are allowed");
             assert!(
-                leaves || is_shaped || reported == now,
-                "{algorithm}, seed {seed}: {reported}, not {now}"
+                reported <= now,
+                "{algorithm}, seed {seed}: {reported} reported, {now} allowed"
+            );
+            assert!(
+                with_refunds || is_shaped || reported == now,
+                "{algorithm}, seed {seed}: {reported} reported, {now} allowed"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Rules that are added, replaced and removed, and requests that name them.
+//! Adding, replacing and removing rules, and requests that name rules.
 
 use std::{
     sync::{
@@ -13,16 +13,16 @@ use throttle_core::{Algorithm, AskKind, Error, Key, Rule};
 use crate::limiter;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn rules_that_change_while_tasks_serve_let_nobody_pass_twice() {
+async fn changing_rules_under_load_does_not_reset_their_counts() {
     let (limiter, _) = limiter([Rule::per_day("api", 100)]);
-    let passed = Arc::new(AtomicU64::new(0));
+    let allowed = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..4)
         .map(|_| {
-            let (limiter, passed) = (limiter.clone(), Arc::clone(&passed));
+            let (limiter, allowed) = (limiter.clone(), Arc::clone(&allowed));
             tokio::spawn(async move {
                 for _ in 0..2_000 {
                     match limiter.check("k", "api").await {
-                        Ok(decision) => passed.fetch_add(decision.is_allowed().into(), Relaxed),
+                        Ok(decision) => allowed.fetch_add(decision.is_allowed().into(), Relaxed),
                         Err(Error::NoRules | Error::UnknownRule { .. }) => 0,
                         Err(error) => panic!("{error}"),
                     };
@@ -31,8 +31,8 @@ async fn rules_that_change_while_tasks_serve_let_nobody_pass_twice() {
             })
         })
         .collect();
-    for turn in 0..300 {
-        match turn % 4 {
+    for i in 0..300 {
+        match i % 4 {
             0 => assert!(limiter.replace_rule(Rule::per_day("api", 50)).unwrap()),
             1 => assert!(limiter.replace_rule(Rule::per_day("api", 100)).unwrap()),
             2 => assert!(limiter.remove_rule("api")),
@@ -44,9 +44,9 @@ async fn rules_that_change_while_tasks_serve_let_nobody_pass_twice() {
         task.await.unwrap();
     }
     while limiter.check("k", "api").await.unwrap().is_allowed() {
-        passed.fetch_add(1, Relaxed);
+        allowed.fetch_add(1, Relaxed);
     }
-    assert_eq!(passed.load(Relaxed), 100, "a rule that comes back finds what was counted");
+    assert_eq!(allowed.load(Relaxed), 100, "a rule that is added again must keep its count");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn an_unknown_rule_is_an_error_that_lists_the_known_ones() {
 }
 
 #[tokio::test]
-async fn an_error_about_an_unknown_rule_stays_short_however_many_there_are() {
+async fn the_error_about_an_unknown_rule_is_short_even_with_many_rules() {
     let (limiter, _) = limiter((0..500).map(|n| Rule::per_minute(format!("rule-{n:03}"), 5)));
     let error = limiter.check("k", &"x".repeat(100_000)).await.unwrap_err().to_string();
     assert!(error.contains("\"rule-019\"") && error.contains("480 more"), "{error}");
@@ -84,7 +84,7 @@ async fn an_error_about_an_unknown_rule_stays_short_however_many_there_are() {
 }
 
 #[tokio::test]
-async fn a_request_that_makes_no_sense_is_an_error_and_charges_nothing() {
+async fn an_invalid_request_is_an_error_and_charges_nothing() {
     let (limiter, _) = limiter([Rule::per_minute("a", 5), Rule::per_minute("b", 5)]);
     let repeated = limiter.check_all("k", &["a", "b", "a"]).await.unwrap_err();
     assert!(matches!(&repeated, Error::RepeatedRule(name) if name == "a"), "{repeated}");
@@ -94,15 +94,15 @@ async fn a_request_that_makes_no_sense_is_an_error_and_charges_nothing() {
         assert_eq!(limiter.peek("k", rule).await.unwrap().remaining(), 5);
     }
     let metrics = limiter.metrics();
-    assert_eq!((metrics.total, metrics.errors), (0, 0), "it is no request and no failed storage");
+    assert_eq!((metrics.total, metrics.errors), (0, 0), "an invalid request must not be counted");
 }
 
 #[tokio::test]
-async fn a_rule_that_cannot_be_taken_changes_nothing() {
+async fn an_invalid_rule_changes_nothing() {
     let (limiter, _) = limiter([Rule::per_minute("a", 5)]);
     limiter.check("k", "a").await.unwrap();
 
-    limiter.add_rule(Rule::per_minute("a", 5)).unwrap(); // the same again
+    limiter.add_rule(Rule::per_minute("a", 5)).unwrap(); // an equal rule is allowed
     let other = limiter.add_rule(Rule::per_minute("a", 6)).unwrap_err();
     assert!(matches!(&other, Error::DuplicateRule(name) if name == "a"), "{other}");
     for invalid in [
@@ -118,7 +118,7 @@ async fn a_rule_that_cannot_be_taken_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_rule_that_is_set_up_again_does_not_undo_its_replacement() {
+async fn adding_the_original_rule_again_does_not_undo_its_replacement() {
     let (limiter, _) = limiter([Rule::per_minute("a", 5)]);
     limiter.replace_rule(Rule::per_minute("a", 9)).unwrap();
     limiter.add_rule(Rule::per_minute("a", 5)).unwrap();
@@ -130,7 +130,7 @@ async fn a_rule_that_is_set_up_again_does_not_undo_its_replacement() {
 }
 
 #[tokio::test]
-async fn a_rule_with_a_longest_wait_is_made_once_and_anew_when_it_is_replaced() {
+async fn a_rule_with_a_max_delay_is_built_once_for_each_replacement() {
     let queue = |limit| Rule::per_minute("a", limit).algorithm(Algorithm::LeakyBucket).burst(9);
     let (limiter, _) = limiter([queue(5)]);
     let second = Duration::from_secs(1);
@@ -149,9 +149,12 @@ async fn a_rule_with_a_longest_wait_is_made_once_and_anew_when_it_is_replaced() 
 }
 
 #[tokio::test]
-async fn a_rule_is_there_from_when_it_is_added_until_it_is_removed() {
+async fn a_rule_exists_until_it_is_removed() {
     let (limiter, _) = limiter([]);
-    assert!(!limiter.replace_rule(Rule::per_minute("b", 5)).unwrap(), "there was none to replace");
+    assert!(
+        !limiter.replace_rule(Rule::per_minute("b", 5)).unwrap(),
+        "there was no rule to replace"
+    );
     limiter.add_rule(Rule::per_minute("a", 7)).unwrap();
     assert_eq!(limiter.rules().iter().map(|rule| rule.name()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(limiter.rule("a").unwrap().limit(), 7);
@@ -171,17 +174,17 @@ async fn clones_share_their_rules_and_their_counts() {
 }
 
 #[tokio::test]
-async fn a_request_that_names_no_rules_is_asked_of_all_of_them() {
+async fn a_request_without_rule_names_is_checked_against_all_rules() {
     let (limiter, _) = limiter([Rule::per_minute("a", 5), Rule::per_hour("b", 3)]);
     let decisions =
         limiter.begin::<&str>(&Key::from("k"), None, None, AskKind::Acquire).await.unwrap();
     assert_eq!(decisions.all().iter().map(|one| one.rule()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(decisions.most_restrictive().rule(), "b", "the one with the least remaining");
+    assert_eq!(decisions.most_restrictive().rule(), "b", "b has the least remaining");
     assert_eq!(limiter.peek("k", "a").await.unwrap().remaining(), 4);
 }
 
 #[tokio::test]
-async fn a_check_costs_what_the_rule_says_unless_the_caller_does() {
+async fn the_callers_cost_overrides_the_rules_cost() {
     let (limiter, _) = limiter([Rule::per_minute("a", 10).cost(3), Rule::per_minute("b", 10)]);
     let decisions = limiter.check_all("k", &["a", "b"]).await.unwrap();
     assert_eq!(decisions.all().iter().map(|one| one.remaining()).collect::<Vec<_>>(), [7, 9]);
@@ -191,7 +194,7 @@ async fn a_check_costs_what_the_rule_says_unless_the_caller_does() {
 }
 
 #[tokio::test]
-async fn a_charge_of_a_rule_that_was_replaced_by_another_kind_is_not_given_back_to_it() {
+async fn a_charge_is_not_refunded_to_a_rule_of_another_algorithm() {
     let (limiter, _) = limiter([Rule::per_minute("a", 5)]);
     let decision = limiter.check("k", "a").await.unwrap();
     limiter.replace_rule(Rule::per_minute("a", 5).algorithm(Algorithm::TokenBucket)).unwrap();
@@ -203,7 +206,7 @@ async fn a_charge_of_a_rule_that_was_replaced_by_another_kind_is_not_given_back_
 }
 
 #[tokio::test]
-async fn counts_of_another_algorithm_under_the_same_name_are_logged_once() {
+async fn a_count_of_another_algorithm_is_logged_once_per_rule() {
     let (log, _guard) = throttle_testkit::Log::start();
     let (limiter, _) = limiter([]);
     for algorithm in [Algorithm::FixedWindow, Algorithm::TokenBucket].repeat(3) {

@@ -1,4 +1,4 @@
-//! Limiters that share a storage behind a pointer to any of them.
+//! Limiters that share a storage through `Arc<dyn Storage>`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use throttle_memory::MemoryStorage;
 
 use crate::six::SixOperations;
 
-/// Lets others run between a read and a write.
+/// A storage that yields between a read and a write.
 #[derive(Default)]
 struct Yielding(SixOperations);
 
@@ -52,7 +52,7 @@ impl Storage for Yielding {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_limiters_on_one_storage_let_no_more_pass_than_one() {
+async fn two_limiters_on_one_storage_share_the_limit_exactly() {
     let storages: [Arc<dyn Storage>; 2] =
         [Arc::new(MemoryStorage::new()), Arc::new(Yielding::default())];
     for (storage, algorithm) in storages.iter().flat_map(|one| Algorithm::ALL.map(|a| (one, a))) {
@@ -67,25 +67,25 @@ async fn two_limiters_on_one_storage_let_no_more_pass_than_one() {
             })
             .map(|limiter| {
                 tokio::spawn(async move {
-                    let mut passed = 0;
+                    let mut allowed = 0;
                     for _ in 0..50 {
                         let decision = limiter.check("k", algorithm.as_str()).await.unwrap();
-                        passed += u64::from(decision.is_allowed());
+                        allowed += u64::from(decision.is_allowed());
                     }
-                    passed
+                    allowed
                 })
             })
             .collect();
-        let mut passed = 0;
+        let mut allowed = 0;
         for task in tasks {
-            passed += task.await.unwrap();
+            allowed += task.await.unwrap();
         }
-        assert_eq!(passed, 300, "{algorithm}: 400 asked");
+        assert_eq!(allowed, 300, "{algorithm}: allowed of 400 requests");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn requests_of_the_same_rules_in_any_order_never_wait_for_each_other_for_good() {
+async fn requests_with_the_same_rules_in_any_order_never_deadlock() {
     let storage: Arc<dyn Storage> = Arc::new(Yielding::default());
     let tasks: Vec<_> = (0..8)
         .map(|task| {
@@ -103,24 +103,25 @@ async fn requests_of_the_same_rules_in_any_order_never_wait_for_each_other_for_g
             })
         })
         .collect();
-    let served = async {
+    let all = async {
         let mut limiters = Vec::new();
         for task in tasks {
             limiters.push(task.await.unwrap());
         }
         limiters
     };
-    let limiters = tokio::time::timeout(Duration::from_secs(20), served).await.expect("a deadlock");
+    let limiters =
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("the requests deadlocked");
     let decision = limiters[0].peek("k", "a").await.unwrap();
     assert_eq!(decision.remaining(), 1_000_000 - 800);
 }
 
 #[tokio::test]
-async fn a_pointer_to_any_storage_keeps_what_the_storage_is() {
+async fn a_dyn_storage_keeps_its_kind() {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     assert_eq!(Limiter::new(storage).status().storage, "memory");
     let storage: Arc<dyn Storage> = Arc::new(Arc::new(Yielding::default()));
     assert_eq!(Limiter::new(storage).status().storage, "Yielding");
     let again = Limiter::new(Arc::clone(Limiter::new(MemoryStorage::new()).storage()));
-    assert_eq!(again.status().storage, "memory", "a limiter's storage serves another limiter");
+    assert_eq!(again.status().storage, "memory", "the storage of a limiter can be used by another");
 }

@@ -1,4 +1,4 @@
-//! Refusals: who is told of them, and which are kept.
+//! Violations: their callbacks, and the list of recent ones.
 
 use std::{
     net::IpAddr,
@@ -14,16 +14,16 @@ use throttle_memory::MemoryStorage;
 
 use crate::{SECOND, limiter, start};
 
-/// Keeps what a callback was told.
+/// Records the violations that a callback receives.
 fn record(limiter: &Limiter) -> Arc<Mutex<Vec<Violation>>> {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let told_to = Arc::clone(&told);
-    limiter.on_violation(move |violation| told_to.lock().unwrap().push(violation.clone()));
-    told
+    let recorded = Arc::new(Mutex::new(Vec::new()));
+    let reported_to = Arc::clone(&recorded);
+    limiter.on_violation(move |violation| reported_to.lock().unwrap().push(violation.clone()));
+    recorded
 }
 
 #[tokio::test]
-async fn every_callback_is_told_of_every_denial_and_of_nothing_else() {
+async fn every_callback_is_called_for_every_denial_and_nothing_else() {
     let rule = Rule::per_second("api", 1).block(9 * SECOND).algorithm(Algorithm::FixedWindow);
     let (limiter, clock) = limiter([rule]);
     let (one, two) = (record(&limiter), record(&limiter));
@@ -35,10 +35,10 @@ async fn every_callback_is_told_of_every_denial_and_of_nothing_else() {
     limiter.check("a key", "api").await.unwrap();
     clock.advance(SECOND);
     limiter.check_cost("a key", "api", 7).await.unwrap();
-    let told = one.lock().unwrap().clone();
-    assert_eq!(*two.lock().unwrap(), told);
-    assert_eq!(told, limiter.metrics().recent_violations);
-    let [first, second] = &told[..] else { panic!("{told:?}") };
+    let recorded = one.lock().unwrap().clone();
+    assert_eq!(*two.lock().unwrap(), recorded);
+    assert_eq!(recorded, limiter.metrics().recent_violations);
+    let [first, second] = &recorded[..] else { panic!("{recorded:?}") };
     assert_eq!((&first.key, &*first.rule), (&Key::from("a key"), "api"));
     assert_eq!((first.limit, first.cost, first.blocked), (1, 1, true));
     assert_eq!(first.retry_after, Some(9 * SECOND));
@@ -50,17 +50,20 @@ async fn every_callback_is_told_of_every_denial_and_of_nothing_else() {
 async fn a_request_that_two_rules_deny_is_two_violations() {
     let rules = ["a", "b", "c"].map(|name| Rule::per_second(name, if name == "c" { 9 } else { 1 }));
     let (limiter, _) = limiter(rules);
-    let told = record(&limiter);
+    let recorded = record(&limiter);
     for _ in 0..2 {
         limiter.check_all("k", &["a", "b", "c"]).await.unwrap();
     }
-    assert_eq!(told.lock().unwrap().iter().map(|one| &*one.rule).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(
+        recorded.lock().unwrap().iter().map(|one| &*one.rule).collect::<Vec<_>>(),
+        ["a", "b"]
+    );
     let metrics = limiter.metrics();
     assert_eq!((metrics.total, metrics.denied, metrics.violations), (2, 1, 2));
 }
 
 #[tokio::test]
-async fn a_callback_that_panics_harms_nobody() {
+async fn a_callback_that_panics_affects_no_request() {
     let (limiter, clock) = limiter([Rule::per_second("api", 1)]);
     let before = record(&limiter);
     limiter.on_violation(|violation| panic!("a callback that panics about {}", violation.key));
@@ -72,7 +75,7 @@ async fn a_callback_that_panics_harms_nobody() {
         let denial = limiter.check("k", "api").await.unwrap();
         assert!(!denial.is_allowed() && denial.retry_after().is_some());
         assert_eq!(before.lock().unwrap().len(), n);
-        assert_eq!(after.lock().unwrap().len(), n, "the callbacks behind it are called");
+        assert_eq!(after.lock().unwrap().len(), n, "later callbacks must be called");
     }
     let metrics = limiter.metrics();
     assert_eq!((metrics.total, metrics.denied, metrics.recent_violations.len()), (5, 4, 4));
@@ -84,8 +87,8 @@ async fn a_callback_that_panics_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_ban_that_a_callback_gives_ends_though_its_client_keeps_coming() {
-    // The last reads as an address: who has that one is not banned with it.
+async fn an_entry_that_a_callback_adds_expires_while_the_client_continues() {
+    // The last key looks like an address, but must not deny that address.
     for key in ["user:42", "a key, {with}: signs", "", "203.0.113.7"] {
         let key = Key::from(key).opaque();
         let (limiter, clock) = limiter([Rule::per_second("api", 1)]);
@@ -115,7 +118,10 @@ async fn a_ban_that_a_callback_gives_ends_though_its_client_keeps_coming() {
         assert!(!limiter.deny_list().contains(Key::from(address)));
         limiter.deny_list().add_key(Key::from(address));
         assert!(limiter.deny_list().remove_key(Key::from(address)));
-        assert!(limiter.deny_list().contains(&key), "they are two entries");
+        assert!(
+            limiter.deny_list().contains(&key),
+            "the key and the address must be separate entries"
+        );
         assert!(limiter.deny_list().remove_key(&key) && !limiter.deny_list().remove_key(&key));
         limiter.allow_list().add_key(&key);
         assert!(limiter.check(&key, "api").await.unwrap().listed() == Some(ListMatch::Allowed));
@@ -139,7 +145,7 @@ async fn a_callback_may_use_the_limiter() {
         limiter.check("k", "api").await.unwrap();
     }
     assert!(limiter.deny_list().contains("k"));
-    assert_eq!(seen.load(Relaxed), 1, "what it is told of is among the recent ones");
+    assert_eq!(seen.load(Relaxed), 1, "the reported violation must be in the recent ones");
 }
 
 #[tokio::test]
@@ -154,12 +160,12 @@ async fn the_list_of_recent_violations_is_bounded_and_keeps_the_newest() {
         let keys: Vec<_> = metrics.recent_violations.into_iter().map(|one| one.key).collect();
         let newest: Vec<_> = (250 - kept..250).map(|n| Key::from(format!("key-{n}"))).collect();
         assert_eq!(keys, newest, "oldest first");
-        assert_eq!(metrics.violations, 250, "all are counted");
+        assert_eq!(metrics.violations, 250, "all violations must be counted");
     }
 }
 
 #[tokio::test]
-async fn a_hundred_recent_violations_are_kept_unless_said_otherwise() {
+async fn a_hundred_recent_violations_are_kept_by_default() {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("api", 1)).unwrap();
     for _ in 0..150 {
@@ -169,20 +175,24 @@ async fn a_hundred_recent_violations_are_kept_unless_said_otherwise() {
 }
 
 #[tokio::test]
-async fn a_callback_may_ask_the_limiter_and_is_not_told_of_what_it_causes() {
+async fn a_callback_can_check_the_limiter_without_recursion() {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("api", 1)).unwrap();
     limiter.add_rule(Rule::per_day("strikes", 2)).unwrap();
-    let (strikes, told) = (limiter.clone(), Arc::new(Mutex::new(Vec::new())));
-    let told_to = Arc::clone(&told);
+    let (strikes, recorded) = (limiter.clone(), Arc::new(Mutex::new(Vec::new())));
+    let reported_to = Arc::clone(&recorded);
     limiter.on_violation(move |violation| {
-        told_to.lock().unwrap().push(violation.rule.clone());
+        reported_to.lock().unwrap().push(violation.rule.clone());
         let reply = strikes.begin(&violation.key, Some(&["strikes"]), None, AskKind::Acquire);
         assert!(reply.into_ready().is_ok());
     });
     for _ in 0..6 {
         let _ = limiter.check("k", "api").await.unwrap();
     }
-    assert_eq!(*told.lock().unwrap(), ["api"; 5]);
-    assert_eq!(limiter.metrics().violations, 5 + 3, "three strikes too many are counted");
+    assert_eq!(*recorded.lock().unwrap(), ["api"; 5]);
+    assert_eq!(
+        limiter.metrics().violations,
+        5 + 3,
+        "the three violations in the callback must be counted"
+    );
 }

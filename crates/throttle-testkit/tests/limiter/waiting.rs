@@ -1,4 +1,4 @@
-//! Waiting for one's turn instead of being refused.
+//! Requests that wait instead of being rejected.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{MICRO, SECOND, limiter};
 
 pub(crate) type Waiter = JoinHandle<Result<Decision, Error>>;
 
-/// Starts a wait, and lets it come as far as it can.
+/// Starts a wait, and runs it until it blocks.
 pub(crate) async fn wait(limiter: &Limiter, key: &'static str) -> Waiter {
     let limiter = limiter.clone();
     let waiter = tokio::spawn(async move { limiter.until_ready(key, "out").await });
@@ -18,19 +18,19 @@ pub(crate) async fn wait(limiter: &Limiter, key: &'static str) -> Waiter {
     waiter
 }
 
-/// In a runtime of one thread: all others run until they wait.
+/// Runs all other tasks until they block; needs a runtime with a single thread.
 pub(crate) async fn let_others_run() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Asserts that a wait ends after `span` of the clock and not a microsecond earlier.
+/// Asserts that a wait ends after exactly `span` on the clock.
 async fn ends_after(waiter: Waiter, clock: &ManualClock, span: Duration) -> Decision {
-    assert!(!waiter.is_finished(), "at once");
+    assert!(!waiter.is_finished(), "ended at once");
     clock.advance(span - MICRO);
     let_others_run().await;
-    assert!(!waiter.is_finished(), "one microsecond early");
+    assert!(!waiter.is_finished(), "ended one microsecond early");
     clock.advance(MICRO);
     let_others_run().await;
     assert!(waiter.is_finished(), "still waiting after {span:?}");
@@ -38,26 +38,26 @@ async fn ends_after(waiter: Waiter, clock: &ManualClock, span: Duration) -> Deci
 }
 
 #[tokio::test]
-async fn a_wait_ends_exactly_when_the_cost_is_admitted() {
+async fn a_wait_ends_exactly_when_the_cost_is_allowed() {
     for algorithm in Algorithm::ALL {
         let (limiter, clock) = limiter([Rule::per_second("out", 7).algorithm(algorithm)]);
         clock.advance(SECOND / 4);
-        let told = loop {
+        let expected = loop {
             let decision = limiter.check("k", "out").await.unwrap();
             if let Some(wait) = decision.retry_after() {
                 break wait;
             }
         };
         let waiter = wait(&limiter, "k").await;
-        // A leaky bucket admits it then, to the end of a queue that is a whole window long.
+        // A leaky bucket then adds it to the end of a queue, which is a whole window long.
         let leaky = algorithm == Algorithm::LeakyBucket;
-        let decision = ends_after(waiter, &clock, if leaky { SECOND } else { told }).await;
+        let decision = ends_after(waiter, &clock, if leaky { SECOND } else { expected }).await;
         assert!(decision.is_allowed(), "{algorithm}");
     }
 }
 
 #[tokio::test]
-async fn what_is_admitted_at_once_does_not_wait() {
+async fn an_allowed_request_does_not_wait() {
     let (limiter, _) = limiter([Rule::per_second("out", 2)]);
     for left in [1, 0] {
         let waiter = wait(&limiter, "k").await;
@@ -67,10 +67,10 @@ async fn what_is_admitted_at_once_does_not_wait() {
 }
 
 #[tokio::test]
-async fn a_leaky_bucket_lets_calls_leave_evenly() {
+async fn a_leaky_bucket_spaces_calls_at_a_constant_rate() {
     let (limiter, clock) = limiter([Rule::per_second("out", 10).algorithm(Algorithm::LeakyBucket)]);
     let first = wait(&limiter, "k").await;
-    assert!(first.is_finished(), "the first has its turn at once");
+    assert!(first.is_finished(), "the first must not wait");
     let (second, third) = (wait(&limiter, "k").await, wait(&limiter, "k").await);
     let decision = ends_after(second, &clock, SECOND / 10).await;
     assert_eq!(decision.delay(), SECOND / 10);
@@ -79,15 +79,15 @@ async fn a_leaky_bucket_lets_calls_leave_evenly() {
 }
 
 #[tokio::test]
-async fn waiters_pass_one_after_another_and_none_twice() {
+async fn waiters_are_allowed_one_by_one() {
     let rule = Rule::per_second("out", 1).algorithm(Algorithm::TokenBucket);
     let (limiter, clock) = limiter([rule]);
     let mut waiters = Vec::new();
     for _ in 0..4 {
         waiters.push(wait(&limiter, "k").await);
     }
-    for passed in 1..=4 {
-        assert_eq!(waiters.iter().filter(|one| one.is_finished()).count(), passed);
+    for ended in 1..=4 {
+        assert_eq!(waiters.iter().filter(|one| one.is_finished()).count(), ended);
         clock.advance(SECOND);
         let_others_run().await;
     }
@@ -97,7 +97,7 @@ async fn waiters_pass_one_after_another_and_none_twice() {
 }
 
 #[tokio::test]
-async fn a_wait_shuts_nobody_out_and_is_no_violation() {
+async fn a_wait_does_not_block_its_key_and_is_not_a_violation() {
     let rule = Rule::per_second("out", 1).block(60 * SECOND).algorithm(Algorithm::TokenBucket);
     let (limiter, clock) = limiter([rule]);
     limiter.check("k", "out").await.unwrap();
@@ -110,7 +110,7 @@ async fn a_wait_shuts_nobody_out_and_is_no_violation() {
 }
 
 #[tokio::test]
-async fn a_wait_for_a_key_that_is_shut_lasts_until_it_opens() {
+async fn a_wait_for_a_blocked_key_lasts_until_the_block_ends() {
     let (limiter, clock) = limiter([Rule::per_second("out", 1).block(60 * SECOND)]);
     limiter.check("k", "out").await.unwrap();
     assert!(limiter.check("k", "out").await.unwrap().is_blocked());
@@ -119,7 +119,7 @@ async fn a_wait_for_a_key_that_is_shut_lasts_until_it_opens() {
 }
 
 #[tokio::test]
-async fn a_wait_that_cannot_help_returns_the_denial() {
+async fn a_permanent_denial_is_returned_without_a_wait() {
     let (limiter, _) = limiter([Rule::per_second("out", 1)]);
     limiter.deny_list().add("k").unwrap();
     let waiter = wait(&limiter, "k").await;
@@ -129,7 +129,7 @@ async fn a_wait_that_cannot_help_returns_the_denial() {
 }
 
 #[tokio::test]
-async fn a_wait_goes_by_the_lists() {
+async fn a_wait_respects_the_lists() {
     let (limiter, clock) = limiter([Rule::per_second("out", 1)]);
     limiter.allow_list().add("friend").unwrap();
     limiter.deny_list().add_for("k", 5 * SECOND).unwrap();
@@ -141,19 +141,19 @@ async fn a_wait_goes_by_the_lists() {
 }
 
 #[tokio::test]
-async fn a_rule_that_is_removed_ends_the_wait_with_an_error() {
+async fn removing_the_rule_ends_the_wait_with_an_error() {
     let (limiter, clock) = limiter([Rule::per_hour("out", 1), Rule::per_hour("other", 1)]);
     limiter.check("k", "out").await.unwrap();
     let waiter = wait(&limiter, "k").await;
     limiter.remove_rule("out");
     clock.advance(3 * 3_600 * SECOND);
     let_others_run().await;
-    assert!(waiter.is_finished(), "it waits for a rule that is not there");
+    assert!(waiter.is_finished(), "still waiting for a removed rule");
     assert!(matches!(waiter.await.unwrap(), Err(Error::UnknownRule { .. })));
 }
 
 #[tokio::test]
-async fn a_wait_goes_on_by_the_rule_that_is_there_when_it_ends() {
+async fn a_wait_adopts_a_replaced_rule() {
     let rule = |limit| Rule::per_second("out", limit).algorithm(Algorithm::SlidingWindowLog);
     let (limiter, clock) = limiter([rule(2)]);
     limiter.check("k", "out").await.unwrap();
@@ -161,12 +161,12 @@ async fn a_wait_goes_on_by_the_rule_that_is_there_when_it_ends() {
     limiter.check("k", "out").await.unwrap();
     let waiter = wait(&limiter, "k").await;
     limiter.replace_rule(rule(1)).unwrap();
-    // By the new rule the later of the two has to go as well.
+    // With the new rule, both earlier requests must have left the window.
     ends_after(waiter, &clock, SECOND).await;
 }
 
 #[tokio::test]
-async fn a_wait_that_is_dropped_has_charged_nothing() {
+async fn a_dropped_wait_charges_nothing() {
     let rule = Rule::per_second("out", 1).algorithm(Algorithm::TokenBucket);
     let (limiter, clock) = limiter([rule]);
     limiter.check("k", "out").await.unwrap();
@@ -178,7 +178,7 @@ async fn a_wait_that_is_dropped_has_charged_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_clock_of_its_own_a_limiter_waits_by_the_machines() {
+async fn without_a_manual_clock_a_limiter_waits_in_real_time() {
     let limiter = Limiter::new(MemoryStorage::new());
     let rule = Rule::new("out", 1, Duration::from_millis(60)).algorithm(Algorithm::TokenBucket);
     limiter.add_rule(rule).unwrap();

@@ -1,4 +1,4 @@
-//! A storage that wraps another: it decides whole requests, so its word is taken and checked.
+//! Storages that wrap another storage: the limiter uses and validates their outcomes.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ fn limiter(change: fn(Outcome) -> Outcome) -> Limiter {
 }
 
 #[tokio::test]
-async fn a_degraded_outcome_is_seen_in_every_decision() {
+async fn a_degraded_outcome_is_reported_in_every_decision() {
     let limiter = limiter(Outcome::degraded);
     assert!(limiter.check("k", "a").await.unwrap().is_degraded());
     let decisions = limiter.check_all("k", &["a", "b"]).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_degraded_outcome_is_seen_in_every_decision() {
 }
 
 #[tokio::test]
-async fn an_outcome_without_a_verdict_for_every_rule_is_an_error_and_no_pass() {
+async fn an_outcome_without_a_verdict_for_every_rule_is_an_error() {
     let short =
         |outcome: Outcome| Outcome::new(outcome.verdicts().iter().skip(1).copied(), outcome.at());
     let limiter = limiter(short);

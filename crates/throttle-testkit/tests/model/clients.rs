@@ -1,4 +1,4 @@
-//! A limiter on a storage, a clock in the test's hand, and a client.
+//! Clients: a limiter with a manual clock and a unique key.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::six::SixOperations;
 
-/// One client with a key of its own.
+/// A client with a unique key.
 pub(crate) struct Client {
     pub(crate) limiter: Limiter,
     clock: ManualClock,
@@ -16,7 +16,7 @@ pub(crate) struct Client {
     runtime: Runtime,
 }
 
-/// The storages that are put to the test.
+/// The storages under test.
 #[derive(Clone, Default)]
 pub(crate) struct Storages {
     memory: MemoryStorage,
@@ -24,7 +24,7 @@ pub(crate) struct Storages {
 }
 
 impl Storages {
-    /// Returns a new client on each.
+    /// Returns a new client for each storage.
     pub(crate) fn clients(&self, rules: &[Rule]) -> [Client; 2] {
         [Client::new(self.memory.clone(), rules), Client::new(self.six.clone(), rules)]
     }
@@ -62,7 +62,7 @@ impl Client {
         self.runtime.block_on(self.limiter.reset(&self.key, rule)).unwrap();
     }
 
-    pub(crate) fn give_back(&self, decisions: &Decisions) {
+    pub(crate) fn refund(&self, decisions: &Decisions) {
         self.runtime.block_on(self.limiter.rollback(&self.key, decisions.all())).unwrap();
     }
 }

@@ -1,11 +1,11 @@
-//! The model: what semantics say, written down again with no eye on speed.
+//! The model: a simple and slow implementation of the semantics.
 //!
-//! Every admitted request is kept, and every answer is worked out from all of them. Amounts are in
-//! W-ths of a request, so that all of it is exact; waits are found by trying moments.
+//! It keeps every allowed request, and computes every answer from all of them. Amounts are in W-ths of a request,
+//! so that the arithmetic is exact. Waits are found by binary search.
 
 use throttle_core::{Algorithm, CheckedRule, Decision};
 
-/// What a decision says, as far as a client sees it; times in microseconds.
+/// The parts of a decision that a client sees; times in microseconds.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Answer {
     pub(crate) allowed: bool,
@@ -31,16 +31,16 @@ impl From<&Decision> for Answer {
     }
 }
 
-/// One key under one rule.
+/// The requests of one key under one rule.
 pub(crate) struct Account {
     algorithm: Algorithm,
     n: i128,
     w: i128,
     capacity: i128,
     block: Option<i128>,
-    /// When each admitted request came, and what it cost.
-    admitted: Vec<(i128, i128)>,
-    shut_until: Option<i128>,
+    /// The time and the cost of each allowed request.
+    allowed: Vec<(i128, i128)>,
+    blocked_until: Option<i128>,
 }
 
 impl Account {
@@ -51,68 +51,68 @@ impl Account {
             w: rule.window().get().into(),
             capacity: rule.capacity().into(),
             block: rule.block().map(|block| block.get().into()),
-            admitted: Vec::new(),
-            shut_until: None,
+            allowed: Vec::new(),
+            blocked_until: None,
         }
     }
 
     pub(crate) fn reset(&mut self) {
-        self.admitted.clear();
-        self.shut_until = None;
+        self.allowed.clear();
+        self.blocked_until = None;
     }
 
-    /// Undoes the charge that was made last.
+    /// Undoes the last charge.
     pub(crate) fn undo(&mut self) {
-        self.admitted.pop();
+        self.allowed.pop();
     }
 
-    /// Returns how many W-ths of a request are free at t.
+    /// Returns the free amount at t, in W-ths of a request.
     fn free(&self, t: i128) -> i128 {
         match self.algorithm {
             Algorithm::FixedWindow => (self.n - self.charged_in_window(t / self.w)) * self.w,
             Algorithm::SlidingWindowCounter => {
-                let (window, gone) = (t / self.w, t % self.w);
+                let (window, elapsed) = (t / self.w, t % self.w);
                 let prev = self.charged_in_window(window - 1);
                 let cur = self.charged_in_window(window);
-                self.n * self.w - prev * (self.w - gone) - cur * self.w
+                self.n * self.w - prev * (self.w - elapsed) - cur * self.w
             }
             Algorithm::SlidingWindowLog => {
-                let counts = self.admitted.iter().filter(|(s, _)| t < s + self.w);
+                let counts = self.allowed.iter().filter(|(s, _)| t < s + self.w);
                 (self.n - counts.map(|(_, cost)| cost).sum::<i128>()) * self.w
             }
             Algorithm::TokenBucket => self.tokens(t),
             Algorithm::LeakyBucket => self.capacity * self.w - self.backlog(t),
-            other => panic!("no exact model of {other}"),
+            other => panic!("the model does not implement {other}"),
         }
     }
 
     fn charged_in_window(&self, window: i128) -> i128 {
-        let within = self.admitted.iter().filter(|(at, _)| at / self.w == window);
-        within.map(|(_, cost)| cost).sum()
+        let in_window = self.allowed.iter().filter(|(at, _)| at / self.w == window);
+        in_window.map(|(_, cost)| cost).sum()
     }
 
-    /// Returns the W-ths of tokens at t: it starts full, and N in W come back until it is full.
+    /// Returns the tokens at t, in W-ths: the bucket starts full, and N per W are refilled up to its capacity.
     fn tokens(&self, t: i128) -> i128 {
         let full = self.capacity * self.w;
         let (mut tokens, mut before) = (full, 0);
-        for (at, cost) in &self.admitted {
+        for (at, cost) in &self.allowed {
             tokens = full.min(tokens + (at - before) * self.n) - cost * self.w;
             before = *at;
         }
         full.min(tokens + (t - before) * self.n)
     }
 
-    /// Returns the W-ths of requests that stand in the queue at t.
+    /// Returns the requests in the queue at t, in W-ths.
     fn backlog(&self, t: i128) -> i128 {
         let (mut backlog, mut before) = (0, 0);
-        for (at, cost) in &self.admitted {
+        for (at, cost) in &self.allowed {
             backlog = 0.max(backlog - (at - before) * self.n) + cost * self.w;
             before = *at;
         }
         0.max(backlog - (t - before) * self.n)
     }
 
-    fn admits(&self, t: i128, cost: i128) -> bool {
+    fn allows(&self, t: i128, cost: i128) -> bool {
         cost * self.w <= self.free(t)
     }
 
@@ -120,20 +120,20 @@ impl Account {
         0.max(self.free(t).div_euclid(self.w))
     }
 
-    fn shut_for(&self, t: i128) -> Option<i128> {
-        self.shut_until.map(|end| end - t).filter(|left| *left > 0)
+    fn blocked_for(&self, t: i128) -> Option<i128> {
+        self.blocked_until.map(|end| end - t).filter(|left| *left > 0)
     }
 
-    /// Returns the shortest wait after which something is so that then stays so.
-    fn wait_until(&self, is_so: impl Fn(i128) -> bool) -> i128 {
-        if is_so(0) {
+    /// Returns the shortest wait after which a monotonic condition holds.
+    fn wait_until(&self, holds: impl Fn(i128) -> bool) -> i128 {
+        if holds(0) {
             return 0;
         }
         let (mut not_yet, mut long) = (0, 2 * self.w + self.capacity * self.w / self.n + 1);
-        assert!(is_so(long), "in two windows, and a full bucket's time, all is free again");
+        assert!(holds(long), "everything is free after two windows and the time to fill a bucket");
         while long - not_yet > 1 {
             let middle = (not_yet + long) / 2;
-            if is_so(middle) {
+            if holds(middle) {
                 long = middle;
             } else {
                 not_yet = middle;
@@ -146,17 +146,17 @@ impl Account {
         if cost > self.capacity {
             return None;
         }
-        if let Some(left) = self.shut_for(t) {
+        if let Some(left) = self.blocked_for(t) {
             return Some(left);
         }
-        Some(self.wait_until(|wait| self.admits(t + wait, cost)))
+        Some(self.wait_until(|wait| self.allows(t + wait, cost)))
     }
 
     fn reset_after(&self, t: i128) -> i128 {
         self.wait_until(|wait| self.remaining(t + wait) == self.capacity)
     }
 
-    /// Returns how long the turn of a request is away that comes at t.
+    /// Returns the delay of a request at t until its scheduled time.
     fn delay(&self, t: i128) -> i128 {
         match self.algorithm {
             Algorithm::LeakyBucket => (self.backlog(t) + self.n - 1) / self.n,
@@ -165,57 +165,60 @@ impl Account {
     }
 }
 
-/// Asks all accounts for one request, and charges all of them or none.
+/// Checks a request against all accounts, and charges all of them or none.
 pub(crate) fn acquire(accounts: &mut [&mut Account], t: i128, cost: i128) -> Vec<Answer> {
-    let admit = |one: &&mut Account| one.shut_for(t).is_none() && one.admits(t, cost);
-    let each: Vec<bool> = accounts.iter().map(admit).collect();
-    let all = each.iter().all(|admits| *admits);
-    let answer = |(account, admits): (&mut &mut Account, bool)| {
+    let allow = |one: &&mut Account| one.blocked_for(t).is_none() && one.allows(t, cost);
+    let each: Vec<bool> = accounts.iter().map(allow).collect();
+    let all = each.iter().all(|allows| *allows);
+    let answer = |(account, allows): (&mut &mut Account, bool)| {
         let delay = if all { account.delay(t) } else { 0 };
-        let retry_after = if admits { None } else { account.retry_after(t, cost) };
+        let retry_after = if allows { None } else { account.retry_after(t, cost) };
         if all {
-            account.admitted.push((t, cost));
+            account.allowed.push((t, cost));
         }
-        if let (None, Some(block), Some(wait)) = (account.shut_for(t), account.block, retry_after) {
-            account.shut_until = Some(t + block.max(wait));
+        if let (None, Some(block), Some(wait)) =
+            (account.blocked_for(t), account.block, retry_after)
+        {
+            account.blocked_until = Some(t + block.max(wait));
         }
-        account.answer(t, admits, retry_after, delay)
+        account.answer(t, allows, retry_after, delay)
     };
     accounts.iter_mut().zip(each).map(answer).collect()
 }
 
-/// Answers as [`acquire`] would, and leaves all as it is.
+/// Returns the answers of [`acquire`] without charging.
 pub(crate) fn peek(accounts: &[&mut Account], t: i128, cost: i128) -> Vec<Answer> {
-    let admit = |one: &&mut Account| one.shut_for(t).is_none() && one.admits(t, cost);
-    let all = accounts.iter().all(admit);
+    let allow = |one: &&mut Account| one.blocked_for(t).is_none() && one.allows(t, cost);
+    let all = accounts.iter().all(allow);
     let answer = |account: &&mut Account| {
-        let admits = admit(account);
-        let retry_after = if admits { None } else { account.retry_after(t, cost) };
-        account.answer(t, admits, retry_after, if all { account.delay(t) } else { 0 })
+        let allows = allow(account);
+        let retry_after = if allows { None } else { account.retry_after(t, cost) };
+        account.answer(t, allows, retry_after, if all { account.delay(t) } else { 0 })
     };
     accounts.iter().map(answer).collect()
 }
 
 impl Account {
-    /// Says where the key stands after a decision; while it is shut, that is until it opens.
+    /// Returns the answer after a decision. While the key is blocked, the times are those until the end of the
+    /// block.
     fn answer(&self, t: i128, allowed: bool, retry_after: Option<i128>, delay: i128) -> Answer {
-        let shut = self.shut_for(t);
+        let blocked = self.blocked_for(t);
         Answer {
             allowed,
-            blocked: shut.is_some(),
+            blocked: blocked.is_some(),
             limit: self.capacity,
-            remaining: if shut.is_some() { 0 } else { self.remaining(t) },
-            reset_after: shut.unwrap_or_else(|| self.reset_after(t)),
-            retry_after: retry_after.map(|wait| shut.unwrap_or(wait)),
+            remaining: if blocked.is_some() { 0 } else { self.remaining(t) },
+            reset_after: blocked.unwrap_or_else(|| self.reset_after(t)),
+            retry_after: retry_after.map(|wait| blocked.unwrap_or(wait)),
             delay,
         }
     }
 }
 
-/// Returns the answer that is to be told of a whole request; of equals the first.
-pub(crate) fn told(answers: &[Answer]) -> Answer {
+/// Returns the most restrictive answer to a request; of equal ones the first.
+pub(crate) fn most_restrictive(answers: &[Answer]) -> Answer {
     let denials = answers.iter().rev().filter(|answer| !answer.allowed);
     let longest = denials.max_by_key(|answer| answer.retry_after.unwrap_or(i128::MAX));
     let tightest = answers.iter().min_by_key(|answer| (answer.remaining, -answer.reset_after));
-    *longest.or(tightest).expect("there is a rule")
+    *longest.or(tightest).expect("a request has a rule")
 }

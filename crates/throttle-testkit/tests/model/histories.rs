@@ -1,4 +1,4 @@
-//! Random histories: the storages answer as the model does, field by field.
+//! Random histories: the decisions of the storages match the model in every field.
 
 use proptest::prelude::*;
 use throttle_core::{Decisions, Rule};
@@ -11,10 +11,10 @@ use crate::{
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// What a client does next, in plain numbers.
+/// A random action of a client, as plain numbers.
 type Step = (u8, u8, u16, u16);
 
-/// Returns which rules a step is about, in its order.
+/// Returns the indexes of the rules of a step, in order.
 fn picked(number: u8, len: usize) -> Vec<usize> {
     let number = usize::from(number);
     let count = number % len + 1;
@@ -26,7 +26,7 @@ fn answers(decisions: &Decisions) -> Vec<Answer> {
     decisions.all().iter().map(Answer::from).collect()
 }
 
-/// Returns the accounts that are picked, in the order in which they are.
+/// Returns the picked accounts, in order.
 fn accounts_of<'a>(accounts: &'a mut [Account], picked: &[usize]) -> Vec<&'a mut Account> {
     let mut all: Vec<_> = accounts.iter_mut().map(Some).collect();
     picked.iter().map(|i| all[*i].take().expect("each is picked once")).collect()
@@ -41,17 +41,17 @@ fn replay(
     let mut accounts: Vec<_> =
         rules.iter().map(|rule| Account::new(&rule.check().unwrap())).collect();
     let clients = storages.clients(rules);
-    let (mut now, mut told) = (start, None);
+    let (mut now, mut last) = (start, None);
     for (n, &(what, which, number_of_wait, number_of_cost)) in steps.iter().enumerate() {
         let picked = picked(which, rules.len());
         let names: Vec<_> = picked.iter().map(|i| NAMES[*i]).collect();
         let lead = &rules[picked[0]];
-        now += wait(number_of_wait, lead, told);
-        let cost = cost(number_of_cost, lead, told);
+        now += wait(number_of_wait, lead, last);
+        let cost = cost(number_of_cost, lead, last);
         clients.iter().for_each(|client| client.go(now));
         let mut accounts = accounts_of(&mut accounts, &picked);
         let (t, c) = (i128::from(now), i128::from(cost));
-        let step = || format!("step {n}: {cost} by {names:?} at {now}");
+        let step = || format!("step {n}: cost {cost}, rules {names:?}, at {now}");
         match what % 16 {
             0 => {
                 accounts[0].reset();
@@ -61,12 +61,12 @@ fn replay(
                 let expected = exact::peek(&accounts, t, c);
                 for client in &clients {
                     let decisions = client.peek(&names, cost);
-                    prop_assert_eq!(answers(&decisions), &expected[..], "a peek at {}", step());
+                    prop_assert_eq!(answers(&decisions), &expected[..], "peek in {}", step());
                 }
             }
             _ => {
                 let expected = exact::acquire(&mut accounts, t, c);
-                told = Some(exact::told(&expected));
+                last = Some(exact::most_restrictive(&expected));
                 for client in &clients {
                     let decisions = client.acquire(&names, cost);
                     prop_assert_eq!(answers(&decisions), &expected[..], "{}", step());
@@ -74,12 +74,12 @@ fn replay(
                     prop_assert_eq!(decisions.is_allowed(), all, "{}", step());
                     prop_assert_eq!(
                         Some(decisions.most_restrictive().into()),
-                        told,
-                        "most_restrictive of {}",
+                        last,
+                        "most_restrictive in {}",
                         step()
                     );
                     if what % 16 == 4 {
-                        client.give_back(&decisions);
+                        client.refund(&decisions);
                     }
                 }
                 if what % 16 == 4 && expected.iter().all(|answer| answer.allowed) {
@@ -107,7 +107,7 @@ fn named(rules: Vec<Rule>) -> Vec<Rule> {
 }
 
 #[test]
-fn one_rule_answers_as_the_model_does_field_by_field() {
+fn decisions_by_one_rule_match_the_model() {
     let storages = Storages::default();
     let worlds = (rules(), starts(), prop::collection::vec(any::<Step>(), 1..40));
     let mut runner = proptest::test_runner::TestRunner::new(config(2_000));
@@ -118,7 +118,7 @@ fn one_rule_answers_as_the_model_does_field_by_field() {
 }
 
 #[test]
-fn several_rules_answer_as_the_model_does_field_by_field() {
+fn decisions_by_several_rules_match_the_model() {
     let storages = Storages::default();
     let several = prop::collection::vec(rules(), 2..=3);
     let worlds = (several, starts(), prop::collection::vec(any::<Step>(), 1..40));

@@ -1,4 +1,4 @@
-//! A storage of the six operations and nothing else, as a user would write it.
+//! A storage with only the six operations, as a user would write it.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
-//! Random rules, waits and costs, small and extreme.
+//! Random rules, waits and costs, from small to extreme.
 //!
-//! A step is made of plain numbers: unions of strategies take most of a test's time.
+//! The values are computed from plain numbers, because unions of strategies are slow.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Returns rules of every algorithm; the caller gives them names.
+/// Returns rules of every algorithm, all with the same name.
 pub(crate) fn rules() -> impl Strategy<Value = Rule> {
     (prop::sample::select(Algorithm::ALL.as_slice()), any::<(u32, u32, u32, u32)>()).prop_map(
         |(algorithm, (limit, window, burst, block))| {
@@ -39,7 +39,7 @@ pub(crate) fn rules() -> impl Strategy<Value = Rule> {
     )
 }
 
-/// Returns rules that shut nobody out.
+/// Returns rules of an algorithm, without a block.
 pub(crate) fn rules_of(algorithm: Algorithm) -> impl Strategy<Value = Rule> {
     any::<(u32, u32)>().prop_map(move |(limit, window)| {
         let log = algorithm == Algorithm::SlidingWindowLog;
@@ -71,13 +71,13 @@ fn span(number: u32) -> u64 {
     }
 }
 
-/// Times to start at.
+/// Returns start times.
 pub(crate) fn starts() -> impl Strategy<Value = u64> {
     prop_oneof![0..3_000_u64, Just(YEAR_2026), YEAR_2026..YEAR_2200]
 }
 
-/// How long a client waits before it comes, by a number, its rule and what it was told.
-pub(crate) fn wait(number: u16, rule: &Rule, told: Option<Answer>) -> u64 {
+/// Returns the wait before a request, given a random number, the rule and the last answer.
+pub(crate) fn wait(number: u16, rule: &Rule, last: Option<Answer>) -> u64 {
     let rule = rule.check().unwrap();
     let part = u128::from(number / 16);
     let window = u128::from(rule.window().get());
@@ -88,15 +88,15 @@ pub(crate) fn wait(number: u16, rule: &Rule, told: Option<Answer>) -> u64 {
         7 => window * (part % 4),
         8..11 => window * part / 1_000 / u128::from(rule.limit()),
         _ => {
-            let told = told.map_or(0, |told| told.retry_after.unwrap_or(told.reset_after));
-            (told as u128 + part % 3).saturating_sub(1) // to the microsecond, and one beside it
+            let wait = last.map_or(0, |last| last.retry_after.unwrap_or(last.reset_after));
+            (wait as u128 + part % 3).saturating_sub(1) // exactly, or one microsecond earlier or later
         }
     };
     wait as u64
 }
 
-/// What a client asks for, by a number, its rule and what it was told.
-pub(crate) fn cost(number: u16, rule: &Rule, told: Option<Answer>) -> u64 {
+/// Returns the cost of a request, given a random number, the rule and the last answer.
+pub(crate) fn cost(number: u16, rule: &Rule, last: Option<Answer>) -> u64 {
     let capacity = rule.check().unwrap().capacity();
     let part = u64::from(number / 16);
     let cost = match number % 16 {
@@ -105,7 +105,7 @@ pub(crate) fn cost(number: u16, rule: &Rule, told: Option<Answer>) -> u64 {
         6 => u64::MAX >> (part % 64),
         7..9 => (u128::from(capacity) * u128::from(part % 1_200) / 1_000) as u64,
         9 => capacity,
-        _ => told.map_or(capacity, |told| told.remaining as u64 + part % 2).min(capacity),
+        _ => last.map_or(capacity, |last| last.remaining as u64 + part % 2).min(capacity),
     };
     cost.max(1)
 }

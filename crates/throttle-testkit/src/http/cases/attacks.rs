@@ -1,5 +1,6 @@
-//! What a client may try, so as to be counted as somebody else. Every answer but the first is a refusal:
-//! whatever it tried, it was known.
+//! Attempts of a client to be counted as another client.
+//!
+//! All responses after the first are rejections: each attempt is counted for the same key.
 
 use bytes::Bytes;
 use http::Request;
@@ -9,7 +10,7 @@ use throttle_http::{
 };
 
 use crate::http::{
-    answer::banned,
+    answer::on_deny_list,
     case::{Case, get, get_from, get_path, with},
     cases::{
         identity::{again, case, first, via},
@@ -19,27 +20,27 @@ use crate::http::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        every_field_of_an_address(),
-        every_field_but_the_one_that_is_chosen(),
-        a_peer_that_poses_as_a_proxy(),
+        every_address_field(),
+        every_field_except_the_configured_one(),
+        a_client_that_poses_as_a_proxy(),
         entries_before_those_of_proxies(),
-        entries_that_name_nobody(),
+        entries_without_an_address(),
         one_address_in_many_spellings(),
         forged_standard_fields(),
-        quotes_that_are_left_open(),
+        unclosed_quotes(),
         a_whole_network(),
         a_network_behind_proxies(),
         mapped_addresses(),
         the_allow_list(),
         the_deny_list(),
-        another_s_fallback(),
-        fields_of_similar_names(),
-        one_session_in_many_writings(),
-        another_cookie_before_or_behind(),
+        the_fallback_key_of_another_client(),
+        fields_with_similar_names(),
+        one_session_in_many_spellings(),
+        another_cookie_before_or_after(),
     ]
 }
 
-/// Fields that one proxy or another tells the address of a client in.
+/// The fields in which proxies send the address of a client.
 const FIELDS: [&str; 24] = [
     "x-forwarded-for",
     "forwarded",
@@ -71,8 +72,8 @@ const CLIENT: &str = "192.0.2.1";
 const PROXY: &str = "10.0.0.1";
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Refuses whatever comes after the first request.
-fn all_refused(case: Case, requests: impl IntoIterator<Item = Request<Bytes>>) -> Case {
+/// Adds requests that must all be rejected.
+fn all_rejected(case: Case, requests: impl IntoIterator<Item = Request<Bytes>>) -> Case {
     requests.into_iter().fold(case, |case, request| case.ask(request, again()))
 }
 
@@ -85,30 +86,30 @@ fn by_forwarded() -> Options {
     modern().key(client.header(ForwardedHeader::Forwarded))
 }
 
-fn every_field_of_an_address() -> Case {
+fn every_address_field() -> Case {
     let forged = FIELDS.iter().enumerate().flat_map(|(i, field)| {
         let address = format!("198.51.100.{i}");
         [address.clone(), format!("for={address}"), format!("127.0.0.1, {address}")]
             .map(|value| with(get(), field, value))
     });
-    let title = "no field changes who a client is where no proxy is trusted";
-    all_refused(case(title, modern()).ask(get(), first()), forged)
+    let title = "without a trusted proxy no field changes the client";
+    all_rejected(case(title, modern()).ask(get(), first()), forged)
         .ask(get_from("198.51.100.1"), first())
 }
 
-fn every_field_but_the_one_that_is_chosen() -> Case {
+fn every_field_except_the_configured_one() -> Case {
     let others = FIELDS.iter().enumerate().filter(|(_, field)| **field != X_FORWARDED_FOR);
     let forged = others.flat_map(|(i, field)| {
         let address = format!("198.51.100.{i}");
         [address.clone(), format!("for={address}")]
             .map(|value| with(via(PROXY, X_FORWARDED_FOR, CLIENT), field, value))
     });
-    let begun = case("behind proxies no field counts but the one that is chosen", behind_proxies())
+    let begun = case("behind proxies only the configured field is read", behind_proxies())
         .ask(via(PROXY, X_FORWARDED_FOR, CLIENT), first());
-    all_refused(begun, forged)
+    all_rejected(begun, forged)
 }
 
-fn a_peer_that_poses_as_a_proxy() -> Case {
+fn a_client_that_poses_as_a_proxy() -> Case {
     let forged = [
         "198.51.100.1",
         "198.51.100.2, 10.0.0.2",
@@ -118,7 +119,7 @@ fn a_peer_that_poses_as_a_proxy() -> Case {
         "::1",
     ];
     let begun = case("a client cannot pose as a proxy", behind_proxies()).ask(get(), first());
-    all_refused(begun, forged.map(|value| via(CLIENT, X_FORWARDED_FOR, value)))
+    all_rejected(begun, forged.map(|value| via(CLIENT, X_FORWARDED_FOR, value)))
 }
 
 fn entries_before_those_of_proxies() -> Case {
@@ -135,16 +136,19 @@ fn entries_before_those_of_proxies() -> Case {
         "\t198.51.100.5\t,\t192.0.2.1\t",
         &long,
     ];
-    let begun = case("what a client writes before the proxies is not believed", behind_proxies())
-        .ask(via(PROXY, X_FORWARDED_FOR, CLIENT), first());
-    let begun = all_refused(begun, forged.map(|value| via(PROXY, X_FORWARDED_FOR, value)));
+    let begun = case(
+        "entries that a client sends before those of the proxies are ignored",
+        behind_proxies(),
+    )
+    .ask(via(PROXY, X_FORWARDED_FOR, CLIENT), first());
+    let begun = all_rejected(begun, forged.map(|value| via(PROXY, X_FORWARDED_FOR, value)));
     let of_two_lines = |line| with(via(PROXY, X_FORWARDED_FOR, line), X_FORWARDED_FOR, CLIENT);
-    all_refused(begun, ["198.51.100.6", "198.51.100.7, 10.0.0.2", "", "\""].map(of_two_lines))
+    all_rejected(begun, ["198.51.100.6", "198.51.100.7, 10.0.0.2", "", "\""].map(of_two_lines))
         .ask(with(via(PROXY, X_FORWARDED_FOR, "\u{ff}"), X_FORWARDED_FOR, CLIENT), again())
 }
 
-fn entries_that_name_nobody() -> Case {
-    let nobody = [
+fn entries_without_an_address() -> Case {
+    let invalid = [
         "unknown",
         "_hidden",
         "example.com",
@@ -161,9 +165,9 @@ fn entries_that_name_nobody() -> Case {
         "198.51.100.1,",
         "",
     ];
-    let title = "clients whose proxy names nobody share the limit of that proxy";
+    let title = "clients that their proxy does not name share the limit of that proxy";
     let begun = case(title, behind_proxies()).ask(get_from(PROXY), first());
-    all_refused(begun, nobody.map(|value| via(PROXY, X_FORWARDED_FOR, value)))
+    all_rejected(begun, invalid.map(|value| via(PROXY, X_FORWARDED_FOR, value)))
 }
 
 fn one_address_in_many_spellings() -> Case {
@@ -177,12 +181,12 @@ fn one_address_in_many_spellings() -> Case {
         "  2001:db8:1:2::1  ",
         "2001:db8:1:2::192.0.2.1",
     ];
-    let begun = case("an address is one however it is written", behind_proxies())
+    let begun = case("all spellings of an address are one client", behind_proxies())
         .ask(get_from("2001:db8:1:2::1"), first());
-    let begun = all_refused(begun, spellings.map(|value| via(PROXY, X_FORWARDED_FOR, value)));
+    let begun = all_rejected(begun, spellings.map(|value| via(PROXY, X_FORWARDED_FOR, value)));
     let spellings = ["192.0.2.1:1", "192.0.2.1:2", "::ffff:192.0.2.1", "[::ffff:c000:201]:80"];
     let begun = begun.ask(get(), first());
-    all_refused(begun, spellings.map(|value| via(PROXY, X_FORWARDED_FOR, value)))
+    all_rejected(begun, spellings.map(|value| via(PROXY, X_FORWARDED_FOR, value)))
 }
 
 fn forged_standard_fields() -> Case {
@@ -196,32 +200,32 @@ fn forged_standard_fields() -> Case {
         "198.51.100.6, for=192.0.2.1",
     ];
     let begun =
-        case("what a client writes into the field of RFC 7239 is not believed", by_forwarded())
+        case("entries that a client sends in the field of RFC 7239 are ignored", by_forwarded())
             .ask(via(PROXY, "forwarded", "for=192.0.2.1"), first());
-    all_refused(begun, forged.map(|value| via(PROXY, "forwarded", value)))
+    all_rejected(begun, forged.map(|value| via(PROXY, "forwarded", value)))
 }
 
-fn quotes_that_are_left_open() -> Case {
+fn unclosed_quotes() -> Case {
     let spoofs =
         ["\"", "for=\"", "for=\"198.51.100.1", "for=\"198.51.100.2\\", "\"\"\"", "for=\"\\\\\\\""];
-    let title = "a quote that a client leaves open hides nothing of what proxies append";
+    let title = "an unclosed quote of a client hides no entry of a proxy";
     let begun = case(title, by_forwarded()).ask(via(PROXY, "forwarded", "for=192.0.2.1"), first());
     let on_one = spoofs.map(|spoof| format!("{spoof}, for=192.0.2.1, for=\"10.0.0.2\""));
-    let begun = all_refused(begun, on_one.map(|value| via(PROXY, "forwarded", &value)));
+    let begun = all_rejected(begun, on_one.map(|value| via(PROXY, "forwarded", &value)));
     let on_two = |spoof| with(via(PROXY, "forwarded", spoof), "forwarded", "for=192.0.2.1");
-    all_refused(begun, spoofs.map(on_two))
+    all_rejected(begun, spoofs.map(on_two))
 }
 
 fn a_whole_network() -> Case {
     let of_the_same = (0..64_u64).map(|i| {
-        // All over the lower half of the address, the last one with every bit set.
+        // Spread over the lower half of the address; the last has every bit set.
         let host = i.wrapping_mul(0x0410_4104_1041_0411) | if i == 63 { u64::MAX } else { 0 };
         let parts = [host >> 48, host >> 32, host >> 16, host].map(|part| part & 0xffff);
         let [a, b, c, d] = parts;
         get_from(&format!("2001:db8:1:2:{a:x}:{b:x}:{c:x}:{d:x}"))
     });
-    let title = "a client with a /64 is one client, by whichever address it comes";
-    all_refused(case(title, modern()).ask(get_from("2001:db8:1:2::"), first()), of_the_same)
+    let title = "all addresses of a /64 are one client";
+    all_rejected(case(title, modern()).ask(get_from("2001:db8:1:2::"), first()), of_the_same)
         .ask(get_from("2001:db8:1:3::"), first())
 }
 
@@ -230,46 +234,47 @@ fn a_network_behind_proxies() -> Case {
         let address = format!("2001:db8:1:2{host}");
         via("fd00::1", X_FORWARDED_FOR, &address)
     });
-    let begun = case("a client with a /64 is one behind proxies, too", behind_proxies())
-        .ask(via(PROXY, X_FORWARDED_FOR, "2001:db8:1:2::1"), first());
-    all_refused(begun, of_the_same).ask(via(PROXY, X_FORWARDED_FOR, "2001:db8:1:3::1"), first())
+    let begun =
+        case("behind proxies, too, all addresses of a /64 are one client", behind_proxies())
+            .ask(via(PROXY, X_FORWARDED_FOR, "2001:db8:1:2::1"), first());
+    all_rejected(begun, of_the_same).ask(via(PROXY, X_FORWARDED_FOR, "2001:db8:1:3::1"), first())
 }
 
 fn mapped_addresses() -> Case {
-    let begun = case("a proxy is trusted by its IPv4 address in IPv6, too", behind_proxies())
+    let begun = case("a proxy is trusted by its IPv4-mapped IPv6 address, too", behind_proxies())
         .ask(via("::ffff:10.0.0.1", X_FORWARDED_FOR, CLIENT), first());
-    all_refused(begun, [get(), get_from("::ffff:192.0.2.1"), get_from("::ffff:c000:201")])
+    all_rejected(begun, [get(), get_from("::ffff:192.0.2.1"), get_from("::ffff:c000:201")])
 }
 
 fn the_allow_list() -> Case {
     let forged =
         [X_FORWARDED_FOR, "x-real-ip", "host"].map(|field| with(get(), field, "127.0.0.1"));
-    let begun = case("nobody gets onto the allow list by a field", modern())
+    let begun = case("no field makes a client match the allow list", modern())
         .change(|limiter| limiter.allow_list().add("127.0.0.0/8").unwrap())
         .ask(with(get(), "forwarded", "for=127.0.0.1"), first());
-    all_refused(begun, forged)
+    all_rejected(begun, forged)
 }
 
 fn the_deny_list() -> Case {
     let forged = ["198.51.100.1", "198.51.100.2, 192.0.2.1", "", "\"", "127.0.0.1"];
-    let begun = case("nobody gets off the deny list by a field", modern())
+    let begun = case("no field makes a client avoid the deny list", modern())
         .change(|limiter| limiter.deny_list().add("192.0.2.0/24").unwrap());
     let forged = forged.map(|value| with(get(), X_FORWARDED_FOR, value));
-    forged.into_iter().fold(begun, |case, request| case.ask(request, banned()))
+    forged.into_iter().fold(begun, |case, request| case.ask(request, on_deny_list()))
 }
 
-fn another_s_fallback() -> Case {
+fn the_fallback_key_of_another_client() -> Case {
     let missing = OnMissing::ClientIp(ClientIp::new());
     let options = modern().key(Header::new("x-api-key").missing(missing));
-    let spends = ["192.0.2.1", "\u{80}client", "%00client", "client|192.0.2.1", "192.0.2.1/32"];
-    let begun = case("no value of a key spends what another has by address", options);
-    let begun = spends.iter().fold(begun, |case, value| {
+    let values = ["192.0.2.1", "\u{80}client", "%00client", "client|192.0.2.1", "192.0.2.1/32"];
+    let begun = case("no value of a key is charged to the address of another client", options);
+    let begun = values.iter().fold(begun, |case, value| {
         case.ask(with(get_from("198.51.100.1"), "x-api-key", value), first())
     });
     begun.ask(get(), first()).ask(get(), again())
 }
 
-fn fields_of_similar_names() -> Case {
+fn fields_with_similar_names() -> Case {
     let of = |name, value: &'static str| with(with(get(), "x-api-key", "mallory"), name, value);
     let forged = [
         of("x_api_key", "1"),
@@ -282,14 +287,14 @@ fn fields_of_similar_names() -> Case {
         with(get_path("/;x-api-key=7"), "x-api-key", "mallory"),
     ];
     let begun =
-        case("no field of a similar name is the key", modern().key(Header::new("x-api-key")))
+        case("a field with a similar name is not the key", modern().key(Header::new("x-api-key")))
             .ask(with(get(), "x-api-key", "mallory"), first());
-    all_refused(begun, forged)
+    all_rejected(begun, forged)
 }
 
-fn one_session_in_many_writings() -> Case {
+fn one_session_in_many_spellings() -> Case {
     let cookie = |line: &'static str| with(get(), "cookie", line);
-    let writings = [
+    let spellings = [
         "sid=s-1; theme=dark",
         "sid=%73-1",
         "sid=s%2d1",
@@ -301,20 +306,19 @@ fn one_session_in_many_writings() -> Case {
         "sid=\u{a0}s-1\u{2003}",
         "sid=s-1; sid=%73-1",
     ];
-    let begun =
-        case("a session has one limit however it is written", modern().key(Cookie::new("sid")))
-            .ask(cookie("sid=s-1"), first());
-    all_refused(begun, writings.map(cookie))
+    let begun = case("all spellings of a session are one key", modern().key(Cookie::new("sid")))
+        .ask(cookie("sid=s-1"), first());
+    all_rejected(begun, spellings.map(cookie))
 }
 
-fn another_cookie_before_or_behind() -> Case {
+fn another_cookie_before_or_after() -> Case {
     let lines = ["sid=1; sid=s-1", "sid=s-1; sid=2", "s%69d=3; sid=s-1", "sid=\u{80}; sid=s-1"];
     let begun = case(
-        "who sends several cookies has no fresh limit, whichever of them the service reads",
+        "several cookies give a client no new limit, whichever of them the service reads",
         modern().key(Cookie::new("sid").missing(OnMissing::Anonymous)),
     )
     .ask(with(get(), "cookie", "sid=1; sid=s-1"), first());
-    all_refused(begun, lines.map(|line| with(get(), "cookie", line)))
+    all_rejected(begun, lines.map(|line| with(get(), "cookie", line)))
         .ask(with(with(get(), "cookie", "sid=4"), "cookie", "sid=s-1"), again())
         .ask(with(get(), "cookie", "sid=s-1"), first())
 }

@@ -1,4 +1,4 @@
-//! Which fields are written, and how.
+//! Header fields of responses.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use throttle_http::{
 };
 
 use crate::http::{
-    answer::{Answer, passed, refused},
+    answer::{Answer, allowed, rejected},
     case::{Case, ask_by, get, get_from, get_from_nowhere, with},
     cases::setup::{api, every_field, fixed, modern, secs},
 };
@@ -28,12 +28,12 @@ pub(super) fn cases() -> Vec<Case> {
             60,
         ),
         chosen(
-            "all writes all groups",
+            "`all` writes all groups",
             Options::new().headers(Headers::all()),
             |answer| answer.draft(POLICY, LIMITS).legacy(1, 0, 60),
             60,
         ),
-        chosen("none writes none", Options::new().headers(none), |answer| answer, 0),
+        chosen("`none` writes no group", Options::new().headers(none), |answer| answer, 0),
         chosen(
             "the draft's fields can be written alone",
             Options::new().headers(none.draft_10(true)),
@@ -58,92 +58,92 @@ pub(super) fn cases() -> Vec<Case> {
         a_name_that_needs_escapes(),
         fields_of_the_handler(),
         a_window_under_a_second(),
-        a_window_of_no_whole_second(),
+        a_window_of_a_fractional_second(),
         a_bucket_that_refills_in_less_than_a_second(),
-        a_refusal_of_ones_own(),
-        a_refusal_of_ones_own_without_fields(),
+        a_custom_rejection(),
+        a_custom_rejection_without_fields(),
         a_rejection_that_caches_may_store(),
         a_dry_run(),
         a_dry_run_without_fields(),
-        a_dry_run_of_what_has_no_key(),
-        a_dry_run_of_what_has_no_cost(),
+        a_dry_run_without_a_key(),
+        a_dry_run_without_a_cost(),
     ]
 }
 
-/// A pass and a refusal by a rule of one in a minute, told in the fields that are chosen.
+/// Creates a case of an allowed and a rejected request with the given fields.
 fn chosen(
     title: &'static str,
     options: Options,
     fields: impl Fn(Answer) -> Answer,
     retry_after: u64,
 ) -> Case {
-    let refused = match (fields(refused(&["api"])), retry_after) {
-        (refused, 0) => refused,
-        (refused, secs) => refused.retry_after(secs),
+    let rejected = match (fields(rejected(&["api"])), retry_after) {
+        (rejected, 0) => rejected,
+        (rejected, secs) => rejected.retry_after(secs),
     };
-    Case::new(title, options).rule(api(1)).ask(get(), fields(passed())).ask(get(), refused)
+    Case::new(title, options).rule(api(1)).ask(get(), fields(allowed())).ask(get(), rejected)
 }
 
 fn unix_time() -> Case {
-    // One in ten minutes: the window of a bucket begins when the history does, wherever that is.
+    // A bucket, because its window begins with the history, which begins at the current time.
     let rule = Rule::new("api", 1, secs(600)).algorithm(Algorithm::TokenBucket);
     let headers = Headers::none().legacy(true).retry_after(true).legacy_reset_as_unix_time(true);
     Case::new(
-        "the legacy reset can be a moment; Retry-After stays a wait",
+        "the legacy reset can be Unix time; Retry-After is always in seconds",
         Options::new().headers(headers),
     )
     .in_real_time()
     .rule(rule)
-    .ask(get(), passed().legacy(1, 0, "start + 600"))
-    .ask(get(), refused(&["api"]).legacy(1, 0, "start + 600").retry_after(600))
+    .ask(get(), allowed().legacy(1, 0, "start + 600"))
+    .ask(get(), rejected(&["api"]).legacy(1, 0, "start + 600").retry_after(600))
 }
 
 fn a_name_that_needs_escapes() -> Case {
     let name = r#"a "b" \c; d=1, e"#;
     let quoted = r#""a \"b\" \\c; d=1, e""#;
     let (policy, limits) = (format!("{quoted};q=1;w=60"), format!("{quoted};r=0;t=60"));
-    Case::new("a name with quotes and a backslash is escaped in fields and body", modern())
+    Case::new("quotes and backslashes of a name are escaped in fields and body", modern())
         .rule(fixed(name, 1, secs(60)))
-        .ask(get(), passed().draft(&policy, &limits))
-        .ask(get(), refused(&[name]).draft(&policy, &limits).retry_after(60))
+        .ask(get(), allowed().draft(&policy, &limits))
+        .ask(get(), rejected(&[name]).draft(&policy, &limits).retry_after(60))
 }
 
 fn fields_of_the_handler() -> Case {
-    let does = |what: &'static str| with(get(), "x-do", what);
+    let act = |words: &'static str| with(get(), "x-do", words);
     let limits = |before: &str, left| format!(r#"{before}"api";r={left};t=60"#);
-    let draft = |limits: String| passed().draft(r#""api";q=9;w=60"#, &limits);
-    Case::new("fields of the handler are kept if they are lists, and replaced if not", modern())
+    let draft = |limits: String| allowed().draft(r#""api";q=9;w=60"#, &limits);
+    Case::new("list fields of the handler are kept, other fields are replaced", modern())
         .rule(api(9))
-        .ask(does(r#"field=ratelimit:"a";r=1"#), draft(limits(r#""a";r=1, "#, 8)))
+        .ask(act(r#"field=ratelimit:"a";r=1"#), draft(limits(r#""a";r=1, "#, 8)))
         .ask(
-            does(r#"field=ratelimit:"a";r=1 field=ratelimit:"b""#),
+            act(r#"field=ratelimit:"a";r=1 field=ratelimit:"b""#),
             draft(limits(r#""a";r=1, "b", "#, 7)),
         )
-        .ask(does("field=ratelimit:limit=100,remaining=50,reset=30"), draft(limits("", 6)))
-        .ask(does(r#"field=ratelimit:"a";r=1 field=ratelimit:limit=9"#), draft(limits("", 5)))
-        .ask(does("field=ratelimit:"), draft(limits("", 4)))
-        .ask(does(r#"field=ratelimit:"a field=ratelimit-policy:9,"#), draft(limits("", 3)))
+        .ask(act("field=ratelimit:limit=100,remaining=50,reset=30"), draft(limits("", 6)))
+        .ask(act(r#"field=ratelimit:"a";r=1 field=ratelimit:limit=9"#), draft(limits("", 5)))
+        .ask(act("field=ratelimit:"), draft(limits("", 4)))
+        .ask(act(r#"field=ratelimit:"a field=ratelimit-policy:9,"#), draft(limits("", 3)))
 }
 
 fn a_window_under_a_second() -> Case {
     let policy = r#""api";q=1"#;
-    Case::new("a window under a second is left out", every_field())
+    Case::new("a window of less than a second is omitted", every_field())
         .rule(fixed("api", 1, Duration::from_micros(999_999)))
-        .ask(get(), passed().draft(policy, r#""api";r=0;t=1"#).legacy(1, 0, 1))
+        .ask(get(), allowed().draft(policy, r#""api";r=0;t=1"#).legacy(1, 0, 1))
         .ask(
             get(),
-            refused(&["api"]).draft(policy, r#""api";r=0;t=1"#).legacy(1, 0, 1).retry_after(1),
+            rejected(&["api"]).draft(policy, r#""api";r=0;t=1"#).legacy(1, 0, 1).retry_after(1),
         )
 }
 
-fn a_window_of_no_whole_second() -> Case {
+fn a_window_of_a_fractional_second() -> Case {
     let rule = Rule::new("api", 2, Duration::from_millis(1_001)).algorithm(Algorithm::TokenBucket);
     let policy = r#""api";q=2;w=2"#;
-    Case::new("a window of no whole second is rounded up", modern())
+    Case::new("a window of a fractional second is rounded up", modern())
         .rule(rule)
-        .ask(get(), passed().draft(policy, r#""api";r=1;t=1"#))
-        .ask(get(), passed().draft(policy, r#""api";r=0;t=2"#))
-        .ask(get(), refused(&["api"]).draft(policy, r#""api";r=0;t=1"#).retry_after(1))
+        .ask(get(), allowed().draft(policy, r#""api";r=1;t=1"#))
+        .ask(get(), allowed().draft(policy, r#""api";r=0;t=2"#))
+        .ask(get(), rejected(&["api"]).draft(policy, r#""api";r=0;t=1"#).retry_after(1))
 }
 
 fn a_bucket_that_refills_in_less_than_a_second() -> Case {
@@ -151,7 +151,7 @@ fn a_bucket_that_refills_in_less_than_a_second() -> Case {
     let policy = r#""api";q=9"#;
     Case::new("a bucket that refills in less than a second has no window", modern())
         .rule(rule)
-        .ask(get(), passed().draft(policy, r#""api";r=8;t=1"#))
+        .ask(get(), allowed().draft(policy, r#""api";r=8;t=1"#))
 }
 
 fn answer(rejection: &Rejection<'_>) -> Response<String> {
@@ -160,19 +160,19 @@ fn answer(rejection: &Rejection<'_>) -> Response<String> {
     Response::builder().status(418).header("content-type", "text/plain").body(body).unwrap()
 }
 
-fn a_refusal_of_ones_own() -> Case {
+fn a_custom_rejection() -> Case {
     let answered = Answer::new(418, "text/plain", "api: Some(60s) of 1").not_stored();
-    Case::new("a refusal of one's own gets the fields", every_field().on_rejection(answer))
+    Case::new("a rejection of one's own gets the fields", every_field().on_rejection(answer))
         .rule(api(1))
-        .ask(get(), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
+        .ask(get(), allowed().draft(POLICY, LIMITS).legacy(1, 0, 60))
         .ask(get(), answered.draft(POLICY, LIMITS).legacy(1, 0, 60).retry_after(60))
 }
 
-fn a_refusal_of_ones_own_without_fields() -> Case {
+fn a_custom_rejection_without_fields() -> Case {
     let options = Options::new().headers(Headers::none()).on_rejection(answer);
-    Case::new("a refusal of one's own is left as it is where no field is written", options)
+    Case::new("a custom rejection is not changed if no fields are written", options)
         .rule(api(1))
-        .ask(get(), passed())
+        .ask(get(), allowed())
         .ask(get(), Answer::new(418, "text/plain", "api: Some(60s) of 1").not_stored())
 }
 
@@ -182,46 +182,49 @@ fn a_rejection_that_caches_may_store() -> Case {
         response.header("cache-control", "private, max-age=5").body("later").unwrap()
     });
     let answered = Answer::new(429, "text/plain", "later").stored_as("private, max-age=5");
-    Case::new("a rejection of one's own says itself whether it may be stored", options)
+    Case::new("a custom rejection can set its own Cache-Control", options)
         .rule(api(1))
-        .ask(get(), passed().draft(POLICY, LIMITS))
+        .ask(get(), allowed().draft(POLICY, LIMITS))
         .ask(get(), answered.draft(POLICY, LIMITS).retry_after(60))
 }
 
 fn a_dry_run() -> Case {
     let all = |answer: Answer| answer.draft(POLICY, LIMITS).legacy(1, 0, 60);
-    Case::new("a dry run lets pass what it would refuse, and says so", every_field().dry_run())
-        .rule(api(1))
-        .ask(get(), all(passed()))
-        .ask(get(), all(passed()).dry_run())
-        .advance(secs(60))
-        .ask(get(), all(passed()))
+    Case::new(
+        "a dry run allows requests that it would reject, and marks them",
+        every_field().dry_run(),
+    )
+    .rule(api(1))
+    .ask(get(), all(allowed()))
+    .ask(get(), all(allowed()).dry_run())
+    .advance(secs(60))
+    .ask(get(), all(allowed()))
 }
 
 fn a_dry_run_without_fields() -> Case {
     let options = Options::new().headers(Headers::none()).dry_run();
-    Case::new("a dry run marks a denial even where no other field is written", options)
+    Case::new("a dry run marks a denial even if no other field is written", options)
         .rule(api(1))
-        .ask(get(), passed())
-        .ask(get(), passed().dry_run())
+        .ask(get(), allowed())
+        .ask(get(), allowed().dry_run())
 }
 
-fn a_dry_run_of_what_has_no_key() -> Case {
+fn a_dry_run_without_a_key() -> Case {
     let options = every_field().key(Header::new("x-api-key")).dry_run();
-    Case::new("a dry run refuses no request for want of a key, or of a peer", options)
+    Case::new("a dry run allows requests without a key or a peer", options)
         .rule(api(1))
-        .ask(get(), passed().dry_run())
-        .ask(get_from_nowhere(), passed().dry_run())
-        .ask(with(get(), "x-api-key", "k"), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
+        .ask(get(), allowed().dry_run())
+        .ask(get_from_nowhere(), allowed().dry_run())
+        .ask(with(get(), "x-api-key", "k"), allowed().draft(POLICY, LIMITS).legacy(1, 0, 60))
 }
 
-fn a_dry_run_of_what_has_no_cost() -> Case {
+fn a_dry_run_without_a_cost() -> Case {
     let options =
         every_field().cost(ContentLength::in_kib().missing(OnMissingLength::Reject)).dry_run();
-    Case::new("a dry run refuses no request for want of a length", options)
+    Case::new("a dry run allows requests without a length", options)
         .rule(api(1))
-        .ask(with(ask_by(Method::POST), "transfer-encoding", "chunked"), passed().dry_run())
-        .ask(get(), passed().draft(POLICY, LIMITS).legacy(1, 0, 60))
+        .ask(with(ask_by(Method::POST), "transfer-encoding", "chunked"), allowed().dry_run())
+        .ask(get(), allowed().draft(POLICY, LIMITS).legacy(1, 0, 60))
 }
 
 fn with_partition() -> Options {
@@ -230,17 +233,17 @@ fn with_partition() -> Options {
 }
 
 fn a_partition_key() -> Case {
-    let told = |answer: Answer, pk: &str| {
+    let with_pk = |answer: Answer, pk: &str| {
         answer.draft(&format!("{POLICY};pk=:{pk}:"), &format!("{LIMITS};pk=:{pk}:"))
     };
-    // The first half of HMAC-SHA-256 of the key, worked out elsewhere.
+    // The first half of HMAC-SHA-256 of the key, computed by another program.
     let (one, net) = ("g0ZI9nJMMGoHts6QK8LBDg==", "00PHBPFZ3+7be4FRTkQwgw==");
-    Case::new("a partition key tells limits apart, and whose they are to nobody", with_partition())
+    Case::new("a partition key identifies a limit and does not reveal the client", with_partition())
         .rule(api(1))
-        .ask(get(), told(passed(), one))
-        .ask(get(), told(refused(&["api"]), one).retry_after(60))
-        .ask(get_from("2001:db8:1:2::1"), told(passed(), net))
-        .ask(get_from("2001:db8:1:2::2"), told(refused(&["api"]), net).retry_after(60))
+        .ask(get(), with_pk(allowed(), one))
+        .ask(get(), with_pk(rejected(&["api"]), one).retry_after(60))
+        .ask(get_from("2001:db8:1:2::1"), with_pk(allowed(), net))
+        .ask(get_from("2001:db8:1:2::2"), with_pk(rejected(&["api"]), net).retry_after(60))
 }
 
 fn a_partition_key_of_several_rules() -> Case {
@@ -250,5 +253,5 @@ fn a_partition_key_of_several_rules() -> Case {
     Case::new("every rule has the partition key of the request", with_partition())
         .rule(fixed(r#"a "b""#, 2, secs(60)))
         .rule(fixed("c", 9, Duration::from_millis(500)))
-        .ask(get(), passed().draft(&policy, &limits))
+        .ask(get(), allowed().draft(&policy, &limits))
 }

@@ -1,4 +1,4 @@
-//! Whose request it is.
+//! The key of a request.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use throttle_http::{
 };
 
 use crate::http::{
-    answer::{Answer, passed, problem, refused},
+    answer::{Answer, allowed, problem, rejected},
     case::{Case, get, get_from, get_path, with},
     cases::setup::{api, modern},
 };
@@ -18,9 +18,9 @@ use crate::http::{
 pub(super) fn cases() -> Vec<Case> {
     vec![
         keys_of_a_header(),
-        keys_that_are_no_text(),
+        keys_that_are_not_utf_8(),
         keys_of_64_kib(),
-        a_key_that_reads_like_an_address(),
+        a_key_that_looks_like_an_address(),
         a_spoofed_field(),
         trusted_proxies(),
         a_chain_of_proxies(),
@@ -34,17 +34,17 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Says that a request is the first of its client, who may make one in a minute.
+/// Expects the first request of a client, which may send one per minute.
 pub(super) fn first() -> Answer {
-    passed().draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#)
+    allowed().draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#)
 }
 
-/// Says that its client made one already.
+/// Expects a further request of that client.
 pub(super) fn again() -> Answer {
-    refused(&["api"]).draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#).retry_after(60)
+    rejected(&["api"]).draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#).retry_after(60)
 }
 
-/// Begins a case in which every client may make one request in a minute.
+/// Creates a case in which every client may send one request per minute.
 pub(super) fn case(title: &'static str, options: Options) -> Case {
     Case::new(title, options).rule(api(1))
 }
@@ -58,7 +58,7 @@ fn by_key() -> Options {
 }
 
 fn keys_of_a_header() -> Case {
-    case("the first value of a field is the key, wherever it comes from", by_key())
+    case("the first value of a field is the key, whatever the address", by_key())
         .ask(key("alice"), first())
         .ask(with(get_from("198.51.100.7"), "x-api-key", "alice"), again())
         .ask(with(key("alice"), "x-api-key", "mallory"), again())
@@ -68,8 +68,8 @@ fn keys_of_a_header() -> Case {
         .ask(key(""), again())
 }
 
-fn keys_that_are_no_text() -> Case {
-    case("values that are no UTF-8 are keys like others", by_key())
+fn keys_that_are_not_utf_8() -> Case {
+    case("values that are not UTF-8 are keys", by_key())
         .ask(key([0xff, 0xfe]), first())
         .ask(key([0xff, 0xfe]), again())
         .ask(key([0xff, 0xfd]), first())
@@ -80,15 +80,15 @@ fn keys_that_are_no_text() -> Case {
 
 fn keys_of_64_kib() -> Case {
     let long = "k".repeat(64 * 1024 - 1);
-    case("keys of 64 KiB that differ in their last byte are two", by_key())
+    case("keys of 64 KiB that differ in their last byte are different keys", by_key())
         .ask(key(format!("{long}1")), first())
         .ask(key(format!("{long}1")), again())
         .ask(key(format!("{long}2")), first())
         .ask(key(&long), first())
 }
 
-fn a_key_that_reads_like_an_address() -> Case {
-    case("a client that calls itself an address of the allow list is no address", by_key())
+fn a_key_that_looks_like_an_address() -> Case {
+    case("a key does not match an address of the allow list", by_key())
         .change(|limiter| limiter.allow_list().add("10.0.0.0/8").unwrap())
         .ask(key("10.0.0.1"), first())
         .ask(key("10.0.0.1"), again())
@@ -100,14 +100,14 @@ fn a_spoofed_field() -> Case {
         let request = with(request, "forwarded", format!("for={address}"));
         with(request, "x-real-ip", address)
     };
-    case("what a client says of its own address changes nothing", modern())
+    case("the address that a client claims is ignored", modern())
         .ask(forged("203.0.113.1"), first())
         .ask(forged("203.0.113.2"), again())
         .ask(get(), again())
         .ask(get_from("203.0.113.1"), first())
 }
 
-/// Asks through a proxy that wrote this.
+/// Builds a request from a proxy that sets a field.
 pub(super) fn via(proxy: &str, name: &'static str, value: &str) -> Request<Bytes> {
     with(get_from(proxy), name, value)
 }
@@ -115,7 +115,7 @@ pub(super) fn via(proxy: &str, name: &'static str, value: &str) -> Request<Bytes
 fn trusted_proxies() -> Case {
     let key = ClientIp::new().trusted_proxies(["10.0.0.0/8", "2001:db8:ffff::1"]);
     let field = "x-forwarded-for";
-    case("behind trusted proxies the client is whom they name", modern().key(key))
+    case("behind trusted proxies the client is the address that they name", modern().key(key))
         .ask(via("10.0.0.1", field, "192.0.2.1"), first())
         .ask(via("10.0.0.2", field, "192.0.2.1:1234"), again())
         .ask(via("2001:db8:ffff::1", field, "192.0.2.1"), again())
@@ -130,7 +130,7 @@ fn trusted_proxies() -> Case {
 fn a_chain_of_proxies() -> Case {
     let key = ClientIp::new().trusted_proxies(["10.0.0.0/8"]);
     let field = "x-forwarded-for";
-    case("the field is read from the right, past the proxies that are trusted", modern().key(key))
+    case("the field is read from the right, and trusted proxies are skipped", modern().key(key))
         .ask(via("10.0.0.1", field, "203.0.113.66, 192.0.2.1, 10.0.0.2"), first())
         .ask(via("10.0.0.1", field, "203.0.113.67, 192.0.2.1"), again())
         .ask(with(via("10.0.0.1", field, "203.0.113.68"), field, "192.0.2.1,10.0.0.3"), again())
@@ -140,7 +140,7 @@ fn a_chain_of_proxies() -> Case {
 fn the_standard_field() -> Case {
     let key = ClientIp::new().trusted_proxies(["10.0.0.1"]).header(ForwardedHeader::Forwarded);
     let field = "forwarded";
-    case("the field of RFC 7239 is read where it is chosen, and only that", modern().key(key))
+    case("only the field of RFC 7239 is read if it is selected", modern().key(key))
         .ask(via("10.0.0.1", field, "for=192.0.2.1;proto=https"), first())
         .ask(via("10.0.0.1", field, r#"for=1.2.3.4, For="192.0.2.1:80""#), again())
         .ask(via("10.0.0.1", field, r#"for="[2001:db8::1]:4711""#), first())
@@ -149,7 +149,7 @@ fn the_standard_field() -> Case {
 }
 
 fn networks_of_ipv6() -> Case {
-    case("an IPv6 client is its /64, an IPv4 one itself however it is written", modern())
+    case("the key is the /64 of an IPv6 address, or the IPv4 address in any form", modern())
         .ask(get_from("2001:db8:1:2::1"), first())
         .ask(get_from("2001:db8:1:2:ffff:ffff:ffff:ffff"), again())
         .ask(get_from("2001:db8:1:3::1"), first())
@@ -159,7 +159,7 @@ fn networks_of_ipv6() -> Case {
 }
 
 fn another_prefix() -> Case {
-    case("the prefix of IPv6 clients can be chosen", modern().key(ClientIp::new().ipv6_prefix(48)))
+    case("the IPv6 prefix can be changed", modern().key(ClientIp::new().ipv6_prefix(48)))
         .ask(get_from("2001:db8:1:2::1"), first())
         .ask(get_from("2001:db8:1:3::1"), again())
         .ask(get_from("2001:db8:2:3::1"), first())
@@ -170,7 +170,7 @@ fn a_tuple() -> Case {
         modern().key((Header::new("x-tenant"), Header::new("x-api-key"), ClientIp::new()));
     let of = |tenant, key, peer| with(with(get_from(peer), "x-tenant", tenant), "x-api-key", key);
     let lacking = problem(400, "Bad Request", r#"the request lacks the header field \"x-tenant\""#);
-    case("the parts of a tuple never run into each other", options)
+    case("the parts of a tuple cannot be confused", options)
         .ask(of("a", "b|c", "192.0.2.1"), first())
         .ask(of("a|b", "c", "192.0.2.1"), first())
         .ask(of("a%7Cb", "c", "192.0.2.1"), first())
@@ -181,7 +181,7 @@ fn a_tuple() -> Case {
 
 fn a_function() -> Case {
     let by_address = |head: &RequestHead<'_>| head.peer().map(network_of_16_bits);
-    case("a function of the request says who is limited", modern().key(by_address))
+    case("the key can be a function of the request", modern().key(by_address))
         .ask(get_from("192.0.2.1"), first())
         .ask(get_from("192.0.99.9"), again())
         .ask(get_from("198.51.100.1"), first())
@@ -214,7 +214,7 @@ fn paths_and_methods() -> Case {
         *request.method_mut() = method;
         request
     };
-    case("method and path are parts of a key, the query is not", options)
+    case("a key can contain the method and the path, without the query", options)
         .ask(path(Method::GET, "/a?x=1"), first())
         .ask(path(Method::GET, "/a?x=2"), again())
         .ask(path(Method::POST, "/a"), first())

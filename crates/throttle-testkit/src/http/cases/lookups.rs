@@ -1,4 +1,4 @@
-//! Keys that are waited for.
+//! Asynchronous keys.
 
 use std::{
     future::poll_fn,
@@ -12,7 +12,7 @@ use throttle_http::{
 };
 
 use crate::http::{
-    answer::{Answer, passed, problem, refused},
+    answer::{Answer, allowed, problem, rejected},
     case::{Case, get, get_from, with},
     cases::setup::{fixed, modern, secs},
 };
@@ -22,28 +22,28 @@ pub(super) fn cases() -> Vec<Case> {
         customers(),
         customers_with_plans(),
         a_lookup_in_a_tuple(),
-        a_lookup_that_finds_nobody(),
-        nobody_by_address(),
+        a_lookup_that_finds_no_key(),
+        a_lookup_that_falls_back_to_the_address(),
         a_lookup_that_fails(),
-        what_is_exempt_is_not_looked_up(),
+        an_exempt_request_is_not_looked_up(),
     ]
 }
 
-/// Answers at the second poll, as what is asked over a network does.
+/// Waits for one poll, to simulate a call over a network.
 async fn later() {
-    let mut asked = false;
-    let answer = |cx: &mut Context<'_>| {
-        if asked {
+    let mut polled = false;
+    let poll = |cx: &mut Context<'_>| {
+        if polled {
             return Poll::Ready(());
         }
-        asked = true;
+        polled = true;
         cx.waker().wake_by_ref();
         Poll::Pending
     };
-    poll_fn(answer).await;
+    poll_fn(poll).await;
 }
 
-/// Stands for a database: two API keys of Alice's, one of Bob's; `broken` cannot be looked up.
+/// Simulates a database with two API keys of Alice and one of Bob; the lookup of `broken` fails.
 fn customer() -> AsyncKey {
     AsyncKey::new(|head: &RequestHead<'_>| {
         let api_key = head.header("x-api-key").unwrap_or_default().to_owned();
@@ -64,11 +64,11 @@ fn case(title: &'static str, options: Options) -> Case {
 }
 
 fn first() -> Answer {
-    passed().draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#)
+    allowed().draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#)
 }
 
 fn again() -> Answer {
-    refused(&["api"]).draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#).retry_after(60)
+    rejected(&["api"]).draft(r#""api";q=1;w=60"#, r#""api";r=0;t=60"#).retry_after(60)
 }
 
 fn of(api_key: &'static str) -> http::Request<bytes::Bytes> {
@@ -76,15 +76,15 @@ fn of(api_key: &'static str) -> http::Request<bytes::Bytes> {
 }
 
 fn customers() -> Case {
-    case("a key that is looked up is a key like others", modern().rule("api").key(customer()))
+    case("a key that is looked up behaves as any other key", modern().rule("api").key(customer()))
         .ask(of("a-1"), first())
         .ask(of("a-2"), again())
         .ask(of("b"), first())
         .ask(of("a-1"), again())
         .change(|limiter| limiter.allow_list().add("alice").unwrap())
-        .ask(of("a-1"), passed())
+        .ask(of("a-1"), allowed())
         .change(|limiter| limiter.deny_list().add("bob").unwrap())
-        .ask(of("b"), crate::http::answer::banned())
+        .ask(of("b"), crate::http::answer::on_deny_list())
 }
 
 fn customers_with_plans() -> Case {
@@ -101,37 +101,37 @@ fn customers_with_plans() -> Case {
         }
     });
     let pro = |left: u64| {
-        passed().draft(
+        allowed().draft(
             r#""api";q=1;w=60, "pro";q=2;w=60"#,
             &format!(r#""api";r=0;t=60, "pro";r={left};t=60"#),
         )
     };
     let detail = "The server is not configured to limit this request.";
-    case(
-        "a lookup says what rules apply, beside those that are named",
-        modern().rule("api").key(key),
-    )
-    .ask(of("pat"), pro(1))
-    .ask(of("fay"), first())
-    .ask(of("fay"), again())
-    .ask(of("gil"), problem(500, "Internal Server Error", detail))
-    .ask(get(), problem(400, "Bad Request", "the request does not identify its client"))
+    case("a lookup can select rules in addition to the named ones", modern().rule("api").key(key))
+        .ask(of("pat"), pro(1))
+        .ask(of("fay"), first())
+        .ask(of("fay"), again())
+        .ask(of("gil"), problem(500, "Internal Server Error", detail))
+        .ask(get(), problem(400, "Bad Request", "the request does not identify its client"))
 }
 
 fn a_lookup_in_a_tuple() -> Case {
-    case("a lookup is a part of a tuple", modern().rule("api").key((ClientIp::new(), customer())))
-        .ask(of("a-1"), first())
-        .ask(of("a-2"), again())
-        .ask(with(get_from("192.0.2.2"), "x-api-key", "a-1"), first())
-        .ask(of("none"), problem(400, "Bad Request", "the request does not identify its client"))
-        .ask(of("b"), first())
+    case(
+        "a lookup can be a part of a tuple",
+        modern().rule("api").key((ClientIp::new(), customer())),
+    )
+    .ask(of("a-1"), first())
+    .ask(of("a-2"), again())
+    .ask(with(get_from("192.0.2.2"), "x-api-key", "a-1"), first())
+    .ask(of("none"), problem(400, "Bad Request", "the request does not identify its client"))
+    .ask(of("b"), first())
 }
 
-fn a_lookup_that_finds_nobody() -> Case {
+fn a_lookup_that_finds_no_key() -> Case {
     let key = customer().missing(OnMissing::Status(http::StatusCode::FORBIDDEN));
     let answer = problem(403, "Forbidden", "the request does not identify its client");
     case(
-        "those that are not found are refused by a status of choice",
+        "clients that are not found are rejected with the configured status",
         modern().rule("api").key(key),
     )
     .ask(of("mallory"), answer.clone())
@@ -139,16 +139,13 @@ fn a_lookup_that_finds_nobody() -> Case {
     .ask(of("b"), first())
 }
 
-fn nobody_by_address() -> Case {
+fn a_lookup_that_falls_back_to_the_address() -> Case {
     let key = customer().missing(OnMissing::ClientIp(ClientIp::new()));
-    case(
-        "those that are not found are limited by address, if they may",
-        modern().rule("api").key(key),
-    )
-    .ask(get(), first())
-    .ask(of("mallory"), again())
-    .ask(get_from("192.0.2.2"), first())
-    .ask(of("a-1"), first())
+    case("clients that are not found can be limited by address", modern().rule("api").key(key))
+        .ask(get(), first())
+        .ask(of("mallory"), again())
+        .ask(get_from("192.0.2.2"), first())
+        .ask(of("a-1"), first())
 }
 
 fn a_lookup_that_fails() -> Case {
@@ -158,18 +155,18 @@ fn a_lookup_that_fails() -> Case {
                     \"status\":503}";
         Answer::new(503, "application/problem+json", body).not_stored().retry_after(1)
     };
-    case("a lookup that fails is as a storage that does", modern().rule("api").key(customer()))
+    case("a failed lookup is handled as a storage error", modern().rule("api").key(customer()))
         .ask(of("broken"), unavailable())
         .ask(of("b"), first())
         .ask(of("broken"), unavailable())
 }
 
-fn what_is_exempt_is_not_looked_up() -> Case {
+fn an_exempt_request_is_not_looked_up() -> Case {
     let key = AsyncKey::new(|_: &RequestHead<'_>| async {
-        unreachable!("nobody may look it up");
-        #[expect(unreachable_code, reason = "it says of what type the answer were")]
+        unreachable!("an exempt request is not looked up");
+        #[expect(unreachable_code, reason = "it gives the block its type")]
         Ok::<Option<String>, io::Error>(None)
     });
     let options = modern().key(key).exempt(|_| true);
-    case("what is exempt is not looked up", options).ask(get(), passed())
+    case("an exempt request is not looked up", options).ask(get(), allowed())
 }

@@ -7,7 +7,7 @@ use throttle_http::{
 };
 
 use crate::http::{
-    answer::{Answer, grpc, passed},
+    answer::{Answer, allowed, grpc},
     case::{Case, ask_by, get, get_from_nowhere, get_path, with},
     cases::setup::{api, modern, secs},
 };
@@ -46,7 +46,7 @@ fn by_rule() -> Case {
     let denied = answer(429, "rule /a b Some(60s)").draft(POLICY, LIMITS).retry_after(60);
     Case::new("on_rejection answers a denial by a rule", custom())
         .rule(api(1))
-        .ask(get_path("/a%20b"), passed().draft(POLICY, LIMITS))
+        .ask(get_path("/a%20b"), allowed().draft(POLICY, LIMITS))
         .ask(get_path("/a%20b"), denied)
 }
 
@@ -108,6 +108,6 @@ fn to_head() -> Case {
     let denied = answer(429, "rule / Some(60s)").draft(POLICY, LIMITS);
     Case::new("on_rejection answers HEAD without a body", custom())
         .rule(api(1))
-        .ask(ask_by(Method::HEAD), passed().draft(POLICY, LIMITS))
+        .ask(ask_by(Method::HEAD), allowed().draft(POLICY, LIMITS))
         .ask(ask_by(Method::HEAD), denied.retry_after(60))
 }

@@ -1,4 +1,4 @@
-//! Rules that are picked for each request.
+//! Rules that are selected for each request.
 
 use throttle_core::Key;
 use throttle_http::{
@@ -7,7 +7,7 @@ use throttle_http::{
 };
 
 use crate::http::{
-    answer::{Answer, passed, problem, refused},
+    answer::{Answer, allowed, problem, rejected},
     case::{Case, get, get_path, with},
     cases::setup::{fixed, modern, secs},
 };
@@ -15,9 +15,9 @@ use crate::http::{
 pub(super) fn cases() -> Vec<Case> {
     vec![
         a_plan_for_each_key(),
-        plans_beside_what_applies_to_all(),
-        several_or_none(),
-        a_plan_that_is_not_there(),
+        plans_with_rules_for_all(),
+        plans_for_some_requests(),
+        an_unknown_plan(),
     ]
 }
 
@@ -25,7 +25,7 @@ fn by_key() -> Options {
     modern().key(Header::new("x-api-key").missing(OnMissing::Anonymous))
 }
 
-/// Says by the first letter of the key what was paid for.
+/// Returns the plan of a key, by its first letter.
 fn plan(key: &Key<'_>, _: &RequestHead<'_>) -> &'static str {
     if key.as_bytes().starts_with(b"p") { "pro" } else { "free" }
 }
@@ -48,56 +48,55 @@ fn pro(answer: Answer, left: u64) -> Answer {
 fn a_plan_for_each_key() -> Case {
     let of = |key| with(get(), "x-api-key", key);
     let options = by_key().declare_rules(["free", "pro"]).select_rules(plan);
-    plans("the rule is picked by the key, and no other is asked", options)
-        .ask(of("fay"), free(passed()))
-        .ask(of("pat"), pro(passed(), 1))
-        .ask(of("fay"), free(refused(&["free"])).retry_after(60))
-        .ask(of("pat"), pro(passed(), 0))
-        .ask(of("pat"), pro(refused(&["pro"]), 0).retry_after(60))
-        .ask(of("fox"), free(passed()))
-        .ask(get(), free(passed()))
+    plans("the rule is selected by the key, and no other rule is checked", options)
+        .ask(of("fay"), free(allowed()))
+        .ask(of("pat"), pro(allowed(), 1))
+        .ask(of("fay"), free(rejected(&["free"])).retry_after(60))
+        .ask(of("pat"), pro(allowed(), 0))
+        .ask(of("pat"), pro(rejected(&["pro"]), 0).retry_after(60))
+        .ask(of("fox"), free(allowed()))
+        .ask(get(), free(allowed()))
 }
 
-fn plans_beside_what_applies_to_all() -> Case {
+fn plans_with_rules_for_all() -> Case {
     let both = |free: u64, all: u64| {
         let policy = r#""all";q=3;w=3600, "free";q=1;w=60"#;
         move |answer: Answer| {
             answer.draft(policy, &format!(r#""all";r={all};t=3600, "free";r={free};t=60"#))
         }
     };
-    // What is picked twice, or picked and named, is asked once.
+    // A rule that is selected twice, or selected and named, is checked once.
     let options = by_key().rule("all").select_rules(|key, head| [plan(key, head), "all", "free"]);
-    plans("what is picked applies beside what is named, all or nothing", options)
-        .ask(get(), both(0, 2)(passed()))
-        .ask(get(), both(0, 2)(refused(&["free"])).retry_after(60))
+    plans("selected and named rules apply together", options)
+        .ask(get(), both(0, 2)(allowed()))
+        .ask(get(), both(0, 2)(rejected(&["free"])).retry_after(60))
         .change(|limiter| {
             limiter.remove_rule("free");
             limiter.add_rule(fixed("free", 9, secs(60))).unwrap();
         })
         .ask(
             get(),
-            passed().draft(
+            allowed().draft(
                 r#""all";q=3;w=3600, "free";q=9;w=60"#,
                 r#""all";r=1;t=3600, "free";r=7;t=60"#,
             ),
         )
 }
 
-fn several_or_none() -> Case {
+fn plans_for_some_requests() -> Case {
     let pick = |_: &Key<'_>, head: &RequestHead<'_>| match head.path() {
         "/free" => Some("free".to_owned()),
         _ => None,
     };
-    plans("a request for which there is no rule passes unlimited", modern().select_rules(pick))
-        .ask(get_path("/free"), free(passed()))
-        .ask(get_path("/"), passed())
-        .ask(get_path("/"), passed())
-        .ask(get_path("/free"), free(refused(&["free"])).retry_after(60))
+    plans("a request without a selected rule is not limited", modern().select_rules(pick))
+        .ask(get_path("/free"), free(allowed()))
+        .ask(get_path("/"), allowed())
+        .ask(get_path("/"), allowed())
+        .ask(get_path("/free"), free(rejected(&["free"])).retry_after(60))
 }
 
-fn a_plan_that_is_not_there() -> Case {
-    let title =
-        "a rule that is picked and not there is the service's mistake, for that request alone";
+fn an_unknown_plan() -> Case {
+    let title = "an unknown selected rule is a server error, only for that request";
     let detail = "The server is not configured to limit this request.";
     let answer = problem(500, "Internal Server Error", detail);
     let pick = |_: &Key<'_>, head: &RequestHead<'_>| match head.header("x-plan") {
@@ -106,8 +105,8 @@ fn a_plan_that_is_not_there() -> Case {
     };
     plans(title, modern().key(ClientIp::new()).select_rules(pick))
         .ask(with(get(), "x-plan", "gold"), answer.clone())
-        .ask(get(), free(passed()))
+        .ask(get(), free(allowed()))
         .ask(with(get(), "x-plan", ""), answer.clone())
         .ask(with(get(), "x-plan", "x".repeat(5000)), answer)
-        .ask(get(), free(refused(&["free"])).retry_after(60))
+        .ask(get(), free(rejected(&["free"])).retry_after(60))
 }

@@ -1,4 +1,4 @@
-//! What is asked for, in the forms in which it can be written.
+//! Request targets in all their forms.
 
 use http::{Method, Request};
 use throttle_http::identity::{ClientIp, RequestHost, RequestMethod, RequestPath};
@@ -16,7 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn paths() -> Case {
-    case("an absolute target is its path, whatever its host", modern().key(RequestPath))
+    case("the path of an absolute target is read, whatever its host", modern().key(RequestPath))
         .ask(get_path("/a"), first())
         .ask(get_path("http://example.org/a"), again())
         .ask(get_path("http://example.com:8080/a?b=c"), again())
@@ -33,7 +33,7 @@ fn paths() -> Case {
 
 fn hosts() -> Case {
     let of = |host: &'static str| with(get_path("/a"), "host", host);
-    case("a host is one, in the target or beside it", modern().key(RequestHost))
+    case("a host in the target and in the field is the same host", modern().key(RequestHost))
         .ask(get_path("http://api.example.com/"), first())
         .ask(get_path("http://API.example.com:80/a"), again())
         .ask(of("api.example.com"), again())
@@ -51,7 +51,7 @@ fn addresses() -> Case {
         *request.uri_mut() = target.parse().unwrap();
         request
     };
-    case("a target says nothing of where it is asked from", modern())
+    case("a target does not change the client", modern())
         .ask(ask("http://198.51.100.1/", "192.0.2.1"), first())
         .ask(ask("http://198.51.100.2/", "192.0.2.1"), again())
         .ask(ask("/?client=198.51.100.3", "192.0.2.1"), again())
@@ -60,7 +60,7 @@ fn addresses() -> Case {
 
 fn methods() -> Case {
     let named = |method, name: &'static str| -> Request<_> { with(ask_by(method), name, "DELETE") };
-    case("a method is that of the request line", modern().key((RequestMethod, ClientIp::new())))
+    case("the method is that of the request line", modern().key((RequestMethod, ClientIp::new())))
         .ask(named(Method::GET, "x-http-method-override"), first())
         .ask(named(Method::GET, "x-http-method"), again())
         .ask(named(Method::GET, "x-method-override"), again())

@@ -1,4 +1,4 @@
-//! Functions of the user's that panic: what comes after is answered as if nothing had been.
+//! User functions that panic: later requests are handled as if no panic had occurred.
 
 mod table;
 
@@ -22,8 +22,7 @@ use crate::{
 };
 
 impl<A: Adapter> Fixture<'_, A> {
-    /// Lets each function among the options panic, the handler, and a storage, in each setup: a rule alone,
-    /// places, turns, costs that are settled.
+    /// Makes each function of the options panic, and the handler and a storage, in each setup.
     pub(super) async fn panics(&self) {
         for setup in Setup::ALL {
             for case in table::all() {
@@ -47,10 +46,10 @@ impl<A: Adapter> Fixture<'_, A> {
             let trap = trap.clone();
             limits.limiter.on_violation(move |_| trap.spring());
         }
-        let places = setup.places(&limits.limiter);
+        let permits = setup.permits(&limits.limiter);
         let app = self.app(&limits, [options]).await;
         let trap = if case.is_handler { app.handler.trap().clone() } else { trap };
-        Trial { case, trap, places, app }.run().await;
+        Trial { case, trap, permits, app }.run().await;
     }
 }
 
@@ -58,32 +57,32 @@ impl<A: Adapter> Fixture<'_, A> {
 struct Trial<'a, A: Adapter> {
     case: Case,
     trap: Trap,
-    places: Option<ConcurrencyLimit>,
+    permits: Option<ConcurrencyLimit>,
     app: App<'a, A>,
 }
 
 impl<A: Adapter> Trial<'_, A> {
-    /// Does to one client what it does to another, but for the panics.
+    /// Sends the same requests from two clients, one of which panics, and compares the responses.
     async fn run(self) {
-        // Twice: a function that has panicked is called again.
+        // The second round checks that a function is called again after a panic.
         for _ in 0..2 {
             self.begin().await;
             if self.case.is_callback {
-                self.is_harmless().await;
+                self.panics_in_callback().await;
             } else {
                 self.panics().await;
             }
-            self.holds_nothing("one").await;
-            self.both_are_answered_alike("afterwards").await;
+            self.holds_no_permit("one").await;
+            self.both_get_the_same_response("afterwards").await;
         }
         self.begin().await;
-        self.one_of_three_at_once().await;
-        self.both_are_answered_alike("after three at once").await;
+        self.panics_in_one_of_three_concurrent_requests().await;
+        self.both_get_the_same_response("after three concurrent requests").await;
         let other = self.answer("other").await;
         assert_eq!(other.status, self.case.status, "another client");
     }
 
-    /// Lets what was charged be over, and brings all clients to where the function is called.
+    /// Starts a new window, and uses up the limit of all clients if the function is called for rejections.
     async fn begin(&self) {
         self.app.clock.advance(table::MINUTE);
         if self.case.when == When::Denied {
@@ -99,7 +98,7 @@ impl<A: Adapter> Trial<'_, A> {
                 return;
             }
         }
-        panic!("a client beyond its limit is admitted");
+        panic!("{client} was not rejected after {} requests", table::LIMIT + 1);
     }
 
     async fn panics(&self) {
@@ -108,73 +107,81 @@ impl<A: Adapter> Trial<'_, A> {
         let before = self.trap.sprung();
         self.trap.set();
         let panicked = self.ask("one").await;
-        self.says("whether the request panicked", &panicked.is_none(), &true);
-        self.says("how often it panicked", &(self.trap.sprung() - before), &1);
+        self.expect("the request panicked", &panicked.is_none(), &true);
+        self.expect("number of panics", &(self.trap.sprung() - before), &1);
         if !self.case.is_charged {
             let again = self.answer("one").await;
-            self.says("what was not charged", &again, &calm);
+            self.expect("the panicked request must not be charged", &again, &calm);
         }
     }
 
-    async fn is_harmless(&self) {
+    async fn panics_in_callback(&self) {
         let calm = self.answer("calm").await;
         assert_eq!(calm.status, self.case.status);
         let before = self.trap.sprung();
         self.trap.set();
         let one = self.answer("one").await;
-        self.says("how often it panicked", &(self.trap.sprung() - before), &1);
-        self.says("the request of the panic", &one, &calm);
+        self.expect("number of panics", &(self.trap.sprung() - before), &1);
+        self.expect("a panic in a callback must not change the response", &one, &calm);
     }
 
-    async fn both_are_answered_alike(&self, when: &str) {
+    async fn both_get_the_same_response(&self, when: &str) {
         let (calm, one) = (self.answer("calm").await, self.answer("one").await);
-        self.says(when, &one, &calm);
+        self.expect(when, &one, &calm);
     }
 
-    /// Whichever it is, the others are answered.
-    async fn one_of_three_at_once(&self) {
+    /// Sends three concurrent requests, one of which panics; the others must get their responses.
+    async fn panics_in_one_of_three_concurrent_requests(&self) {
         self.trap.set();
         let answers = tokio::join!(self.ask("a"), self.ask("b"), self.ask("c"));
         let statuses = [answers.0, answers.1, answers.2].map(|one| one.map(|one| one.status));
         let panicked = statuses.iter().filter(|one| one.is_none()).count();
-        self.says("how many panicked", &panicked, &usize::from(!self.case.is_callback));
+        self.expect(
+            "number of requests that panicked",
+            &panicked,
+            &usize::from(!self.case.is_callback),
+        );
         let others = statuses.iter().flatten().all(|status| *status == self.case.status);
-        assert!(others, "of three at once {statuses:?}");
+        assert!(
+            others,
+            "of three concurrent requests, the others must get {}: {statuses:?}",
+            self.case.status
+        );
         for client in ["a", "b", "c"] {
-            self.holds_nothing(client).await;
+            self.holds_no_permit(client).await;
         }
     }
 
-    /// Storages that answer later have places back after a moment.
-    async fn holds_nothing(&self, client: &str) {
-        let Some(places) = &self.places else { return };
-        let mut in_use = places.in_use(client).await.unwrap_or(u64::MAX);
+    /// Waits until a client holds no permit, because a storage may release permits in the background.
+    async fn holds_no_permit(&self, client: &str) {
+        let Some(permits) = &self.permits else { return };
+        let mut in_use = permits.in_use(client).await.unwrap_or(u64::MAX);
         for _ in 0..1000 {
             if in_use == 0 {
                 return;
             }
             yield_now().await;
-            in_use = places.in_use(client).await.unwrap_or(u64::MAX);
+            in_use = permits.in_use(client).await.unwrap_or(u64::MAX);
         }
-        panic!("{client} holds {in_use} places");
+        panic!("{client} still holds {in_use} permits");
     }
 
     async fn answer(&self, client: &str) -> Answer {
         match self.ask(client).await {
             Some(answer) => answer,
-            None => panic!("a request of {client} panicked unasked"),
+            None => panic!("a request of {client} panicked unexpectedly"),
         }
     }
 
     async fn ask(&self, client: &str) -> Option<Answer> {
         let mut request = Request::new(Bytes::new());
-        let client = HeaderValue::from_str(client).expect("these names can be sent");
+        let client = HeaderValue::from_str(client).expect("names of clients are header values");
         request.headers_mut().insert(table::CLIENT, client);
         let response = unwinding(self.app.call(request)).await.ok()?;
         Some(Answer::of(&response))
     }
 
-    fn says<T: PartialEq + Debug>(&self, what: &str, is: &T, should_be: &T) {
-        assert_eq!(is, should_be, "{what}");
+    fn expect<T: PartialEq + Debug>(&self, what: &str, actual: &T, expected: &T) {
+        assert_eq!(actual, expected, "{what}");
     }
 }

@@ -1,4 +1,4 @@
-//! The functions that can panic, and what stands beside them.
+//! The functions that can panic, and the setups in which they are tested.
 
 use std::time::Duration;
 
@@ -12,75 +12,76 @@ use throttle_http::{
 
 use crate::trap::Trap;
 
-/// The field by which the clients of these cases are told apart.
+/// The field that is the key of the clients.
 pub(super) const CLIENT: &str = "x-client";
-/// How many requests are under way at most, where that is limited.
-const PLACES: u64 = 8;
+/// The limit of requests in flight.
+const PERMITS: u64 = 8;
 /// The window of the rule.
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
-/// How many requests of a client are admitted.
+/// The limit of the rule.
 pub(super) const LIMIT: u64 = 10;
-/// The status of answers that are the service's own.
+/// The status of custom responses.
 const OWN: u16 = 418;
 
-/// Says when the function is called.
+/// The condition under which the function is called.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(super) enum When {
     Always,
     Denied,
     StorageFails,
-    /// It is the storage, a user's own, that the trap is set into.
+    /// The function is a custom storage.
     InStorage,
 }
 
-/// One function of the user's.
+/// A user function.
 #[derive(Clone)]
 pub(super) struct Case {
     pub title: &'static str,
-    /// Sets the trap into the function.
+    /// Adds the function with the trap to the options.
     pub options: fn(Options, Trap) -> Options,
     pub when: When,
-    /// The status where nothing panics.
+    /// The status if nothing panics.
     pub status: u16,
-    /// Whether a request is charged that panics.
+    /// Whether a request that panics is charged.
     pub is_charged: bool,
-    /// Whether the rule is named, and not picked.
+    /// Whether the rule is named, not selected.
     pub names_rules: bool,
     pub is_handler: bool,
     pub is_callback: bool,
 }
 
-/// What a throttle does beside.
+/// The other features of the layer.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) enum Setup {
     Rule,
-    Places,
-    Turns,
+    Permits,
+    Queue,
     Costs,
     All,
 }
 
 impl Setup {
     pub(super) const ALL: [Self; 5] =
-        [Self::Rule, Self::Places, Self::Turns, Self::Costs, Self::All];
+        [Self::Rule, Self::Permits, Self::Queue, Self::Costs, Self::All];
 
-    /// Adds the rule to the limiter. The clock stands in between, so that a turn that is lost stays so.
+    /// Adds the rule to the limiter, and returns the options. The clock does not advance during a case, so that
+    /// a lost slot of the queue stays lost.
     pub(super) fn options(self, limiter: &Limiter, names_rules: bool) -> Options {
         let rule = Rule::new("api", LIMIT, MINUTE);
-        let rule = match self.has_turns() {
+        let rule = match self.has_queue() {
             true => rule.algorithm(Algorithm::LeakyBucket).burst(LIMIT),
             false => rule.algorithm(Algorithm::FixedWindow),
         };
-        limiter.add_rule(rule).expect("the rule can be kept");
+        limiter.add_rule(rule).expect("the rule is valid");
         let mut options = Options::new().key(Header::new(CLIENT));
         if names_rules {
             options = options.rule("api");
         }
-        if let Some(places) = self.places(limiter) {
-            options = options.concurrency(places);
+        if let Some(permits) = self.permits(limiter) {
+            options = options.concurrency(permits);
         }
-        if self.has_turns() {
-            // Nobody waits for more than no time: whose turn is ahead is denied.
+        if self.has_queue() {
+            // No request may wait, so that a queued request is rejected.
             options = options.shape_at_most(Duration::ZERO);
         }
         if matches!(self, Self::Costs | Self::All) {
@@ -89,13 +90,13 @@ impl Setup {
         options
     }
 
-    pub(super) fn places(self, limiter: &Limiter) -> Option<ConcurrencyLimit> {
-        let limited = matches!(self, Self::Places | Self::All);
-        limited.then(|| limiter.concurrency("places", PLACES).expect("the limit can be kept"))
+    pub(super) fn permits(self, limiter: &Limiter) -> Option<ConcurrencyLimit> {
+        let limited = matches!(self, Self::Permits | Self::All);
+        limited.then(|| limiter.concurrency("permits", PERMITS).expect("the limit is valid"))
     }
 
-    fn has_turns(self) -> bool {
-        matches!(self, Self::Turns | Self::All)
+    fn has_queue(self) -> bool {
+        matches!(self, Self::Queue | Self::All)
     }
 }
 
@@ -121,15 +122,15 @@ pub(super) fn all() -> Vec<Case> {
     let [select_rules, mut handler, mut callback] = [
         Case::new("select_rules", select_rules),
         Case::new("the handler", |options, _| options),
-        Case::new("a callback of violations", |options, _| options),
+        Case::new("on_violation", |options, _| options),
     ];
-    let in_storage = Case::new("a storage of one's own", |options, _| options);
+    let in_storage = Case::new("a custom storage", |options, _| options);
     handler.is_handler = true;
     callback.is_callback = true;
     vec![
-        Case::new("a function of keys", key),
-        Case::new("a function that looks keys up", look_up),
-        Case::new("the future of a key", future_of_key),
+        Case::new("a key function", key),
+        Case::new("an async key function", look_up),
+        Case::new("the future of an async key", future_of_key),
         Case::new("cost", cost),
         Case::new("exempt", exempt),
         Case::new("peer", peer),
@@ -188,7 +189,7 @@ fn exempt(options: Options, trap: Trap) -> Options {
     })
 }
 
-/// Is asked since none of the requests comes over a connection.
+/// Adds a peer function, which is called because the requests have no peer address.
 fn peer(options: Options, trap: Trap) -> Options {
     options.peer(move |_| {
         trap.spring();
@@ -220,12 +221,12 @@ fn charge_if(options: Options, trap: Trap) -> Options {
 fn charge_actual_by(options: Options, trap: Trap) -> Options {
     options.charge_actual_by(move |_| {
         trap.spring();
-        None // the estimate stands, as it does after a panic
+        None // keeps the estimate, as a panic does
     })
 }
 
 fn own() -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(b"the service's own"));
-    *response.status_mut() = OWN.try_into().expect("it is a status");
+    let mut response = Response::new(Bytes::from_static(b"custom"));
+    *response.status_mut() = OWN.try_into().expect("418 is a status");
     response
 }

@@ -1,4 +1,4 @@
-//! Connections that are broken off, by the thousand.
+//! Thousands of closed connections.
 
 use std::{
     net::SocketAddr,
@@ -23,18 +23,20 @@ use crate::http::{
 const CLIENT: &str = "127.0.0.1";
 const AT_ONCE: usize = 200;
 const ROUNDS: usize = 10_000 / AT_ONCE;
-/// For 8,000 connections: far less than a hundred bytes for each.
-const MOST_BYTES: i64 = 500_000;
+/// The allowed growth after 8,000 connections: far less than a hundred bytes for each.
+const MAX_BYTES: i64 = 500_000;
 
-/// Breaks off ten thousand connections to a server of the adapter, by HTTP/1.1, before the response or in its
-/// body: no permit and no memory is left of them, and each request is reconciled.
+/// Checks that closed connections leak no permit and no memory, and that their requests are reconciled.
 ///
-/// `live_bytes` returns how many bytes the program has allocated and not freed, by an allocator that counts
-/// them. Such a test is a program of its own.
+/// The function opens ten thousand HTTP/1.1 connections to a server of the adapter, and closes them before the
+/// response or during its body.
+///
+/// `live_bytes` must return the number of bytes that the program has allocated and not freed, as a counting
+/// allocator reports it. Use a separate test program.
 ///
 /// # Panics
 ///
-/// When something is left, and when the adapter does not serve HTTP/1.1.
+/// Panics if permits or memory leak, or if the adapter does not serve HTTP/1.1.
 pub async fn break_connections<A: Adapter>(adapter: A, live_bytes: impl Fn() -> i64) {
     let limiter = Limiter::new(MemoryStorage::new());
     limiter.add_rule(Rule::per_day("tokens", 1_000_000)).unwrap();
@@ -43,22 +45,30 @@ pub async fn break_connections<A: Adapter>(adapter: A, live_bytes: impl Fn() -> 
     let layer = Layer::new(&limiter, options.concurrency(uploads.clone()));
     let handler = Handler::default();
     let server = adapter.serve(Version::HTTP_11, &[layer], handler.clone()).await;
-    let server = server.expect("the adapter serves HTTP/1.1");
+    let server =
+        server.expect("this test needs an adapter that serves HTTP/1.1: implement Adapter::serve");
 
     for _ in 0..ROUNDS / 5 {
-        round(server.address, &handler, &uploads).await; // what is allocated once is allocated
+        round(server.address, &handler, &uploads).await; // allocates what is allocated only once
     }
     let before = live_bytes();
     for _ in 0..ROUNDS - ROUNDS / 5 {
         round(server.address, &handler, &uploads).await;
     }
     let grown = live_bytes() - before;
-    assert!(grown < MOST_BYTES, "{grown} bytes are left of 8000 connections");
+    assert!(
+        grown < MAX_BYTES,
+        "8000 connections leaked {grown} bytes, expected less than {MAX_BYTES}"
+    );
     let charged = 1_000_000 - limiter.peek(CLIENT, "tokens").await.unwrap().remaining();
-    assert_eq!(charged, 2 * 10_000, "each is reconciled");
+    assert_eq!(
+        charged,
+        2 * 10_000,
+        "each of 10000 requests must be reconciled to its actual cost of 2"
+    );
 }
 
-/// Opens connections, sends a request on each, and breaks all off.
+/// Opens connections, sends a request on each, and closes all of them.
 async fn round(address: SocketAddr, handler: &Handler, uploads: &ConcurrencyLimit) {
     let mut connections = Vec::new();
     for _ in 0..AT_ONCE / 2 {
@@ -71,11 +81,11 @@ async fn round(address: SocketAddr, handler: &Handler, uploads: &ConcurrencyLimi
         assert_eq!(&head, b"HTTP/1.1 200");
         connections.push(stream);
     }
-    until("all are at work", async || handler.at_work() == AT_ONCE / 2).await;
+    until("half of the handlers run", async || handler.at_work() == AT_ONCE / 2).await;
     assert_eq!(uploads.in_use(CLIENT).await.unwrap(), AT_ONCE as u64);
     drop(connections);
     until("all permits are released", async || uploads.in_use(CLIENT).await.unwrap() == 0).await;
-    until("no handler is at work", async || handler.at_work() == 0).await;
+    until("no handler runs", async || handler.at_work() == 0).await;
     handler.end();
 }
 
@@ -89,7 +99,7 @@ async fn ask(address: SocketAddr, what: &str) -> TcpStream {
 async fn until(what: &str, reached: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !reached().await {
-        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
+        assert!(began.elapsed() < Duration::from_secs(20), "not reached after 20 seconds: {what}");
         sleep(Duration::from_millis(2)).await;
     }
 }

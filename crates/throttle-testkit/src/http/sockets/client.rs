@@ -1,4 +1,4 @@
-//! A client that opens a connection for each request.
+//! A client that opens a new connection for each request.
 
 use std::{
     convert::Infallible,
@@ -19,13 +19,13 @@ use tokio::net::TcpStream;
 
 use crate::http::body::Reader;
 
-/// Returns whether the client sends the request as it is, and does not reject or change it.
+/// Returns whether the client sends the request unchanged.
 pub(super) fn can_send(version: Version, request: &Request<Bytes>) -> bool {
     let is_changed = version == Version::HTTP_2 && request.headers().contains_key(CONNECTION);
     !is_changed && !matches!(length_of(request), Some(None))
 }
 
-/// Sends a request over a connection of its own, and reads the response to its end.
+/// Sends a request over a new connection, and reads the response to its end.
 pub(super) async fn send(
     version: Version,
     address: SocketAddr,
@@ -36,11 +36,11 @@ pub(super) async fn send(
     let may_have_body = [Method::POST, Method::PUT, Method::PATCH].contains(&head.method);
     let body = match length {
         Some(length) if length != body.len() => Sent::Never,
-        None if may_have_body && body.is_empty() => Sent::Unsaid,
+        None if may_have_body && body.is_empty() => Sent::Undeclared,
         _ => Sent::Whole(Some(body).filter(|body| !body.is_empty())),
     };
     let stream = TcpStream::connect(address).await.expect("the server listens");
-    stream.set_nodelay(true).expect("a connection has options");
+    stream.set_nodelay(true).expect("TCP_NODELAY can be set");
     let stream = TokioIo::new(stream);
     let response = if version == Version::HTTP_2 {
         head.uri = absolute(head.uri, head.headers.remove(HOST));
@@ -57,27 +57,27 @@ pub(super) async fn send(
     Ok(Reader::whole(response.map(Reader::new)).await)
 }
 
-/// Returns what a request says of its length, and none within where that is no number.
+/// Returns the declared length of a request; the inner `None` is a length that is not a number.
 fn length_of(request: &Request<Bytes>) -> Option<Option<usize>> {
     let length = request.headers().get(CONTENT_LENGTH)?;
     Some(length.to_str().ok().and_then(|length| length.parse().ok()))
 }
 
-/// In HTTP/2 the host stands in the target.
+/// Moves the host into the target, as HTTP/2 requires.
 fn absolute(uri: Uri, host: Option<HeaderValue>) -> Uri {
     if uri.authority().is_some() {
         return uri;
     }
     let host = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("http://{host}{uri}").parse().expect("a path behind a host is a target")
+    format!("http://{host}{uri}").parse().expect("a host and a path are a valid URI")
 }
 
 /// The body of a request.
 enum Sent {
     Whole(Option<Bytes>),
-    /// It is empty, which the head does not say.
-    Unsaid,
-    /// It never comes.
+    /// An empty body without a declared length.
+    Undeclared,
+    /// A body that is never sent.
     Never,
 }
 
@@ -91,7 +91,7 @@ impl Body for Sent {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Self::Unsaid => Poll::Ready(None),
+            Self::Undeclared => Poll::Ready(None),
             Self::Never => Poll::Pending,
         }
     }

@@ -1,4 +1,4 @@
-//! The suite over real sockets, where the adapter serves them.
+//! The suite over real sockets.
 
 mod broken;
 mod client;

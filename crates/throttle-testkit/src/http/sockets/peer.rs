@@ -1,13 +1,13 @@
-//! Where requests over a socket say that they come from.
+//! The simulated peer address of requests over a socket.
 
 use std::net::SocketAddr;
 
-/// The field of a request that says where it comes from: all connections come from this machine.
+/// The request field with the simulated peer address, because all connections come from this machine.
 pub const PEER: &str = "x-testkit-peer";
-/// The value for a request that comes from an unknown address.
+/// The value for a request with an unknown peer address.
 pub(super) const UNKNOWN: &str = "unknown";
 
-/// Returns where a request comes from, by its field [`PEER`] and the address of the connection.
+/// Returns the peer address of a request, given its field [`PEER`] and the address of the connection.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes.
+//! HTTP/1.1 requests that are written as bytes.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,14 +13,14 @@ use tokio::{
 
 use crate::http::{
     adapter::Adapter,
-    answer::refused,
+    answer::rejected,
     fixture::{App, Fixture},
     handler::BODY,
     run::scenarios,
     sockets::wired::Wired,
 };
 
-const PASSED: &str = "HTTP/1.1 200 OK
+const ALLOWED: &str = "HTTP/1.1 200 OK
 content-length: 5
 content-type: text/plain; charset=utf-8
 ratelimit-policy: \"api\";q=1;w=60
@@ -37,15 +37,15 @@ impl<A: Adapter> Fixture<'_, Wired<'_, A>> {
     pub(in crate::http) async fn raw(&self) {
         scenarios!(
             self, "raw";
-            a_pass_and_a_rejection_stand_on_the_wire,
-            a_rejection_keeps_the_connection_and_another_connection_changes_nothing,
+            an_allowed_and_a_rejected_response_on_the_wire,
+            a_rejection_keeps_the_connection_open_and_a_new_connection_is_rejected_too,
             a_rejection_of_head_has_the_length_of_its_body_but_no_body,
             requests_in_one_packet_are_limited_one_by_one,
-            a_body_that_is_not_read_does_not_confuse_what_comes_after,
-            a_rejected_request_is_not_read_to_its_end,
-            a_whole_url_as_the_target_is_limited_alike,
-            keys_are_the_bytes_of_the_wire_however_long,
-            many_connections_at_once_share_the_limit_exactly,
+            an_unread_body_is_not_parsed_as_a_request,
+            a_rejection_is_sent_before_the_body_arrives,
+            an_absolute_target_is_limited_as_its_path,
+            keys_are_the_exact_bytes_on_the_wire,
+            concurrent_connections_share_the_limit_exactly,
         );
     }
 
@@ -54,17 +54,17 @@ impl<A: Adapter> Fixture<'_, Wired<'_, A>> {
         self.serve([rule], [options]).await
     }
 
-    async fn a_pass_and_a_rejection_stand_on_the_wire(&self) {
+    async fn an_allowed_and_a_rejected_response_on_the_wire(&self) {
         let app = self.limited(1, Options::new()).await;
         let mut wire = Wire::to(&app).await;
-        assert_eq!(wire.ask("GET / HTTP/1.1").await, (PASSED.to_owned(), BODY.to_owned()));
+        assert_eq!(wire.ask("GET / HTTP/1.1").await, (ALLOWED.to_owned(), BODY.to_owned()));
         assert_eq!(wire.ask("GET / HTTP/1.1").await, (REJECTED.to_owned(), rejection()));
     }
 
-    async fn a_rejection_keeps_the_connection_and_another_connection_changes_nothing(&self) {
+    async fn a_rejection_keeps_the_connection_open_and_a_new_connection_is_rejected_too(&self) {
         let app = self.limited(1, Options::new()).await;
         let mut wire = Wire::to(&app).await;
-        assert_eq!(wire.ask("GET / HTTP/1.1").await.0, PASSED);
+        assert_eq!(wire.ask("GET / HTTP/1.1").await.0, ALLOWED);
         for _ in 0..3 {
             assert_eq!(wire.ask("GET / HTTP/1.1").await.1, rejection());
         }
@@ -90,7 +90,7 @@ impl<A: Adapter> Fixture<'_, Wired<'_, A>> {
         }
     }
 
-    async fn a_body_that_is_not_read_does_not_confuse_what_comes_after(&self) {
+    async fn an_unread_body_is_not_parsed_as_a_request(&self) {
         let app = self.limited(1, Options::new()).await;
         let mut wire = Wire::to(&app).await;
         wire.ask("GET / HTTP/1.1").await;
@@ -100,10 +100,10 @@ impl<A: Adapter> Fixture<'_, Wired<'_, A>> {
         let mut rest = String::new();
         // The server may close the connection, or wait for the next request.
         let _ = timeout(Duration::from_millis(200), wire.0.read_to_string(&mut rest)).await;
-        assert_eq!(rest, "", "one request, one response");
+        assert_eq!(rest, "", "one request must get one response");
     }
 
-    async fn a_rejected_request_is_not_read_to_its_end(&self) {
+    async fn a_rejection_is_sent_before_the_body_arrives(&self) {
         let app = self.limited(1, Options::new()).await;
         Wire::to(&app).await.ask("GET / HTTP/1.1").await;
         let mut wire = Wire::to(&app).await;
@@ -111,14 +111,14 @@ impl<A: Adapter> Fixture<'_, Wired<'_, A>> {
         assert_eq!(wire.read(true).await.1, rejection());
     }
 
-    async fn a_whole_url_as_the_target_is_limited_alike(&self) {
+    async fn an_absolute_target_is_limited_as_its_path(&self) {
         let app = self.limited(1, Options::new()).await;
-        assert_eq!(Wire::to(&app).await.ask("GET / HTTP/1.1").await.0, PASSED);
+        assert_eq!(Wire::to(&app).await.ask("GET / HTTP/1.1").await.0, ALLOWED);
         let (head, body) = Wire::to(&app).await.ask("GET http://localhost/b HTTP/1.1").await;
         assert_eq!((head, body), (REJECTED.to_owned(), rejection()));
     }
 
-    async fn keys_are_the_bytes_of_the_wire_however_long(&self) {
+    async fn keys_are_the_exact_bytes_on_the_wire(&self) {
         let app = self.limited(1, Options::new().key(Header::new("x-api-key"))).await;
         let mut wire = Wire::to(&app).await;
         let long = [b'k'; 64 * 1024];
@@ -134,29 +134,29 @@ impl<A: Adapter> Fixture<'_, Wired<'_, A>> {
         }
     }
 
-    async fn many_connections_at_once_share_the_limit_exactly(&self) {
+    async fn concurrent_connections_share_the_limit_exactly(&self) {
         let app = self.limited(20, Options::new()).await;
         let mut connections = JoinSet::new();
         for _ in 0..20 {
-            connections.spawn(passes_of_four(app.service.server.address));
+            connections.spawn(allowed_of_four(app.service.server.address));
         }
-        let passed: usize = connections.join_all().await.into_iter().sum();
-        assert_eq!(passed, 20);
+        let allowed: usize = connections.join_all().await.into_iter().sum();
+        assert_eq!(allowed, 20);
     }
 }
 
-async fn passes_of_four(address: SocketAddr) -> usize {
+async fn allowed_of_four(address: SocketAddr) -> usize {
     let mut wire = Wire(TcpStream::connect(address).await.unwrap());
-    let mut passed = 0;
+    let mut allowed = 0;
     for _ in 0..4 {
-        passed += usize::from(wire.ask("GET / HTTP/1.1").await.1 == BODY);
+        allowed += usize::from(wire.ask("GET / HTTP/1.1").await.1 == BODY);
     }
-    passed
+    allowed
 }
 
 /// Returns the body of a rejection by the rule.
 fn rejection() -> String {
-    String::from_utf8(refused(&["api"]).body.into()).unwrap()
+    String::from_utf8(rejected(&["api"]).body.into()).unwrap()
 }
 
 /// A connection on which requests are written as bytes.
@@ -176,12 +176,13 @@ impl Wire {
         self.read(!head.starts_with("HEAD")).await
     }
 
-    /// Reads one response: its head with the fields in order and without `date`, and as many bytes of a
-    /// body as it promises.
+    /// Reads one response: its head with sorted fields and without `date`, and its body.
     async fn read(&mut self, has_body: bool) -> (String, String) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.0.read_u8().await.expect("a response"));
+            head.push(
+                self.0.read_u8().await.expect("the connection was closed before the response"),
+            );
         }
         let head = String::from_utf8(head).unwrap();
         let (status, fields) = head.trim_end().split_once("\r\n").unwrap();
@@ -190,7 +191,10 @@ impl Wire {
         let length = lines.iter().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; if has_body { length } else { 0 }];
-        self.0.read_exact(&mut body).await.expect("the whole body");
+        self.0
+            .read_exact(&mut body)
+            .await
+            .expect("the connection was closed before the end of the body");
         lines.retain(|line| !line.starts_with("date: ") && !line.starts_with("connection: "));
         (format!("{status}\n{}", lines.join("\n")), String::from_utf8(body).unwrap())
     }

@@ -1,4 +1,4 @@
-//! Rejections over both versions of HTTP.
+//! Rejections over HTTP/1.1 and HTTP/2.
 
 use http::Method;
 use throttle_core::Rule;
@@ -16,11 +16,11 @@ impl<A: Adapter> Fixture<'_, A> {
         scenarios!(
             self, "rejections";
             a_rejection_of_head_has_a_length_and_no_body,
-            a_rejection_of_head_in_flight_has_no_body,
+            a_rejection_of_head_by_a_concurrency_limit_has_no_body,
         );
     }
 
-    /// Often: a client resets a stream whose body comes where there is none.
+    /// Repeats the request, because an unexpected body resets the stream only sometimes.
     async fn a_rejection_of_head_has_a_length_and_no_body(&self) {
         let app = self.serve([Rule::per_day("api", 1)], [Options::new()]).await;
         assert_eq!(app.status(ask_by(Method::HEAD)).await, 200);
@@ -31,7 +31,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_rejection_of_head_in_flight_has_no_body(&self) {
+    async fn a_rejection_of_head_by_a_concurrency_limit_has_no_body(&self) {
         let limits = self.limits([Rule::per_day("api", 1)]);
         let uploads = limits.limiter.concurrency("uploads", 1).unwrap();
         let app = self.app(&limits, [Options::new().concurrency(uploads.clone())]).await;

@@ -16,7 +16,7 @@ use crate::http::{
     },
 };
 
-/// An adapter whose services are asked over a socket.
+/// An adapter whose services are called over a socket.
 pub(in crate::http) struct Wired<'a, A> {
     pub adapter: &'a A,
     pub version: Version,
@@ -38,7 +38,7 @@ impl<A: Adapter> Adapter for Wired<'_, A> {
     ) -> Result<Self::Service, Arc<ConfigError>> {
         let service = self.adapter.service(layers, handler.clone()).await?;
         let server = self.adapter.serve(self.version, layers, handler).await;
-        Ok(Served { server: server.expect("the adapter serves on sockets"), service })
+        Ok(Served { server: server.expect("`serve` returned a server before"), service })
     }
 
     async fn call(&self, served: &Self::Service, request: Request<Bytes>) -> Response<Reader> {
@@ -47,12 +47,12 @@ impl<A: Adapter> Adapter for Wired<'_, A> {
         }
         match client::send(self.version, served.server.address, with_peer(request)).await {
             Ok(response) => response.map(Reader::from),
-            Err(error) => resume_unwind(Box::new(format!("the connection breaks: {error}"))),
+            Err(error) => resume_unwind(Box::new(format!("the connection failed: {error}"))),
         }
     }
 }
 
-/// Writes where a request comes from into a field.
+/// Moves the peer address of a request into a field.
 fn with_peer(mut request: Request<Bytes>) -> Request<Bytes> {
     let peer = request.extensions_mut().remove::<SocketAddr>();
     let peer = peer.map_or_else(|| UNKNOWN.to_owned(), |peer| peer.to_string());

@@ -1,4 +1,4 @@
-//! The limits of requests that are settled.
+//! Options and rules of requests that are reconciled.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::http::{
 pub(super) const ESTIMATE: u64 = 10;
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
-/// Settles by what handlers say.
+/// Returns options with an estimate that is reconciled with the cost that the handler reports.
 pub(super) fn actual() -> Options {
     Options::new().cost(ESTIMATE).charge_actual()
 }
@@ -27,7 +27,7 @@ pub(super) fn day(limit: u64) -> Rule {
 }
 
 impl<A: Adapter> Fixture<'_, A> {
-    /// Has a hundred tokens in a window.
+    /// Creates a service with a limit of a hundred tokens per window.
     pub(super) async fn hundred(&self, options: Options) -> App<'_, A> {
         self.serve([tokens(100)], [options]).await
     }

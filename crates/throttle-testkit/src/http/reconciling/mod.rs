@@ -1,4 +1,4 @@
-//! Requests that are charged an estimate and settled to what they turned out to cost.
+//! Estimates that are reconciled with the actual cost.
 
 mod bodies;
 mod costs;
@@ -8,7 +8,7 @@ mod limits;
 use crate::http::{adapter::Adapter, fixture::Fixture};
 
 impl<A: Adapter> Fixture<'_, A> {
-    pub(super) async fn settling(&self) {
+    pub(super) async fn reconciling(&self) {
         self.costs().await;
         self.bodies().await;
         self.layers().await;

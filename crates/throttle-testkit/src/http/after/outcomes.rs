@@ -8,8 +8,8 @@ use throttle_http::{OnError, Options};
 use crate::{
     http::{
         adapter::Adapter,
+        after::limits::WINDOW,
         fixture::{App, CLIENT, Fixture, Limits, go_on, poll_once},
-        following::limits::WINDOW,
         run::{scenarios, unwinding},
     },
     storages::Failing,
@@ -19,13 +19,13 @@ impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn outcomes(&self) {
         scenarios!(
             self, "outcomes";
-            failed_logins_alone_count,
-            the_fields_of_the_response_are_seen,
-            the_window_that_was_charged_has_it_back,
-            who_leaves_before_the_response_stays_charged,
-            who_leaves_while_its_charge_goes_back_is_not_charged,
-            a_handler_that_panics_stays_charged,
-            a_failure_is_that_of_any_request,
+            only_failed_logins_are_charged,
+            charge_if_reads_the_fields_of_the_response,
+            a_refund_goes_to_the_window_that_was_charged,
+            a_disconnect_before_the_response_is_charged,
+            a_disconnect_during_the_refund_is_not_charged,
+            a_panic_of_the_handler_is_charged,
+            storage_errors_are_handled_as_for_other_requests,
             a_charge_that_the_handler_refunds_first_is_refunded_once,
             a_charge_that_the_handler_refunds_last_is_refunded_once,
             a_charge_that_the_handler_refunds_at_the_same_time_is_refunded_once,
@@ -33,94 +33,93 @@ impl<A: Adapter> Fixture<'_, A> {
         );
     }
 
-    async fn failed_logins_alone_count(&self) {
+    async fn only_failed_logins_are_charged(&self) {
         let options = Options::new().charge_if(|response| response.status() == 401);
         let app = self.windows(2, options).await;
         for _ in 0..3 {
             let answer = app.field_of("200", "ratelimit").await;
             assert_eq!(answer, (200, r#""api";r=2;t=0"#.to_owned()));
             assert_eq!(
-                app.left_now("api").await,
+                app.remaining_now("api").await,
                 2,
-                "it was given back before the response was sent"
+                "the charge must be refunded before the response is sent"
             );
         }
         for fields in [r#""api";r=1;t=60"#, r#""api";r=0;t=60"#] {
             assert_eq!(app.field_of("401", "ratelimit").await, (401, fields.to_owned()));
         }
-        let refused = app.field_of("200", "retry-after").await;
-        let why = "the limit is kept while nothing is given back";
-        assert_eq!(refused, (429, "60".to_owned()), "{why}");
+        let rejected = app.field_of("200", "retry-after").await;
+        assert_eq!(rejected, (429, "60".to_owned()), "the limit is used up by failed logins");
     }
 
-    async fn the_fields_of_the_response_are_seen(&self) {
+    async fn charge_if_reads_the_fields_of_the_response(&self) {
         let by_another = |from: Option<&str>| from != Some("handler");
         let options =
             Options::new().charge_if(move |response| by_another(response.header("x-from")));
         let app = self.windows(2, options).await;
         app.ask("200 field=x-from:handler").await;
-        assert_eq!(app.left_now("api").await, 2, "the handler's fields are seen");
+        assert_eq!(app.remaining_now("api").await, 2, "the request must be refunded");
     }
 
-    async fn the_window_that_was_charged_has_it_back(&self) {
+    async fn a_refund_goes_to_the_window_that_was_charged(&self) {
         let options = Options::new().charge_if(|response| response.status() != 304);
         let app = self.windows(2, options).await;
         let mut first = pin!(app.ask("304 wait"));
-        assert!(go_on(first.as_mut()).await.is_none(), "it is at work");
-        assert_eq!(app.left_now("api").await, 1);
+        assert!(go_on(first.as_mut()).await.is_none(), "the handler waits");
+        assert_eq!(app.remaining_now("api").await, 1);
         app.clock.advance(WINDOW);
         assert_eq!(app.ask("200").await.status(), 200);
         app.handler.open();
-        let response = go_on(first).await.expect("nothing is waited for");
+        let response = go_on(first).await.expect("the handler continues");
         assert_eq!(response.status(), 304);
-        assert_eq!(app.left_now("api").await, 1, "the later window keeps its charge");
+        assert_eq!(app.remaining_now("api").await, 1, "the later window must keep its charge");
     }
 
-    async fn who_leaves_before_the_response_stays_charged(&self) {
+    async fn a_disconnect_before_the_response_is_charged(&self) {
         let app = self.windows(2, Options::new().charge_if(|_| false)).await;
         {
-            let mut leaving = Box::pin(app.ask("200 wait"));
-            assert!(go_on(leaving.as_mut()).await.is_none(), "it is at work");
+            let mut request = Box::pin(app.ask("200 wait"));
+            assert!(go_on(request.as_mut()).await.is_none(), "the handler waits");
         }
-        assert_eq!((app.handler.calls(), app.left_now("api").await), (1, 1));
+        assert_eq!((app.handler.calls(), app.remaining_now("api").await), (1, 1));
     }
 
-    async fn who_leaves_while_its_charge_goes_back_is_not_charged(&self) {
+    async fn a_disconnect_during_the_refund_is_not_charged(&self) {
         let app = self.windows(2, Options::new().charge_if(|_| false)).await;
         {
-            let mut leaving = Box::pin(app.ask("200"));
+            let mut request = Box::pin(app.ask("200"));
             while app.handler.calls() == 0 {
-                _ = poll_once(leaving.as_mut()).await;
+                _ = poll_once(request.as_mut()).await;
             }
         }
-        app.has_left("api", 2, "the handler has said that it does not count").await;
+        app.wait_for_remaining("api", 2, "the refund must be completed").await;
     }
 
-    async fn a_handler_that_panics_stays_charged(&self) {
+    async fn a_panic_of_the_handler_is_charged(&self) {
         let app = self.windows(2, Options::new().charge_if(|_| false)).await;
         assert!(unwinding(app.ask("panic")).await.is_err());
-        assert_eq!(app.left_now("api").await, 1);
+        assert_eq!(app.remaining_now("api").await, 1);
     }
 
     async fn a_charge_that_the_handler_refunds_first_is_refunded_once(&self) {
         let app = self.windows(5, Options::new().charge_if(|_| false)).await;
         charge_of_another(&app).await;
         let mut request = pin!(app.ask("200 wait"));
-        assert!(go_on(request.as_mut()).await.is_none(), "it is at work");
+        assert!(go_on(request.as_mut()).await.is_none(), "the handler waits");
         handler_refunds(&app).await;
-        assert_eq!(app.left_now("api").await, 3);
+        assert_eq!(app.remaining_now("api").await, 3);
         app.handler.open();
-        assert!(go_on(request).await.is_some(), "nothing is waited for");
-        assert_eq!(app.left_of("api").await, 3, "the charge of another request stays");
+        assert!(go_on(request).await.is_some(), "the request completes");
+        assert_eq!(app.remaining("api").await, 3, "the charge of another request must stay");
     }
 
     async fn a_charge_that_the_handler_refunds_last_is_refunded_once(&self) {
         let app = self.windows(5, Options::new().charge_if(|_| false)).await;
         charge_of_another(&app).await;
         app.ask("200").await;
-        assert_eq!(app.left_now("api").await, 3);
-        handler_refunds(&app).await; // by a task that the handler has started
-        assert_eq!(app.left_of("api").await, 3, "the charge of another request stays");
+        assert_eq!(app.remaining_now("api").await, 3);
+        handler_refunds(&app).await; // by a task that the handler started
+        assert_eq!(app.remaining("api").await, 3, "the charge of another request must stay");
     }
 
     async fn a_charge_that_the_handler_refunds_at_the_same_time_is_refunded_once(&self) {
@@ -128,7 +127,7 @@ impl<A: Adapter> Fixture<'_, A> {
             let app = self.windows(5, Options::new().charge_if(|_| false)).await;
             charge_of_another(&app).await;
             let mut request = pin!(app.ask("200 wait"));
-            assert!(go_on(request.as_mut()).await.is_none(), "it is at work");
+            assert!(go_on(request.as_mut()).await.is_none(), "the handler waits");
             app.handler.open();
             let mut refund = pin!(handler_refunds(&app));
             let mut is_answered = false;
@@ -136,9 +135,9 @@ impl<A: Adapter> Fixture<'_, A> {
                 is_answered = is_answered || poll_once(request.as_mut()).await.is_some();
             }
             let is_refunded = poll_once(refund.as_mut()).await.is_some();
-            assert!(is_answered || go_on(request).await.is_some(), "nothing is waited for");
-            assert!(is_refunded || go_on(refund).await.is_some(), "nothing is waited for");
-            assert_eq!(app.left_of("api").await, 3, "after {polls} polls");
+            assert!(is_answered || go_on(request).await.is_some(), "the request completes");
+            assert!(is_refunded || go_on(refund).await.is_some(), "the request completes");
+            assert_eq!(app.remaining("api").await, 3, "after {polls} polls");
         }
     }
 
@@ -146,27 +145,27 @@ impl<A: Adapter> Fixture<'_, A> {
         let app = self.windows(5, Options::new().charge_actual_by(|_| Some(0))).await;
         charge_of_another(&app).await;
         let mut request = pin!(app.ask("200 wait"));
-        assert!(go_on(request.as_mut()).await.is_none(), "it is at work");
+        assert!(go_on(request.as_mut()).await.is_none(), "the handler waits");
         handler_refunds(&app).await;
         app.handler.open();
-        assert!(go_on(request).await.is_some(), "nothing is waited for");
-        assert_eq!(app.left_of("api").await, 3, "the charge of another request stays");
+        assert!(go_on(request).await.is_some(), "the request completes");
+        assert_eq!(app.remaining("api").await, 3, "the charge of another request must stay");
     }
 
-    async fn a_failure_is_that_of_any_request(&self) {
+    async fn storage_errors_are_handled_as_for_other_requests(&self) {
         let down = || {
             let storage = Failing::default();
             storage.set_down(true);
             Limits::over(storage, [Rule::new("api", 2, WINDOW)])
         };
-        let strict = Options::new().shape().charge_if(|_| true);
-        let strict = self.app(&down(), [strict]).await;
-        assert_eq!(strict.field_of("200", "retry-after").await, (503, "1".to_owned()));
-        let open = Options::new().shape().charge_if(|_| false).on_error(OnError::Pass);
-        let open = self.app(&down(), [open]).await;
-        let answer = open.field_of("200", "x-ratelimit-degraded").await;
+        let options = Options::new().shape().charge_if(|_| true);
+        let fail_closed = self.app(&down(), [options]).await;
+        assert_eq!(fail_closed.field_of("200", "retry-after").await, (503, "1".to_owned()));
+        let options = Options::new().shape().charge_if(|_| false).on_error(OnError::Pass);
+        let fail_open = self.app(&down(), [options]).await;
+        let answer = fail_open.field_of("200", "x-ratelimit-degraded").await;
         assert_eq!(answer, (200, "unlimited".to_owned()));
-        assert_eq!((strict.handler.calls(), open.handler.calls()), (0, 1));
+        assert_eq!((fail_closed.handler.calls(), fail_open.handler.calls()), (0, 1));
         for options in
             [Options::new(), Options::new().shape(), Options::new().on_error(OnError::Reject)]
         {

@@ -1,4 +1,4 @@
-//! The limits of requests that are followed past their decision.
+//! Services with one rule.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::http::{
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
 impl<A: Adapter> Fixture<'_, A> {
-    /// Counts in windows.
+    /// Creates a service with a fixed window.
     pub(super) async fn windows(&self, limit: u64, options: Options) -> App<'_, A> {
         let rule = Rule::new("api", limit, WINDOW).algorithm(Algorithm::FixedWindow);
         self.serve([rule], [options]).await
     }
 
-    /// Lets one request a second through, of which `burst` may wait.
+    /// Creates a service with a queue for `burst` requests, which allows one request per second.
     pub(super) async fn queue(&self, burst: u64, options: Options) -> App<'_, A> {
         let rule = Rule::per_second("api", 1).algorithm(Algorithm::LeakyBucket).burst(burst);
         self.serve([rule], [options]).await

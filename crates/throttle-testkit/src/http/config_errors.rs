@@ -1,4 +1,4 @@
-//! What cannot be used is an error when a middleware is built, and says what to do.
+//! Invalid options are errors when a layer is built. The texts contain the fix.
 
 use std::fmt;
 
@@ -15,16 +15,16 @@ use crate::http::{
 };
 
 impl<A: Adapter> Fixture<'_, A> {
-    pub(super) async fn mistakes(&self) {
+    pub(super) async fn config_errors(&self) {
         scenarios!(
-            self, "mistakes";
-            what_cannot_be_used_is_an_error_that_says_what_to_do,
+            self, "config errors";
+            the_errors_of_invalid_options_contain_the_fix,
             a_limiter_without_rules_is_an_error,
-            a_rule_may_be_added_again_and_no_other_of_its_name,
+            an_equal_rule_can_be_added_again_but_no_other_of_its_name,
         );
     }
 
-    async fn what_cannot_be_used_is_an_error_that_says_what_to_do(&self) {
+    async fn the_errors_of_invalid_options_contain_the_fix(&self) {
         for (options, words) in [rules(), rates(), keys(), others()].concat() {
             self.fails(&self.two_rules(), options, words).await;
         }
@@ -36,7 +36,7 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    async fn a_rule_may_be_added_again_and_no_other_of_its_name(&self) {
+    async fn an_equal_rule_can_be_added_again_but_no_other_of_its_name(&self) {
         let limits = self.two_rules();
         for rate in ["5/minute", "5 per 60 seconds"] {
             self.app(&limits, [Options::new().limit("login", rate)]).await;
@@ -51,10 +51,10 @@ impl<A: Adapter> Fixture<'_, A> {
         self.limits(["api", "daily"].map(|name| Rule::per_day(name, 1)))
     }
 
-    /// Expects an error with these words; what begins with `!` it does not say.
+    /// Expects an error whose text contains these words, but not those after `!`.
     async fn fails(&self, limits: &Limits, options: Options, words: &[&str]) {
         let Err(error) = self.build(limits, &[Layer::new(&limits.limiter, options)]).await else {
-            panic!("no error says {words:?}");
+            panic!("the layer was built, expected an error with {words:?}");
         };
         let text = error.to_string();
         for word in words {
@@ -65,19 +65,19 @@ impl<A: Adapter> Fixture<'_, A> {
         }
     }
 
-    /// Returns why a layer cannot be built.
+    /// Returns the error text of a layer that cannot be built.
     pub(super) async fn error(&self, limits: &Limits, layer: Layer) -> String {
         match self.build(limits, &[layer]).await {
-            Ok(_) => panic!("the layer can be built"),
+            Ok(_) => panic!("the layer was built, expected an error"),
             Err(error) => error.to_string(),
         }
     }
 }
 
-/// Options, and what the error says of them.
-type Mistake = (Options, &'static [&'static str]);
+/// Invalid options, and words in the text of the error.
+type Invalid = (Options, &'static [&'static str]);
 
-fn rules() -> Vec<Mistake> {
+fn rules() -> Vec<Invalid> {
     let plans = Options::new().select_rules(|_, _| "api");
     vec![
         (
@@ -93,7 +93,7 @@ fn rules() -> Vec<Mistake> {
     ]
 }
 
-fn rates() -> Vec<Mistake> {
+fn rates() -> Vec<Invalid> {
     let login = |rate: &str| Options::new().limit("login", rate);
     vec![
         (login("5 a minute"), &["\"login\"", "\"5 a minute\"", "100/minute"]),
@@ -104,7 +104,7 @@ fn rates() -> Vec<Mistake> {
     ]
 }
 
-fn keys() -> Vec<Mistake> {
+fn keys() -> Vec<Invalid> {
     let proxies = || ClientIp::new().trusted_proxies(["10.0.0.0/8", "proxy.internal"]);
     let later = || AsyncKey::new(|_: &RequestHead<'_>| async { Ok::<_, fmt::Error>("key") });
     let missing = later().missing(OnMissing::ClientIp(proxies()));
@@ -117,7 +117,7 @@ fn keys() -> Vec<Mistake> {
     ]
 }
 
-fn others() -> Vec<Mistake> {
+fn others() -> Vec<Invalid> {
     let paths = Options::new().exempt_paths(["/ok", "static/*"]).exempt_paths(["/also*"]);
     let secret = Headers::default().partition_key("hunter2");
     vec![

@@ -1,5 +1,5 @@
-//! Ten thousand connections that are broken off in their requests, to an Axum server and one of Actix that
-//! share places in Redis.
+//! Ten thousand connections that are closed during their requests, to an Axum and an Actix server that share
+//! permits in Redis.
 
 use std::{
     future::{Future, pending},
@@ -20,55 +20,55 @@ use crate::servers::Server;
 
 const CLIENT: &str = "127.0.0.1";
 const ROUNDS: usize = 50;
-/// To each of the servers.
+/// The number of concurrent connections to each server.
 const AT_ONCE: usize = 100;
 const LEASE: Duration = Duration::from_secs(1);
 
-async fn places(redis: &Redis) -> (Limiter, ConcurrencyLimit) {
+async fn permits(redis: &Redis) -> (Limiter, ConcurrencyLimit) {
     let storage = RedisStorage::builder(&redis.url()).permit_lease(LEASE).connect().await;
     let limiter = Limiter::new(storage.expect("the server runs"));
-    let places = limiter.concurrency("uploads", 2 * AT_ONCE as u64).expect("it is a limit");
-    (limiter, places)
+    let permits = limiter.concurrency("uploads", 2 * AT_ONCE as u64).expect("the limit is valid");
+    (limiter, permits)
 }
 
-/// Counts those that are at work, and leaves that off when it is dropped.
-struct AtWork(Arc<AtomicUsize>);
+/// A running handler; it is no longer counted when it is dropped.
+struct Running(Arc<AtomicUsize>);
 
-impl Drop for AtWork {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
 }
 
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "not reached after 20 seconds: {what}");
         sleep(Duration::from_millis(2)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_requests_that_are_broken_off_leave_no_lease() {
+async fn ten_thousand_closed_connections_leave_no_lease() {
     let redis = Redis::start();
-    let at_work = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&at_work);
+    let running = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&running);
     let handler = move || {
         counted.fetch_add(1, SeqCst);
-        let at_work = AtWork(Arc::clone(&counted));
+        let running = Running(Arc::clone(&counted));
         let never = async move {
-            let _at_work = at_work;
+            let _running = running;
             pending::<&'static str>().await
         };
         Box::pin(never) as std::pin::Pin<Box<dyn Future<Output = &'static str> + Send>>
     };
-    let (one, of_one) = places(&redis).await;
-    let (other, of_other) = places(&redis).await;
+    let (one, of_one) = permits(&redis).await;
+    let (other, of_other) = permits(&redis).await;
     let servers = [
         Server::axum_with(RateThrottleLayer::new(&one).concurrency(of_one), handler.clone()),
         Server::actix_with(RateThrottle::new(&other).concurrency(of_other), handler),
     ];
-    let (_third, seen) = places(&redis).await;
+    let (_third, seen) = permits(&redis).await;
     let in_use = async || seen.in_use(CLIENT).await.expect("Redis answers");
 
     for _ in 0..ROUNDS {
@@ -78,15 +78,15 @@ async fn ten_thousand_requests_that_are_broken_off_leave_no_lease() {
             stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
             streams.push(stream);
         }
-        until("all are at work", async || at_work.load(SeqCst) == 2 * AT_ONCE).await;
+        until("all handlers run", async || running.load(SeqCst) == 2 * AT_ONCE).await;
         assert_eq!(in_use().await, 2 * AT_ONCE as u64);
         drop(streams);
-        until("all places are free", async || in_use().await == 0).await;
-        until("nobody is at work", async || at_work.load(SeqCst) == 0).await;
+        until("all permits are released", async || in_use().await == 0).await;
+        until("no handler runs", async || running.load(SeqCst) == 0).await;
     }
-    // What a server believes to hold it renews, again and again.
+    // A server would renew a permit that it still considers held.
     sleep(LEASE).await;
     assert_eq!(in_use().await, 0);
-    let keys = redis.command(&["KEYS", "*places*"]).to_string();
+    let keys = redis.command(&["KEYS", "*permits*"]).to_string();
     assert!(!keys.contains("uploads"), "{keys}");
 }
