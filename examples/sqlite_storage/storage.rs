@@ -112,7 +112,11 @@ impl AtomicStorage for SqliteStorage {
 
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         let charges = request.charges().iter().copied();
-        self.decide(charges, request.clock(), peek)
+        // A peek advances the states to the current time by its own rules. They must not be stored, because
+        // another server may have another rule of the same name.
+        self.decide(charges, request.clock(), |charges, now, states| {
+            peek(charges, now, &mut states.clone())
+        })
     }
 
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()> {
