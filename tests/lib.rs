@@ -22,6 +22,8 @@ mod reverse_proxy;
 mod servers;
 #[cfg(test)]
 mod stored_rejections;
+#[cfg(test)]
+mod words;
 
 /// The code of the guide, which is compiled and run as doctests.
 #[cfg(doctest)]

@@ -269,7 +269,7 @@ async fn a_server_that_quotes_the_client_does_not_bring_the_password_into_errors
         }
     }
     assert_hidden(&log.text(), "the log");
-    assert!(log.text().contains("a sentinel cannot be listened to"), "{}", log.text());
+    assert!(log.text().contains("the subscription to a sentinel failed"), "{}", log.text());
 }
 
 #[tokio::test]

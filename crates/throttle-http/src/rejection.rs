@@ -260,7 +260,7 @@ impl Rejection<'_> {
         response
     }
 
-    /// Logs the rejection for whoever debugs a limit; the key is left out, as it may be a secret.
+    /// Logs the rejection at the debug level, without the key, which can be a secret.
     fn trace(&self) {
         let decision = self.decision();
         tracing::debug!(

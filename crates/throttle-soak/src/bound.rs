@@ -65,23 +65,23 @@ impl Bound {
         Self { limit, burst, aligned: self.aligned && other.aligned, ..self }
     }
 
-    /// Returns the worst interval in which more was allowed than the bound and `given_back` permit.
+    /// Returns the worst interval in which more was allowed than the bound and `refunded` permit.
     /// Only calls that lie entirely within an interval count, so that uncertainty about their
     /// moment never makes a violation.
-    pub(crate) fn exceeded(&self, calls: &[Call], given_back: u64) -> Option<Excess> {
+    pub(crate) fn exceeded(&self, calls: &[Call], refunded: u64) -> Option<Excess> {
         let worst = match self.algorithm {
             Algorithm::FixedWindow => self.of_windows(calls),
             Algorithm::SlidingWindowLog => self.of_log(calls),
             Algorithm::SlidingWindowCounter => self
-                .of_flow(self.limit, calls, given_back)
+                .of_flow(self.limit, calls, refunded)
                 .or_else(|| if self.aligned { self.of_fading(calls) } else { None }),
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
-                self.of_flow(self.burst, calls, given_back)
+                self.of_flow(self.burst, calls, refunded)
             }
             // A new algorithm without a bound here may allow nothing, so that its first run fails.
-            _ => self.of_flow(0, calls, given_back),
+            _ => self.of_flow(0, calls, refunded),
         };
-        worst.filter(|worst| worst.passed > worst.most.saturating_add(given_back))
+        worst.filter(|worst| worst.passed > worst.most.saturating_add(refunded))
     }
 
     /// Checks for at most the limit in each window aligned to the epoch.
@@ -155,11 +155,11 @@ impl Bound {
     }
 
     /// Checks for at most `at_once` plus what the limit allows for its length, in any interval.
-    fn of_flow(&self, at_once: u64, calls: &[Call], given_back: u64) -> Option<Excess> {
+    fn of_flow(&self, at_once: u64, calls: &[Call], refunded: u64) -> Option<Excess> {
         let mut sorted = calls.to_vec();
         sorted.sort_unstable_by_key(|call| call.end);
         let short: Vec<_> = sorted.iter().filter(|c| c.end - c.start <= SHORT).copied().collect();
-        self.flow(at_once, &sorted, given_back).or_else(|| self.flow(at_once, &short, given_back))
+        self.flow(at_once, &sorted, refunded).or_else(|| self.flow(at_once, &short, refunded))
     }
 
     /// Adds calls, in the order of their ends, to a bucket that drains at the limit's rate.
@@ -167,10 +167,10 @@ impl Bound {
     /// If it overflows, the calls since it was last empty are too many for the time between the
     /// ends of the first and the last call. The first may have been charged before it ended, so the
     /// interval may be longer by up to the longest of these calls.
-    fn flow(&self, at_once: u64, sorted: &[Call], given_back: u64) -> Option<Excess> {
+    fn flow(&self, at_once: u64, sorted: &[Call], refunded: u64) -> Option<Excess> {
         let wide = u128::from;
         let (limit, window) = (wide(self.limit), wide(self.window));
-        let room = (wide(at_once) + wide(given_back)) * window;
+        let room = (wide(at_once) + wide(refunded)) * window;
         let (mut level, mut last, mut longest) = (0, 0, 0);
         let (mut from, mut passed) = (0, 0);
         for call in sorted {

@@ -20,7 +20,7 @@ use throttle_http::{
 };
 use tower_service::Service;
 
-use crate::service::head_of;
+use crate::head::head_of;
 
 pin_project! {
     /// The future of a response: that of the inner service, or of a rejection.

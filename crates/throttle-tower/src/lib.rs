@@ -23,6 +23,7 @@
 //! [`RateThrottleLayer::response_extension`], they are also in the extensions of the response, for outer layers.
 
 mod future;
+mod head;
 mod layer;
 mod memory;
 mod outbound;

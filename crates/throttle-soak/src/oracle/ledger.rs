@@ -38,16 +38,15 @@ impl View<'_> {
     /// once: its calls are dropped, and their time is not judged again.
     pub(crate) fn judge(&self, ledger: &mut Ledger, now: u64) -> (u64, Vec<String>) {
         let mut found = Vec::new();
-        let given_back = ledger.refunds.iter().map(|call| call.cost).sum();
-        if let Some(what) = self.too_many(&ledger.shared, &ledger.resets, given_back, |bound| bound)
-        {
+        let refunded = ledger.refunds.iter().map(|call| call.cost).sum();
+        if let Some(what) = self.too_many(&ledger.shared, &ledger.resets, refunded, |bound| bound) {
             found.push(format!("all instances together: {what}"));
             ledger.shared.clear();
             ledger.resets.push(Gap { from: 0, to: now });
         }
         for (server, calls) in &mut ledger.alone {
             let share = |bound: Bound| bound.share(self.servers);
-            if let Some(what) = self.too_many(calls, &ledger.resets, given_back, share) {
+            if let Some(what) = self.too_many(calls, &ledger.resets, refunded, share) {
                 found.push(format!("instance {server} by its local share: {what}"));
                 calls.clear();
             }
@@ -60,14 +59,14 @@ impl View<'_> {
         &self,
         calls: &[Call],
         resets: &[Gap],
-        given_back: u64,
+        refunded: u64,
         by: impl Fn(Bound) -> Bound,
     ) -> Option<String> {
         let stretches = self.timeline.stretches(calls, resets);
         stretches.into_iter().find_map(|(bound, calls)| {
             let bound = by(bound);
-            let excess = bound.exceeded(&calls, given_back)?;
-            Some(format!("{excess:?}, {given_back} were refunded, by {bound:?}"))
+            let excess = bound.exceeded(&calls, refunded)?;
+            Some(format!("{excess:?}, {refunded} were refunded, by {bound:?}"))
         })
     }
 

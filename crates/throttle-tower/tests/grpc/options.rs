@@ -112,7 +112,7 @@ async fn calls_that_fail_can_be_refunded_and_others_are_rejected_in_the_same_way
     let mut caller = Caller::to(serve(layer).await).await;
     let path = "/guide.v1.Greeter/Hello";
     for _ in 0..2 {
-        let status = caller.call(path, Request::new("nobody".to_owned())).await.unwrap_err();
+        let status = caller.call(path, Request::new("unknown".to_owned())).await.unwrap_err();
         assert_eq!(status.code(), Code::Unauthenticated);
     }
     caller.hello().await.unwrap();

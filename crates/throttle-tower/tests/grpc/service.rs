@@ -47,7 +47,7 @@ impl Service<http::Request<Body>> for Greeter {
             let mut grpc = Server::new(Codec::default());
             let unary = service_fn(async |request: Request<String>| {
                 let name = request.into_inner();
-                if name == "nobody" {
+                if name == "unknown" {
                     return Err(Status::unauthenticated("who are you?"));
                 }
                 Ok(Response::new(format!("hello {name}")))

@@ -162,7 +162,7 @@ fn answer(rejection: &Rejection<'_>) -> Response<String> {
 
 fn a_custom_rejection() -> Case {
     let answered = Answer::new(418, "text/plain", "api: Some(60s) of 1").not_stored();
-    Case::new("a rejection of one's own gets the fields", every_field().on_rejection(answer))
+    Case::new("a custom rejection gets the fields", every_field().on_rejection(answer))
         .rule(api(1))
         .ask(get(), allowed().draft(POLICY, LIMITS).legacy(1, 0, 60))
         .ask(get(), answered.draft(POLICY, LIMITS).legacy(1, 0, 60).retry_after(60))
