@@ -124,7 +124,7 @@ pub(crate) fn tower_governor(app: Router, burst: u32) -> Router {
     served(app.layer(tower_governor::GovernorLayer::new(config)))
 }
 
-/// Wraps the routes like [`tower_governor`], with the header fields that this layer has by default.
+/// Wraps the routes like `tower_governor`, with the header fields that this layer has by default.
 pub(crate) fn axum_governor(app: Router, burst: u32) -> Router {
     let quota = match NonZeroU32::new(burst) {
         Some(many) if burst > 1 => Quota::requests_per_second(many),

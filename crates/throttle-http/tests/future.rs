@@ -1,5 +1,4 @@
 //! The future of a limited request stays pending after its end.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{
     convert::Infallible,
