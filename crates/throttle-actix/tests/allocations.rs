@@ -1,4 +1,4 @@
-//! The cost of the header fields of an allowed request.
+//! The allocations of header fields and of rejections.
 #![cfg(feature = "memory")]
 
 use std::alloc::System;
@@ -17,8 +17,8 @@ use throttle_http::Headers;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Returns the allocations of a hundred requests.
-async fn allocations(headers: Headers) -> usize {
-    let throttle = RateThrottle::new(Rule::per_day("api", 1_000_000)).headers(headers);
+async fn allocations(headers: Headers, limit: u64) -> usize {
+    let throttle = RateThrottle::new(Rule::per_day("api", limit)).headers(headers);
     let handler = web::get().to(async || HttpResponse::Ok().insert_header(("x", "y")).finish());
     let app = init_service(App::new().wrap(throttle).route("/", handler)).await;
     let mut counted = Vec::new();
@@ -36,7 +36,17 @@ async fn allocations(headers: Headers) -> usize {
 
 #[actix_web::test]
 async fn the_header_fields_of_a_request_cost_a_single_allocation() {
-    let without = allocations(Headers::none()).await;
-    let with = allocations(Headers::default()).await;
+    let without = allocations(Headers::none(), 1_000_000).await;
+    let with = allocations(Headers::default(), 1_000_000).await;
     assert_eq!(with - without, 100, "RateLimit; RateLimit-Policy is shared");
+}
+
+#[actix_web::test]
+async fn a_rejection_allocates_at_most_as_often_as_an_allowed_request() {
+    let allowed = allocations(Headers::default(), 1_000_000).await;
+    let rejected = allocations(Headers::default(), 1).await;
+    assert!(
+        rejected <= allowed,
+        "{rejected} for 100 rejections, {allowed} for 100 allowed requests"
+    );
 }

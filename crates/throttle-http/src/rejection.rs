@@ -222,7 +222,11 @@ impl Rejected {
                     values.write(response.headers_mut());
                     write_retry_after(&decisions, &mut response);
                 }
-                (protocol.denied(response, &decisions, on_rejection.is_some()), Some(decisions))
+                let response = match protocol {
+                    Protocol::Http => response,
+                    _ => protocol.denied(response, &decisions, on_rejection.is_some()),
+                };
+                (response, Some(decisions))
             }
             cause => {
                 if let Cause::Storage(_) = cause {
