@@ -453,8 +453,8 @@ impl Decisions {
 
     /// Returns the decisions to report after the charges that `is_refunded` selects were refunded.
     ///
-    /// They describe the state of the original decision without these charges. They do not include what other
-    /// requests have charged since, and `reset_after` is an upper bound unless the whole limit is free.
+    /// They describe the state of the original decision without these charges. They do not include later charges
+    /// of other requests, and `reset_after` is an upper bound unless the whole limit is free.
     #[must_use]
     pub fn rolled_back(&self, is_refunded: impl Fn(&Decision) -> bool) -> Self {
         let update =

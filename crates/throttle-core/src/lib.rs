@@ -11,11 +11,11 @@
 //! | key | the client, user or other identity that is limited; each key has its own count under each rule |
 //! | cost | the number of requests that one request counts as, usually 1 |
 //! | burst | the capacity of a bucket: the number of requests that are allowed at once after a pause |
-//! | decision | the answer to a request: allowed or denied, what remains, and when to retry |
+//! | decision | the answer to a request: allowed or denied, the remaining capacity, and when to retry |
 //! | charge | the cost that an allowed request adds to the count of its key; a denied request is not charged |
 //! | refund | the return of a charge, for a request that should not count |
 //! | block | a time after a denial in which all requests of the key are denied |
-//! | scheduled time | the time at which a leaky bucket lets a queued request proceed; a request that gives it up leaves a freed slot |
+//! | scheduled time | the time at which a leaky bucket releases a queued request; a request that gives it up leaves a freed slot |
 //! | storage | the database of the counts: memory, Redis, or a custom one |
 //!
 //! # The path of a check

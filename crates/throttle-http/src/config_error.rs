@@ -18,7 +18,7 @@ pub enum ConfigError {
     /// An unknown rule, a name that is used twice, or a limiter without rules.
     #[error(transparent)]
     Rules(Error),
-    /// An invalid key: a trusted proxy that is not a network, or an impossible name of a header field or cookie.
+    /// An invalid key: a trusted proxy that is not a network, or an invalid header field or cookie name.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     /// An invalid path to exempt.

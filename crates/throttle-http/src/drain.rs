@@ -37,7 +37,7 @@ static DRAINS: AtomicUsize = AtomicUsize::new(0);
 /// dropped unread
 ///
 /// - if it is empty, or `max_bytes` is 0;
-/// - if the process is draining 256 bodies already;
+/// - if the process is already draining 256 bodies;
 /// - over HTTP/2, where a server can end one stream without closing the connection;
 /// - if the request has `Expect`, because its client waits for the response before it sends the body;
 /// - outside of a tokio runtime.

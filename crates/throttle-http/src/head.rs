@@ -167,8 +167,8 @@ impl<'a> RequestHead<'a> {
     /// - To exempt everything *except* some paths, as in `!head.decoded_path().starts_with("/api/")`, compare
     ///   `decoded_path`, because this limits those paths.
     ///
-    /// A request with an unusual spelling is then limited rather than exempt. Routers do not normalize `//`,
-    /// `.`, `..` or `;`, and neither does any of the two paths. If a middleware normalizes them, such as
+    /// A request with an unusual spelling is then limited rather than exempt. Neither routers nor these two
+    /// methods normalize `//`, `.`, `..` or `;`. If a middleware normalizes them, such as
     /// `NormalizePath`, it must run before this one.
     #[must_use]
     pub fn path(&self) -> &'a str {

@@ -1,6 +1,6 @@
 //! Rate limiting over HTTP, without a framework: keys, options, header fields and rejections.
 //!
-//! Users take an adapter instead: `throttle-tower` for Axum and Tower, `throttle-actix` for Actix Web, or the
+//! Most users need an adapter instead: `throttle-tower` for Axum and Tower, `throttle-actix` for Actix Web, or the
 //! crate `ratethrottle`, which contains both. This crate is for writing an adapter for another framework.
 //!
 //! A [`Throttle`] is a limiter with its [`Options`]. It reads the *head* of a request, finds the *key* that the

@@ -64,9 +64,8 @@ macro_rules! option_methods {
         /// Sets the key: requests with the same key share a limit. Default:
         /// [`ClientIp`](throttle_http::identity::ClientIp), the client address.
         ///
-        /// The key can be an address, a header field, a cookie, a function, or a tuple of these. A value that
-        /// identifies no client is an error when the middleware is built, for example a trusted proxy that is
-        /// not a network.
+        /// The key can be an address, a header field, a cookie, a function, or a tuple of these. An invalid key is
+        /// an error when the middleware is built, for example if a trusted proxy is not a network.
         pub fn key(self, key: impl $crate::identity::ExtractKey) -> Self {
             self.with(|options| options.set_key(std::sync::Arc::new(key)))
         }
@@ -209,8 +208,7 @@ macro_rules! option_methods {
         ///
         /// A request is charged before its handler runs, so that no more requests than the limit are in flight.
         /// It is refunded before its response is sent, and only in the windows that were charged. The header
-        /// fields then show the limit without this request, but not what other requests changed in the
-        /// meantime.
+        /// fields then show the limit without this request, but not changes by other requests in the meantime.
         ///
         /// The charge stays if there is no response, because the handler panics, the inner service fails or the
         /// client disconnects. It also stays if the storage fails to refund it, which is logged.
@@ -245,7 +243,7 @@ macro_rules! option_methods {
         ///
         /// The handler reports the actual cost through [`ActualCost`](throttle_http::ActualCost), which is in
         /// the extensions of the request. The charge is reconciled when the body of the response ends, so a
-        /// streamed body can report it too. The header fields are sent earlier and show the estimate.
+        /// streamed body can report it, too. The header fields are sent earlier and show the estimate.
         ///
         /// - If the estimate was too high, the difference is refunded, in the windows that were charged.
         /// - If it was too low, the difference is charged when the body ends, to each rule as far as its limit

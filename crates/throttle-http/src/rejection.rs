@@ -56,7 +56,7 @@ pub enum RejectionReason {
     MissingKey,
     /// The request has no `Content-Length`, by which it is charged: 411.
     MissingLength,
-    /// The storage failed, and the layer rejects what it cannot decide: 503.
+    /// The storage failed, and the layer rejects requests that it cannot decide: 503.
     Storage,
     /// The service is not configured correctly: 500. The log says what to change.
     Misconfigured,
@@ -254,7 +254,7 @@ impl Rejection<'_> {
         response
     }
 
-    /// Calls the user's function. A response without a status of its own gets the default one: a body alone, such
+    /// Calls the user's function. A response without its own status gets the default one: a body alone, such
     /// as JSON, is 200 in most frameworks, and a rejection is not.
     fn custom_response(&self, answer: &OnRejection) -> Response<Bytes> {
         let mut response = answer(self);

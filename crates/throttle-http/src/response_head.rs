@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, StatusCode};
 
-/// The head of a response, as functions see it that decide whether its request counts, or what it cost.
+/// The head of a response, for functions that decide whether its request counts, or return its actual cost.
 #[derive(Copy, Clone, Debug)]
 pub struct ResponseHead<'a> {
     status: StatusCode,

@@ -32,7 +32,7 @@ pub(crate) struct Background {
 struct State {
     /// The runtime of the tasks.
     runtime: Option<Handle>,
-    /// How often that was another, or is about to be.
+    /// The number of moves to another runtime, including one that is about to start.
     moves: u64,
     tasks: Vec<Weak<Entry>>,
     /// Detached tasks, which have no other owner.
@@ -144,8 +144,8 @@ impl Background {
         Some(Probe { task: runtime.spawn(async {}), moves: state.moves })
     }
 
-    /// Moves all tasks to the caller's runtime: theirs is there and does nothing, such as one of a single
-    /// thread that is blocked on nothing any more. Tasks that were moved since `probe` was begun stay where they are.
+    /// Moves all tasks to the caller's runtime, because their runtime makes no progress, such as a current-thread
+    /// runtime that no thread runs any more. Tasks that were moved after `probe` started are not moved again.
     pub(crate) fn move_here(self: &Arc<Self>, probe: &Probe) {
         let Ok(here) = Handle::try_current() else { return };
         let tasks = {

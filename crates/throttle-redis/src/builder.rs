@@ -27,7 +27,7 @@ impl RedisStorage {
         Self::builder(url).connect().await
     }
 
-    /// Returns a builder for an address, which is written as for [`RedisStorage::connect`].
+    /// Returns a builder for an address in the format of [`RedisStorage::connect`].
     pub fn builder(url: &str) -> RedisStorageBuilder {
         RedisStorageBuilder { options: url::parse(url) }
     }
@@ -40,7 +40,7 @@ impl RedisStorage {
         RedisStorageBuilder::of_sentinel(sentinels, master)
     }
 
-    /// Returns a builder for a cluster. A few of its nodes suffice: they report the others.
+    /// Returns a builder for a cluster. A few of its nodes are enough: the others are discovered.
     ///
     /// The login and the options of the first address apply to all nodes.
     pub fn cluster<S: AsRef<str>>(nodes: impl IntoIterator<Item = S>) -> RedisStorageBuilder {
@@ -258,7 +258,7 @@ impl RedisStorageBuilder {
     /// Replaces identities in key names by their HMAC-SHA-256 (RFC 2104; the first 128 bits). By default
     /// identities are stored in plain text.
     ///
-    /// Client addresses can then not be read from Redis. The secret has at least 16 bytes. Servers that share
+    /// Client addresses then cannot be read from Redis. The secret has at least 16 bytes. Servers that share
     /// limits need the same secret.
     pub fn hash_keys(self, secret: impl Into<Vec<u8>>) -> Self {
         self.with(|options| options.key_secret = Some(Secret(secret.into())))
@@ -283,7 +283,7 @@ impl RedisStorageBuilder {
 
     /// Returns the storage at once, and connects in the background until it succeeds.
     ///
-    /// This is for services that must start while Redis is down.
+    /// Use it for services that must be able to start while Redis is down.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ const SCHEMES: &str =
 #[non_exhaustive]
 pub enum Error {
     /// An address that cannot be parsed.
-    #[error("the address of Redis is invalid: {what}; {help}")]
+    #[error("the Redis address is invalid: {what}; {help}")]
     InvalidUrl {
         /// The fault.
         what: String,
@@ -27,7 +27,7 @@ pub enum Error {
         help: String,
     },
     /// An unknown scheme of the address.
-    #[error("the address of Redis has an unknown scheme; the schemes are {SCHEMES}")]
+    #[error("the Redis address has an unknown scheme; the supported schemes are {SCHEMES}")]
     UnknownScheme,
     /// An option that is out of range.
     #[error("{option} cannot be {value}: it must be {allowed}")]
@@ -39,8 +39,8 @@ pub enum Error {
         /// The allowed values.
         allowed: &'static str,
     },
-    /// A file for TLS that cannot be read, or is not PEM.
-    #[error("the {what} for TLS cannot be read from {}: {source}", file.display())]
+    /// A TLS file that cannot be read or is not in PEM format.
+    #[error("the TLS {what} cannot be read from {}: {source}", file.display())]
     TlsFile {
         /// The kind of file.
         what: &'static str,
@@ -53,7 +53,7 @@ pub enum Error {
     #[error("{0}")]
     Connect(#[source] StorageError),
     /// A call outside a tokio runtime, which the connections need.
-    #[error("a Redis storage needs a tokio runtime: create it in async code that tokio runs")]
+    #[error("a Redis storage needs a tokio runtime: create it within one")]
     NoRuntime,
 }
 
@@ -79,11 +79,11 @@ pub(crate) enum Failure {
     #[error("no connection to Redis ({server}): {}", reason(.last))]
     NotConnected { server: String, last: Option<RedisError> },
     /// The call was made outside a tokio runtime.
-    #[error("a Redis storage needs a tokio runtime: call it from async code that tokio runs")]
+    #[error("a Redis storage needs a tokio runtime: use it within one")]
     NoRuntime,
     /// The request was not sent.
     #[error(
-        "Redis ({server}) is overloaded: {waiting} calls already wait for one connection, so this call was \
+        "Redis ({server}) is overloaded: {waiting} calls are already waiting for one connection, so this call was \
          not sent. Check the slow log of Redis, and see the guide's page on sizing"
     )]
     Overload { server: String, waiting: usize },
@@ -98,7 +98,7 @@ pub(crate) enum Failure {
     Late { server: String, timeout: Duration },
     /// The connection broke, and the request may have been carried out.
     #[error(
-        "the connection to Redis ({server}) was lost before the answer arrived: {source}; the call may have \
+        "the connection to Redis ({server}) was lost before the reply arrived: {source}; the call may have \
          been carried out, so it is not sent again"
     )]
     Lost { server: String, source: RedisError },
@@ -203,7 +203,7 @@ fn error_text(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {}", detail.trim_end_matches('.')),
         _ if matches!(error.kind(), ErrorKind::Parse) => {
-            "the answer is not in the protocol of Redis".to_owned()
+            "the reply is not in the Redis protocol".to_owned()
         }
         _ => error.to_string(),
     }
@@ -260,7 +260,7 @@ fn advice(error: &RedisError) -> String {
         }
         "OOM" => "Redis is out of memory: raise maxmemory, or set an eviction policy",
         "MISCONF" => "Redis cannot save to its disk and rejects writes: check its log",
-        "LOADING" => "Redis is loading its data: try again soon",
+        "LOADING" => "Redis is loading its data: try again later",
         "CLUSTERDOWN" => "some slots of the cluster have no master: check CLUSTER INFO",
         "MOVED" | "ASK" => {
             "this is a node of a cluster: use redis+cluster:// or RedisStorage::cluster"
@@ -280,7 +280,7 @@ fn advice(error: &RedisError) -> String {
                 "check the name of the master, and that the sentinels report it as up"
             }
             ErrorKind::Io if error.is_connection_refusal() => {
-                "check that Redis runs, and check the port (for a Unix socket: the path)"
+                "check that Redis is running, and check the port (for a Unix socket: the path)"
             }
             ErrorKind::Io if error.is_timeout() => NOT_REDIS,
             ErrorKind::Io if error.is_connection_dropped() => CLOSED,
@@ -296,7 +296,7 @@ fn advice_by_text(text: &str) -> String {
     } else if let Some(help) = certificate_advice(text) {
         help
     } else if text.contains("max number of clients") {
-        "Redis has reached its limit of connections: raise maxclients, or check CLIENT LIST"
+        "Redis has reached its connection limit: raise maxclients, or check CLIENT LIST"
     } else if text.contains("Permission denied") {
         "allow this process to read and write the socket: check unixsocketperm of Redis and the file's group"
     } else if text.contains("NOPERM") || text.contains("can't run this command") {
@@ -306,7 +306,7 @@ fn advice_by_text(text: &str) -> String {
     } else if text.contains("cluster support disabled") {
         "this server is not a node of a cluster: use redis://"
     } else if text.contains("not point to a sentinel") {
-        "the address must name the sentinels (default port 26379), not the Redis servers"
+        "the address must list the sentinels (default port 26379), not the Redis servers"
     } else if text.contains("DB index") {
         "the database number in the address must be below `databases` of Redis (default 16)"
     } else {

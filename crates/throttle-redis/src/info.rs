@@ -29,7 +29,7 @@ pub struct NodeInfo {
     pub version: String,
     /// The role: `master` or `slave`.
     pub role: String,
-    /// The memory that the data use, in bytes.
+    /// The memory used by data, in bytes.
     pub used_memory: u64,
     /// The limit on that memory in bytes, or `None` if it is unlimited.
     pub max_memory: Option<u64>,

@@ -46,7 +46,7 @@ async fn the_error_of_a_wrong_server_has_its_cause_and_advice() {
             (format!("redis+cluster://{plain}"), "cluster support disabled", "use redis://"),
             (format!("redis+sentinel://{plain}/main"), "sentinel", "default port 26379"),
             (format!("redis://{plain}/99"), "DB index is out of range", "below `databases`"),
-            (format!("redis://{strange}"), "not in the protocol of Redis", not_redis),
+            (format!("redis://{strange}"), "not in the Redis protocol", not_redis),
             (format!("rediss://{plain}"), "", not_redis),
             (format!("redis+sentinel://{sentinel}/other"), "", "check the name of the master"),
         ] {

@@ -55,7 +55,7 @@ async fn the_error_of_a_socket_has_its_path() {
     assert!(text.contains("(/nowhere/redis.sock)") && text.contains("the path"), "{text}");
     let text =
         connect_error(format!("unix://{}", server.folder().join("redis.conf").display())).await;
-    assert!(text.contains("redis.conf") && text.contains("check that Redis runs"), "{text}");
+    assert!(text.contains("redis.conf") && text.contains("check that Redis is running"), "{text}");
 
     let url = format!("unix://{}", server.socket().display());
     let error = RedisStorage::builder(&url).tls(Tls::new()).connect().await.unwrap_err();

@@ -149,7 +149,7 @@ async fn an_endless_answer_is_an_error_during_and_after_the_handshake() {
             let sent = server.sent.load(Relaxed);
             let most = if in_handshake { 20 << 20 } else { 64 << 20 };
             assert!(sent <= most, "{beginning:?}: {sent} bytes");
-            assert!(text.contains("an answer is larger than"), "{beginning:?}: {text}");
+            assert!(text.contains("a reply is larger than"), "{beginning:?}: {text}");
             assert!(text.len() < 1_000, "{beginning:?}: {text}");
         }
     }
@@ -170,7 +170,7 @@ async fn an_endless_answer_of_a_sentinel_is_an_error() {
             .await;
         let url = format!("redis+sentinel://{}/main", server.address);
         let text = RedisStorage::connect(&url).await.unwrap_err().to_string();
-        assert!(text.contains("an answer is larger than"), "{text}");
+        assert!(text.contains("a reply is larger than"), "{text}");
         assert!(server.sent.load(Relaxed) <= 20 << 20, "{} bytes", server.sent.load(Relaxed));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The reason why a wrapper returns an error of its own.
+/// The reason for an error that a wrapper itself returns.
 ///
 /// Callers find it as the source of the [`StorageError`](throttle_core::StorageError).
 #[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -16,8 +16,8 @@ pub enum Error {
     Late(Duration),
     /// The circuit is open: the storage failed too often recently and was not called.
     #[error(
-        "the circuit is open: the storage failed too often and is not called for a \
-         moment; see the log for the cause"
+        "the circuit is open: the storage failed too often and is temporarily not called; see the log for \
+         the cause"
     )]
     CircuitOpen,
 }

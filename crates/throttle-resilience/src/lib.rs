@@ -3,7 +3,7 @@
 //! A *wrapper* is a storage around another storage. It implements
 //! [`Storage`](throttle_core::Storage) itself, so wrappers can be nested:
 //!
-//! | wrapper | what it does |
+//! | wrapper | effect |
 //! | --- | --- |
 //! | [`Deadline`] | ends calls that take too long |
 //! | [`CircuitBreaker`] | stops calling a storage that fails too often |
@@ -17,7 +17,7 @@
 //!   It does not change results, but a late call may still have been carried out, and its charge
 //!   counts.
 //! - A **circuit breaker** counts failed calls. If too many of the latest calls failed, it *opens*
-//!   and rejects calls at once. After a while it lets single probe calls through, and closes when
+//!   and rejects calls at once. After a while it allows single probe calls, and closes when
 //!   they succeed. Use it so that requests do not wait for a storage that is down. It does not
 //!   change results.
 //! - A **failure mode** is the behavior of a rule while the storage fails: fail closed (return the

@@ -57,7 +57,7 @@ async fn an_outage_logs_four_lines_however_many_requests_it_affects() {
     let expected = [
         ("WARN", "the storage fails; failure modes apply"),
         ("WARN", "the circuit opens"),
-        ("INFO", "the circuit closes: the storage is back"),
+        ("INFO", "the circuit closes: the storage has recovered"),
         ("INFO", "the storage has recovered"),
     ];
     assert_eq!(log.lines().count(), expected.len(), "{log}");

@@ -28,9 +28,9 @@ type PendingCharge<'a> = (&'a ActiveRule, u64);
 impl Limiter {
     /// Checks a request of `key` against the named rules, or against every rule of the limiter.
     ///
-    /// This is the entry point for adapters. `kind` selects whether the request is charged, and what a denial means.
-    /// All rules are charged, or none. Without `cost`, each rule charges its own cost. If the storage answers at
-    /// once, the reply is ready and nothing is boxed.
+    /// This is the entry point for adapters. `kind` selects whether the request is charged, and the effect of a
+    /// denial. All rules are charged, or none. Without `cost`, each rule charges its own cost. If the storage
+    /// answers at once, the reply is ready and nothing is boxed.
     pub fn begin<N: AsRef<str>>(
         &self,
         key: &Key<'_>,

@@ -7,7 +7,7 @@ use crate::{entry::InvalidEntry, rule::error::InvalidRule, storage::StorageError
 #[non_exhaustive]
 pub enum Error {
     /// No rule has this name.
-    #[error("there is no rule {name:?}; the limiter has {known}; add it with add_rule first")]
+    #[error("unknown rule {name:?}; the limiter has {known}; add the rule with add_rule first")]
     UnknownRule {
         /// The unknown name.
         name: String,
@@ -22,7 +22,7 @@ pub enum Error {
     RepeatedRule(String),
     /// A different rule or concurrency limit has this name already.
     #[error(
-        "another limit {0:?} exists already; use a different name, or change the rule with \
+        "another limit {0:?} already exists; use a different name, or change the rule with \
          replace_rule"
     )]
     DuplicateRule(String),
@@ -36,7 +36,7 @@ pub enum Error {
     #[error("the storage does not support shared lists; the Redis storage does")]
     NoSharedLists,
     /// The storage does not support concurrency limits.
-    #[error("the storage does not support concurrency limits; the storages of this project do")]
+    #[error("the storage does not support concurrency limits; the memory and Redis storages do")]
     ConcurrencyUnsupported,
     /// A list entry is not a valid key, address or network.
     #[error(transparent)]

@@ -73,7 +73,7 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Error::InvalidRule`] for a rule with a value out of range, and [`Error::DuplicateRule`] if a limit of
-    /// [`concurrency`](Self::concurrency) has the same name. The old rule stays then.
+    /// [`concurrency`](Self::concurrency) has the same name. In both cases the old rule stays.
     pub fn replace_rule(&self, rule: Rule) -> Result<bool, Error> {
         let rule = self.inner.checked(&rule)?;
         let name = rule.name().to_owned();
@@ -143,7 +143,7 @@ impl Limiter {
         self.begin(&key.into(), Some(rules), None, AskKind::Acquire).await
     }
 
-    /// Returns what [`Limiter::check`] would decide, but charges nothing.
+    /// Returns the decision that [`Limiter::check`] would make, without a charge.
     ///
     /// # Errors
     ///
@@ -215,8 +215,8 @@ impl Limiter {
     /// It runs while the request waits, so that it must be short. It is not called for denials by the deny list: a
     /// callback that adds keys to the deny list does not extend their entries.
     ///
-    /// A callback may call the limiter. Denials that it causes on its own thread are counted, but reported to no
-    /// callback. A panic of a callback is logged, and affects neither the request nor the limiter.
+    /// A callback may call the limiter. Denials that it causes on its own thread are counted, but not reported to
+    /// callbacks. A panic of a callback is logged, and affects neither the request nor the limiter.
     pub fn on_violation(&self, callback: impl Fn(&Violation) + Send + Sync + 'static) {
         self.inner.violations.add_callback(Arc::new(callback));
     }

@@ -353,7 +353,7 @@ impl Entries {
         self.keys.len() + self.address_keys.len() + self.nets.len()
     }
 
-    /// Removes expired entries, so seldom that the cost per added entry is constant on average.
+    /// Removes expired entries, so rarely that the cost per added entry is constant on average.
     fn purge(&mut self, now: Micros) {
         if self.len() < self.purge_at {
             return;

@@ -35,7 +35,7 @@ pub(super) struct Pause<'a> {
     missed: bool,
 }
 
-/// The reason for which a wait ended.
+/// The reason why a wait ended.
 pub(super) enum Event {
     /// The whole time has passed.
     Elapsed,

@@ -15,9 +15,9 @@ impl Limiter {
     /// violation, and blocks no key.
     ///
     /// The wait ends early if capacity becomes free. It notices at once if this limiter replaces or removes the rule or
-    /// resets the key. It notices within a second if another limiter or server resets the key, and refunds and
-    /// changes of lists. It never ends before the current rule allows the request. In the queue of a leaky bucket, a
-    /// request keeps its position if the rule is replaced, and is scheduled again if the key is reset.
+    /// resets the key. It notices resets by other limiters and servers, refunds, and list changes within a second.
+    /// It never ends before the current rule allows the request. In the queue of a leaky bucket, a request keeps
+    /// its position if the rule is replaced, and is scheduled again if the key is reset.
     ///
     /// # Errors
     ///

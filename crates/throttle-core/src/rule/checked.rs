@@ -214,7 +214,7 @@ impl CheckedRule {
     #[must_use]
     pub fn with_max_delay(&self, at_most: Duration) -> Self {
         let is_queue = self.algorithm == Algorithm::LeakyBucket;
-        // The longest queue takes ten years to drain, so that a longer delay is no limit.
+        // The longest queue takes ten years to drain, so a longer delay would not be a limit.
         let bound = is_queue && at_most < MAX_WINDOW;
         Self { max_delay: bound.then(|| at_most.into()), ..self.clone() }
     }
@@ -245,8 +245,8 @@ impl CheckedRule {
     /// Returns the same rule with a burst that is smaller by `reserve`, but at least 1. A rule that is not a bucket
     /// does not change.
     ///
-    /// Use it for a bucket whose tokens are spent after they were taken: the reserve stands for the tokens that are
-    /// refilled in the meantime.
+    /// Use it for a bucket whose tokens are spent some time after they were taken: the reserve covers the tokens
+    /// that are refilled in the meantime.
     #[must_use]
     pub fn with_burst_reserved(&self, reserve: u64) -> Self {
         if !self.algorithm.is_bucket() {

@@ -18,7 +18,7 @@ const BLOCK: usize = 64;
 /// A secret of the partition key that is too short.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "the secret of the partition key has {0} bytes, but needs at least {MIN_LEN}: use random bytes, for example \
+    "the secret of the partition key has {0} bytes, but must have at least {MIN_LEN}: use random bytes, for example \
      from `openssl rand -hex 32`"
 )]
 pub struct ShortSecret(usize);

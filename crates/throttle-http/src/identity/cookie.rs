@@ -36,7 +36,7 @@ pub struct Cookie {
 impl Cookie {
     /// Creates a key from the cookie with this name.
     ///
-    /// An impossible name is an error when the middleware is built.
+    /// An invalid name is an error when the middleware is built.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), missing: OnMissing::Reject }
     }

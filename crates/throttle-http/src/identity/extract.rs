@@ -43,8 +43,8 @@ pub trait ExtractKey: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidKey`] for a trusted proxy that is not a network, and for an impossible name of a header
-    /// field or cookie.
+    /// Returns [`InvalidKey`] for a trusted proxy that is not a network, and for an invalid header field or cookie
+    /// name.
     fn validate(&self) -> Result<(), InvalidKey> {
         Ok(())
     }

@@ -30,7 +30,7 @@ pub struct Header {
 impl Header {
     /// Creates a key from the header field with this name, which is case-insensitive.
     ///
-    /// An impossible name is an error when the middleware is built.
+    /// An invalid name is an error when the middleware is built.
     pub fn new(name: impl AsRef<str>) -> Self {
         let name = name.as_ref();
         let name = HeaderName::try_from(name).map_err(|_| name.to_owned());

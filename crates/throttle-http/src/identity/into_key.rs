@@ -20,10 +20,10 @@ pub enum NoKey {
     )]
     NoPeer,
     /// The request has no such header field.
-    #[error("the request lacks the header field {0:?}")]
+    #[error("the request has no header field {0:?}")]
     NoHeader(String),
     /// The request has no such cookie.
-    #[error("the request lacks the cookie {0:?}")]
+    #[error("the request has no cookie {0:?}")]
     NoCookie(String),
     /// The request has several cookies with this name and different values.
     #[error("the request has several cookies {0:?} with different values")]

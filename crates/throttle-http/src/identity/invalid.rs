@@ -11,12 +11,12 @@ pub enum InvalidKey {
     Proxy(#[from] InvalidProxy),
     /// A name that no header field can have.
     #[error(
-        "{0:?} is not a valid name of a header field: use letters, digits and \"-\", for example \"x-api-key\""
+        "{0:?} is not a valid header field name: use letters, digits and \"-\", for example \"x-api-key\""
     )]
     HeaderName(String),
     /// A name that no cookie can have.
     #[error(
-        "{0:?} is not a valid name of a cookie: it must not be empty, contain \"=\" or \";\", or have spaces around it"
+        "{0:?} is not a valid cookie name: it must not be empty, contain \"=\" or \";\", or have spaces around it"
     )]
     CookieName(String),
 }

@@ -70,7 +70,7 @@ impl TrustedProxies {
 
     /// Returns whether all IPv4 or all IPv6 addresses are trusted, so that any client can choose its address.
     ///
-    /// Use it for a warning at startup: such a list is correct only if nothing but a proxy can connect.
+    /// Use it for a warning at startup: such a list is safe only if no client can connect directly.
     #[must_use]
     pub fn trusts_all_addresses(&self) -> bool {
         self.networks.iter().any(|network| network.prefix_len() == 0)

@@ -36,7 +36,7 @@ pub trait ExtractCost: Send + Sync + 'static {
 #[non_exhaustive]
 pub enum NoCost {
     /// A body of unknown length; answered with 411.
-    #[error("the request lacks the header field \"content-length\"")]
+    #[error("the request has no header field \"content-length\"")]
     NoLength,
 }
 
@@ -49,7 +49,7 @@ pub struct InvalidCost {
 }
 
 impl InvalidCost {
-    /// Creates an error from what is invalid and how to fix it.
+    /// Creates an error from the invalid value and the fix.
     #[must_use]
     pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what: what.into(), fix: fix.into() }

@@ -52,7 +52,7 @@ pub enum OutboundError {
     #[error("the limits of the call cannot be checked: {0}")]
     Limiter(#[source] Error),
     /// The limits are not configured correctly.
-    #[error("the limits of calls are not configured correctly: {0}")]
+    #[error("the outbound limits are not configured correctly: {0}")]
     Config(#[source] Arc<ConfigError>),
 }
 

@@ -39,7 +39,7 @@ struct LogState {
 }
 
 impl Health {
-    /// Records a request that could not be checked; `effect` is what happens to such requests.
+    /// Records a request that could not be checked; `effect` is the effect on such requests.
     #[cold]
     pub(crate) fn failed(&self, error: &Error, effect: &str) {
         self.undecided.fetch_add(1, Relaxed);

@@ -44,13 +44,13 @@ struct Position {
     takes: Takes,
 }
 
-/// Passes all entries to the follower, one reading after the other: a reader may be aborted, and the thread that
-/// passes its entries goes on.
+/// Passes all entries to the follower, one read at a time. If a reader is aborted, the thread that passes its
+/// entries still finishes.
 #[derive(Default)]
 struct Takes {
-    /// How many were begun.
+    /// The number of reads that were started.
     begun: u64,
-    /// The latest that the follower took; it is locked while it takes one.
+    /// The latest version that the follower received; locked while the follower processes one.
     latest: Arc<Mutex<u64>>,
 }
 
@@ -126,7 +126,7 @@ impl Following {
 }
 
 impl Takes {
-    /// Passes all entries, unless later ones were passed, and returns the version that they are of.
+    /// Passes all entries, unless newer ones were passed, and returns their version.
     async fn take(
         &mut self,
         follower: &Arc<dyn ListSubscriber>,
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes entries, the first time only when it may.
+    /// A subscriber that takes the first entries only when the test allows it.
     struct Slow {
         began: Sender<()>,
         may_take: Mutex<Option<Receiver<()>>>,

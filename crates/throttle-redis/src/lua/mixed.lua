@@ -68,7 +68,7 @@
           left = left_by_itself(state)
         end
         if not left or last > #all or seen[its_number] then
-          return nil, i .. ': it is no state'
+          return nil, i .. ': it is not a rate limit state'
         end
         seen[its_number] = true
         local is_log = state:byte() == SLIDING_WINDOW_LOG

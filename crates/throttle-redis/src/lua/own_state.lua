@@ -12,7 +12,7 @@
       end
     end
     if not fits then
-      return nil, i .. ': it is no state'
+      return nil, i .. ': it is not a rate limit state'
     end
   end
 
@@ -24,7 +24,7 @@
   end
   local asks = allowed and not refunds
 
-  -- The results of an algorithm: whether it charged, its receipt, what remains, the numbers of its state, and
-  -- for a log the changes of its entries.
+  -- The results of an algorithm: whether it charged, its receipt, the remaining capacity, the numbers of its
+  -- state, and for a log the changes of its entries.
   local charges, level_hi, level_lo, remaining, reset_after, lifetime, format, a, b, c, d, e, extra
   local fresh, dropped, cut, index, replaced, removed, entry

@@ -74,7 +74,7 @@ impl Connection {
         self.since.elapsed()
     }
 
-    /// Returns whether this side gave the connection up while the server still has it open.
+    /// Returns whether this side closed the connection while the server kept it open.
     pub(super) fn is_abandoned(&self) -> bool {
         !self.connected.sender.wire.has_ended()
     }
@@ -129,7 +129,7 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Fails the requests in flight. Otherwise they would keep a connection open that hangs.
+    /// Fails the requests in flight. Otherwise they would keep a hanging connection open.
     fn drop(&mut self) {
         self.pipeliner.abandon();
     }

@@ -37,7 +37,7 @@ pub(super) async fn discover_master(
             return Ok(info);
         }
     }
-    let text = "the sentinel reports no reachable master of this name";
+    let text = "the sentinel reports no reachable master with this name";
     Err((ErrorKind::MasterNameNotFoundBySentinel, text).into())
 }
 

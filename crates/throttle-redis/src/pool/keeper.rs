@@ -42,7 +42,7 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 slot.set(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
-                // A connection that this side ended is no sign of a server that closes connections at once.
+                // A connection that this side closed does not indicate a server that closes connections at once.
                 if connection.age() >= STABLE_AFTER || connection.is_abandoned() {
                     backoff.reset();
                 } else if !connection.has_answered() {

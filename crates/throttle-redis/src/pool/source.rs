@@ -1,4 +1,4 @@
-//! The source of a pool: the server that its connections lead to.
+//! The source of a pool: the server to connect to.
 
 use redis::{
     ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo,
@@ -18,8 +18,8 @@ use crate::{
     options::{Address, Login, Options},
 };
 
-/// The time for which a demoted master is not used. Within it every sentinel learns of the failover, and the old
-/// master becomes a replica.
+/// The time for which a demoted master is not used. During this time every sentinel learns of the failover, and
+/// the old master becomes a replica.
 const DEMOTED_FOR: Duration = Duration::from_secs(10);
 /// The time after which the next sentinel is queried, too, if none has answered yet.
 const NEXT_SENTINEL_AFTER: Duration = Duration::from_millis(50);

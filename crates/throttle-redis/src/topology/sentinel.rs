@@ -26,7 +26,7 @@ use crate::{
     transport::{Encryption, subscribe},
 };
 
-/// The longest time without a message from a sentinel, about which the listener reconnects.
+/// The approximate time without a message from a sentinel after which the listener reconnects.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The tasks that listen to the sentinels, which end when this is dropped.

@@ -228,7 +228,7 @@ impl fmt::Display for ReplyTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "an answer is larger than {} KiB, so the connection was closed; check that the server is Redis",
+            "a reply is larger than {} KiB, so the connection was closed; check that the server is Redis",
             self.0 >> 10
         )
     }

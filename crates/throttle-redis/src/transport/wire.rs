@@ -1,8 +1,8 @@
 //! The state of a connection on the wire: the number of bytes that were written, and whether it has ended.
 //!
-//! A request may be sent again only if none of its bytes were written. A failed write is no proof by itself,
-//! because the client's task may write again. So [`GuardedStream`] writes nothing after the first error or the end of
-//! the stream. Then an unchanged count of written bytes proves that later requests were not written.
+//! A request may be sent again only if none of its bytes were written. A failed write alone does not prove that,
+//! because the client's task may write again. So [`GuardedStream`] writes nothing after the first error or the end
+//! of the stream. Then an unchanged count of written bytes proves that later requests were not written.
 
 use std::{
     fmt, io,
@@ -65,7 +65,7 @@ impl Wire {
 
     /// Returns whether no bytes were written since `written` was read, and none ever will be.
     ///
-    /// Then requests that were handed over since were certainly not carried out.
+    /// Then requests that were handed over since that time were certainly not carried out.
     pub(crate) fn ended_unwritten_since(&self, written: u64) -> bool {
         // The order matters: after the end no more bytes are written, so the count is final.
         self.has_ended() && self.written() == written

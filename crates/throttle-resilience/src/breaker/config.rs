@@ -1,4 +1,4 @@
-//! The configuration of a circuit breaker, and what it reports.
+//! The configuration of a circuit breaker, and its events and statistics.
 
 use std::time::Duration;
 

@@ -45,12 +45,12 @@ impl FailureModes {
         Self::of(FailureMode::FailClosed, None)
     }
 
-    /// Allows what the storage cannot decide: rules fail open.
+    /// Allows requests that the storage cannot decide: rules fail open.
     pub fn fail_open() -> Self {
         Self::of(FailureMode::FailOpen, None)
     }
 
-    /// Decides locally by `storage`, such as one in memory, what the shared storage cannot decide.
+    /// Decides requests that the shared storage cannot decide by a local `storage`, such as one in memory.
     ///
     /// `instances` is the number of instances that share the limits, fixed or
     /// [discovered](Instances::discovered). Each enforces its share of a limit, rounded down but at
@@ -124,7 +124,7 @@ impl fmt::Debug for FailureModes {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum FallbackChange {
-    /// A call failed. From now on the failure modes decide what the storage cannot.
+    /// A call failed. From now on the failure modes apply to requests that the storage cannot decide.
     Degraded {
         /// The error of the call.
         error: String,

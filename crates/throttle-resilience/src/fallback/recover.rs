@@ -41,8 +41,7 @@ impl Inner {
     }
 }
 
-/// A guard of the replay task. Its drop allows another task to begin, also if the runtime ended
-/// this one.
+/// A guard of the replay task. Dropping it allows another task to start, even if the runtime ended this one.
 struct Replaying(Arc<Inner>);
 
 impl Drop for Replaying {

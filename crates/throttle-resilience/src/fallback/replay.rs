@@ -15,8 +15,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The most calls for one deferred charge: the free room of a queue may be in several parts.
 const MAX_CALLS: usize = 16;
 
-/// Replays deferred charges until none is left or a call fails. What is left then waits for the
-/// next attempt.
+/// Replays deferred charges until none is left or a call fails. The remaining charges wait for the next attempt.
 pub(super) async fn replay(inner: Arc<Inner>) {
     let Some(local) = &inner.modes.local else { return };
     loop {

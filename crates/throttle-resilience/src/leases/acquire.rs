@@ -86,7 +86,7 @@ impl Inner {
     }
 
     /// Decides a request that the leases cannot decide. If the key is hot, it requests a batch and
-    /// waits for it; the storage decides what the batch does not cover.
+    /// waits for it; the storage decides charges that the batch does not cover.
     pub(super) fn acquire(self: &Arc<Self>, request: &ChargeRequest<'_>) -> Reply<Outcome> {
         self.instances.discover_from(&self.storage);
         let plans: Plans =
@@ -167,7 +167,7 @@ impl Inner {
         match fetches.pop() {
             None => self.return_in_background(returns),
             Some(last) => {
-                // Return what other leases of the key held first: the batch may need those permits.
+                // First return permits held by other leases of the key: the batch may need them.
                 pending_fetches.extend(last.run(returns));
                 pending_fetches
                     .extend(fetches.into_iter().filter_map(|fetch| fetch.run(Vec::new())));

@@ -100,7 +100,7 @@ impl Inner {
     pub(super) fn stop_without_runtime(&self) {
         if !self.ended.swap(true, Relaxed) {
             tracing::error!(
-                "leases need a tokio runtime: nothing is leased, each request calls the storage"
+                "leases need a tokio runtime: no permits are leased, and each request calls the storage"
             );
         }
     }
@@ -184,7 +184,7 @@ impl Inner {
         }
     }
 
-    /// Subtracts returned permits from what the lease counts as held.
+    /// Subtracts returned permits from those that the lease counts as held.
     fn release(&self, item: &ReturnedBatch) {
         let mut shard = self.table.lock(item.hash);
         if let Some(of_key) = shard.find(item.hash, item.charge.borrow().key())
@@ -287,8 +287,7 @@ impl Inner {
     }
 }
 
-/// A guard of the maintenance task. Its drop allows another task to begin, also if the runtime
-/// ended this one.
+/// A guard of the maintenance task. Dropping it allows another task to start, even if the runtime ended this one.
 struct MaintenanceGuard(Weak<Inner>);
 
 impl MaintenanceGuard {

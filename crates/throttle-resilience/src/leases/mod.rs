@@ -28,12 +28,12 @@
 //! refunded with the receipt of its own charge and credits no other charge. Permits whose grant is
 //! lost (the call may have been carried out, but has no answer) are never spent.
 //!
-//! # What leases can reject too early
+//! # Early rejections
 //!
-//! The permits that instances hold and do not spend. Together they are at most the lease budget's
-//! share of the limit. For this, each instance counts the permits that it holds, has requested, may
-//! have lost in a call without an answer, or is returning. Their sum is at most that share divided
-//! by the number of instances.
+//! Permits that instances hold but do not spend can cause early rejections. Together they are at most the lease
+//! budget's share of the limit. For this, each instance counts the permits that it holds, has requested, may have
+//! lost in a call without an answer, or is returning. Their sum is at most that share divided by the number of
+//! instances.
 //!
 //! If the limit is used up and permits are freed at a constant rate (sliding counter, buckets),
 //! instances compete for each freed permit. An instance that finds that others took the freed
@@ -95,12 +95,12 @@ use crate::instances::Instances;
 /// - Leaky buckets, rules that block, and limits of which the lease budget is less than two permits
 ///   are not leased; a warning is logged once.
 ///
-/// A decision made from a lease reports what remains by the storage's last answer plus what is held
-/// locally. Other instances may have used some of it since, and permits that they hold count as
-/// used. `reset_after` is shortened by the time that has passed. A refund goes into the lease that
-/// the permits came from, if that is still held. A reset ends the lease on this instance; others
-/// spend what they hold. A block caused by another rule, or by a rule before it was replaced,
-/// reaches other instances when their leases end.
+/// A decision made from a lease reports the capacity that the storage's last answer showed plus the permits held
+/// locally. Other instances may have used some of it since, and permits that they hold count as used.
+/// `reset_after` is shortened by the time that has passed. A refund goes into the lease that the permits came
+/// from, if that is still held. A reset ends the lease on this instance; others spend the permits that they hold.
+/// A block caused by another rule, or by a rule before it was replaced, reaches other instances when their leases
+/// end.
 ///
 /// Leases need a tokio runtime. Call [`Leases::close`] before the process ends, so that held
 /// permits are returned.

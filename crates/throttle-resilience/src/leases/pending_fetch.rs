@@ -58,7 +58,7 @@ impl PendingFetch {
         let _first = self.failed.set(failure);
     }
 
-    /// Returns the error for a request that waited in vain. Nothing was charged for that request.
+    /// Returns the error for a request that waited, if the fetch failed. Nothing was charged for that request.
     pub(super) fn failure(&self) -> Option<StorageError> {
         let Failure { text, of_key } = self.failed.get()?;
         Some(match of_key {

@@ -15,7 +15,7 @@ use super::budget::LeaseBudget;
 /// The plan by which a rule is leased.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// The rule as the limiter has it.
+    /// The rule as configured in the limiter.
     pub(super) rule: Arc<CheckedRule>,
     /// The rule by which all requests are charged in the storage, leased or not.
     pub(super) charged: Arc<CheckedRule>,
@@ -238,23 +238,22 @@ impl fmt::Display for NotLeased {
                 "leases do not support the algorithm {algorithm}; choose another, or leave the rule out"
             ),
             Self::Block => f.write_str(
-                "it blocks, and a request that is rejected too early would block its key; remove the \
-                 block",
+                "it has a block, and a request that is rejected too early would block its key; remove the block",
             ),
             Self::TooSmall { budget } => write!(
                 f,
-                "the lease budget is {budget} permits, but at least 2 are needed; use a greater \
-                 percentage or a greater limit"
+                "the lease budget is {budget} permits, but at least 2 are needed; use a higher percentage or \
+                 a higher limit"
             ),
             Self::Burst { burst, cost } => write!(
                 f,
-                "the lease budget leaves a burst of {burst}, but a request costs {cost}; use a \
-                 greater burst or a smaller percentage"
+                "the lease budget leaves a burst of {burst}, but a request costs {cost}; use a larger burst \
+                 or a lower percentage"
             ),
             Self::TooShort { life } => write!(
                 f,
-                "with this lease budget permits live for {} µs, too short for a round trip; use a \
-                 greater percentage, burst or window",
+                "with this lease budget permits live for {} µs, too short for a round trip; use a higher \
+                 percentage, a larger burst or a longer window",
                 life.get()
             ),
         }
@@ -330,7 +329,7 @@ mod tests {
         assert_eq!(why(blocks, 5.0), NotLeased::Block);
         let small = why(Rule::per_second("r", 30), 5.0);
         assert_eq!(small, NotLeased::TooSmall { budget: 1 });
-        assert!(small.to_string().contains("greater percentage"));
+        assert!(small.to_string().contains("higher percentage"));
         let whole = rule(Algorithm::TokenBucket).cost(1_000);
         assert_eq!(why(whole, 5.0), NotLeased::Burst { burst: 950, cost: 1_000 });
         let short = why(rule(Algorithm::TokenBucket).burst(40), 2.5);

@@ -168,12 +168,12 @@ impl<A: Adapter> App<'_, A> {
         assert_eq!(self.remaining_now(rule).await, expected, "{why}");
     }
 
-    /// Returns what remains of a rule now.
+    /// Returns the remaining capacity of a rule now.
     pub(super) async fn remaining_now(&self, rule: &str) -> u64 {
         self.limiter.peek(CLIENT, rule).await.expect("the storage answers").remaining()
     }
 
-    /// Returns what remains of a rule after all background tasks have finished.
+    /// Returns the remaining capacity of a rule after all background tasks have finished.
     pub(super) async fn remaining(&self, rule: &str) -> u64 {
         background().await;
         self.remaining_now(rule).await

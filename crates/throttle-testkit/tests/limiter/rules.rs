@@ -68,7 +68,7 @@ async fn an_unknown_rule_is_an_error_that_lists_the_known_ones() {
     ];
     for error in all {
         let text = error.to_string();
-        assert!(text.contains(r#"no rule "apy""#), "{text}");
+        assert!(text.contains(r#"unknown rule "apy""#), "{text}");
         assert!(text.contains(r#""api", "login", "with \"quotes\"""#), "{text}");
     }
     assert_eq!(limiter.peek("k", "api").await.unwrap().remaining(), 5, "nothing was charged");

@@ -73,7 +73,7 @@ async fn exclusive(
             for word in &call[4..] {
                 command.arg(&word[..]);
             }
-            let mut connection = pool.get().await.expect("a connection comes free");
+            let mut connection = pool.get().await.expect("a connection becomes available");
             command.exec_async(&mut *connection).await.expect("decided");
         })
     }

@@ -98,7 +98,8 @@ impl Charged {
         self.refund(self.decisions.all()).await
     }
 
-    /// Refunds what the handler has not used up, and returns the decisions without it, if the storage did.
+    /// Refunds the charges that the handler has not used up. Returns the decisions without them, if the storage
+    /// refunded them.
     pub(crate) async fn refund_unused(&self) -> Option<Decisions> {
         let is_unused = |one: &Decision| !self.is_used_up(one);
         let all = self.decisions.all().iter();
@@ -106,20 +107,20 @@ impl Charged {
         self.refund(&unused).await.then(|| self.decisions.rolled_back(is_unused))
     }
 
-    /// Reconciles what the handler has not used up to the actual cost, and returns the decisions with that
-    /// cost, if the storage did.
+    /// Reconciles the charges that the handler has not used up with the actual cost. Returns the decisions with
+    /// that cost, if the storage reconciled them.
     pub(crate) async fn reconcile(&self, actual: u64) -> Option<Decisions> {
         let changes = |one: &Decision| one.cost() < actual || !self.is_used_up(one);
         let changed: Vec<_> =
             self.decisions.all().iter().filter(|one| changes(one)).cloned().collect();
         let settled = self.throttle.limiter().reconcile(&self.key, &changed, actual).await;
         if let Err(error) = &settled {
-            tracing::warn!(%error, "a charge was not reconciled");
+            tracing::warn!(%error, "a charge could not be reconciled");
         }
         settled.is_ok().then(|| self.decisions.reconciled(actual, changes))
     }
 
-    /// Returns whether a rule charged what a handler that was called has used up: its scheduled time.
+    /// Returns whether the charge is used up once the handler is called: it is for a scheduled time.
     fn is_used_up(&self, decision: &Decision) -> bool {
         self.throttle.shapes() && decision.checked_rule().algorithm() == Algorithm::LeakyBucket
     }
@@ -127,7 +128,7 @@ impl Charged {
     async fn refund(&self, decisions: &[Decision]) -> bool {
         let refunded = self.throttle.limiter().rollback(&self.key, decisions).await;
         if let Err(error) = &refunded {
-            tracing::warn!(%error, "a charge was not refunded");
+            tracing::warn!(%error, "a charge could not be refunded");
         }
         refunded.is_ok()
     }

@@ -74,7 +74,7 @@ fn a_reply_that_is_too_large_is_an_error_as_soon_as_its_size_is_known() {
     ] {
         let mut scanner = RespScanner::new();
         let error = read(&mut scanner, beginning.as_bytes(), 5).unwrap_err();
-        assert!(error.to_string().contains("an answer is larger than"), "{beginning}: {error}");
+        assert!(error.to_string().contains("a reply is larger than"), "{beginning}: {error}");
     }
     for (endless, end) in [("+", 70_000), (":", 70_000), ("-", 2 << 20), ("HTTP", 2 << 20)] {
         let mut scanner = RespScanner::new();

@@ -38,14 +38,14 @@ fn chunked() -> Request<Bytes> {
 
 fn a_length() -> Case {
     let options = modern().cost(ContentLength::in_kib().at_most(6));
-    let lacking = r#"the request lacks the header field \"content-length\""#;
+    let missing = r#"the request has no header field \"content-length\""#;
     case("a request costs its length in units, rounded up, up to a maximum", options, 10)
         .ask(post(1025), left(10, 8))
         .ask(get(), left(10, 7))
         .ask(post(0), left(10, 6))
         .ask(post(1 << 40), left(10, 0))
         .ask(post(1), report(rejected(&["api"]), 10, 0).retry_after(60))
-        .ask(chunked(), problem(411, "Length Required", lacking))
+        .ask(chunked(), problem(411, "Length Required", missing))
 }
 
 fn a_length_that_is_missing() -> Case {

@@ -169,14 +169,14 @@ fn a_tuple() -> Case {
     let options =
         modern().key((Header::new("x-tenant"), Header::new("x-api-key"), ClientIp::new()));
     let of = |tenant, key, peer| with(with(get_from(peer), "x-tenant", tenant), "x-api-key", key);
-    let lacking = problem(400, "Bad Request", r#"the request lacks the header field \"x-tenant\""#);
+    let missing = problem(400, "Bad Request", r#"the request has no header field \"x-tenant\""#);
     case("the parts of a tuple cannot be confused", options)
         .ask(of("a", "b|c", "192.0.2.1"), first())
         .ask(of("a|b", "c", "192.0.2.1"), first())
         .ask(of("a%7Cb", "c", "192.0.2.1"), first())
         .ask(of("a", "b|c", "192.0.2.1"), again())
         .ask(of("a", "b|c", "192.0.2.2"), first())
-        .ask(key("b"), lacking)
+        .ask(key("b"), missing)
 }
 
 fn a_function() -> Case {
@@ -193,7 +193,7 @@ fn network_of_16_bits(address: IpAddr) -> String {
 
 fn keys_of_a_cookie() -> Case {
     let cookie = |line: &'static str| with(get(), "cookie", line);
-    let lacking = problem(400, "Bad Request", r#"the request lacks the cookie \"session\""#);
+    let missing = problem(400, "Bad Request", r#"the request has no cookie \"session\""#);
     let several = r#"the request has several cookies \"session\" with different values"#;
     let several = problem(400, "Bad Request", several);
     case("a cookie is the key", modern().key(Cookie::new("session")))
@@ -203,7 +203,7 @@ fn keys_of_a_cookie() -> Case {
         .ask(cookie("session=b"), first())
         .ask(with(get(), "cookie", b"session=\xff"), first())
         .ask(with(get(), "cookie", b"session=\xff"), again())
-        .ask(cookie("Session=b"), lacking)
+        .ask(cookie("Session=b"), missing)
         .ask(cookie("session=a; session=b"), several)
 }
 

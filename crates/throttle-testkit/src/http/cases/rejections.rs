@@ -79,7 +79,7 @@ fn head_and_options() -> Case {
 }
 
 fn no_header() -> Case {
-    let detail = r#"the request lacks the header field \"x-api-key\""#;
+    let detail = r#"the request has no header field \"x-api-key\""#;
     let bad = problem(400, "Bad Request", detail);
     Case::new(
         "a request without its key is rejected with 400",
