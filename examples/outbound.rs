@@ -102,7 +102,7 @@ fn reqwest_client(
 }
 
 /// Retries a call that the server rejects. The outbound limit waits for the `Retry-After` of the server, but it
-/// never sends a request again by itself.
+/// never retries a request.
 async fn call<C, B>(mut client: C, server: SocketAddr) -> Result<StatusCode, BoxError>
 where
     C: Service<Request<Empty<Bytes>>, Response = axum::http::Response<B>, Error = BoxError>,

@@ -206,7 +206,7 @@ async fn no_malformed_url_shows_a_part_of_its_password() {
     assert_hidden(&log.text(), "the log");
 }
 
-/// Responses of servers that quote the client, as functions of what it sent.
+/// Responses of servers that quote the client, as functions of the bytes that it sent.
 const CITATIONS: [fn(&str) -> String; 7] = [
     |sent| cut(sent, 40),
     |sent| cut(sent, 60),

@@ -123,7 +123,7 @@ impl RateThrottle {
 
     /// Sets the response to every rejection; default: problem details with the status of the reason.
     ///
-    /// The function returns what handlers return: an [`HttpResponse`], or what converts into one. It sees the
+    /// The function returns an [`HttpResponse`], or a type that converts into one. It sees the
     /// [reason](throttle_http::RejectionReason), the decisions and the head of the request. A response of status 200
     /// gets the default status of the reason, so that a body alone is enough. The header fields and, unless it is
     /// set, `Cache-Control: no-store` are added; gRPC requests get the response translated to a gRPC status.

@@ -36,7 +36,7 @@ const PATHS: [&str; 6] = [
     "/log+in",
 ];
 
-/// Returns what a handler sees of its request.
+/// Returns the request as a handler sees it.
 fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/login", web::get().to(async || "login"))

@@ -100,7 +100,7 @@ fn measure(variant: &str, algorithm: Algorithm) -> Results {
     };
     let results = Results { decisions: sum(0), allowed: sum(1), calls };
     for mut child in children {
-        child.wait().expect("the process ends by itself");
+        child.wait().expect("the process exits on its own");
     }
     results
 }

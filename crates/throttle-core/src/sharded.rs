@@ -60,7 +60,7 @@ impl<T> Sharded<T> {
         }
     }
 
-    /// Returns an iterator that locks every shard, one after the other.
+    /// Returns an iterator that locks every shard, one at a time.
     pub fn each(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
         (0..self.shards.len()).map(|index| self.lock(index))
     }

@@ -14,15 +14,15 @@ use http_body::Body;
 use throttle_core::{Clock, SystemClock};
 use tokio::runtime::Handle;
 
-/// The most bodies that a process drains at the same time.
+/// The maximum number of bodies that a process drains at the same time.
 const MAX_DRAINS: usize = 256;
 /// The interval of the checks: a drain ends after an interval in which nothing arrived. It is short, because a
 /// proxy that stops sending may wait until the connection closes.
 const TICK: Duration = Duration::from_millis(250);
 /// The longest drain, in intervals: 5 seconds.
 const MAX_TICKS: u32 = 20;
-/// The most frames that are read before other tasks run and the time is checked. A body may always be ready,
-/// for example if a layer decompresses it.
+/// The maximum number of frames that are read before other tasks run and the time is checked. A body may always be
+/// ready, for example if a layer decompresses it.
 const MAX_FRAMES: usize = 32;
 
 static DRAINS: AtomicUsize = AtomicUsize::new(0);

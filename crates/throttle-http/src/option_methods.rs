@@ -136,7 +136,7 @@ macro_rules! option_methods {
         ///
         /// Write a path as clients send it: `/a%20b`, not `/a b`. A character that clients escape, a route
         /// parameter (`/users/{id}`), and any other invalid path is an error when the middleware is built. The
-        /// error shows what to write instead.
+        /// error shows the correct form.
         pub fn exempt_paths(self, paths: impl IntoIterator<Item = impl Into<String>>) -> Self {
             self.with(|options| {
                 options.set_exempt_paths(paths.into_iter().map(Into::into).collect());

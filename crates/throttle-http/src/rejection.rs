@@ -58,7 +58,7 @@ pub enum RejectionReason {
     MissingLength,
     /// The storage failed, and the layer rejects requests that it cannot decide: 503.
     Storage,
-    /// The service is not configured correctly: 500. The log says what to change.
+    /// The service is not configured correctly: 500. The log has the reason and the fix.
     Misconfigured,
 }
 
@@ -264,7 +264,7 @@ impl Rejection<'_> {
         response
     }
 
-    /// Logs the rejection at the debug level, without the key, which can be a secret.
+    /// Logs the rejection for debugging; the key is left out, as it may be a secret.
     fn trace(&self) {
         let decision = self.decision();
         tracing::debug!(

@@ -145,7 +145,7 @@ impl Background {
     }
 
     /// Moves all tasks to the caller's runtime, because their runtime makes no progress, such as a current-thread
-    /// runtime that no thread runs any more. Tasks that were moved after `probe` started are not moved again.
+    /// runtime that no thread runs. Tasks that were moved after `probe` started are not moved again.
     pub(crate) fn move_here(self: &Arc<Self>, probe: &Probe) {
         let Ok(here) = Handle::try_current() else { return };
         let tasks = {

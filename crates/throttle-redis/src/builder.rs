@@ -201,7 +201,7 @@ impl RedisStorageBuilder {
         self.with(|options| options.resp3 = resp3)
     }
 
-    /// Sets the most connections to a server (in a cluster: to each node), from 1 to 1000; default 4.
+    /// Sets the maximum number of connections to a server (in a cluster: to each node), from 1 to 1000; default 4.
     ///
     /// At most four connections are opened, even if more are allowed. Requests share them and are pipelined,
     /// so that a few connections suffice for any load.

@@ -134,7 +134,7 @@ impl Call {
 
 /// A request whose keys are in several slots of a cluster.
 ///
-/// A script cannot span slots. So the slots are charged one after the other, and the charges are refunded if
+/// A script cannot span slots. So the slots are charged one at a time, and the charges are refunded if
 /// a later slot denies the request.
 struct CrossSlotRequest {
     client: Arc<Client>,

@@ -14,7 +14,7 @@ use crate::{
     ttl::millis,
 };
 
-/// The `COUNT` of a `SCAN`: the number of keys that one call looks at.
+/// The `COUNT` of a `SCAN`: the number of keys that one call examines.
 const SCAN_COUNT: usize = 1_000;
 
 #[async_trait]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Stats {
     /// The number of connections that are up now.
     pub connections: usize,
-    /// The most connections that are open at once.
+    /// The maximum number of connections that are open at once.
     pub max_connections: usize,
     /// The number of times that a broken connection was replaced.
     pub reconnects: u64,

@@ -38,7 +38,7 @@ struct World {
     servers: Vec<(Limiter, Leases)>,
     reference: Limiter,
     random: fastrand::Rng,
-    /// The most permits that killed instances held.
+    /// The maximum number of permits that killed instances held.
     killed: u64,
 }
 

@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_millis(400);
 /// A call with one rule takes about 250 bytes.
 const BYTES_PER_SECOND: u32 = 100_000;
-/// The requests per five milliseconds: ten times what Redis can serve.
+/// The requests per five milliseconds: ten times the number that Redis can serve.
 const AT_ONCE: u64 = 20;
 const LASTS: Duration = Duration::from_secs(8);
 /// The limit, of which this instance's local share is a third.

@@ -125,7 +125,7 @@ async fn two_limiters(storages: [&Arc<dyn AtomicStorage>; 2], algorithm: Algorit
     assert_eq!(allowed.await, 300, "{algorithm}: two limiters must share the limit");
 }
 
-/// Checks that a running clock allows what the refill rate gives for the elapsed time.
+/// Checks that with a running clock, the allowed cost is the refill rate times the elapsed time.
 async fn while_time_passes(storage: &Arc<dyn AtomicStorage>) {
     let (limiter, clock) = limiter_at_2026(storage);
     let key = unique("time");

@@ -1,4 +1,4 @@
-//! Each method of the layer sets the option of its name; the suite tests what the options do.
+//! Each method of the layer sets the option of its name; the suite tests the effect of the options.
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 

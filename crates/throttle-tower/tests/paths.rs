@@ -41,7 +41,7 @@ const PLACES: [At; 3] = [At::Router, At::Nested, At::Routes];
 
 type Reached = BTreeMap<String, usize>;
 
-/// Returns what a handler sees of its request.
+/// Returns the request as a handler sees it.
 fn routes(wrap: impl Fn(MethodRouter) -> MethodRouter) -> (Router, Router) {
     let with = |name: &'static str| {
         wrap(get(async move |Path(value): Path<String>| format!("{name} {value}")))

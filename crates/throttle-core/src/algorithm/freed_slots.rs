@@ -10,7 +10,7 @@
 
 use crate::exact::PackedU128;
 
-/// The most slots that are stored. Beyond that, the first one is dropped, and its time passes unused.
+/// The maximum number of slots that are stored. Beyond that, the first one is dropped, and its time passes unused.
 pub(super) const MAX_SLOTS: usize = 16;
 
 /// The free parts of a backlog, in order. They do not touch each other or the end, except after rounding.

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::rule::error::quoted;
 
-/// The most names that are logged, so that the warning cannot flood the log.
+/// The maximum number of names that are logged, so that the warning cannot flood the log.
 const MAX_NAMES: usize = 100;
 
 /// Logs a warning that another algorithm has counted under this rule, once for each name.

@@ -22,7 +22,7 @@ use crate::{
     time::Micros,
 };
 
-/// A rule of a request, and the cost that it is to be charged.
+/// A rule of a request, and the cost to charge.
 type PendingCharge<'a> = (&'a ActiveRule, u64);
 
 impl Limiter {

@@ -82,7 +82,7 @@ impl Limiter {
         Ok(replaced)
     }
 
-    /// Removes a rule, and returns whether it existed. Its counts expire by themselves.
+    /// Removes a rule, and returns whether it existed. Its counts expire on their own.
     pub fn remove_rule(&self, name: &str) -> bool {
         let Some(removed) = self.inner.rules.remove(name) else { return false };
         self.inner.changes.rule_changed(name);

@@ -43,7 +43,7 @@ impl Limiter {
     /// # Errors
     ///
     /// [`Error::NoSharedLists`] if the storage does not support shared lists. [`Error::Storage`] if they cannot be read
-    /// now; the subscription exists nevertheless, and reads them as soon as possible.
+    /// now; the subscription still exists, and reads them as soon as possible.
     pub async fn shared_lists(&self) -> Result<SharedLists, Error> {
         let storage = self.inner.storage.lists().ok_or(Error::NoSharedLists)?;
         let lists = SharedLists { inner: Arc::clone(&self.inner), storage };

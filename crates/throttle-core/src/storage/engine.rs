@@ -57,7 +57,7 @@ pub fn acquire_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdi
     }
 }
 
-/// Returns what [`acquire`] would decide, but charges nothing and blocks nothing.
+/// Returns the decision that [`acquire`] would make, without a charge or a block.
 pub fn peek(charges: &[Charge<'_>], now: Micros, states: &mut impl StateStore) -> Outcome {
     let decided = decide(charges, now, states);
     let all_allowed = all_allowed(&decided);

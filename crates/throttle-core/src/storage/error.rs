@@ -6,7 +6,7 @@ use crate::{algorithm::CorruptState, rule::quoted};
 
 /// The error of a failed storage call.
 ///
-/// A failed call may have been carried out all the same ([`StorageError::effect`]), for example if the connection
+/// A failed call may still have been carried out ([`StorageError::effect`]), for example if the connection
 /// broke before the answer. A call whose effect is [`Effect::Unknown`] is never repeated: that could charge twice.
 #[derive(Debug)]
 pub struct StorageError {

@@ -221,7 +221,7 @@ pub trait AtomicStorage: Storage {
     /// Charges every rule of the request, or none if one of them denies.
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
-    /// Returns what [`AtomicStorage::acquire`] would decide, but charges nothing and blocks nothing.
+    /// Returns the decision that [`AtomicStorage::acquire`] would make, without a charge or a block.
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
     /// Refunds charges, each to the window or bucket that was charged.

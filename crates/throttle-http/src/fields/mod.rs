@@ -135,7 +135,7 @@ impl Default for Headers {
     }
 }
 
-/// The most combinations of rules that are kept rendered, besides the first.
+/// The maximum number of combinations of rules that are kept rendered, besides the first.
 const MAX_LATER: usize = 64;
 
 /// The renderer of the header fields. The parts that depend on the rules alone are rendered once.

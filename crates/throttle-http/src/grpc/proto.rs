@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use http::HeaderValue;
 use throttle_core::{Decision, Decisions};
 
-/// The most violations that are listed: clients commonly accept 8 KiB of header fields.
+/// The maximum number of violations that are listed: clients commonly accept 8 KiB of header fields.
 const MAX_VIOLATIONS: usize = 8;
 /// The longest `google.protobuf.Duration`.
 const MAX_SECONDS: u64 = 315_576_000_000;

@@ -8,8 +8,8 @@ use super::address::canonical;
 use super::proxies::TrustedProxies;
 use super::{forwarded, x_forwarded_for};
 
-/// The most hops that are read. Real chains are much shorter. Without a bound, a client that sends trusted
-/// addresses would decide how much work a request causes.
+/// The maximum number of hops that are read. Real chains are much shorter. Without a bound, a client that sends
+/// trusted addresses would decide how much work a request causes.
 const MAX_HOPS: usize = 128;
 
 /// The header field that the proxies write. Only this field is read.

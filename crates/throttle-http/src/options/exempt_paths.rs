@@ -55,7 +55,7 @@ impl ExemptPaths {
     }
 }
 
-/// Returns why no request can have such a path, and what to write instead.
+/// Returns the reason why no request can have such a path, and the path to write instead.
 fn invalid_reason(pattern: &str) -> Option<(&'static str, String)> {
     let path = pattern.strip_suffix('*').unwrap_or(pattern);
     let why = match path {
@@ -101,7 +101,7 @@ fn is_ambiguous(path: &str) -> bool {
             .any(|part| part[0] == b'%' && part[1..].eq_ignore_ascii_case(&hex))
     };
     path.contains("..")
-        // U+FFFD is what decoding leaves of bytes that are not UTF-8, such as an overlong dot.
+        // Decoding replaces bytes that are not UTF-8, such as an overlong dot, with U+FFFD.
         || path.contains(['\\', char::REPLACEMENT_CHARACTER])
         || [*b"2e", *b"2f", *b"5c"].into_iter().any(has_escaped)
         // A remaining `%` could be decoded a second time by the next server.

@@ -12,7 +12,7 @@ use std::{
 
 use throttle_core::{Key, Micros};
 
-/// The most keys with a pause. Beyond it, the pauses that end first are dropped.
+/// The maximum number of keys with a pause. Beyond it, the pauses that end first are dropped.
 pub(super) const MAX_KEYS: usize = 10_000;
 
 #[derive(Default)]

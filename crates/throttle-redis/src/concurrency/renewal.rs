@@ -13,9 +13,9 @@ use super::permits::{Permits, call};
 /// The task wakes up each quarter of a lease, and renews leases that are at least a quarter old. So two failed
 /// attempts are possible before a lease expires.
 const LEASE_PARTS: u32 = 4;
-/// The most calls in flight.
+/// The maximum number of calls in flight.
 const MAX_CONCURRENT_CALLS: usize = 32;
-/// The most permits in one call, which are all of one key.
+/// The maximum number of permits in one call, which are all of one key.
 const MAX_PERMITS_PER_CALL: usize = 500;
 
 /// Starts the renewal task, unless it runs already.

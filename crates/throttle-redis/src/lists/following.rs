@@ -111,7 +111,7 @@ impl Following {
         Ok(())
     }
 
-    /// Reads all entries. Polls for changes continue meanwhile.
+    /// Reads all entries. Polling for changes continues in the meantime.
     async fn read_all(&self) -> Result<(), StorageError> {
         let mut copy = load(&self.client).await?;
         let mut position = self.position.lock().await;

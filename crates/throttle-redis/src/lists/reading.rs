@@ -12,9 +12,9 @@ use crate::{
     lua::{LISTS, ScriptCall},
 };
 
-/// The most changes that the script returns at once, including the last known one.
+/// The maximum number of changes that the script returns at once, including the last known one.
 const CHANGES_READ: usize = 500;
-/// The number of attempts to read all entries, if they change too fast meanwhile.
+/// The number of attempts to read all entries, if they change too fast in the meantime.
 const ATTEMPTS: usize = 3;
 /// The pause between two pages, as a multiple of the time that the last page took.
 const PAUSE_FACTOR: u32 = 4;

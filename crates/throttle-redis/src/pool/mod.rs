@@ -34,7 +34,7 @@ use crate::{
     stats::Counters,
 };
 
-/// The most connections to a server. More do not increase the throughput.
+/// The maximum number of connections to a server. More do not increase the throughput.
 const MAX_CONNECTIONS: usize = 4;
 
 /// The connections to one server, which are closed when this is dropped.

@@ -1,7 +1,7 @@
 //! The pipeliner, which sends requests that arrive together in one write.
 //!
 //! A request that is sent alone costs a write to the socket, a wake-up of the task that writes, and a read in
-//! Redis. While requests are in flight, new requests are queued until all tasks that are ready have run. Then the
+//! Redis. While requests are in flight, new requests are queued until all ready tasks have run. Then the
 //! queue is sent as one batch.
 //!
 //! The batches in flight and the queue are bounded. Under overload, requests whose callers stopped waiting are
@@ -24,11 +24,11 @@ use tokio::{
 
 use crate::{error::checked, transport::RequestSender};
 
-/// The most batches in flight. With several, a slow answer does not delay the next batch.
+/// The maximum number of batches in flight. With several, a slow answer does not delay the next batch.
 const MAX_BATCHES: usize = 32;
-/// The most commands in a batch.
+/// The maximum number of commands in a batch.
 const MAX_BATCH_SIZE: usize = 512;
-/// The most commands in the queue, about the number that Redis processes in 0.1 s.
+/// The maximum number of commands in the queue, about the number that Redis processes in 0.1 s.
 pub(super) const MAX_QUEUED: usize = 16_384;
 
 /// The pipeliner of one connection.

@@ -99,7 +99,8 @@ impl Source {
 
 /// Queries the sentinels, and returns the first master that confirms its role.
 ///
-/// Each sentinel gets a short head start before the next one is queried, so that one that hangs delays little.
+/// Each sentinel gets a short head start before the next one is queried, so that a hanging sentinel causes little
+/// delay.
 async fn query_sentinels(
     sentinels: &[ConnectionInfo],
     name: &str,

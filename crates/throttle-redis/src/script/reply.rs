@@ -67,7 +67,7 @@ pub(crate) fn refunded(value: &Value) -> Result<(), StorageError> {
     }
 }
 
-/// Returns the error of a corrupt key, if the script reported one. Then the script wrote nothing.
+/// Returns the error of a corrupt key, if the script reported one. In that case the script wrote nothing.
 ///
 /// `keys` are the keys of the call.
 pub(crate) fn corrupt(error: &RedisError, keys: &[String]) -> Option<StorageError> {

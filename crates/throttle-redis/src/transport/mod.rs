@@ -26,7 +26,7 @@ use self::{
     wire::GuardedStream,
 };
 
-/// The most requests between callers and the socket, before callers have to wait.
+/// The maximum number of requests between callers and the socket, before callers have to wait.
 const QUEUE: usize = 1_024;
 
 /// An established connection, which is closed when this is dropped.

@@ -1,6 +1,6 @@
 //! A scanner of replies in the Redis protocol ([RESP]), which runs before the client's parser.
 //!
-//! The parser has two properties that a server must not be able to abuse. It buffers a reply of any size until the
+//! The parser has two properties that a malicious server could exploit. It buffers a reply of any size until the
 //! reply is complete, and it drops the connection if an error is not UTF-8. So the scanner bounds the size of
 //! replies, and replaces bytes of errors that are not printable ASCII. It decodes only enough to know where each
 //! value starts.

@@ -56,7 +56,7 @@ pub(super) struct Ticket {
 }
 
 const SHARDS: usize = 64;
-/// The most denials of one key, for different rules and costs.
+/// The maximum number of denials of one key, for different rules and costs.
 const MAX_PER_KEY: usize = 8;
 /// How many keys each insertion checks for expired denials.
 const SWEEP: usize = 4;

@@ -1,4 +1,4 @@
-//! Deferred charges: costs that were allowed locally and are to be charged to the storage.
+//! Deferred charges: costs that were allowed locally and will be charged to the storage.
 
 use std::{
     collections::HashMap,

@@ -54,8 +54,8 @@ const RETRIES: u8 = 2;
 const MAX_PARTIAL_WAIT: Micros = Micros::new(100_000);
 
 impl Fetch {
-    /// Prepares to request `amount`, and records it in the lease. Recording it under the lease's
-    /// lock is what keeps the sum of held and requested permits within the budget.
+    /// Prepares to request `amount`, and records it in the lease. Recording it under the lease's lock keeps the
+    /// sum of held and requested permits within the budget.
     pub(super) fn ahead(
         inner: &Arc<Inner>,
         key: &Key<'_>,

@@ -79,7 +79,7 @@ pub(super) struct Short {
     pub(super) others_took: bool,
 }
 
-/// Permits that are no longer held and are to be returned.
+/// Permits that are no longer held and must be returned.
 pub(super) type Returns = SmallVec<[Batch; 1]>;
 
 /// The pause in fetching after a denial or a failure.
@@ -88,9 +88,9 @@ pub(super) const BACKOFF: Micros = Micros::new(10_000);
 const MAX_DENIAL_AGE: Micros = Micros::new(500_000);
 /// A batch below this size is not worth fetching ahead while instances compete for it.
 const SMALL: u64 = 8;
-/// The most doublings of a wait.
+/// The maximum number of doublings of a wait.
 const MAX_CONTENTION: u32 = 16;
-/// The most batches held at a time.
+/// The maximum number of batches held at a time.
 const MOST_BATCHES: usize = 8;
 
 impl Lease {
@@ -133,7 +133,7 @@ impl Lease {
     }
 
     /// Advances the lease to `now`: expired batches become permits to return. A clock that steps
-    /// back ends all batches, because their end cannot be determined any more.
+    /// back ends all batches, because their end can no longer be determined.
     #[inline]
     pub(super) fn advance(&mut self, now: Micros) {
         if now < self.latest {
@@ -161,7 +161,7 @@ impl Lease {
         self.rate.add(cost, now);
     }
 
-    /// Spends `cost`, of which there is enough, and returns the receipt of the oldest batch that it
+    /// Spends `cost`, which the lease must cover, and returns the receipt of the oldest batch that it
     /// comes from: a refund goes to that batch, so refunded permits are spent before they expire.
     #[inline]
     pub(super) fn spend(&mut self, cost: u64) -> Option<Receipt> {

@@ -21,7 +21,7 @@ use crate::keyed::same_clock;
 
 /// The period of maintenance.
 const EVERY: Duration = Duration::from_millis(100);
-/// The most refunds in one call.
+/// The maximum number of refunds in one call.
 const IN_ONE_CALL: usize = 32;
 
 impl Inner {
@@ -195,7 +195,7 @@ impl Inner {
     }
 }
 
-/// A batch that is to be returned.
+/// A batch to return.
 struct ReturnedBatch {
     charge: OwnedCharge,
     hash: u64,

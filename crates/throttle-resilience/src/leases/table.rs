@@ -47,7 +47,7 @@ pub(super) struct Held {
     pub(super) lease: Lease,
 }
 
-/// Permits of a key that are to be returned.
+/// Permits of a key to return.
 pub(super) struct Return {
     pub(super) key: Key<'static>,
     pub(super) hash: u64,

@@ -233,7 +233,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(
 ) -> Duration {
     let began = Instant::now();
     while !ask().await {
-        assert!(began.elapsed() < most, "waited {most:?} in vain for {what}");
+        assert!(began.elapsed() < most, "waited {most:?} for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     began.elapsed()

@@ -1,8 +1,8 @@
 //! An oracle that counts allowed calls independently of the limiters, and checks them against the
 //! rules.
 //!
-//! It uses only what a caller sees, and when: allowed or denied. It runs on its own thread, so that
-//! the load does not wait for it.
+//! It uses only the results that a caller sees (allowed or denied), and their times. It runs on its own thread, so
+//! that the load does not wait for it.
 
 mod ledger;
 mod timeline;

@@ -18,7 +18,7 @@ use crate::proxy::{
 };
 
 const CHUNK: usize = 16 << 10;
-/// The most chunks in flight.
+/// The maximum number of chunks in flight.
 const QUEUE: usize = 64;
 /// The number of writes per second on a slow connection.
 const SLICES: u32 = 20;

@@ -217,7 +217,7 @@ impl Server {
         self.freeze(Signal::STOP, true);
     }
 
-    /// Resumes a paused server, which then handles the requests that arrived meanwhile.
+    /// Resumes a paused server, which then handles the requests that arrived in the meantime.
     ///
     /// # Panics
     ///

@@ -65,7 +65,7 @@ pub trait Adapter {
         request: Request<Bytes>,
     ) -> impl Future<Output = Response<Reader>>;
 
-    /// Serves what [`service`](Self::service) builds on a local socket, by HTTP/1.1 or HTTP/2 without TLS.
+    /// Serves the result of [`service`](Self::service) on a local socket, over HTTP/1.1 or HTTP/2 without TLS.
     ///
     /// The default returns `None`: the adapter cannot be tested over sockets.
     ///

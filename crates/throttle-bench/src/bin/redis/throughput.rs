@@ -1,4 +1,4 @@
-//! Decisions per second, compared with what the server can do.
+//! Decisions per second, compared with the capacity of the server.
 
 use std::process::Command;
 

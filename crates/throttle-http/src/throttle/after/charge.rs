@@ -1,4 +1,4 @@
-//! What a request was charged, and what becomes of it.
+//! The charge of a request, and its refund or reconciliation.
 
 use std::sync::Arc;
 

@@ -49,7 +49,7 @@ pub async fn break_connections<A: Adapter>(adapter: A, live_bytes: impl Fn() -> 
         server.expect("this test needs an adapter that serves HTTP/1.1: implement Adapter::serve");
 
     for _ in 0..ROUNDS / 5 {
-        round(server.address, &handler, &uploads).await; // allocates what is allocated only once
+        round(server.address, &handler, &uploads).await; // makes the allocations that occur only once
     }
     let before = live_bytes();
     for _ in 0..ROUNDS - ROUNDS / 5 {
