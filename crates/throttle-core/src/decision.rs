@@ -16,7 +16,7 @@ use crate::{
 
 /// The answer of one rule to one request.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "backends make it, field by field")]
+#[expect(clippy::exhaustive_structs, reason = "backends construct it field by field")]
 pub struct Verdict {
     /// Whether this rule allows the request.
     pub allowed: bool,

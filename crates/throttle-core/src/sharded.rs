@@ -1,4 +1,4 @@
-//! A table that is split into shards with separate locks, so that threads seldom wait for each other.
+//! A table that is split into shards with separate locks, so that threads rarely wait for each other.
 
 use std::{
     fmt,
@@ -91,7 +91,7 @@ impl DueSweeps {
 /// Returns the capacity to shrink a map to that holds `len` entries, or `None` if it should keep its capacity.
 ///
 /// A map shrinks when its capacity exceeds both `small` and four times its length. It keeps twice its length, so
-/// that a map of a constant size neither shrinks nor grows all the time.
+/// that a map of a constant size does not shrink and grow repeatedly.
 #[inline]
 #[must_use]
 pub fn shrunk(len: usize, capacity: usize, small: usize) -> Option<usize> {

@@ -278,7 +278,7 @@ macro_rules! option_methods {
         /// Delays requests by a leaky bucket until their scheduled time, so that they reach the handler at a
         /// constant rate. Default: no request is delayed.
         ///
-        /// Rules with other algorithms delay no request, and a dry run does not either. Delays use the clock of
+        /// Rules with other algorithms and dry runs do not delay requests. Delays use the clock of
         /// the limiter.
         ///
         /// If a client disconnects during the delay, its request is refunded, and the next request takes its
@@ -297,8 +297,8 @@ macro_rules! option_methods {
             self.with(|options| options.set_shape(at_most))
         }
 
-        /// Checks, counts and writes header fields as usual, but allows every request: also those without a key
-        /// or a cost, and those that the storage cannot check. Default: no.
+        /// Checks, counts and writes header fields as usual, but allows every request, including those without a
+        /// key or a cost, and those that the storage cannot check. Default: no.
         ///
         /// A response that would have been a rejection has `X-RateLimit-Dry-Run: denied` and no `Retry-After`.
         /// The metrics count as they would without this option.

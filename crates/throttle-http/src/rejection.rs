@@ -62,7 +62,7 @@ pub enum RejectionReason {
     Misconfigured,
 }
 
-/// A rejection, as the function of `on_rejection` sees it.
+/// A rejection, as passed to the function of `on_rejection`.
 #[derive(Copy, Clone, Debug)]
 pub struct Rejection<'a> {
     cause: &'a Cause,
@@ -70,7 +70,7 @@ pub struct Rejection<'a> {
 }
 
 impl<'a> Rejection<'a> {
-    /// Returns why the request is rejected.
+    /// Returns the reason for the rejection.
     #[must_use]
     pub fn reason(&self) -> RejectionReason {
         match self.cause {

@@ -250,7 +250,7 @@ fn advice(error: &RedisError) -> String {
             "set a password (in the address: redis://user:password@host; for sentinels: \
              ?sentinel_password=…)"
         }
-        "WRONGPASS" => "check the user and the password",
+        "WRONGPASS" => "check the username and password",
         "NOPERM" => {
             "allow the user the commands and keys that the guide lists (docs/redis.md, ACL), including the \
              prefix of the keys"
@@ -273,7 +273,7 @@ fn advice(error: &RedisError) -> String {
         "BUSY" => "a script of another program blocks Redis: check its slow log",
         "DENIED" => "set a password in Redis (requirepass, or a user), and add it to the address",
         _ => match error.kind() {
-            ErrorKind::AuthenticationFailed => "check the user and the password",
+            ErrorKind::AuthenticationFailed => "check the username and password",
             ErrorKind::Parse => NOT_REDIS,
             ErrorKind::RESP3NotSupported => "set protocol to 2, or use Redis 6.2 or later",
             ErrorKind::MasterNameNotFoundBySentinel => {

@@ -21,7 +21,7 @@ async fn connect_error(builder: throttle_redis::RedisStorageBuilder) -> String {
 async fn a_wrong_password_is_an_error_that_does_not_show_it() {
     let server = Server::builder().password("right").start();
     let text = connect_error(RedisStorage::builder(&server.url_as("", "hunter2"))).await;
-    assert!(text.contains("check the user and the password"), "{text}");
+    assert!(text.contains("check the username and password"), "{text}");
     let text = connect_error(RedisStorage::builder(&format!("redis://{}", server.address()))).await;
     assert!(text.contains("password"), "{text}");
 }

@@ -41,7 +41,7 @@ pub struct RuleStatus {
     pub algorithm: Algorithm,
     /// The highest cost of one request: the burst of a bucket, otherwise the limit.
     pub capacity: u64,
-    /// The time for which a denial blocks the key, if it does.
+    /// The time for which a denial blocks the key, if the rule has a block.
     pub block: Option<Duration>,
     /// The cost of a request for which the caller gives no cost.
     pub cost: u64,

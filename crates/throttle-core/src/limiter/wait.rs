@@ -9,10 +9,10 @@ impl Limiter {
     /// Waits until a rule allows a request, charges it, and returns the decision. Use it for outgoing calls.
     ///
     /// With a leaky bucket it also waits for the scheduled time, so that calls are made at a constant rate. It uses the
-    /// limiter's clock, and works on any executor. To limit the wait, wrap it in a timeout. A wait that is dropped has
-    /// charged nothing, except with a leaky bucket, which charges the request when it is scheduled. Waiting requests
-    /// are not queued, except by a leaky bucket: any of them may be the next. A denial during the wait is no
-    /// violation, and blocks no key.
+    /// limiter's clock, and works on any executor. To limit the wait, wrap it in a timeout. A dropped wait charges
+    /// nothing, except with a leaky bucket, which charges the request when it is scheduled. Waiting requests are
+    /// not queued, except by a leaky bucket: any of them may be the next. A denial during the wait is not a
+    /// violation, and does not block the key.
     ///
     /// The wait ends early if capacity becomes free. It notices at once if this limiter replaces or removes the rule or
     /// resets the key. It notices resets by other limiters and servers, refunds, and list changes within a second.

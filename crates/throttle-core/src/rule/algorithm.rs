@@ -83,7 +83,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The error for an unknown name of an algorithm.
+/// The error for an unknown algorithm name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "{0} is not an algorithm; use fixed_window, sliding_window_counter, sliding_window_log, \

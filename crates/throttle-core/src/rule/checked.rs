@@ -164,7 +164,7 @@ impl CheckedRule {
         self.capacity
     }
 
-    /// Returns how long a denial blocks the key, if it does.
+    /// Returns how long a denial blocks the key, if the rule has a block.
     #[inline]
     #[must_use]
     pub fn block(&self) -> Option<Micros> {

@@ -58,7 +58,7 @@ impl StorageError {
         Self { effect: Effect::Unknown, ..self }
     }
 
-    /// Creates the error for incrementing a value that is not a whole number; the value is unchanged.
+    /// Creates the error for incrementing a value that is not an integer; the value is unchanged.
     #[must_use]
     pub fn not_an_integer(key: &str) -> Self {
         Self { kind: Kind::NotAnInteger { key: quoted(key) }, effect: Effect::None }
@@ -95,8 +95,8 @@ impl fmt::Display for StorageError {
             Kind::NotAnInteger { key } => {
                 write!(
                     f,
-                    "the value of key {key} is not a whole number and cannot be incremented; \
-                           set it to a whole number or delete it"
+                    "the value of key {key} is not an integer and cannot be incremented; set it to an \
+                     integer or delete it"
                 )
             }
             Kind::Overflow { key } => {

@@ -20,7 +20,7 @@ pub trait ListStorage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when it was not added, or may not have been.
+    /// [`StorageError`] when it was not added, or may not have been added.
     async fn add(
         &self,
         list: ListMatch,
@@ -32,7 +32,7 @@ pub trait ListStorage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when it was not removed, or may not have been.
+    /// [`StorageError`] when it was not removed, or may not have been removed.
     async fn remove(&self, list: ListMatch, entry: &Entry) -> Result<bool, StorageError>;
 
     /// Returns the entries of both lists that are in force, each once.
@@ -74,7 +74,7 @@ pub trait ListSubscriber: Send + Sync + 'static {
 
 /// An entry of a list in a storage.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "storages make it, field by field")]
+#[expect(clippy::exhaustive_structs, reason = "storages construct it field by field")]
 pub struct ListEntry {
     /// The list that contains it.
     pub list: ListMatch,

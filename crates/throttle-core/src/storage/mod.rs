@@ -6,7 +6,7 @@
 //!
 //! A [`ChargeRequest`] has one [`Charge`] for each rule of a request: the key, the rule and the cost. It is charged by
 //! all rules or by none. A [`Refund`] returns a charge. The [engine](acquire) does both on the states of a request,
-//! whatever the storage.
+//! for every storage.
 
 mod charge;
 mod concurrency;

@@ -123,7 +123,7 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the value is not a whole number or the sum does not fit, in which case the value is
+    /// [`StorageError`] when the value is not an integer or the sum does not fit, in which case the value is
     /// unchanged, or when the call failed.
     async fn increment(
         &self,

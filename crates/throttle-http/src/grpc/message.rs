@@ -20,7 +20,9 @@ pub(super) fn of_denial(decisions: &Decisions) -> String {
         }
         Some(wait) => format!("the limit {rule:?} is used up; retry in {wait:?}"),
         None if most_restrictive.is_concurrency() => {
-            format!("{rule:?} allows no more calls in flight; retry when one has ended")
+            format!(
+                "the limit {rule:?} allows no more calls in flight; retry when a call has ended"
+            )
         }
         None => format!("the limit {rule:?} does not allow this call; no wait helps"),
     }

@@ -54,7 +54,7 @@ pub enum OnMissingLength {
     /// Reject the request with 411 (Length Required).
     #[default]
     Reject,
-    /// Charge this cost, however long the body is; 0 allows the request without a charge.
+    /// Charge this cost, regardless of the length of the body; 0 allows the request without a charge.
     Costs(u64),
 }
 

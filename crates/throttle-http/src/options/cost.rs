@@ -7,7 +7,7 @@ pub trait ExtractCost: Send + Sync + 'static {
     /// Returns the cost; 0 allows the request without a charge.
     fn cost(&self, head: &RequestHead<'_>) -> u64;
 
-    /// Returns the cost, or why it is unknown. Default: the cost that [`cost`](Self::cost) returns.
+    /// Returns the cost, or the reason why it is unknown. Default: the cost that [`cost`](Self::cost) returns.
     ///
     /// # Errors
     ///
@@ -16,7 +16,7 @@ pub trait ExtractCost: Send + Sync + 'static {
         Ok(self.cost(head))
     }
 
-    /// Returns the cost if all requests cost the same; called when there is no request to look at.
+    /// Returns the cost if all requests cost the same; called when no request is available.
     fn constant(&self) -> Option<u64> {
         None
     }
@@ -25,7 +25,7 @@ pub trait ExtractCost: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidCost`] if the cost can never be right.
+    /// Returns [`InvalidCost`] if the cost is invalid for every request.
     fn validate(&self) -> Result<(), InvalidCost> {
         Ok(())
     }

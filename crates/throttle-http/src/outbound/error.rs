@@ -6,7 +6,7 @@ use throttle_core::Error;
 
 use crate::{config_error::ConfigError, identity::NoKey, options::NoCost};
 
-/// The reason why a call was not sent. Nothing of it reached the server, and its charge was refunded.
+/// The reason why a call was not sent. No part of it reached the server, and its charge was refunded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboundError {

@@ -33,7 +33,7 @@ pub const MAX_PAUSE: Duration = Duration::from_secs(365 * 86_400);
 
 /// The limits of waiting.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "adapters make it, field by field")]
+#[expect(clippy::exhaustive_structs, reason = "adapters construct it field by field")]
 pub struct WaitLimits {
     /// The longest wait of a call in total.
     pub max_wait: Duration,
@@ -55,7 +55,7 @@ pub struct Dispatcher {
     pauses: Pauses,
 }
 
-/// The decision when a call may be sent.
+/// The decision about when a call may be sent.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "adapters match on it once")]
 pub enum Dispatch {
@@ -286,7 +286,8 @@ impl Dispatcher {
         self.throttle.limiter().begin(key, names, cost, AskKind::Wait { max_delay })
     }
 
-    /// Handles the answer of the limiter when it arrives, even if this is dropped early: the charge is refunded then.
+    /// Handles the answer of the limiter when it arrives, even if this is dropped early: in that case the charge
+    /// is refunded.
     async fn judge_later(
         self: Arc<Self>,
         key: Key<'static>,

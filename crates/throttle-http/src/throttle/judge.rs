@@ -56,8 +56,8 @@ impl Throttle {
         Rejected::denied(decisions, rendered)
     }
 
-    /// Handles a request that could not be checked. `on_error` applies only to failures of the storage. An
-    /// unknown rule is an error of the service, and no reason to disable its limits.
+    /// Handles a request that could not be checked. `on_error` applies only to failures of the storage. An unknown
+    /// rule is an error of the service, and not a reason to disable its limits.
     #[cold]
     pub(super) fn judge_undecided(&self, error: Error) -> Result<Pass, Rejected> {
         if let (Error::UnknownRule { .. } | Error::NoRules, true) =

@@ -235,7 +235,7 @@ impl fmt::Display for NotLeased {
             ),
             Self::NoPlan(algorithm) => write!(
                 f,
-                "leases do not support the algorithm {algorithm}; choose another, or leave the rule out"
+                "leases do not support the algorithm {algorithm}; choose another, or do not lease the rule"
             ),
             Self::Block => f.write_str(
                 "it has a block, and a request that is rejected too early would block its key; remove the block",

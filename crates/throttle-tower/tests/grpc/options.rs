@@ -44,7 +44,7 @@ async fn the_number_of_open_streams_of_a_client_is_limited() {
     assert_eq!(status.metadata().get("ratelimit").unwrap(), r#""streams";r=0"#);
     assert_eq!(
         status.message(),
-        "\"streams\" allows no more calls in flight; retry when one has ended"
+        "the limit \"streams\" allows no more calls in flight; retry when a call has ended"
     );
     let details = String::from_utf8_lossy(status.details());
     assert!(details.contains("the limit \"streams\" allows 1 at once"), "{details:?}");

@@ -7,7 +7,7 @@ use throttle_core::{Algorithm, Decision, Decisions, Key};
 use super::actual_cost::Cell;
 use crate::{background, throttle::Throttle};
 
-/// What a request was charged, with all that a refund or a reconciliation needs.
+/// The charge of a request, with the data that a refund or a reconciliation needs.
 #[derive(Debug)]
 pub(crate) struct Charged {
     pub(crate) throttle: Arc<Throttle>,
@@ -22,12 +22,12 @@ pub(crate) struct ChargeGuard {
     on_drop: OnDrop,
 }
 
-/// What is done with a charge when its guard is dropped.
+/// The action on a charge when its guard is dropped.
 #[derive(Debug)]
 pub(crate) enum OnDrop {
     Keep,
     Refund,
-    /// Reconciles it to the cost that is known by then; without one, the estimate stays.
+    /// Reconciles it with the cost reported by then; if none was reported, the estimate stays.
     Reconcile(Arc<Cell>),
 }
 
@@ -67,8 +67,8 @@ impl ChargeGuard {
         self.charged.take()
     }
 
-    /// Refunds the charge by the rules that `is_refunded` picks, and waits until that is done; it is done, too, if
-    /// this is dropped before.
+    /// Refunds the charge by the rules that `is_refunded` picks, and waits for the result. If this is dropped
+    /// early, the refund still completes.
     pub(crate) async fn refund_where(self, is_refunded: impl Fn(&Decision) -> bool) {
         let Some(charged) = self.into_charged() else { return };
         let all = charged.decisions.all().iter();
@@ -93,7 +93,7 @@ impl Drop for ChargeGuard {
 }
 
 impl Charged {
-    /// Refunds all of it, and returns whether the storage did.
+    /// Refunds the whole charge, and returns whether the storage did.
     async fn rollback(&self) -> bool {
         self.refund(self.decisions.all()).await
     }

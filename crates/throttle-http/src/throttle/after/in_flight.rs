@@ -33,7 +33,7 @@ impl InFlight {
         Self { permits: all }
     }
 
-    /// Keeps the permits. After the response has ended they are released already, and this keeps none.
+    /// Keeps the permits. After the response has ended, they are already released, and this has no effect.
     pub fn keep(&self) -> InFlightGuard {
         InFlightGuard { _permits: self.permits.iter().filter_map(Weak::upgrade).collect() }
     }

@@ -54,8 +54,8 @@ fn missing_and_by_address() -> Case {
 
 fn missing_and_rejected() -> Case {
     let missing = OnMissing::Status(StatusCode::UNAUTHORIZED);
-    let lacking = r#"the request does not identify its client"#;
-    let answer = problem(401, "Unauthorized", lacking);
+    let detail = r#"the request does not identify its client"#;
+    let answer = problem(401, "Unauthorized", detail);
     let options = modern().key(Header::new("x-api-key").missing(missing));
     case("requests without the field are rejected with the configured status", options)
         .ask(get(), answer.clone())
@@ -65,10 +65,10 @@ fn missing_and_rejected() -> Case {
 }
 
 fn missing_and_rejected_with_a_success_status() -> Case {
-    let lacking = r#"the request does not identify its client"#;
+    let detail = r#"the request does not identify its client"#;
     let options = modern().key(Header::new("x-api-key").missing(OnMissing::Status(StatusCode::OK)));
     case("a status that is not an error is replaced by 400", options)
-        .ask(get(), problem(400, "Bad Request", lacking))
+        .ask(get(), problem(400, "Bad Request", detail))
         .ask(key("alice"), first())
 }
 
