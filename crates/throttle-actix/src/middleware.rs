@@ -51,7 +51,7 @@ use crate::{
 /// every request with 500.
 ///
 /// Handlers and extractors return responses, but an inner middleware can return an error. It is returned
-/// unchanged, so that outer middleware sees its type. The response that is made from it later has no header
+/// unchanged, so that outer middleware sees its type. The response that is built from it later has no header
 /// fields of this throttle.
 ///
 /// # Examples

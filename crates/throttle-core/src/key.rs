@@ -51,7 +51,7 @@ enum Address {
     Known(IpAddr),
     /// The text of the key may be an address; only the deny list reads it.
     InText,
-    /// The key has no address, whatever its text is.
+    /// The key has no address, regardless of its text.
     Never,
 }
 

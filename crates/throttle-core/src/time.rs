@@ -155,7 +155,7 @@ struct Manual {
 }
 
 impl ManualClock {
-    /// Creates a clock that shows `time`.
+    /// Creates a clock that is set to `time`.
     #[inline]
     #[must_use]
     pub fn at(time: SystemTime) -> Self {

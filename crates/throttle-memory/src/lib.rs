@@ -27,8 +27,9 @@
 //!
 //! # Expiry
 //!
-//! Requests remove the slots with expired states, whatever their keys: every 32nd request on a shard examines 16
-//! buckets of one shard, one shard after the other. No thread or task is needed. Without requests nothing is removed.
+//! Requests remove the slots with expired states, regardless of their keys: every 32nd request on a shard examines
+//! 16 buckets of one shard, one shard after the other. No thread or task is needed. Without requests nothing is
+//! removed.
 //!
 //! The bound is on entries, not on bytes: a key has an identity of up to 256 bytes, and the sliding window log needs 16
 //! to 32 bytes for each request in the window.

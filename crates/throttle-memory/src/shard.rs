@@ -24,7 +24,7 @@ pub(crate) struct Shard {
 const SWEEP_EVERY: u32 = 32;
 /// The number of buckets that a sweep examines; about half of them are empty.
 const SWEEP_SIZE: usize = 16;
-/// The time that an expired slot is kept, so that an active client does not need a new one all the time.
+/// The time that an expired slot is kept, so that an active client does not need a new one repeatedly.
 const GRACE: Micros = Micros::new(10_000_000);
 /// The capacity up to which the table does not shrink.
 const SMALL: usize = 1024;

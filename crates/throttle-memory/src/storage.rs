@@ -70,7 +70,7 @@ impl MemoryStorage {
 }
 
 impl MemoryStorageBuilder {
-    /// Sets the highest number of keys under rules and, separately, of values of the six operations; default one
+    /// Sets the maximum number of keys under rules and, separately, of values of the six operations; default one
     /// million. 0 counts as 1.
     pub fn max_entries(mut self, max_entries: usize) -> Self {
         self.max_entries = max_entries.max(1);

@@ -32,7 +32,7 @@ async fn three_limiters_over_one_redis_discover_each_other_and_notice_when_one_e
     let mut servers = Vec::new();
     for _ in 0..3 {
         servers.push(server_of(&proxy.address()).await);
-        // Discovery begins with the first request, whatever it is about.
+        // Discovery begins with the first request of any kind.
         servers.last().unwrap().0.check("client", "r").await.unwrap();
     }
     until("each to discover three", TIMEOUT, || async { known(&servers) == [3, 3, 3] }).await;

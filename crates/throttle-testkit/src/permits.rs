@@ -126,7 +126,7 @@ async fn many_tasks(storage: &Arc<dyn AtomicStorage>) {
     until_free(&uploads, &key, 0).await;
 }
 
-/// Drops calls after their first poll, at whatever point they have reached.
+/// Drops calls after their first poll, at the point that they have reached.
 async fn cancelled_calls_hold_no_permit(storage: &Arc<dyn AtomicStorage>) {
     let uploads = uploads(storage, &unique("permits"), 1_000);
     let key = unique("cancelled");

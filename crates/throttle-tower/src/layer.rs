@@ -109,7 +109,7 @@ impl RateThrottleLayer {
     /// without delaying the response. It ends after this number of bytes, after 5 seconds, or 250 to 500
     /// milliseconds after the last byte.
     ///
-    /// A body is dropped unread if the process is reading 256 bodies already, over HTTP/2 (where this does not
+    /// A body is dropped unread if the process is already reading 256 bodies, over HTTP/2 (where this does not
     /// reset the connection), if the request has `Expect` (its client waits for the response), and outside of a
     /// tokio runtime.
     pub fn drain_rejected(mut self, max_bytes: u64) -> Self {

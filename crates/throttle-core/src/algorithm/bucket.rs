@@ -322,11 +322,11 @@ impl Bucket {
             return;
         };
         let by = offset.by.get();
-        // At the time of the charge its end was within the capacity, whatever has moved since.
+        // At the time of the charge its end was within the capacity, regardless of later moves.
         let most = capacity(rule).saturating_sub(drained);
         let level =
             if charged_at < offset.since { 0 } else { position.saturating_sub(by).min(most) };
-        // No more of this charge has drained than of the whole backlog, whatever has moved.
+        // No more of this charge has drained than of the whole backlog, regardless of moves.
         let undrained = level.max(charged.saturating_sub(drained));
         let amount = charged.min(undrained).min(backlog);
         self.backlog = PackedU128::new(backlog - amount);

@@ -9,7 +9,7 @@ use crate::rule::error::quoted;
 /// The algorithm that counts the requests of a rule.
 ///
 /// N is the limit, W the window, B the burst. "At most" is the number of requests that are allowed in any period of
-/// length d ≤ W, whatever a client does.
+/// length d ≤ W, regardless of a client's behavior.
 ///
 /// | algorithm | at most | state | use it for |
 /// | --- | --- | --- | --- |

@@ -113,11 +113,11 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the value was not stored, or may not have been.
+    /// [`StorageError`] when the value was not stored, or may not have been stored.
     async fn set(&self, key: &str, value: Value, ttl: Option<Duration>)
     -> Result<(), StorageError>;
 
-    /// Adds `amount` to the whole number under a key atomically, and returns the sum.
+    /// Adds `amount` to the integer under a key atomically, and returns the sum.
     ///
     /// An absent key counts as 0. `ttl` applies only to new keys; an existing key keeps its lifetime.
     ///
@@ -136,7 +136,7 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the key was not removed, or may not have been.
+    /// [`StorageError`] when the key was not removed, or may not have been removed.
     async fn delete(&self, key: &str) -> Result<bool, StorageError>;
 
     /// Returns whether a key exists and is not expired.
@@ -206,7 +206,7 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 /// A storage that decides whole requests, each in one atomic step.
 ///
 /// A storage that wraps another implements [`Wrapper`](super::Wrapper) instead. Its answers must equal those of
-/// [`crate::acquire`], in whatever language it is written; the conformance suite of `throttle-testkit` checks that.
+/// [`crate::acquire`], regardless of its language; the conformance suite of `throttle-testkit` checks that.
 ///
 /// - The storage returns itself from [`Storage::atomic`].
 /// - A request is atomic: no other request reads or writes its states between its first read and its last write. This

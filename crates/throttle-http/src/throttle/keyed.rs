@@ -45,7 +45,7 @@ impl Throttle {
 }
 
 impl KeyedRequest {
-    /// Converts the limiter's reply to a pass or a rejection, when the scheduled time of the request has come.
+    /// Converts the limiter's reply to a pass or a rejection, when the scheduled time of the request has arrived.
     pub(super) fn conclude(self, reply: Reply<Decisions, Error>) -> Reply<Pass, Rejected> {
         let answer = match reply.into_ready() {
             Ok(answer) => answer,
@@ -62,7 +62,7 @@ impl KeyedRequest {
     /// Does the same as [`conclude`](Self::conclude) for a pending reply, and adds `permits`, the decisions of
     /// concurrency limits.
     ///
-    /// If this is dropped early, the storage may have charged the request already. If such a request is to be
+    /// If this is dropped early, the storage may have charged the request already. If such a request must be
     /// refunded, a background task waits for the answer.
     pub(super) async fn decide(
         self,

@@ -41,7 +41,7 @@ impl Throttle {
     }
 
     /// Checks the same rules again for a request that was allowed and then lost its scheduled time. A denial is
-    /// no violation, because the request continues to wait.
+    /// not a violation, because the request continues to wait.
     pub(super) fn ask_waiting(
         &self,
         key: &Key<'_>,

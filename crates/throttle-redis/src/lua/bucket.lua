@@ -303,7 +303,7 @@
           refunded, part_refunded = less(cost, 0, drained, part_drained, window)
           if not (has_offset and charged_at < since_when) then
             level, level_part = less(level, level_part, offset, offset_part, window)
-            -- The charge was within the capacity at its time, whatever had moved before.
+            -- The charge was within the capacity at its time, regardless of earlier moves.
             local most, part_most = less(capacity, 0, drained, part_drained, window)
             if reaches(level, level_part, most, part_most) then
               level, level_part = most, part_most

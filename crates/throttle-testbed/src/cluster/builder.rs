@@ -123,7 +123,7 @@ impl ClusterBuilder {
             .cluster_node()
             .option("cluster-node-timeout", self.node_timeout.as_millis().to_string())
             .option("cluster-require-full-coverage", if self.full_coverage { "yes" } else { "no" })
-            // A replica may be elected whatever the time since its last contact with the master.
+            // A replica may be elected regardless of the time since its last contact with the master.
             .option("cluster-replica-validity-factor", "0");
         let mut random = Random::new();
         let count = if self.replicas { 2 * MASTERS } else { MASTERS };

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The testbed's own user on every server, whose password is its name. The testbed, replicas and Sentinels log in
-/// as this user, whatever users a test adds.
+/// as this user, regardless of the users that a test adds.
 pub(crate) const ADMIN: &str = "testbed";
 
 const SOCKET: &str = "redis.sock";

@@ -30,7 +30,7 @@ pub trait Adapter {
 
     /// Wraps a handler in each of the layers, the innermost first.
     ///
-    /// The service must answer every request by [`Handler::call`], whatever its method: the suite also sends
+    /// The service must answer every request by [`Handler::call`], regardless of its method: the suite also sends
     /// `PROPFIND` and `propfind`. If the framework has routes, add the route `/users/{id}`, in the syntax of the
     /// framework, and route all other paths to the same handler. The routes share one limit: if layers must be
     /// inside the router to see the pattern, build each layer once and wrap every route in it.

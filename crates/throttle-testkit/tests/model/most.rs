@@ -1,4 +1,4 @@
-//! The most cost that is allowed in any interval, whatever a client does.
+//! The most cost that is allowed in any interval, regardless of a client's behavior.
 
 use proptest::prelude::*;
 use throttle_core::{Algorithm, CheckedRule, Rule};

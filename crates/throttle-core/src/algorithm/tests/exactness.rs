@@ -33,7 +33,7 @@ proptest! {
             prop_assert_eq!(early.retry_after.map(|wait| wait.get()), Some(1));
             let due = run.peek_at(run.now + wait.get(), cost);
             prop_assert!(!due.blocked, "{:?} after {:?}", due, verdict);
-            // While the key is blocked, `retry_after` is the end of the block, whatever the cost.
+            // While the key is blocked, `retry_after` is the end of the block, regardless of the cost.
             prop_assert!(due.allowed || was_blocked, "{:?} after {:?}", due, verdict);
         }
     }

@@ -58,7 +58,7 @@ fn by_key() -> Options {
 }
 
 fn keys_of_a_header() -> Case {
-    case("the first value of a field is the key, whatever the address", by_key())
+    case("the first value of a field is the key, regardless of the address", by_key())
         .ask(key("alice"), first())
         .ask(with(get_from("198.51.100.7"), "x-api-key", "alice"), again())
         .ask(with(key("alice"), "x-api-key", "mallory"), again())

@@ -16,7 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn paths() -> Case {
-    case("the path of an absolute target is read, whatever its host", modern().key(RequestPath))
+    case("the path of an absolute target is read, for any host", modern().key(RequestPath))
         .ask(get_path("/a"), first())
         .ask(get_path("http://example.org/a"), again())
         .ask(get_path("http://example.com:8080/a?b=c"), again())

@@ -1,4 +1,5 @@
-//! The time of reconciliation: the end of the body, however it ends, and whatever window is current then.
+//! The time of reconciliation: the end of the body, regardless of how it ends and of the window that is then
+//! current.
 
 use std::pin::pin;
 
