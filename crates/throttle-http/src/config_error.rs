@@ -8,7 +8,7 @@ use crate::{
     options::{InvalidCost, InvalidPath},
 };
 
-/// An error in the configuration, for which a middleware cannot be built.
+/// A configuration error that prevents a middleware from being built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -54,7 +54,7 @@ pub enum RejectionReason {
     DenyList,
     /// The request has no key: 400, or the status of [`OnMissing`](crate::identity::OnMissing).
     MissingKey,
-    /// The request has no `Content-Length`, by which it is charged: 411.
+    /// The request has no `Content-Length`, which determines its cost: 411.
     MissingLength,
     /// The storage failed, and the layer rejects requests that it cannot decide: 503.
     Storage,

@@ -43,7 +43,7 @@ pub struct RuleStatus {
     pub capacity: u64,
     /// The time for which a denial blocks the key, if the rule has a block.
     pub block: Option<Duration>,
-    /// The cost of a request for which the caller gives no cost.
+    /// The cost of a request without an explicit cost.
     pub cost: u64,
 }
 

@@ -171,7 +171,7 @@ impl CheckedRule {
         self.block
     }
 
-    /// Returns the cost of a request for which the caller gives no cost.
+    /// Returns the cost of a request without an explicit cost.
     #[inline]
     #[must_use]
     pub fn cost(&self) -> u64 {

@@ -93,7 +93,7 @@ impl Rule {
         self
     }
 
-    /// Sets the cost of a request for which the caller gives no cost; default 1.
+    /// Sets the cost of a request without an explicit cost; default 1.
     pub fn cost(mut self, cost: u64) -> Self {
         self.cost = cost;
         self

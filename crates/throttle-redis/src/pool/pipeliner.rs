@@ -141,7 +141,7 @@ impl Pipeliner {
         }
         let waiting = &mut queue.waiting;
         if waiting.len() >= MAX_QUEUED {
-            // Callers usually stop waiting in the order in which they came. So if the first caller still waits, a
+            // Callers usually stop waiting in the order of their arrival. So if the first caller still waits, a
             // scan of the queue would find little.
             if waiting.front().is_some_and(|first| !first.answer.is_closed()) {
                 return Err(Unsent::Full);

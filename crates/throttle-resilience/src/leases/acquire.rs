@@ -176,8 +176,7 @@ impl Inner {
         pending_fetches
     }
 
-    /// Spends held permits where there are enough, and asks the storage for the other charges: all
-    /// or nothing.
+    /// Spends held permits where there are enough, and charges the rest in the storage: all or nothing.
     fn decide(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
