@@ -133,11 +133,11 @@ fn a_server_that_is_restarted_starts_with_new_counts() {
     let ask_twice = |server: Server| (server.get("/").status(), server.get("/").status());
     assert_eq!(ask_twice(start()), (200, 429));
     // The threads of the first server may take a while to end, because a server does not wait for them.
-    let begins_anew = (0..50).any(|_| {
+    let restarts = (0..50).any(|_| {
         thread::park_timeout(Duration::from_millis(20));
         ask_twice(start()) == (200, 429)
     });
-    assert!(begins_anew);
+    assert!(restarts);
 }
 
 #[test]

@@ -45,7 +45,7 @@ use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 /// }
 ///
 /// impl MapStorage {
-///     /// Works on the live value of a key; an expired one counts as absent.
+///     /// Calls `work` with the live value of a key; an expired one counts as absent.
 ///     fn with<T>(&self, key: &str, work: impl FnOnce(&mut Option<(Value, Option<Instant>)>) -> T) -> T {
 ///         let mut map = self.map.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
 ///         let mut entry = map.remove(key).filter(|(_, end)| end.is_none_or(|end| end > Instant::now()));
