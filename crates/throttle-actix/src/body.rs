@@ -50,8 +50,8 @@ impl<B: MessageBody> MessageBody for GuardedBody<B> {
 /// The body of a response to `HEAD`: its length is sent, and nothing else.
 struct LengthOnly(u64);
 
-/// Returns the body of a rejection. If it is empty, its length is that of the header field, as actix-http overwrites
-/// that field with the length of the body.
+/// Returns the body of a rejection. If it is empty, it reports the length in the header field, because actix-http
+/// overwrites that field with the length of the body.
 pub(crate) fn of_rejection(body: Bytes, headers: &HeaderMap) -> BoxBody {
     let length = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
     match body.is_empty().then(length).flatten() {

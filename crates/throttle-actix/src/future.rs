@@ -29,7 +29,7 @@ use crate::{
 pub(crate) type EitherResponse<B> = ServiceResponse<EitherBody<B>>;
 
 pin_project! {
-    /// The future of a response: that of the inner service, or of a rejection.
+    /// The future of the inner response or of a rejection.
     pub struct ResponseFuture<S, B>
     where
         S: Service<ServiceRequest, Response = ServiceResponse<B>>,

@@ -123,8 +123,8 @@ impl FactoryCall {
     }
 }
 
-/// Returns whether the name of a thread is that of a worker: actix-server names workers of a plain tokio
-/// runtime, and actix-rt those of a system. There is no other way to distinguish them from the thread of a
+/// Returns whether a thread is named like a worker: actix-server names the workers of a plain tokio runtime,
+/// and actix-rt the workers of a system. There is no other way to distinguish them from the thread of a
 /// test.
 fn is_worker(thread: &str) -> bool {
     thread.starts_with("actix-server worker") || thread.starts_with("actix-rt|system:")

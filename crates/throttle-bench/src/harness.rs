@@ -50,7 +50,7 @@ impl<'a> Variant<'a> {
         Self { name, run: Box::new(run) }
     }
 
-    /// Creates a variant that runs in two threads; the nanoseconds are those of each thread.
+    /// Creates a variant that runs in two threads; the nanoseconds are measured per thread.
     pub(crate) fn on_two_threads(name: &'a str, once: impl Fn(usize) + Sync + 'a) -> Self {
         let run = move |times: usize| {
             let start = Instant::now();

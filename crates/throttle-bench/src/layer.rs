@@ -45,7 +45,7 @@ pub(crate) fn run() {
     floor();
 }
 
-/// Measures how much of it any layer takes that writes header fields.
+/// Measures the part that any layer takes to write header fields.
 fn floor() {
     println!("\nof that\n| a layer that | adds |\n| --- | --- |");
     let nothing = MapResponseLayer::new(|response: Response| response);

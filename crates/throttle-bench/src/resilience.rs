@@ -1,4 +1,4 @@
-//! The time that wrappers add to a decision in memory, and that of a cached denial.
+//! The time that wrappers add to a decision in memory, and the time of a cached denial.
 
 use std::{hint::black_box, time::Duration};
 

@@ -182,7 +182,7 @@ impl Decision {
         }
     }
 
-    /// Creates the decision of a concurrency limit; `rule` has its name and its limit.
+    /// Creates the decision of a concurrency limit. `rule` has its name and its limit.
     pub(crate) fn of_permits(
         rule: Arc<CheckedRule>,
         in_use: u64,

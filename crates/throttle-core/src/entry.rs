@@ -16,7 +16,7 @@ use crate::{key::Key, rule::error::quoted};
 /// | `&Key`, `Key` | exactly this key, even if its text is an address |
 /// | `&str` | the address or network that the text denotes, otherwise the key of that text |
 ///
-/// Use texts for entries that operators write. Add the key of a client, such as that of a
+/// Use texts for entries that operators write. Add the key of a client, for example from a
 /// [`Violation`](crate::Violation), as a `Key`: the client may have chosen its text.
 ///
 /// ```

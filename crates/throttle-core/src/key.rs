@@ -96,7 +96,7 @@ impl<'a> Key<'a> {
 
     /// Joins keys into one, as [`Key::parts`] does with their identities.
     ///
-    /// The address of the joined key is that of the first key that was created from an address
+    /// The joined key has the address of the first key that was created from an address
     /// ([`Key::network`]), so that a client whose address is denied is denied on every route. A key that is the
     /// text of an address has no effect here. The digest of a long identity cannot be imitated by a client.
     pub fn join<'k>(keys: impl IntoIterator<Item = &'k Key<'k>>) -> Key<'static> {

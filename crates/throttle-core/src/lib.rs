@@ -11,7 +11,7 @@
 //! | key | the client, user or other identity that is limited; each key has its own count under each rule |
 //! | cost | the number of requests that one request counts as, usually 1 |
 //! | burst | the capacity of a bucket: the number of requests that are allowed at once after a pause |
-//! | decision | the answer to a request: allowed or denied, the remaining capacity, and when to retry |
+//! | decision | the answer to a request: allowed or denied, the remaining quota, and when to retry |
 //! | charge | the cost that an allowed request adds to the count of its key; a denied request is not charged |
 //! | refund | the return of a charge, for a request that should not count |
 //! | block | a time after a denial in which all requests of the key are denied |

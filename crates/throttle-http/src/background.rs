@@ -10,8 +10,8 @@ pub(crate) fn complete<T>(work: impl Future<Output = T> + Send + 'static) -> Com
     CompleteOnDrop::new(work, finish_boxed)
 }
 
-/// Completes work in a destructor: immediately if possible, as with an in-memory storage, and otherwise in a task
-/// of the current tokio runtime. Outside of a runtime, pending work is dropped.
+/// Does work in a destructor. Work that is ready, as with an in-memory storage, is done immediately, and the
+/// rest in a task of the current tokio runtime. Outside of a runtime, the rest is dropped.
 pub(crate) fn finish(work: impl Future<Output = ()> + Send + 'static) {
     complete_on_drop::finish(work, |rest| {
         if let Ok(runtime) = Handle::try_current() {

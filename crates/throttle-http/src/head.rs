@@ -112,7 +112,7 @@ impl<'a> RequestHead<'a> {
         Self { parts: Parts::View(view), peer, route_of: |_| None, is_call: false }
     }
 
-    /// Marks the head as that of an outbound call: its client may still add header fields, so a missing
+    /// Marks the head as an outbound call: its client may still add header fields, so a missing
     /// `Content-Length` does not show that there is no body.
     pub(crate) fn as_call(mut self) -> Self {
         self.is_call = true;

@@ -246,8 +246,8 @@ macro_rules! option_methods {
         /// streamed body can report it, too. The header fields are sent earlier and show the estimate.
         ///
         /// - If the estimate was too high, the difference is refunded, in the windows that were charged.
-        /// - If it was too low, the difference is charged when the body ends, to each rule as far as its limit
-        ///   allows. The rest is dropped.
+        /// - If it was too low, the difference is charged when the body ends, to each rule up to its limit. The rest
+        ///   is dropped.
         /// - If no cost was reported, the estimate stays. This includes requests that an inner layer rejects;
         ///   use [`charge_if`](Self::charge_if) to refund them.
         /// - If the handler panics or the client disconnects, the cost reported until then counts.
@@ -275,7 +275,7 @@ macro_rules! option_methods {
             self.with($crate::Options::set_charge_bytes_sent)
         }
 
-        /// Delays requests by a leaky bucket until their scheduled time, so that they reach the handler at a
+        /// Delays requests until their scheduled time in a leaky bucket, so that they reach the handler at a
         /// constant rate. Default: no request is delayed.
         ///
         /// Rules with other algorithms and dry runs do not delay requests. Delays use the clock of

@@ -54,7 +54,7 @@ pub enum RejectionReason {
     DenyList,
     /// The request has no key: 400, or the status of [`OnMissing`](crate::identity::OnMissing).
     MissingKey,
-    /// The request has no `Content-Length`, which determines its cost: 411.
+    /// The request has no `Content-Length`, but is charged by it: 411.
     MissingLength,
     /// The storage failed, and the layer rejects requests that it cannot decide: 503.
     Storage,
@@ -264,7 +264,7 @@ impl Rejection<'_> {
         response
     }
 
-    /// Logs the rejection for debugging; the key is left out, as it may be a secret.
+    /// Logs the rejection, to debug a limit. The key is left out, because it may be a secret.
     fn trace(&self) {
         let decision = self.decision();
         tracing::debug!(

@@ -1,4 +1,4 @@
-//! The body of a response: the handler's, or that of a rejection.
+//! The body of the handler's response or of a rejection.
 
 use std::{
     pin::Pin,

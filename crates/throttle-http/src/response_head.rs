@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, StatusCode};
 
-/// The head of a response, for functions that decide whether its request counts, or return its actual cost.
+/// The head of a response, for functions that decide whether its request counts, or compute its cost.
 #[derive(Copy, Clone, Debug)]
 pub struct ResponseHead<'a> {
     status: StatusCode,
@@ -45,7 +45,7 @@ impl<'a> ResponseHead<'a> {
         self.status
     }
 
-    /// Returns the header fields, without those of this limit, which are written later.
+    /// Returns the header fields, without the fields of this limit, which are written later.
     #[must_use]
     pub fn headers(&self) -> &'a HeaderMap {
         match self.headers {

@@ -1,6 +1,6 @@
 //! Eviction: the choice of a slot to remove from a full shard.
 //!
-//! It is a sampled least-frequently-used policy with aging, similar to that of Redis
+//! It is a sampled least-frequently-used policy with aging, similar to the policy of Redis
 //! (<https://redis.io/docs/latest/develop/reference/eviction/>). It also considers when the state of a slot expires,
 //! and whether its key is being limited.
 

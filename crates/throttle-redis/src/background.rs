@@ -144,8 +144,9 @@ impl Background {
         Some(Probe { task: runtime.spawn(async {}), moves: state.moves })
     }
 
-    /// Moves all tasks to the caller's runtime, because their runtime makes no progress, such as a current-thread
-    /// runtime that no thread runs. Tasks that were moved after `probe` started are not moved again.
+    /// Moves all tasks to the caller's runtime: their own runtime exists but does not run them, for example a
+    /// current-thread runtime outside of `block_on`. Tasks that were moved since `probe` was begun stay where they
+    /// are.
     pub(crate) fn move_here(self: &Arc<Self>, probe: &Probe) {
         let Ok(here) = Handle::try_current() else { return };
         let tasks = {

@@ -102,7 +102,7 @@ impl ScriptCall {
         self
     }
 
-    /// Returns the key by which the call is routed.
+    /// Returns the key that routes the call.
     pub(crate) fn key(&self) -> &[u8] {
         // EVALSHA, digest, number of keys, first key.
         match self.command.args_iter().nth(3) {

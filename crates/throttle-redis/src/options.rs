@@ -36,7 +36,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// A user and a password, neither of which the debug output shows.
+/// A user and a password. The debug output shows neither.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Login {
     pub(crate) username: Option<String>,

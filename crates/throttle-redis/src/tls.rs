@@ -132,7 +132,7 @@ fn has_key(text: &[u8]) -> Result<(), pem::Error> {
 /// Returns the path, unless it may be a private key that was passed instead of a path.
 fn shown(file: &Path) -> &Path {
     let text = file.to_string_lossy();
-    // PEM has line breaks. Base64 has no dot, and that of a DER file does not start with a slash.
+    // PEM has line breaks. Base64 has no dot, and the Base64 of a DER file does not start with a slash.
     let is_path = !text.contains(['\n', '\r']) && (file.is_absolute() || text.contains('.'));
     if is_path { file } else { Path::new("(not shown: this may be a key instead of a path)") }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The longest lifetime, a tenth of the maximum that Redis accepts (about 290 million years).
+/// The longest lifetime, a tenth of the maximum in Redis (about 290 million
+/// years).
 const MAX_MS: u128 = 1 << 60;
 
 /// Returns a lifetime in whole milliseconds, rounded up, and never zero.

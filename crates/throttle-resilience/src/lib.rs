@@ -3,7 +3,7 @@
 //! A *wrapper* is a storage around another storage. It implements
 //! [`Storage`](throttle_core::Storage) itself, so wrappers can be nested:
 //!
-//! | wrapper | effect |
+//! | wrapper | purpose |
 //! | --- | --- |
 //! | [`Deadline`] | ends calls that take too long |
 //! | [`CircuitBreaker`] | stops calling a storage that fails too often |
@@ -25,7 +25,7 @@
 //!   enforces no limit. A local fallback enforces a share of the limit on each instance, so a
 //!   client whose requests reach only one instance gets only that share.
 //! - A **deferred charge** is a cost that the local fallback allowed. The fallback replays it to
-//!   the storage after the outage, as far as it still counts and the limit has room.
+//!   the storage after the outage, if they still count, and up to the limit.
 //! - The **denial cache** remembers for up to a second that a key is denied. Use it against floods
 //!   of one client. It only delays the effect of refunds, resets and rule changes made by other
 //!   instances, by at most a second.

@@ -38,7 +38,7 @@ impl Sample {
 /// Returns a description of each resource that grew.
 ///
 /// The first quarter of the samples is warm-up. Of the rest, the median of the later half is
-/// compared with that of the earlier half.
+/// compared with the median of the earlier half.
 pub(crate) fn grown(samples: &[Sample]) -> Vec<String> {
     let warm = &samples[samples.len() / 4..];
     if warm.len() < LEAST {

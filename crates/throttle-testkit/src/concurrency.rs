@@ -125,7 +125,8 @@ async fn two_limiters(storages: [&Arc<dyn AtomicStorage>; 2], algorithm: Algorit
     assert_eq!(allowed.await, 300, "{algorithm}: two limiters must share the limit");
 }
 
-/// Checks that with a running clock, the allowed cost is the refill rate times the elapsed time.
+/// Checks that a running clock allows as many requests as are refilled in the elapsed
+/// time.
 async fn while_time_passes(storage: &Arc<dyn AtomicStorage>) {
     let (limiter, clock) = limiter_at_2026(storage);
     let key = unique("time");

@@ -92,7 +92,7 @@ const VERSIONS: [(Version, &str); 2] =
 /// # Panics
 ///
 /// Panics at the end if scenarios failed, with the name of each and the reason. This last panic lists all
-/// failures; the panics that are printed before it are those of single scenarios. If one of the first steps
+/// failures; the panics that are printed before it are from single scenarios. If one of the first steps
 /// fails, nothing else is run.
 pub async fn run<A: Adapter>(adapter: A) -> Report {
     run_part(adapter, "").await

@@ -23,7 +23,7 @@ use tower_service::Service;
 use crate::head::head_of;
 
 pin_project! {
-    /// The future of a response: that of the inner service, or of a rejection.
+    /// The future of the inner response or of a rejection.
     pub struct ResponseFuture<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>>,

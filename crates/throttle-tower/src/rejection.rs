@@ -24,7 +24,7 @@ pub(crate) fn to_bytes(response: impl IntoResponse) -> Response<Bytes> {
     })
 }
 
-/// Returns the whole body, if it is available at once.
+/// Returns the whole body, if it is ready.
 fn collect_ready(body: Body) -> Option<Bytes> {
     let mut body = pin!(body);
     let mut context = Context::from_waker(Waker::noop());

@@ -43,7 +43,8 @@ pub(super) struct Bucket {
     pub(super) at: Micros,
     /// The window that defines the unit of the backlog.
     pub(super) window: Micros,
-    /// The rate at which an excess drains, per microsecond: N of the latest rule whose capacity held the whole backlog.
+    /// The rate at which an excess drains, per microsecond. It is the N of the latest rule with a capacity for the
+    /// whole backlog.
     pub(super) rate: u64,
     /// The refunds of charges that others follow; `None` for most buckets.
     pub(super) refunded: Option<Box<Refunded>>,

@@ -16,8 +16,8 @@
 //! | `MIXED` | number of algorithms, then the tag and the numbers of each |
 //!
 //! A number that no rule can cause is an error, so that the arithmetic need not handle it: a count above the highest
-//! limit, a window or block above [`MAX_SPAN`], a bucket that drains for centuries. Any time is valid, because a time
-//! in the future is that of a clock that has stepped back since.
+//! limit, a window or block above [`MAX_SPAN`], a bucket that drains for centuries. Any time is valid: the clock may
+//! have stepped back since, so a time can be in the future.
 
 use std::mem::discriminant;
 
@@ -213,7 +213,7 @@ impl Input<'_> {
         Ok(Block { until: self.moment()?, length: self.span()? })
     }
 
-    /// Reads the usage of several algorithms: that of the latest rule, and the others.
+    /// Reads the usage of several algorithms: first for the latest rule, then the others.
     fn mixed(&mut self) -> Result<(Usage, Vec<Usage>), CorruptState> {
         let count = self.at_most(MOST_MIXED)?;
         let mut all: Vec<Usage> = Vec::new();

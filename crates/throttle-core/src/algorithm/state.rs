@@ -20,7 +20,7 @@ use crate::{
 
 /// The state of one key under one rule, which a storage keeps.
 ///
-/// The default state is that of a key without requests. A storage keeps states as they are, or as bytes
+/// The default state belongs to a key without requests. A storage keeps states as they are, or as bytes
 /// ([`State::encode`]), and changes them only with functions such as [`crate::acquire`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct State {
@@ -87,7 +87,7 @@ impl State {
         self.drop_empty_extra();
     }
 
-    /// Stores the usage of the previous algorithm with the others, and restores that of this one.
+    /// Stores the usage of the previous algorithm with the others, and restores the usage of this algorithm.
     fn switch(&mut self, rule: &CheckedRule, now: Micros) {
         let algorithm = rule.algorithm();
         let new = Usage::new(algorithm);

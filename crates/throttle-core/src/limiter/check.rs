@@ -22,15 +22,15 @@ use crate::{
     time::Micros,
 };
 
-/// A rule of a request, and the cost to charge.
+/// A rule of a request, and the cost to charge to it.
 type PendingCharge<'a> = (&'a ActiveRule, u64);
 
 impl Limiter {
     /// Checks a request of `key` against the named rules, or against every rule of the limiter.
     ///
-    /// This is the entry point for adapters. `kind` selects whether the request is charged, and the effect of a
-    /// denial. All rules are charged, or none. Without `cost`, each rule charges its own cost. If the storage
-    /// answers at once, the reply is ready and nothing is boxed.
+    /// This is the entry point for adapters. `kind` selects whether the request is charged, and the meaning of a
+    /// denial. All rules are charged, or none. Without `cost`, each rule charges its own cost. If the storage answers
+    /// at once, the reply is ready and nothing is boxed.
     pub fn begin<N: AsRef<str>>(
         &self,
         key: &Key<'_>,

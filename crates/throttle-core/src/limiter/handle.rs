@@ -62,7 +62,7 @@ impl Limiter {
 
     /// Replaces the rule with the same name, or adds it, and returns whether a rule was replaced.
     ///
-    /// Keys keep their counts as far as possible:
+    /// Keys keep their counts if possible:
     ///
     /// - A new limit, burst, cost or block changes no count.
     /// - A new window keeps counts and buckets. A key is free again after at most one new window, or two with the
@@ -143,7 +143,7 @@ impl Limiter {
         self.begin(&key.into(), Some(rules), None, AskKind::Acquire).await
     }
 
-    /// Returns the decision that [`Limiter::check`] would make, without a charge.
+    /// Returns the decision that [`Limiter::check`] would make, but charges nothing.
     ///
     /// # Errors
     ///

@@ -72,7 +72,7 @@ macro_rules! common {
                 Ok(())
             }
 
-            /// Adds exactly this key, such as that of a [`Violation`](super::Violation), until it is
+            /// Adds exactly this key, for example from a [`Violation`](super::Violation), until it is
             /// [removed](Self::remove_key).
             ///
             /// A key that is the text of an address differs from the key that was created from that address.
@@ -108,7 +108,7 @@ macro_rules! common {
                 self.0.own.len() + self.0.shared.len()
             }
 
-            /// Returns whether no entry is in force.
+            /// Returns whether the list has no entries in force.
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 self.len() == 0

@@ -1,6 +1,6 @@
 //! The limiter: rules, allow and deny lists, and a storage.
 //!
-//! A *check* asks one or more rules whether a key may make a request of some cost. If all rules allow it, the cost is
+//! A *check* tests a request of a key, with a cost, against one or more rules. If all rules allow it, the cost is
 //! *charged*; a *denial* charges nothing. The answer is a *decision*. Denials by rules are also *violations*, which
 //! callbacks and metrics report.
 //!

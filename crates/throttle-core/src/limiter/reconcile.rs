@@ -21,9 +21,9 @@ struct Charged<'a> {
 impl Limiter {
     /// Refunds the charges of decisions about `key`. Later windows and charges of other requests do not change.
     ///
-    /// A decision is refunded or [reconciled](Self::reconcile) once: a second call does nothing, also while the first
-    /// is pending. Its clones count as the same decision, such as those that a handler and the middleware around it
-    /// hold. After an error of a call that was certainly not carried out ([`Effect::None`]) it can be refunded again;
+    /// A decision is refunded or [reconciled](Self::reconcile) once: a second call does nothing, even while the first
+    /// is pending. Clones, such as those held by a handler and its middleware, count as the same decision. After an
+    /// error of a call that was certainly not carried out ([`Effect::None`]) it can be refunded again;
     /// after another error, or if this future is dropped, it cannot, since the storage may have refunded it.
     ///
     /// A charge is not refunded if its rule was removed since, or replaced by one with another algorithm or window.
@@ -48,8 +48,8 @@ impl Limiter {
     ///
     /// If the actual cost is lower, the difference is refunded, as [`Limiter::rollback`] does. If it is higher, each
     /// rule charges as much of the difference as its limit allows, and the rest is dropped. This causes no denial and
-    /// no violation, and is not counted in the metrics. Nothing more is charged to a blocked key. The returned part
-    /// is that of the rule that could charge the least. A decision that was refunded or reconciled is not changed
+    /// no violation, and is not counted in the metrics. Nothing more is charged to a blocked key. If the rules charge
+    /// different parts, the smallest one is returned. A decision that was refunded or reconciled is not changed
     /// again; after an error, the conditions of [`Limiter::rollback`] apply.
     ///
     /// # Errors
@@ -150,8 +150,8 @@ impl Limiter {
         cost: u64,
         found: &mut u64,
     ) -> Result<(), StorageError> {
-        /// More than one, because other requests may use the capacity first, and that of a queue may be in several
-        /// slots.
+        /// More than one, because other requests may use the capacity first, and the capacity of a queue may be in
+        /// several slots.
         const TRIES: usize = 16;
         let rule = Arc::new(rule.without_block()); // a denial here must not block the key
         let mut next_cost = cost.min(rule.capacity());

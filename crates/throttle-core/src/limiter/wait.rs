@@ -21,7 +21,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As for [`Limiter::check`]. A denial that no wait lifts is returned as the decision.
+    /// As for [`Limiter::check`]. If waiting cannot lift a denial, it is returned as the decision.
     pub async fn until_ready<'k>(
         &self,
         key: impl Into<Key<'k>>,

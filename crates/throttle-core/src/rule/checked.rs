@@ -233,8 +233,8 @@ impl CheckedRule {
 
     /// Returns the same rule with a window that is longer by `span`.
     ///
-    /// Use it for a sliding window log whose charges are spent up to `span` after they were made: all charges that are
-    /// spent within one window were made within one longer window.
+    /// Use it for a sliding window log if charges are spent up to `span` after they were made. All charges that are
+    /// spent within one window were then made within one longer window.
     #[must_use]
     pub fn with_longer_window(&self, span: Micros) -> Self {
         let longest = Micros::from(MAX_WINDOW).get().saturating_mul(2); // products still fit

@@ -13,7 +13,7 @@ use crate::key::Key;
 ///
 /// Dropping a [`PermitGuard`] releases its permit, on any thread and without waiting. A call to
 /// [`ConcurrencyStorage::take`] that is dropped before it is answered leaves no permit in use. A storage that several
-/// processes share releases the permits of a process that died, and renews those of the others.
+/// processes share releases the permits of a process that died, and renews the permits of running processes.
 pub trait ConcurrencyStorage: Send + Sync + 'static {
     /// Acquires a permit of a key if fewer than `limit` are in use.
     fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply>;
@@ -72,13 +72,13 @@ impl PermitReply {
         Self { permit: Some(permit), in_use, degraded: false }
     }
 
-    /// Creates the answer without a permit: `in_use` permits are in use, and no more are allowed.
+    /// Creates the answer without a permit: `in_use` permits are in use, and the limit is reached.
     #[must_use]
     pub fn full(in_use: u64) -> Self {
         Self { permit: None, in_use, degraded: false }
     }
 
-    /// Marks the answer as that of a substitute, because the storage itself failed.
+    /// Marks the answer as made by a substitute, because the storage itself failed.
     #[must_use]
     pub fn degraded(mut self) -> Self {
         self.degraded = true;

@@ -57,7 +57,7 @@ pub fn acquire_one(charge: &Charge<'_>, now: Micros, state: &mut State) -> Verdi
     }
 }
 
-/// Returns the decision that [`acquire`] would make, without a charge or a block.
+/// Returns the decision that [`acquire`] would make, but charges nothing and blocks nothing.
 pub fn peek(charges: &[Charge<'_>], now: Micros, states: &mut impl StateStore) -> Outcome {
     let decided = decide(charges, now, states);
     let all_allowed = all_allowed(&decided);

@@ -211,8 +211,8 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 /// - The storage returns itself from [`Storage::atomic`].
 /// - A request is atomic: no other request reads or writes its states between its first read and its last write. This
 ///   requires a transaction, a script that runs in the database, or a lock that all processes use.
-/// - The time is that of the request's clock if it has one, otherwise the storage's. It is read when the states are
-///   already held.
+/// - The time is from the request's clock if it has one, otherwise from the storage's clock. It is read when the
+///   states are already held.
 /// - Each changed state is stored under [`Charge::storage_key`](super::Charge::storage_key) for its
 ///   [`State::lifetime`](crate::State::lifetime). This includes denied requests, which may start a block or show that
 ///   the clock stepped back. If the request has a clock, add [`ChargeRequest::TTL_MARGIN`].
@@ -221,7 +221,7 @@ pub trait AtomicStorage: Storage {
     /// Charges every rule of the request, or none if one of them denies.
     fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
-    /// Returns the decision that [`AtomicStorage::acquire`] would make, without a charge or a block.
+    /// Returns the decision that [`AtomicStorage::acquire`] would make, but charges nothing and blocks nothing.
     fn peek(&self, request: &ChargeRequest<'_>) -> Reply<Outcome>;
 
     /// Refunds charges, each to the window or bucket that was charged.

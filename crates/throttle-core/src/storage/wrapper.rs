@@ -31,7 +31,7 @@ use crate::{decision::Outcome, time::Clock};
 /// A wrapper sees whole checks. With a storage of six operations it sees one [`Wrapper::acquire`], but not the calls of
 /// `get` and `set` that implement it.
 ///
-/// The methods have the same names as those of [`Storage`] and [`AtomicStorage`]. If `Wrapper` and one of these are
+/// The methods have the same names as in [`Storage`] and [`AtomicStorage`]. If `Wrapper` and one of these are
 /// imported, `wrapper.get(key)` is ambiguous: write `Storage::get(&wrapper, key)`, or import `Wrapper` only in the file
 /// that implements it.
 ///

@@ -46,8 +46,8 @@ impl ForwardedHeader {
 /// Returns the address of the client: the peer, or the address that trusted proxies report for it. The result
 /// is always in [`canonical`](super::canonical) form.
 ///
-/// Each proxy appends the address that it was called from. So the list can be trusted only from the right, and
-/// only as far as trusted proxies wrote it. The search starts at the peer and goes to the left as long as the
+/// Each proxy appends the address that it was called from. So the list is read from the right, and only entries
+/// written by trusted proxies are trusted. The search starts at the peer and goes to the left as long as the
 /// current address is a trusted proxy:
 ///
 /// - If the peer is not trusted, it is the client, and no field is read.

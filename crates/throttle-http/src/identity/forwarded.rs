@@ -13,10 +13,11 @@ const MAX_NODE_LEN: usize = 64;
 
 /// Returns the hops in the field from right to left; `None` is a hop that is not an address.
 ///
-/// The syntax is that of [RFC 7239, section 4]: all lines are one list, an element consists of `name=value`
-/// pairs separated by semicolons, and a value is a token or a quoted string. Proxies also write whitespace
-/// around semicolons, and unquoted colons and brackets; both are accepted, because they are not ambiguous. An
-/// element with any other syntax error, without `for`, or with more than one `for` is not an address.
+/// The syntax is defined in [RFC 7239, section 4]: all lines are one list, an element consists of
+/// `name=value` pairs separated by semicolons, and a value is a token or a quoted string. Proxies also write
+/// whitespace around semicolons, and unquoted colons and brackets; both are accepted, because they are not
+/// ambiguous. An element with any other syntax error, without `for`, or with more than one `for` is not an
+/// address.
 ///
 /// [RFC 7239, section 4]: https://www.rfc-editor.org/rfc/rfc7239#section-4
 pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {

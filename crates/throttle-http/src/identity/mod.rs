@@ -1,7 +1,7 @@
 //! Client identity: the key of a request.
 //!
-//! The address of the connection cannot be forged, but header fields can. [`client_address`] therefore trusts a
-//! field only as far as [`TrustedProxies`] wrote it, from right to left.
+//! The address of the connection cannot be forged, but header fields can. [`client_address`] therefore reads a
+//! field from right to left, and trusts only entries written by [`TrustedProxies`].
 //!
 //! - [`ExtractKey`]: the trait of all keys; implemented by [`ClientIp`], [`Header`], [`Cookie`],
 //!   [`RequestPath`], [`RequestMethod`], [`RequestHost`], [`RoutePattern`], [`Global`], [`AsyncKey`], functions

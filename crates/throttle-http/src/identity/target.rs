@@ -49,9 +49,9 @@ pub struct Global;
 
 /// The host and port of the target as a key; the default for outbound calls.
 ///
-/// They are those of the URI, or of the `Host` field if the URI has no host. The key is lowercase, without the
-/// trailing dot of a fully qualified name, and without the default port of the scheme. If there is no scheme,
-/// as in requests to a server, both 80 and 443 are removed.
+/// They are read from the URI, or from the `Host` field if the URI has no host. The key is lowercase, without
+/// the trailing dot of a fully qualified name, and without the default port of the scheme. If there is no
+/// scheme, as in requests to a server, both 80 and 443 are removed.
 ///
 /// On a server, the client chooses this value, and a client that invents hosts has a limit for each.
 #[derive(Copy, Clone, Default, Debug)]

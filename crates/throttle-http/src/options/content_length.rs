@@ -10,7 +10,7 @@ use crate::head::RequestHead;
 
 /// A cost that depends on the length of the request body, in units such as KiB.
 ///
-/// The length is that of `Content-Length` ([RFC 9110, section 8.6]). A server reads no more than this length,
+/// The length is read from `Content-Length` ([RFC 9110, section 8.6]). A server reads no more than this length,
 /// so a client cannot understate it. A partial unit counts as a whole one, and a request without a body costs
 /// 1.
 ///

@@ -49,7 +49,7 @@ pub struct InvalidCost {
 }
 
 impl InvalidCost {
-    /// Creates an error from the invalid value and the fix.
+    /// Creates an error from the problem and its remedy.
     #[must_use]
     pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what: what.into(), fix: fix.into() }

@@ -24,7 +24,7 @@ pub trait Call {
     type Future: Future<Output = Result<Self::Inner, Self::Error>>;
     /// The response of the inner service.
     type Inner;
-    /// The final response: the inner one with its header fields, or that of a rejection.
+    /// The final response: the inner response with its header fields, or a rejection.
     type Response;
     /// The error of the inner service.
     type Error;
@@ -65,7 +65,7 @@ pin_project! {
         },
         /// The charge is being refunded or reconciled, before the response is sent.
         Finishing { finishing: Box<(Reply<Done, Infallible>, Option<C::Inner>)> },
-        /// The response is ready: that of a rejection, or one after its charge has changed.
+        /// The response is ready: a rejection, or a response after its charge has changed.
         Ended { response: Option<C::Response> },
     }
 }

@@ -1,4 +1,4 @@
-//! Requests whose key is needed after the decision: because their charge may change, they are shaped, or their
+//! Requests with a key that is needed after the decision: their charge may change, they are shaped, or their
 //! header fields contain a partition key.
 
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl KeyedRequest {
     /// Does the same as [`conclude`](Self::conclude) for a pending reply, and adds `permits`, the decisions of
     /// concurrency limits.
     ///
-    /// If this is dropped early, the storage may have charged the request already. If such a request must be
+    /// If this is dropped early, the storage may have charged the request already. If the charge must be
     /// refunded, a background task waits for the answer.
     pub(super) async fn decide(
         self,
@@ -105,7 +105,7 @@ impl KeyedRequest {
     }
 }
 
-/// Adds the decisions of concurrency limits to those of the rules, if the rules allow the request.
+/// Adds the decisions of concurrency limits to the decisions of the rules, if the rules allow the request.
 pub(super) fn with_permits(mut rules: Decisions, permits: Vec<Decision>) -> Decisions {
     if rules.is_allowed() {
         rules.extend(permits);

@@ -9,8 +9,8 @@ use crate::{head::RequestHead, rejection::Rejected};
 impl Throttle {
     /// Builds the response to a request that [`check`](Self::check) rejects, with its header fields and body.
     ///
-    /// The body of a response to `HEAD` is empty, and `Content-Length` is that of `GET`
-    /// ([RFC 9110, section 9.3.2]). Servers differ: over HTTP/2 hyper sends the body of a response to `HEAD`, and
+    /// The body of a response to `HEAD` is empty, and `Content-Length` is the same as for `GET` ([RFC 9110,
+    /// section 9.3.2]). Servers differ: over HTTP/2 hyper sends the body of a response to `HEAD`, and
     /// clients abort such a stream.
     ///
     /// With [`response_extension`](crate::Options::response_extension) the extensions hold the decisions.

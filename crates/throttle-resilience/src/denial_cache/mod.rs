@@ -6,9 +6,9 @@
 //! happens (`retry_after`). Until then the denial holds, for each algorithm:
 //!
 //! - Requests allowed in the meantime only add to the count, and no algorithm allows a request
-//!   earlier because of that. With a fixed window, the wait ends with the window, regardless of
-//!   later charges. With a log, it ends when existing entries leave the window. With a sliding
-//!   counter or a bucket, it grows with each charge.
+//!   earlier because of that. With a fixed window, the wait ends with the window, whatever is
+//!   added. With a log, it ends when existing entries leave the window. With a sliding counter or a
+//!   bucket, it grows with each added request.
 //! - A larger cost needs more room than the denied one; a smaller one is sent to the storage. A
 //!   blocked key denies every cost, and denials neither extend nor shorten a block.
 //! - A refund or a reset can free the key earlier. One made through this handle removes the denial,

@@ -39,8 +39,8 @@ impl Inner {
         self.answer_locally(request, modes, call, defers)
     }
 
-    /// Decides by the local storage. `defers` is whether an allowed cost becomes a deferred charge:
-    /// only if the failed call certainly did nothing.
+    /// Decides with the local storage. `defers` is whether an allowed cost becomes a deferred
+    /// charge: only if the failed call certainly did nothing.
     fn answer_locally(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,
@@ -91,7 +91,7 @@ impl Inner {
     }
 }
 
-/// Joins the verdicts of the local storage with those of the rules that fail open.
+/// Joins the verdicts of the local storage with the verdicts of the rules that fail open.
 fn joined(
     request: &ChargeRequest<'_>,
     modes: &[FailureMode],

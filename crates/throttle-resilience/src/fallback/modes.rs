@@ -50,7 +50,8 @@ impl FailureModes {
         Self::of(FailureMode::FailOpen, None)
     }
 
-    /// Decides requests that the shared storage cannot decide by a local `storage`, such as one in memory.
+    /// Decides requests that the shared storage cannot decide locally, with `storage`, such as an
+    /// in-memory storage.
     ///
     /// `instances` is the number of instances that share the limits, fixed or
     /// [discovered](Instances::discovered). Each enforces its share of a limit, rounded down but at
@@ -124,7 +125,8 @@ impl fmt::Debug for FailureModes {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum FallbackChange {
-    /// A call failed. From now on the failure modes apply to requests that the storage cannot decide.
+    /// A call failed. From now on, the failure modes apply to requests that the storage cannot
+    /// decide.
     Degraded {
         /// The error of the call.
         error: String,

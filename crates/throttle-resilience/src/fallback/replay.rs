@@ -1,4 +1,4 @@
-//! Replays deferred charges to the storage after an outage.
+//! The replay of deferred charges to the storage after an outage.
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -42,7 +42,7 @@ pub(super) async fn replay(inner: Arc<Inner>) {
     }
 }
 
-/// Replays one deferred charge: the part that still counts, as far as the limit has room. Returns
+/// Replays one deferred charge: the part that still counts, up to the limit. Returns
 /// the charged cost.
 async fn replay_one(
     storage: &dyn AtomicStorage,

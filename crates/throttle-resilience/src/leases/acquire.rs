@@ -176,7 +176,8 @@ impl Inner {
         pending_fetches
     }
 
-    /// Spends held permits where there are enough, and charges the rest in the storage: all or nothing.
+    /// Spends held permits if there are enough, and makes the other charges in the storage: all or
+    /// nothing.
     fn decide(
         self: &Arc<Self>,
         request: &ChargeRequest<'_>,

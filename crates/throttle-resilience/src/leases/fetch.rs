@@ -27,7 +27,7 @@ pub(super) struct Fetch {
     /// The smallest useful number of permits.
     need: u64,
     amount: u64,
-    /// When it was requested, no later than it is granted.
+    /// The time when it was requested, not after it was granted.
     sent: Micros,
     tried: u8,
     /// Set if the storage had less than requested: requests beyond the granted part are then

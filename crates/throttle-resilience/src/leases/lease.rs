@@ -46,7 +46,7 @@ pub(super) struct Batch {
     pub(super) receipt: Option<Receipt>,
     pub(super) taken: u64,
     pub(super) left: u64,
-    /// The permits may be spent before this.
+    /// The time until which the permits may be spent.
     pub(super) until: Micros,
     /// The earliest time at which the permits stop counting in the storage, if they expire.
     pub(super) ends: Micros,
@@ -86,7 +86,7 @@ pub(super) type Returns = SmallVec<[Batch; 1]>;
 pub(super) const BACKOFF: Micros = Micros::new(10_000);
 /// The longest time for which a denial is reused, because a refund elsewhere may free the key.
 const MAX_DENIAL_AGE: Micros = Micros::new(500_000);
-/// A batch below this size is not worth fetching ahead while instances compete for it.
+/// The smallest batch that is fetched ahead while instances compete for it.
 const SMALL: u64 = 8;
 /// The maximum number of doublings of a wait.
 const MAX_CONTENTION: u32 = 16;
@@ -161,8 +161,8 @@ impl Lease {
         self.rate.add(cost, now);
     }
 
-    /// Spends `cost`, which the lease must cover, and returns the receipt of the oldest batch that it
-    /// comes from: a refund goes to that batch, so refunded permits are spent before they expire.
+    /// Spends `cost`, which must be available, and returns the receipt of the oldest batch that it comes
+    /// from: a refund goes to that batch, so refunded permits are spent before they expire.
     #[inline]
     pub(super) fn spend(&mut self, cost: u64) -> Option<Receipt> {
         self.left -= cost;

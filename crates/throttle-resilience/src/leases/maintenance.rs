@@ -184,7 +184,7 @@ impl Inner {
         }
     }
 
-    /// Subtracts returned permits from those that the lease counts as held.
+    /// Subtracts returned permits from the permits that the lease counts as held.
     fn release(&self, item: &ReturnedBatch) {
         let mut shard = self.table.lock(item.hash);
         if let Some(of_key) = shard.find(item.hash, item.charge.borrow().key())

@@ -92,15 +92,15 @@ use crate::instances::Instances;
 ///   budget's share, and a token bucket has a burst that is smaller by it. All instances must use
 ///   the same lease budget: otherwise the smallest one determines the bound, and an instance
 ///   without leases applies the rule unchanged.
-/// - Leaky buckets, rules that block, and limits of which the lease budget is less than two permits
+/// - Leaky buckets, rules that block, and limits with a lease budget of less than two permits
 ///   are not leased; a warning is logged once.
 ///
-/// A decision made from a lease reports the capacity that the storage's last answer showed plus the permits held
-/// locally. Other instances may have used some of it since, and permits that they hold count as used.
-/// `reset_after` is shortened by the time that has passed. A refund goes into the lease that the permits came
-/// from, if that is still held. A reset ends the lease on this instance; others spend the permits that they hold.
-/// A block caused by another rule, or by a rule before it was replaced, reaches other instances when their leases
-/// end.
+/// A decision made from a lease reports as remaining the last answer of the storage plus the permits held locally.
+/// Other instances may have used some of this since, and permits that they hold count as used. `reset_after` is
+/// shortened by the time that has passed. A refund goes into the lease that
+/// the permits came from, if that is still held. A reset ends the lease on this instance; other instances spend the
+/// permits that they hold. A block caused by another rule, or by a rule before it was replaced,
+/// reaches other instances when their leases end.
 ///
 /// Leases need a tokio runtime. Call [`Leases::close`] before the process ends, so that held
 /// permits are returned.

@@ -12,12 +12,12 @@ use throttle_core::{Algorithm, CheckedRule, Micros, Verdict};
 
 use super::budget::LeaseBudget;
 
-/// The plan by which a rule is leased.
+/// The lease plan of a rule.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The rule as configured in the limiter.
     pub(super) rule: Arc<CheckedRule>,
-    /// The rule by which all requests are charged in the storage, leased or not.
+    /// The rule that charges all requests in the storage, leased or not.
     pub(super) charged: Arc<CheckedRule>,
     /// The number of permits that all instances together may hold; 0 for a rule that is not leased.
     pub(super) budget: u64,

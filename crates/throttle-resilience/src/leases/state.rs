@@ -43,7 +43,7 @@ pub(super) struct Counts {
 }
 
 impl Inner {
-    /// Returns whether one of a request's rules is leased.
+    /// Returns whether one of a request's rules can be leased.
     #[inline]
     pub(super) fn concerns(&self, request: &ChargeRequest<'_>) -> bool {
         request.charges().iter().any(|charge| self.named(charge.rule()).is_some())
@@ -57,7 +57,7 @@ impl Inner {
         own.map(|(_, named)| named)
     }
 
-    /// Returns the lease plan of a rule, if it is leased.
+    /// Returns the lease plan of a rule, if it can be leased.
     pub(super) fn plan(&self, rule: &Arc<CheckedRule>) -> Option<Arc<Plan>> {
         self.named(rule).map(|named| named.plan(rule))
     }

@@ -24,7 +24,7 @@ pub(crate) struct Ledger {
     pub(crate) resets: Vec<Gap>,
 }
 
-/// The data by which a ledger is judged.
+/// The data that a ledger is judged against.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct View<'a> {
     pub(crate) slot: &'a Slot,

@@ -1,8 +1,8 @@
 //! An oracle that counts allowed calls independently of the limiters, and checks them against the
 //! rules.
 //!
-//! It uses only the results that a caller sees (allowed or denied), and their times. It runs on its own thread, so
-//! that the load does not wait for it.
+//! It uses only the results that a caller sees, and their times: allowed or denied. It runs on its
+//! own thread, so that the load does not wait for it.
 
 mod ledger;
 mod timeline;
@@ -26,7 +26,8 @@ use crate::{
 
 /// The interval of checks.
 const INTERVAL: Duration = Duration::from_millis(1_000);
-/// How long records are kept: as far as rejections look back, and until they are judged.
+/// The time for which records are kept: the period that rejections look back, plus the delay until
+/// they are judged.
 const KEPT: u64 = 16_000_000;
 /// The step back of the clock that is reported; the time around it is not judged.
 const STEP: i128 = 2_000;
@@ -59,8 +60,8 @@ pub(crate) enum Event {
 pub(crate) struct Oracle {
     slots: Vec<Slot>,
     servers: u64,
-    /// The bounds of the shared storage; those of single instances are the same without Redis's
-    /// losses.
+    /// The bounds of the shared storage; the bounds of single instances are the same without
+    /// Redis's losses.
     timelines: Vec<Timeline>,
     ledgers: HashMap<(usize, u32), Ledger>,
     trouble: Vec<Gap>,

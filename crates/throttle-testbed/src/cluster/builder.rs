@@ -144,7 +144,8 @@ impl ClusterBuilder {
 
 /// Returns `nodes.conf` of the node `myself`, with all nodes and their slots.
 ///
-/// The format is that of `CLUSTER NODES`. With `CLUSTER MEET` the nodes would need seconds to know each other.
+/// The format is the same as in `CLUSTER NODES`. With `CLUSTER MEET`, the nodes would need seconds to discover
+/// each other.
 fn nodes_conf(nodes: &[Node], myself: usize) -> String {
     let mut text = String::new();
     for (i, Node { id, server }) in nodes.iter().enumerate() {

@@ -238,7 +238,7 @@ impl Server {
     }
 
     pub(crate) fn launch(&self) {
-        // The socket of a killed server would be mistaken for that of the new one.
+        // The socket of a killed server would be mistaken for the socket of the new server.
         let _ = fs::remove_file(self.socket());
         let process = Process::start(self.folder(), &self.configuration, self.arguments);
         *self.running() = Some(Running { process, paused: false });

@@ -101,7 +101,7 @@ impl HttpBody for Body {
     }
 }
 
-/// The reader of a response body, by which the suite reads it piece by piece.
+/// The reader of a response body, piece by piece.
 ///
 /// The suite drops it to simulate a client that disconnects.
 pub struct Reader(Box<Next>);

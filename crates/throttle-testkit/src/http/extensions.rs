@@ -1,4 +1,4 @@
-//! Decisions in extensions: always in those of the request, optionally in those of the response.
+//! Decisions in extensions: always in the request, optionally in the response.
 
 use throttle_core::{Algorithm, Decisions, ListMatch, Rule};
 use throttle_http::Options;

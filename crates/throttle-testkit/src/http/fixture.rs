@@ -168,12 +168,12 @@ impl<A: Adapter> App<'_, A> {
         assert_eq!(self.remaining_now(rule).await, expected, "{why}");
     }
 
-    /// Returns the remaining capacity of a rule now.
+    /// Returns the remaining quota of a rule.
     pub(super) async fn remaining_now(&self, rule: &str) -> u64 {
         self.limiter.peek(CLIENT, rule).await.expect("the storage answers").remaining()
     }
 
-    /// Returns the remaining capacity of a rule after all background tasks have finished.
+    /// Returns the remaining quota of a rule after all background tasks have finished.
     pub(super) async fn remaining(&self, rule: &str) -> u64 {
         background().await;
         self.remaining_now(rule).await

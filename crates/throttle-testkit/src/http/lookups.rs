@@ -88,7 +88,8 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 }
 
-/// Returns the value of the field as the key. The lookup of `hang` never finishes, and that of `down` fails.
+/// Returns the value of the field as the key. The lookup of `hang` never finishes, and the lookup of `down`
+/// fails.
 fn key() -> AsyncKey {
     AsyncKey::new(|head: &RequestHead<'_>| {
         let who = head.header("x-who").unwrap_or("someone").to_owned();

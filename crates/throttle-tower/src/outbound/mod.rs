@@ -22,7 +22,7 @@ use crate::memory::MEMORY;
 
 /// A limiter of outbound calls: a call that exceeds a limit is delayed instead of rejected.
 ///
-/// It is a layer for clients that are Tower services of `http` requests, such as those of hyper-util and tonic.
+/// It is a layer for clients that are Tower services of `http` requests, such as the clients of hyper-util and tonic.
 /// For other clients, call [`OutboundLimiter::wait_for`] before each call. It has no type parameters. Clones
 /// share one limiter, and the pauses that servers requested.
 ///
@@ -110,7 +110,7 @@ impl OutboundLimiter {
 
     /// Sets the key: calls with the same key share a limit. Default: [`RequestHost`], the host and port of the request.
     ///
-    /// Some clients send requests without a host, such as those of tonic. They need another key, for example
+    /// Some clients, such as tonic, send requests without a host. They need another key, for example
     /// [`Global`](throttle_http::identity::Global), one limit for all calls.
     pub fn key(self, key: impl ExtractKey) -> Self {
         self.with(|options| options.set_key(Arc::new(key)))
@@ -155,7 +155,7 @@ impl OutboundLimiter {
     /// A pause is at most `longest`, and at most a year, so that a faulty or hostile server cannot stop its
     /// clients forever.
     ///
-    /// The response itself is returned as it is, and no call is retried. If an outer layer retries, its calls
+    /// The response itself is returned unchanged, and calls are not retried. If an outer layer retries, its calls
     /// wait here like all others.
     ///
     /// [draft 10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
@@ -188,7 +188,7 @@ impl OutboundLimiter {
     ///
     /// # Errors
     ///
-    /// Returns an [`OutboundError`] if the call may not be sent; then nothing is charged.
+    /// Returns an [`OutboundError`] if the call must not be sent; then nothing is charged.
     ///
     /// # Examples
     ///
@@ -231,7 +231,7 @@ impl OutboundLimiter {
         self.with_new_dispatcher()
     }
 
-    /// Separates the dispatcher from that of clones, which keep their options.
+    /// Separates the dispatcher from its clones, which keep their options.
     fn with_new_dispatcher(mut self) -> Self {
         self.dispatcher = Arc::default();
         self

@@ -93,13 +93,13 @@ impl Drop for ChargeGuard {
 }
 
 impl Charged {
-    /// Refunds the whole charge, and returns whether the storage did.
+    /// Refunds the whole charge, and returns whether the storage did so.
     async fn rollback(&self) -> bool {
         self.refund(self.decisions.all()).await
     }
 
-    /// Refunds the charges that the handler has not used up. Returns the decisions without them, if the storage
-    /// refunded them.
+    /// Refunds the part that the handler has not used up. Returns the decisions without it, if the refund
+    /// succeeded.
     pub(crate) async fn refund_unused(&self) -> Option<Decisions> {
         let is_unused = |one: &Decision| !self.is_used_up(one);
         let all = self.decisions.all().iter();
@@ -107,8 +107,8 @@ impl Charged {
         self.refund(&unused).await.then(|| self.decisions.rolled_back(is_unused))
     }
 
-    /// Reconciles the charges that the handler has not used up with the actual cost. Returns the decisions with
-    /// that cost, if the storage reconciled them.
+    /// Reconciles the part that the handler has not used up with the actual cost. Returns the decisions with that
+    /// cost, if this succeeded.
     pub(crate) async fn reconcile(&self, actual: u64) -> Option<Decisions> {
         let changes = |one: &Decision| one.cost() < actual || !self.is_used_up(one);
         let changed: Vec<_> =
@@ -120,7 +120,7 @@ impl Charged {
         settled.is_ok().then(|| self.decisions.reconciled(actual, changes))
     }
 
-    /// Returns whether the charge is used up once the handler is called: it is for a scheduled time.
+    /// Returns whether a rule charged a scheduled time, which is used up when the handler is called.
     fn is_used_up(&self, decision: &Decision) -> bool {
         self.throttle.shapes() && decision.checked_rule().algorithm() == Algorithm::LeakyBucket
     }
