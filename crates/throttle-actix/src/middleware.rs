@@ -36,9 +36,9 @@ use crate::{
 /// - created in the factory from a [`Rule`](throttle_core::Rule): throttles that the workers create at the same
 ///   place in the code, from equal rules, share one limiter.
 ///
-/// If one call of the factory passes the same place several times, for example in a loop, the first throttle of
-/// each worker shares one limiter, the second another one, and so on. Two servers in one process with the same
-/// factory also share their limiters, unless each runs in its own actix `System`. Apps of tests share nothing,
+/// If one call of the factory runs the same code several times, for example in a loop, the first throttles of all
+/// workers share one limiter, the second throttles another one, and so on. Two servers in one process with the same
+/// factory also share their limiters, unless each runs in its own actix `System`. Apps in tests do not share limiters,
 /// because they do not run in worker threads.
 ///
 /// If the factory itself creates a [`Limiter`](throttle_core::Limiter) with an in-memory storage, each worker
@@ -123,7 +123,7 @@ impl RateThrottle {
 
     /// Sets the response to every rejection; default: problem details with the status of the reason.
     ///
-    /// The function returns an [`HttpResponse`], or a type that converts into one. It sees the
+    /// The function returns an [`HttpResponse`], or a value that converts into one, as handlers do. It receives the
     /// [reason](throttle_http::RejectionReason), the decisions and the head of the request. A response of status 200
     /// gets the default status of the reason, so that a body alone is enough. The header fields and, unless it is
     /// set, `Cache-Control: no-store` are added; gRPC requests get the response translated to a gRPC status.
@@ -158,7 +158,7 @@ impl RateThrottle {
         })
     }
 
-    /// Copies a value of this type to the extensions that the functions of the options see. May be called more
+    /// Copies a value of this type to the extensions that the functions of the options receive. May be called more
     /// than once. Default: no values are copied.
     ///
     /// Use it for values that outer middleware inserted into the extensions of the request, such as the

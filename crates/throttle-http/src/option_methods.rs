@@ -224,8 +224,8 @@ macro_rules! option_methods {
         ///
         /// A request acquires a permit before the rules are checked. The permit is released when the body of
         /// the response has ended or failed, when the handler panics, or when the client disconnects. If a rule
-        /// denies the request, its permit is released; if there is no permit, no rule is charged. Exempt
-        /// requests hold no permit. A dry run rejects no request.
+        /// denies the request, its permit is released; if no permit is free, no rule is charged. Exempt
+        /// requests hold no permit. A dry run does not reject requests.
         ///
         /// Like [`rule`](Self::rule), this option selects: rules that are not named do not apply.
         ///
@@ -270,7 +270,7 @@ macro_rules! option_methods {
         /// Enables [`charge_actual`](Self::charge_actual), and adds each byte of the response body to the
         /// actual cost when it is sent.
         ///
-        /// A response without a body costs 0, and so does one whose client disconnects before the first byte.
+        /// A response costs 0 if it has no body, or if the client disconnects before the first byte.
         pub fn charge_bytes_sent(self) -> Self {
             self.with($crate::Options::set_charge_bytes_sent)
         }

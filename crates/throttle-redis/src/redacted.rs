@@ -21,8 +21,8 @@ pub(crate) fn without_login(error: RedisError, options: &Options) -> RedisError 
     }
     let error = without_arguments(error);
     let text = error.to_string();
-    // A truncated error may end within a password, where the search below would not find it. Errors of Redis
-    // itself are not half as long.
+    // A truncated error may end within a password, and the search below would not find that part. Errors of
+    // Redis itself are not half as long.
     let is_cut = text.len() >= MAX_ERROR / 2;
     let is_shown = |password: &String| {
         let as_text: String = password.bytes().map(as_text).map(char::from).collect();

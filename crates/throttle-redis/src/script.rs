@@ -3,7 +3,7 @@
 //! The script ([`CHECK`](crate::lua::CHECK)) implements `throttle_core`'s arithmetic in Lua:
 //! [`throttle_core::acquire`], `peek` and `refund` on the states of the algorithms. Both must give the same
 //! answers, and tests compare them. The script uses the names of core's table of algorithm numbers and state
-//! flags; [`throttle_core::tag::fill_in`] replaces the names by their numbers.
+//! flags; [`throttle_core::tag::fill_in`] replaces the names with their numbers.
 //!
 //! # Commands
 //!

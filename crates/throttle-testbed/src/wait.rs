@@ -12,7 +12,7 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 ///
-/// If it returns none within `timeout`. The message has `what`.
+/// If it returns `None` until `timeout`. The message contains `what`.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + timeout;

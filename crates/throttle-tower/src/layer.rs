@@ -68,7 +68,7 @@ impl RateThrottleLayer {
 
     /// Sets the response to every rejection; default: problem details with the status of the reason.
     ///
-    /// The function returns any [`IntoResponse`], as handlers do. It sees the
+    /// The function returns any [`IntoResponse`], as handlers do. It receives the
     /// [reason](throttle_http::RejectionReason), the decisions and the head of the request. A response of status 200
     /// gets the default status of the reason, so that a body alone is enough. The header fields and, unless it is
     /// set, `Cache-Control: no-store` are added; gRPC requests get the response translated to a gRPC status.

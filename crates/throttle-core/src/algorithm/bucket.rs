@@ -8,7 +8,7 @@
 //! # A lower burst
 //!
 //! If a new rule has a lower burst, the backlog may exceed its capacity. The excess drains at the rate of the old rule,
-//! if that is higher. Dropping the excess would allow more than the old rule does, which other servers may still use.
+//! if that is higher. Dropping the excess would allow more than the old rule, which other servers may still use.
 //! Draining it at a lower new limit would deny clients for many windows.
 //!
 //! # Refunds

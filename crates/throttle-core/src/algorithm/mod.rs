@@ -3,8 +3,8 @@
 //! A *state* has the counts of one key under one rule. Its numbers are whole, so that exactly the limit is free again
 //! after exactly one window. A check has three steps:
 //!
-//! 1. `advance` moves the state to the current time: it drops expired counts, and drains buckets. It changes no
-//!    decision.
+//! 1. `advance` moves the state to the current time: it drops expired counts, and drains buckets. It does not change
+//!    any decision.
 //! 2. `decide` returns whether a cost is allowed. It does not change the state.
 //! 3. `charge` adds the cost. It is called only if every rule of the request allows it. The *receipt* that it returns
 //!    identifies the charge, so that `refund` can undo it.

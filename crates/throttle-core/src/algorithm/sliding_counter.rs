@@ -1,6 +1,6 @@
 //! The sliding window counter: an estimate of the requests in the last window from the counts of two aligned windows.
 //!
-//! It assumes that the requests of the previous window came at a constant rate. If e is the time since the current
+//! It assumes that the requests of the previous window arrived at a constant rate. If e is the time since the current
 //! window began, (W−e)/W of the previous window is still within the last W. Scaled by W, so that it stays whole, the
 //! usage is `prev·(W−e) + cur·W`, and the capacity is `N·W`.
 

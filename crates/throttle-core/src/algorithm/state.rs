@@ -207,7 +207,7 @@ impl State {
         of_usage!(&mut self.usage, state => state.refund(rule, now, cost, receipt), vacant => ());
     }
 
-    /// Returns the free capacity of the key. While it is blocked, nothing is free until the block ends.
+    /// Returns the free capacity of the key, which is zero while the key is blocked.
     #[inline]
     pub(crate) fn availability(&self, rule: &CheckedRule, now: Micros) -> Availability {
         if let Some(block) = self.active_block() {

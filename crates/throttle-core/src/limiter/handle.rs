@@ -64,10 +64,11 @@ impl Limiter {
     ///
     /// Keys keep their counts if possible:
     ///
-    /// - A new limit, burst, cost or block changes no count.
+    /// - A new limit, burst, cost or block does not change counts.
     /// - A new window keeps counts and buckets. A key is free again after at most one new window, or two with the
     ///   sliding window counter.
-    /// - A new algorithm starts without counts. If another server still uses the old one, both count separately.
+    /// - A new algorithm starts without counts. If another server still uses the old algorithm, the two count
+    ///   separately.
     /// - A blocked key stays blocked until its block ends.
     ///
     /// # Errors

@@ -9,15 +9,15 @@ impl Limiter {
     /// Waits until a rule allows a request, charges it, and returns the decision. Use it for outgoing calls.
     ///
     /// With a leaky bucket it also waits for the scheduled time, so that calls are made at a constant rate. It uses the
-    /// limiter's clock, and works on any executor. To limit the wait, wrap it in a timeout. A dropped wait charges
-    /// nothing, except with a leaky bucket, which charges the request when it is scheduled. Waiting requests are
-    /// not queued, except by a leaky bucket: any of them may be the next. A denial during the wait is not a
+    /// limiter's clock, and works on any executor. To limit the wait, wrap it in a timeout. If a wait is dropped,
+    /// nothing was charged, except with a leaky bucket, which charges the request when it is scheduled. Only a leaky
+    /// bucket queues waiting requests; otherwise any of them may be the next. A denial during the wait is not a
     /// violation, and does not block the key.
     ///
-    /// The wait ends early if capacity becomes free. It notices at once if this limiter replaces or removes the rule or
-    /// resets the key. It notices resets by other limiters and servers, refunds, and list changes within a second.
-    /// It never ends before the current rule allows the request. In the queue of a leaky bucket, a request keeps
-    /// its position if the rule is replaced, and is scheduled again if the key is reset.
+    /// The wait ends early if capacity becomes free. If this limiter replaces or removes the rule or resets the key, it
+    /// notices at once. Resets by another limiter or server, refunds and changes of lists are noticed within a second.
+    /// It never ends before the current rule allows the request. In the queue of a leaky bucket, a
+    /// request keeps its position if the rule is replaced, and is scheduled again if the key is reset.
     ///
     /// # Errors
     ///

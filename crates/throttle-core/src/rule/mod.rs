@@ -1,9 +1,9 @@
 //! Rules: the description of a limit.
 //!
 //! A rule allows a *limit* of N requests in each *window* of time W. Its *algorithm* defines how requests are counted.
-//! A request has a *cost*, usually 1, so that an expensive request counts as several. The *burst* is the capacity of a
-//! bucket: the number of requests that may come at once after a pause. The *block* denies a key for some time after
-//! a denial.
+//! A request has a *cost*, usually 1; an expensive request can count as several. The *burst* is the capacity of a
+//! bucket: the number of requests that may come at once after a pause. The *block* is the time for which a key is
+//! denied after a denial.
 //!
 //! Users write a [`Rule`] with a [`Rate`] and an [`Algorithm`]. The limiter converts it to a [`CheckedRule`], whose
 //! values are known to be in range. The algorithms use only checked rules.

@@ -1,8 +1,8 @@
 //! Storages, which keep the state of each key under each rule.
 //!
 //! A user's own storage implements the six operations of [`Storage`]: get, set, increment, delete, exists and clear.
-//! The limiter calls [`AtomicStorage`], which decides a whole request at once. [`Emulated`] implements the second on
-//! top of the first; a storage with transactions or scripts implements both.
+//! The limiter calls [`AtomicStorage`], which decides a whole request at once. [`Emulated`] implements `AtomicStorage`
+//! on top of `Storage`; a storage with transactions or scripts implements both.
 //!
 //! A [`ChargeRequest`] has one [`Charge`] for each rule of a request: the key, the rule and the cost. It is charged by
 //! all rules or by none. A [`Refund`] returns a charge. The [engine](acquire) does both on the states of a request,

@@ -63,7 +63,7 @@ impl<'a> ChargeRequest<'a> {
     ///
     /// A storage reads this clock, or its own, when it already holds the states: a time that was read before could be
     /// older than a state. With this clock, it stores states for [`ChargeRequest::TTL_MARGIN`] longer than their
-    /// lifetime, because the storage expires them by real time, which may run ahead of this clock.
+    /// lifetime, because the storage expires them in real time, which may run ahead of this clock.
     #[inline]
     #[must_use]
     pub fn clock(&self) -> Option<&'a Arc<dyn Clock>> {

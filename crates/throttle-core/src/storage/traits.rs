@@ -25,9 +25,9 @@ use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 /// - `clear` removes only the keys of this storage, and no other data in the same database.
 /// - The limiter uses the keys of [`Charge::storage_key`](super::Charge::storage_key): printable ASCII without spaces,
 ///   up to 963 bytes. Clients choose parts of them, which may include slashes and dots. Users may call the operations
-///   with any text as the key; the suite tests one of 64 KiB.
-/// - Values are any bytes, including none; the suite tests one of 1 MiB.
-/// - Calls are made on the tasks that serve requests. A blocking call must run on a suitable thread, such as those of
+///   with any text as the key; the suite tests a key of 64 KiB.
+/// - Values are arbitrary bytes, possibly empty; the suite tests a value of 1 MiB.
+/// - Calls are made on the tasks that serve requests. A blocking call must run on a suitable thread, for example with
 ///   `tokio::task::spawn_blocking`.
 ///
 /// # Examples

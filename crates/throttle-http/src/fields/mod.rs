@@ -46,7 +46,7 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 /// least 1, and `t` and `X-RateLimit-Reset` equal `Retry-After`. On an allowed request they show when the whole
 /// limit is available again.
 ///
-/// All three are left out if no wait helps, and for a limit of requests in flight, whose policy has
+/// All three are omitted if no wait helps, and for limits of requests in flight, which have the policy parameter
 /// `qu="concurrent-requests"`.
 ///
 /// # Examples

@@ -54,8 +54,8 @@ impl ForwardedHeader {
 /// - The first hop that is not trusted is the client. Entries to the left of it are ignored.
 /// - If all hops are trusted, the leftmost is the client.
 /// - If a hop is not an address (empty, malformed, `unknown` or obfuscated), the trusted hop to the right of it
-///   is the client, because it is the last verified one. Clients behind such a proxy share a limit; the
-///   alternative would let them choose one.
+///   is the client, because it is the last verified one. Clients behind such a proxy share a limit; otherwise
+///   they could choose their own.
 /// - After 128 hops, the last of them is the client.
 ///
 /// Empty entries are not skipped, although [RFC 9110, section 5.6.1.2] skips them in lists in general.

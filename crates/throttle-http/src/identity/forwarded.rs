@@ -31,8 +31,8 @@ pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> 
 
 /// Splits a line into its elements, from right to left.
 ///
-/// If it were read from the left, an unclosed quote of the client would include the elements that proxies
-/// append. From the right, nothing that a client sends can affect the elements after its own.
+/// If the field were read from the left, an unclosed quote from the client would include the elements that
+/// proxies append. Read from the right, the client's elements cannot affect later ones.
 fn elements(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     iter::from_fn(move || {

@@ -45,7 +45,7 @@ pub trait Call {
 pin_project! {
     /// The future of a limited request: it waits for the decision, calls the inner service, and finishes the response.
     ///
-    /// It allocates nothing if the decision is ready and the response does not change the charge.
+    /// It does not allocate if the decision is ready and the response does not change the charge.
     pub struct LimitedFuture<C: Call> {
         #[pin]
         state: State<C>,
@@ -71,7 +71,7 @@ pin_project! {
 }
 
 impl<C: Call> LimitedFuture<C> {
-    /// Creates the future of a request whose decision is pending.
+    /// Creates the future of a request with a pending decision.
     pub fn checking(check: Reply<Pass, Rejected>, call: C) -> Self {
         Self { state: State::Checking { checking: Box::new((check, Some(call))) } }
     }

@@ -34,7 +34,8 @@ struct LogState {
     /// The start of the current window, and the number of causes that were logged in it.
     window_start: Option<Instant>,
     logged: u32,
-    /// The number of requests that could not be checked in earlier failures whose end was not logged.
+    /// The number of requests that could not be checked in earlier failures, if the end of these failures
+    /// was not logged.
     unreported: u64,
 }
 

@@ -32,7 +32,7 @@ pub struct Pass {
 #[must_use = "the response needs its header fields, and the charge may change"]
 pub struct Attached {
     fields: ResponseFields,
-    /// `None` if nothing about the request can change later; boxed, because few requests have it.
+    /// `None` if the request has nothing to finish later. Boxed, because few requests need it.
     after: Option<Box<After>>,
 }
 

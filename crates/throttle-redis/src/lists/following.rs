@@ -22,7 +22,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest interval while Redis does not answer.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// The interval of reads of all entries, plus up to half of it as jitter. They find changes that another program
-/// made without the script.
+/// made without using the script.
 const FULL_READ_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The subscription of one subscriber.

@@ -2,7 +2,7 @@
 //!
 //! Requests on a connection are pipelined, so that a few connections suffice for any load. The pool has a fixed
 //! number of connection slots. Each slot has a background task ([`keeper`]) that connects, checks the connection,
-//! and replaces it when it breaks. A request only picks an existing connection. A connection whose answer was late
+//! and replaces it when it breaks. A request only picks an existing connection. After a late answer, a connection
 //! is not picked until it has answered a PING.
 
 mod connection;

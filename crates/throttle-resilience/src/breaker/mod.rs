@@ -22,8 +22,8 @@ use crate::error::Error;
 ///
 /// Rejected calls fail immediately, with [`Effect::None`](throttle_core::Effect). An error that
 /// concerns one key only ([`StorageError::is_of_key`]) does not count as a failure. A call that its
-/// caller drops is not counted either; so put a [`Deadline`](crate::Deadline) inside the breaker,
-/// which makes late calls fail.
+/// caller drops is not counted either; so put a [`Deadline`](crate::Deadline) inside the breaker, to make late calls
+/// fail.
 ///
 /// # Examples
 ///

@@ -6,15 +6,14 @@
 //! happens (`retry_after`). Until then the denial holds, for each algorithm:
 //!
 //! - Requests allowed in the meantime only add to the count, and no algorithm allows a request
-//!   earlier because of that. With a fixed window, the wait ends with the window, whatever is
-//!   added. With a log, it ends when existing entries leave the window. With a sliding counter or a
+//!   earlier because of that. With a fixed window, the wait ends with the window, however many requests are added. With
+//!   a log, it ends when existing entries leave the window. With a sliding counter or a
 //!   bucket, it grows with each added request.
 //! - A larger cost needs more room than the denied one; a smaller one is sent to the storage. A
 //!   blocked key denies every cost, and denials neither extend nor shorten a block.
-//! - A refund or a reset can free the key earlier. One made through this handle removes the denial,
-//!   before and after it is carried out. A replaced rule does too, because the denial belongs to
-//!   the old rule. One made by another instance is noticed within a second, because no denial is
-//!   used for longer.
+//! - A refund or a reset can free the key earlier. A refund or reset through this handle removes the denial, before and
+//!   after the call. A replaced rule also removes it, because the denial belongs to the old rule. A refund or reset by
+//!   another instance takes effect within a second, because a denial is not used for longer.
 //! - The wait is counted from when the request was sent, which is no later than the storage's
 //!   decision. If the limiter has its own clock, that clock is used. A clock that steps back
 //!   removes all denials of the key.

@@ -7,8 +7,8 @@
 //! The estimate is the largest of three counts: the previous period, the one before it, and the
 //! current one so far. So an instance that could not count itself for a moment is not dropped. An
 //! instance that missed a whole period assumes that others did too, perhaps for longer, and does
-//! not lower its estimate for some periods. It does the same if its own count has vanished because
-//! the storage was cleared.
+//! not lower its estimate for some periods. It also does so if its own count was lost because the
+//! storage was cleared.
 
 use std::{sync::Arc, time::Duration};
 

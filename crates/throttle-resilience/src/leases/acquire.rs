@@ -167,7 +167,7 @@ impl Inner {
         match fetches.pop() {
             None => self.return_in_background(returns),
             Some(last) => {
-                // First return permits held by other leases of the key: the batch may need them.
+                // Return the permits of other leases of the key first: the batch may need them.
                 pending_fetches.extend(last.run(returns));
                 pending_fetches
                     .extend(fetches.into_iter().filter_map(|fetch| fetch.run(Vec::new())));

@@ -7,15 +7,14 @@
 //! is also spent in the window that it was charged in.
 //!
 //! - **Fixed window**, **sliding window counter**: their state is a count per window. A permit
-//!   charged in a window is spent before that window ends. So the counts at each moment are no less
-//!   than those of a history without leases, and that is a history that the rule allows. (For the
-//!   counter, the weight of the previous window only falls in the meantime.) The end of the window
-//!   is the storage's: it comes with the answer, and is counted from when the batch was requested,
-//!   which is no later than when it was charged. A thousandth is subtracted, for clocks that run at
+//!   charged in a window is spent before that window ends. So the counts are never lower than in a history without
+//!   leases, and the rule allows that history. (For the counter, the weight of the previous window only falls in the
+//!   meantime.) The end of the window is in the storage's answer. It is counted from the time when the batch was
+//!   requested, which is not later than the time of the charge. A thousandth is subtracted, for clocks that run at
 //!   different rates.
 //! - **Sliding window log**: a permit lives for L, the lease budget's share of the window W, and
 //!   all requests of the rule are charged with the window W + L. Permits spent in any interval of
-//!   length W were charged in one of length W + L, so they are at most the limit.
+//!   length W were charged in an interval of length W + L, so they are at most the limit.
 //! - **Token bucket**: a permit lives for L, the time in which the rate refills the lease budget's
 //!   share of the limit (or of the burst, if that is less), and all requests are charged with a
 //!   burst that is smaller by the same amount. Permits spent in any interval of length d were
@@ -30,10 +29,10 @@
 //!
 //! # Early rejections
 //!
-//! Permits that instances hold but do not spend can cause early rejections. Together they are at most the lease
-//! budget's share of the limit. For this, each instance counts the permits that it holds, has requested, may have
-//! lost in a call without an answer, or is returning. Their sum is at most that share divided by the number of
-//! instances.
+//! The permits that instances hold and do not spend. Together they are at most the lease budget's share of the limit.
+//! To ensure this, each instance counts the permits that it holds, has requested, may
+//! have lost in a call without an answer, or is returning. Their sum is at most that share divided
+//! by the number of instances.
 //!
 //! If the limit is used up and permits are freed at a constant rate (sliding counter, buckets),
 //! instances compete for each freed permit. An instance that finds that others took the freed
@@ -80,8 +79,8 @@ use crate::instances::Instances;
 /// A wrapper that takes permits of hot keys in batches and spends them locally.
 ///
 /// Most requests of a hot key then make no call to the storage. Leases apply to the rules that are
-/// named here. A key becomes hot at about 16 requests a second on this instance, or more if fewer
-/// would not make a batch worthwhile. The size of a batch follows the key's request rate. The next
+/// named here. A key becomes hot at about 16 requests a second on this instance, or at a higher rate if a batch would
+/// not pay off otherwise. The size of a batch follows the key's request rate. The next
 /// batch is requested in the background when half of the current one is spent, and permits that
 /// stay unspent are returned.
 ///

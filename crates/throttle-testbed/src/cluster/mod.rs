@@ -102,7 +102,7 @@ impl Cluster {
             .unwrap_or_else(|| panic!("{} has no running replica", master.address()))
     }
 
-    /// Promotes a replica of a healthy master, and returns when all nodes know of it.
+    /// Promotes a replica of a healthy master, and returns when all nodes have noticed it.
     ///
     /// # Panics
     ///

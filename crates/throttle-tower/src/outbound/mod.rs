@@ -38,8 +38,8 @@ use crate::memory::MEMORY;
 ///
 /// With most algorithms, waiting calls have no order: any of them may be the next. With a leaky bucket they are
 /// sent in order, and each of them queries the storage only once. Use a leaky bucket if many calls wait. If the
-/// scheduled time of a call falls within a pause of the server, it is refunded, and the call gets another one
-/// after the pause, so that the server does not receive all waiting calls at the same time.
+/// scheduled time of a call falls into a pause of the server, its charge is refunded, and it is scheduled again after
+/// the pause, so that the server does not receive all waiting calls at the same time.
 ///
 /// # Errors
 ///

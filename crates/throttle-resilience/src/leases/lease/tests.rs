@@ -153,7 +153,8 @@ fn under_contention_waits_double_up_to_the_time_that_frees_half_of_the_budget() 
         lease.record_partial(1, Short { whole: at(2_000), others_took }, at(100_000), at(0));
         lease.backoff_until.get()
     };
-    // The budget is 90 permits of a bucket (10 % of what is not its reserve) and 100 of a counter.
+    // The budget is 90 permits of a bucket (10 % of the part that is not its reserve) and 100 of a
+    // counter.
     for (algorithm, most) in
         [(Algorithm::TokenBucket, 45_000), (Algorithm::SlidingWindowCounter, 50_000)]
     {
