@@ -51,7 +51,7 @@ use crate::{
 /// every request with 500.
 ///
 /// Handlers and extractors return responses, but an inner middleware can return an error. It is returned
-/// unchanged, so that outer middleware sees its type. The response that is built from it later has no header
+/// unchanged, so outer middleware sees its type. The response that is made from it later has no header
 /// fields of this throttle.
 ///
 /// # Examples
@@ -125,7 +125,7 @@ impl RateThrottle {
     ///
     /// The function returns an [`HttpResponse`], or a value that converts into one, as handlers do. It receives the
     /// [reason](throttle_http::RejectionReason), the decisions and the head of the request. A response of status 200
-    /// gets the default status of the reason, so that a body alone is enough. The header fields and, unless it is
+    /// gets the default status of the reason, so a body alone is enough. The header fields and, unless it is
     /// set, `Cache-Control: no-store` are added; gRPC requests get the response translated to a gRPC status.
     ///
     /// To set one default for several layers, clone a layer that has it.

@@ -384,7 +384,7 @@ impl Decision {
 #[derive(Clone, Debug)]
 pub struct Decisions(OneOrMore);
 
-/// One decision or several. Only the latter have an index, so that the former is as small as a decision.
+/// One decision or several. Only the latter have an index, so the former is as small as a decision.
 #[derive(Clone, Debug)]
 enum OneOrMore {
     One(Decision),

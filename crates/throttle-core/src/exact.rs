@@ -1,6 +1,6 @@
 //! Exact integer arithmetic beyond 64 bits: products, quotients and a compact 128-bit number.
 //!
-//! The algorithms multiply counts by microseconds. A limit has up to 50 bits and a window up to 49, so that the
+//! The algorithms multiply counts by microseconds. A limit has up to 50 bits and a window up to 49, so the
 //! product of two needs 128 bits, and a rounded product would give wrong decisions.
 
 /// A 128-bit number with the alignment of a 64-bit one.

@@ -21,7 +21,7 @@ const INLINE: usize = 47;
 /// longer than [`MAX_KEY_LEN`] is replaced by its SHA-256 ([FIPS 180-4]), so that a client cannot fill the
 /// storage with long names. A key whose text is that digest is a different key.
 ///
-/// An address has the text that [`IpAddr`] prints, so that `Key::from("192.0.2.1")` and `Key::from(address)` share
+/// An address has the text that [`IpAddr`] prints, so `Key::from("192.0.2.1")` and `Key::from(address)` share
 /// a limit. An IPv4-mapped IPv6 address is the same key as the IPv4 address.
 ///
 /// Create the key of a client address from the [`IpAddr`], not from its text: the allow list matches addresses and
@@ -97,7 +97,7 @@ impl<'a> Key<'a> {
     /// Joins keys into one, as [`Key::parts`] does with their identities.
     ///
     /// The joined key has the address of the first key that was created from an address
-    /// ([`Key::network`]), so that a client whose address is denied is denied on every route. A key that is the
+    /// ([`Key::network`]), so a client whose address is denied is denied on every route. A key that is the
     /// text of an address has no effect here. The digest of a long identity cannot be imitated by a client.
     pub fn join<'k>(keys: impl IntoIterator<Item = &'k Key<'k>>) -> Key<'static> {
         let mut address = Address::Never;

@@ -72,7 +72,7 @@ impl<T> fmt::Debug for Sharded<T> {
     }
 }
 
-/// The schedule of sweeps by the calls on a shard. The calls sweep one shard after the other, so that they also reach
+/// The schedule of sweeps by the calls on a shard. The calls sweep one shard after the other, so they also reach
 /// shards that are no longer used.
 #[derive(Default, Debug)]
 pub struct DueSweeps {

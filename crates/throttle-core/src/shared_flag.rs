@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-/// A flag that is allocated only when it is shared or set, so that values that need neither have no cost.
+/// A flag that is allocated only when it is shared or set, so values that need neither have no cost.
 #[derive(Default, Debug)]
 pub(crate) struct SharedFlag(OnceLock<Arc<AtomicBool>>);
 

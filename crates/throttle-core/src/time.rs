@@ -107,7 +107,7 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Clock: Send + Sync + 'static {
     /// Returns the current time.
     ///
-    /// Storages call it while they hold the states of a request, so that it must be fast and must not call the
+    /// Storages call it while they hold the states of a request, so it must be fast and must not call the
     /// limiter.
     fn now(&self) -> Micros;
 

@@ -122,8 +122,8 @@ pub(crate) fn warn_about_dropped_limiter(limiter: &Limiter) {
 /// Warns if two nested layers charge the same rule for the same key.
 ///
 /// Layers with different keys may share a rule; their counts are then unrelated. With the same key, the
-/// remaining requests of the inner layer are always those of the outer layer minus the cost. If this holds several
-/// times in a row, it is not a coincidence.
+/// remaining requests of the inner layer are always the remaining requests of the outer layer minus the
+/// cost. If this is the case several times in a row, it is not a coincidence.
 #[cold]
 pub(crate) fn warn_if_nested(outer: &Decisions, inner: &Decisions) {
     static IN_A_ROW: AtomicU32 = AtomicU32::new(0);

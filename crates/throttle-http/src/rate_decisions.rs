@@ -1,6 +1,6 @@
 //! The decisions as an argument of handlers, for axum and Actix Web.
 //!
-//! The type implements the traits of both frameworks, so that it has one name in a program that enables both
+//! The type implements the traits of both frameworks, so it has one name in a program that enables both
 //! features. Only the crate that defines a type can implement foreign traits for it, so the implementations are
 //! here, behind features, and not in the adapters.
 

@@ -204,7 +204,7 @@ impl RedisStorageBuilder {
     /// Sets the maximum number of connections to a server (in a cluster: to each node), from 1 to 1000; default 4.
     ///
     /// At most four connections are opened, even if more are allowed. Requests share them and are pipelined,
-    /// so that a few connections suffice for any load.
+    /// so a few connections suffice for any load.
     pub fn max_connections(self, most: usize) -> Self {
         self.with(|options| options.max_connections = most)
     }

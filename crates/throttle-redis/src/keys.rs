@@ -32,7 +32,7 @@ impl Keys {
 
     /// Returns the name of a state: `prefix{identity}:rule`.
     ///
-    /// The braces are the hash tag of Redis Cluster, so that all rules of one identity share a slot.
+    /// The braces are the hash tag of Redis Cluster, so all rules of one identity share a slot.
     pub(crate) fn of_charge(&self, charge: &Charge<'_>) -> String {
         match &self.secret {
             None => format!("{}{}", self.prefix, charge.storage_key()),

@@ -1,7 +1,7 @@
 //! The Lua scripts that run in Redis, and their calls.
 //!
-//! A script is called by its SHA-1 digest (`EVALSHA`). Every new connection loads all scripts, so that they
-//! exist after a restart or a failover. If a script is still missing, for example after a `SCRIPT FLUSH`,
+//! A script is called by its SHA-1 digest (`EVALSHA`). Every new connection loads all scripts, so they exist
+//! after a restart or a failover. If a script is missing, for example after a `SCRIPT FLUSH`,
 //! [`Topology::run`](crate::topology::Topology::run) loads it and calls it again.
 
 use std::sync::LazyLock;

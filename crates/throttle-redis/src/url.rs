@@ -31,7 +31,7 @@ pub(crate) fn parse(url: &str) -> Result<Options, Error> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     if path.contains('@') || query.contains('@') {
-        // The password contains an unescaped / or ?, so that the apparent host is a part of it.
+        // The password contains an unescaped / or ?, so the apparent host is a part of it.
         return Err(wrong("it has an @ after its host", ESCAPES));
     }
     let (login, hosts) = match authority.rsplit_once('@') {

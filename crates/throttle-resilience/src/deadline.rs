@@ -10,7 +10,7 @@ use crate::{error::Error, timer::within};
 ///
 /// A late call returns [`Error::Late`](crate::Error::Late), and its answer is dropped. It may have
 /// been carried out ([`Effect::Unknown`](throttle_core::Effect)), so it is not retried: if its
-/// charge was made, the charge counts. A storage that answers immediately needs no timer.
+/// charge was made, the charge counts. No timer is created for a storage that answers immediately.
 ///
 /// # Examples
 ///

@@ -3,11 +3,11 @@
 //!
 //! The servers run the `redis-server` of the machine. The environment variable
 //! `RATETHROTTLE_REDIS_SERVER` selects another program, such as Valkey or an older Redis (6.2 or later).
-//! Every server has its own free ports of 127.0.0.1 and its own folder, so that any number of tests can
+//! Every server has its own free ports of 127.0.0.1 and its own folder, so any number of tests can
 //! run at once. A server ends when its handle is dropped, when the test panics, and when the process of
 //! the test ends.
 //!
-//! This crate is for tests, so that errors are panics with a message.
+//! This crate is for tests, so errors are panics with a message.
 
 // The testbed needs sockets and signals of Unix. Redis itself runs only there.
 #![cfg(unix)]

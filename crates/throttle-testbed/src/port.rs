@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use crate::random::Random;
 
-/// The first port. All are below the range that Linux uses for outgoing connections, so that none of those
+/// The first port. All are below the range that Linux uses for outgoing connections, so none of those
 /// can take the port of a server that restarts. The bus port of a cluster node is 10000 above its port.
 const FIRST: u16 = 10_000;
 const BUS: u16 = 10_000;

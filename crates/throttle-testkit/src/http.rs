@@ -104,7 +104,7 @@ pub async fn run<A: Adapter>(adapter: A) -> Report {
 ///
 /// Panics as [`run`] does.
 pub async fn run_part<A: Adapter>(adapter: A, part: &str) -> Report {
-    // Some messages are logged once per process, so that runs must not overlap.
+    // Some messages are logged once per process, so runs must not overlap.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     let _one = ONE_AT_A_TIME.lock().await;
     let run = Run::new(part);

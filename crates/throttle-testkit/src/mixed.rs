@@ -27,7 +27,7 @@ pub(crate) async fn check(storage: &Arc<dyn AtomicStorage>) -> usize {
 struct Instances {
     limiters: [Limiter; 2],
     clock: ManualClock,
-    /// Whether the algorithms share their state: the two buckets do, so that a rule can change between them.
+    /// Whether the algorithms share their state: the two buckets do, so a rule can change between them.
     share: bool,
 }
 

@@ -70,7 +70,7 @@ impl RateThrottleLayer {
     ///
     /// The function returns any [`IntoResponse`], as handlers do. It receives the
     /// [reason](throttle_http::RejectionReason), the decisions and the head of the request. A response of status 200
-    /// gets the default status of the reason, so that a body alone is enough. The header fields and, unless it is
+    /// gets the default status of the reason, so a body alone is enough. The header fields and, unless it is
     /// set, `Cache-Control: no-store` are added; gRPC requests get the response translated to a gRPC status.
     ///
     /// To set one default for several layers, clone a layer that has it.

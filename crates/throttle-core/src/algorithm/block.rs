@@ -2,7 +2,7 @@
 
 use crate::time::Micros;
 
-/// A block of a key. It stores its length, so that a clock that steps back cannot extend it.
+/// A block of a key. It stores its length, so a clock that steps back cannot extend it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub(super) struct Block {
     pub(super) until: Micros,

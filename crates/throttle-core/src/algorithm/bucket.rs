@@ -14,7 +14,7 @@
 //! # Refunds
 //!
 //! A refund returns the part of a charge that has not drained yet. Charges drain in the order in which they were made,
-//! so that this part follows from the position of the charge in the backlog, which is in its receipt.
+//! so this part follows from the position of the charge in the backlog, which is in its receipt.
 //!
 //! - In a token bucket the charges after it move forward. Their receipts still have the old positions;
 //!   [`ReceiptOffset`] is the difference.
@@ -93,7 +93,7 @@ impl Bucket {
         let is_queue = rule.algorithm() == Algorithm::LeakyBucket;
         let is_obsolete = match self.refunded.as_deref_mut() {
             Some(Refunded::Offset(offset)) if !is_queue && self.backlog.get() == 0 => {
-                // All charges have drained, so that the positions of new ones start without an offset.
+                // All charges have drained, so the positions of new ones start without an offset.
                 if offset.by.get() > 0 {
                     *offset = ReceiptOffset { by: PackedU128::default(), since: self.at };
                 }
@@ -103,7 +103,7 @@ impl Bucket {
             }
             Some(Refunded::FreedSlots(slots)) => {
                 slots.drain(drained);
-                // A token bucket has no scheduled times, so that the freed slots are simply free tokens.
+                // A token bucket has no scheduled times, so the freed slots are simply free tokens.
                 if !is_queue {
                     self.backlog = PackedU128::new(self.backlog.get().saturating_sub(slots.sum()));
                 }
@@ -223,7 +223,7 @@ impl Bucket {
 
     /// Returns the start of the first freed slot that fits a charge, after the backlog has drained to `backlog`.
     ///
-    /// `backlog` is within the capacity. An excess drains at another rate, so that no slot is used before it has
+    /// `backlog` is within the capacity. An excess drains at another rate, so no slot is used before it has
     /// drained.
     fn slot_for(&self, charged: u128, backlog: u128) -> Option<u128> {
         let drained = self.backlog.get().saturating_sub(backlog);

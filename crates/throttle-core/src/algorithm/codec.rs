@@ -15,7 +15,7 @@
 //! | bucket, `FREED_SLOTS` | as a bucket, then the number of slots, then for each slot: start since the previous end, length |
 //! | `MIXED` | number of algorithms, then the tag and the numbers of each |
 //!
-//! A number that no rule can cause is an error, so that the arithmetic does not have to handle it: a count above the
+//! A number that no rule can cause is an error, so the arithmetic does not have to handle it: a count above the
 //! highest limit, a window or block above [`MAX_SPAN`], a bucket that drains for centuries. Any time is valid: the
 //! clock may have stepped back since, so a time can be in the future.
 

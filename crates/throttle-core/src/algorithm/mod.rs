@@ -1,6 +1,6 @@
 //! The five algorithms: arithmetic on a [`State`], with the time as a parameter.
 //!
-//! A *state* has the counts of one key under one rule. Its numbers are whole, so that exactly the limit is free again
+//! A *state* has the counts of one key under one rule. Its numbers are whole, so exactly the limit is free again
 //! after exactly one window. A check has three steps:
 //!
 //! 1. `advance` moves the state to the current time: it drops expired counts, and drains buckets. It does not change

@@ -51,7 +51,7 @@ impl SlidingCounter {
         if product(self.prev, self.left(rule, now)) + product(with_cost, window) <= whole {
             return Decided::Allowed { delay: Micros::ZERO };
         }
-        // The weight of the previous window falls linearly, so that the wait follows from the weight at which the cost
+        // The weight of the previous window falls linearly, so the wait follows from the weight at which the cost
         // fits. If the current count leaves room for the cost, that is within this window. Otherwise it is in the next
         // window, in which the current count becomes the previous one.
         let wait = match rule.limit().checked_sub(with_cost) {

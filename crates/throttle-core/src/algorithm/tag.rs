@@ -5,7 +5,7 @@
 
 use crate::rule::algorithm::Algorithm;
 
-/// The flag of a state with a block. The script compares tags with flags by size, so that the flags must be above all
+/// The flag of a state with a block. The script compares tags with flags by size, so the flags must be above all
 /// numbers, and this flag above the others.
 pub const BLOCKED: u8 = 0x80;
 /// The flag of a bucket with a receipt offset.

@@ -14,8 +14,8 @@ pub enum AskKind {
     /// Decides as [`Acquire`](Self::Acquire) would, but charges nothing, blocks nothing and counts nothing in the
     /// metrics.
     Peek,
-    /// Charges as [`Acquire`](Self::Acquire), for callers that wait after a denial and then ask again. A denial is
-    /// not a violation, is not counted in the metrics, and does not start a block.
+    /// Charges as [`Acquire`](Self::Acquire), for callers that wait after a denial and then ask again. A denial is not
+    /// a violation, is not counted in the metrics, and does not start a block.
     Wait {
         /// The longest delay of a leaky bucket; it denies requests that would be scheduled later.
         max_delay: Duration,
@@ -29,7 +29,7 @@ pub enum AskKind {
 }
 
 impl AskKind {
-    /// Returns whether the rules apply unchanged, so that [`adjusted`](Self::adjusted) returns `None` for all of them.
+    /// Returns whether the rules apply unchanged, so [`adjusted`](Self::adjusted) returns `None` for all of them.
     #[inline]
     pub(super) fn uses_rules_unchanged(self) -> bool {
         matches!(self, Self::Acquire | Self::Peek)

@@ -43,7 +43,7 @@ struct Waiter {
 pub(super) struct Change {
     /// The rules under which its key was reset; empty if one of its rules changed.
     pub(super) reset: Vec<String>,
-    /// Whether its key was reset during its check, so that only the storage knows which of the two came first.
+    /// Whether its key was reset during its check, so only the storage knows which of the two came first.
     pub(super) may_be_reset: bool,
 }
 

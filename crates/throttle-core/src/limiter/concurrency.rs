@@ -13,7 +13,7 @@ use crate::{
 /// A limit on the requests of a key that are in flight at once. [`Limiter::concurrency`] creates it.
 ///
 /// It is a cheap handle: clones share everything. All limits with the same name share their permits, even if their
-/// limits differ, so that one client may have more permits than another.
+/// limits differ, so one client may have more permits than another.
 ///
 /// The storage counts the permits: [`MemoryStorage`] and custom storages in this process, Redis for all servers. The
 /// limiter's lists apply: a key in the allow list is allowed without a permit, and a key in the deny list is denied.

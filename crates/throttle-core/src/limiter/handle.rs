@@ -213,7 +213,7 @@ impl Limiter {
 
     /// Adds a callback that is called for each denial by a rule.
     ///
-    /// It runs while the request waits, so that it must be short. It is not called for denials by the deny list: a
+    /// It runs while the request waits, so it must be short. It is not called for denials by the deny list: a
     /// callback that adds keys to the deny list does not extend their entries.
     ///
     /// A callback may call the limiter. Denials that it causes on its own thread are counted, but not reported to

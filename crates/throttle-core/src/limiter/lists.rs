@@ -223,7 +223,7 @@ struct Entries {
 /// The term of an entry, which may have an end.
 struct Term(Option<Timed>);
 
-/// An end that moves back with the clock, so that a clock that steps back does not extend the term.
+/// An end that moves back with the clock, so a clock that steps back does not extend the term.
 struct Timed {
     until: AtomicU64,
     span: Micros,

@@ -23,7 +23,7 @@ use crate::{
 #[must_use = "the request must not be handled before it is scheduled again"]
 pub struct LostSchedule {
     waited: Duration,
-    /// The rules under which the key was reset, so that their charges no longer exist.
+    /// The rules under which the key was reset, so their charges no longer exist.
     reset: Vec<String>,
 }
 

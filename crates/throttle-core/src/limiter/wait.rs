@@ -8,7 +8,7 @@ use crate::{decision::Decision, key::Key};
 impl Limiter {
     /// Waits until a rule allows a request, charges it, and returns the decision. Use it for outgoing calls.
     ///
-    /// With a leaky bucket it also waits for the scheduled time, so that calls are made at a constant rate. It uses the
+    /// With a leaky bucket it also waits for the scheduled time, so calls are made at a constant rate. It uses the
     /// limiter's clock, and works on any executor. To limit the wait, wrap it in a timeout. If a wait is dropped,
     /// nothing was charged, except with a leaky bucket, which charges the request when it is scheduled. Only a leaky
     /// bucket queues waiting requests; otherwise any of them may be the next. A denial during the wait is not a

@@ -24,7 +24,7 @@ pub(crate) const MAX_SPAN: Micros = Micros::new(1_000_000_000_000_000);
 /// The longest name, in bytes.
 pub const MAX_NAME_LEN: usize = 64;
 
-/// A rule whose values are in range, so that the product of any two fits in 128 bits.
+/// A rule whose values are in range, so the product of any two fits in 128 bits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckedRule {
     name: String,
@@ -128,7 +128,7 @@ impl CheckedRule {
 
     /// Returns a hash of the name that is the same in every process.
     ///
-    /// It is computed once, so that a storage need not hash the name for each request. The hash is 64-bit FNV-1a
+    /// It is computed once, so a storage does not have to hash the name for each request. The hash is 64-bit FNV-1a
     /// (Fowler, Noll and Vo), which does not resist collisions; that is sufficient because operators choose the names.
     #[inline]
     #[must_use]
@@ -214,7 +214,7 @@ impl CheckedRule {
     #[must_use]
     pub fn with_max_delay(&self, at_most: Duration) -> Self {
         let is_queue = self.algorithm == Algorithm::LeakyBucket;
-        // The longest queue takes ten years to drain, so a longer delay would not be a limit.
+        // The longest queue takes ten years to drain, so a longer delay is not a limit.
         let bound = is_queue && at_most < MAX_WINDOW;
         Self { max_delay: bound.then(|| at_most.into()), ..self.clone() }
     }

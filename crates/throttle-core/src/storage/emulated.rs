@@ -33,9 +33,9 @@ use crate::{
 /// An [`AtomicStorage`] on top of a storage that has only the six operations.
 ///
 /// It reads the states of a request, decides, and writes the states back, while it holds a lock for each key. All
-/// storages of the same type in a process share these locks, so that limiters and clones of one storage never
-/// allow more than the limit. Processes that share a storage are not synchronized; for these, the storage must
-/// implement [`AtomicStorage`] itself.
+/// storages of the same type in a process share these locks, so limiters and clones of one storage never allow a
+/// request too many. Processes that share a storage are not synchronized; for these, the storage must implement
+/// [`AtomicStorage`] itself.
 ///
 /// Concurrency permits are counted in this process, too, and shared by all limiters that use the same `Arc` of the
 /// storage.

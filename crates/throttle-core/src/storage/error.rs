@@ -6,8 +6,8 @@ use crate::{algorithm::CorruptState, rule::quoted};
 
 /// The error of a failed storage call.
 ///
-/// A failed call may still have been carried out ([`StorageError::effect`]), for example if the connection
-/// broke before the answer. A call whose effect is [`Effect::Unknown`] is never repeated: that could charge twice.
+/// A failed call may have been carried out ([`StorageError::effect`]), for example if the connection
+/// broke before the answer. A call with [`Effect::Unknown`] is never repeated, because that could charge twice.
 #[derive(Debug)]
 pub struct StorageError {
     kind: Kind,
@@ -76,7 +76,7 @@ impl StorageError {
         Self { kind: Kind::Corrupt { key: quoted(key), why }, effect: Effect::None }
     }
 
-    /// Returns whether the stored value of this key is the cause, so that other keys are not affected.
+    /// Returns whether the stored value of this key is the cause, so other keys are not affected.
     #[must_use]
     pub fn is_of_key(&self) -> bool {
         !matches!(self.kind, Kind::Other(_))

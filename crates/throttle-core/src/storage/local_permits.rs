@@ -18,7 +18,7 @@ use crate::{
 
 /// The concurrency permits of one process. Clones share them.
 ///
-/// A key uses memory only while it has a permit in use, so that memory is bounded by the requests in flight.
+/// A key uses memory only while it has a permit in use, so memory is bounded by the requests in flight.
 #[derive(Clone)]
 pub struct LocalPermits {
     inner: Arc<Inner>,

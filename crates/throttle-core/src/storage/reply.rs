@@ -11,7 +11,7 @@ use super::{error::StorageError, request::ChargeRequest};
 
 /// An answer, or a boxed future of one. An in-memory storage answers at once, without a box.
 ///
-/// It borrows nothing, so that it can outlive its request.
+/// It borrows nothing, so it can outlive its request.
 #[must_use = "a call may be made only while its reply is awaited"]
 pub struct Reply<T, E = StorageError>(Inner<T, E>);
 

@@ -121,8 +121,8 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
     /// All provided methods that call the storage use this method, including those for permits. [`Wrapper::lists`] does
     /// not, and an overridden method does so only if it calls this method.
     ///
-    /// `forward` borrows the request, so that it must be called before this method returns, or not at all to answer
-    /// with an error. To make a call later, or more than once, override the methods themselves.
+    /// `forward` borrows the request, so it must be called before this method returns. To answer with an error, do not
+    /// call it. To make a call later, or more than once, override the methods themselves.
     #[inline]
     #[expect(unused_variables, reason = "`call` is for those who override it")]
     fn around<T: Send + 'static>(

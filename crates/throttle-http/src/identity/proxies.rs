@@ -62,13 +62,13 @@ impl TrustedProxies {
         self.networks.iter().find(|network| network.contains(&addr))
     }
 
-    /// Returns whether there are no trusted proxies, so that no field is ever read.
+    /// Returns whether there are no trusted proxies, so no field is ever read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
     }
 
-    /// Returns whether all IPv4 or all IPv6 addresses are trusted, so that any client can choose its address.
+    /// Returns whether all IPv4 or all IPv6 addresses are trusted, so any client can choose its address.
     ///
     /// Use it for a warning at startup: such a list is safe only if no client can connect directly.
     #[must_use]

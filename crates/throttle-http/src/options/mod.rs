@@ -140,7 +140,7 @@ impl Options {
     /// [reason](crate::RejectionReason). An adapter has this option with the response of its framework.
     ///
     /// The header fields are added to the response. A response of status 200 gets the default status of the
-    /// reason, so that a body alone is enough.
+    /// reason, so a body alone is enough.
     pub fn on_rejection<T: Into<Bytes>>(
         self,
         answer: impl Fn(&Rejection<'_>) -> Response<T> + Send + Sync + 'static,

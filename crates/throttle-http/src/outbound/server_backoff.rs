@@ -17,12 +17,12 @@ pub(super) const MAX_KEYS: usize = 10_000;
 
 #[derive(Default)]
 pub(super) struct Pauses {
-    /// The end of the last pause, so that calls take no lock if there is no pause.
+    /// The end of the last pause, so calls take no lock if there is no pause.
     last: AtomicU64,
     by_key: Mutex<HashMap<Key<'static>, Pause>>,
 }
 
-/// The end of a pause. If the clock steps back, the end moves back too, so that the pause does not get longer.
+/// The end of a pause. If the clock steps back, the end moves back too, so the pause does not get longer.
 struct Pause {
     until: Cell<Micros>,
     span: Micros,

@@ -30,7 +30,7 @@ pub(super) struct Following {
     this: Weak<Self>,
     client: Arc<Client>,
     follower: Weak<dyn ListSubscriber>,
-    /// The last change that was read. A reader holds the lock, so that the subscriber gets changes in order.
+    /// The last change that was read. A reader holds the lock, so the subscriber gets changes in order.
     position: tokio::sync::Mutex<Position>,
     /// The task that polls for changes.
     task: OnceLock<Task>,

@@ -19,7 +19,7 @@ use crate::{lua, options::Options, retry::Backoff, stats::Counters, transport};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_millis(500);
-/// The age at which a connection counts as stable, so that the next backoff starts from the first wait.
+/// The age at which a connection counts as stable. The next backoff then starts from the first wait.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// A suspect connection that answered a PING within this time is not checked again.
 const RECENT_ANSWER: Duration = Duration::from_millis(50);
@@ -42,7 +42,7 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 slot.set(None);
                 shared.disconnected();
                 tracing::debug!(server = shared.server, "a connection to Redis broke");
-                // A connection that this side closed does not indicate a server that closes connections at once.
+                // A connection ended by this side does not show that the server closes connections at once.
                 if connection.age() >= STABLE_AFTER || connection.is_abandoned() {
                     backoff.reset();
                 } else if !connection.has_answered() {
@@ -94,7 +94,7 @@ async fn watch(connection: &Connection, shared: &Shared) {
 
 /// Returns whether a PING is answered in time.
 async fn ping(connection: &Connection, within: Duration) -> bool {
-    // If the connection breaks meanwhile, the PING need not time out.
+    // If the connection breaks meanwhile, the PING does not have to time out.
     let health = connection.health();
     let broken = async {
         while !health.broken.load(Relaxed) {

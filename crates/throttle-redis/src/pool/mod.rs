@@ -1,6 +1,6 @@
 //! The connections to one server: a few, shared by all requests.
 //!
-//! Requests on a connection are pipelined, so that a few connections suffice for any load. The pool has a fixed
+//! Requests on a connection are pipelined, so a few connections suffice for any load. The pool has a fixed
 //! number of connection slots. Each slot has a background task ([`keeper`]) that connects, checks the connection,
 //! and replaces it when it breaks. A request only picks an existing connection. After a late answer, a connection
 //! is not picked until it has answered a PING.

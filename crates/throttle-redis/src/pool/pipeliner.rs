@@ -133,7 +133,7 @@ impl Pipeliner {
         self.close();
     }
 
-    /// Queues a command. Returns whether it is the first in the queue, so that a task must be spawned to send it.
+    /// Queues a command. Returns whether it is the first in the queue. Then a task must be spawned to send it.
     fn enqueue(&self, one: QueuedCommand) -> Result<bool, Unsent> {
         let mut queue = self.queue();
         if queue.is_closed {

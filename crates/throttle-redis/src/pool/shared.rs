@@ -132,7 +132,7 @@ impl Shared {
         }
     }
 
-    /// Reports that a connection broke or does not answer, so that its server may be down.
+    /// Reports that a connection broke or does not answer, so its server may be down.
     pub(super) fn suspect_topology(&self) {
         if let Some(suspect) = &self.topology_suspect {
             suspect.notify_one();

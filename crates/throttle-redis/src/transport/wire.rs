@@ -1,8 +1,8 @@
 //! The state of a connection on the wire: the number of bytes that were written, and whether it has ended.
 //!
-//! A request may be sent again only if none of its bytes were written. A failed write alone does not prove that,
-//! because the client's task may write again. So [`GuardedStream`] writes nothing after the first error or the end
-//! of the stream. Then an unchanged count of written bytes proves that later requests were not written.
+//! A request may be sent again only if none of its bytes were written. A failed write does not prove this,
+//! because the client's task may write again. So [`GuardedStream`] writes nothing after the first error or the end of
+//! the stream. Then an unchanged count of written bytes proves that later requests were not written.
 
 use std::{
     fmt, io,

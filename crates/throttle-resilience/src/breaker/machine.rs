@@ -20,13 +20,13 @@ use super::{
 
 /// The state of a circuit.
 ///
-/// In the common case the state is read and never written, so that threads do not contend for its
+/// In the common case the state is read and never written, so threads do not contend for its
 /// cache line: a successful call changes nothing in a window that is full of successful calls.
 /// While the circuit is open, a rejection takes two reads. Everything else happens under a lock.
 pub(super) struct Machine {
     circuit: CircuitBreakerConfig,
     /// The phase in the lowest two bits, and above them the generation: how often the circuit
-    /// opened or closed. One atomic holds both, so that a result is never counted in a phase that
+    /// opened or closed. One atomic holds both, so a result is never counted in a phase that
     /// it does not belong to.
     flag: AtomicU64,
     /// The earliest time of the next probe, in microseconds after `start`.

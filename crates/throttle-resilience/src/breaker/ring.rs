@@ -32,7 +32,7 @@ impl Ring {
         self.bad_count as f64 / self.len.max(1) as f64
     }
 
-    /// Returns whether the window is full of good calls, so that another good call changes nothing.
+    /// Returns whether the window is full of good calls, so another good call changes nothing.
     pub(super) fn is_clean(&self) -> bool {
         self.bad_count == 0 && self.len == self.bad.len()
     }

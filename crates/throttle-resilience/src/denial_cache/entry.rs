@@ -15,9 +15,9 @@ use crate::keyed::same_clock;
 /// The longest time a denial is used. It bounds how late a refund or reset by another instance is
 /// noticed.
 const MAX_AGE: Duration = Duration::from_secs(1);
-/// The age at which one request queries the storage again, and the pause before another request does if the first
-/// has no answer yet. So a key that is freed elsewhere is usually noticed before the second is over, at a cost of
-/// two calls a second.
+/// The age at which one request is sent to the storage again, and the pause before the next one is
+/// sent if there is no answer yet. So a key that is freed elsewhere is usually noticed before the
+/// second is over, at a cost of two calls a second.
 const ASK_AFTER: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -45,7 +45,7 @@ struct Denied {
 pub(super) enum Age {
     /// It answers the request.
     Valid(Outcome),
-    /// This request should query the storage again; the denial still answers others.
+    /// This request should be sent to the storage; the denial still applies to others.
     Due,
     /// Its wait has ended, or it is too old.
     Over,

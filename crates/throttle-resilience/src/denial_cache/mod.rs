@@ -14,7 +14,7 @@
 //! - A refund or a reset can free the key earlier. A refund or reset through this handle removes the denial, before and
 //!   after the call. A replaced rule also removes it, because the denial belongs to the old rule. A refund or reset by
 //!   another instance takes effect within a second, because a denial is not used for longer.
-//! - The wait is counted from when the request was sent, which is no later than the storage's
+//! - The wait is counted from when the request was sent, which is not later than the storage's
 //!   decision. If the limiter has its own clock, that clock is used. A clock that steps back
 //!   removes all denials of the key.
 

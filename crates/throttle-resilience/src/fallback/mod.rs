@@ -20,7 +20,7 @@ use self::{concurrency::FallbackPermits, state::Inner};
 
 /// A wrapper that applies the [`FailureModes`] of the rules when its storage fails.
 ///
-/// Any error counts, regardless of its cause, so that a rule that fails open or decides locally stays
+/// Any error counts, regardless of its cause, so a rule that fails open or decides locally stays
 /// available. The log shows the cause. Decisions made without the storage are marked
 /// ([`Decision::is_degraded`](throttle_core::Decision::is_degraded)). Every request still tries the
 /// storage first, so the storage decides again as soon as it answers.

@@ -122,7 +122,7 @@ impl Fetch {
         runtime.spawn(async move {
             let mut fetch = self;
             if let Some(before) = before {
-                // A task of its own, so that it continues after the timeout.
+                // A separate task, so that it continues after the timeout.
                 let returned = tokio::spawn(before);
                 let _in_time = timeout(RETURN_TIMEOUT, returned).await;
             }

@@ -2,7 +2,7 @@
 //!
 //! # Why leases never allow more than the rule
 //!
-//! An instance asks the storage for a batch, which is charged immediately, and spends it later. So
+//! An instance requests a batch from the storage, which charges it immediately, and spends it later. So
 //! at every moment at least as much is charged as is spent. What remains to show is that a permit
 //! is also spent in the window that it was charged in.
 //!

@@ -1,6 +1,6 @@
 //! Lease plans: whether and how a rule is leased.
 //!
-//! A plan depends only on the rule and the lease budget, so that it is the same on every instance.
+//! A plan depends only on the rule and the lease budget, so it is the same on every instance.
 
 use std::{
     fmt,
@@ -54,7 +54,7 @@ const HORIZON: Micros = Micros::new(500_000);
 /// The shortest lifetime of permits that is worth a round trip.
 const SHORTEST_LIFE: Micros = Micros::new(2_000);
 /// A permit's time is shortened by 1 / 1024, because the storage's clock may run faster than the
-/// local one, so that its window ends earlier.
+/// local one, so its window ends earlier.
 const DRIFT: u64 = 1_024;
 /// The number of requests that a batch must serve to be worthwhile.
 const MIN_REQUESTS_PER_BATCH: u64 = 8;

@@ -2,7 +2,7 @@
 //! rules.
 //!
 //! It uses only the results that a caller sees, and their times: allowed or denied. It runs on its
-//! own thread, so that the load does not wait for it.
+//! own thread, so the load does not wait for it.
 
 mod ledger;
 mod timeline;

@@ -12,8 +12,8 @@ use crate::{
 
 /// The periods of Sentinel in milliseconds, which are shorter than the defaults so that tests take less time.
 ///
-/// A replica whose last answer is older than five ping periods is not elected, so that the ping period must not
-/// be too short. The tilt trigger is high: on a busy machine, tilt mode would stop the Sentinels for half a minute.
+/// A replica whose last answer is older than five ping periods is not elected, so the ping period must not be too
+/// short. The tilt trigger is high: on a busy machine, tilt mode would stop the Sentinels for half a minute.
 const PERIODS: [(&str, &str); 6] = [
     ("PING-PERIOD", "400"),
     ("ASK-PERIOD", "100"),

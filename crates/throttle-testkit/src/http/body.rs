@@ -20,7 +20,7 @@ pub(super) type Piece = Result<Bytes, io::Error>;
 
 /// The response body of the handler.
 ///
-/// It implements [`http_body::Body`] and [`Stream`], so that every framework can use it. If the framework
+/// It implements [`http_body::Body`] and [`Stream`], so every framework can use it. If the framework
 /// distinguishes bodies of known length, call [`into_bytes`](Self::into_bytes).
 #[derive(Debug)]
 pub struct Body(Kind);

@@ -81,7 +81,7 @@ impl Setup {
             options = options.concurrency(permits);
         }
         if self.has_queue() {
-            // No request may wait, so that a queued request is rejected.
+            // No request may wait, so a queued request is rejected.
             options = options.shape_at_most(Duration::ZERO);
         }
         if matches!(self, Self::Costs | Self::All) {
