@@ -20,7 +20,7 @@ impl PackedU128 {
     }
 }
 
-/// Returns `a·b / c`, rounded down, also if `a·b` exceeds 64 bits; `c` is not zero.
+/// Returns `a·b / c`, rounded down, even if `a·b` exceeds 64 bits; `c` is not zero.
 pub(crate) fn mul_div(a: u64, b: u64, c: u64) -> u64 {
     quotient(product(a, b), c)
 }

@@ -4,7 +4,7 @@ use crate::{exact::PackedU128, time::Micros};
 
 /// The identity of a charge: the start of its window, or its time and the level of the bucket after it.
 ///
-/// A refund with a receipt changes no other window and no other charge.
+/// A refund with a receipt does not change other windows or charges.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
 pub struct Receipt {
     pub(crate) charged_at: Micros,

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use throttle_core::{Charge, Key};
 
-/// The inline size, which fits an address and a short rule name, so that most look-ups read no other memory.
+/// The inline size, which fits an address and a short rule name, so most lookups read no other memory.
 const INLINE: usize = 32;
 
 /// An identity and the name of a rule.

@@ -58,7 +58,7 @@ impl Shard {
         self.slots.get_bucket_mut(index).expect("an index is valid while its shard is held")
     }
 
-    /// Reserves room for `additional` slots, so that adding them changes no index.
+    /// Reserves room for `additional` slots, so that adding them does not change indexes.
     pub(crate) fn reserve(&mut self, additional: usize) {
         self.slots.reserve(additional, |slot| slot.key.hash());
     }

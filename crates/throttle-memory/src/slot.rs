@@ -9,7 +9,7 @@ pub(crate) const LFU_NEW: u8 = 1;
 /// The highest use count of a slot that allowed its latest request.
 pub(crate) const LFU_MAX: u8 = 4;
 /// The use counts of slots that denied their latest request, and of slots with a blocked key. They are above all
-/// others, so that keys that are being limited are evicted last.
+/// others, so keys that are being limited are evicted last.
 const DENIED: u8 = LFU_MAX + 1;
 const BLOCKED: u8 = LFU_MAX + 2;
 

@@ -145,7 +145,7 @@ impl Slots {
 
     /// Removes some expired slots every few calls. It invalidates all indices.
     ///
-    /// It sweeps one shard after the other, so that it also reaches those that no request uses.
+    /// It sweeps one shard after the other, so it also reaches shards that are no longer used.
     #[inline]
     fn sweep(&self, own: &mut Shard, now: Micros) {
         if let Some(number) = own.due_sweep() {

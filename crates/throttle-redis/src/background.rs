@@ -230,7 +230,7 @@ impl Drop for Task {
     }
 }
 
-/// A guard within a task that reports its end when it is dropped, also if the runtime drops the task.
+/// A guard within a task that reports its end when it is dropped, even if the runtime drops the task.
 struct Running {
     entry: Weak<Entry>,
     background: Weak<Background>,

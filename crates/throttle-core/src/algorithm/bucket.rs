@@ -75,7 +75,7 @@ impl Bucket {
             self.rescale(rule.window());
         }
         let since = now.since(self.at).get();
-        self.at = now; // also if the clock stepped back: then nothing has drained
+        self.at = now; // even if the clock stepped back: then nothing has drained
         let before = self.backlog.get();
         if before > capacity(rule) {
             self.drain_excess(rule, since);

@@ -62,7 +62,7 @@ macro_rules! of_usage {
 }
 
 impl State {
-    /// Moves the state to the current time, which changes no decision.
+    /// Moves the state to the current time, which does not change decisions.
     ///
     /// Each algorithm has its own count under a rule name, even if servers with different algorithms alternate. A block
     /// applies to all of them.

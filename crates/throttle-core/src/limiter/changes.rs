@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use crate::key::Key;
 
-/// The waiting requests of a limiter, which a change wakes. It needs no async runtime.
+/// The waiting requests of a limiter, which a change wakes. It does not need an async runtime.
 #[derive(Default)]
 pub(super) struct Changes {
     count: AtomicU64,

@@ -52,7 +52,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule with a value out of range, also if only this storage does not support it
+    /// [`Error::InvalidRule`] for a rule with a value out of range, even if only this storage does not support it
     /// ([`AtomicStorage::max_log_limit`]). [`Error::DuplicateRule`] if another rule, or a limit of
     /// [`concurrency`](Self::concurrency), has the same name.
     pub fn add_rule(&self, rule: Rule) -> Result<(), Error> {

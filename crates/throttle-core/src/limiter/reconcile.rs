@@ -47,8 +47,8 @@ impl Limiter {
     /// that could not be charged.
     ///
     /// If the actual cost is lower, the difference is refunded, as [`Limiter::rollback`] does. If it is higher, each
-    /// rule charges the difference up to its limit, and the rest is dropped. This causes no denial and
-    /// no violation, and is not counted in the metrics. Nothing more is charged to a blocked key. If the rules charge
+    /// rule charges the difference up to its limit, and the rest is dropped. This does not cause a denial or violation,
+    /// and is not counted in the metrics. Nothing more is charged to a blocked key. If the rules charge
     /// different parts, the smallest one is returned. A decision that was refunded or reconciled is not changed
     /// again; after an error, the conditions of [`Limiter::rollback`] apply.
     ///

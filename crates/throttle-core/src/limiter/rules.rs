@@ -1,4 +1,4 @@
-//! The rules of a limiter. A check reads them with one atomic load, also while they change.
+//! The rules of a limiter. A check reads them with one atomic load, even while they change.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

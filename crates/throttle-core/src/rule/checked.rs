@@ -202,7 +202,7 @@ impl CheckedRule {
         Micros::new(usage.max(self.block.unwrap_or_default().get()))
     }
 
-    /// Returns the same rule without its block, so that a denial blocks no key.
+    /// Returns the same rule without its block, so that a denial does not block the key.
     #[must_use]
     pub fn without_block(&self) -> Self {
         Self { block: None, ..self.clone() }

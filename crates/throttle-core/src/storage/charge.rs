@@ -83,7 +83,7 @@ impl OwnedCharge {
 
 impl<'a> Refund<'a> {
     /// Creates the refund of a charge: of the one that the receipt identifies, or without a receipt, of the latest
-    /// charges of the key. Expired charges are not refunded.
+    /// charges of the key. Charges that have expired are not refunded.
     #[inline]
     #[must_use]
     pub fn new(charge: Charge<'a>, receipt: Option<Receipt>) -> Self {

@@ -12,8 +12,8 @@ use crate::key::Key;
 /// [`LocalPermits`](super::LocalPermits). Users call [`Limiter::concurrency`](crate::Limiter::concurrency).
 ///
 /// Dropping a [`PermitGuard`] releases its permit, on any thread and without waiting. A call to
-/// [`ConcurrencyStorage::take`] that is dropped before it is answered leaves no permit in use. A storage that several
-/// processes share releases the permits of a process that died, and renews the permits of running processes.
+/// [`ConcurrencyStorage::take`] that is dropped before it is answered does not leave a permit in use. A storage that
+/// several processes share releases the permits of a process that died, and renews the permits of running processes.
 pub trait ConcurrencyStorage: Send + Sync + 'static {
     /// Acquires a permit of a key if fewer than `limit` are in use.
     fn take(&self, of: &ConcurrencyKey<'_>, limit: u64) -> Reply<PermitReply>;

@@ -24,7 +24,7 @@ use crate::{
 /// An IPv6 client is identified by the first 64 bits of its address, because a client usually has all addresses
 /// of such a network. An IPv4 address that is mapped to IPv6 counts as IPv4.
 ///
-/// If a trusted proxy does not write the field, clients that send it choose their own address. A warning is
+/// If a trusted proxy does not write the field, clients that send it can choose their own address. A warning is
 /// logged for the first requests that show this, once for each kind: no field, only the other field, or a last
 /// entry that is not an address.
 ///

@@ -103,7 +103,7 @@ impl Throttle {
     }
 
     /// Checks the rules that a function selects; returns `None` if there are none.
-    // Not inlined, so that the usual path reserves no stack for the names.
+    // Not inlined, so that the usual path does not reserve stack for the names.
     #[inline(never)]
     fn ask_selected(
         &self,

@@ -98,8 +98,8 @@ impl Attached {
 
     /// Adjusts the charge to the response, and returns the last step.
     ///
-    /// The reply is ready immediately if the head of the response changes no charge. Otherwise the charge is
-    /// refunded or reconciled first, so that the next request of the client sees the result. This completes
+    /// The reply is ready immediately if the head of the response does not change the charge. Otherwise the charge
+    /// is refunded or reconciled first, so that the next request of the client sees the result. This completes
     /// even if the reply is dropped.
     #[inline]
     pub fn finish(self, head: &ResponseHead<'_>) -> Reply<Done, Infallible> {

@@ -19,7 +19,7 @@ pub(super) const MAX_TIME: Micros = Micros::new(8_000_000_000_000_000);
 /// The highest limit of a sliding window log.
 ///
 /// To compute the wait of a denied request, the script reads up to half of the entries, at about 0.2 µs each.
-/// To remove expired entries it may read all. Redis serves no other client meanwhile.
+/// To remove expired entries it may read all. Meanwhile, Redis does not serve other clients.
 pub(crate) const MAX_LOG_LIMIT: u64 = 10_000;
 
 /// A cost that every rule denies. Higher costs are sent as this one: their answer is the same.

@@ -41,7 +41,8 @@ impl Inner {
     }
 }
 
-/// A guard of the replay task. Dropping it allows another task to start, even if the runtime ended this one.
+/// A guard of the replay task. Its drop allows another task to begin, even if the runtime ended
+/// this one.
 struct Replaying(Arc<Inner>);
 
 impl Drop for Replaying {

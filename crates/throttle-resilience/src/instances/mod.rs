@@ -144,7 +144,8 @@ impl Inner {
     }
 }
 
-/// A guard of the counting task. Dropping it allows another task to start, even if the runtime ended this one.
+/// A guard of the counting task. Its drop allows another task to begin, even if the runtime ended
+/// this one.
 struct Begun(Weak<Inner>);
 
 impl Drop for Begun {

@@ -11,8 +11,8 @@ use super::{pending_fetch::PendingFetch, plan::Plan, rate_estimator::RateEstimat
 /// Permits that the storage has already charged, and the storage's last verdict.
 ///
 /// At all times [`Lease::held`], the sum of permits that are left, requested, lost and being
-/// returned, is at most what this instance may hold. Together with the other instances this keeps
-/// early rejections within the lease budget.
+/// returned, is at most the amount that this instance may hold. Together with the other instances this
+/// keeps early rejections within the lease budget.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) plan: Arc<Plan>,

@@ -287,7 +287,8 @@ impl Inner {
     }
 }
 
-/// A guard of the maintenance task. Dropping it allows another task to start, even if the runtime ended this one.
+/// A guard of the maintenance task. Its drop allows another task to begin, even if the runtime
+/// ended this one.
 struct MaintenanceGuard(Weak<Inner>);
 
 impl MaintenanceGuard {
