@@ -1,4 +1,5 @@
-//! Concurrency limits: how many requests of a key are in flight at the same time.
+//! Concurrency limits: limits on the number of requests of a key that are in
+//! flight at the same time.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

@@ -1,4 +1,4 @@
-//! Selection of the storage by its URL.
+//! Selection of the storage by URL.
 
 use std::sync::Arc;
 

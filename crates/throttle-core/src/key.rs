@@ -17,8 +17,8 @@ const INLINE: usize = 47;
 
 /// The identity that is limited: a user, an API key, a client address, or a tuple of such parts.
 ///
-/// Each key has its own count under each rule. An identity may be any bytes, also empty or not UTF-8. One that is
-/// longer than [`MAX_KEY_LEN`] is replaced by its SHA-256 ([FIPS 180-4]), so that a client cannot fill the
+/// Each key has its own count under each rule. An identity may be any bytes, even empty or not UTF-8. An identity
+/// longer than [`MAX_KEY_LEN`] is replaced with its SHA-256 ([FIPS 180-4]), so that a client cannot fill the
 /// storage with long names. A key whose text is that digest is a different key.
 ///
 /// An address has the text that [`IpAddr`] prints, so `Key::from("192.0.2.1")` and `Key::from(address)` share

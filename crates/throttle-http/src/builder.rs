@@ -99,7 +99,7 @@ impl ThrottleBuilder {
         Self { inner: Arc::new(Inner { limiter, options, built, failure_logged }) }
     }
 
-    /// Returns a builder with changed options. Clones made earlier keep theirs.
+    /// Returns a builder with changed options. Earlier clones keep their options.
     #[must_use]
     pub fn with(self, change: impl FnOnce(&mut Options)) -> Self {
         let Inner { limiter, options, .. } = &*self.inner;

@@ -21,8 +21,8 @@ const MAX_DRAINS: usize = 256;
 const TICK: Duration = Duration::from_millis(250);
 /// The longest drain, in intervals: 5 seconds.
 const MAX_TICKS: u32 = 20;
-/// The maximum number of frames that are read before other tasks run and the time is checked. A body may always be
-/// ready, for example if a layer decompresses it.
+/// The maximum number of frames that are read before other tasks run and the time is checked. A body may always
+/// be ready, for example if a layer decompresses it.
 const MAX_FRAMES: usize = 32;
 
 static DRAINS: AtomicUsize = AtomicUsize::new(0);

@@ -20,8 +20,8 @@ use crate::{
 
 /// A storage that keeps the states of rate limits in Redis, so that several servers share them.
 ///
-/// A check is one call of one script, regardless of the number of rules: Redis decides atomically, by its own
-/// clock. Clones share the connections.
+/// A check is one call of one script, regardless of the number of rules: Redis decides atomically, by its
+/// own clock. Clones share the connections.
 ///
 /// # Examples
 ///

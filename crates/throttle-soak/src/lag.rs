@@ -1,4 +1,5 @@
-//! A measure of how late the machine runs tasks, which no limiter can change.
+//! A measure of the delay of tasks on this machine, which a limiter cannot
+//! change.
 
 use std::{
     collections::VecDeque,

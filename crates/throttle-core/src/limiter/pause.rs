@@ -19,7 +19,7 @@ use crate::{
 /// The longest time after which a waiting request checks the storage again. Other servers and limiters may reset keys,
 /// charges may be refunded, and lists may change.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The most by which that time is shortened, so that requests that began to wait together check at different times.
+/// The maximum reduction of that time, so that requests that began to wait together check at different times.
 const RECHECK_JITTER: Duration = Duration::from_millis(250);
 
 /// The wait of a request.
@@ -120,7 +120,7 @@ impl Limiter {
     /// Waits until a denied request should be checked again, and returns how long it waited.
     ///
     /// `rule` is the one with the longest denial, and `span` its wait. The wait ends earlier if this limiter changes
-    /// the rule or resets the key, and after at most one second, since other servers may do so, too.
+    /// the rule or resets the key, and after at most one second, because other servers may do so, too.
     ///
     /// For adapters. `since` is the [`change_count`](Self::change_count) from before the check.
     pub async fn wait_to_ask_again(

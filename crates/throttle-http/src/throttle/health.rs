@@ -10,8 +10,8 @@ use std::{
 
 use throttle_core::{Decisions, Error};
 
-/// The maximum number of causes that are logged within [`LOG_WINDOW`]. Without this bound, a storage that fails
-/// for some keys only would cause two lines for every other request.
+/// The maximum number of causes that are logged within [`LOG_WINDOW`]. Without this bound, a storage that
+/// fails for some keys only would cause two lines for every other request.
 const MAX_LOGGED: u32 = 5;
 const LOG_WINDOW: Duration = Duration::from_secs(10);
 /// The shortest time between two comparisons of the cause, so that a flood of failing requests stays fast.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use throttle_core::{Entry, ListEntry, ListMatch, StorageError};
 
-/// The maximum number of entries in both lists together.
+/// The maximum number of entries of both lists together.
 pub(super) const MAX_LIST_ENTRIES: usize = 500_000;
 
 /// All entries as of one change.

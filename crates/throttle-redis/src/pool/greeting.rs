@@ -15,7 +15,8 @@ use tokio::{
 
 /// The timeout for the greeting, which Redis writes as soon as it accepts the connection.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(500);
-/// The maximum number of bytes that are read. The longest greeting, of protected mode, has less than a thousand.
+/// The maximum number of bytes that are read. The longest greeting, of protected mode, has less than a
+/// thousand.
 const MAX_GREETING: usize = 2_048;
 
 /// Returns the reason why the server closed a connection during its handshake, if the server reports one on

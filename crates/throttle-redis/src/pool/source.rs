@@ -21,7 +21,7 @@ use crate::{
 /// The time for which a demoted master is not used. During this time every sentinel learns of the failover, and
 /// the old master becomes a replica.
 const DEMOTED_FOR: Duration = Duration::from_secs(10);
-/// The time after which the next sentinel is queried, too, if none has answered yet.
+/// The time after which the next sentinel is also queried, if none has answered yet.
 const NEXT_SENTINEL_AFTER: Duration = Duration::from_millis(50);
 
 /// The source of a pool, which determines the server for each new connection.

@@ -60,7 +60,7 @@ const SHARDS: usize = 64;
 const MAX_PER_KEY: usize = 8;
 /// How many keys each insertion checks for expired denials.
 const SWEEP: usize = 4;
-/// How often, in requests, another shard is swept, and how many of its keys are checked.
+/// The interval, in requests, at which another shard is swept, and the number of its keys that are checked.
 const SWEEP_OTHER_EVERY: u32 = 32;
 const SWEEP_OTHER: usize = 16;
 

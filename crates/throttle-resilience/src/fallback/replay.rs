@@ -12,7 +12,8 @@ use super::{deferred::DeferredCharge, modes::Local, state::Inner};
 /// that has just recovered time for requests.
 const BATCH: usize = 8;
 const PAUSE: Duration = Duration::from_millis(1);
-/// The maximum number of calls for one deferred charge: the free room of a queue may be in several parts.
+/// The maximum number of calls for one deferred charge: the free room of a queue may be in
+/// several parts.
 const MAX_CALLS: usize = 16;
 
 /// Replays deferred charges until none is left or a call fails. The remaining charges wait for the next attempt.

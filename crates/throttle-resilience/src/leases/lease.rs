@@ -19,7 +19,7 @@ pub(super) struct Lease {
     /// Oldest first.
     batches: SmallVec<[Batch; 1]>,
     left: u64,
-    /// Permits to be returned, and how many permits the storage does not have back yet.
+    /// Permits to return, and the number of permits that the storage has not received yet.
     returns: Returns,
     returning: u64,
     /// Permits that may have been charged by calls without an answer, and until when they may
@@ -33,7 +33,8 @@ pub(super) struct Lease {
     backoff_until: Micros,
     /// The last shortage in the storage: requests that need as much are rejected for a while.
     shortage: Option<Shortage>,
-    /// How often other instances had taken the freed permits, minus how often they had not.
+    /// The number of times that other instances had taken the freed permits, minus the times that they
+    /// had not.
     contention: u32,
     last_verdict: LastVerdict,
     rate: RateEstimator,

@@ -183,7 +183,8 @@ pub(super) struct Named {
 /// The number of plans kept per name: requests with the old and the new rule can overlap while a
 /// rule is replaced.
 const MAX_PLANS_PER_NAME: usize = 4;
-/// The maximum number of warnings per name, so that a rule that changes often does not fill the log.
+/// The maximum number of warnings per name, so that a rule that changes often does not fill the
+/// log.
 const MAX_WARNINGS: u32 = 16;
 
 impl Named {

@@ -67,8 +67,8 @@ impl ChargeGuard {
         self.charged.take()
     }
 
-    /// Refunds the charge by the rules that `is_refunded` picks, and waits for the result. If this is dropped
-    /// early, the refund still completes.
+    /// Refunds the charge by the rules that `is_refunded` picks, and waits until this is done. It is also done if
+    /// this is dropped before.
     pub(crate) async fn refund_where(self, is_refunded: impl Fn(&Decision) -> bool) {
         let Some(charged) = self.into_charged() else { return };
         let all = charged.decisions.all().iter();
