@@ -29,7 +29,8 @@
 //!
 //! # Early rejections
 //!
-//! The permits that instances hold and do not spend. Together they are at most the lease budget's share of the limit.
+//! A request can be rejected early, because instances hold permits that they do not spend. Together these are at
+//! most the lease budget's share of the limit.
 //! To ensure this, each instance counts the permits that it holds, has requested, may
 //! have lost in a call without an answer, or is returning. Their sum is at most that share divided
 //! by the number of instances.
