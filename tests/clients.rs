@@ -328,6 +328,17 @@ fn the_npm_package_distinguishes_a_reset_time_from_seconds() {
     }
 }
 
+#[test]
+fn the_npm_package_reads_the_fields_of_older_revisions() {
+    let Some(modules) = npm_package() else { return };
+    for headers in [Headers::none().draft_7(true), Headers::none().draft_6(true)] {
+        for server in servers(headers.retry_after(true)) {
+            let read = read_by_the_package(&server.url(), &modules, "now");
+            assert_eq!(read, expected(), "{}: {headers:?}", server.name);
+        }
+    }
+}
+
 /// Shows a limit of the package, which supports only drafts before the 8th: if it finds the field of a later draft, it
 /// reads no other field.
 #[test]

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The media type of problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 pub const CONTENT_TYPE: &str = "application/problem+json";
 /// The problem type of a request that a limit rejects
-/// ([draft-ietf-httpapi-ratelimit-headers-10](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10)).
+/// ([draft-ietf-httpapi-ratelimit-headers-11](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11)).
 pub const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 /// The problem type of a request that cannot be checked because the storage fails, of the same draft.
 pub const REDUCED_CAPACITY: &str =

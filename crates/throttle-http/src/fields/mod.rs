@@ -1,6 +1,7 @@
 //! The header fields that show clients their limits.
 
 mod header_sink;
+mod parameters;
 mod partition;
 mod rendered;
 #[cfg(test)]
@@ -13,41 +14,55 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 use throttle_core::{Decisions, Key, Micros};
 
+pub(crate) use self::parameters::{AVAILABLE_QUOTA, EFFECTIVE_WINDOW};
 pub use self::{
     header_sink::{HeaderSink, RateLimitHeader, join_list},
     partition::ShortSecret,
 };
 use self::{
+    parameters::{MAX_INTEGER, wait_secs},
     partition::{Partition, Partitions, Secret},
-    rendered::{Rendered, wait_secs},
+    rendered::Rendered,
 };
 
-const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+/// The limit, what remains of it, and the reset; without a standard.
+const LEGACY: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
+/// The same in revision 6 of the draft.
+const DRAFT_6: [HeaderName; 3] = [
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+];
 const X_DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
 const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 
-/// The header fields of responses, in three groups.
+/// The header fields of responses, in groups.
 ///
 /// | group | fields | source |
 /// | --- | --- | --- |
-/// | [`draft_10`](Self::draft_10) | `RateLimit`, `RateLimit-Policy` | [draft-ietf-httpapi-ratelimit-headers-10] |
+/// | [`rate_limit`](Self::rate_limit) | `RateLimit`, `RateLimit-Policy` | [IETF draft], revision 11 |
+/// | [`draft_7`](Self::draft_7) | `RateLimit: limit=100, remaining=50, reset=30` | the draft's revision 7 |
+/// | [`draft_6`](Self::draft_6) | `RateLimit-Limit`, `-Remaining`, `-Reset` | the draft's revision 6 |
 /// | [`legacy`](Self::legacy) | `X-RateLimit-Limit`, `-Remaining`, `-Reset` | no standard; widely read |
 /// | [`retry_after`](Self::retry_after) | `Retry-After`, on rejections | [RFC 9110], section 10.2.3 |
 ///
-/// The default is the draft's fields and `Retry-After`. [`all`](Self::all) adds the legacy fields, for clients
-/// that read only those.
+/// The default is `rate_limit` and `retry_after`. [`all`](Self::all) adds `legacy`, for clients that read only those
+/// fields. The older revisions of the draft are for clients that were written for them.
 ///
-/// The draft's fields list every rule of the request. The other fields report one rule: on a rejection the rule
-/// with the longest wait, otherwise the rule with the fewest remaining requests.
+/// The fields of `rate_limit` list every rule of the request. The other fields report one rule: on a rejection the
+/// rule with the longest wait, otherwise the rule with the fewest remaining requests.
 ///
 /// Times are whole seconds, rounded up, so a client that waits as long is allowed. On a rejection they are at
-/// least 1, and `t` and `X-RateLimit-Reset` equal `Retry-After`. On an allowed request they show when the whole
-/// limit is available again.
+/// least 1, and `t` and each reset equal `Retry-After`. On an allowed request they show when the whole limit is
+/// available again.
 ///
-/// All three are omitted if no wait helps, and for limits of requests in flight, which have the policy parameter
-/// `qu="concurrent-requests"`.
+/// They are left out if no wait helps, and for a limit of requests in flight, whose policy has
+/// `qu="concurrent-requests"`. The fields of `draft_7` and `draft_6` are then left out entirely, because they need a
+/// reset.
 ///
 /// # Examples
 ///
@@ -56,16 +71,19 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 /// use ratethrottle::Headers;
 ///
 /// let all = Headers::all();
-/// let modern = Headers::none().draft_10(true).retry_after(true);
+/// let modern = Headers::none().rate_limit(true).retry_after(true);
+/// let older = Headers::none().draft_7(true).draft_6(true).retry_after(true);
 /// let unix = Headers::all().legacy_reset_as_unix_time(true);
 /// ```
 ///
-/// [draft-ietf-httpapi-ratelimit-headers-10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+/// [IETF draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
 /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Headers {
-    draft_10: bool,
+    rate_limit: bool,
+    draft_7: bool,
+    draft_6: bool,
     legacy: bool,
     retry_after: bool,
     unix_reset: bool,
@@ -75,25 +93,51 @@ pub struct Headers {
 impl Headers {
     /// Selects no field.
     pub fn none() -> Self {
-        Self { draft_10: false, legacy: false, retry_after: false, unix_reset: false, secret: None }
+        Self {
+            rate_limit: false,
+            draft_7: false,
+            draft_6: false,
+            legacy: false,
+            retry_after: false,
+            unix_reset: false,
+            secret: None,
+        }
     }
 
-    /// Selects all fields.
+    /// Selects `RateLimit`, `RateLimit-Policy`, the `X-RateLimit` fields and `Retry-After`.
     pub fn all() -> Self {
-        Self { draft_10: true, legacy: true, retry_after: true, ..Self::none() }
+        Self { rate_limit: true, legacy: true, retry_after: true, ..Self::none() }
     }
 
-    /// Writes `RateLimit` and `RateLimit-Policy`; default: yes.
+    /// Writes `RateLimit` and `RateLimit-Policy` as revision 11 of the draft defines them; default: yes.
     ///
-    /// `q` in a policy is the highest number of requests at once, and `w` is the time in seconds until that
-    /// many are available again. For a bucket they are the burst and the time to refill it. `w` is left out if
-    /// it is below one second.
-    pub fn draft_10(mut self, write: bool) -> Self {
-        self.draft_10 = write;
+    /// In a policy, the quota `q` is the highest number of requests at once, and the window `w` is the time in seconds
+    /// until that many are available again. For a bucket they are the burst and the time to refill it. `w` is left out
+    /// if it is below one second. In `RateLimit`, `r` is the available quota, and `t` the effective window in seconds.
+    pub fn rate_limit(mut self, write: bool) -> Self {
+        self.rate_limit = write;
+        self.draft_7 &= !write;
         self
     }
 
-    /// Adds the partition key `pk` to the draft's fields, so that a client can find out whether two responses
+    /// Writes `RateLimit` as revision 7 of the draft defined it: `limit=100, remaining=50, reset=30`; default: no.
+    ///
+    /// It has the name of the current field, so it replaces [`rate_limit`](Self::rate_limit). The last of the two
+    /// options that is set to `true` applies. A `RateLimit` field that the response already has is kept.
+    pub fn draft_7(mut self, write: bool) -> Self {
+        self.draft_7 = write;
+        self.rate_limit &= !write;
+        self
+    }
+
+    /// Writes `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset`, the fields of the draft up to revision 6;
+    /// default: no. The reset is in seconds from now.
+    pub fn draft_6(mut self, write: bool) -> Self {
+        self.draft_6 = write;
+        self
+    }
+
+    /// Adds the partition key `pk` to the fields of [`rate_limit`](Self::rate_limit), so that a client can find out whether two responses
     /// belong to the same limit; default: no.
     ///
     /// The value does not reveal the key: it is the first 16 bytes of the HMAC-SHA-256 ([RFC 2104]) of the key
@@ -153,19 +197,27 @@ pub(crate) struct Fields {
 /// The values of the header fields of one response.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
-    draft_10: Option<Draft10>,
-    legacy: Option<Box<Legacy>>,
+    rate_limit: Option<RateLimit>,
+    one_rule: Option<Box<OneRule>>,
 }
 
 /// The values as bytes, which become header values of any framework without another copy.
 #[derive(Debug)]
-struct Draft10 {
+struct RateLimit {
     policy: Bytes,
     limits: Bytes,
 }
 
+/// The values of the fields that report one rule.
 #[derive(Debug)]
-struct Legacy {
+struct OneRule {
+    legacy: Option<ThreeFields>,
+    draft_6: Option<ThreeFields>,
+    draft_7: Option<HeaderValue>,
+}
+
+#[derive(Debug)]
+struct ThreeFields {
     limit: HeaderValue,
     remaining: HeaderValue,
     reset: Option<HeaderValue>,
@@ -174,7 +226,7 @@ struct Legacy {
 impl Fields {
     /// Creates the renderer; fails if the secret of the partition key is too short.
     pub(crate) fn new(headers: Headers) -> Result<Self, ShortSecret> {
-        let secret = headers.secret.filter(|_| headers.draft_10);
+        let secret = headers.secret.filter(|_| headers.rate_limit);
         let partitions = secret.map(|secret| secret.partitions()).transpose()?;
         Ok(Self { headers, partitions, first: OnceLock::new(), later: ArcSwap::default() })
     }
@@ -192,7 +244,7 @@ impl Fields {
         key: Option<&Key<'_>>,
         now: impl FnOnce() -> Micros,
     ) -> Values {
-        if !self.headers.draft_10 && !self.headers.legacy {
+        if !self.headers.rate_limit && !self.reports_one_rule() {
             return Values::default();
         }
         self.with_rendered(decisions, |rendered| self.values_by(rendered, decisions, key, now))
@@ -246,27 +298,53 @@ impl Fields {
         key: Option<&Key<'_>>,
         now: impl FnOnce() -> Micros,
     ) -> Values {
-        let draft_10 = self.headers.draft_10.then(|| {
+        let rate_limit = self.headers.rate_limit.then(|| {
             let partition = self.partition(key);
             let partition = partition.as_ref().map(Partition::as_bytes);
             let policy = partition.map_or_else(|| rendered.policy(), |it| rendered.policy_of(it));
-            Draft10 { policy, limits: rendered.limits(decisions, partition.unwrap_or_default()) }
+            RateLimit { policy, limits: rendered.limits(decisions, partition.unwrap_or_default()) }
         });
-        let legacy = self.headers.legacy.then(|| {
-            let most_restrictive = decisions.most_restrictive();
-            let reset = wait_secs(most_restrictive, decisions.is_allowed()).map(|secs| {
-                let from = if self.headers.unix_reset { now() } else { Micros::ZERO };
-                let reset = from.plus(Micros::new(secs.saturating_mul(1_000_000)));
-                rendered::number(reset.as_secs_ceil())
-            });
-            let remaining = rendered::number(most_restrictive.remaining());
-            Box::new(Legacy { limit: rendered.limit(decisions), remaining, reset })
-        });
-        Values { draft_10, legacy }
+        let one_rule =
+            self.reports_one_rule().then(|| Box::new(self.one_rule(rendered, decisions, now)));
+        Values { rate_limit, one_rule }
     }
-}
 
-impl Fields {
+    /// Returns whether a field is written that reports one rule.
+    #[inline]
+    fn reports_one_rule(&self) -> bool {
+        self.headers.legacy || self.headers.draft_6 || self.headers.draft_7
+    }
+
+    fn one_rule(
+        &self,
+        rendered: &Rendered,
+        decisions: &Decisions,
+        now: impl FnOnce() -> Micros,
+    ) -> OneRule {
+        let decision = decisions.most_restrictive();
+        let reset = wait_secs(decision, decisions.is_allowed());
+        let fields = |reset: Option<u64>| ThreeFields {
+            limit: rendered.limit(decisions),
+            remaining: rendered::number(decision.remaining()),
+            reset: reset.map(rendered::number),
+        };
+        let legacy =
+            self.headers.legacy.then(|| {
+                let from = if self.headers.unix_reset { now() } else { Micros::ZERO };
+                fields(reset.map(|secs| {
+                    from.plus(Micros::new(secs.saturating_mul(1_000_000))).as_secs_ceil()
+                }))
+            });
+        let reset = reset.map(|secs| secs.min(MAX_INTEGER));
+        let draft_6 = reset.filter(|_| self.headers.draft_6).map(|reset| fields(Some(reset)));
+        let draft_7 = reset.filter(|_| self.headers.draft_7).and_then(|reset| {
+            let (limit, remaining) = (decision.limit(), decision.remaining());
+            let text = format!("limit={limit}, remaining={remaining}, reset={reset}");
+            HeaderValue::try_from(text).ok()
+        });
+        OneRule { legacy, draft_6, draft_7 }
+    }
+
     #[inline]
     fn partition(&self, key: Option<&Key<'_>>) -> Option<Partition> {
         Some(self.partitions.as_ref()?.of(key?))
@@ -275,12 +353,11 @@ impl Fields {
 
 impl Values {
     /// Writes the fields, and keeps those that inner layers have written. If an inner layer rejected the
-    /// request, the legacy fields are left out: they describe one limit, and this one is not the limit that
-    /// rejected it.
+    /// request, the fields that report one rule are left out: this rule is not the one that rejected it.
     #[inline]
     pub(crate) fn write_around(mut self, status: StatusCode, map: &mut impl HeaderSink) {
-        if self.legacy.is_some() && status == StatusCode::TOO_MANY_REQUESTS {
-            self.legacy = None;
+        if self.one_rule.is_some() && status == StatusCode::TOO_MANY_REQUESTS {
+            self.one_rule = None;
         }
         self.write(map);
     }
@@ -288,18 +365,41 @@ impl Values {
     /// Writes the fields.
     #[inline]
     pub(crate) fn write(self, map: &mut impl HeaderSink) {
-        if let Some(Draft10 { policy, limits }) = self.draft_10 {
+        if let Some(RateLimit { policy, limits }) = self.rate_limit {
             map.extend_list(RateLimitHeader::RateLimitPolicy, policy);
             map.extend_list(RateLimitHeader::RateLimit, limits);
         }
-        if let Some(legacy) = self.legacy
-            && !map.has(&X_LIMIT)
-        {
-            map.set(X_LIMIT, legacy.limit);
-            map.set(X_REMAINING, legacy.remaining);
-            if let Some(reset) = legacy.reset {
-                map.set(X_RESET, reset);
+        if let Some(one_rule) = self.one_rule {
+            one_rule.write(map);
+        }
+    }
+}
+
+impl OneRule {
+    fn write(self, map: &mut impl HeaderSink) {
+        for (fields, names) in [(self.legacy, LEGACY), (self.draft_6, DRAFT_6)] {
+            if let Some(fields) = fields {
+                fields.write(names, map);
             }
+        }
+        let name = RateLimitHeader::RateLimit.name();
+        if let Some(value) = self.draft_7
+            && !map.has(&name)
+        {
+            map.set(name, value);
+        }
+    }
+}
+
+impl ThreeFields {
+    fn write(self, [limit, remaining, reset]: [HeaderName; 3], map: &mut impl HeaderSink) {
+        if map.has(&limit) {
+            return;
+        }
+        map.set(limit, self.limit);
+        map.set(remaining, self.remaining);
+        if let Some(value) = self.reset {
+            map.set(reset, value);
         }
     }
 }

@@ -7,6 +7,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use throttle_core::Key;
 
+use super::parameters::PARTITION_KEY;
+
 /// The shortest secret, in bytes. A shorter one could be found by brute force from a known key.
 const MIN_LEN: usize = 16;
 /// The number of HMAC bytes that are shown: half, the least that [RFC 2104, section 5] recommends.
@@ -34,7 +36,7 @@ pub(super) enum Secret {
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Partition([u8; PARTITION]);
 
-pub(super) const PARTITION: usize = 5 + SHOWN.div_ceil(3) * 4 + 1;
+pub(super) const PARTITION: usize = PARTITION_KEY.0.len() + 1 + SHOWN.div_ceil(3) * 4 + 1;
 
 /// A generator of partition keys.
 pub(super) struct Partitions(Hmac<Sha256>);
@@ -66,10 +68,12 @@ impl Partitions {
         let mut code = self.0.clone();
         code.update(key.as_bytes());
         let code = code.finalize().into_bytes();
-        let mut text = *b";pk=:________________________:";
+        let mut text = [b':'; PARTITION];
+        let (parameter, value) = text.split_at_mut(PARTITION_KEY.0.len());
+        parameter.copy_from_slice(PARTITION_KEY.0.as_bytes());
         let shown = code.get(..SHOWN).unwrap_or_default();
-        let encoded = STANDARD.encode_slice(shown, text.get_mut(5..).unwrap_or_default());
-        debug_assert_eq!(encoded, Ok(PARTITION - 6));
+        let encoded = STANDARD.encode_slice(shown, value.get_mut(1..).unwrap_or_default());
+        debug_assert_eq!(encoded, Ok(value.len() - 2));
         Partition(text)
     }
 }

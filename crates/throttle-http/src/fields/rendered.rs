@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::HeaderValue;
 use throttle_core::{CheckedRule, Decision, Decisions, Micros};
 
-use super::partition::PARTITION;
+use super::{
+    parameters::{FIRST, FURTHER, MAX_INTEGER, QUOTA, QUOTA_UNIT, WINDOW},
+    partition::PARTITION,
+};
 use crate::problem;
-
-/// The greatest integer of a structured field (RFC 9651, section 3.3.1).
-const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 #[derive(Debug)]
 pub(super) struct Rendered {
@@ -38,8 +38,10 @@ impl Rendered {
     pub(super) fn new(decisions: &Decisions) -> Self {
         let rules: Vec<_> = decisions.all().iter().map(RenderedRule::new).collect();
         let policies: Vec<_> = rules.iter().map(RenderedRule::policy).collect();
-        const NUMBERS: usize = "999999999999999;t=999999999999999, ".len();
-        let longest_limits = rules.iter().map(|rule| rule.opening.len() + NUMBERS).sum();
+        const NUMBER: usize = "999999999999999".len();
+        let further = FURTHER.iter().map(|(parameter, _)| parameter.0.len() + NUMBER);
+        let rest = NUMBER + further.sum::<usize>() + ", ".len();
+        let longest_limits = rules.iter().map(|rule| rule.opening.len() + rest).sum();
         Self { policy: policies.join(", ").into(), rules, longest_limits }
     }
 
@@ -79,18 +81,19 @@ impl Rendered {
 
     #[inline]
     fn limits_in(&self, buffer: &mut [u8], decisions: &Decisions, partition: &[u8]) -> Bytes {
-        let allowed = decisions.is_allowed();
         let mut text = Backwards::new(buffer);
         for (rule, decision) in self.rules.iter().zip(decisions.all()).rev() {
             if text.is_begun() {
                 text.push(b", ");
             }
             text.push(partition);
-            if let Some(secs) = wait_secs(decision, allowed) {
-                text.push_number(secs.min(MAX_INTEGER));
-                text.push(b";t=");
+            for (parameter, value) in FURTHER.iter().rev() {
+                if let Some(number) = value(decision, decisions) {
+                    text.push_number(number.min(MAX_INTEGER));
+                    text.push(parameter.0.as_bytes());
+                }
             }
-            text.push_number(decision.remaining().min(MAX_INTEGER));
+            text.push_number((FIRST.1)(decision).min(MAX_INTEGER));
             text.push(&rule.opening);
         }
         Bytes::copy_from_slice(text.as_bytes())
@@ -119,7 +122,7 @@ impl RenderedRule {
         let rule = decision.checked_rule();
         let name = quoted(rule.name());
         Self {
-            opening: format!("{name};r=").into_bytes().into(),
+            opening: [&name, FIRST.0.0].concat().into_bytes().into(),
             name,
             concurrency: decision.is_concurrency(),
             limit: number(rule.capacity()),
@@ -130,12 +133,13 @@ impl RenderedRule {
 
     fn policy(&self) -> String {
         let (name, quota) = (&self.name, self.rule.capacity());
+        let policy = format!("{name}{}{quota}", QUOTA.0);
         if self.concurrency {
-            return format!("{name};q={quota};qu=\"concurrent-requests\"");
+            return format!("{policy}{}\"concurrent-requests\"", QUOTA_UNIT.0);
         }
         match restored_in(&self.rule) {
-            restored if restored < Micros::new(1_000_000) => format!("{name};q={quota}"),
-            restored => format!("{name};q={quota};w={}", restored.as_secs_ceil()),
+            restored if restored < Micros::new(1_000_000) => policy,
+            restored => format!("{policy}{}{}", WINDOW.0, restored.as_secs_ceil()),
         }
     }
 }
@@ -207,17 +211,4 @@ impl<'a> Backwards<'a> {
 fn value(text: &[u8]) -> HeaderValue {
     // Names are printable ASCII, and everything else is digits and punctuation.
     HeaderValue::from_bytes(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// Returns how many seconds a client has to wait: at least 1 for a rule that denies, and `None` if no wait
-/// helps or the wait is unknown.
-pub(super) fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
-    if decision.is_concurrency() && decision.listed().is_none() {
-        return None; // it is unknown when a permit will be released
-    }
-    let verdict = decision.verdict();
-    if request_allowed || verdict.allowed {
-        return Some(verdict.reset_after.as_secs_ceil());
-    }
-    verdict.retry_after.map(|wait| wait.as_secs_ceil().max(1))
 }

@@ -7,6 +7,9 @@ use throttle_memory::MemoryStorage;
 
 use super::*;
 
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
@@ -154,10 +157,13 @@ fn no_group_writes_a_field_of_another() {
     let (allowed, denied) = (once(&limiter), once(&limiter));
     let none = Headers::none();
     let draft = ["ratelimit-policy", "ratelimit"];
+    let draft_6 = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"];
     let legacy = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
-    let table: [(Headers, &[&str], &[&str]); 5] = [
+    let table: [(Headers, &[&str], &[&str]); 7] = [
         (none, &[], &[]),
-        (none.draft_10(true), &draft, &draft),
+        (none.rate_limit(true), &draft, &draft),
+        (none.draft_7(true), &["ratelimit"], &["ratelimit"]),
+        (none.draft_6(true), &draft_6, &draft_6),
         (none.legacy(true), &legacy, &legacy),
         (none.legacy(true).legacy_reset_as_unix_time(true), &legacy, &legacy),
         (none.retry_after(true), &[], &["retry-after"]),
@@ -180,11 +186,49 @@ fn no_group_writes_a_field_of_another() {
 #[test]
 fn a_group_is_disabled_by_false() {
     let decisions = once(&limiter([api(1)]));
-    let off = Headers::all().draft_10(false).legacy(false).retry_after(false);
+    let off = Headers::all().rate_limit(false).legacy(false).retry_after(false);
     assert_eq!(off, Headers::none());
+    assert_eq!(off.draft_7(true).draft_7(false).draft_6(true).draft_6(false), Headers::none());
     assert!(written(off, &decisions).is_empty());
     let relative = Headers::all().legacy_reset_as_unix_time(true).legacy_reset_as_unix_time(false);
     assert_eq!(lines(&written(relative, &decisions), &X_RESET), ["60"]);
+}
+
+#[test]
+fn older_revisions_report_the_most_restrictive_rule_in_seconds_from_now() {
+    let limiter = limiter([api(2), Rule::per_hour("hour", 9).algorithm(Algorithm::FixedWindow)]);
+    let headers = Headers::all().draft_7(true).draft_6(true).legacy_reset_as_unix_time(true);
+    let of = |decisions: &Decisions| {
+        let map = written(headers, decisions);
+        assert!(!map.contains_key(RATE_LIMIT_POLICY), "it belongs to the current revision");
+        assert_eq!(lines(&map, &X_RESET), ["1767225660"]);
+        [&RATE_LIMIT, &DRAFT_6[0], &DRAFT_6[1], &DRAFT_6[2]].map(|name| lines(&map, name).join(";"))
+    };
+    assert_eq!(of(&once(&limiter)), ["limit=2, remaining=1, reset=60", "2", "1", "60"]);
+    once(&limiter);
+    assert_eq!(of(&once(&limiter)), ["limit=2, remaining=0, reset=60", "2", "0", "60"]);
+}
+
+#[test]
+fn older_revisions_are_left_out_without_a_reset_and_keep_existing_fields() {
+    let headers = Headers::none().draft_7(true).draft_6(true);
+    let no_wait_helps = check(&limiter([api(5)]), None, Some(6));
+    assert!(written(headers, &no_wait_helps).is_empty());
+    let mut map = HeaderMap::new();
+    map.insert(RATE_LIMIT, HeaderValue::from_static(r#""a";r=1;t=5"#));
+    let [limit, ..] = DRAFT_6;
+    map.insert(limit, HeaderValue::from_static("7"));
+    let before = map.clone();
+    write(&fields(headers), &once(&limiter([api(5)])), &mut map);
+    assert_eq!(map, before);
+}
+
+#[test]
+fn the_last_choice_of_a_revision_applies() {
+    let both = Headers::none().rate_limit(true).draft_7(true);
+    assert_eq!(both, Headers::none().draft_7(true));
+    assert_eq!(both.rate_limit(true), Headers::none().rate_limit(true));
+    assert_eq!(Headers::default().draft_7(false), Headers::default());
 }
 
 #[test]
@@ -354,7 +398,11 @@ fn a_wait_is_rounded_up_and_never_zero() {
     for (micros, secs) in [(0, 60), (1, 60), (59_000_000, 1), (59_000_001, 1), (59_999_999, 1)] {
         clock.set(SystemTime::UNIX_EPOCH + Duration::from_micros(micros));
         let denied = once(&limiter);
-        assert_eq!(wait_secs(denied.most_restrictive(), false), Some(secs), "after {micros} µs");
+        assert_eq!(
+            parameters::wait_secs(denied.most_restrictive(), false),
+            Some(secs),
+            "after {micros} µs"
+        );
     }
 }
 
@@ -372,7 +420,7 @@ fn no_wait_is_written_if_no_wait_helps() {
 fn each_of_many_combinations_of_rules_is_written_correctly() {
     let rules = (0..=2 * MAX_LATER as u64).map(|i| Rule::per_minute(format!("r{i}"), i + 1));
     let limiter = limiter(rules);
-    let fields = fields(Headers::none().draft_10(true));
+    let fields = fields(Headers::none().rate_limit(true));
     for round in 0..2 {
         for i in 0..=2 * MAX_LATER as u64 {
             let name = format!("r{i}");

@@ -5,15 +5,17 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, StatusCode, header::DATE, header::RETRY_AFTER};
 use throttle_core::Micros;
 
+use crate::fields::{AVAILABLE_QUOTA, EFFECTIVE_WINDOW};
+
 /// Returns the pause that the server requests, if any: the longest of
 ///
 /// - `Retry-After` ([RFC 9110], section 10.2.3) of a response that rejects the call because of rate or load, and
-/// - the policies of `RateLimit` ([draft 10]) without remaining requests.
+/// - the policies of `RateLimit` ([IETF draft]) without available quota.
 ///
 /// The pause is not bounded. `now` is used for a date, if the response has no `Date`.
 ///
 /// [RFC 9110]: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
-/// [draft 10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+/// [IETF draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
 pub(super) fn requested_pause(
     status: StatusCode,
     headers: &HeaderMap,
@@ -52,18 +54,19 @@ fn exhausted_for(value: &HeaderValue) -> Option<Duration> {
 }
 
 fn item_exhausted_for(item: &[u8]) -> Option<Duration> {
-    let (mut remaining, mut reset) = (None, None);
+    let (mut available, mut window) = (None, None);
     for parameter in split(item, b';').skip(1) {
         let text = std::str::from_utf8(parameter).ok()?;
         let text = text.trim();
-        match text.split_once('=').unwrap_or((text, "")) {
-            ("r", value) => remaining = whole(value),
-            ("t", value) => reset = whole(value),
-            _ => {}
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name == AVAILABLE_QUOTA.name() {
+            available = whole(value);
+        } else if name == EFFECTIVE_WINDOW.name() {
+            window = whole(value);
         }
     }
-    match remaining {
-        Some(0) => reset.map(Duration::from_secs),
+    match available {
+        Some(0) => window.map(Duration::from_secs),
         _ => None,
     }
 }

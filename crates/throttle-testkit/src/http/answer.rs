@@ -9,15 +9,20 @@ use throttle_core::Micros;
 use crate::http::handler::BODY;
 
 /// The header fields that are compared, in the order of [`Answer::fields`].
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 17] = [
+    "access-control-expose-headers",
     "cache-control",
     "content-type",
     "grpc-message",
     "grpc-status",
     "grpc-status-details-bin",
     "ratelimit",
+    "ratelimit-limit",
     "ratelimit-policy",
+    "ratelimit-remaining",
+    "ratelimit-reset",
     "retry-after",
+    "x-ratelimit-degraded",
     "x-ratelimit-dry-run",
     "x-ratelimit-limit",
     "x-ratelimit-remaining",
@@ -64,6 +69,18 @@ impl Answer {
     /// Adds `RateLimit-Policy` and `RateLimit`.
     pub(super) fn draft(self, policy: &str, limits: &str) -> Self {
         self.field("ratelimit-policy", policy).field("ratelimit", limits)
+    }
+
+    /// Adds `RateLimit` of revision 7 of the draft.
+    pub(super) fn draft_7(self, value: &str) -> Self {
+        self.field("ratelimit", value)
+    }
+
+    /// Adds `RateLimit-Limit`, `-Remaining` and `-Reset` of revision 6 of the draft.
+    pub(super) fn draft_6(self, limit: u64, remaining: u64, reset: u64) -> Self {
+        self.field("ratelimit-limit", limit)
+            .field("ratelimit-remaining", remaining)
+            .field("ratelimit-reset", reset)
     }
 
     /// Adds `X-RateLimit-Limit`, `-Remaining` and `-Reset`.

@@ -150,7 +150,7 @@ impl OutboundLimiter {
     ///
     /// A server requests a pause with `Retry-After`, in seconds or as a date, in a response with 429, 503, or
     /// RESOURCE_EXHAUSTED or UNAVAILABLE of gRPC. In any response it can also do so with a policy of
-    /// `RateLimit` ([draft 10]) that has `r=0`; the pause is its `t`.
+    /// `RateLimit` ([IETF draft]) that has `r=0`; the pause is its `t`.
     ///
     /// A pause is at most `longest`, and at most a year, so that a faulty or hostile server cannot stop its
     /// clients forever.
@@ -158,7 +158,7 @@ impl OutboundLimiter {
     /// The response itself is returned unchanged, and calls are not retried. If an outer layer retries, its calls
     /// wait here like all others.
     ///
-    /// [draft 10]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+    /// [IETF draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
     pub fn respect_retry_after_up_to(mut self, longest: Duration) -> Self {
         self.wait_limits.respect = Some(longest);
         self.with_new_dispatcher()

@@ -36,8 +36,20 @@ pub(super) fn cases() -> Vec<Case> {
         chosen("`none` writes no group", Options::new().headers(none), |answer| answer, 0),
         chosen(
             "the draft's fields can be written alone",
-            Options::new().headers(none.draft_10(true)),
+            Options::new().headers(none.rate_limit(true)),
             |answer| answer.draft(POLICY, LIMITS),
+            0,
+        ),
+        chosen(
+            "the field of revision 7 can be written",
+            Options::new().headers(none.draft_7(true)),
+            |answer| answer.draft_7("limit=1, remaining=0, reset=60"),
+            0,
+        ),
+        chosen(
+            "the fields of revision 6 can be written",
+            Options::new().headers(none.draft_6(true)),
+            |answer| answer.draft_6(1, 0, 60),
             0,
         ),
         chosen(
@@ -228,7 +240,7 @@ fn a_dry_run_without_a_cost() -> Case {
 }
 
 fn with_partition() -> Options {
-    let headers = Headers::none().draft_10(true).retry_after(true);
+    let headers = Headers::none().rate_limit(true).retry_after(true);
     Options::new().headers(headers.partition_key("0123456789abcdef"))
 }
 

@@ -16,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
         legacy_fields_around_a_rejection_without_a_wait(),
         groups_of_each(),
         a_group_of_one(),
+        older_revisions(),
         the_outer_is_exempt(),
         the_inner_is_exempt(),
         keys_of_each(),
@@ -115,12 +116,22 @@ fn groups_of_each() -> Case {
 
 fn a_group_of_one() -> Case {
     let legacy = Options::new().headers(Headers::none().legacy(true));
-    let draft = Options::new().headers(Headers::none().draft_10(true));
+    let draft = Options::new().headers(Headers::none().rate_limit(true));
     case("each layer writes only its own groups of fields", legacy, draft)
         .ask(get(), allowed().draft(INNER, r#""inner";r=0;t=60"#).legacy(3, 2, 3600))
         .ask(get(), rejected(&["inner"]).draft(INNER, r#""inner";r=0;t=60"#))
         .ask(get(), rejected(&["inner"]).draft(INNER, r#""inner";r=0;t=60"#))
         .ask(get(), rejected(&["outer"]).legacy(3, 0, 3600))
+}
+
+fn older_revisions() -> Case {
+    let older = || Options::new().headers(Headers::none().draft_7(true).draft_6(true));
+    let reported = |answer: Answer, left| {
+        answer.draft_7(&format!("limit=1, remaining={left}, reset=60")).draft_6(1, left, 60)
+    };
+    case("fields of older revisions report the rule of the inner layer", older(), older())
+        .ask(get(), reported(allowed(), 0))
+        .ask(get(), reported(rejected(&["inner"]), 0))
 }
 
 fn the_outer_is_exempt() -> Case {
@@ -213,7 +224,7 @@ fn an_inner_dry_run() -> Case {
 }
 
 fn partition_keys() -> Case {
-    let headers = Headers::none().draft_10(true).retry_after(true);
+    let headers = Headers::none().rate_limit(true).retry_after(true);
     let with_partition = || Options::new().headers(headers.partition_key("0123456789abcdef"));
     let pk = ";pk=:g0ZI9nJMMGoHts6QK8LBDg==:";
     let policy = format!("{INNER}{pk}, {OUTER}");

@@ -7,13 +7,13 @@ use throttle_http::{Headers, Options};
 
 /// Returns options that write the draft's fields and `Retry-After`, independent of the defaults.
 pub(super) fn modern() -> Options {
-    let headers = Headers::none().draft_10(true).legacy(false).retry_after(true);
+    let headers = Headers::none().rate_limit(true).legacy(false).retry_after(true);
     Options::new().headers(headers.legacy_reset_as_unix_time(false))
 }
 
 /// Returns options that write all fields.
 pub(super) fn every_field() -> Options {
-    let headers = Headers::none().draft_10(true).legacy(true).retry_after(true);
+    let headers = Headers::none().rate_limit(true).legacy(true).retry_after(true);
     Options::new().headers(headers.legacy_reset_as_unix_time(false))
 }
 
