@@ -22,6 +22,8 @@ pub struct Verdict {
     pub allowed: bool,
     /// Whether the key is blocked.
     pub blocked: bool,
+    /// Whether the rule is not enforced: the storage failed, and a substitute allows requests without counting them.
+    pub unlimited: bool,
     /// The highest cost that is allowed right now, after this decision.
     pub remaining: u64,
     /// The time until the whole limit is free again.
@@ -182,7 +184,7 @@ impl Decision {
         }
     }
 
-    /// Creates the decision of a concurrency limit. `rule` has its name and its limit.
+    /// Creates the decision of a concurrency limit, of which `rule` has the name and the limit.
     pub(crate) fn of_permits(
         rule: Arc<CheckedRule>,
         in_use: u64,
@@ -287,6 +289,14 @@ impl Decision {
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.degraded
+    }
+
+    /// Returns whether the rule was not enforced: the storage failed, and a substitute allows requests without
+    /// counting them.
+    #[inline]
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.verdict.unlimited
     }
 
     /// Returns the list that decided, if one did.

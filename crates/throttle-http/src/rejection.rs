@@ -10,7 +10,7 @@ use http::{
 use throttle_core::{Decision, Decisions, Error, ListMatch};
 
 use crate::{
-    fields::Values,
+    fields::{Degraded, Values},
     grpc::{self, Protocol},
     head::RequestHead,
     identity::NoKey,

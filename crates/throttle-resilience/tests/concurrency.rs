@@ -78,7 +78,8 @@ async fn the_failure_mode_of_its_name_decides_when_permits_cannot_be_counted() {
     let open = uploads(open, 6);
     let held = permits(&open, 20).await;
     assert_eq!(held.len(), 20, "they are not counted");
-    assert!(open.try_acquire("k").await.unwrap().decision().is_degraded());
+    let acquired = open.try_acquire("k").await.unwrap();
+    assert!(acquired.decision().is_degraded() && acquired.decision().is_unlimited());
 
     // Three instances share six permits.
     let local = Fallback::new(faulty.clone(), FailureModes::local(MemoryStorage::new(), 3));

@@ -68,7 +68,7 @@ async fn fail_open_allows_and_marks_decisions_as_degraded() {
             of_rule(fixed_five(), behaviour, FailureModes::fail_open());
         for _ in 0..100 {
             let decision = limiter.check("k", "r").await.unwrap();
-            assert!(decision.is_allowed() && decision.is_degraded());
+            assert!(decision.is_allowed() && decision.is_degraded() && decision.is_unlimited());
             assert!(decision.receipt().is_none(), "nothing was charged");
         }
         let never = limiter.check_cost("k", "r", 6).await.unwrap();
@@ -87,7 +87,7 @@ async fn local_allows_a_share_of_the_limit_with_every_algorithm() {
             let rule = Rule::per_day("r", limit).algorithm(algorithm);
             let (limiter, _, fallback) = of_rule(rule, Behaviour::Fails, local(servers));
             let first = limiter.check("k", "r").await.unwrap();
-            assert!(first.is_degraded() && first.limit() == limit);
+            assert!(first.is_degraded() && !first.is_unlimited() && first.limit() == limit);
             assert_eq!(first.remaining(), share - 1, "{algorithm}");
             assert_eq!(count_allowed(&limiter, "k", "r", 200).await, share - 1, "{algorithm}");
             let denial = limiter.check("k", "r").await.unwrap();

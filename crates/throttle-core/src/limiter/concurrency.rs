@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{error::Error, handle::Limiter, inner::Inner, metrics::own_stripe};
 use crate::{
-    decision::Decision,
+    decision::{Decision, Verdict},
     key::Key,
     rule::{checked::CheckedRule, definition::Rule},
     storage::{ConcurrencyKey, ConcurrencyStorage, PermitGuard, PermitReply, Reply, StorageError},
@@ -159,8 +159,13 @@ impl Shared {
         let reply = answer.map_err(|error| self.limiter.failed(error))?;
         let (in_use, degraded) = (reply.in_use(), reply.is_degraded());
         let permit = reply.into_permit();
-        let rule = Arc::clone(&self.rule);
-        let decision = Decision::of_permits(rule, in_use, permit.is_some(), degraded);
+        let verdict = Verdict {
+            allowed: permit.is_some(),
+            unlimited: permit.as_ref().is_some_and(|permit| !permit.is_counted()),
+            remaining: self.rule.limit().saturating_sub(in_use),
+            ..Verdict::default()
+        };
+        let decision = Decision::of_permits(Arc::clone(&self.rule), verdict, degraded);
         Ok(self.acquired(key, decision, in_use, permit, counts))
     }
 

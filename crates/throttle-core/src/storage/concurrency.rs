@@ -107,7 +107,7 @@ impl PermitReply {
 /// A guard that holds a permit of a storage, and releases it when it is dropped.
 #[must_use = "the permit is released when this is dropped"]
 pub struct PermitGuard {
-    _held: Option<Box<dyn Held>>,
+    held: Option<Box<dyn Held>>,
 }
 
 trait Held: Send + Sync {}
@@ -117,17 +117,22 @@ impl<T: Send + Sync> Held for T {}
 impl PermitGuard {
     /// Creates a permit from `guard`, whose `Drop` releases it.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
-        Self { _held: Some(Box::new(guard)) }
+        Self { held: Some(Box::new(guard)) }
     }
 
     /// Creates a permit for a request that is allowed without being counted.
     pub fn uncounted() -> Self {
-        Self { _held: None }
+        Self { held: None }
+    }
+
+    /// Returns whether the storage counts the permit.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.held.is_some()
     }
 }
 
 impl fmt::Debug for PermitGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self._held.is_some() { "PermitGuard" } else { "PermitGuard(uncounted)" })
+        f.write_str(if self.is_counted() { "PermitGuard" } else { "PermitGuard(uncounted)" })
     }
 }

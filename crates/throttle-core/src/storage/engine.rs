@@ -104,6 +104,7 @@ fn allowed_verdict(ChargeOutcome { delay, receipt, availability }: ChargeOutcome
     Verdict {
         allowed: true,
         blocked: false,
+        unlimited: false,
         remaining: availability.remaining,
         reset_after: availability.reset_after,
         retry_after: None,
@@ -154,6 +155,7 @@ fn verdict(charge: &Charge<'_>, decided: Decided, now: Micros, state: &State) ->
     Verdict {
         allowed,
         blocked: !allowed && blocked_for.is_some(),
+        unlimited: false,
         remaining: availability.remaining,
         reset_after: availability.reset_after,
         retry_after,

@@ -1,5 +1,6 @@
 //! The header fields that show clients their limits.
 
+mod degraded;
 mod header_sink;
 mod parameters;
 mod partition;
@@ -14,7 +15,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 use throttle_core::{Decisions, Key, Micros};
 
-pub(crate) use self::parameters::{AVAILABLE_QUOTA, EFFECTIVE_WINDOW};
+pub(crate) use self::{
+    degraded::Degraded,
+    parameters::{AVAILABLE_QUOTA, EFFECTIVE_WINDOW},
+};
 pub use self::{
     header_sink::{HeaderSink, RateLimitHeader, join_list},
     partition::ShortSecret,
@@ -37,7 +41,6 @@ const DRAFT_6: [HeaderName; 3] = [
     HeaderName::from_static("ratelimit-remaining"),
     HeaderName::from_static("ratelimit-reset"),
 ];
-const X_DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
 const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 
 /// The header fields of responses, in groups.
@@ -407,9 +410,4 @@ impl ThreeFields {
 /// Marks the response to a request that would have been rejected.
 pub(crate) fn write_dry_run(map: &mut impl HeaderSink) {
     map.set(X_DRY_RUN, HeaderValue::from_static("denied"));
-}
-
-/// Marks the response to a request that was allowed because the storage failed.
-pub(crate) fn write_unlimited(map: &mut impl HeaderSink) {
-    map.set(X_DEGRADED, HeaderValue::from_static("unlimited"));
 }

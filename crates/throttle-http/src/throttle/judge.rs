@@ -3,7 +3,11 @@
 use throttle_core::{Decisions, Error, Key, ListMatch};
 
 use super::{Throttle, pass::Pass, response_fields::ResponseFields};
-use crate::{fields::Values, options::OnError, rejection::Rejected};
+use crate::{
+    fields::{Degraded, Values},
+    options::OnError,
+    rejection::Rejected,
+};
 
 impl Throttle {
     /// Converts the limiter's answer to a pass or a rejection.
@@ -37,8 +41,9 @@ impl Throttle {
         let listed = decisions.most_restrictive().listed() == Some(ListMatch::Allowed);
         let dry_run = self.options.dry_run && !listed && !decisions.is_allowed();
         let extension = self.options.response_extension;
+        let degraded = Degraded::of(decisions);
         let decisions = extension.then(|| Box::new(decisions.clone()));
-        ResponseFields { values, dry_run, undecided: false, decisions }
+        ResponseFields { values, dry_run, degraded, decisions }
     }
 
     #[inline]
@@ -86,7 +91,10 @@ impl Throttle {
                     &error,
                     "requests are allowed without a limit, because this is a dry run",
                 );
-                let fields = ResponseFields { undecided: true, ..ResponseFields::denied_dry_run() };
+                let fields = ResponseFields {
+                    degraded: Some(Degraded::Unlimited),
+                    ..ResponseFields::denied_dry_run()
+                };
                 Ok(Pass::of_fields(fields))
             }
             OnError::Reject => {
@@ -95,7 +103,10 @@ impl Throttle {
             }
             OnError::Pass => {
                 self.record_undecided(&error);
-                let fields = ResponseFields { undecided: true, ..ResponseFields::default() };
+                let fields = ResponseFields {
+                    degraded: Some(Degraded::Unlimited),
+                    ..ResponseFields::default()
+                };
                 Ok(Pass::of_fields(fields))
             }
         }

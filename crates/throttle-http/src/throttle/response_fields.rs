@@ -3,14 +3,14 @@
 use http::StatusCode;
 use throttle_core::Decisions;
 
-use crate::fields::{HeaderSink, Values, write_dry_run, write_unlimited};
+use crate::fields::{Degraded, HeaderSink, Values, write_dry_run};
 
 /// The header fields of a response, and the decisions for its extensions.
 #[derive(Debug, Default)]
 pub(super) struct ResponseFields {
     pub(super) values: Values,
     pub(super) dry_run: bool,
-    pub(super) undecided: bool,
+    pub(super) degraded: Option<Degraded>,
     pub(super) decisions: Option<Box<Decisions>>,
 }
 
@@ -31,8 +31,8 @@ impl ResponseFields {
         if self.dry_run {
             write_dry_run(headers);
         }
-        if self.undecided {
-            write_unlimited(headers);
+        if let Some(degraded) = self.degraded {
+            degraded.write(headers);
         }
         self.decisions.map(|decisions| *decisions)
     }

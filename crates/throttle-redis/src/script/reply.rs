@@ -97,6 +97,7 @@ fn read(record: &[u8; RECORD]) -> Option<(Micros, Verdict)> {
     let verdict = Verdict {
         allowed,
         blocked: is(BLOCKED),
+        unlimited: false,
         remaining: u64::try_from(whole(1)?).ok()?,
         reset_after: micros(2)?,
         retry_after: wait.filter(|_| !allowed),

@@ -111,7 +111,8 @@ fn joined(
 /// Allows a charge that cannot be counted. A cost above the capacity is still denied.
 fn unknown(charge: &Charge<'_>) -> Verdict {
     let capacity = charge.rule().capacity();
-    Verdict { allowed: charge.cost() <= capacity, remaining: capacity, ..Verdict::default() }
+    let allowed = charge.cost() <= capacity;
+    Verdict { allowed, unlimited: true, remaining: capacity, ..Verdict::default() }
 }
 
 /// Converts the local storage's verdict. It has no receipt: the shared storage was not charged, so

@@ -1,15 +1,17 @@
 //! Storage errors: the response depends on `on_error`, and the log reports them.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use http::Response;
-use throttle_core::Decisions;
-use throttle_http::{OnError, Options, RejectionReason};
+use throttle_core::{AtomicStorage, ChargeRequest, Decisions, Outcome, Reply, Verdict, Wrapper};
+use throttle_http::{Headers, OnError, Options, RejectionReason};
 
 use crate::{
     Log,
     http::{
         adapter::Adapter,
         case::get,
-        fixture::{App, CLIENT, Fixture, Limits, api, field},
+        fixture::{App, CLIENT, Fixture, Limits, api, field, lines},
         handler::BODY,
         run::scenarios,
     },
@@ -24,6 +26,7 @@ impl<A: Adapter> Fixture<'_, A> {
             self, "failures";
             while_the_storage_is_down_the_response_is_503_and_no_handler_is_called,
             requests_can_be_allowed_while_the_storage_fails_and_responses_report_it,
+            responses_report_decisions_of_the_local_fallback,
             on_rejection_can_create_the_response_to_a_storage_error,
             removing_a_rule_does_not_remove_the_limit,
             a_failure_and_its_end_are_logged_once_each,
@@ -70,6 +73,40 @@ impl<A: Adapter> Fixture<'_, A> {
         let response = app.call(get()).await;
         assert_eq!(response.status(), 429);
         assert!(!response.headers().contains_key("x-ratelimit-degraded"));
+    }
+
+    async fn responses_report_decisions_of_the_local_fallback(&self) {
+        let no_fields = || Options::new().headers(Headers::none());
+        let own = |options: Options| {
+            options.on_rejection(|_| Response::builder().status(418).body("tea").unwrap())
+        };
+        for (options, rejected) in [
+            (Options::new(), 429),
+            (no_fields(), 429),
+            (own(Options::new()), 418),
+            (own(no_fields()), 418),
+            (no_fields().dry_run(), 200),
+            (Options::new().on_error(OnError::Pass), 429),
+        ] {
+            let storage = Substituted::new(self.storage());
+            let app = self.app(&Limits::over(storage.clone(), [api(1)]), [options]).await;
+            storage.decide_by(Substitute::Local);
+            for status in [200, rejected] {
+                let response = app.call(get()).await;
+                assert_eq!(response.status(), status);
+                assert_eq!(field(&response, "x-ratelimit-degraded"), "local");
+            }
+            storage.decide_by(Substitute::None);
+            let response = app.call(get()).await;
+            assert!(!response.headers().contains_key("x-ratelimit-degraded"));
+        }
+        let storage = Substituted::new(self.storage());
+        let limits = Limits::over(storage.clone(), [api(1)]);
+        let app = self.app(&limits, [Options::new(), Options::new()]).await;
+        storage.decide_by(Substitute::FailOpen);
+        let response = app.call(get()).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(lines(&response, "x-ratelimit-degraded"), ["unlimited"]);
     }
 
     async fn on_rejection_can_create_the_response_to_a_storage_error(&self) {
@@ -133,5 +170,52 @@ impl<A: Adapter> Fixture<'_, A> {
         let lines = log.take();
         assert_eq!(lines.matches("ERROR").count(), 5, "{lines}");
         assert_eq!(lines.matches("checked again").count(), 5, "{lines}");
+    }
+}
+
+/// The substitute that decides instead of the storage.
+#[derive(Copy, Clone)]
+enum Substitute {
+    None,
+    Local,
+    FailOpen,
+}
+
+/// A storage whose answers are those of a substitute, as with `Fallback` of `throttle-resilience`.
+#[derive(Clone)]
+struct Substituted {
+    inner: Arc<dyn AtomicStorage>,
+    by: Arc<Mutex<Substitute>>,
+}
+
+impl Substituted {
+    fn new(inner: Arc<dyn AtomicStorage>) -> Self {
+        Self { inner, by: Arc::new(Mutex::new(Substitute::None)) }
+    }
+
+    fn decide_by(&self, substitute: Substitute) {
+        *self.by.lock().unwrap_or_else(PoisonError::into_inner) = substitute;
+    }
+}
+
+impl Wrapper for Substituted {
+    fn inner(&self) -> &Arc<dyn AtomicStorage> {
+        &self.inner
+    }
+
+    fn acquire(&self, request: &ChargeRequest<'_>) -> Reply<Outcome> {
+        let by = *self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.acquire(request).map(move |outcome| {
+            let unlimited =
+                |_: &Verdict| Verdict { allowed: true, unlimited: true, ..Verdict::default() };
+            match by {
+                Substitute::None => outcome,
+                Substitute::Local => outcome.degraded(),
+                Substitute::FailOpen => {
+                    let verdicts = outcome.verdicts().iter().map(unlimited);
+                    Outcome::new(verdicts, outcome.at()).degraded()
+                }
+            }
+        })
     }
 }
