@@ -17,6 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "  for i in $(seq 101); do curl -s -o /dev/null -w '%{{http_code}}\\n' http://127.0.0.1:3000/; done | uniq -c"
     );
     println!("  curl -i http://127.0.0.1:3000/    # now rejected, with Retry-After");
+    println!("a limit that is used up becomes available gradually, within two minutes at most");
     axum::serve(listener, app().into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }

@@ -26,6 +26,10 @@ pub enum Algorithm {
     /// midnight UTC, one of seven days on Thursdays at 00:00 UTC. The alignment cannot be changed.
     FixedWindow = 1,
     /// Counts for two aligned windows; the weight of the previous window decreases as the current one progresses.
+    ///
+    /// The default, because it needs only two counts and has no window edge at which a client could send twice the
+    /// limit at once. In return, requests count until the end of the next window: a limit that is used up becomes
+    /// available gradually, and the time until the whole limit is available is up to two windows.
     #[default]
     SlidingWindowCounter = 2,
     /// The time of each request, kept for one window.
