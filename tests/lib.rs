@@ -1,6 +1,8 @@
 //! Tests that span crates: real servers and clients, and the code of the guide.
 
 #[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod closed_connections;

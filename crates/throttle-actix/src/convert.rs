@@ -261,6 +261,12 @@ impl HeaderSink for Fields<'_> {
         }
     }
 
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        if let (Ok(name), Ok(value)) = (name_of(&name), value_of(&value)) {
+            self.0.append(name, value);
+        }
+    }
+
     fn extend_list(&mut self, list: RateLimitHeader, value: Bytes) {
         let Ok(added) = actix::HeaderValue::from_maybe_shared(value) else { return };
         let before: Vec<_> = self.0.insert(name_of_list(list), added).collect();

@@ -5,7 +5,7 @@ use throttle_core::{Decision, Decisions};
 
 use super::header_sink::HeaderSink;
 
-const X_DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
+pub(super) const X_DEGRADED: HeaderName = HeaderName::from_static("x-ratelimit-degraded");
 
 /// The check of a request while the storage fails.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

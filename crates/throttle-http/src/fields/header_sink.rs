@@ -36,6 +36,9 @@ pub trait HeaderSink {
     /// Sets a field, and replaces its value if there is one.
     fn set(&mut self, name: HeaderName, value: HeaderValue);
 
+    /// Adds a line of a field, and keeps the existing lines.
+    fn append(&mut self, name: HeaderName, value: HeaderValue);
+
     /// Writes a list field, and keeps the entries that it already has, as [`join_list`] joins them. An invalid
     /// header value is ignored; values of this crate are always visible ASCII.
     fn extend_list(&mut self, list: RateLimitHeader, value: Bytes);
@@ -83,6 +86,10 @@ impl HeaderSink for HeaderMap {
     #[inline]
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.insert(name, value);
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.append(name, value);
     }
 
     #[inline]

@@ -12,21 +12,25 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{ACCESS_CONTROL_EXPOSE_HEADERS, RETRY_AFTER},
+};
 use throttle_core::{Decisions, Key, Micros};
 
 pub(crate) use self::{
     degraded::Degraded,
     parameters::{AVAILABLE_QUOTA, EFFECTIVE_WINDOW},
 };
-pub use self::{
-    header_sink::{HeaderSink, RateLimitHeader, join_list},
-    partition::ShortSecret,
-};
 use self::{
+    degraded::X_DEGRADED,
     parameters::{MAX_INTEGER, wait_secs},
     partition::{Partition, Partitions, Secret},
     rendered::Rendered,
+};
+pub use self::{
+    header_sink::{HeaderSink, RateLimitHeader, join_list},
+    partition::ShortSecret,
 };
 
 /// The limit, what remains of it, and the reset; without a standard.
@@ -90,6 +94,7 @@ pub struct Headers {
     legacy: bool,
     retry_after: bool,
     unix_reset: bool,
+    cors_expose: bool,
     secret: Option<Secret>,
 }
 
@@ -103,6 +108,7 @@ impl Headers {
             legacy: false,
             retry_after: false,
             unix_reset: false,
+            cors_expose: false,
             secret: None,
         }
     }
@@ -174,6 +180,17 @@ impl Headers {
         self.unix_reset = unix;
         self
     }
+
+    /// Adds the names of the fields to `Access-Control-Expose-Headers`, also on rejections, so that scripts in browsers
+    /// can read them in responses of another origin; default: no.
+    ///
+    /// The field has no effect unless a CORS layer allows the origin. Put that layer outside of this one, or browsers
+    /// hide rejections. If the CORS layer is configured with exposed headers itself, it replaces this field: list all
+    /// names there instead.
+    pub fn cors_expose(mut self, expose: bool) -> Self {
+        self.cors_expose = expose;
+        self
+    }
 }
 
 impl Default for Headers {
@@ -232,6 +249,12 @@ impl Fields {
         let secret = headers.secret.filter(|_| headers.rate_limit);
         let partitions = secret.map(|secret| secret.partitions()).transpose()?;
         Ok(Self { headers, partitions, first: OnceLock::new(), later: ArcSwap::default() })
+    }
+
+    /// Returns whether browsers may show the fields to scripts of other origins.
+    #[inline]
+    pub(crate) fn cors_expose(&self) -> bool {
+        self.headers.cors_expose
     }
 
     /// Returns whether the key of a request is needed, for the partition key.
@@ -410,4 +433,22 @@ impl ThreeFields {
 /// Marks the response to a request that would have been rejected.
 pub(crate) fn write_dry_run(map: &mut impl HeaderSink) {
     map.set(X_DRY_RUN, HeaderValue::from_static("denied"));
+}
+
+/// Adds the fields of the limits that the response has to `Access-Control-Expose-Headers`.
+///
+/// The origin of the request does not matter. Without the other CORS fields, which an outer layer adds later, browsers
+/// ignore this one.
+#[cold]
+pub(crate) fn expose(map: &mut impl HeaderSink) {
+    let draft = [RateLimitHeader::RateLimit, RateLimitHeader::RateLimitPolicy];
+    let names = draft.map(RateLimitHeader::name).into_iter().chain(DRAFT_6).chain(LEGACY);
+    let names = names.chain([X_DEGRADED, X_DRY_RUN, RETRY_AFTER]);
+    let present: Vec<_> = names.filter(|name| map.has(name)).collect();
+    let present: Vec<_> = present.iter().map(HeaderName::as_str).collect();
+    if !present.is_empty()
+        && let Ok(value) = HeaderValue::try_from(present.join(", "))
+    {
+        map.append(ACCESS_CONTROL_EXPOSE_HEADERS, value);
+    }
 }

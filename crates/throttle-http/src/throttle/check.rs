@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use throttle_core::{Decisions, Error, Key, Reply};
 
-use super::{Throttle, pass::Pass, response_fields::ResponseFields};
+use super::{Throttle, pass::Pass};
 use crate::{
     config_warning::RequestSample,
     diagnostics::Diagnostics,
@@ -123,7 +123,7 @@ impl Throttle {
     #[cold]
     fn judge_without_cost(&self, no_cost: NoCost) -> Result<Pass, Rejected> {
         match self.options.dry_run {
-            true => Ok(Pass::of_fields(ResponseFields::denied_dry_run())),
+            true => Ok(Pass::of_fields(self.denied_dry_run())),
             false => Err(Rejected::without_length(no_cost.to_string())),
         }
     }
@@ -144,7 +144,7 @@ impl Throttle {
             self.diagnostics.record_missing_key();
         }
         match self.options.dry_run {
-            true => Ok(Pass::of_fields(ResponseFields::denied_dry_run())),
+            true => Ok(Pass::of_fields(self.denied_dry_run())),
             false => Err(Rejected::without_key(no_key)),
         }
     }

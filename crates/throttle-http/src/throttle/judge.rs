@@ -43,7 +43,18 @@ impl Throttle {
         let extension = self.options.response_extension;
         let degraded = Degraded::of(decisions);
         let decisions = extension.then(|| Box::new(decisions.clone()));
-        ResponseFields { values, dry_run, degraded, decisions }
+        let cors_expose = self.fields.cors_expose();
+        ResponseFields { values, dry_run, degraded, cors_expose, decisions }
+    }
+
+    /// Returns the fields of a response to a request without a decision, which only a dry run allows.
+    pub(super) fn denied_dry_run(&self) -> ResponseFields {
+        ResponseFields { dry_run: true, ..self.no_fields() }
+    }
+
+    /// Returns the fields of a response to a request without a decision.
+    fn no_fields(&self) -> ResponseFields {
+        ResponseFields { cors_expose: self.fields.cors_expose(), ..ResponseFields::default() }
     }
 
     #[inline]
@@ -76,7 +87,7 @@ impl Throttle {
                 );
             });
             if self.options.dry_run {
-                return Ok(Pass::of_fields(ResponseFields::denied_dry_run()));
+                return Ok(Pass::of_fields(self.denied_dry_run()));
             }
             let detail = "The server is not configured to limit this request.";
             return Err(Rejected::misconfigured(detail));
@@ -91,10 +102,8 @@ impl Throttle {
                     &error,
                     "requests are allowed without a limit, because this is a dry run",
                 );
-                let fields = ResponseFields {
-                    degraded: Some(Degraded::Unlimited),
-                    ..ResponseFields::denied_dry_run()
-                };
+                let fields =
+                    ResponseFields { degraded: Some(Degraded::Unlimited), ..self.denied_dry_run() };
                 Ok(Pass::of_fields(fields))
             }
             OnError::Reject => {
@@ -103,10 +112,8 @@ impl Throttle {
             }
             OnError::Pass => {
                 self.record_undecided(&error);
-                let fields = ResponseFields {
-                    degraded: Some(Degraded::Unlimited),
-                    ..ResponseFields::default()
-                };
+                let fields =
+                    ResponseFields { degraded: Some(Degraded::Unlimited), ..self.no_fields() };
                 Ok(Pass::of_fields(fields))
             }
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::Throttle;
-use crate::{head::RequestHead, rejection::Rejected};
+use crate::{fields::expose, head::RequestHead, rejection::Rejected};
 
 impl Throttle {
     /// Builds the response to a request that [`check`](Self::check) rejects, with its header fields and body.
@@ -30,6 +30,9 @@ impl Throttle {
             rejected.respond(head, options.on_rejection.as_ref(), |decisions, response| {
                 self.fields.write_retry_after(decisions, response.headers_mut());
             });
+        if self.fields.cors_expose() {
+            expose(response.headers_mut());
+        }
         if let Some(decisions) = decisions.filter(|_| options.response_extension) {
             response.extensions_mut().insert(decisions);
         }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use throttle_core::Decisions;
 
-use crate::fields::{Degraded, HeaderSink, Values, write_dry_run};
+use crate::fields::{Degraded, HeaderSink, Values, expose, write_dry_run};
 
 /// The header fields of a response, and the decisions for its extensions.
 #[derive(Debug, Default)]
@@ -11,15 +11,12 @@ pub(super) struct ResponseFields {
     pub(super) values: Values,
     pub(super) dry_run: bool,
     pub(super) degraded: Option<Degraded>,
+    /// Whether scripts of other origins may read the fields.
+    pub(super) cors_expose: bool,
     pub(super) decisions: Option<Box<Decisions>>,
 }
 
 impl ResponseFields {
-    /// Returns the fields of a response that only a dry run allows.
-    pub(super) fn denied_dry_run() -> Self {
-        Self { dry_run: true, ..Self::default() }
-    }
-
     /// Writes the header fields of a response with this status, and returns the decisions for its extensions.
     #[inline]
     pub(super) fn write(
@@ -33,6 +30,9 @@ impl ResponseFields {
         }
         if let Some(degraded) = self.degraded {
             degraded.write(headers);
+        }
+        if self.cors_expose {
+            expose(headers);
         }
         self.decisions.map(|decisions| *decisions)
     }

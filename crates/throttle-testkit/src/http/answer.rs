@@ -98,6 +98,11 @@ impl Answer {
         self.field("retry-after", secs)
     }
 
+    /// Adds the fields that scripts of other origins can read.
+    pub(super) fn exposed(self, names: &str) -> Self {
+        self.field("access-control-expose-headers", names)
+    }
+
     /// Adds the mark of a request that a dry run would have rejected.
     pub(super) fn dry_run(self) -> Self {
         self.field("x-ratelimit-dry-run", "denied")

@@ -10,7 +10,7 @@ use throttle_http::{
 
 use crate::http::{
     answer::{Answer, allowed, rejected},
-    case::{Case, ask_by, get, get_from, get_from_nowhere, with},
+    case::{Case, ask_by, get, get_from, get_from_nowhere, get_path, with},
     cases::setup::{api, every_field, fixed, modern, secs},
 };
 
@@ -64,6 +64,10 @@ pub(super) fn cases() -> Vec<Case> {
             |answer| answer,
             60,
         ),
+        exposed_fields(),
+        exposed_fields_of_all_groups(),
+        exposed_fields_of_a_dry_run(),
+        exposed_fields_of_nested_layers(),
         unix_time(),
         a_partition_key(),
         a_partition_key_of_several_rules(),
@@ -94,6 +98,70 @@ fn chosen(
         (rejected, secs) => rejected.retry_after(secs),
     };
     Case::new(title, options).rule(api(1)).ask(get(), fields(allowed())).ask(get(), rejected)
+}
+
+fn exposed_fields() -> Case {
+    let options = Options::new().headers(Headers::default().cors_expose(true));
+    let own = "field=access-control-expose-headers:x-request-id";
+    Case::new(
+        "written fields are exposed to scripts of other origins",
+        options.exempt_health_checks(),
+    )
+    .rule(api(1))
+    .ask(get_path("/health"), allowed())
+    .ask(
+        with(get(), "x-do", own),
+        allowed()
+            .draft(POLICY, LIMITS)
+            .exposed("x-request-id")
+            .exposed("ratelimit, ratelimit-policy"),
+    )
+    .ask(
+        get(),
+        rejected(&["api"])
+            .draft(POLICY, LIMITS)
+            .retry_after(60)
+            .exposed("ratelimit, ratelimit-policy, retry-after"),
+    )
+}
+
+fn exposed_fields_of_all_groups() -> Case {
+    let headers = Headers::all().draft_7(true).draft_6(true).cors_expose(true);
+    let names = "ratelimit, ratelimit-limit, ratelimit-remaining, ratelimit-reset, x-ratelimit-limit, \
+                 x-ratelimit-remaining, x-ratelimit-reset";
+    Case::new("fields of all groups are exposed", Options::new().headers(headers)).rule(api(1)).ask(
+        get(),
+        allowed()
+            .draft_7("limit=1, remaining=0, reset=60")
+            .draft_6(1, 0, 60)
+            .legacy(1, 0, 60)
+            .exposed(names),
+    )
+}
+
+fn exposed_fields_of_a_dry_run() -> Case {
+    let options = Options::new().headers(Headers::none().cors_expose(true));
+    Case::new("the mark of a dry run is exposed", options.key(Header::new("x-api-key")).dry_run())
+        .rule(api(1))
+        .ask(get(), allowed().dry_run().exposed("x-ratelimit-dry-run"))
+        .ask(with(get(), "x-api-key", "k"), allowed())
+        .ask(with(get(), "x-api-key", "k"), allowed().dry_run().exposed("x-ratelimit-dry-run"))
+}
+
+fn exposed_fields_of_nested_layers() -> Case {
+    let options = || Options::new().headers(Headers::default().cors_expose(true));
+    let names = "ratelimit, ratelimit-policy";
+    Case::new("nested layers expose their fields", options().rule("b"))
+        .inner(options().rule("a"))
+        .rule(fixed("a", 1, secs(60)))
+        .rule(fixed("b", 1, secs(60)))
+        .ask(
+            get(),
+            allowed()
+                .draft(r#""a";q=1;w=60, "b";q=1;w=60"#, r#""a";r=0;t=60, "b";r=0;t=60"#)
+                .exposed(names)
+                .exposed(names),
+        )
 }
 
 fn unix_time() -> Case {
