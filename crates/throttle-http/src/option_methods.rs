@@ -196,8 +196,9 @@ macro_rules! option_methods {
         /// Sets how requests are handled while the storage fails. Default:
         /// [`OnError::Reject`](throttle_http::OnError::Reject), which answers with 503.
         ///
-        /// The start of a failure is logged once. Its end is logged with the number of requests that could not
-        /// be checked in the meantime.
+        /// The start of a failure is logged once, with the names of the rules. Its end is logged with the number
+        /// of requests that could not be checked in the meantime, as soon as the storage decides a request of any
+        /// layer of the limiter.
         pub fn on_error(self, on_error: $crate::OnError) -> Self {
             self.with(|options| options.set_on_error(on_error))
         }

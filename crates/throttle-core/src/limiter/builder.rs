@@ -77,6 +77,7 @@ impl LimiterBuilder {
             deny_list: DenyList::new(self.clock.clone()),
             clock: self.clock,
             subscription: Default::default(),
+            shared_by_layers: Default::default(),
             counts: Counts::default(),
             errors: Default::default(),
             violations: Violations::new(self.recent_violations),

@@ -267,6 +267,15 @@ impl Limiter {
     pub fn storage(&self) -> &Arc<dyn AtomicStorage> {
         &self.inner.storage
     }
+
+    /// Returns the value that the layers of this limiter share, and creates it first if necessary. All calls must have
+    /// the same type.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn shared_by_layers<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let shared = self.inner.shared_by_layers.get_or_init(|| Arc::new(T::default()));
+        Arc::clone(shared).downcast().unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for Limiter {

@@ -1,8 +1,9 @@
 //! The shared state of a limiter.
 
 use std::{
+    any::Any,
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use super::{
@@ -36,6 +37,8 @@ pub(super) struct Inner {
     pub(super) counts: Counts,
     pub(super) errors: AtomicU64,
     pub(super) violations: Violations,
+    /// A value that the layers of the limiter share.
+    pub(super) shared_by_layers: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Inner {

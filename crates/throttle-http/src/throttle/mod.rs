@@ -99,13 +99,14 @@ impl Throttle {
             || options.shape.is_some()
             || options.actual.is_some()
             || fields.wants_key();
+        let health = Health::new(&limiter, describe_rules(&options));
         Ok(Self {
             diagnostics: Diagnostics::new(&options.key),
             wants_route: options.key.wants_route(),
             limiter,
             options,
             fields,
-            health: Health::default(),
+            health,
             no_peer: Once::new(),
             no_rule: Once::new(),
             waits_for_key,
@@ -173,6 +174,21 @@ fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
         return Err(ConfigError::SelectRulesWithAsyncKey);
     }
     Ok(())
+}
+
+/// Returns the names of the rules and concurrency limits, for the log.
+fn describe_rules(options: &Options) -> String {
+    let selected = options.select_rules.as_ref().map(|_| match options.declared.is_empty() {
+        true => "selected rules".to_owned(),
+        false => options.declared.join(", "),
+    });
+    let named = match options.selection.names() {
+        None if selected.is_some() => None,
+        None => Some("all rules of the limiter".to_owned()),
+        Some(names) => Some(names.join(", ")).filter(|names| !names.is_empty()),
+    };
+    let permits = options.concurrency.iter().map(|limit| limit.name().to_owned());
+    named.into_iter().chain(selected).chain(permits).collect::<Vec<_>>().join(", ")
 }
 
 impl Drop for Throttle {

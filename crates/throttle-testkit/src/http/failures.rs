@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Response;
-use throttle_core::{AtomicStorage, ChargeRequest, Decisions, Outcome, Reply, Verdict, Wrapper};
+use throttle_core::{
+    AtomicStorage, ChargeRequest, Decisions, Outcome, Reply, Rule, Verdict, Wrapper,
+};
 use throttle_http::{Headers, OnError, Options, RejectionReason};
 
 use crate::{
@@ -30,6 +32,7 @@ impl<A: Adapter> Fixture<'_, A> {
             on_rejection_can_create_the_response_to_a_storage_error,
             removing_a_rule_does_not_remove_the_limit,
             a_failure_and_its_end_are_logged_once_each,
+            the_log_names_the_rules_of_a_layer_that_fails_closed,
             a_storage_that_fails_for_every_second_request_does_not_flood_the_log,
         );
     }
@@ -156,6 +159,27 @@ impl<A: Adapter> Fixture<'_, A> {
             assert_eq!(lines.matches("checked again").count(), 1, "{lines}");
             assert!(lines.contains("requests=3"), "{lines}");
         }
+    }
+
+    async fn the_log_names_the_rules_of_a_layer_that_fails_closed(&self) {
+        let (log, _guard) = Log::start();
+        let storage = Failing::default();
+        let limits = Limits::over(storage.clone(), [api(9), Rule::per_minute("login", 5)]);
+        let login = self.app(&limits, [Options::new().rule("login")]).await;
+        let other = self.app(&limits, [Options::new().rule("api")]).await;
+        storage.set_down(true);
+        assert_eq!((login.status(get()).await, login.status(get()).await), (503, 503));
+        let lines = log.take();
+        assert!(lines.contains("login") && lines.contains("rejected with 503"), "{lines}");
+        assert!(!lines.contains("api"), "{lines}");
+        storage.set_down(false);
+        // The end is logged although the layer gets no further request.
+        assert_eq!(other.status(get()).await, 200);
+        let lines = log.take();
+        assert_eq!(lines.matches("checked again").count(), 1, "{lines}");
+        assert!(lines.contains("login") && lines.contains("requests=2"), "{lines}");
+        assert_eq!(login.status(get()).await, 200);
+        assert_eq!(log.take(), "", "the end was already logged");
     }
 
     async fn a_storage_that_fails_for_every_second_request_does_not_flood_the_log(&self) {
