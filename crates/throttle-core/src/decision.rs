@@ -184,15 +184,8 @@ impl Decision {
         }
     }
 
-    /// Creates the decision of a concurrency limit, of which `rule` has the name and the limit.
-    pub(crate) fn of_permits(
-        rule: Arc<CheckedRule>,
-        in_use: u64,
-        allowed: bool,
-        degraded: bool,
-    ) -> Self {
-        let remaining = rule.limit().saturating_sub(in_use);
-        let verdict = Verdict { allowed, remaining, ..Verdict::default() };
+    /// Creates the decision of a concurrency limit. `rule` has its name and its limit.
+    pub(crate) fn of_permits(rule: Arc<CheckedRule>, verdict: Verdict, degraded: bool) -> Self {
         Self {
             rule,
             verdict,

@@ -222,6 +222,9 @@ impl Rejected {
                     values.write(response.headers_mut());
                     write_retry_after(&decisions, &mut response);
                 }
+                if let Some(degraded) = Degraded::of(&decisions) {
+                    degraded.write(response.headers_mut());
+                }
                 let response = match protocol {
                     Protocol::Http => response,
                     _ => protocol.denied(response, &decisions, on_rejection.is_some()),

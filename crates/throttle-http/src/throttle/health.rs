@@ -59,6 +59,13 @@ struct LogState {
 
 impl Health {
     /// Creates the health of a layer with these rules.
+    pub(crate) fn new(limiter: &Limiter, rules: String) -> Self {
+        let (undecided, state) = (AtomicU64::new(0), Mutex::default());
+        let log = Arc::new(HealthLog { rules, undecided, state });
+        Self { log, outage: limiter.shared_by_layers() }
+    }
+
+    /// Records a request that could not be checked; `effect` is the effect on such requests.
     #[cold]
     pub(crate) fn failed(&self, error: &Error, effect: &str) {
         if self.log.undecided.fetch_add(1, Relaxed) == 0 {
