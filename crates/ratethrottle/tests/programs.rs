@@ -196,10 +196,37 @@ async fn the_types_of_the_layer_can_be_named() -> Tested {
         RateThrottleLayer::from_options(source, ratethrottle::options::Options::new().rule("api"))
     }
     let _layer = layer_of(Rule::per_minute("api", 1)).build()?;
-    let error: std::sync::Arc<ratethrottle::ConfigError> =
+    let error: ratethrottle::ConfigError =
         layer_of(Rule::per_minute("other", 1)).build().unwrap_err();
     assert!(error.to_string().contains("\"other\""));
     Ok(())
+}
+
+/// `?` works on a limiter and on a layer, whichever of the two errors the function returns.
+#[test]
+fn the_errors_of_limiters_and_layers_convert_into_each_other() {
+    use ratethrottle::{ClientIp, ConfigError, Error};
+
+    fn add(rule: Rule, key: ClientIp) -> Result<RateThrottleLayer, Error> {
+        let limiter = Limiter::new(MemoryStorage::new());
+        limiter.add_rule(rule)?;
+        Ok(RateThrottleLayer::new(limiter).key(key).build()?)
+    }
+    fn build(rule: Rule, key: ClientIp) -> Result<RateThrottleLayer, ConfigError> {
+        let limiter = Limiter::new(MemoryStorage::new());
+        limiter.add_rule(rule)?;
+        Ok(RateThrottleLayer::new(limiter).key(key).build()?)
+    }
+    let rule = || Rule::per_minute("api", 100);
+    assert!(add(rule(), ClientIp::new()).is_ok() && build(rule(), ClientIp::new()).is_ok());
+    let (rule, key) = (rule().cost(0), ClientIp::new());
+    assert!(matches!(add(rule.clone(), key.clone()), Err(Error::InvalidRule(_))));
+    assert!(matches!(build(rule, key), Err(ConfigError::Rules(Error::InvalidRule(_)))));
+
+    let (rule, key) = (Rule::per_minute("api", 100), ClientIp::new().trusted_proxies(["proxy"]));
+    let error = build(rule.clone(), key.clone()).unwrap_err();
+    assert!(error.to_string().contains("\"proxy\""), "{error}");
+    assert_eq!(add(rule, key).unwrap_err().to_string(), error.to_string());
 }
 
 /// An error names the known rules.

@@ -110,7 +110,7 @@ impl RateThrottle {
         if let LimitSource::Limiter(limiter) = &source {
             workers::warn_about_separate_limiters(limiter);
         }
-        let limiter = source.into_limiter(MEMORY).map_err(Arc::new);
+        let limiter = source.into_limiter(MEMORY);
         Self {
             builder: ThrottleBuilder::new(limiter, options),
             carried: Arc::default(),
@@ -187,7 +187,7 @@ impl RateThrottle {
     ///
     /// Returns a [`ConfigError`] for an invalid rule or rate, an unknown rule (the text lists the known ones),
     /// a limiter without rules, and an invalid key, path or cost.
-    pub fn build(self) -> Result<Self, Arc<ConfigError>> {
+    pub fn build(self) -> Result<Self, ConfigError> {
         self.builder.throttle()?;
         Ok(self)
     }

@@ -21,7 +21,7 @@ use crate::memory::MEMORY;
 /// The limiter that workers share; it lives as long as the last throttle or service that uses it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) limiter: Result<Limiter, Arc<ConfigError>>,
+    pub(crate) limiter: Result<Limiter, ConfigError>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -69,7 +69,7 @@ pub(crate) fn shared(rule: &Rule) -> Option<Arc<Shared>> {
     if let Some(shared) = found.find_map(|(_, _, shared)| shared.upgrade()) {
         return Some(shared);
     }
-    let limiter = LimitSource::Rule(rule.clone()).into_limiter(MEMORY).map_err(Arc::new);
+    let limiter = LimitSource::Rule(rule.clone()).into_limiter(MEMORY);
     let shared = Arc::new(Shared { limiter });
     all.push((site, nth, Arc::downgrade(&shared)));
     Some(shared)

@@ -39,7 +39,7 @@ impl LimitSource {
             Self::Limiter(limiter) => Ok(limiter),
             Self::Rule(rule) => {
                 let limiter = make.ok_or(ConfigError::NoStorage)?();
-                limiter.add_rule(rule).map_err(ConfigError::Rules)?;
+                limiter.add_rule(rule)?;
                 Ok(limiter)
             }
         }
@@ -84,9 +84,9 @@ pub struct ThrottleBuilder {
 }
 
 struct Inner {
-    limiter: Result<Limiter, Arc<ConfigError>>,
+    limiter: Result<Limiter, ConfigError>,
     options: Options,
-    built: OnceLock<Result<Arc<Throttle>, Arc<ConfigError>>>,
+    built: OnceLock<Result<Arc<Throttle>, ConfigError>>,
     /// Once, because some routers wrap a route in the middleware for every request.
     failure_logged: Once,
 }
@@ -94,7 +94,7 @@ struct Inner {
 impl ThrottleBuilder {
     /// Creates a builder. If the limiter is an error, building returns it.
     #[must_use]
-    pub fn new(limiter: Result<Limiter, Arc<ConfigError>>, options: Options) -> Self {
+    pub fn new(limiter: Result<Limiter, ConfigError>, options: Options) -> Self {
         let (built, failure_logged) = (OnceLock::new(), Once::new());
         Self { inner: Arc::new(Inner { limiter, options, built, failure_logged }) }
     }
@@ -113,12 +113,9 @@ impl ThrottleBuilder {
     /// # Errors
     ///
     /// Returns the errors of [`Throttle::new`], and the error that the builder was created with.
-    pub fn throttle(&self) -> Result<Arc<Throttle>, Arc<ConfigError>> {
+    pub fn throttle(&self) -> Result<Arc<Throttle>, ConfigError> {
         let Inner { limiter, options, built, .. } = &*self.inner;
-        let build = || {
-            let throttle = Throttle::new(limiter.clone()?, options.clone());
-            throttle.map(Arc::new).map_err(Arc::new)
-        };
+        let build = || Throttle::new(limiter.clone()?, options.clone()).map(Arc::new);
         built.get_or_init(build).clone()
     }
 

@@ -1,5 +1,7 @@
 //! Errors in the configuration.
 
+use std::sync::Arc;
+
 use throttle_core::{Error, InvalidRule};
 
 use crate::{
@@ -8,8 +10,25 @@ use crate::{
     options::{InvalidCost, InvalidPath},
 };
 
-/// A configuration error that prevents a middleware from being built.
-#[derive(Debug, thiserror::Error)]
+/// An error in the configuration, for which a middleware cannot be built.
+///
+/// It converts from and into [`Error`], so that `?` works on the calls of a limiter and on `build` in one function.
+///
+/// # Examples
+///
+/// ```
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_http::*; }
+/// use ratethrottle::{ConfigError, Error, Limiter, Options, Rule, Throttle};
+/// # use throttle_memory::MemoryStorage;
+///
+/// fn throttle() -> Result<Throttle, ConfigError> { // or `Error`
+///     let limiter = Limiter::new(MemoryStorage::new());
+///     limiter.add_rule(Rule::per_minute("api", 100))?;
+///     Ok(Throttle::new(limiter, Options::new().rule("api"))?)
+/// }
+/// # throttle().map_err(Error::from).unwrap();
+/// ```
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// An invalid rule or rate.
@@ -17,7 +36,7 @@ pub enum ConfigError {
     InvalidRule(#[from] InvalidRule),
     /// An unknown rule, a name that is used twice, or a limiter without rules.
     #[error(transparent)]
-    Rules(Error),
+    Rules(#[from] Error),
     /// An invalid key: a trusted proxy that is not a network, or an invalid header field or cookie name.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
@@ -47,4 +66,14 @@ pub enum ConfigError {
         "an `AsyncKey` cannot be the key of outbound calls: look the key up first, and pass it to `wait_for`"
     )]
     OutboundAsyncKey,
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::InvalidRule(error) => error.into(),
+            ConfigError::Rules(error) => error,
+            error => Self::Config(Arc::new(error)),
+        }
+    }
 }

@@ -55,11 +55,7 @@ struct Functions;
 impl Adapter for Functions {
     type Service = Limited;
 
-    async fn service(
-        &self,
-        layers: &[Layer],
-        handler: Handler,
-    ) -> Result<Limited, Arc<ConfigError>> {
+    async fn service(&self, layers: &[Layer], handler: Handler) -> Result<Limited, ConfigError> {
         let layers = layers.iter().map(Layer::throttle).collect::<Result<_, _>>()?;
         Ok(Limited { layers, handler })
     }

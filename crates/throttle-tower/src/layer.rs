@@ -60,7 +60,7 @@ impl RateThrottleLayer {
 
     /// Creates a layer from options that were built separately, for example from a configuration file.
     pub fn from_options(source: impl Into<LimitSource>, options: Options) -> Self {
-        let limiter = source.into().into_limiter(MEMORY).map_err(Arc::new);
+        let limiter = source.into().into_limiter(MEMORY);
         Self { builder: ThrottleBuilder::new(limiter, options), max_drain: MAX_DRAIN }
     }
 
@@ -123,7 +123,7 @@ impl RateThrottleLayer {
     ///
     /// Returns a [`ConfigError`] for an invalid rule or rate, an unknown rule (the text lists the known ones),
     /// a limiter without rules, and an invalid key, path or cost.
-    pub fn build(self) -> Result<Self, Arc<ConfigError>> {
+    pub fn build(self) -> Result<Self, ConfigError> {
         self.builder.throttle()?;
         Ok(self)
     }

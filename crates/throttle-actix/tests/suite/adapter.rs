@@ -1,6 +1,6 @@
 //! The middleware as an adapter of the suite.
 
-use std::{pin::Pin, sync::Arc};
+use std::pin::Pin;
 
 use actix_web::{
     App, Error, HttpMessage, HttpRequest, HttpResponse, Resource,
@@ -49,11 +49,7 @@ macro_rules! made_in {
 impl Adapter for Actix {
     type Service = Service;
 
-    async fn service(
-        &self,
-        layers: &[Layer],
-        handler: Handler,
-    ) -> Result<Service, Arc<ConfigError>> {
+    async fn service(&self, layers: &[Layer], handler: Handler) -> Result<Service, ConfigError> {
         let layers = layers.iter().map(throttle).collect::<Result<Vec<_>, _>>()?;
         let [inner, outer @ ..] = &layers[..] else { panic!("a scenario without a layer") };
         let (inner, app) = (inner.clone(), App::new().app_data(web::Data::new(handler)));
@@ -106,7 +102,7 @@ impl Adapter for Actix {
     }
 }
 
-fn throttle(layer: &Layer) -> Result<RateThrottle, Arc<ConfigError>> {
+fn throttle(layer: &Layer) -> Result<RateThrottle, ConfigError> {
     let made = RateThrottle::from_options(layer.source(), layer.options());
     if layer.is_built() { made.build() } else { Ok(made) }
 }

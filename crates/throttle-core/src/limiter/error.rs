@@ -1,9 +1,14 @@
 //! The errors of a limiter.
 
+use std::sync::Arc;
+
 use crate::{entry::InvalidEntry, rule::error::InvalidRule, storage::StorageError};
 
 /// The error of a limiter: it could not decide, or it does not accept a rule or an entry.
-#[derive(Debug, thiserror::Error)]
+///
+/// The errors of middleware convert into it, so that `?` works on `Limiter::add_rule` and on the `build` of a layer
+/// in one function.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No rule has this name.
@@ -44,4 +49,7 @@ pub enum Error {
     /// The storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// An error in the configuration of a middleware; the text is that of its `ConfigError`.
+    #[error(transparent)]
+    Config(Arc<dyn std::error::Error + Send + Sync>),
 }

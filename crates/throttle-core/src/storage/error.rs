@@ -1,14 +1,14 @@
 //! The errors of storages.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 use crate::{algorithm::CorruptState, rule::quoted};
 
 /// The error of a failed storage call.
 ///
-/// A failed call may have been carried out ([`StorageError::effect`]), for example if the connection
-/// broke before the answer. A call with [`Effect::Unknown`] is never repeated, because that could charge twice.
-#[derive(Debug)]
+/// A failed call may have been carried out all the same ([`StorageError::effect`]), for example if the connection
+/// broke before the answer. A call whose effect is [`Effect::Unknown`] is never repeated: that could charge twice.
+#[derive(Clone, Debug)]
 pub struct StorageError {
     kind: Kind,
     effect: Effect,
@@ -24,32 +24,32 @@ pub enum Effect {
     Unknown,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Kind {
     NotAnInteger { key: String },
     Overflow { key: String },
     Corrupt { key: String, why: CorruptState },
-    OfKey(Box<dyn Error + Send + Sync>),
-    Other(Box<dyn Error + Send + Sync>),
+    OfKey(Arc<dyn Error + Send + Sync>),
+    Other(Arc<dyn Error + Send + Sync>),
 }
 
 impl StorageError {
     /// Creates the error of a call that may have been carried out.
     #[must_use]
     pub fn other(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: Kind::Other(error.into()), effect: Effect::Unknown }
+        Self { kind: Kind::Other(error.into().into()), effect: Effect::Unknown }
     }
 
     /// Creates the error of a call that was certainly not carried out.
     #[must_use]
     pub fn not_carried_out(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: Kind::Other(error.into()), effect: Effect::None }
+        Self { kind: Kind::Other(error.into().into()), effect: Effect::None }
     }
 
     /// Creates the error of a call that was not carried out because of the value stored under its key.
     #[must_use]
     pub fn of_key(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind: Kind::OfKey(error.into()), effect: Effect::None }
+        Self { kind: Kind::OfKey(error.into().into()), effect: Effect::None }
     }
 
     /// Marks the call as one that may have been carried out, at least in part.

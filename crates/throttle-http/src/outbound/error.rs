@@ -1,6 +1,6 @@
 //! Errors of calls that were not sent.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use throttle_core::Error;
 
@@ -53,7 +53,7 @@ pub enum OutboundError {
     Limiter(#[source] Error),
     /// The limits are not configured correctly.
     #[error("the outbound limits are not configured correctly: {0}")]
-    Config(#[source] Arc<ConfigError>),
+    Config(#[source] ConfigError),
 }
 
 impl OutboundError {

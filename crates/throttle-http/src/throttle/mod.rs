@@ -144,7 +144,7 @@ fn add_rules(
 ) -> Result<(), ConfigError> {
     for (name, rate) in &options.added {
         let is_new = limiter.rule(name).is_none();
-        limiter.add_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
+        limiter.add_rule(Rule::parse(name, rate)?)?;
         if is_new {
             added.push(name.clone());
         }
@@ -159,7 +159,7 @@ fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
         return Err(error.clone().into());
     }
     if !options.selection.is_empty() || options.concurrency.is_empty() {
-        limiter.validate_rules(options.selection.names()).map_err(ConfigError::Rules)?;
+        limiter.validate_rules(options.selection.names())?;
     }
     for (i, limit) in options.concurrency.iter().enumerate() {
         if options.concurrency[..i].iter().any(|one| one.name() == limit.name()) {
@@ -168,7 +168,7 @@ fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
         }
     }
     for name in &options.declared {
-        limiter.validate_rules(Some(&[name])).map_err(ConfigError::Rules)?;
+        limiter.validate_rules(Some(&[name]))?;
     }
     if options.key.is_async() && options.select_rules.is_some() {
         return Err(ConfigError::SelectRulesWithAsyncKey);

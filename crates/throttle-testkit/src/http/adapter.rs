@@ -45,7 +45,7 @@ pub trait Adapter {
         &self,
         layers: &[Layer],
         handler: Handler,
-    ) -> impl Future<Output = Result<Self::Service, Arc<ConfigError>>>;
+    ) -> impl Future<Output = Result<Self::Service, ConfigError>>;
 
     /// Sends a request to a service, and returns the response when its head is available.
     ///
@@ -142,7 +142,7 @@ impl Layer {
     ///
     /// Returns the reason if the layer cannot be built. A layer that has a rule instead of a limiter is always
     /// an error.
-    pub fn throttle(&self) -> Result<Arc<Throttle>, Arc<ConfigError>> {
+    pub fn throttle(&self) -> Result<Arc<Throttle>, ConfigError> {
         let limiter = self.source().into_limiter(None)?;
         Ok(Arc::new(Throttle::new(limiter, self.options())?))
     }

@@ -91,7 +91,7 @@ impl<A: Adapter> Fixture<'_, A> {
         &self,
         limits: &Limits,
         layers: &[Layer],
-    ) -> Result<App<'_, A>, Arc<ConfigError>> {
+    ) -> Result<App<'_, A>, ConfigError> {
         let Limits { limiter, clock } = limits.clone();
         let handler = Handler::default();
         let service = Box::pin(self.adapter.service(layers, handler.clone())).await?;

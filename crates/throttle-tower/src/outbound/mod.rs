@@ -83,7 +83,7 @@ pub struct OutboundLimiter {
     builder: ThrottleBuilder,
     wait_limits: WaitLimits,
     /// Built once for all clones.
-    dispatcher: Arc<OnceLock<Result<Arc<Dispatcher>, Arc<ConfigError>>>>,
+    dispatcher: Arc<OnceLock<Result<Arc<Dispatcher>, ConfigError>>>,
 }
 
 impl OutboundLimiter {
@@ -93,7 +93,7 @@ impl OutboundLimiter {
     /// For limits that several processes share, use a limiter with a shared storage. Pauses that servers
     /// request are not shared.
     pub fn new(source: impl Into<LimitSource>) -> Self {
-        let limiter = source.into().into_limiter(MEMORY).map_err(Arc::new);
+        let limiter = source.into().into_limiter(MEMORY);
         let builder = ThrottleBuilder::new(limiter, Options::new().key(RequestHost));
         Self { builder, wait_limits: WaitLimits::default(), dispatcher: Arc::default() }
     }
@@ -176,7 +176,7 @@ impl OutboundLimiter {
     ///
     /// Returns a [`ConfigError`] for an invalid rule or rate, an unknown rule (the text lists the known ones),
     /// and a limiter without rules.
-    pub fn build(self) -> Result<Self, Arc<ConfigError>> {
+    pub fn build(self) -> Result<Self, ConfigError> {
         self.dispatcher()?;
         Ok(self)
     }
@@ -237,10 +237,10 @@ impl OutboundLimiter {
         self
     }
 
-    fn dispatcher(&self) -> Result<Arc<Dispatcher>, Arc<ConfigError>> {
+    fn dispatcher(&self) -> Result<Arc<Dispatcher>, ConfigError> {
         let build = || {
             let throttle = self.builder.throttle()?;
-            Ok(Arc::new(Dispatcher::new(throttle, self.wait_limits).map_err(Arc::new)?))
+            Dispatcher::new(throttle, self.wait_limits).map(Arc::new)
         };
         self.dispatcher.get_or_init(build).clone()
     }

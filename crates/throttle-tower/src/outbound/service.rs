@@ -19,11 +19,11 @@ use crate::{BoxError, OutboundFuture};
 #[derive(Clone, Debug)]
 pub struct OutboundService<S> {
     inner: S,
-    dispatcher: Result<Arc<Dispatcher>, Arc<ConfigError>>,
+    dispatcher: Result<Arc<Dispatcher>, ConfigError>,
 }
 
 impl<S> OutboundService<S> {
-    pub(crate) fn new(inner: S, dispatcher: Result<Arc<Dispatcher>, Arc<ConfigError>>) -> Self {
+    pub(crate) fn new(inner: S, dispatcher: Result<Arc<Dispatcher>, ConfigError>) -> Self {
         Self { inner, dispatcher }
     }
 }
@@ -44,7 +44,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let dispatcher = match &self.dispatcher {
             Ok(dispatcher) => dispatcher,
-            Err(error) => return OutboundFuture::never(OutboundError::Config(Arc::clone(error))),
+            Err(error) => return OutboundFuture::never(OutboundError::Config(error.clone())),
         };
         match dispatcher.acquire(&RequestHead::new(&request, None)) {
             Dispatch::Now(permit) => OutboundFuture::now(self.inner.call(request), permit),

@@ -1,6 +1,6 @@
 //! The layer as an adapter of the suite.
 
-use std::{convert::Infallible, net::SocketAddr, panic::resume_unwind, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, panic::resume_unwind};
 
 use axum::{
     Router,
@@ -42,11 +42,7 @@ type Service = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 impl Adapter for Tower {
     type Service = Service;
 
-    async fn service(
-        &self,
-        layers: &[Layer],
-        handler: Handler,
-    ) -> Result<Service, Arc<ConfigError>> {
+    async fn service(&self, layers: &[Layer], handler: Handler) -> Result<Service, ConfigError> {
         let mut layers = layers.iter().map(layer).collect::<Result<Vec<_>, _>>()?;
         let answer = move |request: Request<Body>| {
             let handler = handler.clone();
@@ -139,7 +135,7 @@ async fn spawned<T: Send + 'static>(future: impl Future<Output = T> + Send + 'st
     }
 }
 
-fn layer(layer: &Layer) -> Result<RateThrottleLayer, Arc<ConfigError>> {
+fn layer(layer: &Layer) -> Result<RateThrottleLayer, ConfigError> {
     let made = RateThrottleLayer::from_options(layer.source(), layer.options());
     if layer.is_built() { made.build() } else { Ok(made) }
 }

@@ -1,6 +1,6 @@
 //! An adapter over sockets.
 
-use std::{net::SocketAddr, panic::resume_unwind, sync::Arc};
+use std::{net::SocketAddr, panic::resume_unwind};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version};
@@ -35,7 +35,7 @@ impl<A: Adapter> Adapter for Wired<'_, A> {
         &self,
         layers: &[Layer],
         handler: Handler,
-    ) -> Result<Self::Service, Arc<ConfigError>> {
+    ) -> Result<Self::Service, ConfigError> {
         let service = self.adapter.service(layers, handler.clone()).await?;
         let server = self.adapter.serve(self.version, layers, handler).await;
         Ok(Served { server: server.expect("`serve` returned a server before"), service })
