@@ -6,7 +6,7 @@
 //! For gRPC see `grpc/main.rs`, for limits of HTTP clients `outbound.rs`, and for the options of storages and
 //! limiters `storage_options.rs`.
 
-use std::{error::Error, io, net::SocketAddr, time::Duration};
+use std::{env, error::Error, io, net::SocketAddr, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -181,11 +181,12 @@ fn model(limiter: &Limiter) -> Layer {
     Ok(layer.build()?)
 }
 
-/// Tests a new limit in a dry run.
+/// Tests a new limit in a dry run. The environment variable `BETA=off` disables it.
 fn beta(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .limit("beta", "1/minute")
-        .headers(Headers::none().rate_limit(true).legacy(true).retry_after(true))
+        .enabled(env::var("BETA").as_deref() != Ok("off"))
+        .headers(Headers::none().draft_10(true).legacy(true).retry_after(true))
         .shape_at_most(Duration::from_secs(2)) // only delays requests of leaky buckets
         .dry_run();
     Ok(layer.build()?)

@@ -11,7 +11,7 @@ use actix_web::{
     body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse},
 };
-use throttle_http::{Misconfigured, RequestHead, Throttle};
+use throttle_http::{Attached, Misconfigured, RequestHead, Throttle};
 
 #[cfg(feature = "memory")]
 use crate::workers::Shared;
@@ -24,7 +24,8 @@ use crate::{
 #[derive(Debug)]
 pub struct RateThrottleService<S> {
     inner: Rc<S>,
-    throttle: Result<Arc<Throttle>, Misconfigured>,
+    /// `None` if the limits are disabled.
+    throttle: Result<Option<Arc<Throttle>>, Misconfigured>,
     carried: Arc<[Carry]>,
     /// Keeps the limiter alive that the workers share, even after the throttle is dropped.
     #[cfg(feature = "memory")]
@@ -34,7 +35,7 @@ pub struct RateThrottleService<S> {
 impl<S> RateThrottleService<S> {
     pub(crate) fn new(
         inner: S,
-        throttle: Result<Arc<Throttle>, Misconfigured>,
+        throttle: Result<Option<Arc<Throttle>>, Misconfigured>,
         carried: Arc<[Carry]>,
         #[cfg(feature = "memory")] shared: Option<Arc<Shared>>,
     ) -> Self {
@@ -62,17 +63,21 @@ where
     }
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let wants_route = self.throttle.as_ref().is_ok_and(|throttle| throttle.wants_route());
-        let view = Head::new(&request, &self.carried, wants_route);
-        let head = RequestHead::from_view(&view, convert::peer_of(&request));
         let throttle = match &self.throttle {
-            Ok(throttle) => throttle,
+            Ok(Some(throttle)) => throttle,
+            Ok(None) => {
+                return ResponseFuture::called(Attached::default(), self.inner.call(request));
+            }
             Err(misconfigured) => {
+                let view = Head::new(&request, &self.carried, false);
+                let head = RequestHead::from_view(&view, convert::peer_of(&request));
                 let response = misconfigured.respond(&head);
                 drop(view);
                 return ResponseFuture::rejected(request, response);
             }
         };
+        let view = Head::new(&request, &self.carried, throttle.wants_route());
+        let head = RequestHead::from_view(&view, convert::peer_of(&request));
         let checked = match throttle.check(&head).into_ready() {
             Ok(checked) => Ok(checked.map_err(|rejected| throttle.respond(rejected, &head))),
             Err(pending) => Err(pending),

@@ -51,3 +51,15 @@ async fn a_configuration_error_is_logged_once_for_all_clones_of_a_throttle() {
     assert!(logged.contains("ERROR") && logged.contains("\"unknown\""), "{logged}");
     assert_eq!(logged.lines().count(), 1, "{logged}");
 }
+
+#[actix_web::test]
+async fn a_disabled_throttle_passes_requests_although_its_configuration_is_invalid() {
+    let (log, _guard) = Log::start();
+    let throttle = of(1).rule("unknown").enabled(false);
+    let app = App::new().wrap(throttle).default_service(web::to(async || "hello"));
+    let app = init_service(app).await;
+    for _ in 0..2 {
+        assert_eq!(call(&app, get()).await.status(), 200);
+    }
+    assert_eq!(log.take(), "");
+}

@@ -119,13 +119,17 @@ impl ThrottleBuilder {
         built.get_or_init(build).clone()
     }
 
-    /// Returns the throttle, or logs once why it cannot be built.
+    /// Returns the throttle, or logs once why it cannot be built. Returns `None` if the options disable it: pass
+    /// requests straight to the inner service.
     ///
     /// # Errors
     ///
     /// [`Misconfigured`], which answers every request with 500: for middleware that cannot return an error when it
     /// is created.
-    pub fn throttle_or_log(&self) -> Result<Arc<Throttle>, Misconfigured> {
+    pub fn throttle_or_log(&self) -> Result<Option<Arc<Throttle>>, Misconfigured> {
+        if !self.inner.options.enabled {
+            return Ok(None);
+        }
         let throttle = self.throttle();
         if let Err(error) = &throttle {
             self.inner.failure_logged.call_once(|| {
@@ -133,6 +137,7 @@ impl ThrottleBuilder {
             });
         }
         throttle
+            .map(Some)
             .map_err(|_| Misconfigured { on_rejection: self.inner.options.on_rejection.clone() })
     }
 }

@@ -71,8 +71,8 @@
 //!   [`BodyGuard::sent`]. [`ResponseBody`] does this for bodies of the crate `http-body`. If boxing a body
 //!   loses its length in your framework, wrap a body only if there is a guard.
 //! - **Configuration errors**: if a middleware cannot return an error when it is created, keep a
-//!   [`ThrottleBuilder`] in it. Call [`throttle_or_log`](ThrottleBuilder::throttle_or_log) once, and answer
-//!   requests with [`Misconfigured::respond`] if it fails.
+//!   [`ThrottleBuilder`] in it. Call [`throttle_or_log`](ThrottleBuilder::throttle_or_log) once. If it fails,
+//!   answer requests with [`Misconfigured::respond`]; if it returns `None`, the limits are disabled.
 //!
 //! If a request is cancelled, drop the value of the current step. Its destructor undoes or completes the step.
 //!

@@ -298,8 +298,17 @@ macro_rules! option_methods {
             self.with(|options| options.set_shape(at_most))
         }
 
-        /// Checks, counts and writes header fields as usual, but allows every request, including those without a
-        /// key or a cost, and those that the storage cannot check. Default: no.
+        /// Enables or disables the limits, for example by a setting or in tests. Default: enabled.
+        ///
+        /// If disabled, requests go straight to the inner service: they are neither checked nor counted, and get
+        /// no header fields. Handlers find no values in the extensions of the request, as for exempt requests.
+        /// The configuration is still checked when the middleware is built.
+        pub fn enabled(self, enabled: bool) -> Self {
+            self.with(|options| options.set_enabled(enabled))
+        }
+
+        /// Checks, counts and writes header fields as usual, but allows every request: also those without a key
+        /// or a cost, and those that the storage cannot check. Default: no.
         ///
         /// A response that would have been a rejection has `X-RateLimit-Dry-Run: denied` and no `Retry-After`.
         /// The metrics count as they would without this option.

@@ -8,7 +8,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use throttle_http::{Misconfigured, ResponseBody, Throttle};
+use throttle_http::{Attached, Misconfigured, RequestHead, ResponseBody, Throttle};
 use tower_service::Service;
 
 use crate::{future::ResponseFuture, head::head_of};
@@ -17,7 +17,8 @@ use crate::{future::ResponseFuture, head::head_of};
 #[derive(Clone, Debug)]
 pub struct RateThrottleService<S> {
     inner: S,
-    throttle: Result<Arc<Throttle>, Misconfigured>,
+    /// `None` if the limits are disabled.
+    throttle: Result<Option<Arc<Throttle>>, Misconfigured>,
     /// The bytes that are read from the body of a rejected request.
     max_drain: u64,
 }
@@ -25,7 +26,7 @@ pub struct RateThrottleService<S> {
 impl<S> RateThrottleService<S> {
     pub(crate) fn new(
         inner: S,
-        throttle: Result<Arc<Throttle>, Misconfigured>,
+        throttle: Result<Option<Arc<Throttle>>, Misconfigured>,
         max_drain: u64,
     ) -> Self {
         Self { inner, throttle, max_drain }
@@ -46,14 +47,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let head = head_of(&request);
         let throttle = match &self.throttle {
-            Ok(throttle) => throttle,
+            Ok(Some(throttle)) => throttle,
+            Ok(None) => {
+                return ResponseFuture::called(Attached::default(), self.inner.call(request));
+            }
             Err(misconfigured) => {
-                let response = misconfigured.respond(&head);
+                let response = misconfigured.respond(&head_of(&request));
                 return ResponseFuture::rejected(request, response, self.max_drain);
             }
         };
+        let head = head_of(&request);
         match throttle.check(&head).into_ready() {
             Ok(Ok(pass)) => {
                 let attached = pass.attach(request.extensions_mut());

@@ -45,6 +45,16 @@ fn a_configuration_error_is_logged_when_the_layer_wraps_a_router() {
 }
 
 #[tokio::test]
+async fn a_disabled_layer_passes_requests_although_its_configuration_is_invalid() {
+    let (log, _guard) = Log::start();
+    let app = router(of(1).rule("unknown").enabled(false));
+    for _ in 0..2 {
+        assert_eq!(app.clone().oneshot(get()).await.unwrap().status(), 200);
+    }
+    assert_eq!(log.take(), "");
+}
+
+#[tokio::test]
 async fn the_peer_of_a_mocked_connection_is_known() {
     let app = router(of(1)).layer(MockConnectInfo(common::PEER));
     let request = http::Request::new(axum::body::Body::empty());

@@ -72,6 +72,7 @@ pub struct Options {
     pub(crate) concurrency: Vec<ConcurrencyLimit>,
     /// The longest delay of a request.
     pub(crate) shape: Option<Duration>,
+    pub(crate) enabled: bool,
     pub(crate) dry_run: bool,
     pub(crate) response_extension: bool,
 }
@@ -129,6 +130,7 @@ impl Options {
             actual: None,
             concurrency: Vec::new(),
             shape: None,
+            enabled: true,
             dry_run: false,
             response_extension: false,
         }
@@ -174,6 +176,7 @@ impl fmt::Debug for Options {
             .field("concurrency", &self.concurrency)
             .field("charge_actual", &self.actual)
             .field("on_error", &self.on_error)
+            .field("enabled", &self.enabled)
             .field("dry_run", &self.dry_run)
             .field("response_extension", &self.response_extension)
             .finish_non_exhaustive()

@@ -135,6 +135,10 @@ impl Options {
         self.shape = Some(at_most);
     }
 
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.enabled = enabled;
+    }
+
     pub fn set_dry_run(&mut self) {
         self.dry_run = true;
     }

@@ -26,7 +26,10 @@ mod response_fields;
 mod rules;
 mod shaping;
 
-use std::{fmt, sync::Once};
+use std::{
+    fmt,
+    sync::{Arc, Once},
+};
 
 use throttle_core::{Decisions, Error, Limiter, Rule};
 
@@ -83,8 +86,12 @@ impl Throttle {
         throttle
     }
 
-    fn with_rules(limiter: Limiter, options: Options) -> Result<Self, ConfigError> {
+    fn with_rules(limiter: Limiter, mut options: Options) -> Result<Self, ConfigError> {
         validate(&limiter, &options)?;
+        if !options.enabled {
+            // For adapters that do not skip the check. An exemption costs enabled limits nothing.
+            options.exempt = vec![Arc::new(|_| true)];
+        }
         let fields = Fields::new(options.headers)?;
         let waits_for_key = options.key.is_async();
         if options.select_rules.is_none() && !waits_for_key && !options.selection.is_empty() {

@@ -11,7 +11,7 @@ use throttle_http::{
 };
 
 use crate::http::{
-    adapter::Adapter,
+    adapter::{Adapter, Layer},
     case::{ask_by, get, get_path, with},
     fixture::{App, CLIENT, Fixture, Limits, api, field},
     run::scenarios,
@@ -29,6 +29,7 @@ impl<A: Adapter> Fixture<'_, A> {
             headers_selects_the_fields,
             on_rejection_answers_with_any_kind_of_body,
             dry_run_rejects_nothing,
+            a_disabled_layer_does_nothing,
             a_layer_counts_in_the_storage_of_its_limiter,
             layers_of_one_limiter_share_its_limit,
         );
@@ -124,6 +125,27 @@ impl<A: Adapter> Fixture<'_, A> {
         let response = app.call(get()).await;
         assert_eq!(response.status(), 200);
         assert_eq!(field(&response, "x-ratelimit-dry-run"), "denied");
+    }
+
+    /// No function of the options is called, no request is counted, and the configuration is still checked.
+    async fn a_disabled_layer_does_nothing(&self) {
+        let never = |_: &RequestHead<'_>| -> Option<String> { panic!("a key is read") };
+        let options = Options::new().key(never).exempt(|_| panic!("an exemption is read"));
+        let options = options.on_rejection(|_| -> Response<Bytes> { panic!("a rejection") });
+        let app = self.of(1, options.clone().enabled(false)).await;
+        for _ in 0..3 {
+            let response = app.call(get()).await;
+            assert_eq!(response.status(), 200);
+            let fields: Vec<_> = response.headers().keys().map(|name| name.as_str()).collect();
+            assert!(!fields.iter().any(|name| name.contains("ratelimit")), "{fields:?}");
+        }
+        assert_eq!(app.limiter.metrics().total, 0);
+
+        let app = self.of(1, Options::new().enabled(false).enabled(true)).await;
+        assert_eq!([app.status(get()).await, app.status(get()).await], [200, 429]);
+        let limits = self.limits([api(1)]);
+        let invalid = Layer::new(&limits.limiter, Options::new().rule("x").enabled(false));
+        assert!(self.error(&limits, invalid).await.contains("\"x\""));
     }
 
     async fn a_layer_counts_in_the_storage_of_its_limiter(&self) {
