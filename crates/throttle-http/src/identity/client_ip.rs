@@ -1,5 +1,7 @@
 //! The client address as a key.
 
+use std::net::IpAddr;
+
 use throttle_core::Key;
 
 use super::{
@@ -76,11 +78,31 @@ impl ClientIp {
         self
     }
 
-    /// Sets how many leading bits of an IPv6 address identify a client; default: 64. With 128 or more, the
-    /// whole address is the key.
+    /// Sets how many leading bits of an IPv6 address identify a client; default: 64. With 128, the whole address
+    /// is the key. A number that is not from 1 to 128 is an error when the middleware is built.
     pub fn ipv6_prefix(mut self, bits: u8) -> Self {
         self.ipv6_prefix = bits;
         self
+    }
+
+    /// Returns the key of the requests of a client, to look up or reset its counts, or to deny it.
+    ///
+    /// For IPv6 this is the key of the client's network. A tuple, or
+    /// [`OnMissing::ClientIp`](super::OnMissing::ClientIp), makes other keys of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # mod ratethrottle { pub use throttle_core::*; pub use throttle_http::identity::*; }
+    /// use ratethrottle::{ClientIp, Key};
+    ///
+    /// let key = ClientIp::new().key_for("2001:db8::5".parse()?);
+    /// assert_eq!(key, Key::from("2001:db8::/64"));
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    #[must_use]
+    pub fn key_for(&self, address: IpAddr) -> Key<'static> {
+        Key::network(address, self.ipv6_prefix)
     }
 
     /// Returns the trusted proxies.
@@ -108,12 +130,15 @@ impl ExtractKey for ClientIp {
             }
             _ => peer,
         };
-        Ok(Key::network(address, self.ipv6_prefix))
+        Ok(self.key_for(address))
     }
 
     fn validate(&self) -> Result<(), InvalidKey> {
         self.proxies()?;
-        Ok(())
+        match self.ipv6_prefix {
+            1..=128 => Ok(()),
+            bits => Err(InvalidKey::Ipv6Prefix(bits)),
+        }
     }
 
     fn warning(&self, sample: Option<&RequestSample<'_>>) -> Option<ConfigWarning> {

@@ -32,16 +32,34 @@ fn an_ipv6_client_is_its_network_but_the_lists_see_the_address() {
 }
 
 #[test]
-fn any_prefix_is_accepted_and_128_or_more_is_the_whole_address() {
+fn a_prefix_has_1_to_128_bits_and_128_is_the_whole_address() {
     let address = "2001:db8:1:2:3:4:5:6";
     let key = |bits| key_of(&ClientIp::new().ipv6_prefix(bits), address, &[]);
-    assert_eq!(key(0), Key::from("::/0"));
     assert_eq!(key(56), Key::from("2001:db8:1::/56"));
-    for bits in [128, 129, 255] {
-        assert_eq!(key(bits), Key::from(address));
+    assert_eq!(key(128), Key::from(address));
+    for bits in [0, 129, 200] {
+        let error = ClientIp::new().ipv6_prefix(bits).validate().unwrap_err().to_string();
+        assert!(error.contains(&format!("ipv6_prefix({bits})")), "{error}");
     }
-    let ipv4 = key_of(&ClientIp::new().ipv6_prefix(0), "192.0.2.1", &[]);
+    assert!([1, 128].iter().all(|bits| ClientIp::new().ipv6_prefix(*bits).validate().is_ok()));
+    let ipv4 = key_of(&ClientIp::new().ipv6_prefix(1), "192.0.2.1", &[]);
     assert_eq!(ipv4, Key::from("192.0.2.1"), "the prefix applies to IPv6 only");
+}
+
+#[test]
+fn key_for_returns_the_key_that_requests_use() {
+    let clients = ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8:1:2:3:4:5:6"];
+    for client in [ClientIp::new(), ClientIp::new().ipv6_prefix(56)] {
+        for address in clients {
+            let key = client.key_for(ip(address));
+            assert_eq!(key, key_of(&client, address, &[]));
+            assert_eq!(
+                key.address(),
+                Some(ip(address).to_canonical()),
+                "the lists see the address"
+            );
+        }
+    }
 }
 
 #[test]
