@@ -17,7 +17,8 @@ pub enum ConfigWarning {
     #[error(
         "a request from {peer} has the header field {field:?}, but no proxy is trusted: if {peer} is your proxy, \
          all of its clients share one limit; trust it with \
-         `.key(ClientIp::new().trusted_proxies([\"{peer}\"]))`; if it is a client, ignore this warning"
+         `.key(ClientIp::new().trusted_proxies([\"{peer}\"]){})`; if it is a client, ignore this warning",
+        if *field == "x-forwarded-for" { "" } else { how_to_select(field) }
     )]
     UntrustedProxy {
         /// The address of the connection.
@@ -39,12 +40,13 @@ pub enum ConfigWarning {
         /// The field that is read.
         field: &'static str,
     },
-    /// A request from a trusted proxy with only the field that is not read.
+    /// A request from a trusted proxy with only a field that is not read.
     #[error(
         "a request from the trusted network {network} has the header field {found:?}, but not {field:?}, which is \
-         read: if the proxy writes {found:?}, select it with `.header(ForwardedHeader::…)`; if the client sent it, \
-         the proxy writes neither field, and clients that send {field:?} choose their own address: configure the \
+         read: if the proxy writes {found:?}, select it with `{}`; if the client sent it, \
+         the proxy does not write {field:?}, and clients that send it choose their own address: configure the \
          proxy to write it ({})",
+        how_to_select(found),
         how_to_write(field)
     )]
     ProxyFieldUnread {
@@ -58,7 +60,7 @@ pub enum ConfigWarning {
     /// A field from a trusted proxy whose last entry is not an address.
     #[error(
         "the last entry of the header field {field:?} in a request from the trusted network {network} is not an \
-         address, so all clients of that proxy share the limit of the proxy; configure the proxy to append the \
+         address, so all clients of that proxy share the limit of the proxy; configure the proxy to write the \
          address of its client ({}); a proxy that accepts connections on a Unix socket does not know it",
         how_to_write(field)
     )]
@@ -127,9 +129,25 @@ pub enum ConfigWarning {
     CountedTwice(String),
 }
 
-/// Returns the settings that make proxies append the address of their client to the field.
+/// Returns the call that selects the field.
+fn how_to_select(field: &str) -> &'static str {
+    match field {
+        "forwarded" => ".header(ForwardedHeader::Forwarded)",
+        "x-real-ip" => ".header(ForwardedHeader::XRealIp)",
+        "cf-connecting-ip" => ".header(ForwardedHeader::CfConnectingIp)",
+        "true-client-ip" => ".header(ForwardedHeader::TrueClientIp)",
+        "fly-client-ip" => ".header(ForwardedHeader::FlyClientIp)",
+        _ => ".header(ForwardedHeader::XForwardedFor)",
+    }
+}
+
+/// Returns the settings that make proxies write the address of their client into the field.
 fn how_to_write(field: &str) -> &'static str {
     match field {
+        "x-real-ip" => "nginx: `proxy_set_header X-Real-IP $remote_addr`",
+        "cf-connecting-ip" | "true-client-ip" | "fly-client-ip" => {
+            "trust only networks whose proxies write it"
+        }
         "forwarded" => {
             "HAProxy: `option forwarded` in the backend; lighttpd: `proxy.forwarded`; nghttpx: `add-forwarded=for` \
              and `forwarded-for=ip`"
@@ -152,11 +170,11 @@ impl ConfigWarning {
 #[derive(Copy, Clone, Debug)]
 pub struct RequestSample<'a> {
     peer: Option<IpAddr>,
-    fields: [ProxyField; 2],
+    fields: [ProxyField; 6],
     key: Option<&'a Key<'a>>,
 }
 
-/// One of the two fields that proxies write.
+/// One of the fields that proxies write.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ProxyField {
     pub(crate) name: &'static str,
@@ -165,7 +183,7 @@ pub(crate) struct ProxyField {
 }
 
 impl RequestSample<'static> {
-    pub(crate) fn new(peer: Option<IpAddr>, fields: [ProxyField; 2]) -> Self {
+    pub(crate) fn new(peer: Option<IpAddr>, fields: [ProxyField; 6]) -> Self {
         Self { peer: peer.map(|peer| peer.to_canonical()), fields, key: None }
     }
 
@@ -194,21 +212,23 @@ impl RequestSample<'_> {
         network: impl ToString,
         field: &'static str,
     ) -> Option<ConfigWarning> {
-        let is_read = |one: &&ProxyField| one.name == field;
-        let read = self.fields.iter().find(is_read)?;
-        let other = self.fields.iter().find(|one| !is_read(one))?;
-        let network = || network.to_string();
-        match (read.ends_in_address, other.ends_in_address) {
-            (Some(true), _) => None,
-            (Some(false), _) => {
-                Some(ConfigWarning::ProxyEntryInvalid { network: network(), field })
+        let read = self.fields.iter().find(|one| one.name == field)?;
+        match read.ends_in_address {
+            Some(true) => return None,
+            Some(false) => {
+                return Some(ConfigWarning::ProxyEntryInvalid {
+                    network: network.to_string(),
+                    field,
+                });
             }
-            (None, None) => Some(ConfigWarning::ProxyFieldMissing { network: network(), field }),
-            (None, Some(_)) => {
-                let found = other.name;
-                Some(ConfigWarning::ProxyFieldUnread { network: network(), field, found })
-            }
+            None => {}
         }
+        let network = network.to_string();
+        let found = self.fields.iter().find(|one| one.ends_in_address.is_some());
+        Some(match found.map(|one| one.name) {
+            None => ConfigWarning::ProxyFieldMissing { network, field },
+            Some(found) => ConfigWarning::ProxyFieldUnread { network, field, found },
+        })
     }
 
     /// Returns the warning of [`proxy`](Self::proxy), if the address of the connection, or its network, is the

@@ -65,8 +65,7 @@ impl Diagnostics {
     /// Reads the parts of a request that [`inspect`](Self::inspect) needs when the key is known.
     #[cold]
     pub(crate) fn sample(head: &RequestHead<'_>) -> RequestSample<'static> {
-        let fields = [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded];
-        let fields = fields.map(|field| ProxyField {
+        let fields = ForwardedHeader::ALL.map(|field| ProxyField {
             name: field.name(),
             ends_in_address: field.last_hop(head.headers()).map(|hop| hop.is_some()),
         });

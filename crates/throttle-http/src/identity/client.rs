@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
-use super::address::canonical;
+use super::address::{canonical, parse_node};
 use super::proxies::TrustedProxies;
 use super::{forwarded, x_forwarded_for};
 
@@ -14,8 +14,12 @@ const MAX_HOPS: usize = 128;
 
 /// The header field that the proxies write. Only this field is read.
 ///
-/// There is no option to read both, because a proxy appends to the field it knows and forwards the other as the
-/// client sent it. A server that reads both would accept an address that the client wrote.
+/// There is no option to read several, because a proxy writes the field it knows and forwards the others as the
+/// client sent them. A server that reads several would accept an address that the client wrote.
+///
+/// [`XForwardedFor`](Self::XForwardedFor) and [`Forwarded`](Self::Forwarded) are lists, to which each proxy appends.
+/// The other fields have a single address, which the proxy replaces. If there is not exactly one, or if it is not
+/// an address, the trusted proxy itself is the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForwardedHeader {
@@ -24,13 +28,35 @@ pub enum ForwardedHeader {
     XForwardedFor,
     /// `Forwarded` of [RFC 7239](https://www.rfc-editor.org/rfc/rfc7239).
     Forwarded,
+    /// `X-Real-IP`, which nginx writes with `proxy_set_header X-Real-IP $remote_addr`.
+    XRealIp,
+    /// `CF-Connecting-IP` of Cloudflare.
+    CfConnectingIp,
+    /// `True-Client-IP` of Akamai and Cloudflare.
+    TrueClientIp,
+    /// `Fly-Client-IP` of Fly.io.
+    FlyClientIp,
 }
 
 impl ForwardedHeader {
+    /// All fields, the usual ones first.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::XForwardedFor,
+        Self::Forwarded,
+        Self::XRealIp,
+        Self::CfConnectingIp,
+        Self::TrueClientIp,
+        Self::FlyClientIp,
+    ];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::XForwardedFor => "x-forwarded-for",
             Self::Forwarded => "forwarded",
+            Self::XRealIp => "x-real-ip",
+            Self::CfConnectingIp => "cf-connecting-ip",
+            Self::TrueClientIp => "true-client-ip",
+            Self::FlyClientIp => "fly-client-ip",
         }
     }
 
@@ -39,7 +65,16 @@ impl ForwardedHeader {
         match self {
             Self::XForwardedFor => x_forwarded_for::hops(headers).next(),
             Self::Forwarded => forwarded::hops(headers).next(),
+            single => single.address(headers),
         }
+    }
+
+    /// Returns the address in a field with a single value; otherwise as [`last_hop`](Self::last_hop).
+    fn address(self, headers: &HeaderMap) -> Option<Option<IpAddr>> {
+        let mut lines = headers.get_all(self.name()).iter();
+        let first = lines.next()?;
+        // A proxy replaces the field. With a second line, one of them is from the client.
+        Some(if lines.next().is_none() { parse_node(first.as_bytes()) } else { None })
     }
 }
 
@@ -60,6 +95,8 @@ impl ForwardedHeader {
 ///
 /// Empty entries are not skipped, although [RFC 9110, section 5.6.1.2] skips them in lists in general.
 /// Otherwise, behind a proxy that appends an empty entry, the client's own entry would count as the proxy's.
+///
+/// A field with a single address, such as `X-Real-IP`, is read only if the peer is trusted.
 ///
 /// The time is linear in the size of the field; nothing is allocated.
 ///
@@ -95,6 +132,7 @@ pub fn client_address(
     match header {
         ForwardedHeader::XForwardedFor => walk(peer, x_forwarded_for::hops(headers), proxies),
         ForwardedHeader::Forwarded => walk(peer, forwarded::hops(headers), proxies),
+        single => single.address(headers).flatten().unwrap_or(peer),
     }
 }
 

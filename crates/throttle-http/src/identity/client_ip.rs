@@ -72,7 +72,7 @@ impl ClientIp {
 
     /// Sets the header field that the proxies write; default: [`ForwardedHeader::XForwardedFor`].
     ///
-    /// Only this field is read: a proxy that writes one of them forwards the other as the client sent it.
+    /// Only this field is read: a proxy that writes one of them forwards the others as the client sent them.
     pub fn header(mut self, header: ForwardedHeader) -> Self {
         self.header = header;
         self

@@ -23,6 +23,7 @@ use crate::{
 const PROXY: &str = "10.0.0.1";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED: &str = "forwarded";
+const REAL_IP: &str = "x-real-ip";
 
 impl<A: Adapter> Fixture<'_, A> {
     pub(super) async fn warnings(&self) {
@@ -57,12 +58,19 @@ impl<A: Adapter> Fixture<'_, A> {
             Options::new().key((RequestMethod, later(text))),
             Options::new().key(later(|_| None).missing(OnMissing::ClientIp(ClientIp::new()))),
         ] {
-            for field in [FORWARDED_FOR, FORWARDED] {
+            for (field, select) in [
+                (FORWARDED_FOR, "\"])`"),
+                (FORWARDED, "Forwarded"),
+                (REAL_IP, "XRealIp"),
+                ("cf-connecting-ip", "CfConnectingIp"),
+                ("true-client-ip", "TrueClientIp"),
+                ("fly-client-ip", "FlyClientIp"),
+            ] {
                 let service = self.generous(options.clone()).await;
                 ask(&service, get_from("192.0.2.1")).await;
                 logs_nothing(&log, "the request did not pass a proxy");
                 ask(&service, forwarded(field)).await;
-                warns(&log, &["WARN", PROXY, field, "trusted_proxies"]);
+                warns(&log, &["WARN", PROXY, field, "trusted_proxies", select]);
                 ask(&service, forwarded(field)).await;
                 logs_nothing(&log, "the warning was already logged");
             }
@@ -74,10 +82,11 @@ impl<A: Adapter> Fixture<'_, A> {
         for (key, [read, other], setting) in [
             (behind_proxies(), [FORWARDED_FOR, FORWARDED], "`option forwardfor`"),
             (by_forwarded(), [FORWARDED, FORWARDED_FOR], "`option forwarded`"),
+            (by_real_ip(), [REAL_IP, FORWARDED_FOR], "`proxy_set_header X-Real-IP"),
         ] {
             let requests: [(Request<Bytes>, &[&str]); 3] = [
                 (get_from(PROXY), &["no header field", "`.exempt_paths(…)`"]),
-                (forwarded(other), &[other, "`.header(ForwardedHeader::…)`"]),
+                (forwarded(other), &[other, "`.header(ForwardedHeader::"]),
                 (with_field(PROXY, read, "203.0.113.1, for=unknown"), &["last entry"]),
             ];
             for options in [
@@ -272,6 +281,10 @@ fn behind_proxies() -> ClientIp {
 
 fn by_forwarded() -> ClientIp {
     behind_proxies().header(ForwardedHeader::Forwarded)
+}
+
+fn by_real_ip() -> ClientIp {
+    behind_proxies().header(ForwardedHeader::XRealIp)
 }
 
 fn forwarded(field: &'static str) -> Request<Bytes> {

@@ -56,11 +56,11 @@ fn any_address() -> impl Strategy<Value = IpAddr> {
 /// Writes the hop as a proxy would.
 fn entry(field: ForwardedHeader, hop: IpAddr) -> String {
     match (field, hop) {
-        (ForwardedHeader::XForwardedFor, _) => hop.to_string(),
         (ForwardedHeader::Forwarded, IpAddr::V4(hop)) => format!("for={hop};proto=https"),
         (ForwardedHeader::Forwarded, IpAddr::V6(hop)) => {
             format!("for=\"[{hop}]:4711\";host=\"a\\\"b, c\"")
         }
+        _ => hop.to_string(),
     }
 }
 

@@ -31,11 +31,7 @@ fn map(name: &'static str, lines: &[&[u8]]) -> HeaderMap {
 #[track_caller]
 fn assert_client(header: ForwardedHeader, lines: &[&str], expected: &str) {
     let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
-    let name = match header {
-        XForwardedFor => "x-forwarded-for",
-        Forwarded => "forwarded",
-    };
-    let found = client_address(ip(PEER), &map(name, &lines), &proxies(), header);
+    let found = client_address(ip(PEER), &map(header.name(), &lines), &proxies(), header);
     assert_eq!(found, ip(expected));
 }
 
@@ -118,4 +114,23 @@ fn bytes_beyond_ascii_are_allowed_only_in_quotes() {
     let client = |line| client_address(ip(PEER), &map("forwarded", &[line]), &proxies(), Forwarded);
     assert_eq!(client(b"for=192.0.2.1;host=\"\xff\""), ip(CLIENT));
     assert_eq!(client(b"for=192.0.2.1;host=\xff"), ip(PEER));
+}
+
+#[test]
+fn a_field_of_a_single_address_is_one_line_with_one_address() {
+    for (lines, expected) in [
+        (&["192.0.2.1"][..], "192.0.2.1"),
+        (&[" 192.0.2.1:4711 "], "192.0.2.1"),
+        (&["10.0.0.9"], "10.0.0.9"),
+        (&["192.0.2.1", "192.0.2.2"], PEER),
+        (&["192.0.2.1, 192.0.2.2"], PEER),
+        (&["unknown"], PEER),
+        (&[""], PEER),
+        (&[], PEER),
+    ] {
+        assert_client(ForwardedHeader::XRealIp, lines, expected);
+    }
+    let stranger = ip("192.0.2.77");
+    let headers = map("x-real-ip", &[CLIENT.as_bytes()]);
+    assert_eq!(client_address(stranger, &headers, &proxies(), ForwardedHeader::XRealIp), stranger);
 }

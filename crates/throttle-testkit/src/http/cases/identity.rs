@@ -25,6 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
         trusted_proxies(),
         a_chain_of_proxies(),
         the_standard_field(),
+        a_field_of_a_single_address(),
         networks_of_ipv6(),
         another_prefix(),
         a_tuple(),
@@ -145,6 +146,22 @@ fn the_standard_field() -> Case {
         .ask(via("10.0.0.1", field, r#"for=1.2.3.4, For="192.0.2.1:80""#), again())
         .ask(via("10.0.0.1", field, r#"for="[2001:db8::1]:4711""#), first())
         .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.7"), first())
+        .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.8"), again())
+}
+
+fn a_field_of_a_single_address() -> Case {
+    let key = ClientIp::new().trusted_proxies(["10.0.0.1"]).header(ForwardedHeader::XRealIp);
+    let field = "x-real-ip";
+    let twice = with(via("10.0.0.1", field, "192.0.2.1"), field, "192.0.2.7");
+    case("a field of a single address is read only from a trusted proxy", modern().key(key))
+        .ask(via("10.0.0.1", field, "192.0.2.1"), first())
+        .ask(via("10.0.0.1", field, "::ffff:192.0.2.1"), again())
+        .ask(via("10.0.0.1", field, "2001:db8::1"), first())
+        .ask(via("192.0.2.9", field, "192.0.2.2"), first())
+        .ask(via("192.0.2.9", field, "192.0.2.3"), again())
+        .ask(get_from("10.0.0.1"), first())
+        .ask(twice, again())
+        .ask(via("10.0.0.1", field, "192.0.2.1, 192.0.2.7"), again())
         .ask(via("10.0.0.1", "x-forwarded-for", "192.0.2.8"), again())
 }
 
