@@ -123,7 +123,7 @@ pub enum ConfigWarning {
     LimiterPerWorker,
     /// Two layers that charge each request twice.
     #[error(
-        "the rule {0:?} charges requests twice: two nested layers have the same limiter and key; remove one of \
+        "the rule {0:?} charges requests twice: two nested layers have the same storage and key; remove one of \
          them, or name the rules of each with `.rule(…)`"
     )]
     CountedTwice(String),

@@ -120,6 +120,8 @@ pub(crate) fn warn_about_dropped_limiter(limiter: &Limiter) {
 
 /// Warns if two nested layers charge the same rule for the same key.
 ///
+/// The layers may have separate limiters of one storage: equal rules then share their counts.
+///
 /// Layers with different keys may share a rule; their counts are then unrelated. With the same key, the
 /// remaining requests of the inner layer are always the remaining requests of the outer layer minus the
 /// cost. If this is the case several times in a row, it is not a coincidence.
@@ -128,7 +130,10 @@ pub(crate) fn warn_if_nested(outer: &Decisions, inner: &Decisions) {
     static IN_A_ROW: AtomicU32 = AtomicU32::new(0);
     static LOGGED: Once = Once::new();
     for inner in inner.all().iter().filter(|inner| counts(inner)) {
-        let is_same = |outer: &&Decision| Arc::ptr_eq(outer.checked_rule(), inner.checked_rule());
+        let rule = inner.checked_rule();
+        let is_same = |outer: &&Decision| {
+            Arc::ptr_eq(outer.checked_rule(), rule) || outer.checked_rule() == rule
+        };
         let Some(outer) = outer.all().iter().filter(|outer| counts(outer)).find(is_same) else {
             continue;
         };

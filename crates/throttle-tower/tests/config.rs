@@ -55,6 +55,29 @@ async fn a_disabled_layer_passes_requests_although_its_configuration_is_invalid(
 }
 
 #[tokio::test]
+async fn a_request_that_two_limiters_of_one_storage_count_is_warned_about() {
+    let (log, _guard) = Log::start();
+    let nested = |storages: [MemoryStorage; 2]| {
+        let [inner, outer] = storages.map(|storage| RateThrottleLayer::new(limiter(storage, 99)));
+        router(inner).layer(outer)
+    };
+    let separate = nested([MemoryStorage::new(), MemoryStorage::new()]);
+    for _ in 0..16 {
+        assert_eq!(separate.clone().oneshot(get()).await.unwrap().status(), 200);
+    }
+    assert_eq!(log.take(), "", "each of two storages has its own counts");
+
+    let storage = MemoryStorage::new();
+    let twice = nested([storage.clone(), storage]);
+    for _ in 0..16 {
+        assert_eq!(twice.clone().oneshot(get()).await.unwrap().status(), 200);
+    }
+    let logged = log.take();
+    assert_eq!(logged.lines().count(), 1, "{logged}");
+    assert!(logged.contains("WARN") && logged.contains("\"api\" charges requests twice"), "{logged}");
+}
+
+#[tokio::test]
 async fn the_peer_of_a_mocked_connection_is_known() {
     let app = router(of(1)).layer(MockConnectInfo(common::PEER));
     let request = http::Request::new(axum::body::Body::empty());
