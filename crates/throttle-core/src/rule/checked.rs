@@ -4,7 +4,7 @@ use std::{num::NonZeroU64, time::Duration};
 
 use super::{
     algorithm::Algorithm,
-    definition::Rule,
+    definition::{MIN_WINDOW, Rule},
     error::{InvalidRule, quoted},
 };
 use crate::{exact::mul_div, time::Micros};
@@ -15,8 +15,6 @@ use crate::{exact::mul_div, time::Micros};
 pub const MAX_LIMIT: u64 = 999_999_999_999_999;
 /// The highest limit of the sliding window log, which stores an entry for each request.
 pub const MAX_LOG_LIMIT: u64 = 1_000_000;
-/// The shortest window.
-pub const MIN_WINDOW: Duration = Duration::from_millis(1);
 /// The longest window: ten years of 365 days.
 pub const MAX_WINDOW: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// A bound above every window, block and wait: more than 31 years.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::{algorithm::Algorithm, error::InvalidRule, rate::Rate};
 
+/// The shortest window.
+pub const MIN_WINDOW: Duration = Duration::from_millis(1);
+
 /// The description of a limit: a name, a number of requests, a window, and an algorithm.
 ///
 /// The values are not checked here, but when the rule is added to a limiter ([`Rule::check`]).
@@ -60,6 +63,36 @@ impl Rule {
         Self::new(name, limit, Duration::from_secs(86_400))
     }
 
+    /// Creates a rule of one request per `period`, without a burst: a token bucket of one token.
+    ///
+    /// A period below [`MIN_WINDOW`](crate::MIN_WINDOW) is possible. The rule then has several requests in a longer
+    /// window, which are still allowed one by one. Set a [burst](Self::burst) to allow requests at once after a pause.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use throttle_core as ratethrottle;
+    /// use ratethrottle::Rule;
+    ///
+    /// let rule = Rule::every("sensor", Duration::from_micros(200)); // 5,000 per second, each 200 µs after the last
+    /// # let rule = rule.check()?;
+    /// # assert_eq!((rule.limit(), rule.window().get(), rule.capacity()), (5, 1_000, 1));
+    /// # Ok::<(), throttle_core::InvalidRule>(())
+    /// ```
+    pub fn every(name: impl Into<String>, period: Duration) -> Self {
+        // Windows have whole microseconds, and at least a millisecond.
+        let is_window = |n: &u32| {
+            let window = period.saturating_mul(*n);
+            window >= MIN_WINDOW && window.subsec_nanos() % 1_000 == 0
+        };
+        // The most that is needed is a thousand times the periods in a millisecond.
+        let limit = match period {
+            Duration::ZERO => 1, // not a valid window
+            _ => (1..=1_000_000).find(is_window).unwrap_or(1),
+        };
+        let bucket = Self::new(name, limit.into(), period.saturating_mul(limit));
+        bucket.algorithm(Algorithm::TokenBucket).burst(1)
+    }
+
     /// Creates a rule from a rate such as `100/minute`; see [`Rate`] for the syntax.
     ///
     /// # Errors
@@ -97,5 +130,32 @@ impl Rule {
     pub fn cost(mut self, cost: u64) -> Self {
         self.cost = cost;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_per_period_is_exact_and_without_a_burst() {
+        let second = 1_000_000_000;
+        for (nanos, limit, window_micros) in [
+            (1, 1_000_000, 1_000),
+            (1_500, 668, 1_002),
+            (200_000, 5, 1_000),
+            (700_000, 2, 1_400),
+            (1_000_000, 1, 1_000),
+            (1_000_001, 1_000, 1_000_001),
+            (60 * second, 1, 60_000_000),
+        ] {
+            let rule = Rule::every("r", Duration::from_nanos(nanos)).check().unwrap();
+            assert_eq!((rule.limit(), rule.window().get()), (limit, window_micros), "{nanos} ns");
+            assert_eq!((rule.capacity(), rule.cost()), (1, 1));
+        }
+        for period in [Duration::ZERO, Duration::MAX] {
+            let error = Rule::every("r", period).check().unwrap_err();
+            assert_eq!(error.field(), "window");
+        }
     }
 }

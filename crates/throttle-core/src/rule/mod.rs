@@ -17,8 +17,8 @@ mod rate;
 pub(crate) use self::error::quoted;
 pub use self::{
     algorithm::{Algorithm, UnknownAlgorithm},
-    checked::{CheckedRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW, MIN_WINDOW},
-    definition::Rule,
+    checked::{CheckedRule, MAX_LIMIT, MAX_LOG_LIMIT, MAX_NAME_LEN, MAX_WINDOW},
+    definition::{MIN_WINDOW, Rule},
     error::InvalidRule,
     rate::Rate,
 };

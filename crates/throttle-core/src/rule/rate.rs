@@ -5,12 +5,12 @@ use std::{fmt, str::FromStr, time::Duration};
 use super::error::{InvalidRule, quoted};
 
 const FORMS: &str = "a count and a time, such as \"100/minute\", \"5/s\", \"1000 per hour\" or \
-                     \"10/30s\" (units: second, sec, s, minute, min, m, hour, hr, h, day, d)";
+                     \"10/30s\" (units: second, sec, s, minute, min, m, hour, hr, h, day, d, week, w)";
 
 /// A number of requests per period of time.
 ///
 /// The text form is a whole number, `/` or `per`, an optional whole multiple, and a unit: `second`, `seconds`, `sec`,
-/// `s`, `minute(s)`, `min`, `m`, `hour(s)`, `hr`, `h`, `day(s)` or `d`. Case and spacing do not matter.
+/// `s`, `minute(s)`, `min`, `m`, `hour(s)`, `hr`, `h`, `day(s)`, `d`, `week(s)` or `w`. Case and spacing do not matter.
 ///
 /// # Examples
 ///
@@ -99,11 +99,12 @@ fn after_per(text: &str) -> Option<&str> {
 }
 
 fn unit_seconds(unit: &str) -> Option<u64> {
-    const UNITS: [(&[&str], u64); 4] = [
+    const UNITS: [(&[&str], u64); 5] = [
         (&["second", "seconds", "sec", "s"], 1),
         (&["minute", "minutes", "min", "m"], 60),
         (&["hour", "hours", "hr", "h"], 3_600),
         (&["day", "days", "d"], 86_400),
+        (&["week", "weeks", "w"], 604_800),
     ];
     UNITS.iter().find_map(|(names, seconds)| {
         names.iter().any(|name| name.eq_ignore_ascii_case(unit)).then_some(*seconds)
@@ -133,6 +134,9 @@ mod tests {
             ("1/h", 1, 3_600),
             ("1/hours", 1, 3_600),
             ("1/day", 1, 86_400),
+            ("10/week", 10, 604_800),
+            ("10 per 2 Weeks", 10, 1_209_600),
+            ("1/w", 1, 604_800),
             ("1/seconds", 1, 1),
             ("0/s", 0, 1),
         ];
