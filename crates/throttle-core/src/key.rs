@@ -31,7 +31,8 @@ const INLINE: usize = 47;
 /// # use throttle_core as ratethrottle;
 /// use ratethrottle::Key;
 ///
-/// assert_eq!(Key::from("user:42").as_bytes(), b"user:42");
+/// assert_eq!(Key::from("user:42").as_str(), Some("user:42"));
+/// assert_eq!(Key::from(42_u64), Key::from("42"));
 /// assert_ne!(Key::parts(["a", "b|c"]), Key::parts(["a|b", "c"]));
 /// let address: std::net::IpAddr = "2001:db8:1:2:3:4:5:6".parse().unwrap();
 /// assert_eq!(Key::network(address, 64), Key::from("2001:db8:1:2::/64"));
@@ -148,6 +149,12 @@ impl<'a> Key<'a> {
             Bytes::Owned(bytes) => bytes,
             Bytes::Digest(digest) => digest,
         }
+    }
+
+    /// Returns the identity as text; `None` if it is not UTF-8, or was too long and is a digest.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        if self.is_digest() { None } else { std::str::from_utf8(self.as_bytes()).ok() }
     }
 
     /// Returns whether the identity was longer than [`MAX_KEY_LEN`] and is stored as its SHA-256.
@@ -419,6 +426,21 @@ impl From<IpAddr> for Key<'static> {
         Key::network(address, 128)
     }
 }
+
+macro_rules! integer {
+    ($($number:ty),+) => {$(
+        /// The decimal digits, which are never read as an address.
+        impl From<$number> for Key<'static> {
+            fn from(number: $number) -> Self {
+                let mut text = Inline { len: 0, bytes: [0; INLINE] }; // a u128 has at most 39 digits
+                text.push_fmt(format_args!("{number}"));
+                Key { bytes: Bytes::Inline(text), address: Address::Never }
+            }
+        }
+    )+};
+}
+
+integer!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
 impl<'a> From<&'a Key<'_>> for Key<'a> {
     fn from(key: &'a Key<'_>) -> Self {

@@ -128,3 +128,21 @@ fn owning_a_key_changes_nothing() {
         assert_eq!(Key::from(&Key::from(&text)), Key::from(text.as_str()));
     }
 }
+
+#[test]
+fn a_number_is_the_key_of_its_digits_and_never_an_address() {
+    assert_eq!(Key::from(u64::MAX).as_str(), Some("18446744073709551615"));
+    assert_eq!(Key::from(i128::MIN).as_str(), Some(i128::MIN.to_string().as_str()));
+    assert_eq!(Key::from(u128::MAX).as_str(), Some(u128::MAX.to_string().as_str()));
+    assert_eq!(Key::from(7), Key::from("7"));
+    assert_eq!((Key::from(7).address(), Key::from(7).address_in_text()), (None, None));
+}
+
+#[test]
+fn only_text_is_returned_as_text() {
+    let long = "x".repeat(MAX_KEY_LEN + 1);
+    assert_eq!(Key::from("user:42").as_str(), Some("user:42"));
+    assert_eq!(Key::from("").as_str(), Some(""));
+    assert_eq!(Key::from(&b"\xff"[..]).as_str(), None);
+    assert_eq!(Key::from(&long).as_str(), None, "the digest is not the text");
+}

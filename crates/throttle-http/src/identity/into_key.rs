@@ -39,7 +39,7 @@ pub enum NoKey {
     Status(StatusCode),
 }
 
-/// A value that is a key or may be one: text, bytes, an address, or an option of these.
+/// A value that is a key or may be one: text, bytes, an integer, an address, or an option of these.
 ///
 /// Text usually comes from clients, so the allow and deny lists never read it as an address.
 pub trait IntoKey {
@@ -71,11 +71,17 @@ impl IntoKey for IpAddr {
     }
 }
 
-impl IntoKey for u64 {
-    fn into_key(self) -> Option<Key<'static>> {
-        Some(Key::from(self.to_string()).opaque())
-    }
+macro_rules! integer {
+    ($($number:ty),+) => {$(
+        impl IntoKey for $number {
+            fn into_key(self) -> Option<Key<'static>> {
+                Some(Key::from(self))
+            }
+        }
+    )+};
 }
+
+integer!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize);
 
 impl IntoKey for Key<'static> {
     fn into_key(self) -> Option<Key<'static>> {
