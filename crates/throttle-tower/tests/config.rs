@@ -7,8 +7,8 @@ mod common;
 use axum::{Router, extract::connect_info::MockConnectInfo, routing::get as on_get};
 use throttle_http::Headers;
 use throttle_memory::MemoryStorage;
-use throttle_tower::RateThrottleLayer;
-use tower::ServiceExt;
+use throttle_tower::{OutboundLimiter, RateThrottleLayer};
+use tower::{Layer, ServiceExt};
 
 use common::{Log, get, limiter};
 
@@ -74,7 +74,23 @@ async fn a_request_that_two_limiters_of_one_storage_count_is_warned_about() {
     }
     let logged = log.take();
     assert_eq!(logged.lines().count(), 1, "{logged}");
-    assert!(logged.contains("WARN") && logged.contains("\"api\" charges requests twice"), "{logged}");
+    assert!(
+        logged.contains("WARN") && logged.contains("\"api\" charges requests twice"),
+        "{logged}"
+    );
+}
+
+#[test]
+fn the_inner_service_can_be_read_changed_and_returned() {
+    let mut limited = of(1).layer("inner");
+    assert_eq!(*limited.get_ref(), "inner");
+    *limited.get_mut() = "changed";
+    assert_eq!(limited.into_inner(), "changed");
+
+    let mut client = OutboundLimiter::new(limiter(MemoryStorage::new(), 1)).layer("inner");
+    assert_eq!(*client.get_ref(), "inner");
+    *client.get_mut() = "changed";
+    assert_eq!(client.into_inner(), "changed");
 }
 
 #[tokio::test]

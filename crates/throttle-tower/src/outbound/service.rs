@@ -26,6 +26,24 @@ impl<S> OutboundService<S> {
     pub(crate) fn new(inner: S, dispatcher: Result<Arc<Dispatcher>, ConfigError>) -> Self {
         Self { inner, dispatcher }
     }
+
+    /// Returns the inner client.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Returns the inner client, mutably.
+    #[must_use]
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Removes the limits, and returns the inner client.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for OutboundService<S>
