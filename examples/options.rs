@@ -81,7 +81,7 @@ fn search(limiter: &Limiter) -> Layer {
         .rule("burst")
         .rule("daily")
         .key(Header::new("x-api-key"))
-        .cost(|head: &RequestHead<'_>| if head.uri().query().is_some() { 5 } else { 1 })
+        .cost_by(|head| if head.uri().query().is_some() { 5 } else { 1 })
         .headers(Headers::all().legacy_reset_as_unix_time(true));
     Ok(layer.build()?)
 }

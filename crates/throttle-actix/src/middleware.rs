@@ -166,7 +166,7 @@ impl RateThrottle {
     ///
     /// ```
     /// # mod ratethrottle { pub use throttle_actix::*; pub use throttle_core::*; pub use throttle_http::*; }
-    /// use ratethrottle::{RateThrottle, RequestHead, Rule};
+    /// use ratethrottle::{RateThrottle, Rule};
     ///
     /// #[derive(Clone)]
     /// struct User(String);
@@ -174,7 +174,7 @@ impl RateThrottle {
     /// # #[cfg(feature = "memory")]
     /// let throttle = RateThrottle::new(Rule::per_minute("api", 100))
     ///     .extension::<User>()
-    ///     .key(|head: &RequestHead<'_>| head.extensions().get::<User>().map(|user| user.0.clone()));
+    ///     .key_by(|head| head.extensions().get::<User>().map(|user| user.0.clone()));
     /// ```
     pub fn extension<T: Clone + Send + Sync + 'static>(mut self) -> Self {
         self.carried = self.carried.iter().copied().chain([carry::<T> as Carry]).collect();

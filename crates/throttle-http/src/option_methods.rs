@@ -70,6 +70,18 @@ macro_rules! option_methods {
             self.with(|options| options.set_key(std::sync::Arc::new(key)))
         }
 
+        /// Sets the key to the result of a function, as [`key`](Self::key) does:
+        /// `|head| head.header("x-tenant").map(str::to_owned)`.
+        ///
+        /// The compiler infers the type of the argument here. A function that is passed to `key`, which accepts
+        /// other types than functions, or that is part of a tuple, needs it: `|head: &RequestHead<'_>| …`.
+        pub fn key_by<K: $crate::identity::IntoKey>(
+            self,
+            key: impl Fn(&$crate::RequestHead<'_>) -> K + Send + Sync + 'static,
+        ) -> Self {
+            self.key(key)
+        }
+
         /// Adds the decisions to the extensions of the response, too, including rejections, so that outer
         /// layers can read them. Default: no.
         ///
@@ -91,6 +103,15 @@ macro_rules! option_methods {
         /// compare [`RequestHead::path`](throttle_http::RequestHead::path).
         pub fn cost(self, cost: impl $crate::ExtractCost) -> Self {
             self.with(|options| options.set_cost(std::sync::Arc::new(cost)))
+        }
+
+        /// Sets the cost to the result of a function, as [`cost`](Self::cost) does. The compiler infers the type of
+        /// its argument: `|head| if head.uri().query().is_some() { 5 } else { 1 }`.
+        pub fn cost_by(
+            self,
+            cost: impl Fn(&$crate::RequestHead<'_>) -> u64 + Send + Sync + 'static,
+        ) -> Self {
+            self.cost(cost)
         }
 
         /// Limits only requests with these methods. Default: all methods.

@@ -36,6 +36,11 @@ enum Name {
 /// takes(Arc::<str>::from("pro")); // from a table of plans
 /// takes(vec![String::from("tenant-42")]);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name rules",
+    label = "not the name of a rule",
+    note = "return a name (`&'static str`, `String` or `Arc<str>`), or an `Option`, an array or a `Vec` of names"
+)]
 pub trait IntoRules {
     /// Adds the names to a selection.
     fn add_to(self, picked: &mut PickedRules);

@@ -31,6 +31,14 @@ use crate::{
 /// takes(|head: &RequestHead<'_>| head.header("x-tenant").map(str::to_owned));
 /// takes((Header::new("x-tenant"), ClientIp::new()));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source of keys",
+    label = "expected `Header::new(…)`, `ClientIp::new()`, another key, a tuple of keys, or a function",
+    note = "for a header field write `Header::new(\"x-api-key\")`, for a cookie `Cookie::new(\"session\")`, for one key for \
+            all requests `Global`",
+    note = "for a function write `.key_by(|head| …)`; it returns text, bytes, an integer, an `IpAddr`, a `Key<'static>` \
+            or an `Option` of these"
+)]
 pub trait ExtractKey: Send + Sync + 'static {
     /// Returns the key of a request.
     ///
@@ -75,6 +83,8 @@ pub trait ExtractKey: Send + Sync + 'static {
     }
 }
 
+// Otherwise the compiler reports that a text is not a function.
+#[diagnostic::do_not_recommend]
 impl<F, K> ExtractKey for F
 where
     F: Fn(&RequestHead<'_>) -> K + Send + Sync + 'static,

@@ -42,6 +42,12 @@ pub enum NoKey {
 /// A value that is a key or may be one: text, bytes, an integer, an address, or an option of these.
 ///
 /// Text usually comes from clients, so the allow and deny lists never read it as an address.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a key",
+    label = "not a key",
+    note = "return text (`String` or `&'static str`), bytes (`Vec<u8>`), an integer, an `IpAddr`, a `Key<'static>`, or an \
+            `Option` of these; for another type, convert it: `.to_string()`"
+)]
 pub trait IntoKey {
     /// Returns the key, if the value has one.
     fn into_key(self) -> Option<Key<'static>>;

@@ -29,6 +29,12 @@ pub enum KeyError {
 }
 
 /// The result of an [`AsyncKey`](super::AsyncKey): a key, or a key with rules.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a key nor a key with rules",
+    label = "not a key",
+    note = "return text (`String` or `&'static str`), bytes (`Vec<u8>`), an integer, an `IpAddr`, a `Key<'static>`, a \
+            `KeyWithRules`, or an `Option` of these"
+)]
 pub trait IntoKeyWithRules {
     /// Returns the key with its rules, if there is one.
     fn into_key_with_rules(self) -> Option<KeyWithRules>;
@@ -57,6 +63,7 @@ impl KeyWithRules {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<K: IntoKey> IntoKeyWithRules for K {
     fn into_key_with_rules(self) -> Option<KeyWithRules> {
         self.into_key().map(|key| KeyWithRules { key, rules: None })

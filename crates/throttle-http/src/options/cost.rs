@@ -3,6 +3,12 @@
 use crate::head::RequestHead;
 
 /// A source of the cost of requests: a number, [`ContentLength`](crate::ContentLength), or a function of the request.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a source of costs",
+    label = "expected a number, `ContentLength::in_kib()`, or a function",
+    note = "a number is an integer such as `5`, or a `u64`",
+    note = "for a function write `.cost_by(|head| …)`; it returns a `u64`"
+)]
 pub trait ExtractCost: Send + Sync + 'static {
     /// Returns the cost; 0 allows the request without a charge.
     fn cost(&self, head: &RequestHead<'_>) -> u64;
@@ -84,6 +90,7 @@ macro_rules! number {
 // `i32` is the type of a literal without a suffix.
 number!(u64, u32, i32);
 
+#[diagnostic::do_not_recommend]
 impl<F: Fn(&RequestHead<'_>) -> u64 + Send + Sync + 'static> ExtractCost for F {
     fn cost(&self, head: &RequestHead<'_>) -> u64 {
         self(head)
