@@ -82,7 +82,7 @@ impl Rule {
         // Windows have whole microseconds, and at least a millisecond.
         let is_window = |n: &u32| {
             let window = period.saturating_mul(*n);
-            window >= MIN_WINDOW && window.subsec_nanos() % 1_000 == 0
+            window >= MIN_WINDOW && window.subsec_nanos().is_multiple_of(1_000)
         };
         // The most that is needed is a thousand times the periods in a millisecond.
         let limit = match period {
