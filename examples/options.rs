@@ -186,7 +186,7 @@ fn beta(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .limit("beta", "1/minute")
         .enabled(env::var("BETA").as_deref() != Ok("off"))
-        .headers(Headers::none().draft_10(true).legacy(true).retry_after(true))
+        .headers(Headers::none().rate_limit(true).legacy(true).retry_after(true))
         .shape_at_most(Duration::from_secs(2)) // only delays requests of leaky buckets
         .dry_run();
     Ok(layer.build()?)

@@ -8,7 +8,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use throttle_http::{Attached, Misconfigured, RequestHead, ResponseBody, Throttle};
+use throttle_http::{Attached, Misconfigured, ResponseBody, Throttle};
 use tower_service::Service;
 
 use crate::{future::ResponseFuture, head::head_of};
