@@ -15,6 +15,8 @@ mod one_process;
 #[cfg(test)]
 mod over_redis;
 #[cfg(test)]
+mod quickstart;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod rejected_bodies;

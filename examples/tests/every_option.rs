@@ -105,5 +105,5 @@ fn the_check_finds_a_missing_option() {
     let source = "pub fn new() -> Self {}\n pub fn by<R: Into<u8>>(\n self,\n r: R) -> Self {} \
                   pub fn known(&self) -> u8 {} pub fn at(mut self) -> Self { self }";
     assert_eq!(options(source), ["by", "at"]);
-    assert!(!shown("quickstart.rs").contains(".shape("));
+    assert!(!shown("quickstart/quickstart.rs").contains(".shape("));
 }

@@ -1,0 +1,1 @@
+//! This library is empty; the program is `quickstart.rs`.
