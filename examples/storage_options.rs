@@ -59,7 +59,7 @@ fn with_options(redis: RedisStorageBuilder) -> RedisStorageBuilder {
         .database(2)
         .client_name("web-1") // the name in CLIENT LIST
         .resp3(true)
-        .max_connections(8)
+        .max_connections(2) // at most; the default is 4, and more are not used
         .connect_timeout(Duration::from_secs(5))
         .response_timeout(Duration::from_millis(300))
         .retries(3) // only of commands that were certainly not executed

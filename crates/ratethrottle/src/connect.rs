@@ -47,7 +47,7 @@ pub enum ConnectError {
 /// | `redis+cluster://host:7000,host:7001` | a Redis Cluster |
 /// | `rediss://`, `rediss+sentinel://`, `rediss+cluster://` | the same over TLS |
 ///
-/// URLs of Redis accept options as parameters, such as `?max_connections=50&prefix=app:`.
+/// URLs of Redis accept options as parameters, such as `?max_connections=2&prefix=app:`.
 ///
 /// # Errors
 ///

@@ -5,7 +5,7 @@
 //! use ratethrottle::{RedisStorage, redis::{Error, RedisStorageBuilder}};
 //!
 //! fn options(url: &str) -> RedisStorageBuilder {
-//!     RedisStorage::builder(url).max_connections(8).response_timeout(Duration::from_millis(300))
+//!     RedisStorage::builder(url).max_connections(2).response_timeout(Duration::from_millis(300))
 //! }
 //!
 //! async fn storage(url: &str) -> Result<RedisStorage, Error> {

@@ -18,7 +18,7 @@ impl RedisStorage {
     /// Connects to an address: `redis://`, `rediss://`, `redis+unix:///path`, `redis+sentinel://host,host/master`,
     /// `redis+cluster://host,host`, `rediss+sentinel://`, `rediss+cluster://`.
     ///
-    /// Query parameters set options, such as `?max_connections=50&prefix=app:`. The guide lists them.
+    /// Query parameters set options, such as `?max_connections=2&prefix=app:`. The guide lists them.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl RedisStorage {
 ///
 /// # async fn example() -> Result<(), Error> {
 /// let storage = RedisStorage::builder("redis://127.0.0.1:6379/0")
-///     .max_connections(50)
+///     .max_connections(2)
 ///     .connect_timeout(Duration::from_secs(5))
 ///     .response_timeout(Duration::from_secs(5))
 ///     .key_prefix("myapp:")

@@ -1,4 +1,4 @@
-//! The parser of address URLs, such as `redis://user:password@host:6379/0?max_connections=50`.
+//! The parser of address URLs, such as `redis://user:password@host:6379/0?max_connections=2`.
 
 use std::{str::FromStr, time::Duration};
 
