@@ -119,6 +119,8 @@
 //!   Redis, failure modes, and migration from other limiters.
 //! - The folder `examples` has complete programs.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "actix")]
 pub mod actix;
 pub mod concurrency;

@@ -22,6 +22,8 @@
 //!
 //! The functions of the options use the types of [`http`] 1, which differ from those of `actix_web::http`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod body;
 mod convert;
 mod future;

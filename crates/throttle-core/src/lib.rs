@@ -24,6 +24,8 @@
 //! calls [`acquire`], or an equivalent of it: it advances the states to the current time, decides for each rule, and
 //! charges all rules or none. [`Limiter::begin`] is the entry point for adapters.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod algorithm;
 #[doc(hidden)] // of our own crates
 pub mod complete_on_drop;

@@ -101,6 +101,8 @@
 //! - [`ThrottleBuilder`]: a limiter and its options, before they are built
 //! - [`ConfigWarning`]: warnings about a configuration that is probably wrong
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[expect(
     unused_extern_crates,
     reason = "the docs of the options name this crate, here and in adapters"

@@ -34,6 +34,8 @@
 //! The bound is on entries, not on bytes: a key has an identity of up to 256 bytes, and the sliding window log needs 16
 //! to 32 bytes for each request in the window.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod eviction;
 mod key;
 mod shard;

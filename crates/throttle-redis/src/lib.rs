@@ -24,6 +24,8 @@
 //! [Sentinel]: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
 //! [Cluster]: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod background;
 mod builder;
 mod calls;

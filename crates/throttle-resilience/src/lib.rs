@@ -48,6 +48,8 @@
 //! - The denial cache is outermost. A cached denial costs nothing further in, and degraded
 //!   decisions are not cached.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod before_and_after;
 mod breaker;
 mod deadline;

@@ -25,6 +25,7 @@
 //! counts requests in flight, the suite checks that the limit is never exceeded and that every permit is
 //! released.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod clocks;

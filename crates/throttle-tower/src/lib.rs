@@ -22,6 +22,8 @@
 //! [`Decisions`](throttle_core::Decisions), or in axum as an argument, `RateDecisions`. With
 //! [`RateThrottleLayer::response_extension`], they are also in the extensions of the response, for outer layers.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod future;
 mod head;
 mod layer;
