@@ -9,6 +9,8 @@ mod closed_connections;
 #[cfg(test)]
 mod contributing;
 #[cfg(test)]
+mod conventions;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod one_process;

@@ -7,7 +7,7 @@ use throttle_core::Storage;
 /// The reason why there is no storage for a URL.
 ///
 /// No text contains a password, or a part of a URL that could not be parsed, because it could be a part of a password.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The feature of the storage is not enabled.
@@ -35,6 +35,8 @@ pub enum ConnectError {
     #[error(transparent)]
     Redis(#[from] throttle_redis::Error),
 }
+
+throttle_core::debug_as_text!(ConnectError);
 
 /// Connects to the storage at a URL.
 ///

@@ -46,7 +46,7 @@ pub(crate) enum Matches {
 }
 
 /// The error for a text that is not a valid key, address or network.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{entry} is not a valid list entry: {why}; use an address (192.0.2.7), a network \
      (192.0.2.0/24) or a key (user:42)"
@@ -55,6 +55,8 @@ pub struct InvalidEntry {
     entry: String,
     why: &'static str,
 }
+
+crate::debug_as_text!(InvalidEntry);
 
 const NOT_AN_ADDRESS: &str =
     "it looks like an address but is not one (use `Entry::key` if it is a key)";

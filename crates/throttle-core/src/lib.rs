@@ -29,6 +29,8 @@
 mod algorithm;
 #[doc(hidden)] // of our own crates
 pub mod complete_on_drop;
+#[doc(hidden)]
+pub mod debug_as_text;
 mod decision;
 mod entry;
 mod exact;

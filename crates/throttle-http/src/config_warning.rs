@@ -10,7 +10,7 @@ pub(crate) const KEYLESS: u32 = 20;
 pub(crate) const SHORT_LIVED: u32 = 32;
 
 /// A warning about a configuration that is probably wrong. Its text is logged, and contains the fix.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigWarning {
     /// A forwarded request, while no proxy is trusted.
@@ -129,19 +129,9 @@ pub enum ConfigWarning {
     CountedTwice(String),
 }
 
-/// Returns the call that selects the field.
-fn how_to_select(field: &str) -> &'static str {
-    match field {
-        "forwarded" => ".header(ForwardedHeader::Forwarded)",
-        "x-real-ip" => ".header(ForwardedHeader::XRealIp)",
-        "cf-connecting-ip" => ".header(ForwardedHeader::CfConnectingIp)",
-        "true-client-ip" => ".header(ForwardedHeader::TrueClientIp)",
-        "fly-client-ip" => ".header(ForwardedHeader::FlyClientIp)",
-        _ => ".header(ForwardedHeader::XForwardedFor)",
-    }
-}
+throttle_core::debug_as_text!(ConfigWarning);
 
-/// Returns the settings that make proxies write the address of their client into the field.
+/// Returns the settings that make proxies append the address of their client to the field.
 fn how_to_write(field: &str) -> &'static str {
     match field {
         "x-real-ip" => "nginx: `proxy_set_header X-Real-IP $remote_addr`",

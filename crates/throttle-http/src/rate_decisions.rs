@@ -51,8 +51,9 @@ impl Deref for RateDecisions {
 }
 
 /// The error of a handler that takes [`RateDecisions`] while no limit was checked; answered with 500.
-#[derive(Debug)]
 pub struct NoDecisions(());
+
+throttle_core::debug_as_text!(NoDecisions);
 
 impl fmt::Display for NoDecisions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

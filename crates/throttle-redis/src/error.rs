@@ -15,7 +15,7 @@ const SCHEMES: &str =
 ///
 /// No variant shows a password. An address that cannot be parsed is not quoted, because any part of it may
 /// belong to a password.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An address that cannot be parsed.
@@ -57,6 +57,8 @@ pub enum Error {
     NoRuntime,
 }
 
+throttle_core::debug_as_text!(Error);
+
 impl Error {
     /// Returns the error of an address that the Redis client rejects, without the parts that quote the address.
     pub(crate) fn unusable(error: RedisError) -> Self {
@@ -73,7 +75,7 @@ impl From<StorageError> for Error {
 }
 
 /// The failure of a request.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub(crate) enum Failure {
     /// No connection is up.
     #[error("no connection to Redis ({server}): {}", reason(.last))]
@@ -103,6 +105,8 @@ pub(crate) enum Failure {
     )]
     Lost { server: String, source: RedisError },
 }
+
+throttle_core::debug_as_text!(Failure);
 
 impl Failure {
     /// Classifies the error of a command that was sent.

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The reason for an error that a wrapper itself returns.
 ///
 /// Callers find it as the source of the [`StorageError`](throttle_core::StorageError).
-#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Copy, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The storage did not answer within the deadline. The call may still have been carried out.
@@ -21,3 +21,5 @@ pub enum Error {
     )]
     CircuitOpen,
 }
+
+throttle_core::debug_as_text!(Error);

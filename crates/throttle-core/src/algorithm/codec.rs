@@ -48,9 +48,11 @@ const MOST_MIXED: u64 = 4;
 const LONGEST_DRAIN: u64 = 1 << 53;
 
 /// The error for bytes that are not a valid state.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Copy, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value is not a rate limit state: {0}")]
 pub struct CorruptState(&'static str);
+
+crate::debug_as_text!(CorruptState);
 
 impl State {
     /// Returns the state as bytes that [`State::decode`] reads.

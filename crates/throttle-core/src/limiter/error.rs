@@ -5,10 +5,7 @@ use std::sync::Arc;
 use crate::{entry::InvalidEntry, rule::error::InvalidRule, storage::StorageError};
 
 /// The error of a limiter: it could not decide, or it does not accept a rule or an entry.
-///
-/// The errors of middleware convert into it, so that `?` works on `Limiter::add_rule` and on the `build` of a layer
-/// in one function.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No rule has this name.
@@ -53,3 +50,5 @@ pub enum Error {
     #[error(transparent)]
     Config(Arc<dyn std::error::Error + Send + Sync>),
 }
+
+crate::debug_as_text!(Error);

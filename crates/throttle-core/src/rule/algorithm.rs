@@ -87,13 +87,15 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The error for an unknown algorithm name.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+/// The error for an unknown name of an algorithm.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0} is not an algorithm; use fixed_window, sliding_window_counter, sliding_window_log, \
      token_bucket or leaky_bucket"
 )]
 pub struct UnknownAlgorithm(String);
+
+crate::debug_as_text!(UnknownAlgorithm);
 
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;

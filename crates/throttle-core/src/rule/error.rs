@@ -10,7 +10,7 @@
 /// assert_eq!(error.field(), "limit");
 /// assert_eq!(error.to_string(), "rule \"api\": limit is 0; it must be from 1 to 999999999999999");
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("rule {rule:?}: {field} is {value}; it must be {allowed}")]
 pub struct InvalidRule {
     rule: String,
@@ -18,6 +18,8 @@ pub struct InvalidRule {
     value: String,
     allowed: String,
 }
+
+crate::debug_as_text!(InvalidRule);
 
 impl InvalidRule {
     pub(crate) fn new(

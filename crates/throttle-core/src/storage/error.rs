@@ -8,11 +8,12 @@ use crate::{algorithm::CorruptState, rule::quoted};
 ///
 /// A failed call may have been carried out all the same ([`StorageError::effect`]), for example if the connection
 /// broke before the answer. A call whose effect is [`Effect::Unknown`] is never repeated: that could charge twice.
-#[derive(Clone, Debug)]
 pub struct StorageError {
     kind: Kind,
     effect: Effect,
 }
+
+crate::debug_as_text!(StorageError);
 
 /// The effect of a failed call.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]

@@ -18,12 +18,14 @@ const SHOWN: usize = 16;
 const BLOCK: usize = 64;
 
 /// A secret of the partition key that is too short.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the secret of the partition key has {0} bytes, but must have at least {MIN_LEN}: use random bytes, for example \
      from `openssl rand -hex 32`"
 )]
 pub struct ShortSecret(usize);
+
+throttle_core::debug_as_text!(ShortSecret);
 
 /// A secret in the form that HMAC uses: padded to a block, or the digest of a longer secret.
 #[derive(Copy, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use throttle_core::Key;
 use super::address::IPV6_PREFIX;
 
 /// The reason why a request has no key.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoKey {
     /// The address of the connection is unknown: a configuration error of the service.
@@ -39,7 +39,9 @@ pub enum NoKey {
     Status(StatusCode),
 }
 
-/// A value that is a key or may be one: text, bytes, an integer, an address, or an option of these.
+throttle_core::debug_as_text!(NoKey);
+
+/// A value that is a key or may be one: text, bytes, an address, or an option of these.
 ///
 /// Text usually comes from clients, so the allow and deny lists never read it as an address.
 #[diagnostic::on_unimplemented(

@@ -3,7 +3,7 @@
 use super::proxies::InvalidProxy;
 
 /// An error in the configuration of a key.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {
     /// A trusted proxy that is not a network.
@@ -25,3 +25,5 @@ pub enum InvalidKey {
     )]
     CookieName(String),
 }
+
+throttle_core::debug_as_text!(InvalidKey);

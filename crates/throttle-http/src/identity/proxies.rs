@@ -78,7 +78,7 @@ impl TrustedProxies {
 }
 
 /// An entry of a list of trusted proxies that is neither an address nor a network.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "trusted proxy {entry:?} is neither an address nor a network: write an address such as \
      \"10.0.0.1\" or \"::1\", or a network such as \"10.0.0.0/8\" (prefix 0 to 32) or \"fd00::/8\" \
@@ -87,6 +87,8 @@ impl TrustedProxies {
 pub struct InvalidProxy {
     entry: String,
 }
+
+throttle_core::debug_as_text!(InvalidProxy);
 
 impl InvalidProxy {
     /// Returns the entry as it was written.

@@ -38,7 +38,7 @@ pub trait ExtractCost: Send + Sync + 'static {
 }
 
 /// The reason why the cost of a request is unknown.
-#[derive(Copy, Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Copy, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoCost {
     /// A body of unknown length; answered with 411.
@@ -46,13 +46,17 @@ pub enum NoCost {
     NoLength,
 }
 
+throttle_core::debug_as_text!(NoCost);
+
 /// A cost that cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is invalid: {fix}")]
 pub struct InvalidCost {
     what: String,
     fix: String,
 }
+
+throttle_core::debug_as_text!(InvalidCost);
 
 impl InvalidCost {
     /// Creates an error from the problem and its remedy.

@@ -14,13 +14,15 @@ const HEALTH_CHECKS: [&str; 6] = ["/health", "/healthz", "/livez", "/readyz", "/
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
 
 /// A path that cannot be exempt, because no request has it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{pattern:?} is not a valid path to exempt: {why}; write {instead}")]
 pub struct InvalidPath {
     pattern: String,
     why: &'static str,
     instead: String,
 }
+
+throttle_core::debug_as_text!(InvalidPath);
 
 /// The paths whose requests are exempt.
 pub(super) struct ExemptPaths {

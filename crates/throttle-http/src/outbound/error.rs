@@ -6,8 +6,8 @@ use throttle_core::Error;
 
 use crate::{config_error::ConfigError, identity::NoKey, options::NoCost};
 
-/// The reason why a call was not sent. No part of it reached the server, and its charge was refunded.
-#[derive(Debug, thiserror::Error)]
+/// The reason why a call was not sent. Nothing of it reached the server, and its charge was refunded.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboundError {
     /// A limit would delay the call longer than it may wait.
@@ -55,6 +55,8 @@ pub enum OutboundError {
     #[error("the outbound limits are not configured correctly: {0}")]
     Config(#[source] ConfigError),
 }
+
+throttle_core::debug_as_text!(OutboundError);
 
 impl OutboundError {
     /// Returns the time after which the call may be sent, if waiting helps.

@@ -11,11 +11,13 @@ const MIXED: u8 = 16;
 
 const RECORD: usize = 1 + 7 * 8;
 
-#[derive(Debug, thiserror::Error)]
-#[error("the reply of the script is invalid ({0}); check that the server is Redis")]
+#[derive(thiserror::Error)]
+#[error("the answer to the script is invalid ({0}); check that the server is Redis")]
 struct Unexpected(&'static str);
 
-#[derive(Debug, thiserror::Error)]
+throttle_core::debug_as_text!(Unexpected);
+
+#[derive(thiserror::Error)]
 #[error(
     "key {key:?} cannot be read: {why}. Another program writes to this key: give the storage its own key_prefix, \
      or delete the key"
@@ -24,6 +26,8 @@ struct CorruptKey {
     key: String,
     why: String,
 }
+
+throttle_core::debug_as_text!(CorruptKey);
 
 /// Decodes the answer to [`super::acquire`] for charges with these keys.
 ///

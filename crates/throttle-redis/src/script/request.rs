@@ -25,7 +25,7 @@ pub(crate) const MAX_LOG_LIMIT: u64 = 10_000;
 /// A cost that every rule denies. Higher costs are sent as this one: their answer is the same.
 const MAX_COST: u64 = throttle_core::MAX_LIMIT + 1;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(
     "the limit of rule {name:?} is {limit}, but a sliding window log in Redis supports at most {MAX_LOG_LIMIT}; use \
      the sliding window counter for higher limits"
@@ -35,13 +35,17 @@ struct TooLongLog {
     limit: u64,
 }
 
-#[derive(Debug, thiserror::Error)]
+throttle_core::debug_as_text!(TooLongLog);
+
+#[derive(thiserror::Error)]
 #[error(
     "the limiter's clock is at {now} µs since 1970; the Redis storage supports times up to 8·10^15 µs (the year 2223)"
 )]
 struct TooLate {
     now: u64,
 }
+
+throttle_core::debug_as_text!(TooLate);
 
 /// Returns the call that decides charges. `keys` are their keys in the same order, with the prefix.
 ///
