@@ -1,21 +1,33 @@
 //! Limits in a Redis Cluster: keys are spread over the masters, and all rules of a key are on the same master.
 //!
-//! Run `cargo run --features redis --example redis_cluster -- redis://127.0.0.1:7000 redis://127.0.0.1:7001`. A
-//! user name and password belong in the first address: `redis://user:password@127.0.0.1:7000`.
+//! `cargo run --features redis --example redis_cluster` starts three masters by `redis-server`, which must be
+//! installed. It moves the slot of a client to another master, and the client keeps its count.
+//!
+//! To use a running cluster, pass the addresses of some nodes:
+//! `cargo run --features redis --example redis_cluster -- redis://127.0.0.1:7000 redis://127.0.0.1:7001`. A user name
+//! and password belong in the first address: `redis://user:password@127.0.0.1:7000`.
 
 use std::{env, error::Error, time::Duration};
 
 use ratethrottle::{Algorithm, Limiter, RedisStorage, Rule};
+use throttle_testbed::Cluster;
+use tokio::task::block_in_place;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt::init();
-    let mut nodes: Vec<_> = env::args().skip(1).collect();
-    if nodes.is_empty() {
-        nodes.push("redis://127.0.0.1:7000".to_owned());
-    }
-    let storage = connect(&nodes).await?;
-    for line in run(&storage).await? {
+    let nodes: Vec<_> = env::args().skip(1).collect();
+    let lines = if nodes.is_empty() {
+        println!("starting a cluster");
+        let cluster = block_in_place(|| Cluster::builder().without_replicas().start());
+        let storage = connect(&cluster.urls()[..1]).await?;
+        let mut lines = run(&storage).await?;
+        lines.extend(move_slot(&cluster, &storage).await?);
+        lines
+    } else {
+        run(&connect(&nodes).await?).await?
+    };
+    for line in lines {
         println!("{line}");
     }
     Ok(())
@@ -54,11 +66,36 @@ async fn run(storage: &RedisStorage) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(lines)
 }
 
+/// Moves the slot of a client to another master, and checks the client before and after.
+async fn move_slot(
+    cluster: &Cluster,
+    storage: &RedisStorage,
+) -> Result<Vec<String>, Box<dyn Error>> {
+    let limiter = Limiter::new(storage.clone());
+    limiter.add_rule(Rule::per_day("moved", 100))?;
+    let before = limiter.check("user:1", "moved").await?;
+    let slot = cluster.slot_of("{user:1}"); // the braces contain the part of a Redis key that selects its slot
+    let from = cluster.node_of_slot(slot).address();
+    let to = cluster.masters().into_iter().find(|node| node.address() != from);
+    let to = to.ok_or("the cluster has only one master")?;
+    block_in_place(|| cluster.move_slot(slot, to));
+    let after = limiter.check("user:1", "moved").await?;
+    Ok(vec![
+        format!(
+            "user:1: {} left; moving its slot from {from} to {}",
+            before.remaining(),
+            to.address()
+        ),
+        format!(
+            "user:1: {} left; the cluster redirected {} requests",
+            after.remaining(),
+            storage.stats().redirections
+        ),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
-    use throttle_testbed::Cluster;
-    use tokio::task::block_in_place;
-
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -68,5 +105,9 @@ mod tests {
         let lines = run(&storage).await.unwrap();
         assert_eq!(lines.iter().filter(|line| line.ends_with("allowed true")).count(), 3);
         assert_eq!(lines.iter().filter(|line| line.contains(" master ")).count(), 3, "{lines:?}");
+
+        let lines = move_slot(&cluster, &storage).await.unwrap();
+        assert!(lines[0].starts_with("user:1: 99 left"), "{lines:?}");
+        assert!(lines[1].starts_with("user:1: 98 left"), "{lines:?}");
     }
 }
