@@ -1,6 +1,6 @@
 //! Conventions of all published crates that the compiler does not check.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 /// Rust prints `Debug` of the error that a `main` returns, so that it must read as a sentence.
 #[test]
@@ -16,6 +16,26 @@ fn the_debug_text_of_every_error_is_its_text_for_people() {
         }
     }
     assert!(found > 15, "found only {found} errors");
+}
+
+/// The guide lists the targets by which users filter the log.
+#[test]
+fn every_log_event_has_a_target_that_the_guide_lists() {
+    let page = include_str!("../docs/getting-started.md");
+    let listed = page.split("| `ratethrottle::").skip(1).map(|row| row.split('`').next().unwrap());
+    let mut used = BTreeSet::new();
+    for (file, source) in sources() {
+        assert!(!source.contains("use tracing::"), "{file}: write tracing:: before the macro");
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        for event in code.split("tracing::").skip(1) {
+            let Some((_, arguments)) = event.split_once("!(") else { continue };
+            let target = arguments.trim_start().strip_prefix("target: \"ratethrottle::");
+            let target = target.unwrap_or_else(|| panic!("{file}: no target in {event:.200}"));
+            used.insert(target.split('"').next().unwrap().to_owned());
+        }
+    }
+    assert_eq!(used, listed.map(str::to_owned).collect());
 }
 
 /// Returns the sources of the published crates, with their paths.

@@ -67,7 +67,12 @@ pub fn finish(work: impl Future<Output = ()> + Send + 'static, spawn: impl FnOnc
     match catch_unwind(AssertUnwindSafe(poll)) {
         Ok(Poll::Pending) => spawn(work),
         Ok(Poll::Ready(())) => {}
-        Err(_) => tracing::error!("a refund, release or reconciliation failed: it panicked"),
+        Err(_) => {
+            tracing::error!(
+                target: "ratethrottle::limiter",
+                "a refund, release or reconciliation failed: it panicked"
+            )
+        }
     }
 }
 

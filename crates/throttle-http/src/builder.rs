@@ -133,7 +133,10 @@ impl ThrottleBuilder {
         let throttle = self.throttle();
         if let Err(error) = &throttle {
             self.inner.failure_logged.call_once(|| {
-                tracing::error!(%error, "the rate limit cannot be built; every request is answered with 500");
+                tracing::error!(
+                    target: "ratethrottle::config",
+                    %error, "the rate limit cannot be built; every request is answered with 500"
+                );
             });
         }
         throttle

@@ -152,7 +152,7 @@ fn how_to_write(field: &str) -> &'static str {
 impl ConfigWarning {
     /// Logs the warning.
     pub fn log(&self) {
-        tracing::warn!("{self}");
+        tracing::warn!(target: "ratethrottle::config", "{self}");
     }
 }
 

@@ -85,7 +85,7 @@
 //! | other types | [`RequestView`] and [`RequestHead::from_view`] |
 //! | a router that decodes paths before it matches them | [`RequestView::path`], which returns the decoded path |
 //! | route patterns in the extensions of the request | [`RequestHead::with_route`] |
-//! | route patterns elsewhere | [`RequestView::route`]; [`Throttle::wants_route`] returns whether a key needs the pattern |
+//! | route patterns elsewhere | [`RequestView::route`]; [`Throttle::wants_route`] returns whether the pattern is needed |
 //! | extensions other than `http::Extensions` | [`ExtensionSink`] for [`Pass::attach`] |
 //! | its own response, with `http::HeaderMap` | [`ResponseHead::new`] and [`Done::write_to`]; insert the decisions that it returns into the extensions of the response |
 //! | other header fields in responses | [`ResponseView`], and [`HeaderSink`] for [`Done::write_to`] |

@@ -98,7 +98,9 @@ mod axum {
     impl IntoResponse for NoDecisions {
         fn into_response(self) -> Response {
             static LOGGED: Once = Once::new();
-            LOGGED.call_once(|| tracing::error!("a request is answered with 500: {self}"));
+            LOGGED.call_once(|| {
+                tracing::error!(target: "ratethrottle::config", "a request is answered with 500: {self}");
+            });
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -297,6 +297,12 @@ impl fmt::Display for RejectionReason {
     }
 }
 
+/// Returns whether rejections are logged.
+#[inline]
+pub(crate) fn is_logged() -> bool {
+    tracing::enabled!(target: "ratethrottle::rejection", tracing::Level::DEBUG)
+}
+
 /// Returns whether the client is on the deny list without an end, so that no wait helps.
 fn is_denied_for_good(decisions: &Decisions) -> bool {
     let decision = decisions.most_restrictive();

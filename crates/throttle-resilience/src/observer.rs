@@ -20,7 +20,10 @@ impl<T> Observers<T> {
     pub(crate) fn notify(&self, change: &T) {
         for callback in &self.0 {
             if catch_unwind(AssertUnwindSafe(|| callback(change))).is_err() {
-                tracing::error!("an on_change callback panicked");
+                tracing::error!(
+                    target: "ratethrottle::resilience",
+                    "an on_change callback panicked"
+                );
             }
         }
     }

@@ -31,6 +31,14 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber.finish()))
     }
 
+    /// Captures the log of the current thread, with debug events.
+    pub(crate) fn start_debug() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+        let subscriber = subscriber.with_ansi(false).with_writer(log.clone());
+        (log, tracing::subscriber::set_default(subscriber.finish()))
+    }
+
     /// Captures the log of all threads, except those that called [`start`](Self::start).
     ///
     /// # Panics

@@ -18,6 +18,7 @@ pub fn warn_once(rule: &str) {
     logged.push(rule.to_owned());
     drop(logged);
     tracing::warn!(
+        target: "ratethrottle::config",
         rule = quoted(rule),
         "another algorithm has recently counted requests under this rule name. Each algorithm has its own count, so \
          that up to twice the limit is allowed while both are in use. If a deployment changes the algorithm, this \

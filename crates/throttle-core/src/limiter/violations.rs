@@ -104,7 +104,10 @@ impl Violations {
         let violation = Violation::new(key, decision, at);
         for callback in callbacks.iter() {
             if catch_unwind(AssertUnwindSafe(|| callback(&violation))).is_err() {
-                tracing::error!(rule = violation.rule, "a violation callback panicked");
+                tracing::error!(
+                    target: "ratethrottle::limiter",
+                    rule = violation.rule, "a callback for violations panicked"
+                );
             }
         }
     }

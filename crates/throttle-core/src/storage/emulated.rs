@@ -148,7 +148,10 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
                 for (j, before) in old.iter().enumerate().take(i) {
                     if let Err(why) = self.write(j, before).await {
                         let key = &self.keys[j];
-                        tracing::error!(error = %why, key, "a charge could not be reverted");
+                        tracing::error!(
+                            target: "ratethrottle::storage",
+                            error = %why, key, "a charge could not be reverted"
+                        );
                         error = error.with_unknown_effect();
                     }
                 }

@@ -67,6 +67,7 @@ pub fn join_list<'a>(
     if Parser::new(&before).parse_list_with_visitor(&mut Ignored).is_err() {
         REPLACED.call_once(|| {
             tracing::warn!(
+                target: "ratethrottle::config",
                 field = %list.name(),
                 "a response already has this header field, but its value is not a List (RFC 9651), for example that \
                  of an older draft; the value is replaced in all such responses"

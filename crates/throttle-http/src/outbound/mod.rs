@@ -357,7 +357,10 @@ impl Dispatcher {
         let requested = retry_after::requested_pause(status, headers, now);
         if let (Some(longest), Some(requested)) = (self.wait_limits.respect, requested) {
             let pause = requested.min(longest);
-            tracing::debug!(?pause, "the server requests a pause");
+            tracing::debug!(
+                target: "ratethrottle::outbound",
+                ?pause, "the server requests a pause"
+            );
             self.pauses.add(key.clone().into_owned(), now, Micros::from(pause));
         }
     }

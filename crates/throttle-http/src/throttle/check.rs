@@ -137,7 +137,7 @@ impl Throttle {
                     true => "no request is limited; without the dry run, every request would be answered with 500",
                     false => "every request is answered with 500",
                 };
-                tracing::error!("{effect}: {no_key}");
+                tracing::error!(target: "ratethrottle::config", "{effect}: {no_key}");
             });
         }
         if no_key == NoKey::Unidentified {

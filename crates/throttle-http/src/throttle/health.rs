@@ -122,6 +122,7 @@ impl HealthLog {
         let text = error.to_string();
         if log.error.as_ref() != Some(&text) {
             tracing::error!(
+                target: "ratethrottle::storage",
                 error = text,
                 rules = self.rules,
                 "requests under these rules cannot be checked; until they can, {effect}"
@@ -139,8 +140,10 @@ impl HealthLog {
             None => log.unreported = requests,
             Some(_) => {
                 log.unreported = 0;
-                let rules = &self.rules;
-                tracing::warn!(requests, rules, "requests under these rules are checked again");
+                tracing::warn!(
+                    target: "ratethrottle::storage",
+                    requests, "rate limits are checked again"
+                );
             }
         }
     }

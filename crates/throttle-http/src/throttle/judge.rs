@@ -81,6 +81,7 @@ impl Throttle {
         {
             self.no_rule.call_once(|| {
                 tracing::error!(
+                    target: "ratethrottle::config",
                     %error,
                     "a selected rule does not exist; such requests are answered with 500, except in a dry run: add \
                      the rule, and list it in `declare_rules` to detect this when the service starts"

@@ -50,6 +50,7 @@ use crate::{
     diagnostics::{Diagnostics, warn_about_dropped_limiter, warn_about_rules},
     fields::Fields,
     options::Options,
+    rejection,
 };
 
 /// A limiter with [`Options`], which checks HTTP requests. Adapters are built on it.
@@ -127,10 +128,10 @@ impl Throttle {
         &self.limiter
     }
 
-    /// Returns whether the key needs the pattern of the route.
+    /// Returns whether the key, or the log of rejections, needs the pattern of the route.
     #[must_use]
     pub fn wants_route(&self) -> bool {
-        self.wants_route
+        self.wants_route || rejection::is_logged()
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -41,7 +41,10 @@ impl Permits {
 
     pub(super) async fn release(&self, key: &str, id: &str) {
         if let Err(error) = self.client.call(key, cmd("ZREM").arg(key).arg(id)).await {
-            tracing::debug!(%error, "a permit could not be released; it becomes free when its lease expires");
+            tracing::debug!(
+                target: "ratethrottle::redis",
+                %error, "a permit could not be released; it is free when its lease expires"
+            );
         }
     }
 }

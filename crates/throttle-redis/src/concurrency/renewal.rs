@@ -37,8 +37,10 @@ async fn keep(permits: Weak<Permits>, pause: std::time::Duration) {
             Err(error) if is_healthy => {
                 is_healthy = false;
                 let lease = permits.held.lease();
-                tracing::warn!(%error, ?lease, "permits cannot be renewed; they become free when their \
-                leases expire");
+                tracing::warn!(
+                    target: "ratethrottle::redis",
+                    %error, ?lease, "permits cannot be renewed; they are free when their lease expires"
+                );
             }
             Err(_) => {}
         }

@@ -76,10 +76,13 @@ impl Following {
         follower.report(read.as_ref().copied());
         match &read {
             Err(error) if !position.is_failing => {
-                tracing::warn!(%error, "the shared lists cannot be read; the last known entries stay in force");
+                tracing::warn!(
+                    target: "ratethrottle::redis",
+                    %error, "the shared lists cannot be read; the last known entries stay in force"
+                );
             }
             Ok(()) if position.is_failing => {
-                tracing::info!("the shared lists can be read again");
+                tracing::info!(target: "ratethrottle::redis", "the shared lists can be read again");
             }
             _ => {}
         }

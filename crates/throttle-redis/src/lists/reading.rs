@@ -83,6 +83,7 @@ pub(super) async fn load(client: &Client) -> Result<Copy, StorageError> {
         if apply_changes(client, &mut copy).await? {
             if copy.unreadable > 0 {
                 tracing::warn!(
+                    target: "ratethrottle::redis",
                     entries = copy.unreadable,
                     "the shared lists have entries that cannot be decoded; they are ignored"
                 );

@@ -41,8 +41,11 @@ pub(super) async fn keep(shared: &Shared, index: usize, source: &Source) {
                 watch(&connection, shared).await;
                 slot.set(None);
                 shared.disconnected();
-                tracing::debug!(server = shared.server, "a connection to Redis broke");
-                // A connection ended by this side does not show that the server closes connections at once.
+                tracing::debug!(
+                    target: "ratethrottle::redis",
+                    server = shared.server, "a connection to Redis broke"
+                );
+                // A connection that this side ended is no sign of a server that closes connections at once.
                 if connection.age() >= STABLE_AFTER || connection.is_abandoned() {
                     backoff.reset();
                 } else if !connection.has_answered() {

@@ -106,6 +106,7 @@ impl Shared {
             {
                 Counters::add(&self.counters.failovers);
                 tracing::info!(
+                    target: "ratethrottle::redis",
                     server = self.server,
                     before,
                     now = address,

@@ -197,11 +197,17 @@ impl Shared {
                     return self.apply(&ranges);
                 }
                 Ok(_) => {
-                    tracing::debug!(%address, "the node has no slot map");
+                    tracing::debug!(
+                        target: "ratethrottle::redis",
+                        %address, "the node has no slot map"
+                    );
                     self.set_last_error(Some(io::Error::other("no node has a slot map").into()));
                 }
                 Err(error) => {
-                    tracing::debug!(%address, %error, "the slot map cannot be read from the node");
+                    tracing::debug!(
+                        target: "ratethrottle::redis",
+                        %address, %error, "the slot map cannot be read from the node"
+                    );
                     self.set_last_error(error.error_reply().cloned());
                 }
             }
@@ -250,7 +256,10 @@ impl Shared {
                         masters.len() - 1
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "a node of the cluster cannot be used");
+                        tracing::warn!(
+                            target: "ratethrottle::redis",
+                            %error, "a node of the cluster cannot be used"
+                        );
                         continue;
                     }
                 },

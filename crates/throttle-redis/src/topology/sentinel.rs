@@ -90,7 +90,10 @@ impl Listener {
             let began = Instant::now();
             if let Err(error) = self.listen_once().await {
                 let error = without_login(error, &self.options);
-                tracing::debug!(%error, "the subscription to a sentinel failed");
+                tracing::debug!(
+                    target: "ratethrottle::redis",
+                    %error, "the subscription to a sentinel failed"
+                );
             }
             if began.elapsed() > self.silence / 2 {
                 backoff.reset();

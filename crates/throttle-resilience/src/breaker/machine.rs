@@ -231,12 +231,23 @@ impl Machine {
         match (from, to) {
             (CircuitState::Closed, _) => {
                 let error = error.as_deref().unwrap_or("answers are too slow");
-                tracing::warn!(error, "the circuit opens: too many calls to the storage failed");
+                tracing::warn!(
+                    target: "ratethrottle::resilience",
+                    error, "the circuit opens: too many calls of the storage failed"
+                );
             }
             (_, CircuitState::Closed) => {
-                tracing::info!("the circuit closes: the storage has recovered")
+                tracing::info!(
+                    target: "ratethrottle::resilience",
+                    "the circuit closes: the storage is back"
+                )
             }
-            _ => tracing::debug!(error, "the circuit changes from {from:?} to {to:?}"),
+            _ => {
+                tracing::debug!(
+                    target: "ratethrottle::resilience",
+                    error, "the circuit changes from {from:?} to {to:?}"
+                )
+            }
         }
         self.circuit.observers.notify(&CircuitChange { from, to, error });
     }

@@ -55,6 +55,7 @@ impl Fallback {
         let without = |mode: &FailureMode| *mode == FailureMode::Local && modes.local.is_none();
         if without(&modes.otherwise) || modes.rules.values().any(without) {
             tracing::error!(
+                target: "ratethrottle::resilience",
                 "a rule has the failure mode `Local` without a local storage; it fails closed"
             );
         }

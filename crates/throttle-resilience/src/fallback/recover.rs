@@ -22,7 +22,10 @@ impl Inner {
             && self.degraded.swap(false, Relaxed)
         {
             let (replayed, dropped) = (&self.deferred.replayed, &self.deferred.dropped);
-            tracing::info!(?replayed, ?dropped, "the storage has recovered");
+            tracing::info!(
+                target: "ratethrottle::resilience",
+                ?replayed, ?dropped, "the storage has recovered"
+            );
             self.modes.observers.notify(&FallbackChange::Restored);
         }
     }

@@ -89,7 +89,10 @@ impl Inner {
         if error.is_of_key() {
             self.count(&self.counts.key_errors);
             if !self.logged_key_error.swap(true, Relaxed) {
-                tracing::error!(%error, "the value stored under a key prevents decisions for it");
+                tracing::error!(
+                    target: "ratethrottle::resilience",
+                    %error, "the value stored under a key prevents decisions for it"
+                );
             }
             return;
         }
@@ -98,7 +101,10 @@ impl Inner {
             return;
         }
         self.count(&self.counts.outages);
-        tracing::warn!(%error, modes = ?self.modes, "the storage fails; failure modes apply");
+        tracing::warn!(
+            target: "ratethrottle::resilience",
+            %error, modes = ?self.modes, "the storage fails; failure modes apply"
+        );
         self.modes.observers.notify(&FallbackChange::Degraded { error: error.to_string() });
     }
 

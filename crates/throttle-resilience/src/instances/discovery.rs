@@ -67,7 +67,10 @@ impl Discovery {
         match self.count(storage).await {
             Ok(pause) => (self.estimate, pause),
             Err(error) => {
-                tracing::debug!(%error, "counting the instances that share the limits failed");
+                tracing::debug!(
+                    target: "ratethrottle::resilience",
+                    %error, "counting the instances that share the limits failed"
+                );
                 (self.estimate, self.every / RETRIES)
             }
         }

@@ -139,7 +139,10 @@ impl Inner {
     fn discovered(&self, count: u64) {
         let before = self.count.swap(count.max(1), Relaxed);
         if before != count {
-            tracing::info!(count, before, "the number of instances that share the limits changed");
+            tracing::info!(
+                target: "ratethrottle::resilience",
+                count, before, "the number of instances that share the limits changed"
+            );
         }
     }
 }

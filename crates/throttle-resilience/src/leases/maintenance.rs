@@ -100,7 +100,8 @@ impl Inner {
     pub(super) fn stop_without_runtime(&self) {
         if !self.ended.swap(true, Relaxed) {
             tracing::error!(
-                "leases need a tokio runtime: no permits are leased, and each request calls the storage"
+                target: "ratethrottle::resilience",
+                "leases need a tokio runtime: nothing is leased, each request calls the storage"
             );
         }
     }
@@ -254,7 +255,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let return_permits = AssertUnwindSafe(|| self.return_all());
         if catch_unwind(return_permits).is_err() {
-            tracing::error!("leased permits were not returned: the storage panicked");
+            tracing::error!(
+                target: "ratethrottle::resilience",
+                "leased permits were not returned: the storage panicked"
+            );
         }
     }
 }

@@ -207,7 +207,10 @@ impl Named {
         let plan = Plan::new(rule, self.budget).unwrap_or_else(|why| {
             if self.warnings.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < MAX_WARNINGS {
                 let (rule, budget) = (&self.name, self.budget);
-                tracing::warn!(rule, %budget, "a rule is not leased: {why}");
+                tracing::warn!(
+                    target: "ratethrottle::resilience",
+                    rule, %budget, "a rule is not leased: {why}"
+                );
             }
             Plan::unleased(rule)
         });

@@ -14,8 +14,8 @@ use crate::{
     Log,
     http::{
         adapter::Adapter,
-        case::get_from,
-        fixture::{App, Fixture},
+        case::{get_from, get_path, with},
+        fixture::{App, Fixture, api},
         run::scenarios,
     },
 };
@@ -38,7 +38,33 @@ impl<A: Adapter> Fixture<'_, A> {
             costs_that_no_rule_allows_are_warned_about_at_start,
             a_key_function_that_never_finds_a_key_is_warned_about,
             requests_after_the_first_thousand_are_not_inspected,
+            a_rejection_is_logged_without_its_key,
         );
+    }
+
+    async fn a_rejection_is_logged_without_its_key(&self) {
+        let (log, _guard) = Log::start_debug();
+        let app = self.serve([api(1)], [Options::new().key(Header::new("x-api-key"))]).await;
+        let ask = || with(get_path("/users/1"), "x-api-key", "hunter2");
+        app.status(ask()).await;
+        assert!(!log.take().contains("rejected"), "the request is allowed");
+        app.status(ask()).await;
+        let text = log.take();
+        for part in [
+            "DEBUG ratethrottle::rejection:",
+            "reason=rule",
+            "status=429",
+            "rule=\"api\"",
+            "limit=1",
+            "retry_after_secs=60",
+        ] {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+        match text.contains("route=") {
+            true => assert!(text.contains("route=\"/users/{id}\""), "{text}"),
+            false => self.run.unchecked("routes"),
+        }
     }
 
     async fn generous(&self, options: Options) -> App<'_, A> {
