@@ -23,6 +23,12 @@ pub enum ConfigError {
     /// An invalid key: a trusted proxy that is not a network, or an invalid header field or cookie name.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
+    /// A list of methods that is empty.
+    #[error(
+        "`methods` is empty, so that no request would be limited: list the methods to limit, or remove the option \
+         to limit all"
+    )]
+    NoMethods,
     /// An invalid path to exempt.
     #[error(transparent)]
     InvalidPath(#[from] InvalidPath),

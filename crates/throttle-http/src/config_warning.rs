@@ -6,6 +6,8 @@ use throttle_core::Key;
 
 /// The number of first requests without a key after which the configuration is probably wrong.
 pub(crate) const KEYLESS: u32 = 20;
+/// The number of first requests that are inspected.
+pub(crate) const SAMPLES: u32 = 1000;
 /// The number of limiters with a single request each after which the configuration is probably wrong.
 pub(crate) const SHORT_LIVED: u32 = 32;
 
@@ -90,6 +92,18 @@ pub enum ConfigWarning {
          middleware"
     )]
     KeyNeverFound,
+    /// Declared rules that nothing selects.
+    #[error(
+        "`.declare_rules(…)` is set, but no rule is selected by `.select_rules(…)` or an `AsyncKey`, so it has no \
+         effect: to apply the rules to every request, use `.rule(…)` instead"
+    )]
+    DeclaredInVain,
+    /// A rule that no middleware applies.
+    #[error(
+        "no middleware applies the rule {0:?} of the limiter, and it was not checked during {SAMPLES} requests: name \
+         it with `.rule(…)`, or remove it; if only other code of the service checks it, ignore this warning"
+    )]
+    RuleNeverApplied(String),
     /// Shaping without a leaky bucket.
     #[error(
         "`.shape()` is set, but none of the rules is a leaky bucket, so no request is ever delayed: set \

@@ -15,13 +15,11 @@ use std::{
 use throttle_core::{Algorithm, CheckedRule, Decision, Decisions, Key, Limiter, Scope};
 
 use crate::{
-    config_warning::{ConfigWarning, KEYLESS, ProxyField, RequestSample, SHORT_LIVED},
+    config_warning::{ConfigWarning, KEYLESS, ProxyField, RequestSample, SAMPLES, SHORT_LIVED},
     head::RequestHead,
     identity::{ExtractKey, ForwardedHeader},
 };
 
-/// The number of requests that are read.
-const SAMPLES: u32 = 1000;
 /// The number of consecutive requests that seem to be charged twice before a warning is logged.
 const REPEATS: u32 = 8;
 
@@ -74,10 +72,21 @@ impl Diagnostics {
 
     /// Inspects a request, and logs a warning of each kind once.
     #[cold]
-    pub(crate) fn inspect(&self, by: &dyn ExtractKey, sample: &RequestSample<'_>) {
+    pub(crate) fn inspect(
+        &self,
+        limiter: &Limiter,
+        by: &dyn ExtractKey,
+        sample: &RequestSample<'_>,
+    ) {
         // Not a read-modify-write operation: if two requests race, one more request is inspected.
         let left = self.samples_left.load(Relaxed);
         self.samples_left.store(left.saturating_sub(1), Relaxed);
+        // Only now, because other layers of the limiter may be built after this one.
+        if left == 1
+            && let Some(rule) = limiter.take_unapplied_rule()
+        {
+            ConfigWarning::RuleNeverApplied(rule).log();
+        }
         if let Some(warning) = by.warning(Some(sample)) {
             let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
             let kind = discriminant(&warning);

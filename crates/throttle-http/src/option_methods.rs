@@ -116,7 +116,8 @@ macro_rules! option_methods {
 
         /// Limits only requests with these methods. Default: all methods.
         ///
-        /// `GET` includes `HEAD`, because handlers of `GET` also answer `HEAD`.
+        /// `GET` includes `HEAD`, because handlers of `GET` also answer `HEAD`. An empty list is an error when
+        /// the middleware is built.
         pub fn methods(self, methods: impl IntoIterator<Item = $crate::macros::Method>) -> Self {
             self.with(|options| options.set_methods(methods.into_iter().collect()))
         }

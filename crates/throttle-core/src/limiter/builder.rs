@@ -73,6 +73,7 @@ impl LimiterBuilder {
             rules: Rules::default(),
             changes: Changes::default(),
             concurrency_names: Mutex::default(),
+            applied: Default::default(),
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),
             clock: self.clock,

@@ -242,6 +242,20 @@ impl Limiter {
         }
     }
 
+    /// Records the rules that a layer may apply; `None` for every rule.
+    #[doc(hidden)] // of our own crates
+    pub fn record_applied(&self, names: Option<Vec<&String>>) {
+        self.inner.applied.add(names);
+    }
+
+    /// Returns a rule that no layer applies and that was never checked. Each rule is returned once.
+    #[doc(hidden)] // of our own crates
+    #[must_use]
+    pub fn take_unapplied_rule(&self) -> Option<String> {
+        let unused = self.metrics().rules.into_iter().filter(|(_, counts)| counts.total == 0);
+        self.inner.applied.take_other(unused.map(|(name, _)| name))
+    }
+
     /// Returns a description of the limiter: its rules, its storage and the sizes of its lists.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    applied::Applied,
     changes::Changes,
     error::Error,
     lists::{AllowList, DenyList},
@@ -29,6 +30,7 @@ pub(super) struct Inner {
     pub(super) changes: Changes,
     /// The names of concurrency limits.
     pub(super) concurrency_names: Mutex<BTreeSet<String>>,
+    pub(super) applied: Applied,
     pub(super) allow_list: AllowList,
     pub(super) deny_list: DenyList,
     /// The subscription to the shared lists of the storage.

@@ -9,6 +9,7 @@
 //!
 //! [`Limiter`] is in `handle`. Checks are in `check`, and everything that waits is in `wait` and the modules below it.
 
+mod applied;
 mod ask_kind;
 mod builder;
 mod changes;

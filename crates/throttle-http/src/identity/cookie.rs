@@ -108,7 +108,8 @@ impl ExtractKey for Cookie {
 
     fn validate(&self) -> Result<(), InvalidKey> {
         let name = &self.name;
-        if name.is_empty() || name.contains(['=', ';']) || name.trim() != name {
+        let is_forbidden = |c: char| matches!(c, '=' | ';') || c.is_control();
+        if name.is_empty() || name.contains(is_forbidden) || name.trim() != name {
             return Err(InvalidKey::CookieName(name.clone()));
         }
         self.missing.validate()

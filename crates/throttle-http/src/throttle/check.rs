@@ -99,7 +99,7 @@ impl Throttle {
     /// Logs a warning if this request shows that the configuration is probably wrong.
     #[cold]
     pub(super) fn diagnose(&self, sample: RequestSample<'static>, key: &Key<'_>) {
-        self.diagnostics.inspect(&*self.options.key, &sample.with_key(key));
+        self.diagnostics.inspect(&self.limiter, &*self.options.key, &sample.with_key(key));
     }
 
     /// Checks the rules that a function selects; returns `None` if there are none.

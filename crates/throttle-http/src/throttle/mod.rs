@@ -47,6 +47,7 @@ pub use self::{
 };
 use crate::{
     config_error::ConfigError,
+    config_warning::ConfigWarning,
     diagnostics::{Diagnostics, warn_about_dropped_limiter, warn_about_rules},
     fields::Fields,
     options::Options,
@@ -103,6 +104,10 @@ impl Throttle {
             let cost = options.cost.as_ref().and_then(|cost| cost.constant());
             warn_about_rules(&rules, cost, options.shape.is_some());
         }
+        if options.select_rules.is_none() && !waits_for_key && !options.declared.is_empty() {
+            ConfigWarning::DeclaredInVain.log();
+        }
+        limiter.record_applied(applied_rules(&options));
         let keeps_key = options.charge_if.is_some()
             || options.shape.is_some()
             || options.actual.is_some()
@@ -160,9 +165,27 @@ fn add_rules(
     Ok(())
 }
 
+/// Returns the names of the rules that may apply; `None` for every rule.
+fn applied_rules(options: &Options) -> Option<Vec<&String>> {
+    let declared = &options.declared;
+    let selects = options.select_rules.is_some() || options.key.is_async();
+    match options.selection.names() {
+        Some(names) if !selects || !declared.is_empty() => {
+            Some(names.iter().chain(declared).collect())
+        }
+        None if options.select_rules.is_some() && !declared.is_empty() => {
+            Some(declared.iter().collect())
+        }
+        _ => None,
+    }
+}
+
 fn validate(limiter: &Limiter, options: &Options) -> Result<(), ConfigError> {
     options.key.validate()?;
     options.cost.as_ref().map_or(Ok(()), |cost| cost.validate())?;
+    if options.methods.as_ref().is_some_and(Vec::is_empty) {
+        return Err(ConfigError::NoMethods);
+    }
     if let Some(error) = &options.invalid_path {
         return Err(error.clone().into());
     }

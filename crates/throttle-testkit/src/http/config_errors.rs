@@ -5,7 +5,7 @@ use std::fmt;
 use throttle_core::Rule;
 use throttle_http::{
     ContentLength, Headers, Options, RequestHead,
-    identity::{AsyncKey, ClientIp, Header, OnMissing},
+    identity::{AsyncKey, ClientIp, Cookie, Header, OnMissing},
 };
 
 use crate::http::{
@@ -107,14 +107,17 @@ fn rates() -> Vec<Invalid> {
 fn keys() -> Vec<Invalid> {
     let proxies = || ClientIp::new().trusted_proxies(["10.0.0.0/8", "proxy.internal"]);
     let later = || AsyncKey::new(|_: &RequestHead<'_>| async { Ok::<_, fmt::Error>("key") });
+    let bad: &[&str] = &["not a valid name"];
     let missing = later().missing(OnMissing::ClientIp(proxies()));
     let of_proxy: &[&str] = &["\"proxy.internal\"", "10.0.0.0/8"];
     vec![
         (Options::new().key(proxies()), of_proxy),
         (Options::new().key((Header::new("x-tenant"), proxies())), of_proxy),
         (Options::new().key((missing, ClientIp::new())), of_proxy),
-        (Options::new().key(ClientIp::new().ipv6_prefix(0)), &["ipv6_prefix(0)", "1 to 128"]),
-        (Options::new().key((Header::new("x-tenant"), ClientIp::new().ipv6_prefix(200))), &["200"]),
+        (Options::new().key(Header::new("x api")), bad),
+        (Options::new().key((Cookie::new("a=b"), ClientIp::new())), bad),
+        (Options::new().key(Cookie::new("a\0")), bad),
+        (Options::new().key(Cookie::new("a\r\nb")), bad),
         (Options::new().key(later()).select_rules(|_, _| "api"), &["KeyWithRules::new"]),
     ]
 }
@@ -124,6 +127,7 @@ fn others() -> Vec<Invalid> {
     let secret = Headers::default().partition_key("hunter2");
     vec![
         (paths, &["\"static/*\"", "begin with"]),
+        (Options::new().methods([]), &["`methods`", "no request"]),
         (Options::new().exempt_paths(["/größe"]), &["\"/größe\"", "\"/gr%C3%B6%C3%9Fe\""]),
         (
             Options::new().exempt_paths(["/users/{id}"]),

@@ -38,8 +38,42 @@ impl<A: Adapter> Fixture<'_, A> {
             costs_that_no_rule_allows_are_warned_about_at_start,
             a_key_function_that_never_finds_a_key_is_warned_about,
             requests_after_the_first_thousand_are_not_inspected,
+            declared_rules_that_nothing_selects_are_warned_about_at_start,
+            a_rule_that_no_layer_applies_is_warned_about_after_a_thousand_requests,
             a_rejection_is_logged_without_its_key,
         );
+    }
+
+    async fn declared_rules_that_nothing_selects_are_warned_about_at_start(&self) {
+        let (log, _guard) = Log::start();
+        self.generous(Options::new().declare_rules(["api"])).await;
+        warns(&log, &["WARN", "`.declare_rules(…)`", "`.select_rules(…)`"]);
+        let declared = || Options::new().declare_rules(["api"]);
+        self.generous(declared().select_rules(|_, _| "api")).await;
+        self.generous(declared().key(later(text))).await;
+        logs_nothing(&log, "these rules can be selected");
+    }
+
+    async fn a_rule_that_no_layer_applies_is_warned_about_after_a_thousand_requests(&self) {
+        let (log, _guard) = Log::start();
+        let limits = || self.limits(["api", "spare"].map(|name| Rule::per_day(name, 9_999)));
+        let api = || Options::new().rule("api");
+        let app = self.app(&limits(), [api()]).await;
+        for _ in 0..999 {
+            ask(&app, get_from("192.0.2.1")).await;
+        }
+        logs_nothing(&log, "another layer may be built later");
+        ask(&app, get_from("192.0.2.1")).await;
+        warns(&log, &["WARN", "\"spare\"", "`.rule(…)`"]);
+
+        let limits = limits();
+        let selects = api().select_rules(|_, _| "api").declare_rules(["spare"]);
+        let _quiet = self.app(&limits, [selects]).await;
+        let app = self.app(&limits, [api()]).await;
+        for _ in 0..1000 {
+            ask(&app, get_from("192.0.2.1")).await;
+        }
+        logs_nothing(&log, "another layer can apply the rule");
     }
 
     async fn a_rejection_is_logged_without_its_key(&self) {

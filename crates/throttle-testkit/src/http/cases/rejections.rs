@@ -17,7 +17,6 @@ pub(super) fn cases() -> Vec<Case> {
         exempt(),
         exempt_twice(),
         methods(),
-        no_method(),
         head_and_options(),
         no_header(),
         a_function_without_a_key(),
@@ -58,13 +57,6 @@ fn methods() -> Case {
         .ask(get(), allowed())
         .ask(ask_by(Method::HEAD), allowed())
         .ask(ask_by(Method::DELETE), allowed())
-}
-
-fn no_method() -> Case {
-    Case::new("an empty list of methods limits no request", modern().methods([]))
-        .rule(api(1))
-        .ask(get(), allowed())
-        .ask(get(), allowed())
 }
 
 fn head_and_options() -> Case {
