@@ -10,8 +10,25 @@ use crate::{
     options::{InvalidCost, InvalidPath},
 };
 
-/// An error in the configuration, for which a middleware cannot be built.
-#[derive(thiserror::Error)]
+/// A configuration error that prevents a middleware from being built.
+///
+/// It converts from and into [`Error`], so that `?` works on the calls of a limiter and on `build` in one function.
+///
+/// # Examples
+///
+/// ```
+/// # mod ratethrottle { pub use throttle_core::*; pub use throttle_http::*; }
+/// use ratethrottle::{ConfigError, Error, Limiter, Options, Rule, Throttle};
+/// # use throttle_memory::MemoryStorage;
+///
+/// fn throttle() -> Result<Throttle, ConfigError> { // or `Error`
+///     let limiter = Limiter::new(MemoryStorage::new());
+///     limiter.add_rule(Rule::per_minute("api", 100))?;
+///     Ok(Throttle::new(limiter, Options::new().rule("api"))?)
+/// }
+/// # throttle().map_err(Error::from).unwrap();
+/// ```
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// An invalid rule or rate.
@@ -58,3 +75,12 @@ pub enum ConfigError {
 }
 
 throttle_core::debug_as_text!(ConfigError);
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::InvalidRule(error) => error.into(),
+            ConfigError::Rules(error) => error,
+            error => Self::Config(Arc::new(error)),
+        }
+    }
+}

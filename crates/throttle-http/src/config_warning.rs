@@ -145,6 +145,18 @@ pub enum ConfigWarning {
 
 throttle_core::debug_as_text!(ConfigWarning);
 
+/// Returns the call that selects the field.
+fn how_to_select(field: &str) -> &'static str {
+    match field {
+        "forwarded" => ".header(ForwardedHeader::Forwarded)",
+        "x-real-ip" => ".header(ForwardedHeader::XRealIp)",
+        "cf-connecting-ip" => ".header(ForwardedHeader::CfConnectingIp)",
+        "true-client-ip" => ".header(ForwardedHeader::TrueClientIp)",
+        "fly-client-ip" => ".header(ForwardedHeader::FlyClientIp)",
+        _ => ".header(ForwardedHeader::XForwardedFor)",
+    }
+}
+
 /// Returns the settings that make proxies append the address of their client to the field.
 fn how_to_write(field: &str) -> &'static str {
     match field {

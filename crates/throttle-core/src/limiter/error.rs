@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{entry::InvalidEntry, rule::error::InvalidRule, storage::StorageError};
 
 /// The error of a limiter: it could not decide, or it does not accept a rule or an entry.
-#[derive(thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No rule has this name.

@@ -106,7 +106,7 @@ impl Violations {
             if catch_unwind(AssertUnwindSafe(|| callback(&violation))).is_err() {
                 tracing::error!(
                     target: "ratethrottle::limiter",
-                    rule = violation.rule, "a callback for violations panicked"
+                    rule = violation.rule, "a violation callback panicked"
                 );
             }
         }

@@ -6,8 +6,9 @@ use crate::{algorithm::CorruptState, rule::quoted};
 
 /// The error of a failed storage call.
 ///
-/// A failed call may have been carried out all the same ([`StorageError::effect`]), for example if the connection
-/// broke before the answer. A call whose effect is [`Effect::Unknown`] is never repeated: that could charge twice.
+/// A failed call may have been carried out ([`StorageError::effect`]), for example if the connection
+/// broke before the answer. A call with [`Effect::Unknown`] is never repeated, because that could charge twice.
+#[derive(Clone)]
 pub struct StorageError {
     kind: Kind,
     effect: Effect,

@@ -21,7 +21,7 @@ pub enum InvalidKey {
     HeaderName(String),
     /// A name that no cookie can have.
     #[error(
-        "{0:?} is not a valid name of a cookie: it must not be empty, have spaces around it, or contain \"=\", \";\" \
+        "{0:?} is not a valid cookie name: it must not be empty, have spaces around it, or contain \"=\", \";\" \
          or control characters"
     )]
     CookieName(String),

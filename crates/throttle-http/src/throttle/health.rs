@@ -140,9 +140,10 @@ impl HealthLog {
             None => log.unreported = requests,
             Some(_) => {
                 log.unreported = 0;
+                let rules = &self.rules;
                 tracing::warn!(
                     target: "ratethrottle::storage",
-                    requests, "rate limits are checked again"
+                    requests, rules, "requests under these rules are checked again"
                 );
             }
         }

@@ -43,7 +43,7 @@ impl Permits {
         if let Err(error) = self.client.call(key, cmd("ZREM").arg(key).arg(id)).await {
             tracing::debug!(
                 target: "ratethrottle::redis",
-                %error, "a permit could not be released; it is free when its lease expires"
+                %error, "a permit could not be released; it becomes free when its lease expires"
             );
         }
     }

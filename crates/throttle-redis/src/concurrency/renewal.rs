@@ -39,7 +39,7 @@ async fn keep(permits: Weak<Permits>, pause: std::time::Duration) {
                 let lease = permits.held.lease();
                 tracing::warn!(
                     target: "ratethrottle::redis",
-                    %error, ?lease, "permits cannot be renewed; they are free when their lease expires"
+                    %error, ?lease, "permits cannot be renewed; they become free when their leases expire"
                 );
             }
             Err(_) => {}

@@ -12,7 +12,7 @@ const MIXED: u8 = 16;
 const RECORD: usize = 1 + 7 * 8;
 
 #[derive(thiserror::Error)]
-#[error("the answer to the script is invalid ({0}); check that the server is Redis")]
+#[error("the reply of the script is invalid ({0}); check that the server is Redis")]
 struct Unexpected(&'static str);
 
 throttle_core::debug_as_text!(Unexpected);

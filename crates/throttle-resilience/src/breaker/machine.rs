@@ -233,13 +233,13 @@ impl Machine {
                 let error = error.as_deref().unwrap_or("answers are too slow");
                 tracing::warn!(
                     target: "ratethrottle::resilience",
-                    error, "the circuit opens: too many calls of the storage failed"
+                    error, "the circuit opens: too many calls to the storage failed"
                 );
             }
             (_, CircuitState::Closed) => {
                 tracing::info!(
                     target: "ratethrottle::resilience",
-                    "the circuit closes: the storage is back"
+                    "the circuit closes: the storage has recovered"
                 )
             }
             _ => {

@@ -101,7 +101,7 @@ impl Inner {
         if !self.ended.swap(true, Relaxed) {
             tracing::error!(
                 target: "ratethrottle::resilience",
-                "leases need a tokio runtime: nothing is leased, each request calls the storage"
+                "leases need a tokio runtime: no permits are leased, and each request calls the storage"
             );
         }
     }

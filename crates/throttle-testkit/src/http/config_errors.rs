@@ -114,6 +114,8 @@ fn keys() -> Vec<Invalid> {
         (Options::new().key(proxies()), of_proxy),
         (Options::new().key((Header::new("x-tenant"), proxies())), of_proxy),
         (Options::new().key((missing, ClientIp::new())), of_proxy),
+        (Options::new().key(ClientIp::new().ipv6_prefix(0)), &["ipv6_prefix(0)", "1 to 128"]),
+        (Options::new().key((Header::new("x-tenant"), ClientIp::new().ipv6_prefix(200))), &["200"]),
         (Options::new().key(Header::new("x api")), bad),
         (Options::new().key((Cookie::new("a=b"), ClientIp::new())), bad),
         (Options::new().key(Cookie::new("a\0")), bad),

@@ -115,7 +115,7 @@ impl Charged {
             self.decisions.all().iter().filter(|one| changes(one)).cloned().collect();
         let settled = self.throttle.limiter().reconcile(&self.key, &changed, actual).await;
         if let Err(error) = &settled {
-            tracing::warn!(target: "ratethrottle::storage", %error, "a charge was not reconciled");
+            tracing::warn!(target: "ratethrottle::storage", %error, "a charge could not be reconciled");
         }
         settled.is_ok().then(|| self.decisions.reconciled(actual, changes))
     }
@@ -128,7 +128,7 @@ impl Charged {
     async fn refund(&self, decisions: &[Decision]) -> bool {
         let refunded = self.throttle.limiter().rollback(&self.key, decisions).await;
         if let Err(error) = &refunded {
-            tracing::warn!(target: "ratethrottle::storage", %error, "a charge was not refunded");
+            tracing::warn!(target: "ratethrottle::storage", %error, "a charge could not be refunded");
         }
         refunded.is_ok()
     }
