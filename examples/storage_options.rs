@@ -38,9 +38,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     // The service starts even if Redis is down. `connect` would wait for Redis instead.
     let storage = resilient(with_options(redis).connect_in_background()?);
-    let limiter = limiter(storage.clone()).build();
+    let limiter = limiter(storage).build();
     println!("in Redis: {}", check(&limiter).await?);
-    storage.close().await; // returns unused leases
+    limiter.shutdown(Duration::from_secs(5)).await; // returns unused leases
     Ok(())
 }
 

@@ -27,6 +27,8 @@ mod reverse_proxy;
 #[cfg(test)]
 mod servers;
 #[cfg(test)]
+mod shutdown;
+#[cfg(test)]
 mod stored_rejections;
 #[cfg(test)]
 mod words;

@@ -61,8 +61,7 @@ impl<T, F: FnOnce(Work) + Unpin> fmt::Debug for CompleteOnDrop<T, F> {
 ///
 /// Work on an in-memory storage is complete when this function returns. A panic of the work is caught and logged:
 /// a panic in a destructor would abort the process if that destructor runs because of another panic.
-pub fn finish(work: impl Future<Output = ()> + Send + 'static, spawn: impl FnOnce(Work)) {
-    let mut work: Work = Box::pin(work);
+pub fn finish(mut work: Work, spawn: impl FnOnce(Work)) {
     let poll = || work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     match catch_unwind(AssertUnwindSafe(poll)) {
         Ok(Poll::Pending) => spawn(work),
@@ -99,7 +98,7 @@ mod tests {
         struct Panics;
         impl Drop for Panics {
             fn drop(&mut self) {
-                finish(async { resume_unwind(Box::new("in a destructor")) }, never);
+                finish(Box::pin(async { resume_unwind(Box::new("in a destructor")) }), never);
             }
         }
         let both: Result<(), _> = catch_unwind(|| {
@@ -134,9 +133,9 @@ mod tests {
 
     #[test]
     fn finish_polls_work_once_and_spawns_it_only_if_it_is_pending() {
-        finish(async {}, never);
+        finish(Box::pin(async {}), never);
         let spawned = Cell::new(false);
-        finish(pending(), |_| spawned.set(true));
+        finish(Box::pin(pending()), |_| spawned.set(true));
         assert!(spawned.get());
     }
 }

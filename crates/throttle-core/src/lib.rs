@@ -36,6 +36,8 @@ mod entry;
 mod exact;
 mod key;
 mod limiter;
+#[doc(hidden)] // of our own crates
+pub mod pending_work;
 mod receipt;
 mod rule;
 #[doc(hidden)]

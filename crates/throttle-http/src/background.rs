@@ -2,24 +2,35 @@
 
 use std::future::Future;
 
-use throttle_core::complete_on_drop::{self, CompleteOnDrop, Work};
+use throttle_core::{
+    Limiter,
+    complete_on_drop::{CompleteOnDrop, Work},
+};
 use tokio::runtime::Handle;
 
-/// Returns a future that does `work`. If it is dropped early, [`finish`] does the rest.
-pub(crate) fn complete<T>(work: impl Future<Output = T> + Send + 'static) -> CompleteOnDrop<T> {
-    CompleteOnDrop::new(work, finish_boxed)
+/// Returns a future that does `work` on the charges of a limiter. If it is dropped early, [`finish`] does the rest.
+pub(crate) fn complete<W>(
+    limiter: &Limiter,
+    work: W,
+) -> CompleteOnDrop<W::Output, impl FnOnce(Work) + Unpin + use<W>>
+where
+    W: Future + Send + 'static,
+{
+    let limiter = limiter.clone();
+    CompleteOnDrop::new(work, move |rest| finish_boxed(&limiter, rest))
 }
 
-/// Does work in a destructor. Work that is ready, as with an in-memory storage, is done immediately, and the
-/// rest in a task of the current tokio runtime. Outside of a runtime, the rest is dropped.
-pub(crate) fn finish(work: impl Future<Output = ()> + Send + 'static) {
-    complete_on_drop::finish(work, |rest| {
+/// Does work on the charges of a limiter in a destructor: on the runtime of the storage if it has one, as Redis
+/// does. Otherwise immediately as far as it is ready, as with an in-memory storage, and the rest in a task of the
+/// current tokio runtime. Outside of a runtime, the rest is dropped. [`Limiter::shutdown`] waits for it.
+pub(crate) fn finish(limiter: &Limiter, work: impl Future<Output = ()> + Send + 'static) {
+    finish_boxed(limiter, Box::pin(work));
+}
+
+fn finish_boxed(limiter: &Limiter, work: Work) {
+    limiter.finish(work, |rest| {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(rest);
         }
     });
-}
-
-fn finish_boxed(work: Work) {
-    finish(work);
 }

@@ -14,6 +14,7 @@ use std::{
     },
 };
 
+use throttle_core::pending_work::PendingWork;
 use tokio::{
     runtime::Handle,
     task::{AbortHandle, JoinHandle},
@@ -27,6 +28,8 @@ pub(crate) struct Background {
     /// A task ended with its runtime, or has not started yet.
     is_lost: AtomicBool,
     state: Mutex<State>,
+    /// The work of [`Background::spawn_once`], and the permits that are held.
+    pub(crate) pending: PendingWork,
 }
 
 struct State {
@@ -74,8 +77,8 @@ impl Background {
     /// Creates the tasks of a storage, on the current runtime if there is one.
     pub(crate) fn new() -> Arc<Self> {
         let state = State { runtime: None, moves: 0, tasks: Vec::new(), own: Vec::new() };
-        let background =
-            Arc::new(Self { is_lost: AtomicBool::new(true), state: Mutex::new(state) });
+        let (is_lost, state) = (AtomicBool::new(true), Mutex::new(state));
+        let background = Arc::new(Self { is_lost, state, pending: PendingWork::default() });
         // A task that never finishes shows that its runtime has ended, even if no other task ran on it.
         background.spawn_detached(pending);
         let _ = background.ready(); // without a runtime, the tasks start at the first use
@@ -128,13 +131,22 @@ impl Background {
         self.state().own.push(task);
     }
 
-    /// Spawns a future once, without waiting for it. Without a runtime the future is dropped.
-    pub(crate) fn spawn_once(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Spawns a future once, without waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// The future, without a runtime.
+    pub(crate) fn spawn_once<F>(&self, work: F) -> Result<(), F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let runtime = match self.is_lost.load(Acquire) {
             true => Handle::try_current().ok(),
             false => self.state().runtime.clone(),
         };
-        drop(runtime.map(|runtime| runtime.spawn(work)));
+        let Some(runtime) = runtime else { return Err(work) };
+        runtime.spawn(self.pending.track(work));
+        Ok(())
     }
 
     /// Spawns an empty task, which finishes soon if the runtime of the tasks makes progress.

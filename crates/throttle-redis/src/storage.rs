@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use throttle_core::{
     AtomicStorage, ChargeRequest, Clock, ConcurrencyStorage, ListStorage, Outcome, Refund, Reply,
-    Scope,
+    Scope, complete_on_drop::Work,
 };
 
 use crate::{
@@ -94,6 +94,14 @@ impl AtomicStorage for RedisStorage {
 
     fn max_log_limit(&self) -> u64 {
         MAX_LOG_LIMIT
+    }
+
+    fn shutdown(&self) -> Reply<()> {
+        Reply::pending(self.concurrency.clone().shutdown())
+    }
+
+    fn spawn(&self, work: Work) -> Result<(), Work> {
+        self.client.topology.background.spawn_once(work)
     }
 
     fn kind(&self) -> &str {

@@ -180,7 +180,7 @@ impl Resilient {
 
     /// Returns all leased permits to the storage and stops leasing.
     ///
-    /// Call it before the process ends.
+    /// [`Limiter::shutdown`](throttle_core::Limiter::shutdown) does this, too.
     pub async fn close(&self) {
         if let Some(leases) = &self.leases {
             leases.close().await;

@@ -17,6 +17,8 @@ mod numbers;
 mod rules;
 #[path = "limiter/sharing.rs"]
 mod sharing;
+#[path = "limiter/shutdown.rs"]
+mod shutdown;
 #[path = "model/six.rs"]
 mod six;
 #[path = "limiter/violations.rs"]

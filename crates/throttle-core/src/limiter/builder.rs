@@ -82,6 +82,7 @@ impl LimiterBuilder {
             counts: Counts::default(),
             errors: Default::default(),
             violations: Violations::new(self.recent_violations),
+            pending: Default::default(),
         };
         Limiter { inner: Arc::new(inner) }
     }

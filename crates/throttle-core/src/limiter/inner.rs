@@ -17,6 +17,7 @@ use super::{
     violations::Violations,
 };
 use crate::{
+    pending_work::PendingWork,
     rule::{checked::CheckedRule, definition::Rule},
     storage::AtomicStorage,
     time::{Clock, Micros, SystemClock},
@@ -39,8 +40,8 @@ pub(super) struct Inner {
     pub(super) counts: Counts,
     pub(super) errors: AtomicU64,
     pub(super) violations: Violations,
-    /// A value that the layers of the limiter share.
-    pub(super) shared_by_layers: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// Refunds and reconciliations in the background.
+    pub(super) pending: PendingWork,
 }
 
 impl Inner {

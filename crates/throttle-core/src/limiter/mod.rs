@@ -25,6 +25,7 @@ mod reconcile;
 mod rules;
 mod scheduled;
 mod shared;
+mod shutdown;
 mod status;
 mod subscription;
 mod violations;

@@ -9,7 +9,7 @@ use super::{
     charge::Refund, concurrency::ConcurrencyStorage, error::StorageError, lists::ListStorage,
     reply::Reply, request::ChargeRequest, value::Value,
 };
-use crate::{decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
+use crate::{complete_on_drop::Work, decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
 
 /// A storage of values under keys, with six operations. A custom storage needs only these.
 ///
@@ -249,6 +249,24 @@ pub trait AtomicStorage: Storage {
     /// iterates over the entries of one key.
     fn max_log_limit(&self) -> u64 {
         MAX_LOG_LIMIT
+    }
+
+    /// Completes what the storage does in the background, for [`Limiter::shutdown`](crate::Limiter::shutdown), which
+    /// sets the deadline. Default: there is nothing to complete.
+    ///
+    /// Later calls must still be answered. An error means that something was lost, such as the release of a permit.
+    fn shutdown(&self) -> Reply<()> {
+        Reply::ready(Ok(()))
+    }
+
+    /// Runs work on a runtime that lives as long as the storage, or returns it, which is the default.
+    ///
+    /// # Errors
+    ///
+    /// The work, if the storage has no runtime of its own.
+    #[doc(hidden)] // of our own crates
+    fn spawn(&self, work: Work) -> Result<(), Work> {
+        Err(work)
     }
 
     /// Returns the kind of storage for display, such as `memory` or `redis`, as in [`Status`](crate::Status).

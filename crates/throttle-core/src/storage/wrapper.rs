@@ -14,7 +14,7 @@ use super::{
     traits::{AtomicStorage, Scope, Storage},
     value::Value,
 };
-use crate::{decision::Outcome, time::Clock};
+use crate::{complete_on_drop::Work, decision::Outcome, time::Clock};
 
 /// A storage that wraps another.
 ///
@@ -118,8 +118,8 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
 
     /// Makes a call to the inner storage with `forward`.
     ///
-    /// All provided methods that call the storage use this method, including those for permits. [`Wrapper::lists`] does
-    /// not, and an overridden method does so only if it calls this method.
+    /// All provided methods that call the storage use this method, including those for permits. [`Wrapper::lists`] and
+    /// [`Wrapper::shutdown`] do not, and an overridden method does so only if it calls this method.
     ///
     /// `forward` borrows the request, so it must be called before this method returns. To answer with an error, do not
     /// call it. To make a call later, or more than once, override the methods themselves.
@@ -173,6 +173,21 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
     /// Forwards [`AtomicStorage::max_log_limit`].
     fn max_log_limit(&self) -> u64 {
         self.inner().max_log_limit()
+    }
+
+    /// Forwards [`AtomicStorage::shutdown`], without a call of [`Wrapper::around`].
+    fn shutdown(&self) -> Reply<()> {
+        self.inner().shutdown()
+    }
+
+    /// Forwards [`AtomicStorage::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// The work, if the inner storage has no runtime of its own.
+    #[doc(hidden)] // of our own crates
+    fn spawn(&self, work: Work) -> Result<(), Work> {
+        self.inner().spawn(work)
     }
 
     /// Forwards [`AtomicStorage::kind`].
@@ -336,6 +351,14 @@ impl<W: Wrapper> AtomicStorage for W {
 
     fn max_log_limit(&self) -> u64 {
         Wrapper::max_log_limit(self)
+    }
+
+    fn shutdown(&self) -> Reply<()> {
+        Wrapper::shutdown(self)
+    }
+
+    fn spawn(&self, work: Work) -> Result<(), Work> {
+        Wrapper::spawn(self, work)
     }
 
     fn kind(&self) -> &str {

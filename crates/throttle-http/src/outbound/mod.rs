@@ -296,7 +296,9 @@ impl Dispatcher {
         match reply.into_ready() {
             Ok(answer) => self.judge(&key, answer),
             Err(pending) => {
-                background::complete(async move { self.judge(&key, pending.await) }).await
+                let limiter = self.throttle.limiter().clone();
+                let judged = async move { self.judge(&key, pending.await) };
+                background::complete(&limiter, judged).await
             }
         }
     }

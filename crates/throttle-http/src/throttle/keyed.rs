@@ -76,7 +76,7 @@ impl KeyedRequest {
             judging.judge(answer)
         };
         let checked = match self.throttle.refunds_unhandled() {
-            true => background::complete(judged).await,
+            true => background::complete(self.throttle.limiter(), judged).await,
             false => judged.await,
         };
         self.wait(checked?).await

@@ -55,7 +55,7 @@ impl KeyedRequest {
             let reply = self.throttle.ask_waiting(&self.key, &decisions, self.cost, left);
             let (request, permits) = (self.clone(), permits_of(&decisions));
             // Completes even if this is dropped early, because the storage may charge the request in any case.
-            let judged = background::complete(async move {
+            let judged = background::complete(self.throttle.limiter(), async move {
                 let answer = reply.await;
                 match answer.as_ref().ok().and_then(wait_of) {
                     Some((rule, wait)) if wait <= left => Err((rule.to_owned(), wait)),

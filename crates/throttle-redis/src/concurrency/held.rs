@@ -69,6 +69,10 @@ impl HeldPermits {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.permits().len()
+    }
+
     pub(super) fn has(&self, id: &str) -> bool {
         self.permits().contains_key(id)
     }

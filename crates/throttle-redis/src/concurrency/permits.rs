@@ -39,13 +39,13 @@ impl Permits {
         redis::from_redis_value(answer).map_err(|error| StorageError::other(unreadable(&error)))
     }
 
-    pub(super) async fn release(&self, key: &str, id: &str) {
-        if let Err(error) = self.client.call(key, cmd("ZREM").arg(key).arg(id)).await {
-            tracing::debug!(
-                target: "ratethrottle::redis",
-                %error, "a permit could not be released; it becomes free when its lease expires"
-            );
+    /// Releases a permit, and returns whether it is released now.
+    pub(super) async fn release(&self, key: &str, id: &str) -> bool {
+        let released = self.client.call(key, cmd("ZREM").arg(key).arg(id)).await;
+        if let Err(error) = &released {
+            tracing::debug!(%error, "a permit could not be released; it is free when its lease expires");
         }
+        released.is_ok()
     }
 }
 

@@ -120,6 +120,19 @@ impl Wrapper for Fallback {
         }
     }
 
+    /// Replays deferred charges, if the storage answers.
+    fn shutdown(&self) -> Reply<()> {
+        let inner = Arc::clone(&self.inner);
+        Reply::pending(async move {
+            inner.replay_all().await;
+            inner.storage.shutdown().await?;
+            match inner.deferred.len() {
+                0 => Ok(()),
+                n => Err(StorageError::other(format!("{n} deferred charges were not replayed"))),
+            }
+        })
+    }
+
     fn concurrency(&self) -> Option<Arc<dyn ConcurrencyStorage>> {
         let (inner, permits) = (Arc::clone(&self.inner), self.inner.storage.concurrency()?);
         Some(Arc::new(FallbackPermits::new(inner, permits)))

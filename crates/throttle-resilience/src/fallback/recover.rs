@@ -37,9 +37,18 @@ impl Inner {
         };
         if !self.replaying.swap(true, Relaxed) {
             let replaying = Replaying(Arc::clone(self));
-            runtime.spawn(async move {
+            runtime.spawn(self.pending.track(async move {
                 replay(Arc::clone(&replaying.0)).await;
-            });
+            }));
+        }
+    }
+
+    /// Completes a replay in the background, and replays what is left until a call fails.
+    pub(super) async fn replay_all(self: &Arc<Self>) {
+        self.pending.wait().await;
+        if !self.deferred.is_empty() {
+            self.replay_in_background();
+            self.pending.wait().await;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use throttle_core::{AtomicStorage, StorageError};
+use throttle_core::{AtomicStorage, StorageError, pending_work::PendingWork};
 
 use super::{
     deferred::DeferredCharges,
@@ -27,6 +27,8 @@ pub(super) struct Inner {
     pub(super) deferred: DeferredCharges,
     pub(super) degraded: AtomicBool,
     pub(super) replaying: AtomicBool,
+    /// The replays in the background.
+    pub(super) pending: PendingWork,
     /// The time of the last failure, in microseconds after `start`.
     failed_at: AtomicU64,
     start: Instant,
@@ -54,6 +56,7 @@ impl Inner {
             instances,
             degraded: AtomicBool::new(false),
             replaying: AtomicBool::new(false),
+            pending: PendingWork::default(),
             failed_at: AtomicU64::new(0),
             start: Instant::now(),
             counts: Counts::default(),

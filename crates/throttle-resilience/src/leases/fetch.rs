@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use throttle_core::{
     Charge, ChargeRequest, Clock, Effect, Key, Micros, Outcome, Reply, StorageError, Verdict,
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     lease::{BACKOFF, Batch, Lease, Short},
@@ -115,11 +115,8 @@ impl Fetch {
     }
 
     fn in_background(self, before: Option<Reply<()>>, first: Option<Reply<Outcome>>) -> bool {
-        let Ok(runtime) = Handle::try_current() else {
-            self.inner.stop_without_runtime();
-            return false;
-        };
-        runtime.spawn(async move {
+        let inner = Arc::clone(&self.inner);
+        let is_spawned = inner.spawn(inner.pending.track(async move {
             let mut fetch = self;
             if let Some(before) = before {
                 // A separate task, so that it continues after the timeout.
@@ -141,8 +138,11 @@ impl Fetch {
                     Next::Done => return,
                 }
             }
-        });
-        true
+        }));
+        if !is_spawned {
+            inner.stop_without_runtime();
+        }
+        is_spawned
     }
 
     fn call(&mut self) -> Reply<Outcome> {

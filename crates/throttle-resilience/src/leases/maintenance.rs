@@ -7,7 +7,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use throttle_core::{AtomicStorage, Charge, Clock, OwnedCharge, Refund, Reply};
+use throttle_core::{AtomicStorage, Charge, Clock, OwnedCharge, Refund, Reply, StorageError};
 use tokio::runtime::Handle;
 
 use super::{
@@ -31,12 +31,13 @@ impl Inner {
             return;
         }
         let mut maintaining = MaintenanceGuard(Arc::downgrade(self));
-        let Ok(runtime) = Handle::try_current() else { return };
-        runtime.spawn(async move {
+        self.spawn(async move {
             loop {
                 tokio::time::sleep(EVERY).await;
                 let Some(inner) = maintaining.0.upgrade() else { return };
+                let pending = inner.pending.begin(); // before the permits are taken out
                 let _returned = inner.return_permits(inner.collect()).await;
+                pending.complete();
                 if inner.table.is_empty() {
                     inner.maintaining.store(false, Relaxed);
                     // A lease created before the store saw the task as running, so check again:
@@ -72,7 +73,8 @@ impl Inner {
         returns
     }
 
-    pub(super) async fn flush(self: &Arc<Self>) {
+    /// Returns all held permits, and the error of the last call that failed.
+    pub(super) async fn flush(self: &Arc<Self>) -> Result<(), StorageError> {
         let mut returns = Vec::new();
         let mut pending_fetches = Vec::new();
         self.table.each(|shard| {
@@ -85,16 +87,17 @@ impl Inner {
                 ));
             });
         });
-        let _returned = self.return_permits(returns).await;
+        let returned = self.return_permits(returns).await;
         for pending_fetch in pending_fetches {
             // A batch that is still granted is returned before this completes.
             pending_fetch.wait().await;
         }
+        returned
     }
 
-    pub(super) async fn close(self: &Arc<Self>) {
+    pub(super) async fn close(self: &Arc<Self>) -> Result<(), StorageError> {
         self.ended.store(true, Relaxed);
-        self.flush().await;
+        self.flush().await
     }
 
     pub(super) fn stop_without_runtime(&self) {
@@ -111,23 +114,35 @@ impl Inner {
         self.in_background(reply);
     }
 
+    /// Runs work on the runtime of the storage, since that of a worker thread may end first, or else
+    /// on the current one. Returns whether there is one; without one, the work is dropped.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Err(work) = self.storage.spawn(Box::pin(work)) else { return true };
+        Handle::try_current().map(|runtime| runtime.spawn(work)).is_ok()
+    }
+
     /// Completes a call in the background, if it is pending.
     pub(super) fn in_background(&self, reply: Reply<()>) {
         if let Err(pending) = reply.into_ready() {
-            match Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn(pending)),
-                Err(_) => self.stop_without_runtime(),
+            let call = self.pending.track(pending);
+            if !self.spawn(async move { _ = call.await }) {
+                self.stop_without_runtime();
             }
         }
     }
 
-    /// Returns permits to the storage: those that still count, with several keys per call.
+    /// Returns permits to the storage: those that still count, with several keys per call. The error
+    /// is that of the last call that failed; its permits are lost.
     pub(super) fn return_permits(self: &Arc<Self>, returns: Vec<Return>) -> Reply<()> {
         let batches = self.returnable(returns);
         let mut groups = grouped(batches).into_iter();
+        let mut all = Ok(());
         while let Some(group) = groups.next() {
             match group.send(&*self.storage).into_ready() {
-                Ok(answer) => self.finish_return(&group, answer.is_ok()),
+                Ok(answer) => {
+                    self.finish_return(&group, answer.is_ok());
+                    all = answer.and(all);
+                }
                 Err(pending) => {
                     let inner = Arc::clone(self);
                     return Reply::pending(async move {
@@ -135,7 +150,8 @@ impl Inner {
                         loop {
                             let answer = reply.await;
                             inner.finish_return(&group, answer.is_ok());
-                            let Some(next) = groups.next() else { return Ok(()) };
+                            all = answer.and(all);
+                            let Some(next) = groups.next() else { return all };
                             group = next;
                             reply = group.send(&*inner.storage);
                         }
@@ -143,7 +159,7 @@ impl Inner {
                 }
             }
         }
-        Reply::ready(Ok(()))
+        Reply::ready(all)
     }
 
     /// Returns the batches that still count; the others are recorded as expired.

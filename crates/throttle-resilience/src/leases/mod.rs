@@ -65,7 +65,7 @@ use std::{
 
 use throttle_core::{
     AtomicStorage, ChargeRequest, Clock, Outcome, Refund, Reply, Storage, StorageError, Wrapper,
-    async_trait,
+    async_trait, pending_work::PendingWork,
 };
 
 pub use self::{budget::LeaseBudget, stats::LeaseStats};
@@ -102,8 +102,8 @@ use crate::instances::Instances;
 /// permits that they hold. A block caused by another rule, or by a rule before it was replaced,
 /// reaches other instances when their leases end.
 ///
-/// Leases need a tokio runtime. Call [`Leases::close`] before the process ends, so that held
-/// permits are returned.
+/// Leases need a tokio runtime. Call [`Limiter::shutdown`](throttle_core::Limiter::shutdown) before
+/// the process ends, so that held permits are returned.
 ///
 /// # Examples
 ///
@@ -150,13 +150,15 @@ impl Leases {
 
     /// Returns all held permits to the storage and stops leasing: each later request calls the
     /// storage.
+    ///
+    /// [`Limiter::shutdown`](throttle_core::Limiter::shutdown) does this, too.
     pub async fn close(&self) {
-        self.inner.close().await;
+        let _logged = self.inner.close().await;
     }
 
     /// Returns all held permits to the storage. Later requests can lease again.
     pub async fn flush(&self) {
-        self.inner.flush().await;
+        let _logged = self.inner.flush().await;
     }
 }
 
@@ -199,6 +201,7 @@ impl LeasesBuilder {
                 table: Table::new(self.max_keys),
                 count_min: CountMin::new(),
                 counts: Counts::default(),
+                pending: PendingWork::default(),
                 start: Instant::now(),
                 ended: AtomicBool::new(false),
                 maintaining: AtomicBool::new(false),
@@ -244,6 +247,20 @@ impl Wrapper for Leases {
 
     fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
         self.inner.forgetting(request).until(self.inner.storage.reset(request))
+    }
+
+    /// Does the same as [`Leases::close`], and completes the calls in the background.
+    fn shutdown(&self) -> Reply<()> {
+        let inner = Arc::clone(&self.inner);
+        Reply::pending(async move {
+            let returned = inner.close().await;
+            let lost = inner.pending.wait().await;
+            inner.storage.shutdown().await?;
+            match lost {
+                0 => returned,
+                _ => Err(StorageError::other(format!("{lost} calls for leases were lost"))),
+            }
+        })
     }
 
     async fn clear(&self) -> Result<u64, StorageError> {

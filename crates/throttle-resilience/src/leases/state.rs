@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use throttle_core::{AtomicStorage, ChargeRequest, CheckedRule, Clock, Micros};
+use throttle_core::{
+    AtomicStorage, ChargeRequest, CheckedRule, Clock, Micros, pending_work::PendingWork,
+};
 
 use super::{
     count_min::CountMin,
@@ -27,6 +29,8 @@ pub(super) struct Inner {
     pub(super) table: Table,
     pub(super) count_min: CountMin,
     pub(super) counts: Counts,
+    /// The calls in the background.
+    pub(super) pending: PendingWork,
     pub(super) start: Instant,
     /// Whether leasing has stopped.
     pub(super) ended: AtomicBool,

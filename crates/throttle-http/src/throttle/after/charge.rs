@@ -73,22 +73,29 @@ impl ChargeGuard {
         let Some(charged) = self.into_charged() else { return };
         let all = charged.decisions.all().iter();
         let refunded: Vec<_> = all.filter(|one| is_refunded(one)).cloned().collect();
-        background::complete(async move { _ = charged.refund(&refunded).await }).await;
+        let limiter = charged.throttle.limiter().clone();
+        background::complete(&limiter, async move { _ = charged.refund(&refunded).await }).await;
     }
 }
 
 impl Drop for ChargeGuard {
     fn drop(&mut self) {
         let Some(charged) = self.charged.take() else { return };
-        match &self.on_drop {
-            OnDrop::Keep => {}
-            OnDrop::Refund => background::finish(async move { _ = charged.rollback().await }),
-            OnDrop::Reconcile(cell) => {
-                if let Some(actual) = cell.known() {
-                    background::finish(async move { _ = charged.reconcile(actual).await });
-                }
+        let actual = match &self.on_drop {
+            OnDrop::Keep => return,
+            OnDrop::Refund => None,
+            OnDrop::Reconcile(cell) => match cell.known() {
+                None => return,
+                known => known,
+            },
+        };
+        let throttle = Arc::clone(&charged.throttle);
+        background::finish(throttle.limiter(), async move {
+            match actual {
+                None => _ = charged.rollback().await,
+                Some(actual) => _ = charged.reconcile(actual).await,
             }
-        }
+        });
     }
 }
 

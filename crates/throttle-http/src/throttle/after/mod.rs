@@ -76,11 +76,12 @@ impl After {
                 return Reply::ready(Ok(Done::new(fields, BodyGuard::of(guard, permits))));
             }
         };
-        Reply::pending(background::complete(async move {
-            let fields = match charged {
-                Some(charged) => charged.change(actual).await.unwrap_or(fields),
-                None => fields,
-            };
+        let Some(charged) = charged else {
+            return Reply::ready(Ok(Done::new(fields, BodyGuard::of(None, permits))));
+        };
+        let throttle = Arc::clone(&charged.throttle);
+        Reply::pending(background::complete(throttle.limiter(), async move {
+            let fields = charged.change(actual).await.unwrap_or(fields);
             Ok(Done::new(fields, BodyGuard::of(None, permits)))
         }))
     }
