@@ -8,15 +8,18 @@ macro_rules! option_methods {
     () => {
         /// Applies the rule of this name, which the limiter must have. May be called more than once.
         ///
-        /// Default: every rule that the limiter has when the request arrives. Once a rule is named here or by
-        /// [`limit`](Self::limit), only named rules apply. An unknown name is an error when the middleware is
-        /// built.
+        /// Default: every rule that the limiter has when the request arrives, except those that layers added by
+        /// [`limit`](Self::limit). Once a rule is named here or by `limit`, only named rules apply. An unknown
+        /// name is an error when the middleware is built.
         pub fn rule(self, name: impl Into<String>) -> Self {
             self.with(|options| options.set_rule(name.into()))
         }
 
         /// Adds a rule with this rate, such as `5/minute` or `100 per 30 seconds`, to the limiter, and applies
         /// it. May be called more than once.
+        ///
+        /// The rule applies only to layers that name it, here or by [`rule`](Self::rule). Layers that add the same
+        /// name and rate share the counts.
         ///
         /// A rate that cannot be parsed, and a name that the limiter uses for another rule, are errors when the
         /// middleware is built. Once a rule is named, rules that are not named do not apply.

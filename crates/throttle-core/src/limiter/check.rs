@@ -13,11 +13,12 @@ use super::{
     handle::Limiter,
     inner::Inner,
     metrics::own_stripe,
-    rules::{ActiveRule, find},
+    rules::{ActiveRule, defaults, find},
 };
 use crate::{
     decision::{Decision, Decisions, ListMatch, Outcome, Verdict},
     key::Key,
+    rule::checked::CheckedRule,
     storage::{Charge, ChargeRequest, Reply, StorageError},
     time::Micros,
 };
@@ -26,7 +27,8 @@ use crate::{
 type PendingCharge<'a> = (&'a ActiveRule, u64);
 
 impl Limiter {
-    /// Checks a request of `key` against the named rules, or against every rule of the limiter.
+    /// Checks a request of `key` against the named rules, or against the default rules: every rule of the limiter
+    /// except those of [`add_named_rule`](Self::add_named_rule).
     ///
     /// This is the entry point for adapters. `kind` selects whether the request is charged, and the meaning of a
     /// denial. All rules are charged, or none. Without `cost`, each rule charges its own cost. If the storage answers
@@ -41,13 +43,19 @@ impl Limiter {
         self.inner.ask(key, rules, cost, kind)
     }
 
-    /// Checks that the named rules exist, that none is named twice, and that there is at least one.
+    /// Returns the rules that [`begin`](Self::begin) would check, if they exist, none is named twice, and there is at
+    /// least one.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownRule`], [`Error::RepeatedRule`] or [`Error::NoRules`].
-    pub fn validate_rules<N: AsRef<str>>(&self, rules: Option<&[N]>) -> Result<(), Error> {
-        select(&self.inner.rules.load(), rules, None).map(|_| ())
+    pub fn validate_rules<N: AsRef<str>>(
+        &self,
+        rules: Option<&[N]>,
+    ) -> Result<Vec<Arc<CheckedRule>>, Error> {
+        let all = self.inner.rules.load();
+        let pending = select(&all, rules, None)?;
+        Ok(pending.iter().map(|(active, _)| Arc::clone(&active.rule)).collect())
     }
 }
 
@@ -66,7 +74,7 @@ impl Inner {
         let unchanged = kind.uses_rules_unchanged();
         // One rule is the usual case, and needs no list.
         match (names, &rules[..]) {
-            (None, [active]) if unchanged => {
+            (None, [active]) if unchanged && active.is_default => {
                 return self.ask_rules(key, &[charged(active, cost)], kind);
             }
             (Some([name]), rules) if unchanged => {
@@ -274,13 +282,11 @@ fn select<'a, N: AsRef<str>>(
     names: Option<&[N]>,
     cost: Option<u64>,
 ) -> Result<SmallVec<[PendingCharge<'a>; 4]>, Error> {
-    let Some(names) = names else {
-        return match rules {
-            [] => Err(Error::NoRules),
-            rules => Ok(rules.iter().map(|active| charged(active, cost)).collect()),
-        };
-    };
     let mut pending = SmallVec::new();
+    if names.is_none() {
+        pending.extend(defaults(rules).map(|active| charged(active, cost)));
+    }
+    let names = names.unwrap_or_default();
     for (i, name) in names.iter().enumerate() {
         let name = name.as_ref();
         if names[..i].iter().any(|before| before.as_ref() == name) {

@@ -9,7 +9,7 @@ use super::{
     lists::{AllowList, DenyList},
     metrics::{Metrics, RuleMetrics},
     rules,
-    status::Status,
+    status::{RuleStatus, Status},
     violations::Violation,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub struct Limiter {
 }
 
 impl Limiter {
-    /// Adds a rule.
+    /// Adds a rule, which also applies to requests of layers that name no rule.
     ///
     /// Adding the same rule again has no effect, even if it was replaced in the meantime: a setup that runs again does
     /// not undo [`replace_rule`](Self::replace_rule).
@@ -57,10 +57,25 @@ impl Limiter {
     /// [`concurrency`](Self::concurrency), has the same name.
     pub fn add_rule(&self, rule: Rule) -> Result<(), Error> {
         let rule = self.inner.checked(&rule)?;
-        self.inner.rules.add(rule)
+        self.inner.rules.add(rule, true)
     }
 
-    /// Replaces the rule with the same name, or adds it, and returns whether a rule was replaced.
+    /// Adds a rule that applies only to requests that name it. For adapters: the option `limit` of a layer adds its
+    /// rule so, and [`begin`](Self::begin) without names ignores it.
+    ///
+    /// Otherwise it is a rule like any other: it can be checked by its name, listed, replaced and removed. If
+    /// [`add_rule`](Self::add_rule) adds the same rule, before or after, it applies to all requests.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add_rule`](Self::add_rule).
+    pub fn add_named_rule(&self, rule: Rule) -> Result<(), Error> {
+        let rule = self.inner.checked(&rule)?;
+        self.inner.rules.add(rule, false)
+    }
+
+    /// Replaces the rule with the same name, or adds it, and returns whether a rule was replaced. A rule of
+    /// [`add_named_rule`](Self::add_named_rule) still applies only to requests that name it.
     ///
     /// Keys keep their counts if possible:
     ///
@@ -97,7 +112,7 @@ impl Limiter {
         rules::find(&self.inner.rules.load(), name).ok().map(|active| Arc::clone(&active.rule))
     }
 
-    /// Returns the current rules, in the order of their names.
+    /// Returns the current rules, in the order of their names, with those that layers added.
     #[must_use]
     pub fn rules(&self) -> Vec<Arc<CheckedRule>> {
         self.inner.rules.load().iter().map(|active| Arc::clone(&active.rule)).collect()
@@ -261,7 +276,7 @@ impl Limiter {
     pub fn status(&self) -> Status {
         let inner = &self.inner;
         Status {
-            rules: inner.rules.load().iter().map(|active| (&*active.rule).into()).collect(),
+            rules: inner.rules.load().iter().map(RuleStatus::of).collect(),
             storage: inner.storage.kind().to_owned(),
             scope: inner.storage.scope(),
             allow_list: inner.allow_list.len(),

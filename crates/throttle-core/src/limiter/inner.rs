@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) counts: Counts,
     pub(super) errors: AtomicU64,
     pub(super) violations: Violations,
+    /// A value that the layers of the limiter share.
+    pub(super) shared_by_layers: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// Refunds and reconciliations in the background.
     pub(super) pending: PendingWork,
 }

@@ -20,13 +20,15 @@ pub(super) struct ActiveRule {
     /// cached by the address of the rule.
     shaped: Arc<ArcSwapOption<Shaped>>,
     pub(super) counts: Arc<Counts>,
+    /// Whether requests that name no rule are checked against it.
+    pub(super) is_default: bool,
 }
 
 impl ActiveRule {
-    fn new(rule: CheckedRule) -> Self {
+    fn new(rule: CheckedRule, is_default: bool) -> Self {
         let rule = Arc::new(rule);
         let shaped = Arc::default();
-        Self { first: Arc::clone(&rule), rule, shaped, counts: Arc::default() }
+        Self { first: Arc::clone(&rule), rule, shaped, counts: Arc::default(), is_default }
     }
 
     /// Returns the rule with a longest delay, if it differs from the rule itself.
@@ -64,19 +66,23 @@ impl Rules {
         self.all.load()
     }
 
-    /// Adds a rule; adding the same rule again has no effect, even if it was replaced in the meantime.
-    pub(super) fn add(&self, rule: CheckedRule) -> Result<(), Error> {
+    /// Adds a rule; adding the same rule again has no effect, even if it was replaced in the meantime. A rule that was
+    /// added as a default rule stays one.
+    pub(super) fn add(&self, rule: CheckedRule, is_default: bool) -> Result<(), Error> {
         self.change(|all| match position(all, rule.name()) {
-            Ok(i) if *all[i].rule == rule || *all[i].first == rule => Ok(()),
+            Ok(i) if *all[i].rule == rule || *all[i].first == rule => {
+                all[i].is_default |= is_default;
+                Ok(())
+            }
             Ok(_) => Err(Error::DuplicateRule(rule.name().to_owned())),
             Err(i) => {
-                all.insert(i, ActiveRule::new(rule));
+                all.insert(i, ActiveRule::new(rule, is_default));
                 Ok(())
             }
         })
     }
 
-    /// Replaces the rule with the same name, or adds it; returns whether a rule was replaced.
+    /// Replaces the rule with the same name, or adds a default rule; returns whether a rule was replaced.
     pub(super) fn replace(&self, rule: CheckedRule) -> bool {
         self.change(|all| match position(all, rule.name()) {
             Ok(i) => {
@@ -85,7 +91,7 @@ impl Rules {
                 true
             }
             Err(i) => {
-                all.insert(i, ActiveRule::new(rule));
+                all.insert(i, ActiveRule::new(rule, true));
                 false
             }
         })
@@ -102,6 +108,11 @@ impl Rules {
         self.all.store(Arc::new(all));
         answer
     }
+}
+
+/// Returns the rules of a request that names none.
+pub(super) fn defaults(all: &[ActiveRule]) -> impl Iterator<Item = &ActiveRule> {
+    all.iter().filter(|active| active.is_default)
 }
 
 /// Returns the rule with a name.

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{
-    rule::{algorithm::Algorithm, checked::CheckedRule},
-    storage::Scope,
-};
+use super::rules::ActiveRule;
+use crate::{rule::algorithm::Algorithm, storage::Scope};
 
 /// A description of a limiter: its rules, its storage, its lists.
 #[derive(Clone, Debug, Serialize)]
@@ -45,10 +43,13 @@ pub struct RuleStatus {
     pub block: Option<Duration>,
     /// The cost of a request without an explicit cost.
     pub cost: u64,
+    /// Whether the rule applies only to requests that name it, because the option `limit` of a layer added it.
+    pub named_only: bool,
 }
 
-impl From<&CheckedRule> for RuleStatus {
-    fn from(rule: &CheckedRule) -> Self {
+impl RuleStatus {
+    pub(super) fn of(active: &ActiveRule) -> Self {
+        let rule = &active.rule;
         Self {
             name: rule.name().to_owned(),
             limit: rule.limit(),
@@ -57,6 +58,7 @@ impl From<&CheckedRule> for RuleStatus {
             capacity: rule.capacity(),
             block: rule.block().map(Duration::from),
             cost: rule.cost(),
+            named_only: !active.is_default,
         }
     }
 }

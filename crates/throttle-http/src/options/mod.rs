@@ -80,7 +80,7 @@ pub struct Options {
 /// The rules of the limiter that apply.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Selection {
-    /// Every rule that the limiter has when the request arrives.
+    /// Every rule that the limiter has when the request arrives, except those of other layers.
     All,
     /// The rules with these names.
     Named(Vec<String>),

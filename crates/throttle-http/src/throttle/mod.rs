@@ -97,10 +97,8 @@ impl Throttle {
         let fields = Fields::new(options.headers)?;
         let waits_for_key = options.key.is_async();
         if options.select_rules.is_none() && !waits_for_key && !options.selection.is_empty() {
-            let rules = match options.selection.names() {
-                None => limiter.rules(),
-                Some(names) => names.iter().filter_map(|name| limiter.rule(name)).collect(),
-            };
+            let rules =
+                limiter.validate_rules(options.selection.names()).map_err(ConfigError::Rules)?;
             let cost = options.cost.as_ref().and_then(|cost| cost.constant());
             warn_about_rules(&rules, cost, options.shape.is_some());
         }
@@ -157,7 +155,7 @@ fn add_rules(
 ) -> Result<(), ConfigError> {
     for (name, rate) in &options.added {
         let is_new = limiter.rule(name).is_none();
-        limiter.add_rule(Rule::parse(name, rate)?)?;
+        limiter.add_named_rule(Rule::parse(name, rate)?).map_err(ConfigError::Rules)?;
         if is_new {
             added.push(name.clone());
         }

@@ -43,7 +43,10 @@ impl Permits {
     pub(super) async fn release(&self, key: &str, id: &str) -> bool {
         let released = self.client.call(key, cmd("ZREM").arg(key).arg(id)).await;
         if let Err(error) = &released {
-            tracing::debug!(%error, "a permit could not be released; it is free when its lease expires");
+            tracing::debug!(
+                target: "ratethrottle::redis",
+                %error, "a permit could not be released; it becomes free when its lease expires"
+            );
         }
         released.is_ok()
     }

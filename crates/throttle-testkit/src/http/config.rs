@@ -22,6 +22,8 @@ impl<A: Adapter> Fixture<'_, A> {
             a_layer_of_a_rule_alone_counts_in_memory,
             the_error_of_an_invalid_rule_names_the_setting,
             a_layer_that_cannot_be_built_adds_no_rule,
+            a_limit_of_a_layer_applies_to_no_layer_that_does_not_name_it,
+            a_layer_without_rules_needs_a_rule_of_the_limiter,
             a_limit_of_requests_in_flight_cannot_be_set_twice,
             an_unbuilt_layer_logs_its_error_once_and_answers_with_500,
             without_a_peer_the_response_is_500_and_the_log_names_the_fix_once,
@@ -76,6 +78,47 @@ impl<A: Adapter> Fixture<'_, A> {
         self.error(&limits, Layer::new(&limits.limiter, login().rule("unknown"))).await;
         let kept = limits.limiter.rule("login").is_some();
         assert!(kept, "a failed build must not remove the rule of a layer that was built");
+    }
+
+    async fn a_limit_of_a_layer_applies_to_no_layer_that_does_not_name_it(&self) {
+        let login = || Options::new().limit("login", "1/day");
+        for login_is_first in [true, false] {
+            let limits = self.limits([api(3)]);
+            let (first, second) = match login_is_first {
+                true => (login(), Options::new()),
+                false => (Options::new(), login()),
+            };
+            let (first, second) =
+                (self.app(&limits, [first]).await, self.app(&limits, [second]).await);
+            let (logins, items) =
+                if login_is_first { (&first, &second) } else { (&second, &first) };
+            let again = self.app(&limits, [login()]).await;
+            let named = self.app(&limits, [Options::new().rule("login")]).await;
+
+            assert_eq!((logins.status(get()).await, logins.status(get()).await), (200, 429));
+            assert_eq!(again.status(get()).await, 429, "two layers with one limit share it");
+            assert_eq!(named.status(get()).await, 429, "its name selects it");
+            assert_eq!((items.status(get()).await, items.status(get()).await), (200, 200));
+
+            assert!(limits.limiter.replace_rule(Rule::per_day("login", 2)).unwrap());
+            assert_eq!((logins.status(get()).await, logins.status(get()).await), (200, 429));
+            assert_eq!(items.status(get()).await, 200, "the new rule also belongs to its layers");
+            assert_eq!(items.status(get()).await, 429);
+
+            assert!(limits.limiter.remove_rule("login"));
+            assert_eq!(logins.status(get()).await, 503);
+            assert_eq!(items.status(get()).await, 429);
+        }
+    }
+
+    async fn a_layer_without_rules_needs_a_rule_of_the_limiter(&self) {
+        let limits = self.limits([]);
+        drop(self.app(&limits, [Options::new().limit("login", "1/day")]).await);
+        let text = self.error(&limits, Layer::new(&limits.limiter, Options::new())).await;
+        assert!(text.contains("add_rule"), "{text}");
+        limits.limiter.add_rule(Rule::per_day("login", 1)).unwrap();
+        let app = self.app(&limits, [Options::new()]).await;
+        assert_eq!((app.status(get()).await, app.status(get()).await), (200, 429));
     }
 
     async fn a_limit_of_requests_in_flight_cannot_be_set_twice(&self) {

@@ -98,12 +98,14 @@ impl OutboundLimiter {
         Self { builder, wait_limits: WaitLimits::default(), dispatcher: Arc::default() }
     }
 
-    /// Applies the rule of this name, which the limiter must have. May be called more than once. Default: every rule.
+    /// Applies the rule of this name, which the limiter must have. May be called more than once. Default: every rule
+    /// except those that [`limit`](Self::limit) added.
     pub fn rule(self, name: impl Into<String>) -> Self {
         self.with(|options| options.set_rule(name.into()))
     }
 
-    /// Adds a rule with this rate, such as `5/minute`, to the limiter, and applies it. May be called more than once.
+    /// Adds a rule with this rate, such as `5/minute`, to the limiter, and applies it. May be called more than once. The
+    /// rule applies only where it is named.
     pub fn limit(self, name: impl Into<String>, rate: impl Into<String>) -> Self {
         self.with(|options| options.set_limit(name.into(), rate.into()))
     }
