@@ -1,4 +1,4 @@
-//! A decision on a key that exists allocates nothing.
+//! The allocations of decisions, limiters and rules.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{
@@ -48,4 +48,20 @@ fn a_decision_on_a_key_that_exists_allocates_nothing() {
         let fewest = (0..3).map(|_| allocations(algorithm)).min();
         assert_eq!(fewest, Some((0, 0)), "{algorithm}, allowed and denied");
     }
+}
+
+#[test]
+fn adding_a_rule_to_many_does_not_copy_all_of_them() {
+    let add = |limiter: &Limiter, numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let spread = number.wrapping_mul(2_654_435_761); // not in the order of names
+            limiter.add_rule(Rule::per_minute(format!("rule-{spread:08x}"), 5)).unwrap();
+        }
+    };
+    let limiter = Limiter::new(MemoryStorage::new());
+    let region = Region::new(ALLOCATOR);
+    add(&limiter, 0..20_000);
+    let each = region.change().bytes_allocated / 20_000;
+    assert!(each < 32 * 1024, "{each} bytes for each rule");
+    assert_eq!(limiter.rules().len(), 20_000);
 }

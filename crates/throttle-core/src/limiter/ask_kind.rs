@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::rules::ActiveRule;
+use super::active_rule::ActiveRule;
 use crate::rule::checked::CheckedRule;
 
 /// The kind of a request to [`Limiter::begin`](crate::Limiter::begin).

@@ -8,12 +8,14 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use smallvec::SmallVec;
 
 use super::{
+    active_rule::ActiveRule,
     ask_kind::AskKind,
     error::Error,
     handle::Limiter,
     inner::Inner,
     metrics::own_stripe,
-    rules::{ActiveRule, defaults, find},
+    rule_table::RuleTable,
+    rules::{defaults, find},
 };
 use crate::{
     decision::{Decision, Decisions, ListMatch, Outcome, Verdict},
@@ -73,12 +75,14 @@ impl Inner {
         }
         let unchanged = kind.uses_rules_unchanged();
         // One rule is the usual case, and needs no list.
-        match (names, &rules[..]) {
-            (None, [active]) if unchanged && active.is_default => {
-                return self.ask_rules(key, &[charged(active, cost)], kind);
+        match names {
+            None if unchanged => {
+                if let Some(active) = rules.only().filter(|active| active.is_default) {
+                    return self.ask_rules(key, &[charged(active, cost)], kind);
+                }
             }
-            (Some([name]), rules) if unchanged => {
-                return match find(rules, name.as_ref()) {
+            Some([name]) if unchanged => {
+                return match find(&rules, name.as_ref()) {
                     Ok(active) => self.ask_rules(key, &[charged(active, cost)], kind),
                     Err(error) => Reply::ready(Err(error)),
                 };
@@ -278,7 +282,7 @@ fn allowed_by_one(
 
 /// Looks up the rules, and returns each with its cost.
 fn select<'a, N: AsRef<str>>(
-    rules: &'a [ActiveRule],
+    rules: &'a RuleTable,
     names: Option<&[N]>,
     cost: Option<u64>,
 ) -> Result<SmallVec<[PendingCharge<'a>; 4]>, Error> {

@@ -9,7 +9,7 @@
 //!
 //! [`Limiter`] is in `handle`. Checks are in `check`, and everything that waits is in `wait` and the modules below it.
 
-mod applied;
+mod active_rule;
 mod ask_kind;
 mod builder;
 mod changes;
@@ -22,6 +22,7 @@ mod lists;
 mod metrics;
 mod pause;
 mod reconcile;
+mod rule_table;
 mod rules;
 mod scheduled;
 mod shared;

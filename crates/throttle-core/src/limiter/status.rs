@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::rules::ActiveRule;
+use super::active_rule::ActiveRule;
 use crate::{rule::algorithm::Algorithm, storage::Scope};
 
 /// A description of a limiter: its rules, its storage, its lists.
