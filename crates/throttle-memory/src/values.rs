@@ -1,6 +1,9 @@
 //! The values of the six operations.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use moka::{
     Expiry,
@@ -11,7 +14,9 @@ use throttle_core::{StorageError, Value};
 
 /// The values, in a cache that expires each at its own time.
 pub(crate) struct Values {
-    cache: Cache<String, Entry, ahash::RandomState>,
+    max_entries: usize,
+    /// Created on the first use, because limiters do not use it and it is not small.
+    cache: OnceLock<Cache<String, Entry, ahash::RandomState>>,
 }
 
 #[derive(Clone)]
@@ -30,19 +35,24 @@ enum Lifetime {
 
 impl Values {
     pub(crate) fn new(max_entries: usize) -> Self {
-        let cache = Cache::builder()
-            .max_capacity(max_entries as u64)
-            .expire_after(ByEntry)
-            .build_with_hasher(ahash::RandomState::new());
-        Self { cache }
+        Self { max_entries, cache: OnceLock::new() }
+    }
+
+    fn cache(&self) -> &Cache<String, Entry, ahash::RandomState> {
+        self.cache.get_or_init(|| {
+            Cache::builder()
+                .max_capacity(self.max_entries as u64)
+                .expire_after(ByEntry)
+                .build_with_hasher(ahash::RandomState::new())
+        })
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Value> {
-        self.cache.get(key).map(|entry| entry.value)
+        self.cache().get(key).map(|entry| entry.value)
     }
 
     pub(crate) fn set(&self, key: &str, value: Value, ttl: Option<Duration>) {
-        self.cache.insert(key.to_owned(), Entry { value, lifetime: Lifetime::New(ttl) });
+        self.cache().insert(key.to_owned(), Entry { value, lifetime: Lifetime::New(ttl) });
     }
 
     pub(crate) fn increment(
@@ -52,7 +62,7 @@ impl Values {
         ttl: Option<Duration>,
     ) -> Result<i64, StorageError> {
         let mut sum = 0;
-        let done = self.cache.entry_by_ref(key).and_try_compute_with(|entry| {
+        let done = self.cache().entry_by_ref(key).and_try_compute_with(|entry| {
             let (old, lifetime) = match entry {
                 Some(entry) => {
                     let old = entry.into_value().value.as_i64();
@@ -68,7 +78,7 @@ impl Values {
 
     pub(crate) fn delete(&self, key: &str) -> bool {
         // Not `remove`, which may return an expired value that the cache has not removed yet.
-        let done = self.cache.entry_by_ref(key).and_compute_with(|entry| match entry {
+        let done = self.cache().entry_by_ref(key).and_compute_with(|entry| match entry {
             Some(_) => Op::Remove,
             None => Op::Nop,
         });
@@ -76,18 +86,19 @@ impl Values {
     }
 
     pub(crate) fn exists(&self, key: &str) -> bool {
-        self.cache.contains_key(key)
+        self.cache().contains_key(key)
     }
 
     /// Removes all values, and returns how many of them had not expired.
     pub(crate) fn clear(&self) -> u64 {
-        let keys: Vec<_> = self.cache.iter().map(|(key, _)| key).collect();
+        let keys: Vec<_> = self.cache().iter().map(|(key, _)| key).collect();
         keys.iter().filter(|key| self.delete(key)).count() as u64
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.cache.run_pending_tasks();
-        usize::try_from(self.cache.entry_count()).unwrap_or(usize::MAX)
+        let Some(cache) = self.cache.get() else { return 0 };
+        cache.run_pending_tasks();
+        usize::try_from(cache.entry_count()).unwrap_or(usize::MAX)
     }
 }
 

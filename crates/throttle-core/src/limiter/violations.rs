@@ -70,8 +70,8 @@ struct Recent {
 
 impl Violations {
     pub(super) fn new(max_recent: usize) -> Self {
-        let recent = Mutex::new(VecDeque::with_capacity(max_recent.min(1024)));
-        Self { count: AtomicU64::new(0), max_recent, recent, callbacks: ArcSwap::default() }
+        let (count, recent, callbacks) = Default::default();
+        Self { count, max_recent, recent, callbacks }
     }
 
     pub(super) fn add_callback(&self, callback: Callback) {

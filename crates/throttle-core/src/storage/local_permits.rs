@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use super::{
@@ -25,7 +25,8 @@ pub struct LocalPermits {
 }
 
 struct Inner {
-    shards: Sharded<Counts>,
+    /// Created for the first permit, because most storages have none.
+    shards: LazyLock<Sharded<Counts>>,
     hasher: RandomState,
 }
 
@@ -40,8 +41,8 @@ impl LocalPermits {
     /// Creates a storage with no permits in use.
     #[must_use]
     pub fn new() -> Self {
-        let shards = Sharded::new(SHARDS, |_| Counts::default());
-        Self { inner: Arc::new(Inner { shards, hasher: RandomState::new() }) }
+        let (shards, hasher) = (LazyLock::new(new_shards as fn() -> _), RandomState::new());
+        Self { inner: Arc::new(Inner { shards, hasher }) }
     }
 
     /// Returns the number of keys that have a permit in use.
@@ -102,6 +103,10 @@ impl Drop for Guard {
             counts.shrink_to(capacity);
         }
     }
+}
+
+fn new_shards() -> Sharded<Counts> {
+    Sharded::new(SHARDS, |_| Counts::default())
 }
 
 impl Inner {
