@@ -19,13 +19,21 @@ pub(super) struct ActiveRule {
     pub(super) counts: Arc<Counts>,
     /// Whether requests that name no rule are checked against it.
     pub(super) is_default: bool,
+    /// Whether it was added for requests that name it.
+    pub(super) is_named: bool,
 }
 
 impl ActiveRule {
     pub(super) fn new(rule: CheckedRule) -> Self {
         let rule = Arc::new(rule);
         let (shaped, counts) = Default::default();
-        Self { first: Arc::clone(&rule), rule, shaped, counts, is_default: true }
+        let (is_default, is_named) = (true, false);
+        Self { first: Arc::clone(&rule), rule, shaped, counts, is_default, is_named }
+    }
+
+    /// Returns whether a rule is this one, or the one that this one replaced.
+    pub(super) fn was_added_as(&self, rule: &CheckedRule) -> bool {
+        *self.rule == *rule || *self.first == *rule
     }
 
     /// Replaces the rule, and keeps its counts.

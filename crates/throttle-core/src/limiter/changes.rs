@@ -1,7 +1,7 @@
 //! Notifications of waiting requests about changes of their rules and resets of their keys.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -62,6 +62,11 @@ impl Changes {
     /// Wakes the requests of a rule, because it was replaced or removed.
     pub(super) fn rule_changed(&self, rule: &str) {
         self.wake(|_, waiter| waiter.is_of(rule));
+    }
+
+    /// Wakes the requests of several rules.
+    pub(super) fn rules_changed(&self, rules: &HashSet<&str>) {
+        self.wake(|_, waiter| waiter.rules.iter().any(|own| rules.contains(&own[..])));
     }
 
     /// Returns the number of the latest registration. Read it before a key is reset.

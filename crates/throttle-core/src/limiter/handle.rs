@@ -98,7 +98,42 @@ impl Limiter {
         Ok(replaced)
     }
 
-    /// Removes a rule, and returns whether it existed. Its counts expire on their own.
+    /// Replaces all rules in one step, for example when a configuration is loaded again: a request is checked either
+    /// against old rules or against new ones.
+    ///
+    /// A rule whose name stays keeps its counts, as with [`replace_rule`](Self::replace_rule). Rules that layers added
+    /// by their option `limit` belong to the layers, and stay.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRule`] for a rule with a value out of range. [`Error::DuplicateRule`] if two rules have the same
+    /// name, or if a limit of [`concurrency`](Self::concurrency) or another rule of a layer has it. The old rules stay
+    /// then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use throttle_core as ratethrottle;
+    /// use ratethrottle::{Limiter, Rule};
+    /// # fn example(limiter: Limiter) -> Result<(), Box<dyn std::error::Error>> {
+    /// limiter.set_rules([Rule::per_minute("api", 100), Rule::per_minute("login", 5)])?;
+    /// limiter.set_rules([Rule::per_minute("api", 200)])?; // a new limit for `api`, and no rule `login`
+    /// # Ok(()) }
+    /// ```
+    pub fn set_rules(&self, rules: impl IntoIterator<Item = Rule>) -> Result<(), Error> {
+        let checked = rules.into_iter().map(|rule| self.inner.checked(&rule));
+        let old = self.inner.rules.set(checked.collect::<Result<_, _>>()?)?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.inner.changes.rules_changed(&old.iter().map(|active| active.rule.name()).collect());
+        let rules = self.inner.rules.load();
+        let removed = old.iter().filter(|active| rules.get(active.rule.name()).is_none());
+        removed.for_each(|active| self.inner.counts.absorb(&active.counts));
+        Ok(())
+    }
+
+    /// Removes a rule, and returns whether it existed. Its counts expire by themselves.
     pub fn remove_rule(&self, name: &str) -> bool {
         let Some(removed) = self.inner.rules.remove(name) else { return false };
         self.inner.changes.rule_changed(name);

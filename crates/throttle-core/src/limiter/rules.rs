@@ -27,15 +27,16 @@ impl Rules {
         self.change(|all| match all.position(rule.name()) {
             Ok(at) => {
                 let active = all.rule_mut(at);
-                if *active.rule != rule && *active.first != rule {
+                if !active.was_added_as(&rule) {
                     return Err(Error::DuplicateRule(rule.name().to_owned()));
                 }
                 active.is_default |= is_default;
+                active.is_named |= !is_default;
                 Ok(())
             }
             Err(at) => {
                 let mut active = ActiveRule::new(rule);
-                active.is_default = is_default;
+                (active.is_default, active.is_named) = (is_default, !is_default);
                 all.insert(at, active);
                 Ok(())
             }
@@ -58,6 +59,52 @@ impl Rules {
 
     pub(super) fn remove(&self, name: &str) -> Option<ActiveRule> {
         self.change(|all| all.position(name).map(|at| all.remove(at)).ok())
+    }
+
+    /// Replaces the default rules by these, and returns the old versions of those that were changed or removed. Rules
+    /// that were added for requests that name them stay.
+    ///
+    /// Rules that stay keep their counts; on an error, all stay as they are.
+    pub(super) fn set(&self, rules: Vec<CheckedRule>) -> Result<Vec<ActiveRule>, Error> {
+        self.change(|all| {
+            let mut new = RuleTable::default();
+            for rule in rules {
+                let Err(at) = new.position(rule.name()) else {
+                    return Err(Error::DuplicateRule(rule.name().to_owned()));
+                };
+                let active = match all.get(rule.name()).cloned() {
+                    Some(named) if named.is_named && !named.was_added_as(&rule) => {
+                        return Err(Error::DuplicateRule(rule.name().to_owned()));
+                    }
+                    Some(mut named) if named.is_named => {
+                        named.is_default = true;
+                        named
+                    }
+                    Some(mut active) => {
+                        if *active.rule != rule {
+                            active.replace(rule);
+                        }
+                        active
+                    }
+                    None => ActiveRule::new(rule),
+                };
+                new.insert(at, active);
+            }
+            let mut old = Vec::new();
+            for active in all.iter() {
+                match new.position(active.rule.name()) {
+                    Ok(at) if Arc::ptr_eq(&new.rule_mut(at).rule, &active.rule) => {}
+                    Err(at) if active.is_named => {
+                        let mut named = active.clone();
+                        named.is_default = false;
+                        new.insert(at, named);
+                    }
+                    _ => old.push(active.clone()),
+                }
+            }
+            *all = new;
+            Ok(old)
+        })
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut RuleTable) -> T) -> T {

@@ -88,7 +88,11 @@ async fn a_replaced_rule_ends_as_many_waits_as_it_allows() {
 
 #[tokio::test]
 async fn a_removed_rule_ends_all_waits() {
-    for algorithm in Algorithm::ALL {
+    let removals: [fn(&Limiter); 2] =
+        [|limiter| _ = limiter.remove_rule("out"), |limiter| limiter.set_rules([]).unwrap()];
+    for (algorithm, remove) in
+        Algorithm::ALL.iter().flat_map(|one| removals.map(|remove| (*one, remove)))
+    {
         let (limiter, _) = limiter([Rule::per_hour("out", 2).algorithm(algorithm)]);
         exhaust(&limiter).await;
         let mut waiters = waits(&limiter, 1).await;
@@ -96,7 +100,7 @@ async fn a_removed_rule_ends_all_waits() {
             limiter.refund("k", "out", 1).await.unwrap();
             waiters.extend(waits(&limiter, 1).await); // this one has a scheduled time
         }
-        limiter.remove_rule("out");
+        remove(&limiter);
         let_others_run().await;
         for waiter in waiters {
             assert!(waiter.is_finished(), "{algorithm}");

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{Algorithm, AskKind, Error, Key, Rule};
+use throttle_core::{Algorithm, AskKind, Error, Key, Limiter, Rule};
 
 use crate::limiter;
 
@@ -218,4 +218,86 @@ async fn a_count_of_another_algorithm_is_logged_once_per_rule() {
     let log = log.take();
     assert_eq!(log.matches("another algorithm").count(), 1, "{log}");
     assert!(log.contains("rolled out"), "{log}");
+}
+
+fn names(limiter: &Limiter) -> Vec<String> {
+    limiter.rules().iter().map(|rule| rule.name().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_set_of_rules_replaces_all_rules_and_keeps_the_counts_of_names_that_stay() {
+    let (limiter, _) = limiter([Rule::per_day("a", 2), Rule::per_day("b", 2)]);
+    for rule in ["a", "b"] {
+        assert!(limiter.check("k", rule).await.unwrap().is_allowed());
+    }
+    let unchanged = limiter.rule("a").unwrap();
+    limiter.set_rules([Rule::per_day("c", 1), Rule::per_day("a", 2)]).unwrap();
+    assert_eq!(names(&limiter), ["a", "c"]);
+    assert!(Arc::ptr_eq(&limiter.rule("a").unwrap(), &unchanged));
+    assert_eq!(limiter.check("k", "a").await.unwrap().remaining(), 0);
+    limiter.set_rules([Rule::per_day("a", 5)]).unwrap();
+    assert_eq!(limiter.check("k", "a").await.unwrap().remaining(), 2);
+
+    let metrics = limiter.metrics();
+    assert_eq!((metrics.total, metrics.rules["a"].total), (4, 3), "removed rules stay counted");
+    limiter.set_rules([]).unwrap();
+    assert!(matches!(limiter.check("k", "a").await, Err(Error::NoRules)));
+    assert_eq!(limiter.metrics().total, 4);
+}
+
+#[tokio::test]
+async fn a_set_of_rules_with_an_error_changes_nothing() {
+    let (limiter, _) = limiter([Rule::per_day("a", 2)]);
+    let _uploads = limiter.concurrency("uploads", 1).unwrap();
+    for set in [
+        [Rule::per_day("b", 1), Rule::per_day("c", 0)],
+        [Rule::per_day("b", 1), Rule::per_day("b", 2)],
+        [Rule::per_day("b", 1), Rule::per_day("uploads", 2)],
+    ] {
+        assert!(matches!(
+            limiter.set_rules(set),
+            Err(Error::InvalidRule(_) | Error::DuplicateRule(_))
+        ));
+        assert_eq!(names(&limiter), ["a"]);
+    }
+}
+
+#[tokio::test]
+async fn a_set_of_rules_does_not_remove_or_change_the_rules_of_layers() {
+    let (limiter, _) = limiter([Rule::per_day("a", 2)]);
+    let login = || Rule::per_day("login", 1);
+    limiter.add_named_rule(login()).unwrap();
+    limiter.set_rules([]).unwrap();
+    assert_eq!(names(&limiter), ["login"]);
+    let changed = limiter.set_rules([Rule::per_day("login", 2)]);
+    assert!(matches!(changed, Err(Error::DuplicateRule(_))));
+    let named_only = || limiter.status().rules[0].named_only;
+    assert!(named_only());
+    limiter.set_rules([login()]).unwrap();
+    assert!(!named_only());
+    limiter.set_rules([]).unwrap();
+    assert!(named_only());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_request_never_meets_rules_of_two_sets() {
+    let (limiter, _) = limiter([]);
+    let set = |limit| (0..300).map(move |i| Rule::per_day(format!("{i:03}"), limit));
+    limiter.set_rules(set(1_000)).unwrap();
+    let reader = {
+        let limiter = limiter.clone();
+        tokio::spawn(async move {
+            for _ in 0..200 {
+                let rules = limiter.rules();
+                assert_eq!(rules.len(), 300);
+                assert!(rules.iter().all(|rule| rule.limit() == rules[0].limit()));
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for i in 0..100 {
+        limiter.set_rules(set(1_001 + i)).unwrap();
+        tokio::task::yield_now().await;
+    }
+    reader.await.unwrap();
 }
