@@ -89,7 +89,7 @@ impl Wrapper for Counted {
         })
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         self.count();
         self.memory.reset(request)
     }

@@ -129,9 +129,11 @@ impl AtomicStorage for SqliteStorage {
         })
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         let keys: Vec<_> = request.charges().iter().map(Charge::storage_key).collect();
-        self.call(move |entries| keys.iter().try_for_each(|key| entries.delete(key).map(|_| ())))
+        self.call(move |entries| {
+            keys.iter().try_fold(false, |was_stored, key| Ok(entries.delete(key)? || was_stored))
+        })
     }
 
     fn scope(&self) -> Scope {

@@ -84,14 +84,18 @@ impl Slots {
         held.expire(&charges);
     }
 
-    pub(crate) fn reset(&self, request: &ChargeRequest<'_>) {
+    /// Removes the slots of a request, and returns whether one of them had not expired.
+    pub(crate) fn reset(&self, request: &ChargeRequest<'_>) -> bool {
+        let (now, mut was_stored) = (SystemClock.now(), false);
         for charge in request.charges() {
             let key = SlotRef::of(charge, &self.hasher);
             let mut shard = self.shards.lock(self.shard_of(&key));
             if let Some(index) = shard.find(&key) {
+                was_stored |= shard.slot(index).expires > now;
                 shard.remove(index);
             }
         }
+        was_stored
     }
 
     /// Removes all slots, and returns how many of them had not expired.

@@ -150,9 +150,8 @@ impl AtomicStorage for MemoryStorage {
         Reply::ready(Ok(()))
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
-        self.inner.slots.reset(request);
-        Reply::ready(Ok(()))
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
+        Reply::ready(Ok(self.inner.slots.reset(request)))
     }
 
     fn scope(&self) -> Scope {

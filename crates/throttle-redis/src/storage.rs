@@ -68,15 +68,16 @@ impl AtomicStorage for RedisStorage {
         calls::refund(&self.client, refunds, clock)
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         let charges = request.charges().iter();
         let keys: Vec<_> = charges.map(|charge| self.client.keys.of_charge(charge)).collect();
         let client = Arc::clone(&self.client);
         Reply::pending(async move {
+            let mut was_stored = false;
             for key in &keys {
-                client.unlink(key).await?;
+                was_stored |= client.unlink(key).await?;
             }
-            Ok(())
+            Ok(was_stored)
         })
     }
 

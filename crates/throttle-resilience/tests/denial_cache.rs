@@ -281,7 +281,7 @@ async fn random_histories_get_the_same_answers_as_from_the_storage() {
             let mut answers = Vec::new();
             for (i, limiter) in limiters.iter().enumerate() {
                 match what {
-                    0 => limiter.reset(key, name).await.unwrap(),
+                    0 => _ = limiter.reset(key, name).await.unwrap(),
                     1 => limiter.refund(key, name, cost).await.unwrap(),
                     2 => drop(limiter.replace_rule(new_rule.clone()).unwrap()),
                     3 if last.len() == 2 => {

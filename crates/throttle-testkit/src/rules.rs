@@ -58,7 +58,13 @@ async fn a_reset_refunds_and_unblocks_a_key(
         limiter.check(&key, "r").await.unwrap();
     }
     assert!(limiter.peek(&key, "r").await.unwrap().is_blocked(), "{algorithm}: not blocked");
-    limiter.reset(&key, "r").await.unwrap();
+    let reset = limiter.reset(&key, "r").await.unwrap();
+    let again = limiter.reset(&key, "r").await.unwrap();
+    assert_eq!(
+        (reset, again),
+        (true, false),
+        "{algorithm}: a reset must return whether there was a state"
+    );
     let decision = limiter.check(&key, "r").await.unwrap();
     assert_eq!(
         (decision.is_allowed(), decision.remaining()),

@@ -205,12 +205,15 @@ impl Limiter {
             .map(Decisions::into_most_restrictive)
     }
 
-    /// Resets the count of `key` under a rule, and ends its block.
+    /// Resets the count of `key` under a rule, ends its block, and returns whether the storage had a count or a block.
+    ///
+    /// `false` for a client that made requests means that `key` is not its key: with
+    /// [`ClientIp`](https://docs.rs/throttle-http), for example, the key of an IPv6 address is a network.
     ///
     /// # Errors
     ///
     /// As for [`Limiter::check`].
-    pub async fn reset<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<(), Error> {
+    pub async fn reset<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<bool, Error> {
         let key = key.into();
         let last = self.inner.changes.last_registered();
         let reply = {
@@ -218,9 +221,9 @@ impl Limiter {
             let charge = Charge::new(&key, &rules::find(&rules, rule)?.rule, 1);
             self.inner.storage.reset(&ChargeRequest::new(&[charge], self.inner.clock.as_ref()))
         };
-        reply.await?;
+        let was_stored = reply.await?;
         self.inner.changes.reset(&key, rule, last);
-        Ok(())
+        Ok(was_stored)
     }
 
     /// Refunds `cost` of the latest charges of `key`: those in the current window, or those that a bucket has not

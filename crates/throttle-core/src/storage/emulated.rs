@@ -291,15 +291,16 @@ impl<S: Storage + ?Sized> AtomicStorage for Emulated<S> {
         })
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         let keys: Vec<_> = request.charges().iter().map(Charge::storage_key).collect();
         let (storage, locks) = (Arc::clone(&self.storage), Arc::clone(&self.locks));
         Reply::pending(async move {
             let _held = locks.hold(&keys).await;
+            let mut was_stored = false;
             for key in &keys {
-                storage.delete(key).await?;
+                was_stored |= storage.delete(key).await?;
             }
-            Ok(())
+            Ok(was_stored)
         })
     }
 

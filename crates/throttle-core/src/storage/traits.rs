@@ -231,8 +231,8 @@ pub trait AtomicStorage: Storage {
     /// if the error is [of a key](StorageError::is_of_key).
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()>;
 
-    /// Removes the states of the request, including blocks.
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()>;
+    /// Removes the states of the request, including blocks, and returns whether one was stored.
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool>;
 
     /// Returns whether the limits hold for one process or for all that share the storage.
     fn scope(&self) -> Scope;

@@ -150,7 +150,7 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
     }
 
     /// Forwards [`AtomicStorage::reset`].
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         self.around(StorageCall::Reset, |inner| inner.reset(request))
     }
 
@@ -333,7 +333,7 @@ impl<W: Wrapper> AtomicStorage for W {
         Wrapper::refund(self, refunds, clock)
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         Wrapper::reset(self, request)
     }
 

@@ -142,7 +142,7 @@ impl Wrapper for DenialCache {
         forget.until(self.inner.storage.refund(refunds, clock))
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         let forget = self.forget(request.charges().iter().map(|charge| charge.key()));
         forget.until(self.inner.storage.reset(request))
     }

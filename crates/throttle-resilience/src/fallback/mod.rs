@@ -111,11 +111,13 @@ impl Wrapper for Fallback {
     }
 
     /// Resets the local storage and drops deferred charges too, even if the storage fails.
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         let shared = self.inner.storage.reset(request);
         self.inner.deferred.forget(request);
         match &self.inner.modes.local {
-            Some(local) => local.storage.reset(request).and_then(|()| shared),
+            Some(local) => local.storage.reset(request).and_then(|was_local| {
+                shared.and_then(move |was_shared| Reply::ready(Ok(was_local || was_shared)))
+            }),
             None => shared,
         }
     }

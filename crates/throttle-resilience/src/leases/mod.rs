@@ -245,7 +245,7 @@ impl Wrapper for Leases {
         self.inner.refund(refunds, clock)
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         self.inner.forgetting(request).until(self.inner.storage.reset(request))
     }
 

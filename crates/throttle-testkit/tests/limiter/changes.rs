@@ -249,12 +249,12 @@ impl Wrapper for SlowResets {
         &self.inner
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         let (this, owned) = (self.clone(), request.to_owned());
         let is_done = self.is_first && self.inner.reset(request).into_ready().is_ok();
         Reply::pending(async move {
             drop(this.gate.acquire().await);
-            if is_done { Ok(()) } else { owned.with(|request| this.inner.reset(request)).await }
+            if is_done { Ok(true) } else { owned.with(|request| this.inner.reset(request)).await }
         })
     }
 }

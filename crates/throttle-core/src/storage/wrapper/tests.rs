@@ -101,9 +101,9 @@ impl AtomicStorage for Recorder {
         Reply::ready(Err(StorageError::other("no refunds")))
     }
 
-    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<()> {
+    fn reset(&self, request: &ChargeRequest<'_>) -> Reply<bool> {
         self.record(format!("reset {:?}", request.charges()));
-        Reply::ready(Ok(()))
+        Reply::ready(Ok(true))
     }
 
     fn scope(&self) -> Scope {
@@ -216,11 +216,10 @@ fn call_all(storage: &dyn AtomicStorage) -> Vec<String> {
     let permits = storage.concurrency().expect("it counts permits");
     let taken = answer(permits.take(&of, 2));
     let in_use = answer(permits.in_use(&of));
-    let ready = |answer: Result<Result<(), _>, _>| format!("{:?}", answer.expect("it is ready"));
     vec![
         format!("{:?}", storage.acquire(&request).into_ready().expect("it is ready")),
-        ready(storage.refund(&[Refund::new(charges[0], None)], Some(&clock)).into_ready()),
-        ready(storage.reset(&request).into_ready()),
+        format!("{:?}", answer(storage.refund(&[Refund::new(charges[0], None)], Some(&clock)))),
+        format!("{:?}", answer(storage.reset(&request))),
         format!("{:?}", taken.map(|taken| taken.in_use())),
         format!("{in_use:?}"),
         format!("{:?}", answer(storage.get("a"))),

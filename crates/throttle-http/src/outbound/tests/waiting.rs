@@ -204,7 +204,7 @@ async fn a_waiting_call_notices_a_reset_of_its_key_or_a_replaced_rule() {
         assert_waits(&mut one);
         assert_waits(&mut other);
         match is_reset {
-            true => limiter.reset(HOST, "fixed").await.unwrap(),
+            true => _ = limiter.reset(HOST, "fixed").await.unwrap(),
             false => assert!(limiter.replace_rule(fixed(2)).unwrap()),
         }
         assert_passes(&mut one);
@@ -222,7 +222,7 @@ async fn calls_in_a_queue_notice_a_reset_of_their_key_or_a_replaced_rule() {
         let mut waiting: Vec<_> = (0..3).map(|_| later(&calls)).collect();
         waiting.iter_mut().for_each(assert_waits);
         match is_reset {
-            true => limiter.reset(HOST, "leaky").await.unwrap(),
+            true => _ = limiter.reset(HOST, "leaky").await.unwrap(),
             false => {
                 let twice = Rule::per_minute("leaky", 2).algorithm(Algorithm::LeakyBucket).burst(9);
                 assert!(limiter.replace_rule(twice).unwrap());
