@@ -194,13 +194,44 @@ impl Limiter {
         self.begin(&key.into(), Some(rules), None, AskKind::Acquire).await
     }
 
-    /// Returns the decision that [`Limiter::check`] would make, but charges nothing.
+    /// Checks a request with a cost of at least 1 against several rules. Each of them is charged the cost, or none if
+    /// one denies.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroCost`], and as for [`Limiter::check_all`].
+    pub async fn check_all_cost<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        rules: &[&str],
+        cost: u64,
+    ) -> Result<Decisions, Error> {
+        self.begin(&key.into(), Some(rules), Some(cost), AskKind::Acquire).await
+    }
+
+    /// Returns what [`Limiter::check`] would decide, but charges nothing.
     ///
     /// # Errors
     ///
     /// As for [`Limiter::check`].
     pub async fn peek<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
         self.begin(&key.into(), Some(&[rule]), None, AskKind::Peek)
+            .await
+            .map(Decisions::into_most_restrictive)
+    }
+
+    /// Returns what [`Limiter::check_cost`] would decide, but charges nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Limiter::check_cost`].
+    pub async fn peek_cost<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        rule: &str,
+        cost: u64,
+    ) -> Result<Decision, Error> {
+        self.begin(&key.into(), Some(&[rule]), Some(cost), AskKind::Peek)
             .await
             .map(Decisions::into_most_restrictive)
     }

@@ -27,21 +27,46 @@ impl Limiter {
         key: impl Into<Key<'k>>,
         rule: &str,
     ) -> Result<Decision, Error> {
-        let key = key.into();
+        self.wait_until_ready(&key.into(), rule, None).await
+    }
+
+    /// Waits until a rule allows a request with a cost of at least 1, as [`until_ready`](Self::until_ready) does.
+    ///
+    /// A request that costs less may be allowed before it, again and again: with requests of different costs, use a
+    /// leaky bucket, which queues them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ZeroCost`], and as for [`Limiter::until_ready`].
+    pub async fn until_ready_cost<'k>(
+        &self,
+        key: impl Into<Key<'k>>,
+        rule: &str,
+        cost: u64,
+    ) -> Result<Decision, Error> {
+        self.wait_until_ready(&key.into(), rule, Some(cost)).await
+    }
+
+    async fn wait_until_ready(
+        &self,
+        key: &Key<'_>,
+        rule: &str,
+        cost: Option<u64>,
+    ) -> Result<Decision, Error> {
         loop {
             let since = self.change_count();
             let kind = AskKind::Wait { max_delay: Duration::MAX };
-            let decisions = self.begin(&key, Some(&[rule]), None, kind).await?;
+            let decisions = self.begin(key, Some(&[rule]), cost, kind).await?;
             if decisions.is_allowed() {
-                let waited = self.wait_until_scheduled(&key, &decisions, Duration::MAX, since);
+                let waited = self.wait_until_scheduled(key, &decisions, Duration::MAX, since);
                 let Err(lost) = waited.await else { return Ok(decisions.into_most_restrictive()) };
                 if lost.is_refundable(decisions.most_restrictive()) {
-                    self.rollback(&key, decisions.all()).await?;
+                    self.rollback(key, decisions.all()).await?;
                 }
                 continue;
             }
             match decisions.most_restrictive().retry_after() {
-                Some(wait) => _ = self.wait_to_ask_again(&key, rule, wait, since).await,
+                Some(wait) => _ = self.wait_to_ask_again(key, rule, wait, since).await,
                 None => return Ok(decisions.into_most_restrictive()),
             }
         }

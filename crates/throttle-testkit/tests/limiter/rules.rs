@@ -301,3 +301,24 @@ async fn a_request_never_meets_rules_of_two_sets() {
     }
     reader.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_cost_applies_to_a_peek_and_to_several_rules() {
+    let (limiter, _) = limiter([Rule::per_day("a", 5), Rule::per_day("b", 9).cost(2)]);
+    let decisions = limiter.check_all_cost("k", &["a", "b"], 3).await.unwrap();
+    let left: Vec<_> = decisions.all().iter().map(|one| (one.cost(), one.remaining())).collect();
+    assert_eq!(left, [(3, 2), (3, 6)]);
+    for (cost, is_allowed) in [(2, true), (3, false)] {
+        let peeked = limiter.peek_cost("k", "a", cost).await.unwrap();
+        assert_eq!((peeked.is_allowed(), peeked.cost(), peeked.remaining()), (is_allowed, cost, 2));
+    }
+    assert!(!limiter.check_all_cost("k", &["a", "b"], 3).await.unwrap().is_allowed());
+    assert_eq!(limiter.peek("k", "b").await.unwrap().remaining(), 6, "none is charged");
+    for zero in [
+        limiter.peek_cost("k", "a", 0).await,
+        limiter.until_ready_cost("k", "a", 0).await,
+        limiter.check_all_cost("k", &["a"], 0).await.map(|all| all.most_restrictive().clone()),
+    ] {
+        assert!(matches!(zero, Err(Error::ZeroCost)));
+    }
+}

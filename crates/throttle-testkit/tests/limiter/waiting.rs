@@ -188,3 +188,20 @@ async fn without_a_manual_clock_a_limiter_waits_in_real_time() {
     }
     assert!(SystemClock.now().since(begun).get() >= 120_000, "two waits of 60 ms");
 }
+
+#[tokio::test]
+async fn a_cost_is_waited_for_and_charged() {
+    for (algorithm, wait) in [(Algorithm::TokenBucket, 3), (Algorithm::LeakyBucket, 4)] {
+        let rule = Rule::new("out", 1, SECOND).algorithm(algorithm).burst(7);
+        let (limiter, clock) = limiter([rule]);
+        limiter.check_cost("k", "out", 4).await.unwrap();
+        if algorithm == Algorithm::TokenBucket {
+            limiter.check_cost("k", "out", 3).await.unwrap();
+        }
+        let waiting = limiter.clone();
+        let call = tokio::spawn(async move { waiting.until_ready_cost("k", "out", 3).await });
+        let_others_run().await;
+        let decision = ends_after(call, &clock, wait * SECOND).await;
+        assert_eq!((decision.is_allowed(), decision.cost()), (true, 3), "{algorithm}");
+    }
+}
