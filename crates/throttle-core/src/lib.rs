@@ -40,6 +40,7 @@ mod limiter;
 pub mod pending_work;
 mod receipt;
 mod rule;
+mod seconds;
 #[doc(hidden)]
 pub mod sharded;
 mod shared_flag;

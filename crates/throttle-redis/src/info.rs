@@ -38,6 +38,7 @@ pub struct NodeInfo {
     /// The number of connected replicas.
     pub connected_replicas: u64,
     /// The time since the server started.
+    #[serde(with = "seconds")]
     pub uptime: Duration,
 }
 
@@ -92,5 +93,25 @@ fn read(server: &Server, answer: &Value) -> NodeInfo {
         connected_clients: number("connected_clients"),
         connected_replicas: number("connected_slaves"),
         uptime: Duration::from_secs(number("uptime_in_seconds")),
+    }
+}
+
+/// A duration in whole seconds, which is what Redis reports.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        span: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(span.as_secs())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_secs)
     }
 }

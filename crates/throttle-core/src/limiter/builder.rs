@@ -34,6 +34,7 @@ pub struct LimiterBuilder {
     storage: Arc<dyn AtomicStorage>,
     clock: Option<Arc<dyn Clock>>,
     recent_violations: usize,
+    show_keys: bool,
 }
 
 impl Limiter {
@@ -50,7 +51,7 @@ impl Limiter {
 
 impl LimiterBuilder {
     fn new(storage: Arc<dyn AtomicStorage>) -> Self {
-        Self { storage, clock: None, recent_violations: 100 }
+        Self { storage, clock: None, recent_violations: 100, show_keys: false }
     }
 
     /// Sets a clock, for tests; by default the clock of the storage is used.
@@ -65,6 +66,13 @@ impl LimiterBuilder {
         self
     }
 
+    /// Shows the keys of violations in the metrics, in `Debug` and in serialized form; by default they are
+    /// [digests](super::Violation), because keys may be secrets such as API keys.
+    pub fn show_keys(mut self) -> Self {
+        self.show_keys = true;
+        self
+    }
+
     /// Creates the limiter.
     #[must_use]
     pub fn build(self) -> Limiter {
@@ -72,8 +80,7 @@ impl LimiterBuilder {
             storage: self.storage,
             rules: Rules::default(),
             changes: Changes::default(),
-            concurrency_names: Mutex::default(),
-            applied: Default::default(),
+            concurrency: Mutex::default(),
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),
             clock: self.clock,
@@ -81,8 +88,7 @@ impl LimiterBuilder {
             shared_by_layers: Default::default(),
             counts: Counts::default(),
             errors: Default::default(),
-            violations: Violations::new(self.recent_violations),
-            pending: Default::default(),
+            violations: Violations::new(self.recent_violations, self.show_keys),
         };
         Limiter { inner: Arc::new(inner) }
     }

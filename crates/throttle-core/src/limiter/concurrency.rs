@@ -2,7 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{error::Error, handle::Limiter, inner::Inner, metrics::own_stripe};
+use super::{
+    error::Error,
+    handle::Limiter,
+    inner::Inner,
+    metrics::{Counts, own_stripe},
+};
 use crate::{
     decision::{Decision, Verdict},
     key::Key,
@@ -48,6 +53,8 @@ struct Shared {
     permits: Arc<dyn ConcurrencyStorage>,
     /// The name and the limit; the window has no meaning.
     rule: Arc<CheckedRule>,
+    /// The counts of all limits of this name.
+    counts: Arc<Counts>,
 }
 
 /// The decision of a concurrency limit, with the permit if the request is allowed.
@@ -86,9 +93,10 @@ impl Limiter {
             return Err(Error::DuplicateRule(rule.name().to_owned()));
         }
         let permits = self.inner.storage.concurrency().ok_or(Error::ConcurrencyUnsupported)?;
-        self.inner.lock_concurrency_names().insert(rule.name().to_owned());
+        let counts =
+            Arc::clone(self.inner.lock_concurrency().entry(rule.name().to_owned()).or_default());
         let limiter = Arc::clone(&self.inner);
-        Ok(ConcurrencyLimit { shared: Arc::new(Shared { limiter, permits, rule }) })
+        Ok(ConcurrencyLimit { shared: Arc::new(Shared { limiter, permits, rule, counts }) })
     }
 }
 
@@ -178,8 +186,10 @@ impl Shared {
         counts: bool,
     ) -> Acquired {
         let allowed = decision.is_allowed();
+        let stripe = own_stripe();
+        self.counts.add(stripe, true, allowed);
         if counts || !allowed {
-            self.limiter.counts.add(own_stripe(), true, allowed);
+            self.limiter.counts.add(stripe, true, allowed);
         }
         if !allowed {
             self.limiter.violations.add(key, &decision, self.limiter.now());

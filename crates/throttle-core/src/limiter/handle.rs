@@ -312,6 +312,8 @@ impl Limiter {
         let rules = self.inner.rules.load();
         let by_rule =
             rules.iter().map(|active| (active.rule.name().to_owned(), active.counts.all()));
+        let concurrency = self.inner.lock_concurrency();
+        let by_limit = concurrency.iter().map(|(name, counts)| (name.clone(), counts.all()));
         let alone = rules.iter().map(|active| active.counts.alone());
         let all = alone.fold(self.inner.counts.alone(), RuleMetrics::plus);
         Metrics {
@@ -323,6 +325,7 @@ impl Limiter {
             shared_lists: self.inner.subscription.metrics(),
             recent_violations: self.inner.violations.recent(),
             rules: by_rule.collect(),
+            concurrency: by_limit.collect(),
         }
     }
 

@@ -1,9 +1,8 @@
 //! The shared state of a limiter.
 
 use std::{
-    any::Any,
-    collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use super::{
@@ -29,14 +28,13 @@ pub(super) struct Inner {
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) rules: Rules,
     pub(super) changes: Changes,
-    /// The names of concurrency limits.
-    pub(super) concurrency_names: Mutex<BTreeSet<String>>,
-    pub(super) applied: Applied,
+    /// The names of concurrency limits, with their counts.
+    pub(super) concurrency: Mutex<BTreeMap<String, Arc<Counts>>>,
     pub(super) allow_list: AllowList,
     pub(super) deny_list: DenyList,
     /// The subscription to the shared lists of the storage.
     pub(super) subscription: Subscription,
-    /// The counts of requests of several rules, and of single rules that were removed.
+    /// The counts of requests of several rules, of rules that were removed, and of concurrency limits.
     pub(super) counts: Counts,
     pub(super) errors: AtomicU64,
     pub(super) violations: Violations,
@@ -60,13 +58,13 @@ impl Inner {
     }
 
     fn check_name_is_free(&self, name: &str) -> Result<(), Error> {
-        match self.lock_concurrency_names().contains(name) {
+        match self.lock_concurrency().contains_key(name) {
             true => Err(Error::DuplicateRule(name.to_owned())),
             false => Ok(()),
         }
     }
 
-    pub(super) fn lock_concurrency_names(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.concurrency_names.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock_concurrency(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Counts>>> {
+        self.concurrency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

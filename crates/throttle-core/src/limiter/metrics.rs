@@ -10,28 +10,38 @@ use std::{
 use serde::Serialize;
 
 use super::violations::Violation;
+use crate::seconds;
 
 /// The counts of a limiter since it was created.
+///
+/// `total`, `allowed` and `denied` count *decisions*: one for each call of [`Limiter::check`](super::Limiter::check) and
+/// its variants, and one for each layer that a request passes. A request that passes two layers of one limiter counts
+/// twice. A decision by several rules counts once, and a peek does not count.
+///
+/// Durations are serialized in seconds.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Metrics {
     /// The number of decisions.
     pub total: u64,
-    /// The number of requests that were allowed.
+    /// The number of decisions that allowed the request.
     pub allowed: u64,
-    /// The number of requests that were denied.
+    /// The number of decisions that denied the request: by rules, by concurrency limits, or by the deny list.
     pub denied: u64,
-    /// The number of denials by single rules. A request that two rules deny counts twice, and one that the deny list
-    /// denies does not count.
+    /// The number of denials by single rules and concurrency limits. A request that two rules deny counts twice, and
+    /// one that the deny list denies does not count.
     pub violations: u64,
     /// The number of requests for which the storage failed.
     pub errors: u64,
     /// The state of the shared lists; `None` without [`Limiter::shared_lists`](super::Limiter::shared_lists).
     pub shared_lists: Option<SharedListsMetrics>,
-    /// The latest violations, oldest first. [`LimiterBuilder`](super::LimiterBuilder) sets their number.
+    /// The latest violations, oldest first, with digests of their keys. [`LimiterBuilder`](super::LimiterBuilder) sets
+    /// their number, and [shows](super::LimiterBuilder::show_keys) the keys.
     pub recent_violations: Vec<Violation>,
     /// The counts by rule.
     pub rules: BTreeMap<String, RuleMetrics>,
+    /// The counts by concurrency limit.
+    pub concurrency: BTreeMap<String, RuleMetrics>,
 }
 
 /// The state of the local copy of the shared lists.
@@ -40,12 +50,13 @@ pub struct Metrics {
 pub struct SharedListsMetrics {
     /// The time since the lists were last read or found unchanged, normally at most about a second; `None` if they were
     /// never read.
+    #[serde(serialize_with = "seconds::of_option")]
     pub age: Option<Duration>,
     /// The number of failed reads.
     pub errors: u64,
 }
 
-/// The counts of one rule since it was added.
+/// The counts of one rule since it was added, or of one concurrency limit.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RuleMetrics {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::active_rule::ActiveRule;
-use crate::{rule::algorithm::Algorithm, storage::Scope};
+use crate::{rule::algorithm::Algorithm, seconds, storage::Scope};
 
 /// A description of a limiter: its rules, its storage, its lists.
 #[derive(Clone, Debug, Serialize)]
@@ -25,7 +25,7 @@ pub struct Status {
     pub own_clock: bool,
 }
 
-/// A description of a rule.
+/// A description of a rule. Durations are serialized in seconds.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RuleStatus {
@@ -34,12 +34,14 @@ pub struct RuleStatus {
     /// The number of requests per window.
     pub limit: u64,
     /// The window.
+    #[serde(serialize_with = "seconds::of")]
     pub window: Duration,
     /// The algorithm that counts them.
     pub algorithm: Algorithm,
     /// The highest cost of one request: the burst of a bucket, otherwise the limit.
     pub capacity: u64,
-    /// The time for which a denial blocks the key, if the rule has a block.
+    /// The time for which a denial blocks the key, if it does.
+    #[serde(serialize_with = "seconds::of_option")]
     pub block: Option<Duration>,
     /// The cost of a request without an explicit cost.
     pub cost: u64,

@@ -54,6 +54,8 @@ async fn metrics_and_violations_include_concurrency_limits() {
     }
     let metrics = limiter.metrics();
     assert_eq!((metrics.total, metrics.allowed, metrics.denied, metrics.violations), (3, 1, 2, 2));
+    let counts = metrics.concurrency["uploads"];
+    assert_eq!((counts.total, counts.allowed, counts.denied), (3, 1, 2));
     let violation = &metrics.recent_violations[0];
     assert_eq!((violation.rule.as_str(), violation.limit), ("uploads", 1));
     assert_eq!(violation.retry_after, None);

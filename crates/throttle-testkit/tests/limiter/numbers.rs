@@ -6,7 +6,7 @@ use serde_json::json;
 use throttle_core::{Algorithm, AskKind, Key, Limiter, ManualClock, Rule, Scope};
 use throttle_memory::MemoryStorage;
 
-use crate::{SECOND, limiter, six::SixOperations};
+use crate::{SECOND, limiter, six::SixOperations, start};
 
 #[tokio::test]
 async fn metrics_count_each_request_once_and_for_each_of_its_rules() {
@@ -56,13 +56,17 @@ async fn a_peek_a_reset_and_a_refund_do_not_change_the_metrics() {
 #[tokio::test]
 async fn metrics_as_json_have_these_names() {
     let rule = Rule::per_second("api", 1).algorithm(Algorithm::FixedWindow);
-    let (limiter, _) = limiter([rule]);
+    let clock = ManualClock::at(start());
+    let limiter = Limiter::builder(MemoryStorage::new()).clock(clock).show_keys().build();
+    limiter.add_rule(rule).unwrap();
+    let uploads = limiter.concurrency("uploads", 1).unwrap();
     for _ in 0..2 {
         limiter.check("user:42", "api").await.unwrap();
     }
+    drop(uploads.try_acquire("k").await.unwrap());
     let expected = json!({
-        "total": 2,
-        "allowed": 1,
+        "total": 3,
+        "allowed": 2,
         "denied": 1,
         "violations": 1,
         "errors": 0,
@@ -71,12 +75,13 @@ async fn metrics_as_json_have_these_names() {
             "rule": "api",
             "limit": 1,
             "cost": 1,
-            "retry_after": { "secs": 1, "nanos": 0 },
+            "retry_after": 1.0,
             "blocked": false,
-            "at": { "secs_since_epoch": 1_767_225_600, "nanos_since_epoch": 0 },
+            "at": 1_767_225_600.0,
         }],
         "shared_lists": null,
         "rules": { "api": { "total": 2, "allowed": 1, "denied": 1 } },
+        "concurrency": { "uploads": { "total": 1, "allowed": 1, "denied": 0 } },
     });
     assert_eq!(json!(limiter.metrics()), expected);
 }
@@ -94,20 +99,22 @@ async fn status_as_json_has_these_names() {
                 {
                     "name": "api",
                     "limit": 5,
-                    "window": { "secs": 60, "nanos": 0 },
+                    "window": 60.0,
                     "algorithm": "sliding_window_counter",
                     "capacity": 5,
-                    "block": { "secs": 90, "nanos": 0 },
+                    "block": 90.0,
                     "cost": 1,
+                    "named_only": false,
                 },
                 {
                     "name": "burst",
                     "limit": 10,
-                    "window": { "secs": 1, "nanos": 0 },
+                    "window": 1.0,
                     "algorithm": "token_bucket",
                     "capacity": 20,
                     "block": null,
                     "cost": 2,
+                    "named_only": false,
                 },
             ],
             "storage": "memory",

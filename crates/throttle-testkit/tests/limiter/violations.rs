@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use throttle_core::{Algorithm, AskKind, Key, Limiter, ListMatch, Rule, Violation};
+use throttle_core::{Algorithm, AskKind, Key, Limiter, ListMatch, ManualClock, Rule, Violation};
 use throttle_memory::MemoryStorage;
 
 use crate::{SECOND, limiter, start};
@@ -25,7 +25,9 @@ fn record(limiter: &Limiter) -> Arc<Mutex<Vec<Violation>>> {
 #[tokio::test]
 async fn every_callback_is_called_for_every_denial_and_nothing_else() {
     let rule = Rule::per_second("api", 1).block(9 * SECOND).algorithm(Algorithm::FixedWindow);
-    let (limiter, clock) = limiter([rule]);
+    let clock = ManualClock::at(start());
+    let limiter = Limiter::builder(MemoryStorage::new()).clock(clock.clone()).show_keys().build();
+    limiter.add_rule(rule).unwrap();
     let (one, two) = (record(&limiter), record(&limiter));
     clock.advance(SECOND / 4);
     limiter.check("a key", "api").await.unwrap();
@@ -151,7 +153,8 @@ async fn a_callback_may_use_the_limiter() {
 #[tokio::test]
 async fn the_list_of_recent_violations_is_bounded_and_keeps_the_newest() {
     for kept in [0, 1, 3, 100] {
-        let limiter = Limiter::builder(MemoryStorage::new()).recent_violations(kept).build();
+        let limiter =
+            Limiter::builder(MemoryStorage::new()).recent_violations(kept).show_keys().build();
         limiter.add_rule(Rule::per_day("api", 1)).unwrap();
         for n in 0..250 {
             limiter.check_cost(&format!("key-{n}"), "api", 2).await.unwrap();
@@ -195,4 +198,31 @@ async fn a_callback_can_check_the_limiter_without_recursion() {
         5 + 3,
         "the three violations in the callback must be counted"
     );
+}
+
+#[tokio::test]
+async fn keys_are_shown_as_digests_unless_the_limiter_shows_them() {
+    const SECRET: &str = "sk-live-0123456789";
+    for shows in [false, true] {
+        let builder = Limiter::builder(MemoryStorage::new());
+        let limiter = if shows { builder.show_keys().build() } else { builder.build() };
+        limiter.add_rule(Rule::per_day("api", 1)).unwrap();
+        let recorded = record(&limiter);
+        for key in [SECRET, "other", SECRET] {
+            limiter.check_cost(key, "api", 2).await.unwrap();
+        }
+        let recorded = recorded.lock().unwrap().clone();
+        assert_eq!(recorded[0].key, Key::from(SECRET), "a callback receives the key itself");
+
+        let metrics = limiter.metrics();
+        let debug = format!("{metrics:?} {recorded:?} {limiter:?}");
+        let json = serde_json::json!([&metrics, &recorded]).to_string();
+        assert_eq!((debug.contains(SECRET), json.contains(SECRET)), (shows, shows));
+
+        let recent: Vec<_> = metrics.recent_violations.iter().map(|one| &one.key).collect();
+        assert!(recent[0] == recent[2] && recent[0] != recent[1], "{recent:?}");
+        assert_eq!(*recent[0] == Key::from(SECRET), shows);
+        let written = serde_json::json!(recorded[0])["key"].clone();
+        assert_eq!(written, recent[0].to_token(), "a callback and the metrics agree");
+    }
 }
