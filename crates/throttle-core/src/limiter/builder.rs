@@ -81,6 +81,7 @@ impl LimiterBuilder {
             rules: Rules::default(),
             changes: Changes::default(),
             concurrency: Mutex::default(),
+            applied: Default::default(),
             allow_list: AllowList::new(self.clock.clone()),
             deny_list: DenyList::new(self.clock.clone()),
             clock: self.clock,
@@ -89,6 +90,7 @@ impl LimiterBuilder {
             counts: Counts::default(),
             errors: Default::default(),
             violations: Violations::new(self.recent_violations, self.show_keys),
+            pending: Default::default(),
         };
         Limiter { inner: Arc::new(inner) }
     }

@@ -1,8 +1,9 @@
 //! The shared state of a limiter.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use super::{
@@ -30,6 +31,7 @@ pub(super) struct Inner {
     pub(super) changes: Changes,
     /// The names of concurrency limits, with their counts.
     pub(super) concurrency: Mutex<BTreeMap<String, Arc<Counts>>>,
+    pub(super) applied: Applied,
     pub(super) allow_list: AllowList,
     pub(super) deny_list: DenyList,
     /// The subscription to the shared lists of the storage.

@@ -10,6 +10,7 @@
 //! [`Limiter`] is in `handle`. Checks are in `check`, and everything that waits is in `wait` and the modules below it.
 
 mod active_rule;
+mod applied;
 mod ask_kind;
 mod builder;
 mod changes;

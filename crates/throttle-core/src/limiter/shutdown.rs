@@ -72,11 +72,11 @@ impl Limiter {
     async fn complete_work(&self) -> bool {
         let lost = self.inner.pending.wait().await;
         if lost > 0 {
-            tracing::warn!(lost, "refunds or reconciliations were lost: their runtime ended first");
+            tracing::warn!(target: "ratethrottle::limiter", lost, "refunds or reconciliations were lost: their runtime ended first");
         }
         let storage = self.inner.storage.shutdown().await;
         if let Err(error) = &storage {
-            tracing::warn!(%error, "the shutdown of the storage is incomplete");
+            tracing::warn!(target: "ratethrottle::storage", %error, "the shutdown of the storage is incomplete");
         }
         lost == 0 && storage.is_ok()
     }

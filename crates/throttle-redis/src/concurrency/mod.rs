@@ -97,7 +97,7 @@ impl Drop for ReportHeld<'_> {
     fn drop(&mut self) {
         let permits = self.0.len();
         if permits > 0 {
-            tracing::warn!(permits, "permits are still in use at the end of the shutdown");
+            tracing::warn!(target: "ratethrottle::redis", permits, "permits are still in use at the end of the shutdown");
         }
     }
 }
