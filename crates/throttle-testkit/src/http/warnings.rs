@@ -119,7 +119,7 @@ impl<A: Adapter> Fixture<'_, A> {
             Options::new().key(later(|_| None).missing(OnMissing::ClientIp(ClientIp::new()))),
         ] {
             for (field, select) in [
-                (FORWARDED_FOR, "[\"10.0.0.1\"])`"),
+                (FORWARDED_FOR, "[\"10.0.0.1\"]))`"),
                 (FORWARDED, "Forwarded"),
                 (REAL_IP, "XRealIp"),
                 ("cf-connecting-ip", "CfConnectingIp"),
