@@ -185,6 +185,7 @@ fn model(limiter: &Limiter) -> Layer {
 fn beta(limiter: &Limiter) -> Layer {
     let layer = RateThrottleLayer::new(limiter)
         .limit("beta", "1/minute")
+        .key_by(|head| head.peer()) // as `ClientIp::new()`
         .enabled(env::var("BETA").as_deref() != Ok("off"))
         .headers(Headers::none().rate_limit(true).legacy(true).retry_after(true))
         .shape_at_most(Duration::from_secs(2)) // only delays requests of leaky buckets
