@@ -1,10 +1,10 @@
 //! RateThrottle compared with other limiters, in the same run.
 //!
 //! `cargo run --release -p throttle-bench` prints every table; `-- layer`, `-- actix`, `--
-//! loopback`, `-- decision`, `-- resilience` or `-- leases` prints one. Variants alternate round by
-//! round, and each result is the median over the rounds, so that noise of the machine affects all
-//! alike. `--bin allocations` counts allocations and bytes, with an allocator that would slow down
-//! the measurements of this program.
+//! loopback`, `-- decision`, `-- resilience` or `-- leases` prints one. Variants alternate from
+//! round to round, so that noise on the machine affects all of them equally. Each result is the
+//! median of the rounds. `--bin allocations` counts allocations and bytes, with an allocator that
+//! would slow down the measurements of this program.
 
 mod actix;
 mod decision;

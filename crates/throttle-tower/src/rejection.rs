@@ -1,4 +1,4 @@
-//! The response that a service of axum, or any other Tower service, gives to a rejected request.
+//! The response of an axum or other Tower service to a rejected request.
 
 use std::{
     pin::pin,

@@ -61,8 +61,8 @@ impl<'a> ChargeRequest<'a> {
 
     /// Returns the limiter's own clock, if it has one.
     ///
-    /// A storage reads this clock, or its own, when it already holds the states: a time that was read before could be
-    /// older than a state. With this clock, it stores states for [`ChargeRequest::TTL_MARGIN`] longer than their
+    /// A storage reads this clock, or its own, only after it has locked the states: a time that was read earlier could
+    /// be older than a state. With this clock, it stores states for [`ChargeRequest::TTL_MARGIN`] longer than their
     /// lifetime, because the storage expires them in real time, which may run ahead of this clock.
     #[inline]
     #[must_use]

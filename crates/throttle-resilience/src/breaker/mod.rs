@@ -20,10 +20,9 @@ use crate::error::Error;
 /// recovers. After [`open_duration`](CircuitBreakerConfig::open_duration) one call at a time probes
 /// whether the storage is back.
 ///
-/// Rejected calls fail immediately, with [`Effect::None`](throttle_core::Effect). An error that
-/// concerns one key only ([`StorageError::is_of_key`]) does not count as a failure. A call that its
-/// caller drops is not counted either; so put a [`Deadline`](crate::Deadline) inside the breaker, to make late calls
-/// fail.
+/// Rejected calls fail immediately, with [`Effect::None`](throttle_core::Effect). An error that concerns one key only
+/// ([`StorageError::is_of_key`]) does not count as a failure. A call that its caller drops is not counted either. Put a
+/// [`Deadline`](crate::Deadline) inside the breaker, so that late calls fail and are counted.
 ///
 /// # Examples
 ///

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The share of a rule's limit that the leases of all instances together may hold, and so the most
-/// that can be rejected too early.
+/// The share of a rule's limit that the leases of all instances together may hold. At most this
+/// share of the limit is rejected too early.
 ///
 /// # Examples
 ///

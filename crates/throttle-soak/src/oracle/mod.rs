@@ -1,7 +1,7 @@
 //! An oracle that counts allowed calls independently of the limiters, and checks them against the
 //! rules.
 //!
-//! It uses only the results that a caller sees, and their times: allowed or denied. It runs on its
+//! It uses only the results that a caller sees (allowed or denied) and their times. It runs on its
 //! own thread, so the load does not wait for it.
 
 mod ledger;

@@ -2,8 +2,8 @@
 
 use crate::bound::{Bound, Call};
 
-/// The time after which a request sent earlier has certainly arrived, even if a fault delayed it,
-/// or its lease has ended. Longer than any fault and than two windows.
+/// The time after which every earlier request has arrived, even if a fault delayed it, and every
+/// earlier lease has ended. It is longer than any fault, and than two windows.
 pub(crate) const LINGER: u64 = 8_000_000;
 /// How far back a count matters: twice the longest window.
 pub(crate) const LEAD: u64 = 4_000_000;
