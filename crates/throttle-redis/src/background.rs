@@ -85,11 +85,11 @@ impl Background {
         background
     }
 
-    /// Restarts the tasks that ended with their runtime on the current one.
+    /// Restarts the tasks whose runtime has ended, on the current runtime.
     ///
     /// # Errors
     ///
-    /// If this is called outside a tokio runtime.
+    /// Returns an error if this is called outside a tokio runtime.
     pub(crate) fn ready(self: &Arc<Self>) -> Result<(), NoRuntime> {
         let here = Handle::try_current().map_err(|_| NoRuntime)?;
         if self.is_lost.load(Acquire) {

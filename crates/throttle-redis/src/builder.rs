@@ -22,7 +22,7 @@ impl RedisStorage {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the address is invalid, Redis cannot be reached, or the login fails.
+    /// Returns an [`Error`] if the address is invalid, Redis cannot be reached, or the login fails.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder(url).connect().await
     }
@@ -51,7 +51,7 @@ impl RedisStorage {
     ///
     /// # Errors
     ///
-    /// The same as for [`RedisStorage::connect`].
+    /// Returns the same errors as [`RedisStorage::connect`].
     pub async fn from_client(client: &redis::Client) -> Result<Self, Error> {
         RedisStorageBuilder::of_client(client).connect().await
     }
@@ -64,7 +64,7 @@ impl RedisStorage {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] if the prefix is empty, too long, or contains braces.
+    /// Returns [`Error::InvalidOption`] if the prefix is empty, too long, or contains braces.
     pub fn from_connection(
         connection: impl SharedConnection,
         key_prefix: &str,
@@ -273,7 +273,7 @@ impl RedisStorageBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the address or an option is invalid, and [`Error::Connect`] if Redis cannot be reached
+    /// Returns an [`Error`] if the address or an option is invalid, and [`Error::Connect`] if Redis cannot be reached
     /// within the connect timeout, or the login fails.
     pub async fn connect(self) -> Result<RedisStorage, Error> {
         let (options, storage) = self.start()?;
@@ -287,7 +287,7 @@ impl RedisStorageBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error`] if the address or an option is invalid, or if this is called outside a tokio runtime.
+    /// Returns an [`Error`] if the address or an option is invalid, or if this is called outside a tokio runtime.
     pub fn connect_in_background(self) -> Result<RedisStorage, Error> {
         self.start().map(|(_, storage)| storage)
     }

@@ -47,7 +47,7 @@ impl RedisStorage {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] if a server does not answer in time.
+    /// Returns a [`StorageError`] if a server does not answer in time.
     pub async fn ping(&self) -> Result<Duration, StorageError> {
         let mut slowest = Duration::ZERO;
         for server in self.client.topology.masters().await? {
@@ -62,7 +62,7 @@ impl RedisStorage {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] if a server does not answer in time, or the user has no permission for `INFO`.
+    /// Returns a [`StorageError`] if a server does not answer in time, or if the user has no permission for `INFO`.
     pub async fn info(&self) -> Result<Info, StorageError> {
         let mut nodes = Vec::new();
         for server in self.client.topology.masters().await? {

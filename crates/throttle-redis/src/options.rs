@@ -109,7 +109,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for the first option that is out of range.
+    /// Returns [`Error::InvalidOption`] for the first option that is out of range.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong =
             |option, value: String, allowed| Err(Error::InvalidOption { option, value, allowed });

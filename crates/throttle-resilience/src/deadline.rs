@@ -48,8 +48,7 @@ impl Deadlines {
         Self::of(Duration::from_millis(100))
     }
 
-    /// Sets the deadline of decisions (`acquire` and `peek`); the other calls have those of
-    /// [`Deadlines::new`].
+    /// Creates deadlines with this one for decisions (`acquire` and `peek`), and the defaults for other calls.
     pub fn of(decision: Duration) -> Self {
         let second = Duration::from_secs(1);
         Self {

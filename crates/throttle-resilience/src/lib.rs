@@ -24,15 +24,14 @@
 //!   error), fail open (allow), or decide locally. The **fallback** applies it. Failing open
 //!   enforces no limit. A local fallback enforces a share of the limit on each instance, so a
 //!   client whose requests reach only one instance gets only that share.
-//! - A **deferred charge** is a cost that the local fallback allowed. The fallback replays it to
-//!   the storage after the outage, if they still count, and up to the limit.
+//! - A **deferred charge** is a cost that the local fallback allowed. The fallback replays it to the storage after the
+//!   outage, as far as it still counts and fits the limit.
 //! - The **denial cache** remembers for up to a second that a key is denied. Use it against floods
 //!   of one client. It only delays the effect of refunds, resets and rule changes made by other
 //!   instances, by at most a second.
-//! - A **lease** is a number of permits that an instance charges in one call and spends locally.
-//!   The **lease budget** is the share of a limit that all leases together may hold, and so the
-//!   most that can be rejected too early. Use leases for hot keys. They never allow more than the
-//!   rule does.
+//! - A **lease** is a number of permits that an instance charges in one call and spends locally. The **lease budget**
+//!   is the share of a limit that all leases together may hold. At most this share is rejected too early. Use leases
+//!   for hot keys. They never allow more than the rule does.
 //! - **Instances** are the processes of a service that share the storage and its limits. Leases and
 //!   the local fallback divide by their number.
 //!

@@ -108,8 +108,8 @@ impl<S: Storage> Resilience<S> {
         self
     }
 
-    /// Sets how many instances share the limits; leases need it. Default: the number that
-    /// [`FailureModes::local`] was given, or 1.
+    /// Sets how many instances share the limits; leases need it. Default: the number passed to [`FailureModes::local`],
+    /// or 1.
     pub fn instances(mut self, instances: impl Into<Instances>) -> Self {
         self.instances = Some(instances.into());
         self

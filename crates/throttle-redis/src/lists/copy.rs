@@ -34,7 +34,7 @@ impl Copy {
     ///
     /// # Errors
     ///
-    /// If there are more than [`MAX_LIST_ENTRIES`] entries.
+    /// Returns an error if there are more than [`MAX_LIST_ENTRIES`] entries.
     pub(super) fn apply(&mut self, change: Change) -> Result<(), StorageError> {
         let Change { list, entry, end } = change;
         if end.is_some_and(|end| end <= self.now) {

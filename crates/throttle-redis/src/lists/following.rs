@@ -44,13 +44,13 @@ struct Position {
     takes: Takes,
 }
 
-/// Passes all entries to the follower, one read at a time. If a reader is aborted, the thread that passes its
-/// entries still finishes.
+/// Passes all entries to the subscriber, one read at a time. If a reader is aborted, the thread that passes its entries
+/// still finishes.
 #[derive(Default)]
 struct Takes {
     /// The number of reads that were started.
     begun: u64,
-    /// The latest version that the follower received; locked while the follower processes one.
+    /// The latest version that the subscriber received; locked while the subscriber processes one.
     latest: Arc<Mutex<u64>>,
 }
 

@@ -33,7 +33,7 @@ throttle_core::debug_as_text!(CorruptKey);
 ///
 /// # Errors
 ///
-/// If the answer is invalid. The call may have been carried out.
+/// Returns an error if the answer is invalid. The call may still have been carried out.
 pub(crate) fn outcome(value: &Value, keys: &[String]) -> Result<Outcome, StorageError> {
     let Value::BulkString(bytes) = value else {
         return Err(unexpected("it is not a string"));
@@ -63,7 +63,7 @@ pub(crate) fn outcome(value: &Value, keys: &[String]) -> Result<Outcome, Storage
 ///
 /// # Errors
 ///
-/// If the answer is invalid. The call may have been carried out.
+/// Returns an error if the answer is invalid. The call may still have been carried out.
 pub(crate) fn refunded(value: &Value) -> Result<(), StorageError> {
     match value {
         Value::Okay => Ok(()),

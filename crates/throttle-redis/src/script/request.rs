@@ -53,7 +53,7 @@ throttle_core::debug_as_text!(TooLate);
 ///
 /// # Errors
 ///
-/// If `now` is after the year 2223, or the limit of a sliding window log is above [`MAX_LOG_LIMIT`].
+/// Returns an error if `now` is after the year 2223, or the limit of a sliding window log is above [`MAX_LOG_LIMIT`].
 pub(crate) fn acquire(
     op: Op,
     keys: &[String],
@@ -80,7 +80,7 @@ pub(crate) fn acquire(
 ///
 /// # Errors
 ///
-/// If `now` is after the year 2223.
+/// Returns an error if `now` is after the year 2223.
 pub(crate) fn refund(
     keys: &[String],
     refunds: &[Refund<'_>],

@@ -27,7 +27,7 @@ impl Encryption {
     ///
     /// # Errors
     ///
-    /// If a certificate or a key cannot be parsed.
+    /// Returns an error if a certificate or a key cannot be parsed.
     pub(crate) fn new(certificates: &TlsCertificates) -> io::Result<Self> {
         pick_provider();
         let mut roots = RootCertStore::empty();

@@ -1,7 +1,7 @@
 //! The transport of a connection, below the Redis client.
 //!
-//! It adds two properties to a stream. Replies are bounded and checked before the client parses them
-//! ([`resp_scanner`]). And written bytes are counted ([`wire`]): if a connection ends, the count proves that a
+//! It adds two properties to a stream. First, replies are bounded and checked before the client parses them
+//! ([`resp_scanner`]). Second, written bytes are counted ([`wire`]): if a connection ends, the count can prove that a
 //! request was not written. Only then may the request be sent again on another connection.
 
 mod connect;

@@ -71,12 +71,12 @@ impl RespScanner {
         self.complete
     }
 
-    /// Scans received bytes, and edits errors in place so that the parser accepts them. Returns the number of bytes
-    /// that are left.
+    /// Scans received bytes, and edits error replies in place so that the parser accepts them. Returns the number of
+    /// bytes that are left.
     ///
     /// # Errors
     ///
-    /// If a reply is larger than the limit, or announces a larger size.
+    /// Returns an error if a reply is larger than the limit, or announces a larger size.
     pub(super) fn scan(&mut self, bytes: &mut [u8]) -> Result<usize, ReplyTooLarge> {
         let (mut at, mut kept) = (0, 0);
         while at < bytes.len() {

@@ -122,7 +122,7 @@ pub struct CircuitChange {
 pub struct CircuitStats {
     /// The current state.
     pub state: CircuitState,
-    /// How often it opened, not counting failed probes.
+    /// The number of times that the circuit opened, not counting failed probes.
     pub opened: u64,
     /// Calls rejected while it was open.
     pub rejected: u64,

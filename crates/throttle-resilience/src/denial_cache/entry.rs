@@ -27,9 +27,9 @@ pub(super) struct Entry {
     clock: Option<Arc<dyn Clock>>,
     /// The storage's time of the decision.
     at: Micros,
-    /// When the request was sent; the storage decided no earlier than this.
+    /// The time at which the request was sent; the storage decided no earlier than this.
     sent: Instant,
-    /// When the answer arrived; the storage decided no later than this.
+    /// The time at which the answer arrived; the storage decided no later than this.
     received: Instant,
     ask_at: Instant,
 }

@@ -41,8 +41,8 @@ use crate::{before_and_after::BeforeAndAfter, keyed::only_key};
 
 /// A cache that repeats recent denials without calling the storage.
 ///
-/// Use it against floods: of a client that is denied, only about two requests a second per key
-/// reach the storage, to see whether anything has changed.
+/// Use it against floods: while a key is denied, only about two of its requests per second reach the storage, to detect
+/// changes.
 ///
 /// No request is rejected that the storage would allow, with one exception: refunds, resets and
 /// rule changes made by *other* instances are noticed within a second. Decisions look like the

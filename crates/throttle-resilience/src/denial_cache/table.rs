@@ -40,7 +40,7 @@ struct OfKey {
 pub(super) enum Known {
     /// It is denied.
     Denied(Outcome),
-    /// The storage must be asked.
+    /// The storage must be called.
     Ask(Ticket),
 }
 
@@ -51,14 +51,14 @@ pub(super) struct Ticket {
     invalidations: u64,
     /// Whether denials of the key are cached.
     known: bool,
-    /// When it was sent: no later than when the storage decides.
+    /// The time at which it was sent, which is not later than the storage's decision.
     sent: Instant,
 }
 
 const SHARDS: usize = 64;
 /// The maximum number of denials of one key, for different rules and costs.
 const MAX_PER_KEY: usize = 8;
-/// How many keys each insertion checks for expired denials.
+/// The number of keys that each insertion checks for expired denials.
 const SWEEP: usize = 4;
 /// The interval, in requests, at which another shard is swept, and the number of its keys that are checked.
 const SWEEP_OTHER_EVERY: u32 = 32;

@@ -27,10 +27,9 @@ use self::{concurrency::FallbackPermits, state::Inner};
 ///
 /// - A request with several rules fails if one of them fails closed. Otherwise the local rules
 ///   decide together, all or nothing, and the rules that fail open allow it.
-/// - Costs allowed locally become deferred charges. When the storage answers again, a background
-///   task in a tokio runtime replays them: as much as still counts by then, and as the limit has
-///   room for. If the failed call may have been carried out, its cost is not deferred, because it
-///   could be charged twice.
+/// - Costs allowed locally become deferred charges. When the storage answers again, a background task in a tokio
+///   runtime replays them, as far as they still count and fit the limit. If the failed call may have been carried out,
+///   its cost is not deferred, because it could be charged twice.
 /// - A refund or a reset goes to the storage, and fails if the storage does. Degraded decisions are
 ///   not refunded.
 ///

@@ -50,8 +50,8 @@ impl FailureModes {
         Self::of(FailureMode::FailOpen, None)
     }
 
-    /// Decides requests that the shared storage cannot decide locally, with `storage`, such as an
-    /// in-memory storage.
+    /// Decides requests locally if the shared storage cannot decide them. The local decisions are
+    /// made by `storage`, such as an in-memory storage.
     ///
     /// `instances` is the number of instances that share the limits, fixed or
     /// [discovered](Instances::discovered). Each enforces its share of a limit, rounded down but at
@@ -143,7 +143,7 @@ pub struct FallbackStats {
     pub degraded: bool,
     /// The number of instances that share the limits, fixed or discovered.
     pub instances: u64,
-    /// How often the storage began to fail.
+    /// The number of times that the storage began to fail.
     pub outages: u64,
     /// Requests that failed because one of their rules fails closed.
     pub closed: u64,

@@ -8,8 +8,8 @@ use throttle_core::{
 
 use super::{deferred::DeferredCharge, modes::Local, state::Inner};
 
-/// How many deferred charges are replayed, one after another, before a pause. It leaves a storage
-/// that has just recovered time for requests.
+/// The number of deferred charges that are replayed, one after another, before a pause. The pause leaves a storage that
+/// has just recovered time for requests.
 const BATCH: usize = 8;
 const PAUSE: Duration = Duration::from_millis(1);
 /// The maximum number of calls for one deferred charge: the free room of a queue may be in

@@ -20,8 +20,8 @@ pub struct LeaseBudget {
 }
 
 impl LeaseBudget {
-    /// Creates a budget in percent of the limit, from 0.0001 to 50. Values outside count as the
-    /// nearest bound, and NaN as the smallest.
+    /// Creates a budget in percent of the limit, from 0.0001 to 50. Values outside this range are
+    /// clamped to it, and NaN counts as the smallest value.
     #[must_use]
     pub fn percent(percent: impl Into<f64>) -> Self {
         let millionths = (percent.into() * 10_000.0).clamp(1.0, 500_000.0);

@@ -38,7 +38,7 @@ pub(super) struct Fetch {
 
 /// The next step after an answer.
 enum Next {
-    /// Ask again, for less.
+    /// Request again, with a smaller amount.
     Retry,
     /// Return a batch that was granted after its lease had ended.
     Return(Return),

@@ -22,8 +22,7 @@ pub(super) struct Lease {
     /// Permits to return, and the number of permits that the storage has not received yet.
     returns: Returns,
     returning: u64,
-    /// Permits that may have been charged by calls without an answer, and until when they may
-    /// count.
+    /// Permits that may have been charged by calls without an answer, and the time until which they may count.
     lost: u64,
     lost_until: Micros,
     /// The fetch in flight, if any, and the permits that it requested.

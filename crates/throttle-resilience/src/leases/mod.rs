@@ -29,11 +29,10 @@
 //!
 //! # Early rejections
 //!
-//! A request can be rejected early, because instances hold permits that they do not spend. Together these are at
-//! most the lease budget's share of the limit.
-//! To ensure this, each instance counts the permits that it holds, has requested, may
-//! have lost in a call without an answer, or is returning. Their sum is at most that share divided
-//! by the number of instances.
+//! A request can be rejected early, because instances hold permits that they do not spend. Together these are at most
+//! the lease budget's share of the limit. To ensure this, each instance counts the permits that it holds, has
+//! requested, may have lost in a call without an answer, or is returning. Their sum is at most that share divided by
+//! the number of instances.
 //!
 //! If the limit is used up and permits are freed at a constant rate (sliding counter, buckets),
 //! instances compete for each freed permit. An instance that finds that others took the freed
@@ -79,11 +78,10 @@ use crate::instances::Instances;
 
 /// A wrapper that takes permits of hot keys in batches and spends them locally.
 ///
-/// Most requests of a hot key then make no call to the storage. Leases apply to the rules that are
-/// named here. A key becomes hot at about 16 requests a second on this instance, or at a higher rate if a batch would
-/// not pay off otherwise. The size of a batch follows the key's request rate. The next
-/// batch is requested in the background when half of the current one is spent, and permits that
-/// stay unspent are returned.
+/// Most requests of a hot key then make no call to the storage. Leases apply only to the rules that are named in the
+/// builder. A key becomes hot at about 16 requests a second on this instance, or at a higher rate if a batch would not
+/// pay off otherwise. The size of a batch follows the key's request rate. The next batch is requested in the background
+/// when half of the current one is spent, and permits that stay unspent are returned.
 ///
 /// - Leases never allow more than the rule, in any window.
 /// - At most the [`LeaseBudget`]'s share of the limit is rejected too early, by all instances

@@ -109,9 +109,9 @@ impl Plan {
         self.budget > 0
     }
 
-    /// Returns until when granted permits may be spent, and the earliest time at which they end in
-    /// the storage. `sent` is when they were requested, no later than they were granted. A
-    /// limiter's own clock is the storage's clock too, so it has no drift.
+    /// Returns the time until which granted permits may be spent, and the earliest time at which
+    /// they end in the storage. `sent` is when they were requested, no later than they were
+    /// granted. A limiter's own clock is the storage's clock too, so it has no drift.
     pub(super) fn until(
         &self,
         verdict: &Verdict,

@@ -323,7 +323,7 @@ fn text(head: &RequestHead<'_>) -> Option<String> {
     head.peer().map(|peer| peer.to_string())
 }
 
-/// Creates an asynchronous key that finds the same.
+/// Creates an asynchronous key with the same result.
 fn later(find: impl Fn(&RequestHead<'_>) -> Option<String> + Send + Sync + 'static) -> AsyncKey {
     AsyncKey::new(move |head: &RequestHead<'_>| {
         let found = find(head);

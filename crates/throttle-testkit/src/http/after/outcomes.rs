@@ -178,7 +178,7 @@ impl<A: Adapter> Fixture<'_, A> {
     }
 }
 
-/// Charges two by a request that is not refunded.
+/// Charges 2 with a request that is not refunded.
 async fn charge_of_another<A: Adapter>(app: &App<'_, A>) {
     app.limiter.check_cost(CLIENT, "api", 2).await.expect("the storage answers");
 }
