@@ -255,11 +255,10 @@ impl RedisStorageBuilder {
         self.with(|options| options.key_prefix = prefix.into())
     }
 
-    /// Replaces identities in key names by their HMAC-SHA-256 (RFC 2104; the first 128 bits). By default
-    /// identities are stored in plain text.
+    /// Replaces identities in key names by their HMAC-SHA-256 (RFC 2104; the first 128 bits).
     ///
-    /// Client addresses then cannot be read from Redis. The secret has at least 16 bytes. Servers that share
-    /// limits need the same secret.
+    /// Client addresses then cannot be read from Redis. By default, identities are stored in plain text. The secret has
+    /// at least 16 bytes. Servers that share limits need the same secret.
     pub fn hash_keys(self, secret: impl Into<Vec<u8>>) -> Self {
         self.with(|options| options.key_secret = Some(Secret(secret.into())))
     }
