@@ -16,7 +16,7 @@ pub enum Error {
         /// The existing names, formatted for display.
         known: String,
     },
-    /// The request names no rule, and the limiter has none that applies to such requests.
+    /// The limiter has no rules, or the request names no rule and only named rules exist.
     #[error("the limiter has no rules; add one with add_rule first")]
     NoRules,
     /// A request names a rule twice, and would be charged twice.

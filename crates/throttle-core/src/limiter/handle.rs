@@ -60,11 +60,11 @@ impl Limiter {
         self.inner.rules.add(rule, true)
     }
 
-    /// Adds a rule that applies only to requests that name it. For adapters: the option `limit` of a layer adds its
-    /// rule so, and [`begin`](Self::begin) without names ignores it.
+    /// Adds a rule that applies only to requests that name it. The option `limit` of a layer calls it.
     ///
-    /// Otherwise it is a rule like any other: it can be checked by its name, listed, replaced and removed. If
-    /// [`add_rule`](Self::add_rule) adds the same rule, before or after, it applies to all requests.
+    /// [`begin`](Self::begin) without names ignores the rule. The other methods treat it like any rule: it can be
+    /// checked by its name, listed, replaced and removed. If [`add_rule`](Self::add_rule) adds the same rule, before or
+    /// after, it applies to all requests.
     ///
     /// # Errors
     ///

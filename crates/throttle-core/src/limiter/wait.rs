@@ -32,8 +32,8 @@ impl Limiter {
 
     /// Waits until a rule allows a request with a cost of at least 1, as [`until_ready`](Self::until_ready) does.
     ///
-    /// A request that costs less may be allowed before it, again and again: with requests of different costs, use a
-    /// leaky bucket, which queues them.
+    /// Requests of a lower cost may be allowed first, for as long as they continue. A leaky bucket prevents this, because
+    /// it queues requests.
     ///
     /// # Errors
     ///
