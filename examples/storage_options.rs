@@ -111,7 +111,7 @@ fn leased(storage: impl Storage, instances: u64) -> Leases {
 }
 
 fn limiter(storage: impl Storage) -> LimiterBuilder {
-    Limiter::builder(storage).recent_violations(50)
+    Limiter::builder(storage).recent_violations(50).show_keys()
 }
 
 async fn check(limiter: &Limiter) -> Result<String, ratethrottle::Error> {

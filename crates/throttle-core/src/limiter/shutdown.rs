@@ -50,6 +50,7 @@ impl Limiter {
         done.await.unwrap_or_else(|| {
             let refunds = self.inner.pending.count();
             tracing::warn!(
+                target: "ratethrottle::limiter",
                 ?deadline,
                 refunds,
                 "the shutdown is incomplete: its deadline has passed"

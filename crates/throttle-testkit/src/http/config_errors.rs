@@ -107,7 +107,7 @@ fn rates() -> Vec<Invalid> {
 fn keys() -> Vec<Invalid> {
     let proxies = || ClientIp::new().trusted_proxies(["10.0.0.0/8", "proxy.internal"]);
     let later = || AsyncKey::new(|_: &RequestHead<'_>| async { Ok::<_, fmt::Error>("key") });
-    let bad: &[&str] = &["not a valid name"];
+    let bad: &[&str] = &["is not a valid"];
     let missing = later().missing(OnMissing::ClientIp(proxies()));
     let of_proxy: &[&str] = &["\"proxy.internal\"", "10.0.0.0/8"];
     vec![
