@@ -46,6 +46,7 @@ pub mod sharded;
 mod shared_flag;
 mod storage;
 mod time;
+mod verdict;
 
 pub use async_trait::async_trait;
 
@@ -53,7 +54,7 @@ pub use async_trait::async_trait;
 pub use self::algorithm::{mixed, tag};
 pub use self::{
     algorithm::{CorruptState, State},
-    decision::{Decision, Decisions, ListMatch, Outcome, Verdict},
+    decision::{Decision, Decisions, ListMatch},
     entry::{Entry, InvalidEntry},
     key::{Key, MAX_KEY_LEN},
     limiter::{
@@ -73,4 +74,5 @@ pub use self::{
         StorageCall, StorageError, Value, Wrapper, acquire, acquire_one, peek, refund,
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
+    verdict::{Outcome, Verdict},
 };

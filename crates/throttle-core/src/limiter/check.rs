@@ -18,11 +18,12 @@ use super::{
     rules::{defaults, find},
 };
 use crate::{
-    decision::{Decision, Decisions, ListMatch, Outcome, Verdict},
+    decision::{Decision, Decisions, ListMatch},
     key::Key,
     rule::checked::CheckedRule,
     storage::{Charge, ChargeRequest, Reply, StorageError},
     time::Micros,
+    verdict::{Outcome, Verdict},
 };
 
 /// A rule of a request, and the cost to charge to it.

@@ -9,10 +9,11 @@ use super::{
     metrics::{Counts, own_stripe},
 };
 use crate::{
-    decision::{Decision, Verdict},
+    decision::Decision,
     key::Key,
     rule::{checked::CheckedRule, definition::Rule},
     storage::{ConcurrencyKey, ConcurrencyStorage, PermitGuard, PermitReply, Reply, StorageError},
+    verdict::Verdict,
 };
 
 /// A limit on the requests of a key that are in flight at once. [`Limiter::concurrency`] creates it.

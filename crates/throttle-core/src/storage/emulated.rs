@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     algorithm::State,
-    decision::Outcome,
     time::{Clock, Micros, SystemClock},
+    verdict::Outcome,
 };
 
 /// An [`AtomicStorage`] on top of a storage that has only the six operations.

@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use super::charge::{Charge, Refund};
 use crate::{
     algorithm::{ChargeOutcome, Decided, State},
-    decision::{Outcome, Verdict},
     time::Micros,
+    verdict::{Outcome, Verdict},
 };
 
 /// Access to the states of a request, in the order of its charges.

@@ -9,7 +9,7 @@ use super::{
     charge::Refund, concurrency::ConcurrencyStorage, error::StorageError, lists::ListStorage,
     reply::Reply, request::ChargeRequest, value::Value,
 };
-use crate::{complete_on_drop::Work, decision::Outcome, rule::checked::MAX_LOG_LIMIT, time::Clock};
+use crate::{complete_on_drop::Work, rule::checked::MAX_LOG_LIMIT, time::Clock, verdict::Outcome};
 
 /// A storage of values under keys, with six operations. A custom storage needs only these.
 ///

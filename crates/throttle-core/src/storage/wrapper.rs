@@ -14,7 +14,7 @@ use super::{
     traits::{AtomicStorage, Scope, Storage},
     value::Value,
 };
-use crate::{complete_on_drop::Work, decision::Outcome, time::Clock};
+use crate::{complete_on_drop::Work, time::Clock, verdict::Outcome};
 
 /// A storage that wraps another.
 ///

@@ -4,7 +4,7 @@ use std::sync::{Mutex, Weak};
 
 use super::*;
 use crate::{
-    decision::{ListMatch, Verdict},
+    decision::ListMatch,
     entry::Entry,
     key::Key,
     rule::Rule,
@@ -14,6 +14,7 @@ use crate::{
         local_permits::LocalPermits,
     },
     time::{ManualClock, Micros},
+    verdict::Verdict,
 };
 
 /// A storage that records its calls, and returns a different answer for each kind.
