@@ -147,10 +147,11 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
             if let Err(mut error) = self.write(i, after).await {
                 for (j, before) in old.iter().enumerate().take(i) {
                     if let Err(why) = self.write(j, before).await {
-                        let key = &self.keys[j];
+                        // Not the storage key: it has the key of the client, which can be a secret.
+                        let rule = self.owned[j].borrow().rule().name();
                         tracing::error!(
                             target: "ratethrottle::storage",
-                            error = %why, key, "a charge could not be reverted"
+                            error = %why, rule, "a charge could not be reverted"
                         );
                         error = error.with_unknown_effect();
                     }
