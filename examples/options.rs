@@ -82,7 +82,7 @@ fn search(limiter: &Limiter) -> Layer {
         .rule("daily")
         .key(Header::new("x-api-key"))
         .cost_by(|head| if head.uri().query().is_some() { 5 } else { 1 })
-        .headers(Headers::all().draft_7(true).legacy_reset_as_unix_time(true));
+        .headers(Headers::all().legacy_reset_as_unix_time(true));
     Ok(layer.build()?)
 }
 
@@ -187,7 +187,14 @@ fn beta(limiter: &Limiter) -> Layer {
         .limit("beta", "1/minute")
         .key_by(|head| head.peer()) // as `ClientIp::new()`
         .enabled(env::var("BETA").as_deref() != Ok("off"))
-        .headers(Headers::none().draft_6(true).legacy(true).retry_after(true).cors_expose(true))
+        .headers(
+            Headers::none()
+                .draft_7(true)
+                .draft_6(true)
+                .legacy(true)
+                .retry_after(true)
+                .cors_expose(true),
+        )
         .shape_at_most(Duration::from_secs(2)) // only delays requests of leaky buckets
         .dry_run();
     Ok(layer.build()?)

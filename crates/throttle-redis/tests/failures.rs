@@ -327,7 +327,8 @@ async fn a_read_only_replica_is_reported_as_such() {
     let master = Server::start();
     let replica = Server::start();
     replica.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
-    let limiter = limiter(&standalone(&replica).await, [rule("r", 10)]);
+    let storage = RedisStorage::builder(&replica.url()).response_timeout(SOON);
+    let limiter = limiter(&storage.connect().await.unwrap(), [rule("r", 10)]);
     // Each time the connections are replaced, most of which have not answered any request.
     for _ in 0..8 {
         let error = limiter.check("k", "r").await.unwrap_err().to_string();
