@@ -50,8 +50,6 @@ mod verdict;
 
 pub use async_trait::async_trait;
 
-#[doc(hidden)]
-pub use self::algorithm::{mixed, tag};
 pub use self::{
     algorithm::{CorruptState, State},
     decision::{Decision, Decisions, ListMatch},
@@ -75,4 +73,9 @@ pub use self::{
     },
     time::{Clock, ManualClock, Micros, Sleep, SystemClock},
     verdict::{Outcome, Verdict},
+};
+#[doc(hidden)]
+pub use self::{
+    algorithm::{mixed, tag},
+    storage::charge_up_to,
 };

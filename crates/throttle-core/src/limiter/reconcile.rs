@@ -8,7 +8,7 @@ use crate::{
     key::Key,
     receipt::Receipt,
     rule::checked::CheckedRule,
-    storage::{Charge, ChargeRequest, Effect, Refund, StorageError},
+    storage::{Charge, Effect, Refund, charge_up_to},
 };
 
 /// A decision that is marked as changed, and its current rule.
@@ -82,7 +82,10 @@ impl Limiter {
         while let Some(one) = too_little.next() {
             let excess = actual - one.decision.cost();
             let mut found = 0;
-            if let Err(error) = self.charge_up_to(&key, &one.rule, excess, &mut found).await {
+            let rule = Arc::new(one.rule.without_block()); // a denial here must not block the key
+            let (storage, clock) = (&*self.inner.storage, self.inner.clock.as_ref());
+            if let Err(error) = charge_up_to(storage, &key, &rule, excess, clock, &mut found).await
+            {
                 if error.effect() == Effect::None && found == 0 {
                     one.decision.cancel_change();
                 }
@@ -140,41 +143,5 @@ impl Limiter {
         let is_unchanged = |one: &&Charged<'_>| is_certain || one.decision.cost() <= actual;
         charged.iter().filter(is_unchanged).for_each(|one| one.decision.cancel_change());
         Err(error.into())
-    }
-
-    /// Charges as much of a cost as is allowed, and adds it to `found`.
-    async fn charge_up_to(
-        &self,
-        key: &Key<'_>,
-        rule: &CheckedRule,
-        cost: u64,
-        found: &mut u64,
-    ) -> Result<(), StorageError> {
-        /// More than one, because other requests may use the capacity first, and the capacity of a queue may be in
-        /// several slots.
-        const TRIES: usize = 16;
-        let rule = Arc::new(rule.without_block()); // a denial here must not block the key
-        let mut next_cost = cost.min(rule.capacity());
-        for _ in 0..TRIES {
-            if next_cost == 0 {
-                break;
-            }
-            let reply = {
-                let charge = [Charge::new(key, &rule, next_cost)];
-                self.inner.storage.acquire(&ChargeRequest::new(&charge, self.inner.clock.as_ref()))
-            };
-            let outcome = reply.await?;
-            let Some(verdict) = outcome.verdicts().first() else { break };
-            next_cost = match (verdict.allowed, verdict.blocked) {
-                (true, _) => {
-                    *found += next_cost;
-                    next_cost.min(verdict.remaining).min(cost - *found)
-                }
-                (false, false) if verdict.remaining < next_cost => verdict.remaining,
-                (false, false) => next_cost / 2,
-                (false, true) => break,
-            };
-        }
-        Ok(())
     }
 }

@@ -9,6 +9,7 @@
 //! for every storage.
 
 mod charge;
+mod charge_up_to;
 mod concurrency;
 mod emulated;
 mod engine;
@@ -21,6 +22,8 @@ mod traits;
 mod value;
 mod wrapper;
 
+#[doc(hidden)]
+pub use self::charge_up_to::charge_up_to;
 pub use self::{
     charge::{Charge, OwnedCharge, Refund},
     concurrency::{ConcurrencyKey, ConcurrencyStorage, PermitGuard, PermitReply},

@@ -2,9 +2,7 @@
 
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
-use throttle_core::{
-    AtomicStorage, Charge, ChargeRequest, CheckedRule, Effect, Outcome, StorageError,
-};
+use throttle_core::{AtomicStorage, Charge, ChargeRequest, Effect, StorageError, charge_up_to};
 
 use super::{deferred::DeferredCharge, modes::Local, state::Inner};
 
@@ -12,9 +10,6 @@ use super::{deferred::DeferredCharge, modes::Local, state::Inner};
 /// has just recovered time for requests.
 const BATCH: usize = 8;
 const PAUSE: Duration = Duration::from_millis(1);
-/// The maximum number of calls for one deferred charge: the free room of a queue may be in
-/// several parts.
-const MAX_CALLS: usize = 16;
 
 /// Replays deferred charges until none is left or a call fails. The remaining charges wait for the next attempt.
 pub(super) async fn replay(inner: Arc<Inner>) {
@@ -58,35 +53,11 @@ async fn replay_one(
     }
     // A denied replay must not block the key, and a replay must not wait in a shaped queue.
     let rule = Arc::new(deferred.rule.without_block().with_max_delay(Duration::MAX));
-    let (mut charged, mut asked) = (0, cost);
-    for _ in 0..MAX_CALLS {
-        let outcome = match charge(storage, deferred, &rule, asked).await {
-            Err(_) if charged > 0 => break, // the next deferred charge fails, too
-            answer => answer?,
-        };
-        if outcome.is_allowed() {
-            charged += asked;
-        }
-        let room = outcome.verdicts().first().map_or(0, |verdict| verdict.remaining);
-        asked = room.min(cost - charged);
-        if asked == 0 {
-            break;
-        }
+    let (mut charged, clock) = (0, deferred.clock.as_ref());
+    match charge_up_to(storage, &deferred.key, &rule, cost, clock, &mut charged).await {
+        Err(error) if charged == 0 => Err(error),
+        _ => Ok(charged), // after an error, the next deferred charge fails, too
     }
-    Ok(charged)
-}
-
-async fn charge(
-    storage: &dyn AtomicStorage,
-    deferred: &DeferredCharge,
-    rule: &Arc<CheckedRule>,
-    cost: u64,
-) -> Result<Outcome, StorageError> {
-    let reply = {
-        let charge = [Charge::new(&deferred.key, rule, cost)];
-        storage.acquire(&ChargeRequest::new(&charge, deferred.clock.as_ref()))
-    };
-    reply.await
 }
 
 /// Returns how much of the locally allowed cost still counts. The local storage knows it by the
