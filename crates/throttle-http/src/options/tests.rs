@@ -127,3 +127,19 @@ fn a_throttle_adds_its_rules_to_the_limiter_and_keeps_the_existing_ones() {
     };
     assert_eq!(left("a"), 1, "only the named rule is charged");
 }
+
+#[test]
+fn on_rejection_sees_the_address_that_the_option_peer_finds() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("a", 1)).unwrap();
+    let options = Options::new()
+        .peer(|_| Some(([192, 0, 2, 7], 50_000).into()))
+        .on_rejection(|rejection| Response::new(format!("{:?}", rejection.head().peer())));
+    let throttle = Arc::new(Throttle::new(limiter, options).unwrap());
+    let request = Request::new(());
+    let head = RequestHead::new(&request, None);
+    let check = || throttle.check(&head).into_ready().expect("memory answers at once");
+    assert!(check().is_ok());
+    let response = throttle.respond(check().unwrap_err(), &head);
+    assert_eq!(response.body(), "Some(192.0.2.7)");
+}

@@ -17,19 +17,16 @@ impl Throttle {
     ///
     /// [RFC 9110, section 9.3.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
     pub fn respond(&self, rejected: Rejected, head: &RequestHead<'_>) -> Response<Bytes> {
-        let with_peer;
-        let head = match self.with_peer(head) {
-            Some(head) => {
-                with_peer = head;
-                &with_peer
-            }
-            None => head,
-        };
         let options = self.options();
-        let (mut response, decisions) =
-            rejected.respond(head, options.on_rejection.as_ref(), |decisions, response| {
+        // Only the user's function reads the address.
+        let with_peer = options.on_rejection.as_ref().and_then(|_| self.with_peer(head));
+        let (mut response, decisions) = rejected.respond(
+            with_peer.as_ref().unwrap_or(head),
+            options.on_rejection.as_ref(),
+            |decisions, response| {
                 self.fields.write_retry_after(decisions, response.headers_mut());
-            });
+            },
+        );
         if self.fields.cors_expose() {
             expose(response.headers_mut());
         }
