@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 
 /// The head of a request: method, URI, header fields and extensions. Functions that compute keys, costs and
 /// exemptions read it.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 pub struct RequestHead<'a> {
     parts: Parts<'a>,
     peer: Option<IpAddr>,
@@ -22,7 +22,7 @@ pub struct RequestHead<'a> {
 /// A function that reads the pattern of the route from the extensions.
 type RouteOf = fn(&Extensions) -> Option<&str>;
 
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 enum Parts<'a> {
     Own {
         method: &'a Method,
@@ -63,6 +63,17 @@ pub trait RequestView: fmt::Debug + Sync {
     /// Returns the pattern of the route, such as `/users/{id}`, if it is known.
     fn route(&self) -> Option<&str> {
         None
+    }
+}
+
+/// Leaves out the target and the header fields, which can contain secrets.
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", self.method())
+            .field("version", &self.version())
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 

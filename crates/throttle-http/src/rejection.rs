@@ -56,7 +56,7 @@ pub enum RejectionReason {
     MissingKey,
     /// The request has no `Content-Length`, but is charged by it: 411.
     MissingLength,
-    /// The storage failed, and the layer rejects requests that it cannot decide: 503.
+    /// The request could not be checked, because the storage failed or a rule of the layer was removed: 503.
     Storage,
     /// The service is not configured correctly: 500. The log has the reason and the fix.
     Misconfigured,
@@ -155,7 +155,7 @@ impl<'a> Rejection<'a> {
         }
     }
 
-    /// Returns the error of the storage. It is for the log: it can name servers.
+    /// Returns the error for which the request could not be checked. It is for the log: it can name servers.
     #[must_use]
     pub fn error(&self) -> Option<&'a Error> {
         match self.cause {

@@ -5,13 +5,13 @@ use std::fmt;
 use http::{HeaderMap, StatusCode};
 
 /// The head of a response, for functions that decide whether its request counts, or compute its cost.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 pub struct ResponseHead<'a> {
     status: StatusCode,
     headers: Headers<'a>,
 }
 
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone)]
 enum Headers<'a> {
     Own(&'a HeaderMap),
     View(&'a dyn ResponseView),
@@ -23,6 +23,13 @@ enum Headers<'a> {
 pub trait ResponseView: fmt::Debug + Sync {
     /// Returns the header fields.
     fn headers(&self) -> &HeaderMap;
+}
+
+/// Leaves out the header fields, which can contain secrets such as cookies.
+impl fmt::Debug for ResponseHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseHead").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl<'a> ResponseHead<'a> {

@@ -4,6 +4,7 @@ use throttle_memory::MemoryStorage;
 
 use super::*;
 use crate::{
+    identity::Header,
     rejection::Rejected,
     throttle::{Pass, Throttle},
 };
@@ -142,4 +143,23 @@ fn on_rejection_sees_the_address_that_the_option_peer_finds() {
     assert!(check().is_ok());
     let response = throttle.respond(check().unwrap_err(), &head);
     assert_eq!(response.body(), "Some(192.0.2.7)");
+}
+
+#[test]
+fn heads_and_rejections_show_no_header_fields_and_no_target() {
+    let limiter = Limiter::new(MemoryStorage::new());
+    limiter.add_rule(Rule::per_day("a", 1)).unwrap();
+    let options = Options::new()
+        .key(Header::new("x-tenant"))
+        .on_rejection(|rejection| Response::new(format!("{rejection:?}")));
+    let throttle = Arc::new(Throttle::new(limiter, options).unwrap());
+    let request =
+        Request::get("/?token=canary").header("authorization", "canary").body(()).unwrap();
+    let head = RequestHead::new(&request, None);
+    let rejected = throttle.check(&head).into_ready().expect("memory answers at once");
+    let rejection = throttle.respond(rejected.unwrap_err(), &head).into_body();
+    let response = ResponseHead::new(http::StatusCode::OK, request.headers());
+    let shown = format!("{head:?} {response:?} {rejection:?}");
+    assert!(shown.contains("x-tenant") && shown.contains("GET"), "{shown}");
+    assert!(!shown.contains("canary"), "{shown}");
 }
