@@ -45,7 +45,10 @@ impl Throttles {
             .methods([Method::POST])
             .on_rejection(|rejection| {
                 let wait = rejection.retry_after().unwrap_or_default();
-                let text = format!("too many attempts; try again in {} s\n", wait.as_secs() + 1);
+                let text = format!(
+                    "too many attempts; try again in {} s\n",
+                    wait.as_micros().div_ceil(1_000_000)
+                );
                 HttpResponse::TooManyRequests().body(text)
             })
             .build()?;

@@ -67,7 +67,7 @@ async fn attempt(
     let key = Key::parts(["account", &account.to_lowercase()]);
     let decision = limiter.check(&key, "account").await?;
     if !decision.is_allowed() {
-        let wait = decision.retry_after().unwrap_or_default().as_secs() + 1;
+        let wait = decision.retry_after().unwrap_or_default().as_micros().div_ceil(1_000_000);
         let text = "too many attempts on this account\n";
         let retry_after = [(RETRY_AFTER, wait.to_string())];
         return Ok((StatusCode::TOO_MANY_REQUESTS, retry_after, text).into_response());
@@ -148,7 +148,7 @@ mod tests {
         }
         let rejected = try_as(&app, 20, "alice", RIGHT).await;
         assert_eq!(rejected.status(), 429);
-        assert_eq!(rejected.headers()["retry-after"], "181", "one of twenty per hour, rounded up");
+        assert_eq!(rejected.headers()["retry-after"], "180", "one of twenty per hour");
         assert_eq!(status(&app, 20, "bob", RIGHT).await, 200);
         clock.advance(Duration::from_secs(180));
         assert_eq!(status(&app, 20, "alice", RIGHT).await, 200);

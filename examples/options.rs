@@ -100,7 +100,10 @@ fn login(limiter: &Limiter) -> Layer {
         .charge_if(|response| response.status() != StatusCode::NOT_MODIFIED)
         .on_rejection(|rejection| match (rejection.reason(), rejection.retry_after()) {
             (RejectionReason::Rule, Some(wait)) => {
-                format!("too many attempts; try again in {} s\n", wait.as_secs() + 1)
+                format!(
+                    "too many attempts; try again in {} s\n",
+                    wait.as_micros().div_ceil(1_000_000)
+                )
             }
             (reason, _) => format!("rejected: {reason}\n"),
         });
