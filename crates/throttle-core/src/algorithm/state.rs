@@ -190,6 +190,14 @@ impl State {
             self.advance(rule, now);
             return charge!(self);
         }
+        let charged = match &mut self.usage {
+            Usage::Bucket(bucket) => bucket.charge_in_64_bits(rule, now, cost),
+            Usage::SlidingCounter(counter) => counter.charge_in_64_bits(rule, now, cost),
+            _ => None,
+        };
+        if let Some(charged) = charged {
+            return Ok(charged);
+        }
         of_usage!(&mut self.usage, state => {
             state.advance(rule, now);
             charge!(state)

@@ -5,6 +5,7 @@ mod codec;
 mod exactness;
 mod histories;
 mod jumps;
+mod one_pass;
 mod refunds;
 
 use std::{sync::Arc, time::Duration};
