@@ -13,9 +13,9 @@ use super::{
     error::Error,
     handle::Limiter,
     inner::Inner,
-    metrics::own_stripe,
     rule_table::RuleTable,
     rules::{defaults, find},
+    stripe::Stripe,
 };
 use crate::{
     decision::{Decision, Decisions, ListMatch},
@@ -239,7 +239,7 @@ impl Inner {
         if !counts {
             return;
         }
-        let stripe = own_stripe();
+        let stripe = Stripe::own();
         let alone = pending.len() == 1;
         if !alone {
             self.counts.add(stripe, true, decisions.is_allowed());
@@ -275,7 +275,7 @@ fn allowed_by_one(
         return None;
     }
     if kind != AskKind::Peek {
-        active.counts.add(own_stripe(), true, true);
+        active.counts.add(Stripe::own(), true, true);
     }
     let rule = Arc::clone(&active.rule);
     Some(Decisions::one(Decision::new(rule, *verdict, *cost, outcome.is_degraded())))

@@ -2,12 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
-    error::Error,
-    handle::Limiter,
-    inner::Inner,
-    metrics::{Counts, own_stripe},
-};
+use super::{error::Error, handle::Limiter, inner::Inner, metrics::Counts, stripe::Stripe};
 use crate::{
     decision::Decision,
     key::Key,
@@ -187,7 +182,7 @@ impl Shared {
         counts: bool,
     ) -> Acquired {
         let allowed = decision.is_allowed();
-        let stripe = own_stripe();
+        let stripe = Stripe::own();
         self.counts.add(stripe, true, allowed);
         if counts || !allowed {
             self.limiter.counts.add(stripe, true, allowed);

@@ -1,15 +1,17 @@
 //! The metrics of a limiter: counts of allowed and denied requests.
 
 use std::{
-    cell::Cell,
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
 use serde::Serialize;
 
-use super::violations::Violation;
+use super::{
+    stripe::{STRIPES, Stripe},
+    violations::Violation,
+};
 use crate::seconds;
 
 /// The counts of a limiter since it was created.
@@ -73,13 +75,11 @@ pub struct RuleMetrics {
 /// A rule counts the requests that it decided alone separately from those that it decided with other rules. The number
 /// of all requests is then a sum, and a request of one rule needs only one addition.
 #[derive(Default, Debug)]
-pub(super) struct Counts([Stripe; STRIPES]);
-
-const STRIPES: usize = 8;
+pub(super) struct Counts([Cells; STRIPES]);
 
 #[derive(Default, Debug)]
 #[repr(align(128))]
-struct Stripe {
+struct Cells {
     alone: Pair,
     shared: Pair,
 }
@@ -91,20 +91,19 @@ struct Pair {
 }
 
 impl Counts {
-    /// Counts a decision in the stripe of the calling thread ([`own_stripe`]).
+    /// Counts a decision in the stripe of the calling thread ([`Stripe::own`]).
     #[inline]
-    pub(super) fn add(&self, stripe: usize, alone: bool, allowed: bool) {
-        let stripe = &self.0[stripe % STRIPES];
-        let pair = if alone { &stripe.alone } else { &stripe.shared };
-        let counter = if allowed { &pair.allowed } else { &pair.denied };
-        counter.fetch_add(1, Relaxed);
+    pub(super) fn add(&self, own: Stripe, alone: bool, allowed: bool) {
+        let cells = &self.0[own.index()];
+        let pair = if alone { &cells.alone } else { &cells.shared };
+        own.increment(if allowed { &pair.allowed } else { &pair.denied });
     }
 
     /// Adds the counts of single-rule requests of another counter.
     pub(super) fn absorb(&self, other: &Self) {
-        let taken = other.alone();
-        self.0[0].alone.allowed.fetch_add(taken.allowed, Relaxed);
-        self.0[0].alone.denied.fetch_add(taken.denied, Relaxed);
+        let (taken, own) = (other.alone(), &self.0[Stripe::SHARED.index()].alone);
+        own.allowed.fetch_add(taken.allowed, Relaxed);
+        own.denied.fetch_add(taken.denied, Relaxed);
     }
 
     /// Returns the counts of single-rule requests.
@@ -134,20 +133,4 @@ impl RuleMetrics {
             denied: self.denied + other.denied,
         }
     }
-}
-
-/// Returns the stripe of the calling thread.
-#[inline]
-pub(super) fn own_stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    let own = OWN.get();
-    if own < STRIPES {
-        return own;
-    }
-    let new = NEXT.fetch_add(1, Relaxed) % STRIPES;
-    OWN.set(new);
-    new
 }

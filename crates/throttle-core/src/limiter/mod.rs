@@ -29,6 +29,7 @@ mod scheduled;
 mod shared;
 mod shutdown;
 mod status;
+mod stripe;
 mod subscription;
 mod violations;
 mod wait;
