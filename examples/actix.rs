@@ -44,11 +44,8 @@ impl Throttles {
             .limit("login", "5/minute")
             .methods([Method::POST])
             .on_rejection(|rejection| {
-                let wait = rejection.retry_after().unwrap_or_default();
-                let text = format!(
-                    "too many attempts; try again in {} s\n",
-                    wait.as_micros().div_ceil(1_000_000)
-                );
+                let wait = rejection.retry_after_secs().unwrap_or_default();
+                let text = format!("too many attempts; try again in {wait} s\n");
                 HttpResponse::TooManyRequests().body(text)
             })
             .build()?;

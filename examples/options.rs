@@ -98,12 +98,9 @@ fn login(limiter: &Limiter) -> Layer {
         .key(client)
         .methods([Method::POST])
         .charge_if(|response| response.status() != StatusCode::NOT_MODIFIED)
-        .on_rejection(|rejection| match (rejection.reason(), rejection.retry_after()) {
+        .on_rejection(|rejection| match (rejection.reason(), rejection.retry_after_secs()) {
             (RejectionReason::Rule, Some(wait)) => {
-                format!(
-                    "too many attempts; try again in {} s\n",
-                    wait.as_micros().div_ceil(1_000_000)
-                )
+                format!("too many attempts; try again in {wait} s\n")
             }
             (reason, _) => format!("rejected: {reason}\n"),
         });

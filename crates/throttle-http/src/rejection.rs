@@ -7,7 +7,8 @@ use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE as CONTENT_TYPE_FIELD, RETRY_AFTER},
 };
-use throttle_core::{Decision, Decisions, Error, ListMatch};
+use serde::Serialize;
+use throttle_core::{Decision, Decisions, Error, ListMatch, Micros};
 
 use crate::{
     fields::{Degraded, Values},
@@ -43,7 +44,10 @@ enum Cause {
 }
 
 /// The reason of a [`Rejection`].
-#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+///
+/// As text and in JSON, the reasons are in snake case, such as `missing_key`.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RejectionReason {
     /// A rule denies the request: 429.
@@ -153,6 +157,12 @@ impl<'a> Rejection<'a> {
             Cause::Storage(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
+    }
+
+    /// Returns the wait in whole seconds, rounded up, as the field `Retry-After` has it.
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        self.retry_after().map(|wait| Micros::from(wait).as_secs_ceil().max(1))
     }
 
     /// Returns the error for which the request could not be checked. It is for the log: it can name servers.
@@ -321,4 +331,26 @@ fn forbid_storing(response: &mut Response<Bytes>) {
 fn strip_body(response: &mut Response<Bytes>) {
     let body = mem::take(response.body_mut());
     response.headers_mut().entry(CONTENT_LENGTH).or_insert(body.len().into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_the_same_name_as_text_and_in_json() {
+        use RejectionReason as Reason;
+        let all = [
+            Reason::Rule,
+            Reason::Concurrency,
+            Reason::DenyList,
+            Reason::MissingKey,
+            Reason::MissingLength,
+            Reason::Storage,
+            Reason::Misconfigured,
+        ];
+        for reason in all {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.to_string());
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Rejections that the service answers itself, each by its reason.
 
+use std::time::Duration;
+
 use http::{Method, Response, StatusCode};
 use throttle_http::{
     ContentLength, Options, Rejection,
@@ -9,7 +11,7 @@ use throttle_http::{
 use crate::http::{
     answer::{Answer, allowed, grpc},
     case::{Case, ask_by, get, get_from_nowhere, get_path, with},
-    cases::setup::{api, modern, secs},
+    cases::setup::{api, modern},
 };
 
 const POLICY: &str = r#""api";q=1;w=60"#;
@@ -33,7 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn custom() -> Options {
     modern().on_rejection(|rejection: &Rejection<'_>| {
         let path = rejection.head().decoded_path();
-        let body = format!("{} {path} {:?}", rejection.reason(), rejection.retry_after());
+        let body = format!("{} {path} {:?}", rejection.reason(), rejection.retry_after_secs());
         Response::builder().header("content-type", "text/plain").body(body).unwrap()
     })
 }
@@ -43,7 +45,7 @@ fn answer(status: u16, body: &'static str) -> Answer {
 }
 
 fn by_rule() -> Case {
-    let denied = answer(429, "rule /a b Some(60s)").draft(POLICY, LIMITS).retry_after(60);
+    let denied = answer(429, "rule /a b Some(60)").draft(POLICY, LIMITS).retry_after(60);
     Case::new("on_rejection answers a denial by a rule", custom())
         .rule(api(1))
         .ask(get_path("/a%20b"), allowed().draft(POLICY, LIMITS))
@@ -51,13 +53,15 @@ fn by_rule() -> Case {
 }
 
 fn by_deny_list() -> Case {
-    let denied = answer(429, "deny_list / Some(5s)").draft(POLICY, r#""api";r=0;t=5"#);
+    let denied = answer(429, "deny_list / Some(5)").draft(POLICY, r#""api";r=0;t=5"#);
     Case::new("on_rejection answers clients on the deny list with 403, or 429 for a time", custom())
         .rule(api(1))
         .change(|limiter| limiter.deny_list().add("192.0.2.1").unwrap())
         .ask(get(), answer(403, "deny_list / None"))
         .change(|limiter| assert!(limiter.deny_list().remove("192.0.2.1").unwrap()))
-        .change(|limiter| limiter.deny_list().add_for("192.0.2.1", secs(5)).unwrap())
+        .change(|limiter| {
+            limiter.deny_list().add_for("192.0.2.1", Duration::from_millis(4_100)).unwrap()
+        })
         .ask(get(), denied.retry_after(5))
 }
 
@@ -105,7 +109,7 @@ fn over_grpc() -> Case {
 }
 
 fn to_head() -> Case {
-    let denied = answer(429, "rule / Some(60s)").draft(POLICY, LIMITS);
+    let denied = answer(429, "rule / Some(60)").draft(POLICY, LIMITS);
     Case::new("on_rejection answers HEAD without a body", custom())
         .rule(api(1))
         .ask(ask_by(Method::HEAD), allowed().draft(POLICY, LIMITS))
