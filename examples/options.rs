@@ -26,7 +26,7 @@ use ratethrottle::{
 type Layer = Result<RateThrottleLayer, Box<dyn Error>>;
 
 /// The key from which partition keys are derived, which show clients whether two responses share a limit.
-/// All servers must have the same.
+/// All servers must use the same secret.
 const SECRET: &[u8] = b"sixteen random bytes, or more";
 
 #[tokio::main]

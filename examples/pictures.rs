@@ -15,7 +15,7 @@ use ratethrottle::{Algorithm, Limiter, ManualClock, MemoryStorage, Rule};
 /// The limit in all pictures: 10 in 10 seconds.
 const LIMIT: u64 = 10;
 const WINDOW: u64 = 10_000;
-/// The end of the picture, in milliseconds after its start. All times are. A window begins at 0.
+/// The end of the picture. All times are in milliseconds after its start. A window begins at 0.
 const END: u64 = 36_000;
 const STEP: u64 = 50;
 

@@ -1,6 +1,6 @@
 //! Limits in a Redis Cluster: keys are spread over the masters, and all rules of a key are on the same master.
 //!
-//! `cargo run --features redis --example redis_cluster` starts three masters by `redis-server`, which must be
+//! `cargo run --features redis --example redis_cluster` starts three masters with `redis-server`, which must be
 //! installed. It moves the slot of a client to another master, and the client keeps its count.
 //!
 //! To use a running cluster, pass the addresses of some nodes:

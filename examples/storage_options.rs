@@ -19,7 +19,7 @@ use ratethrottle::{
 };
 
 const USER: &str = "limits";
-/// The secret with which keys in Redis are hashed. All servers must have the same.
+/// The secret with which keys in Redis are hashed. All servers must use the same secret.
 const SECRET: &[u8] = b"sixteen random bytes, or more";
 
 #[tokio::main]

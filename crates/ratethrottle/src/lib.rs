@@ -51,7 +51,8 @@
 //! use std::time::Duration;
 //! use ratethrottle::{Algorithm, OutboundLimiter, Rule};
 //!
-//! // Ten calls a second to each host, at a constant rate, and as `Retry-After` and `RateLimit` of the server request.
+//! // Ten calls a second to each host, at a constant rate, and later if the server requests it with `Retry-After` or
+//! // `RateLimit`.
 //! let rule = Rule::per_second("partner", 10).algorithm(Algorithm::LeakyBucket);
 //! let outbound = OutboundLimiter::new(rule).max_wait(Duration::from_secs(5)).respect_retry_after().build()?;
 //! let permit = outbound.wait_for("api.example.com").await?; // or add it as a layer to the client

@@ -1,4 +1,4 @@
-//! Storages that wrap another storage, for when it is slow, fails or is overloaded.
+//! Storages that wrap another storage, to handle one that is slow, fails or is overloaded.
 //!
 //! Start with [`Resilience`](crate::Resilience), which combines them in the right order.
 //!

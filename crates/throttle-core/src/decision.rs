@@ -156,7 +156,7 @@ impl Decision {
 
     /// Returns the shortest wait after which the same cost is allowed, exact to the microsecond.
     ///
-    /// `None` if the request is allowed, or if no wait helps.
+    /// `None` if the request is allowed, or if waiting does not help.
     #[inline]
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -320,7 +320,7 @@ impl Decisions {
 
     /// Returns the decision to report to the client.
     ///
-    /// For a denied request it is the denial with the longest wait; a denial that no wait lifts counts as the
+    /// For a denied request it is the denial with the longest wait; a permanent denial counts as the
     /// longest. For an allowed request it is the decision with the least remaining, and among equals the one with
     /// the longest reset. Decisions about rates take precedence over those about concurrency.
     #[inline]

@@ -86,7 +86,7 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// [`InvalidEntry`] for a prefix length that does not fit the address, and for a prefix length of 0: use
+    /// Returns [`InvalidEntry`] for a prefix length that does not fit the address, and for a prefix length of 0: use
     /// [`Entry::all_ipv4`] or [`Entry::all_ipv6`] instead.
     pub fn network(address: IpAddr, prefix: u8) -> Result<Self, InvalidEntry> {
         let entry = || format!("{address}/{prefix}");

@@ -18,8 +18,8 @@ pub struct Verdict {
     pub remaining: u64,
     /// The time until the whole limit is free again.
     pub reset_after: Micros,
-    /// The shortest wait after which the same cost is allowed; `None` if the request is allowed, or if no wait
-    /// helps.
+    /// The shortest wait after which the same cost is allowed; `None` if the request is allowed, or if waiting does not
+    /// help.
     pub retry_after: Option<Micros>,
     /// The time until the request's scheduled time; zero except for a leaky bucket.
     pub delay: Micros,

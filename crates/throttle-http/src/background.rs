@@ -20,9 +20,10 @@ where
     CompleteOnDrop::new(work, move |rest| finish_boxed(&limiter, rest))
 }
 
-/// Does work on the charges of a limiter in a destructor: on the runtime of the storage if it has one, as Redis
-/// does. Otherwise immediately as far as it is ready, as with an in-memory storage, and the rest in a task of the
-/// current tokio runtime. Outside of a runtime, the rest is dropped. [`Limiter::shutdown`] waits for it.
+/// Does work on the charges of a limiter in a destructor. If the storage has its own runtime, as Redis does, the work
+/// runs there. Otherwise, it runs immediately until it has to wait, which it never does with an in-memory storage, and
+/// the rest runs in a task of the current tokio runtime. Outside of a runtime, the rest is dropped.
+/// [`Limiter::shutdown`] waits for it.
 pub(crate) fn finish(limiter: &Limiter, work: impl Future<Output = ()> + Send + 'static) {
     finish_boxed(limiter, Box::pin(work));
 }

@@ -124,8 +124,8 @@ impl ThrottleBuilder {
     ///
     /// # Errors
     ///
-    /// [`Misconfigured`], which answers every request with 500: for middleware that cannot return an error when it
-    /// is created.
+    /// Returns [`Misconfigured`], which answers every request with 500, if the throttle cannot be built. Use this in
+    /// middleware that cannot return an error when it is created.
     pub fn throttle_or_log(&self) -> Result<Option<Arc<Throttle>>, Misconfigured> {
         if !self.inner.options.enabled {
             return Ok(None);
@@ -152,7 +152,7 @@ pub struct Misconfigured {
 }
 
 impl Misconfigured {
-    /// Builds the response to a request. The reason is in the log, and not in the response.
+    /// Builds the response to a request. The reason is logged, but not included in the response.
     #[must_use]
     pub fn respond(&self, head: &RequestHead<'_>) -> Response<Bytes> {
         let rejected = Rejected::misconfigured("The server is not configured to limit requests.");

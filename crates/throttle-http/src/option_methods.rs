@@ -8,8 +8,8 @@ macro_rules! option_methods {
     () => {
         /// Applies the rule of this name, which the limiter must have. May be called more than once.
         ///
-        /// Default: every rule that the limiter has when the request arrives, except those that layers added by
-        /// [`limit`](Self::limit). Once a rule is named here or by `limit`, only named rules apply. An unknown
+        /// By default, a layer applies all rules that the limiter has when the request arrives, except those that layers
+        /// added by [`limit`](Self::limit). Once a rule is named here or by `limit`, only named rules apply. An unknown
         /// name is an error when the middleware is built.
         pub fn rule(self, name: impl Into<String>) -> Self {
             self.with(|options| options.set_rule(name.into()))
@@ -85,8 +85,8 @@ macro_rules! option_methods {
             self.key(key)
         }
 
-        /// Adds the decisions to the extensions of the response, too, including rejections, so that outer
-        /// layers can read them. Default: no.
+        /// Adds the decisions to the extensions of the response, too, including rejections, so that outer layers can
+        /// read them. This is disabled by default.
         ///
         /// Handlers read the decisions from the extensions of the request, with or without this option. Most
         /// responses have no extensions, so creating them adds about a sixth to the time of the whole check.
@@ -95,8 +95,8 @@ macro_rules! option_methods {
         }
 
         /// Sets the cost of a request: a number, a function of the request, or
-        /// [`ContentLength`](throttle_http::ContentLength). Default: the cost of the rule, which is 1 unless
-        /// the rule sets another.
+        /// [`ContentLength`](throttle_http::ContentLength). The default is the cost of the rule, which is 1 unless the
+        /// rule sets another.
         ///
         /// If a function returns 0, the request is allowed and not charged. A request that costs more than a
         /// rule allows at once is always rejected. A constant below 1 is an error when the middleware is built.
@@ -117,7 +117,7 @@ macro_rules! option_methods {
             self.cost(cost)
         }
 
-        /// Limits only requests with these methods. Default: all methods.
+        /// Limits only requests with these methods. By default, all methods are limited.
         ///
         /// `GET` includes `HEAD`, because handlers of `GET` also answer `HEAD`. An empty list is an error when
         /// the middleware is built.
@@ -139,7 +139,8 @@ macro_rules! option_methods {
             self.with(|options| options.set_exempt(std::sync::Arc::new(exempt)))
         }
 
-        /// Exempts CORS preflight requests: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Default: no.
+        /// Exempts CORS preflight requests: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. This is
+        /// disabled by default.
         ///
         /// Browsers send them on their own, without API keys or cookies.
         pub fn exempt_preflight(self) -> Self {
@@ -168,8 +169,8 @@ macro_rules! option_methods {
             })
         }
 
-        /// Exempts health checks: `GET` and `HEAD` requests for `/health`, `/healthz`, `/livez`, `/readyz`,
-        /// `/startupz` and `/ping`. Default: no.
+        /// Exempts health checks: `GET` and `HEAD` requests for `/health`, `/healthz`, `/livez`, `/readyz`, `/startupz`
+        /// and `/ping`. This is disabled by default.
         pub fn exempt_health_checks(self) -> Self {
             self.with($crate::Options::set_exempt_health_checks)
         }
@@ -198,21 +199,22 @@ macro_rules! option_methods {
             })
         }
 
-        /// Exempts calls of the [gRPC health service], which load balancers make frequently. Default: no.
+        /// Exempts calls of the [gRPC health service], which load balancers make frequently. This is disabled by
+        /// default.
         ///
         /// [gRPC health service]: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
         pub fn exempt_grpc_health(self) -> Self {
             self.with($crate::Options::set_exempt_grpc_health)
         }
 
-        /// Exempts calls of the [gRPC reflection service], `v1` and `v1alpha`. Default: no.
+        /// Exempts calls of the [gRPC reflection service], `v1` and `v1alpha`. This is disabled by default.
         ///
         /// [gRPC reflection service]: https://github.com/grpc/grpc/blob/master/doc/server-reflection.md
         pub fn exempt_grpc_reflection(self) -> Self {
             self.with($crate::Options::set_exempt_grpc_reflection)
         }
 
-        /// Sets the header fields of responses. Default: `RateLimit` and `RateLimit-Policy` of the IETF draft,
+        /// Sets the header fields of responses. The default is `RateLimit` and `RateLimit-Policy` of the IETF draft,
         /// and `Retry-After` on rejections.
         pub fn headers(self, headers: $crate::Headers) -> Self {
             self.with(|options| options.set_headers(headers))
@@ -228,7 +230,7 @@ macro_rules! option_methods {
             self.with(|options| options.set_on_error(on_error))
         }
 
-        /// Refunds a request if the function returns `false` for its response. Default: every request stays charged.
+        /// Refunds a request if the function returns `false` for its response. By default, every request stays charged.
         ///
         /// `|response| response.status() == 401` counts failed logins only.
         ///
@@ -245,8 +247,8 @@ macro_rules! option_methods {
             self.with(|options| options.set_charge_if(std::sync::Arc::new(charge_if)))
         }
 
-        /// Limits how many requests of a key are in flight at the same time. May be called more than once.
-        /// Default: no such limit.
+        /// Limits how many requests of a key are in flight at the same time. May be called more than once. By default,
+        /// there is no such limit.
         ///
         /// A request acquires a permit before the rules are checked. The permit is released when the body of
         /// the response has ended or failed, when the handler panics, or when the client disconnects. If a rule
@@ -264,8 +266,8 @@ macro_rules! option_methods {
             self.with(|options| options.set_concurrency(concurrency))
         }
 
-        /// Treats the [`cost`](Self::cost) as an estimate, and reconciles the charge with the actual cost.
-        /// Default: the charge stays as it is.
+        /// Treats the [`cost`](Self::cost) as an estimate, and reconciles the charge with the actual cost. By default,
+        /// the charge does not change.
         ///
         /// The handler reports the actual cost through [`ActualCost`](throttle_http::ActualCost), which is in
         /// the extensions of the request. The charge is reconciled when the body of the response ends, so a
@@ -301,8 +303,8 @@ macro_rules! option_methods {
             self.with($crate::Options::set_charge_bytes_sent)
         }
 
-        /// Delays requests until their scheduled time in a leaky bucket, so that they reach the handler at a
-        /// constant rate. Default: no request is delayed.
+        /// Delays requests until their scheduled time in a leaky bucket, so that they reach the handler at a constant
+        /// rate. By default, no request is delayed.
         ///
         /// Rules with other algorithms and dry runs do not delay requests. Delays use the clock of
         /// the limiter.
@@ -323,7 +325,7 @@ macro_rules! option_methods {
             self.with(|options| options.set_shape(at_most))
         }
 
-        /// Enables or disables the limits, for example by a setting or in tests. Default: enabled.
+        /// Enables or disables the limits, for example by a setting or in tests. They are enabled by default.
         ///
         /// If disabled, requests go straight to the inner service: they are neither checked nor counted, and get
         /// no header fields. Handlers find no values in the extensions of the request, as for exempt requests.
@@ -332,8 +334,8 @@ macro_rules! option_methods {
             self.with(|options| options.set_enabled(enabled))
         }
 
-        /// Checks, counts and writes header fields as usual, but allows every request: also those without a key
-        /// or a cost, and those that the storage cannot check. Default: no.
+        /// Checks, counts and writes header fields as usual, but allows every request, including requests without a key
+        /// or a cost, and requests that the storage cannot check. This is disabled by default.
         ///
         /// A response that would have been a rejection has `X-RateLimit-Dry-Run: denied` and no `Retry-After`.
         /// The metrics count as they would without this option.

@@ -39,7 +39,7 @@ enum Cause {
     /// The detail for the client.
     NoLength(String),
     Storage(Error),
-    /// The detail for the client; the log has the rest.
+    /// The detail for the client; the rest is only logged.
     Misconfigured(&'static str),
 }
 
@@ -62,7 +62,7 @@ pub enum RejectionReason {
     MissingLength,
     /// The request could not be checked, because the storage failed or a rule of the layer was removed: 503.
     Storage,
-    /// The service is not configured correctly: 500. The log has the reason and the fix.
+    /// The service is not configured correctly: 500. The reason and the fix are logged.
     Misconfigured,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Rejection<'a> {
         self.decisions().map(Decisions::most_restrictive)
     }
 
-    /// Returns how long the client has to wait; `None` if no wait helps or the wait is unknown.
+    /// Returns how long the client has to wait; `None` if waiting does not help, or if the wait is unknown.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.cause {
@@ -313,13 +313,13 @@ pub(crate) fn is_logged() -> bool {
     tracing::enabled!(target: "ratethrottle::rejection", tracing::Level::DEBUG)
 }
 
-/// Returns whether the client is on the deny list without an end, so that no wait helps.
+/// Returns whether the client is on the deny list permanently, so waiting does not help.
 fn is_denied_for_good(decisions: &Decisions) -> bool {
     let decision = decisions.most_restrictive();
     decision.listed() == Some(ListMatch::Denied) && decision.retry_after().is_none()
 }
 
-/// Forbids caches to store a rejection ([RFC 6585, section 4]), unless the service set the field itself: a stored
+/// Prevents caches from storing a rejection ([RFC 6585, section 4]), unless the service set the field itself: a stored
 /// rejection would be served to other clients.
 ///
 /// [RFC 6585, section 4]: https://www.rfc-editor.org/rfc/rfc6585#section-4

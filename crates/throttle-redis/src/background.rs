@@ -135,7 +135,7 @@ impl Background {
     ///
     /// # Errors
     ///
-    /// The future, without a runtime.
+    /// Returns the future if there is no runtime.
     pub(crate) fn spawn_once<F>(&self, work: F) -> Result<(), F>
     where
         F: Future<Output = ()> + Send + 'static,

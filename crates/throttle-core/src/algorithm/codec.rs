@@ -82,7 +82,7 @@ impl State {
     ///
     /// # Errors
     ///
-    /// [`CorruptState`] for an unknown tag, too few or too many bytes, or a number out of range.
+    /// Returns [`CorruptState`] for an unknown tag, too few or too many bytes, or a number out of range.
     pub fn decode(bytes: &[u8]) -> Result<Self, CorruptState> {
         let (&tag, rest) = bytes.split_first().ok_or(CorruptState("it is empty"))?;
         let mut input = Input(rest);

@@ -51,7 +51,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownRule`], [`Error::RepeatedRule`] or [`Error::NoRules`].
+    /// Returns [`Error::UnknownRule`], [`Error::RepeatedRule`] or [`Error::NoRules`].
     pub fn validate_rules<N: AsRef<str>>(
         &self,
         rules: Option<&[N]>,

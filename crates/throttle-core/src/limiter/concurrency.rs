@@ -77,7 +77,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for an invalid limit or name, [`Error::DuplicateRule`] if a rule has the name,
+    /// Returns [`Error::InvalidRule`] for an invalid limit or name, [`Error::DuplicateRule`] if a rule has the name,
     /// [`Error::ConcurrencyUnsupported`] if the storage does not support concurrency limits.
     pub fn concurrency(
         &self,
@@ -101,7 +101,7 @@ impl ConcurrencyLimit {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] if the storage failed.
+    /// Returns [`Error::Storage`] if the storage failed.
     pub async fn try_acquire<'k>(&self, key: impl Into<Key<'k>>) -> Result<Acquired, Error> {
         self.acquire(&key.into(), true).await
     }
@@ -110,7 +110,7 @@ impl ConcurrencyLimit {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] if the storage failed.
+    /// Returns [`Error::Storage`] if the storage failed.
     pub async fn in_use<'k>(&self, key: impl Into<Key<'k>>) -> Result<u64, Error> {
         let reply = self.shared.permits.in_use(&ConcurrencyKey::new(self.name(), &key.into()));
         Ok(reply.await?)

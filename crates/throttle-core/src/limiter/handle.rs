@@ -52,8 +52,8 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule with a value out of range, even if only this storage does not support it
-    /// ([`AtomicStorage::max_log_limit`]). [`Error::DuplicateRule`] if another rule, or a limit of
+    /// Returns [`Error::InvalidRule`] for a rule with a value out of range, even if only this storage does not support
+    /// it ([`AtomicStorage::max_log_limit`]). [`Error::DuplicateRule`] if another rule, or a limit of
     /// [`concurrency`](Self::concurrency), has the same name.
     pub fn add_rule(&self, rule: Rule) -> Result<(), Error> {
         let rule = self.inner.checked(&rule)?;
@@ -68,7 +68,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As for [`add_rule`](Self::add_rule).
+    /// Returns the same errors as [`add_rule`](Self::add_rule).
     pub fn add_named_rule(&self, rule: Rule) -> Result<(), Error> {
         let rule = self.inner.checked(&rule)?;
         self.inner.rules.add(rule, false)
@@ -88,7 +88,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule with a value out of range, and [`Error::DuplicateRule`] if a limit of
+    /// Returns [`Error::InvalidRule`] for a rule with a value out of range, and [`Error::DuplicateRule`] if a limit of
     /// [`concurrency`](Self::concurrency) has the same name. In both cases the old rule stays.
     pub fn replace_rule(&self, rule: Rule) -> Result<bool, Error> {
         let rule = self.inner.checked(&rule)?;
@@ -106,9 +106,9 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRule`] for a rule with a value out of range. [`Error::DuplicateRule`] if two rules have the same
-    /// name, or if a limit of [`concurrency`](Self::concurrency) or another rule of a layer has it. The old rules stay
-    /// then.
+    /// Returns [`Error::InvalidRule`] for a rule with a value out of range, and [`Error::DuplicateRule`] if two rules
+    /// have the same name, or if a limit of [`concurrency`](Self::concurrency) or another rule of a layer has it. The
+    /// old rules stay then.
     ///
     /// # Examples
     ///
@@ -157,7 +157,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownRule`], or [`Error::Storage`] if the storage failed.
+    /// Returns [`Error::UnknownRule`], or [`Error::Storage`] if the storage failed.
     pub async fn check<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
         self.begin(&key.into(), Some(&[rule]), None, AskKind::Acquire)
             .await
@@ -168,7 +168,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroCost`], and as for [`Limiter::check`].
+    /// Returns [`Error::ZeroCost`], and the same errors as [`Limiter::check`].
     pub async fn check_cost<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -184,8 +184,8 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::NoRules`] if no rule is named, [`Error::RepeatedRule`] if a rule is named twice, and as for
-    /// [`Limiter::check`].
+    /// Returns [`Error::NoRules`] if no rule is named, [`Error::RepeatedRule`] if a rule is named twice, and the same
+    /// errors as [`Limiter::check`].
     pub async fn check_all<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -199,7 +199,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroCost`], and as for [`Limiter::check_all`].
+    /// Returns [`Error::ZeroCost`], and the same errors as [`Limiter::check_all`].
     pub async fn check_all_cost<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -213,7 +213,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As for [`Limiter::check`].
+    /// Returns the same errors as [`Limiter::check`].
     pub async fn peek<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<Decision, Error> {
         self.begin(&key.into(), Some(&[rule]), None, AskKind::Peek)
             .await
@@ -224,7 +224,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As for [`Limiter::check_cost`].
+    /// Returns the same errors as [`Limiter::check_cost`].
     pub async fn peek_cost<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -243,7 +243,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As for [`Limiter::check`].
+    /// Returns the same errors as [`Limiter::check`].
     pub async fn reset<'k>(&self, key: impl Into<Key<'k>>, rule: &str) -> Result<bool, Error> {
         let key = key.into();
         let last = self.inner.changes.last_registered();
@@ -264,7 +264,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As for [`Limiter::check`].
+    /// Returns the same errors as [`Limiter::check`].
     pub async fn refund<'k>(
         &self,
         key: impl Into<Key<'k>>,

@@ -62,7 +62,7 @@ macro_rules! common {
             ///
             /// # Errors
             ///
-            /// [`InvalidEntry`] for a text that is empty, that looks like an address or a network but is not a
+            /// Returns [`InvalidEntry`] for a text that is empty, that looks like an address or a network but is not a
             /// valid one, or that is a network of all addresses.
             pub fn add<E>(&self, entry: E) -> Result<(), InvalidEntry>
             where
@@ -89,7 +89,7 @@ macro_rules! common {
             ///
             /// # Errors
             ///
-            /// [`InvalidEntry`] as for `add`.
+            /// Returns [`InvalidEntry`] for the same entries as `add`.
             pub fn remove<E>(&self, entry: E) -> Result<bool, InvalidEntry>
             where
                 E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -152,7 +152,7 @@ impl DenyList {
     ///
     /// # Errors
     ///
-    /// [`InvalidEntry`] as for [`DenyList::add`].
+    /// Returns [`InvalidEntry`] for the same entries as [`DenyList::add`].
     pub fn add_for<E>(&self, entry: E, span: Duration) -> Result<(), InvalidEntry>
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,

@@ -32,7 +32,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] if the storage failed.
+    /// Returns [`Error::Storage`] if the storage failed.
     pub async fn rollback<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -54,7 +54,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] if the storage failed, at least in part.
+    /// Returns [`Error::Storage`] if the storage failed, at least in part.
     ///
     /// # Examples
     ///

@@ -63,9 +63,9 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`LostSchedule`] if the key was reset, if the rule was removed or is no longer a leaky bucket, if the position
-    /// is beyond the queue of the new rule, or if the whole wait would exceed `max_delay`. A reset by another server
-    /// is noticed within a second, unless the queue has filled up again in the meantime.
+    /// Returns [`LostSchedule`] if the key was reset, if the rule was removed or is no longer a leaky bucket, if the
+    /// position is beyond the queue of the new rule, or if the whole wait would exceed `max_delay`. A reset by another
+    /// server is noticed within a second, unless the queue has filled up again in the meantime.
     pub async fn wait_until_scheduled(
         &self,
         key: &Key<'_>,

@@ -42,8 +42,8 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSharedLists`] if the storage does not support shared lists. [`Error::Storage`] if they cannot be read
-    /// now; the subscription still exists, and reads them as soon as possible.
+    /// Returns [`Error::NoSharedLists`] if the storage does not support shared lists, and [`Error::Storage`] if they
+    /// cannot be read now; the subscription still exists, and reads them as soon as possible.
     pub async fn shared_lists(&self) -> Result<SharedLists, Error> {
         let storage = self.inner.storage.lists().ok_or(Error::NoSharedLists)?;
         let lists = SharedLists { inner: Arc::clone(&self.inner), storage };
@@ -57,7 +57,7 @@ impl SharedLists {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidEntry`] for an invalid entry, [`Error::Storage`] if it may not have been added.
+    /// Returns [`Error::InvalidEntry`] for an invalid entry, and [`Error::Storage`] if it may not have been added.
     pub async fn allow<E>(&self, entry: E) -> Result<(), Error>
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -69,7 +69,7 @@ impl SharedLists {
     ///
     /// # Errors
     ///
-    /// As for [`SharedLists::allow`].
+    /// Returns the same errors as [`SharedLists::allow`].
     pub async fn deny<E>(&self, entry: E) -> Result<(), Error>
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -82,7 +82,7 @@ impl SharedLists {
     ///
     /// # Errors
     ///
-    /// As for [`SharedLists::allow`].
+    /// Returns the same errors as [`SharedLists::allow`].
     pub async fn deny_for<E>(&self, entry: E, span: Duration) -> Result<(), Error>
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -94,7 +94,7 @@ impl SharedLists {
     ///
     /// # Errors
     ///
-    /// As for [`SharedLists::allow`].
+    /// Returns the same errors as [`SharedLists::allow`].
     pub async fn remove_allowed<E>(&self, entry: E) -> Result<bool, Error>
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -106,7 +106,7 @@ impl SharedLists {
     ///
     /// # Errors
     ///
-    /// As for [`SharedLists::allow`].
+    /// Returns the same errors as [`SharedLists::allow`].
     pub async fn remove_denied<E>(&self, entry: E) -> Result<bool, Error>
     where
         E: TryInto<Entry, Error: Into<InvalidEntry>>,
@@ -118,7 +118,7 @@ impl SharedLists {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when the storage cannot be read.
+    /// Returns [`Error::Storage`] if the storage cannot be read.
     pub async fn entries(&self) -> Result<Vec<ListEntry>, Error> {
         Ok(self.storage.load().await?)
     }
@@ -127,7 +127,7 @@ impl SharedLists {
     ///
     /// # Errors
     ///
-    /// [`Error::Storage`] when the storage cannot be read.
+    /// Returns [`Error::Storage`] if the storage cannot be read.
     pub async fn refresh(&self) -> Result<(), Error> {
         let subscription = self.inner.subscription.link.get_or_init(|| {
             let subscriber: Arc<dyn ListSubscriber> = self.inner.clone();

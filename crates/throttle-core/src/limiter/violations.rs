@@ -21,8 +21,8 @@ use crate::{decision::Decision, key::Key, seconds, time::Micros};
 /// A denial by one rule. A denial by the deny list is not a violation.
 ///
 /// Its key may be an API key. `Debug` and `Serialize` therefore write a digest, unless
-/// [`LimiterBuilder::show_keys`](super::LimiterBuilder::show_keys) is set: `digest-` and 16 hexadecimal digits, which are
-/// the same for equal keys, and change when the limiter is created again.
+/// [`LimiterBuilder::show_keys`](super::LimiterBuilder::show_keys) is set: `digest-` and 16 hexadecimal digits, which
+/// are the same for equal keys, and change when the limiter is created again.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {
@@ -35,7 +35,7 @@ pub struct Violation {
     pub limit: u64,
     /// The cost of the request.
     pub cost: u64,
-    /// The wait after which the same cost is allowed; `None` if no wait helps.
+    /// The wait after which the same cost is allowed; `None` if waiting does not help.
     pub retry_after: Option<Duration>,
     /// Whether the key is blocked.
     pub blocked: bool,

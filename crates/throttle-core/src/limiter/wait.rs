@@ -21,7 +21,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// As for [`Limiter::check`]. If waiting cannot lift a denial, it is returned as the decision.
+    /// Returns the same errors as [`Limiter::check`]. If waiting cannot lift a denial, it is returned as the decision.
     pub async fn until_ready<'k>(
         &self,
         key: impl Into<Key<'k>>,
@@ -37,7 +37,7 @@ impl Limiter {
     ///
     /// # Errors
     ///
-    /// [`Error::ZeroCost`], and as for [`Limiter::until_ready`].
+    /// Returns [`Error::ZeroCost`], and the same errors as [`Limiter::until_ready`].
     pub async fn until_ready_cost<'k>(
         &self,
         key: impl Into<Key<'k>>,

@@ -48,7 +48,7 @@ impl Rule {
     ///
     /// # Errors
     ///
-    /// [`InvalidRule`] with the field, its value and the allowed values.
+    /// Returns [`InvalidRule`] with the field, its value and the allowed values.
     pub fn check(&self) -> Result<CheckedRule, InvalidRule> {
         CheckedRule::new(self)
     }

@@ -97,7 +97,7 @@ impl Rule {
     ///
     /// # Errors
     ///
-    /// [`InvalidRule`] if the text is not a rate.
+    /// Returns [`InvalidRule`] if the text is not a rate.
     pub fn parse(name: impl Into<String>, rate: &str) -> Result<Self, InvalidRule> {
         let name = name.into();
         let rate = Rate::parse(rate).map_err(|error| error.of(&name))?;

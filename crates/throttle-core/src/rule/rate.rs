@@ -35,8 +35,8 @@ impl Rate {
     ///
     /// # Errors
     ///
-    /// [`InvalidRule`] with the field `rate` if the text has another form, or if a number is too large. The range of
-    /// limit and window is checked with the rule ([`crate::Rule::check`]).
+    /// Returns [`InvalidRule`] with the field `rate` if the text has another form, or if a number is too large. The
+    /// range of limit and window is checked with the rule ([`crate::Rule::check`]).
     pub fn parse(text: &str) -> Result<Self, InvalidRule> {
         read(text).ok_or_else(|| InvalidRule::new("", "rate", quoted(text), FORMS))
     }

@@ -13,7 +13,7 @@ const MAX_CALLS: usize = 16;
 ///
 /// # Errors
 ///
-/// The first error of the storage; `charged` has the cost of the calls before it.
+/// Returns the first error of the storage; `charged` has the cost of the calls before it.
 #[doc(hidden)]
 pub async fn charge_up_to(
     storage: &dyn AtomicStorage,

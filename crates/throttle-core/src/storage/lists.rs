@@ -20,7 +20,7 @@ pub trait ListStorage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when it was not added, or may not have been added.
+    /// Returns [`StorageError`] if it was not added, or may not have been added.
     async fn add(
         &self,
         list: ListMatch,
@@ -32,14 +32,14 @@ pub trait ListStorage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when it was not removed, or may not have been removed.
+    /// Returns [`StorageError`] if it was not removed, or may not have been removed.
     async fn remove(&self, list: ListMatch, entry: &Entry) -> Result<bool, StorageError>;
 
     /// Returns the entries of both lists that are in force, each once.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot be read.
+    /// Returns [`StorageError`] if the storage cannot be read.
     async fn load(&self) -> Result<Vec<ListEntry>, StorageError>;
 
     /// Starts to send the entries to `subscriber`: first all of them, then each change within a second, until the
@@ -56,7 +56,7 @@ pub trait ListSubscription: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot be read now.
+    /// Returns [`StorageError`] if the storage cannot be read now.
     async fn catch_up(&self) -> Result<(), StorageError>;
 }
 

@@ -45,7 +45,7 @@ impl<T, E> Reply<T, E> {
     ///
     /// # Errors
     ///
-    /// The reply itself, if it is pending.
+    /// Returns the reply itself if it is pending.
     #[inline]
     pub fn into_ready(self) -> Result<Result<T, E>, Self> {
         match self.0 {

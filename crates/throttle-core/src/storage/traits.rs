@@ -106,14 +106,14 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot be read.
+    /// Returns [`StorageError`] if the storage cannot be read.
     async fn get(&self, key: &str) -> Result<Option<Value>, StorageError>;
 
     /// Sets the value and the lifetime of a key; without `ttl` it does not expire.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the value was not stored, or may not have been stored.
+    /// Returns [`StorageError`] if the value was not stored, or may not have been stored.
     async fn set(&self, key: &str, value: Value, ttl: Option<Duration>)
     -> Result<(), StorageError>;
 
@@ -123,7 +123,7 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the value is not an integer or the sum does not fit, in which case the value is
+    /// Returns [`StorageError`] if the value is not an integer or the sum does not fit, in which case the value is
     /// unchanged, or when the call failed.
     async fn increment(
         &self,
@@ -136,21 +136,21 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the key was not removed, or may not have been removed.
+    /// Returns [`StorageError`] if the key was not removed, or may not have been removed.
     async fn delete(&self, key: &str) -> Result<bool, StorageError>;
 
     /// Returns whether a key exists and is not expired.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when the storage cannot be read.
+    /// Returns [`StorageError`] if the storage cannot be read.
     async fn exists(&self, key: &str) -> Result<bool, StorageError>;
 
     /// Removes every key of this storage, and returns their number.
     ///
     /// # Errors
     ///
-    /// [`StorageError`] when some keys may be left.
+    /// Returns [`StorageError`] if some keys may be left.
     async fn clear(&self) -> Result<u64, StorageError>;
 
     /// Returns the storage as one that decides whole requests.
@@ -263,7 +263,7 @@ pub trait AtomicStorage: Storage {
     ///
     /// # Errors
     ///
-    /// The work, if the storage has no runtime of its own.
+    /// Returns the work if the storage has no runtime of its own.
     #[doc(hidden)] // of our own crates
     fn spawn(&self, work: Work) -> Result<(), Work> {
         Err(work)

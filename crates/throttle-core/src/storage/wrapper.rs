@@ -184,7 +184,7 @@ pub trait Wrapper: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The work, if the inner storage has no runtime of its own.
+    /// Returns the work if the inner storage has no runtime of its own.
     #[doc(hidden)] // of our own crates
     fn spawn(&self, work: Work) -> Result<(), Work> {
         self.inner().spawn(work)

@@ -33,13 +33,13 @@ pub use self::{
     partition::ShortSecret,
 };
 
-/// The limit, what remains of it, and the reset; without a standard.
+/// The non-standard fields for the limit, the remaining requests and the reset.
 const LEGACY: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit"),
     HeaderName::from_static("x-ratelimit-remaining"),
     HeaderName::from_static("x-ratelimit-reset"),
 ];
-/// The same in revision 6 of the draft.
+/// The corresponding fields of revision 6 of the draft.
 const DRAFT_6: [HeaderName; 3] = [
     HeaderName::from_static("ratelimit-limit"),
     HeaderName::from_static("ratelimit-remaining"),
@@ -63,12 +63,12 @@ const X_DRY_RUN: HeaderName = HeaderName::from_static("x-ratelimit-dry-run");
 /// The fields of `rate_limit` list every rule of the request. The other fields report one rule: on a rejection the
 /// rule with the longest wait, otherwise the rule with the fewest remaining requests.
 ///
-/// Times are whole seconds, rounded up, so a client that waits as long is allowed. On a rejection they are at
+/// Times are whole seconds, rounded up, so a client that waits for this time is allowed. On a rejection they are at
 /// least 1, and `t` and each reset equal `Retry-After`. On an allowed request they show when the whole limit is
 /// available again.
 ///
-/// They are left out if no wait helps, and for a limit of requests in flight, whose policy has
-/// `qu="concurrent-requests"`. The fields of `draft_7` and `draft_6` are then left out entirely, because they need a
+/// They are omitted if waiting does not help, and for a limit of requests in flight, whose policy has
+/// `qu="concurrent-requests"`. The fields of `draft_7` and `draft_6` are then omitted entirely, because they need a
 /// reset.
 ///
 /// # Examples
@@ -118,7 +118,7 @@ impl Headers {
         Self { rate_limit: true, legacy: true, retry_after: true, ..Self::none() }
     }
 
-    /// Writes `RateLimit` and `RateLimit-Policy` as revision 11 of the draft defines them; default: yes.
+    /// Writes `RateLimit` and `RateLimit-Policy` as revision 11 of the draft defines them. This is enabled by default.
     ///
     /// In a policy, the quota `q` is the highest number of requests at once, and the window `w` is the time in seconds
     /// until that many are available again. For a bucket they are the burst and the time to refill it. `w` is left out
@@ -129,7 +129,8 @@ impl Headers {
         self
     }
 
-    /// Writes `RateLimit` as revision 7 of the draft defined it: `limit=100, remaining=50, reset=30`; default: no.
+    /// Writes `RateLimit` as revision 7 of the draft defined it: `limit=100, remaining=50, reset=30`. This is disabled
+    /// by default.
     ///
     /// It has the name of the current field, so it replaces [`rate_limit`](Self::rate_limit). The last of the two
     /// options that is set to `true` applies. A `RateLimit` field that the response already has is kept.
@@ -146,8 +147,8 @@ impl Headers {
         self
     }
 
-    /// Adds the partition key `pk` to the fields of [`rate_limit`](Self::rate_limit), so that a client can find out whether two responses
-    /// belong to the same limit; default: no.
+    /// Adds the partition key `pk` to the fields of [`rate_limit`](Self::rate_limit), so that a client can find out
+    /// whether two responses belong to the same limit. This is disabled by default.
     ///
     /// The value does not reveal the key: it is the first 16 bytes of the HMAC-SHA-256 ([RFC 2104]) of the key
     /// with this secret. All servers of a service need the same secret, of at least 16 random bytes. A shorter
@@ -161,28 +162,28 @@ impl Headers {
         self
     }
 
-    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; default: no, because each
-    /// field adds to the cost of each response.
+    /// Writes `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`. This is disabled by default,
+    /// because each field adds to the cost of each response.
     pub fn legacy(mut self, write: bool) -> Self {
         self.legacy = write;
         self
     }
 
-    /// Writes `Retry-After` on rejections; default: yes.
+    /// Writes `Retry-After` on rejections. This is enabled by default.
     pub fn retry_after(mut self, write: bool) -> Self {
         self.retry_after = write;
         self
     }
 
-    /// Writes `X-RateLimit-Reset` as seconds since the Unix epoch instead of seconds from now; default: no,
-    /// because the clocks of server and client can differ.
+    /// Writes `X-RateLimit-Reset` as seconds since the Unix epoch instead of seconds from now. This is disabled by
+    /// default, because the clocks of server and client can differ.
     pub fn legacy_reset_as_unix_time(mut self, unix: bool) -> Self {
         self.unix_reset = unix;
         self
     }
 
     /// Adds the names of the fields to `Access-Control-Expose-Headers`, also on rejections, so that scripts in browsers
-    /// can read them in responses of another origin; default: no.
+    /// can read them in responses of another origin. This is disabled by default.
     ///
     /// The field has no effect unless a CORS layer allows the origin. Put that layer outside of this one, or browsers
     /// hide rejections. If the CORS layer is configured with exposed headers itself, it replaces this field: list all

@@ -1,7 +1,7 @@
 //! The parameters of `RateLimit-Policy` and `RateLimit`, by their names in [revision 11] of the IETF draft.
 //!
-//! Everything that writes or reads the parameters uses this table. To follow a revision that renames or adds one, change
-//! the table only.
+//! Everything that writes or reads the parameters uses this table. To follow a revision that renames or adds one,
+//! change the table only.
 //!
 //! [revision 11]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
 
@@ -47,8 +47,8 @@ fn effective_window(decision: &Decision, decisions: &Decisions) -> Option<u64> {
     wait_secs(decision, decisions.is_allowed())
 }
 
-/// Returns how many seconds a client has to wait: at least 1 for a rule that denies, and `None` if no wait
-/// helps or the wait is unknown.
+/// Returns how many seconds a client has to wait: at least 1 for a rule that denies, and `None` if waiting does not
+/// help, or if the wait is unknown.
 pub(super) fn wait_secs(decision: &Decision, request_allowed: bool) -> Option<u64> {
     if decision.is_concurrency() && decision.listed().is_none() {
         return None; // it is unknown when a permit will be released

@@ -24,7 +24,7 @@ pub(super) fn of_denial(decisions: &Decisions) -> String {
                 "the limit {rule:?} allows no more calls in flight; retry when a call has ended"
             )
         }
-        None => format!("the limit {rule:?} does not allow this call; no wait helps"),
+        None => format!("the limit {rule:?} does not allow this call; waiting does not help"),
     }
 }
 

@@ -78,7 +78,7 @@ impl AsyncKey {
         Self { look_up, missing: OnMissing::Reject }
     }
 
-    /// Sets how a request that does not identify its client is handled; default: [`OnMissing::Reject`].
+    /// Sets how a request that does not identify its client is handled. The default is [`OnMissing::Reject`].
     ///
     /// No rules are selected for such a request. If each key has its own rules, return a [`KeyWithRules`] for
     /// these requests, too.

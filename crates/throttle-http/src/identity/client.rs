@@ -60,7 +60,7 @@ impl ForwardedHeader {
         }
     }
 
-    /// Returns the last hop in the field: `None` without the field, `Some(None)` if the hop is not an address.
+    /// Returns the last hop in the field, `None` if the field is absent, or `Some(None)` if the hop is not an address.
     pub(crate) fn last_hop(self, headers: &HeaderMap) -> Option<Option<IpAddr>> {
         match self {
             Self::XForwardedFor => x_forwarded_for::hops(headers).next(),
@@ -69,7 +69,7 @@ impl ForwardedHeader {
         }
     }
 
-    /// Returns the address in a field with a single value; otherwise as [`last_hop`](Self::last_hop).
+    /// Returns the address in a field with a single value, in the same form as [`last_hop`](Self::last_hop).
     fn address(self, headers: &HeaderMap) -> Option<Option<IpAddr>> {
         let mut lines = headers.get_all(self.name()).iter();
         let first = lines.next()?;

@@ -62,7 +62,7 @@ impl ClientIp {
         Self { proxies: Ok(TrustedProxies::default()), header, ipv6_prefix: IPV6_PREFIX }
     }
 
-    /// Sets the trusted proxies, as networks or addresses: `10.0.0.0/8`, `192.0.2.1`. Default: none.
+    /// Sets the trusted proxies, as networks or addresses: `10.0.0.0/8`, `192.0.2.1`. By default, no proxy is trusted.
     ///
     /// Any other entry is an error when the middleware is built.
     pub fn trusted_proxies(mut self, entries: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
@@ -70,7 +70,7 @@ impl ClientIp {
         self
     }
 
-    /// Sets the header field that the proxies write; default: [`ForwardedHeader::XForwardedFor`].
+    /// Sets the header field that the proxies write. The default is [`ForwardedHeader::XForwardedFor`].
     ///
     /// Only this field is read: a proxy that writes one of them forwards the others as the client sent them.
     pub fn header(mut self, header: ForwardedHeader) -> Self {
@@ -78,7 +78,7 @@ impl ClientIp {
         self
     }
 
-    /// Sets how many leading bits of an IPv6 address identify a client; default: 64. With 128, the whole address
+    /// Sets how many leading bits of an IPv6 address identify a client. The default is 64. With 128, the whole address
     /// is the key. A number that is not from 1 to 128 is an error when the middleware is built.
     pub fn ipv6_prefix(mut self, bits: u8) -> Self {
         self.ipv6_prefix = bits;
@@ -88,7 +88,7 @@ impl ClientIp {
     /// Returns the key of the requests of a client, to look up or reset its counts, or to deny it.
     ///
     /// For IPv6 this is the key of the client's network. A tuple, or
-    /// [`OnMissing::ClientIp`](super::OnMissing::ClientIp), makes other keys of it.
+    /// [`OnMissing::ClientIp`](super::OnMissing::ClientIp), produces a different key.
     ///
     /// # Examples
     ///

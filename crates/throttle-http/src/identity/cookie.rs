@@ -41,7 +41,7 @@ impl Cookie {
         Self { name: name.into(), missing: OnMissing::Reject }
     }
 
-    /// Sets how a request without the cookie, or with several different values, is handled; default:
+    /// Sets how a request without the cookie, or with several different values, is handled. The default is
     /// [`OnMissing::Reject`].
     pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;

@@ -37,7 +37,7 @@ impl Header {
         Self { name, missing: OnMissing::Reject }
     }
 
-    /// Sets how a request without the field is handled; default: [`OnMissing::Reject`].
+    /// Sets how a request without the field is handled. The default is [`OnMissing::Reject`].
     pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self

@@ -34,7 +34,8 @@ pub enum NoKey {
     /// The key function returned no key.
     #[error("the request does not identify its client")]
     Unidentified,
-    /// As before, with the status that [`OnMissing::Status`](super::OnMissing::Status) sets.
+    /// The key function returned no key, and [`OnMissing::Status`](super::OnMissing::Status) sets the status of the
+    /// response.
     #[error("the request does not identify its client")]
     Status(StatusCode),
 }

@@ -41,7 +41,7 @@ impl TrustedProxies {
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidProxy`] with the first entry that is neither.
+    /// Returns [`InvalidProxy`] for the first entry that is neither a network nor an address.
     pub fn new(entries: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, InvalidProxy> {
         let networks = entries
             .into_iter()

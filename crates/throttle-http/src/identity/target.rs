@@ -16,9 +16,8 @@ const NO_ROUTE: &[u8] = b"\0no route";
 /// The key is [`RequestHead::decoded_path`], so escaping a character does not give a client another key. Paths
 /// that differ only in an escaped and a plain slash share a key.
 ///
-/// Alone, it is one limit for all clients of a path. In a tuple with [`ClientIp`](super::ClientIp), each client
-/// has a limit for each path. Clients can invent paths; for routes with parameters, [`RoutePattern`] has fewer
-/// keys.
+/// If used alone, all clients of a path share one limit. In a tuple with [`ClientIp`](super::ClientIp), each client has
+/// a limit for each path. Clients can invent paths; for routes with parameters, [`RoutePattern`] has fewer keys.
 #[derive(Copy, Clone, Default, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "it has no options")]
 pub struct RequestPath;

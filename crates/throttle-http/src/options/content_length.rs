@@ -24,7 +24,7 @@ use crate::head::RequestHead;
 ///
 /// # Errors
 ///
-/// A unit of 0 bytes, or a highest cost of 0, is an error when the middleware is built.
+/// Building the middleware fails if the unit is 0 bytes or the highest cost is 0.
 ///
 /// # Examples
 ///
@@ -69,14 +69,14 @@ impl ContentLength {
         Self::in_units_of(1024)
     }
 
-    /// Sets the highest cost of a request. Default: no bound, so a request that costs more than the limit is
-    /// always rejected, without a `Retry-After`. 0 is an error when the middleware is built.
+    /// Sets the highest cost of a request. By default, the cost is not bounded, so a request that costs more than the
+    /// limit is always rejected, without a `Retry-After`. 0 is an error when the middleware is built.
     pub fn at_most(mut self, cost: u64) -> Self {
         self.most = cost;
         self
     }
 
-    /// Sets the handling of requests with a body of unknown length. Default: [`OnMissingLength::Reject`].
+    /// Sets the handling of requests with a body of unknown length. The default is [`OnMissingLength::Reject`].
     pub fn missing(mut self, missing: OnMissingLength) -> Self {
         self.missing = missing;
         self

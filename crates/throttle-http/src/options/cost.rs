@@ -13,7 +13,8 @@ pub trait ExtractCost: Send + Sync + 'static {
     /// Returns the cost; 0 allows the request without a charge.
     fn cost(&self, head: &RequestHead<'_>) -> u64;
 
-    /// Returns the cost, or the reason why it is unknown. Default: the cost that [`cost`](Self::cost) returns.
+    /// Returns the cost, or the reason why it is unknown. The default implementation returns the cost that
+    /// [`cost`](Self::cost) returns.
     ///
     /// # Errors
     ///

@@ -39,7 +39,7 @@ pub enum OutboundError {
         /// The highest cost of a call.
         limit: u64,
     },
-    /// The key of the call is on the deny list without an end.
+    /// The key of the call is permanently on the deny list.
     #[error("the key of the call is on the deny list")]
     DenyListed,
     /// The call has no key.

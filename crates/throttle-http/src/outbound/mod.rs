@@ -102,7 +102,7 @@ fn latest_rule(guard: &ChargeGuard) -> &str {
     all.iter().max_by_key(|one| one.delay()).map(Decision::rule).unwrap_or_default()
 }
 
-/// Returns the delay of a call that was denied, by the queue in which it would have to wait.
+/// Returns the delay of a call that was denied, based on the queue in which it would have to wait.
 fn delay_of(denied: &Decisions) -> Duration {
     let is_queue = |one: &&Decision| {
         !one.is_allowed() && one.checked_rule().algorithm() == Algorithm::LeakyBucket

@@ -42,7 +42,7 @@ impl KeyedRequest {
                 Some(permit) => permits.push(permit),
                 None => {
                     let denied = Decisions::of([decision]).ok_or_else(no_decision)?;
-                    // Also in a dry run: the rules are not checked then, and no permit is held.
+                    // This also applies to a dry run: the rules are not checked then, and no permit is held.
                     return match options.dry_run {
                         false => Err(throttle.reject(Some(key), denied)),
                         true => Ok(Pass::new(throttle.response_fields(Some(key), &denied), denied)),

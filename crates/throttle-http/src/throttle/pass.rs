@@ -87,7 +87,7 @@ impl Attached {
     ///
     /// # Errors
     ///
-    /// Returns the request itself if the head may change its charge.
+    /// Returns `self` unchanged if the head of the response may change the charge.
     #[inline]
     pub(super) fn into_done(self) -> Result<Done, Self> {
         match self.after {

@@ -16,7 +16,7 @@
     end
   end
 
-  -- The algorithm does not decide if the key is blocked, for a cost above the capacity (which no wait helps), or
+  -- The algorithm does not decide if the key is blocked, for a cost above the capacity (for which waiting does not help), or
   -- for a refund.
   local allowed, wait = refunds or blocked_until == 0 and cost <= capacity, nil
   if blocked_until > 0 and cost <= capacity then

@@ -28,9 +28,9 @@ use crate::memory::MEMORY;
 ///
 /// # Waiting
 ///
-/// A call waits until its rules allow it, with a leaky bucket until its scheduled time, and with
-/// [`respect_retry_after`](Self::respect_retry_after) until the pause of the server is over. If that takes
-/// longer than [`max_wait`](Self::max_wait), the call fails immediately, and the error contains the wait.
+/// A call waits until its rules allow it. With a leaky bucket, it waits until its scheduled time. With
+/// [`respect_retry_after`](Self::respect_retry_after), it also waits until the pause of the server is over. If this
+/// takes longer than [`max_wait`](Self::max_wait), the call fails immediately, and the error contains the wait.
 ///
 /// A call that is dropped before it is sent is refunded, even if the storage has not answered yet. A storage
 /// that answers immediately refunds it immediately; otherwise a task of the tokio runtime does. Outside of a
@@ -104,8 +104,8 @@ impl OutboundLimiter {
         self.with(|options| options.set_rule(name.into()))
     }
 
-    /// Adds a rule with this rate, such as `5/minute`, to the limiter, and applies it. May be called more than once. The
-    /// rule applies only where it is named.
+    /// Adds a rule with this rate, such as `5/minute`, to the limiter, and applies it. May be called more than once.
+    /// The rule applies only where it is named.
     pub fn limit(self, name: impl Into<String>, rate: impl Into<String>) -> Self {
         self.with(|options| options.set_limit(name.into(), rate.into()))
     }
