@@ -29,7 +29,10 @@ fn every_log_event_has_a_target_that_the_guide_lists() {
         let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
         let code = code.collect::<Vec<_>>().join("\n");
         for event in code.split("tracing::").skip(1) {
-            let Some((_, arguments)) = event.split_once("!(") else { continue };
+            let Some((name, arguments)) = event.split_once("!(") else { continue };
+            if !name.chars().all(char::is_alphabetic) {
+                continue; // not a macro
+            }
             let target = arguments.trim_start().strip_prefix("target: \"ratethrottle::");
             let target = target.unwrap_or_else(|| panic!("{file}: no target in {event:.200}"));
             used.insert(target.split('"').next().unwrap().to_owned());

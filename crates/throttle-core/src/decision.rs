@@ -163,7 +163,7 @@ impl Decision {
         self.verdict.retry_after.map(Duration::from)
     }
 
-    /// Returns the time until the request's scheduled time; zero unless the rule is a leaky bucket.
+    /// Returns the time until the scheduled time of the request. It is zero unless the rule is a leaky bucket.
     #[must_use]
     pub fn delay(&self) -> Duration {
         self.verdict.delay.into()
@@ -175,7 +175,7 @@ impl Decision {
         self.verdict.blocked
     }
 
-    /// Returns whether a substitute decided because the storage failed.
+    /// Returns whether the storage failed and a substitute made this decision.
     #[inline]
     #[must_use]
     pub fn is_degraded(&self) -> bool {
@@ -227,7 +227,8 @@ impl Decision {
         self.cost
     }
 
-    /// Returns the storage's answer, with times in whole microseconds; for a key in a list, the list's answer.
+    /// Returns the verdict of the storage, with times in whole microseconds. If a list decided, this is the verdict of
+    /// the list.
     #[inline]
     #[must_use]
     pub fn verdict(&self) -> &Verdict {

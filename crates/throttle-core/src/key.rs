@@ -177,7 +177,8 @@ impl<'a> Key<'a> {
         self
     }
 
-    /// Returns the client address that this key was created from; `None` for a key of a text, even of an address.
+    /// Returns the client address that this key was created from. Returns `None` for a key that was created from text,
+    /// even if the text is an address.
     ///
     /// For the key of a network (`2001:db8::/64`) it is the full address that the key was created from.
     #[must_use]

@@ -8,9 +8,9 @@ macro_rules! option_methods {
     () => {
         /// Applies the rule of this name, which the limiter must have. May be called more than once.
         ///
-        /// By default, a layer applies all rules that the limiter has when the request arrives, except those that layers
-        /// added by [`limit`](Self::limit). Once a rule is named here or by `limit`, only named rules apply. An unknown
-        /// name is an error when the middleware is built.
+        /// By default, a layer applies all rules that the limiter has when the request arrives, except those that
+        /// layers added by [`limit`](Self::limit). Once a rule is named here or by `limit`, only named rules apply. An
+        /// unknown name is an error when the middleware is built.
         pub fn rule(self, name: impl Into<String>) -> Self {
             self.with(|options| options.set_rule(name.into()))
         }

@@ -18,7 +18,8 @@ impl FixedWindow {
         if now < self.start {
             self.start = now; // the clock stepped back
         } else if self.used == 0 || now.since(self.start) >= rule.window() {
-            // Not before the current start: after the clock stepped back, no window begins again.
+            // The window must not begin before the current start: after the clock has stepped back, no window starts
+            // again.
             let start = aligned(now, rule.window()).max(self.start);
             *self = Self { start, used: 0, ..*self };
         }

@@ -283,7 +283,8 @@ impl Usage {
         of_usage!(self, state => state.left_by_itself(now), vacant => Micros::ZERO)
     }
 
-    /// Returns whether a part of the usage may be lost if this rule advances it instead of the one that counted it.
+    /// Returns whether some of the usage may be lost if this rule advances the state instead of the rule that counted
+    /// it.
     fn loses_by(&self, rule: &CheckedRule) -> bool {
         let is_other = match self {
             Self::Vacant => false,

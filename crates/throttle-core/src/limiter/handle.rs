@@ -238,8 +238,8 @@ impl Limiter {
 
     /// Resets the count of `key` under a rule, ends its block, and returns whether the storage had a count or a block.
     ///
-    /// `false` for a client that made requests means that `key` is not its key: with
-    /// [`ClientIp`](https://docs.rs/throttle-http), for example, the key of an IPv6 address is a network.
+    /// If a client has made requests and this returns `false`, `key` is not the key of that client. For example, with
+    /// [`ClientIp`](https://docs.rs/throttle-http), the key of an IPv6 address is a network.
     ///
     /// # Errors
     ///

@@ -7,7 +7,8 @@
 //! A charge can be *refunded* (the request did not count after all) or *reconciled* (the actual cost is known only
 //! after the request). A leaky bucket gives a request a *scheduled time*, and the limiter can wait for it.
 //!
-//! [`Limiter`] is in `handle`. Checks are in `check`, and everything that waits is in `wait` and the modules below it.
+//! [`Limiter`] is in `handle`. Checks are in `check`, and the code that waits for capacity is in `wait`, `scheduled`
+//! and `pause`.
 
 mod active_rule;
 mod applied;

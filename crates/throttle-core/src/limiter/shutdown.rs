@@ -59,12 +59,13 @@ impl Limiter {
         })
     }
 
-    /// Runs work that must complete, such as a refund, in a destructor: on the runtime of the storage, or else
-    /// immediately as far as it is ready. `spawn` receives the rest of it. [`Limiter::shutdown`] waits for the work.
+    /// Runs work that must complete, such as a refund, in a destructor. It runs on the runtime of the storage if there
+    /// is one, otherwise immediately until it has to wait; `spawn` receives the rest. [`Limiter::shutdown`] waits for
+    /// the work.
     #[doc(hidden)] // for adapters
     pub fn finish(&self, work: Work, spawn: impl FnOnce(Work)) {
-        // Not polled here if the storage has a runtime: timers would belong to the current runtime, which may end
-        // first, like that of a worker thread.
+        // If the storage has a runtime, do not poll the work here: its timers would belong to the current runtime,
+        // which may end first, like that of a worker thread.
         if let Err(work) = self.inner.storage.spawn(work) {
             finish(work, |rest| spawn(Box::pin(self.inner.pending.track(rest))));
         }

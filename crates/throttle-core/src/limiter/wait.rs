@@ -32,8 +32,8 @@ impl Limiter {
 
     /// Waits until a rule allows a request with a cost of at least 1, as [`until_ready`](Self::until_ready) does.
     ///
-    /// Requests of a lower cost may be allowed first, for as long as they continue. A leaky bucket prevents this, because
-    /// it queues requests.
+    /// Requests with a lower cost may be allowed first, and a steady stream of them can delay this request
+    /// indefinitely. A leaky bucket prevents this, because it queues requests.
     ///
     /// # Errors
     ///

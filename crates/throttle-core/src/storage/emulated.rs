@@ -104,9 +104,9 @@ impl dyn AtomicStorage {
 /// The states to store after `work`.
 #[derive(Copy, Clone, PartialEq, Eq)]
 enum Store {
-    /// All that changed.
+    /// Store all states that have changed.
     Changed,
-    /// None, unless the clock stepped back, which must be stored in any case.
+    /// Store no states, unless the clock has stepped back; those states must always be stored.
     Nothing,
 }
 
@@ -147,7 +147,7 @@ impl<S: Storage + ?Sized> Writer<'_, S> {
             if let Err(mut error) = self.write(i, after).await {
                 for (j, before) in old.iter().enumerate().take(i) {
                     if let Err(why) = self.write(j, before).await {
-                        // Not the storage key: it has the key of the client, which can be a secret.
+                        // Log the rule and not the storage key, which contains the client's key and may be a secret.
                         let rule = self.owned[j].borrow().rule().name();
                         tracing::error!(
                             target: "ratethrottle::storage",

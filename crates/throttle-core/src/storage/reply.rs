@@ -1,4 +1,4 @@
-//! Answers that are ready or pending.
+//! Results that are ready or pending.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 
 use super::{error::StorageError, request::ChargeRequest};
 
-/// An answer, or a boxed future of one. An in-memory storage answers at once, without a box.
+/// A result, or a boxed future of one. The result of an in-memory storage is ready at once, without a box.
 ///
 /// It borrows nothing, so it can outlive its request.
 #[must_use = "a call may be made only while its reply is awaited"]

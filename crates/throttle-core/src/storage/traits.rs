@@ -20,7 +20,7 @@ use crate::{complete_on_drop::Work, rule::checked::MAX_LOG_LIMIT, time::Clock, v
 ///
 /// The contract, which the conformance suite of `throttle-testkit` checks:
 ///
-/// - An expired key is absent, even if it was not accessed since.
+/// - An expired key is absent, even if it has not been accessed since it expired.
 /// - `increment` is atomic. Its `ttl` applies only to new keys; an existing key keeps its lifetime.
 /// - `clear` removes only the keys of this storage, and no other data in the same database.
 /// - The limiter uses the keys of [`Charge::storage_key`](super::Charge::storage_key): printable ASCII without spaces,
@@ -228,7 +228,7 @@ pub trait AtomicStorage: Storage {
     ///
     /// After an error with [`Effect::None`](super::Effect::None) the caller may refund all of them again. If some were
     /// carried out, return an error [with an unknown effect](StorageError::with_unknown_effect); this is not necessary
-    /// if the error is [of a key](StorageError::is_of_key).
+    /// if the error concerns [a single key](StorageError::is_of_key).
     fn refund(&self, refunds: &[Refund<'_>], clock: Option<&Arc<dyn Clock>>) -> Reply<()>;
 
     /// Removes the states of the request, including blocks, and returns whether one was stored.
