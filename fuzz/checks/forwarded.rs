@@ -7,7 +7,7 @@ use throttle_http::identity::{ForwardedHeader, TrustedProxies, client_address};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// Uses each line of the input as a line of both fields.
+/// Uses each line of the input as a line of each field.
 pub(crate) fn check(bytes: &[u8]) {
     let proxies = TrustedProxies::new(["10.0.0.0/8", "fd00::/8"]).expect("the networks are valid");
     let lines = || bytes.split(|byte| *byte == b'\n');
@@ -35,6 +35,23 @@ pub(crate) fn check(bytes: &[u8]) {
         let same_line = map(name, same_line.split(|byte| *byte == b'\n'));
         let found = client_address(PEER, &same_line, &proxies, header);
         assert_eq!(found, client, "text before that of the proxies must not change the address");
+    }
+
+    for (header, name) in [
+        (ForwardedHeader::XRealIp, "x-real-ip"),
+        (ForwardedHeader::CfConnectingIp, "cf-connecting-ip"),
+        (ForwardedHeader::TrueClientIp, "true-client-ip"),
+        (ForwardedHeader::FlyClientIp, "fly-client-ip"),
+    ] {
+        let headers = map(name, lines());
+        let untrusted = TrustedProxies::default();
+        let unproxied = client_address(PEER, &headers, &untrusted, header);
+        assert_eq!(unproxied, PEER, "without a trusted proxy, fields must be ignored");
+
+        // A proxy replaces the field, so a second line is not from the proxy.
+        let second_line = map(name, lines().chain([&b"203.0.113.7"[..], b"203.0.113.8"]));
+        let found = client_address(PEER, &second_line, &proxies, header);
+        assert_eq!(found, PEER, "several lines must not change the address");
     }
 }
 
