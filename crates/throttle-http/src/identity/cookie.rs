@@ -21,7 +21,8 @@ use crate::{
 /// If a request has several cookies with this name and different values, it has no key. Some frameworks read
 /// the first and others the last, so a client could otherwise add a different value to each request.
 ///
-/// A request without a key is rejected with 400, or as [`missing`](Self::missing) sets.
+/// An empty value counts as missing. A request without a key is rejected with 400, or handled as configured by
+/// [`missing`](Self::missing).
 ///
 /// Use only cookies that your service or a proxy has verified. A client that can send any value has an
 /// unlimited number of limits. As with [`Header`](super::Header), a value with the text of an address is the
@@ -56,6 +57,7 @@ impl Cookie {
         let mut values = pairs.filter_map(|pair| self.value_of(pair));
         let first = values.next().ok_or_else(|| NoKey::NoCookie(self.name.clone()))?;
         match values.all(|other| other == first) {
+            true if first.is_empty() => Err(NoKey::NoCookie(self.name.clone())),
             true => Ok(first),
             false => Err(NoKey::SeveralCookies(self.name.clone())),
         }
@@ -143,7 +145,6 @@ mod tests {
         assert_eq!(key(&[b"x=1; sid=a=b; y=2"]).as_deref(), Some(&b"a=b"[..]));
         assert_eq!(key(&[b"x=1", b"sid=a"]).as_deref(), Some(&b"a"[..]));
         assert_eq!(key(&[b"sid=a; sid=a", b"sid=a"]).as_deref(), Some(&b"a"[..]));
-        assert_eq!(key(&[b"sid="]).as_deref(), Some(&b""[..]));
         for other in [&b"xsid=a"[..], b"sidx=a", b"SID=a", b"sid", b"x=sid=a", b";;", b""] {
             assert_eq!(key(&[other]), None, "{other:?}");
         }
@@ -170,7 +171,13 @@ mod tests {
         assert_eq!(key(&[b"sid=%zz%4"]).as_deref(), Some(&b"%zz%4"[..]));
         assert_eq!(key(&[b"sid=%ff"]).as_deref(), Some(&b"\xff"[..]));
         assert_eq!(key(&[b"sid=\""]).as_deref(), Some(&b"\""[..]));
-        assert_eq!(key(&[b"sid=\"\""]).as_deref(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn an_empty_value_counts_as_missing() {
+        for line in [&b"sid="[..], b"sid=\"\"", b"sid=; sid=\"\"", b"sid= "] {
+            assert_eq!(key(&[line]), None, "{line:?}");
+        }
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::{
 
 /// The value of a header field as a key, such as an API key or a tenant.
 ///
-/// If the field has several values, the first is the key. The value does not have to be text. A request without
-/// the field is rejected with 400, or as [`missing`](Self::missing) sets.
+/// If the field has several values, the first is the key. The value does not have to be text. A request without the
+/// field, or with an empty value, is rejected with 400, or handled as configured by [`missing`](Self::missing).
 ///
 /// Use only fields that your service or a proxy has verified. A client that can send any value has an unlimited
 /// number of limits.
@@ -37,7 +37,7 @@ impl Header {
         Self { name, missing: OnMissing::Reject }
     }
 
-    /// Sets how a request without the field is handled. The default is [`OnMissing::Reject`].
+    /// Sets how a request without the field, or with an empty value, is handled. The default is [`OnMissing::Reject`].
     pub fn missing(mut self, missing: OnMissing) -> Self {
         self.missing = missing;
         self
@@ -47,7 +47,7 @@ impl Header {
 impl ExtractKey for Header {
     fn extract<'a>(&'a self, head: &RequestHead<'a>) -> Result<Key<'a>, NoKey> {
         match &self.name {
-            Ok(name) => match head.headers().get(name) {
+            Ok(name) => match head.headers().get(name).filter(|value| !value.is_empty()) {
                 Some(value) => Ok(Key::from(value.as_bytes())),
                 None => self.missing.key(head, || NoKey::NoHeader(name.as_str().to_owned())),
             },

@@ -29,9 +29,16 @@ fn the_first_of_several_values_is_the_key() {
 }
 
 #[test]
-fn a_value_is_bytes_and_may_be_empty() {
+fn a_value_is_bytes() {
     assert_eq!(extract("x-api-key", &request(&[b"\xff\x80"])), Ok(b"\xff\x80".to_vec()));
-    assert_eq!(extract("x-api-key", &request(&[b""])), Ok(Vec::new()));
+}
+
+#[test]
+fn an_empty_value_counts_as_missing() {
+    let missing = NoKey::NoHeader("x-api-key".to_owned());
+    for values in [&[&b""[..]][..], &[b"", b"key"]] {
+        assert_eq!(extract("x-api-key", &request(values)), Err(missing.clone()));
+    }
 }
 
 #[test]
