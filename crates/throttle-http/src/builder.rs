@@ -87,7 +87,7 @@ struct Inner {
     limiter: Result<Limiter, ConfigError>,
     options: Options,
     built: OnceLock<Result<Arc<Throttle>, ConfigError>>,
-    /// Once, because some routers wrap a route in the middleware for every request.
+    /// Built only once, because some routers wrap a route in the middleware for every request.
     failure_logged: Once,
 }
 
