@@ -194,7 +194,7 @@ pub struct RequestSample<'a> {
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ProxyField {
     pub(crate) name: &'static str,
-    /// Whether the last entry is an address; `None` without the field.
+    /// Whether the last entry is an address; `None` if the field is absent.
     pub(crate) ends_in_address: Option<bool>,
 }
 
