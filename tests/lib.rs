@@ -11,6 +11,8 @@ mod contributing;
 #[cfg(test)]
 mod conventions;
 #[cfg(test)]
+mod inline_code;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod one_process;

@@ -221,8 +221,8 @@ impl RequestSample<'_> {
         Some(ConfigWarning::UntrustedProxy { peer, field: sent.name })
     }
 
-    /// Returns the warning that the peer, a proxy in this trusted network, does not write the address of its
-    /// client into the field that is read.
+    /// Returns a warning about a peer in this trusted network that does not write the address of its client into the
+    /// header field that is read.
     pub(crate) fn trusted_proxy(
         &self,
         network: impl ToString,

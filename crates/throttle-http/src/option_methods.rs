@@ -76,8 +76,9 @@ macro_rules! option_methods {
         /// Sets the key to the result of a function, as [`key`](Self::key) does:
         /// `|head| head.header("x-tenant").map(str::to_owned)`.
         ///
-        /// The compiler infers the type of the argument here. A function that is passed to `key`, which accepts
-        /// other types than functions, or that is part of a tuple, needs it: `|head: &RequestHead<'_>| …`.
+        /// The compiler infers the type of the closure's argument here. It cannot infer the type for a closure that is
+        /// passed to `key` or is part of a tuple, because these accept other types, too: write `|head:
+        /// &RequestHead<'_>| …`.
         pub fn key_by<K: $crate::identity::IntoKey>(
             self,
             key: impl Fn(&$crate::RequestHead<'_>) -> K + Send + Sync + 'static,

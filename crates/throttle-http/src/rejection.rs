@@ -267,8 +267,8 @@ impl Rejection<'_> {
         response
     }
 
-    /// Calls the user's function. A response without its own status gets the default one: a body alone, such
-    /// as JSON, is 200 in most frameworks, and a rejection is not.
+    /// Calls the user's function. A response with status 200 gets the default status of the rejection: in most
+    /// frameworks, a body alone, such as JSON, becomes a response with status 200, which a rejection must not have.
     fn custom_response(&self, answer: &OnRejection) -> Response<Bytes> {
         let mut response = answer(self);
         if response.status() == StatusCode::OK && !grpc::is_status(&response) {

@@ -121,8 +121,8 @@ impl Bound {
     /// Checks for at most the limit in each aligned window, including the weight of the previous
     /// one.
     ///
-    /// All calls that lie within the previous window count, weighted by when the current call
-    /// ended. Of the current window, the calls count that ended before it began.
+    /// All calls within the previous window are counted, with the weight of that window at the time when the current
+    /// call ended. In the current window, only calls that ended before the current call began are counted.
     fn of_fading(&self, calls: &[Call]) -> Option<Excess> {
         let mut windows = BTreeMap::<u64, Vec<Call>>::new();
         for call in calls.iter().filter(|c| c.start / self.window == c.end / self.window) {

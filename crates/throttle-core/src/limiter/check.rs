@@ -33,9 +33,9 @@ impl Limiter {
     /// Checks a request of `key` against the named rules, or against the default rules: every rule of the limiter
     /// except those of [`add_named_rule`](Self::add_named_rule).
     ///
-    /// This is the entry point for adapters. `kind` selects whether the request is charged, and the meaning of a
-    /// denial. All rules are charged, or none. Without `cost`, each rule charges its own cost. If the storage answers
-    /// at once, the reply is ready and nothing is boxed.
+    /// This is the entry point for adapters. `kind` selects whether the request is charged, and what a denial means.
+    /// Either all rules are charged, or none is. If `cost` is `None`, each rule charges its own cost. If the storage
+    /// answers at once, the reply is ready, and nothing is boxed.
     pub fn begin<N: AsRef<str>>(
         &self,
         key: &Key<'_>,

@@ -119,8 +119,9 @@ impl Limiter {
 
     /// Waits until a denied request should be checked again, and returns how long it waited.
     ///
-    /// `rule` is the one with the longest denial, and `span` its wait. The wait ends earlier if this limiter changes
-    /// the rule or resets the key, and after at most one second, because other servers may do so, too.
+    /// `rule` is the rule whose denial lasts longest, and `span` is its wait. The wait ends earlier if this limiter
+    /// changes the rule or resets the key. It ends after at most one second in any case, because other servers may also
+    /// change or reset them.
     ///
     /// For adapters. `since` is the [`change_count`](Self::change_count) from before the check.
     pub async fn wait_to_ask_again(

@@ -41,10 +41,10 @@ pub struct CheckedRule {
 impl Rule {
     /// Checks that all values are in range, and returns the checked form.
     ///
-    /// The limit and the burst are from 1 to [`MAX_LIMIT`] ([`MAX_LOG_LIMIT`] for the sliding window log). The window
-    /// and the block are from [`MIN_WINDOW`] to [`MAX_WINDOW`]. A full bucket drains within [`MAX_WINDOW`]. The cost
-    /// is at most the burst of a bucket, otherwise the limit. The name has 1 to [`MAX_NAME_LEN`] printable ASCII
-    /// characters.
+    /// The limit and the burst must be from 1 to [`MAX_LIMIT`], or to [`MAX_LOG_LIMIT`] for the sliding window log. The
+    /// window and the block must be from [`MIN_WINDOW`] to [`MAX_WINDOW`], and a full bucket must drain within
+    /// [`MAX_WINDOW`]. The cost is at most the burst of a bucket, otherwise the limit. The name has 1 to
+    /// [`MAX_NAME_LEN`] printable ASCII characters.
     ///
     /// # Errors
     ///

@@ -141,8 +141,8 @@ impl Options {
     /// Sets the response to every rejection; default: problem details with the status of the
     /// [reason](crate::RejectionReason). An adapter has this option with the response of its framework.
     ///
-    /// The header fields are added to the response. A response of status 200 gets the default status of the
-    /// reason, so a body alone is enough.
+    /// The header fields are added to the response. A response with status 200 gets the default status of the reason,
+    /// so the function can return only a body.
     pub fn on_rejection<T: Into<Bytes>>(
         self,
         answer: impl Fn(&Rejection<'_>) -> Response<T> + Send + Sync + 'static,

@@ -60,8 +60,8 @@ async fn replay_one(
     }
 }
 
-/// Returns how much of the locally allowed cost still counts. The local storage knows it by the
-/// rule's algorithm: expired windows and refilled tokens no longer count.
+/// Returns how much of the cost that was allowed locally still counts. The local storage computes it with the algorithm
+/// of the rule: costs in expired windows and refilled tokens no longer count.
 async fn still_counts(
     local: &Local,
     instances: NonZeroU64,

@@ -202,8 +202,8 @@ impl<A: Adapter> Fixture<'_, A> {
         (app, uploads)
     }
 
-    /// Creates a service whose limiter has already checked another client. Many limiters with a single request
-    /// are logged once per process, and a later scenario checks that warning.
+    /// Creates a service whose limiter has already checked another client. If many limiters check only one request
+    /// each, a warning is logged once per process. A later scenario checks this warning, so no other may cause it.
     async fn used_app(&self, limits: &Limits, options: Options) -> App<'_, A> {
         limits.limiter.check("another client", "api").await.unwrap();
         self.app(limits, [options]).await

@@ -118,8 +118,8 @@ impl OutboundLimiter {
         self.with(|options| options.set_key(Arc::new(key)))
     }
 
-    /// Sets the cost of a call: a number, or a function of the request. Default: the cost of the rule. If a
-    /// function returns 0, the call is sent without a charge, and ignores pauses.
+    /// Sets the cost of a call to a number or a function of the request. The default is the cost of the rule. If the
+    /// function returns 0, the call is sent without a charge and does not wait for pauses.
     pub fn cost(self, cost: impl ExtractCost) -> Self {
         self.with(|options| options.set_cost(Arc::new(cost)))
     }

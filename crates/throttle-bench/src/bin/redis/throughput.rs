@@ -84,8 +84,8 @@ const SCRIPT: &str = concat!(
     include_str!("../../../../throttle-redis/src/lua/epilogue.lua"),
 );
 
-/// Returns the digest of the same script with the arguments of a call written into it.
-/// redis-benchmark cannot send them: it ends an argument at a zero byte.
+/// Returns the digest of the same script, into which the arguments of a call are written. redis-benchmark cannot send
+/// these arguments, because it treats a zero byte as the end of an argument.
 pub(crate) fn with_arguments(server: &Server, call: &[Vec<u8>]) -> String {
     let script = tag::fill_in(SCRIPT);
     let digest = server.command(&["SCRIPT", "LOAD", &script]).to_string();
