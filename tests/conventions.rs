@@ -30,7 +30,7 @@ fn every_log_event_has_a_target_that_the_guide_lists() {
         let code = code.collect::<Vec<_>>().join("\n");
         for event in code.split("tracing::").skip(1) {
             let Some((name, arguments)) = event.split_once("!(") else { continue };
-            if !name.chars().all(char::is_alphabetic) {
+            if !name.chars().all(|c| c.is_alphabetic() || c == '_') {
                 continue; // not a macro
             }
             let target = arguments.trim_start().strip_prefix("target: \"ratethrottle::");
@@ -42,7 +42,7 @@ fn every_log_event_has_a_target_that_the_guide_lists() {
 }
 
 /// Returns the sources of the published crates, with their paths.
-fn sources() -> Vec<(String, String)> {
+pub(crate) fn sources() -> Vec<(String, String)> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
     let mut found = Vec::new();
     for folder in fs::read_dir(crates).unwrap() {

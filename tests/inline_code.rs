@@ -1,13 +1,11 @@
 //! Inline code of the guide names methods, variants and constants that exist.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{ImplItem, Item, TraitItem, Type};
+
+use crate::conventions::sources;
 
 /// Types of other crates that the guide names with `::`.
 const FOREIGN: &[&str] = &[
@@ -132,15 +130,15 @@ fn is_public(visibility: &syn::Visibility) -> bool {
 
 #[test]
 fn inline_code_of_the_guide_names_what_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut names = Names::default();
-    for file in files(&root.join("crates"), "rs") {
-        if file.to_string_lossy().contains("/src/") {
-            names.collect(&syn::parse_file(&fs::read_to_string(&file).unwrap()).unwrap().items);
-        }
+    for (_, source) in sources() {
+        names.collect(&syn::parse_file(&source).unwrap().items);
     }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md"));
     let (mut checked, mut unknown) = (0, Vec::new());
-    for page in files(&root.join("docs"), "md").into_iter().chain([root.join("README.md")]) {
+    for page in pages.chain([root.join("README.md")]) {
         for code in inline_code(&fs::read_to_string(&page).unwrap()) {
             for claim in claims(&code) {
                 checked += 1;
@@ -193,19 +191,6 @@ fn claims(code: &str) -> Vec<(Option<String>, String)> {
         claims.push((None, name.to_owned()));
     }
     claims
-}
-
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path, ending));
-        } else if path.extension().is_some_and(|own| own == ending) {
-            found.push(path);
-        }
-    }
-    found
 }
 
 #[test]

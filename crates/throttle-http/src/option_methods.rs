@@ -76,9 +76,8 @@ macro_rules! option_methods {
         /// Sets the key to the result of a function, as [`key`](Self::key) does:
         /// `|head| head.header("x-tenant").map(str::to_owned)`.
         ///
-        /// The compiler infers the type of the closure's argument here. It cannot infer the type for a closure that is
-        /// passed to `key` or is part of a tuple, because these accept other types, too: write `|head:
-        /// &RequestHead<'_>| …`.
+        /// The compiler infers the type of the closure's argument here. For a closure that is passed to `key` or is part
+        /// of a tuple it cannot, because these accept other types, too. Write `|head: &RequestHead<'_>| …` there.
         pub fn key_by<K: $crate::identity::IntoKey>(
             self,
             key: impl Fn(&$crate::RequestHead<'_>) -> K + Send + Sync + 'static,

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use common::{fixed, limiter, standalone};
+use common::{fixed, limiter, rule, standalone};
+use throttle_core::{Limiter, ManualClock};
 use throttle_testbed::Server;
 use tokio::time::{Instant, advance, pause, sleep};
 
@@ -64,4 +65,22 @@ async fn with_auto_advance_the_time_moves_while_a_request_waits_for_redis() {
         }
     }
     panic!("the time never moved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn paused_time_does_not_move_waits_on_the_limiters_clock() {
+    let _held = hold_time();
+    let server = Server::start();
+    let clock = ManualClock::default();
+    let limiter = Limiter::builder(standalone(&server).await).clock(clock.clone()).build();
+    limiter.add_rule(rule("r", 1)).unwrap();
+    assert!(limiter.check("k", "r").await.unwrap().is_allowed());
+
+    let waiting = limiter.clone();
+    let waiter = tokio::spawn(async move { waiting.until_ready("k", "r").await });
+    advance(Duration::from_secs(3_600)).await;
+    limiter.peek("k", "r").await.unwrap(); // gives the waiter the time of a request
+    assert!(!waiter.is_finished());
+    clock.advance(Duration::from_secs(3_600));
+    assert!(waiter.await.unwrap().unwrap().is_allowed());
 }

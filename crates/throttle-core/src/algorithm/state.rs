@@ -161,8 +161,8 @@ impl State {
 
     /// Advances the state, decides, and charges it if the cost is allowed.
     ///
-    /// This is the hot path of a request with one rule. It dispatches on the algorithm only once. The caller starts the
-    /// block after a denial.
+    /// This is the hot path of a request with one rule. It first tries 64-bit arithmetic, which suffices for most
+    /// requests that are allowed. The caller starts the block after a denial.
     #[inline]
     pub(crate) fn advance_and_charge(
         &mut self,

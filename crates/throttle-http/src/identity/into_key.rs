@@ -19,11 +19,11 @@ pub enum NoKey {
          into the request's extensions, or use another key with `.key(…)`"
     )]
     NoPeer,
-    /// The request has no such header field.
-    #[error("the request has no header field {0:?}")]
+    /// The request has no such header field, or it is empty.
+    #[error("the request has no header field {0:?}, or it is empty")]
     NoHeader(String),
-    /// The request has no such cookie.
-    #[error("the request has no cookie {0:?}")]
+    /// The request has no such cookie, or it is empty.
+    #[error("the request has no cookie {0:?}, or it is empty")]
     NoCookie(String),
     /// The request has several cookies with this name and different values.
     #[error("the request has several cookies {0:?} with different values")]

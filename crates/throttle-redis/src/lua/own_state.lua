@@ -16,8 +16,8 @@
     end
   end
 
-  -- The algorithm does not decide if the key is blocked, for a cost above the capacity (for which waiting does not help), or
-  -- for a refund.
+  -- The algorithm does not decide if the key is blocked, for a cost above the capacity (for which waiting does not
+  -- help), or for a refund.
   local allowed, wait = refunds or blocked_until == 0 and cost <= capacity, nil
   if blocked_until > 0 and cost <= capacity then
     wait = blocked_until - now

@@ -115,6 +115,7 @@ impl<A: Adapter> Fixture<'_, A> {
     async fn on_rejection_can_create_the_response_to_a_storage_error(&self) {
         let options = Options::new().on_rejection(|rejection| {
             assert_eq!(rejection.reason(), RejectionReason::Storage);
+            assert_eq!(rejection.retry_after_secs(), Some(1));
             let error = rejection.error().unwrap();
             assert!(error.to_string().contains("connection refused"), "{error}");
             Response::builder().status(418).header("x-own", "1").body("tea").unwrap()

@@ -191,7 +191,7 @@ async fn calls_are_limited_by_their_metadata() {
 
     let status = caller.hello().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    assert_eq!(status.message(), r#"the request has no header field "x-api-key""#);
+    assert_eq!(status.message(), r#"the request has no header field "x-api-key", or it is empty"#);
 }
 
 #[tokio::test]

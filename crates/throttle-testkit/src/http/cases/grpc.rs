@@ -95,7 +95,7 @@ fn on_deny_list() -> Case {
 }
 
 fn no_metadata() -> Case {
-    let message = r#"the request has no header field "x-api-key""#;
+    let message = r#"the request has no header field "x-api-key", or it is empty"#;
     let keyed = |key: &str| with(call(GRPC), "x-api-key", key);
     Case::new(
         "a call without its metadata is rejected with INVALID_ARGUMENT",

@@ -184,7 +184,11 @@ fn a_tuple() -> Case {
     let options =
         modern().key((Header::new("x-tenant"), Header::new("x-api-key"), ClientIp::new()));
     let of = |tenant, key, peer| with(with(get_from(peer), "x-tenant", tenant), "x-api-key", key);
-    let missing = problem(400, "Bad Request", r#"the request has no header field \"x-tenant\""#);
+    let missing = problem(
+        400,
+        "Bad Request",
+        r#"the request has no header field \"x-tenant\", or it is empty"#,
+    );
     case("the parts of a tuple cannot be confused", options)
         .ask(of("a", "b|c", "192.0.2.1"), first())
         .ask(of("a|b", "c", "192.0.2.1"), first())
@@ -208,7 +212,8 @@ fn network_of_16_bits(address: IpAddr) -> String {
 
 fn keys_of_a_cookie() -> Case {
     let cookie = |line: &'static str| with(get(), "cookie", line);
-    let missing = problem(400, "Bad Request", r#"the request has no cookie \"session\""#);
+    let missing =
+        problem(400, "Bad Request", r#"the request has no cookie \"session\", or it is empty"#);
     let several = r#"the request has several cookies \"session\" with different values"#;
     let several = problem(400, "Bad Request", several);
     case("a cookie is the key", modern().key(Cookie::new("session")))

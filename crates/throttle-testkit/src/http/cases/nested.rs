@@ -173,7 +173,11 @@ fn keys_of_each() -> Case {
 }
 
 fn without_the_inner_key() -> Case {
-    let bad = problem(400, "Bad Request", r#"the request has no header field \"x-api-key\""#);
+    let bad = problem(
+        400,
+        "Bad Request",
+        r#"the request has no header field \"x-api-key\", or it is empty"#,
+    );
     let outer = |left| format!(r#""outer";r={left};t=3600"#);
     case(
         "a bad request is charged by the layer that allowed it",

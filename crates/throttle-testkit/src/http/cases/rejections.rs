@@ -71,7 +71,7 @@ fn head_and_options() -> Case {
 }
 
 fn no_header() -> Case {
-    let detail = r#"the request has no header field \"x-api-key\""#;
+    let detail = r#"the request has no header field \"x-api-key\", or it is empty"#;
     let bad = problem(400, "Bad Request", detail);
     Case::new(
         "a request without its key is rejected with 400",
